@@ -1,0 +1,76 @@
+"""Where to split a neural network between a device and a server, and why.
+
+    import splitimpera as sei
+
+    result = sei.design("scenario.yaml")        # the whole method
+    print(result.recommendation.reasons)
+
+Each stage works by itself: `trace`, `cumulative_saliency`, `split`, `simulate`, `evaluate`, `recommend`.
+Names are imported when they are first used, so that importing the package is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from splitimpera.errors import SplitImperaError as SplitImperaError
+    from splitimpera.evaluation.plans import build_plans as build_plans
+    from splitimpera.evaluation.run import evaluate as evaluate
+    from splitimpera.evaluation.testbed import Testbed as Testbed
+    from splitimpera.graph.tracing import ModelGraph as ModelGraph
+    from splitimpera.graph.tracing import trace as trace
+    from splitimpera.method import Design as Design
+    from splitimpera.method import design as design
+    from splitimpera.models.datasets import Dataset as Dataset
+    from splitimpera.models.datasets import Pixels as Pixels
+    from splitimpera.models.datasets import Samples as Samples
+    from splitimpera.models.datasets import divide as divide
+    from splitimpera.net.registry import simulate as simulate
+    from splitimpera.partition.cutter import Halves as Halves
+    from splitimpera.partition.cutter import split as split
+    from splitimpera.qos.recommendation import Recommendation as Recommendation
+    from splitimpera.qos.recommendation import recommend as recommend
+    from splitimpera.records import Deliveries as Deliveries
+    from splitimpera.records import Device as Device
+    from splitimpera.records import Evaluation as Evaluation
+    from splitimpera.records import Hop as Hop
+    from splitimpera.records import Link as Link
+    from splitimpera.records import Plan as Plan
+    from splitimpera.records import Workload as Workload
+    from splitimpera.saliency.cumulative import cumulative_saliency as cumulative_saliency
+    from splitimpera.saliency.curve import SaliencyCurve as SaliencyCurve
+    from splitimpera.scenario import Scenario as Scenario
+    from splitimpera.scenario import load_scenario as load_scenario
+
+_HOMES = {
+    **dict.fromkeys(("SplitImperaError",), "errors"),
+    **dict.fromkeys(("build_plans",), "evaluation.plans"),
+    **dict.fromkeys(("evaluate",), "evaluation.run"),
+    **dict.fromkeys(("Testbed",), "evaluation.testbed"),
+    **dict.fromkeys(("ModelGraph", "trace"), "graph.tracing"),
+    **dict.fromkeys(("Design", "design"), "method"),
+    **dict.fromkeys(("Dataset", "Pixels", "Samples", "divide"), "models.datasets"),
+    **dict.fromkeys(("simulate",), "net.registry"),
+    **dict.fromkeys(("Halves", "split"), "partition.cutter"),
+    **dict.fromkeys(("Recommendation", "recommend"), "qos.recommendation"),
+    **dict.fromkeys(("Deliveries", "Device", "Evaluation", "Hop", "Link", "Plan", "Workload"), "records"),
+    **dict.fromkeys(("cumulative_saliency",), "saliency.cumulative"),
+    **dict.fromkeys(("SaliencyCurve",), "saliency.curve"),
+    **dict.fromkeys(("Scenario", "load_scenario"), "scenario"),
+}
+
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'splitimpera' has no attribute '{name}'")
+    return getattr(import_module(f"splitimpera.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

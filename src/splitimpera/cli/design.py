@@ -1,0 +1,35 @@
+"""`splitimpera design`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO", help="The scenario file (YAML).")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the results [default: runs/<scenario name>].")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the simulation [default: the scenario's].")] = None,
+) -> None:
+    """Find where to split a network: saliency, simulation, choice; with a report."""
+    from splitimpera.report.writing import check_writable
+    from splitimpera.scenario import load_scenario
+
+    wanted = load_scenario(scenario)
+    folder = out or Path("runs") / wanted.name
+    check_writable(folder)
+
+    from splitimpera.cli.terminal import console, progress
+    from splitimpera.method import design
+    from splitimpera.report.tables import show
+
+    console.print(f"[bold]{wanted.name}[/bold]: {wanted.network.model} on {wanted.data.source}", highlight=False)
+    with progress() as track:
+        result = design(wanted, seed=seed, track=track, say=lambda line: console.print(line, highlight=False))
+    files = result.save(folder)
+    show(result.results(), console)
+    console.print(
+        f"Written to {folder}: {', '.join(sorted(path.name for path in files))}", highlight=False, soft_wrap=True
+    )

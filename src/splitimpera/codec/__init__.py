@@ -1,0 +1,1 @@
+"""Tensors <-> bytes. `decode(payload, erased)` is where packet loss becomes lost values."""

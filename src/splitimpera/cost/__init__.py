@@ -1,0 +1,1 @@
+"""How long a part of the network takes: measured on this machine, scaled to each device."""

@@ -1,0 +1,1 @@
+"""What would happen: accuracy, latency and loss of each plan."""

@@ -1,0 +1,49 @@
+"""The plans of a design: LC, RC, and SC at every chosen cut, each with every codec and transport."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from splitimpera.codec.registry import takes_pictures
+from splitimpera.records import Cut, Device, Hop, Link, Plan
+
+INPUT_CODECS = ("uint8", "png")
+
+
+def build_plans(
+    devices: tuple[Device, Device],
+    link: Link,
+    cuts: Sequence[Cut],
+    split_at: Iterable[int],
+    *,
+    codecs: Sequence[str],
+    input_codecs: Sequence[str] = (),
+    transports: Sequence[str],
+) -> list[Plan]:
+    """All plans for one link between two devices.
+
+    Args:
+        cuts: all cuts of the network.
+        split_at: indices of the cuts that get SC plans.
+        codecs: for what crosses a cut, the input included.
+        input_codecs: further codecs for the input. It is always also sent as raw 8-bit values and, where it is a
+            picture, as PNG: a split that beats only a float32 input proves nothing.
+    """
+    always = INPUT_CODECS if takes_pictures(cuts[0].tensors) else INPUT_CODECS[:1]
+    for_input = tuple(dict.fromkeys((*codecs, *always, *input_codecs)))
+    digits = len(str(len(cuts) - 1))
+
+    def hops(cut: int, names: Iterable[str]) -> Iterator[Hop]:
+        for codec in names:
+            for transport in transports:
+                yield Hop(cut, codec, transport, link)
+
+    plans = [Plan("LC", devices[:1])]
+    plans += [Plan(f"RC-{_words(hop)}", devices, (hop,)) for hop in hops(0, for_input)]
+    for cut in split_at:
+        plans += [Plan(f"SC{cut:0{digits}}-{_words(hop)}", devices, (hop,)) for hop in hops(cut, dict.fromkeys(codecs))]
+    return plans
+
+
+def _words(hop: Hop) -> str:
+    return f"{hop.codec.replace(':', '')}-{hop.transport}"

@@ -1,0 +1,1 @@
+"""The traced network: nodes, layers, and every cut that it legally has."""

@@ -1,0 +1,411 @@
+"""module -> ModelGraph: the network traced with `torch.export` and read as layers, in the user's own words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from splitimpera.errors import CutError, ShapeError, TraceError
+from splitimpera.graph import operations
+from splitimpera.graph.cuts import INPUT, Value, crossing_values
+from splitimpera.graph.functional import operation_name, remove_in_place
+from splitimpera.models.imports import user_frame, where_it_failed
+from splitimpera.plugins import nearest
+from splitimpera.records import Cut, Layer, TensorSpec
+
+Example = Tensor | tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelGraph:
+    """A traced network.
+
+    Attributes:
+        layers: in the fixed topological order in which cuts count them.
+        cuts: every legal cut, from the input's (index 0) to the result's.
+        program: the functional ATen graph behind them, in eval mode; it shares the model's parameters.
+        in_spec, out_spec: how the model's arguments and results are nested.
+    """
+
+    layers: tuple[Layer, ...]
+    cuts: tuple[Cut, ...]
+    program: fx.GraphModule
+    in_spec: pytree.TreeSpec
+    out_spec: pytree.TreeSpec
+
+    def cut(self, which: int | str) -> Cut:
+        """The cut of an index, or the first one behind the layer of that name.
+
+        Raises:
+            CutError: there is none.
+        """
+        if isinstance(which, int):
+            if 0 <= which < len(self.cuts):
+                return self.cuts[which]
+            raise CutError(f"there is no cut {which}", hint=f"this network has cuts 0 to {len(self.cuts) - 1}")
+        for cut in self.cuts:
+            if cut.name == which:
+                return cut
+        raise CutError(f"no layer is called '{which}'", hint=nearest(which, (cut.name for cut in self.cuts)))
+
+
+def trace(model: nn.Module, example: Example) -> ModelGraph:
+    """Trace a network in eval mode; the model is left as it was found.
+
+    Args:
+        model: any `nn.Module` that `torch.export` can trace.
+        example: what it takes, one tensor (N, ...) or a tuple of them, N pictures; only shapes and types matter.
+
+    Raises:
+        ShapeError: the model refuses the example.
+        TraceError: it cannot be traced; the message names the operation and the line in the user's file.
+    """
+    inputs = example if isinstance(example, tuple) else (example,)
+    # a batch of one would be taken for a constant
+    inputs = tuple(torch.cat([x[:1], x[:1]]) if x.ndim else x for x in inputs)
+    with evaluating(model):
+        try:
+            with torch.no_grad():
+                model(*inputs)
+        except Exception as failure:
+            shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+            raise ShapeError(
+                f"the network refuses inputs of shape {shapes}: {where_it_failed(failure)}",
+                hint="check the data's shape",
+            ) from failure
+        program = _export(model, inputs)
+    return _Reader(program).graph()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; every module's own mode comes back afterwards, also after an exception."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    shapes = tuple({0: torch.export.Dim.AUTO} if x.ndim else None for x in inputs)
+    try:
+        return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
+    except Exception as failure:
+        raise TraceError(
+            f"the network cannot be traced: {_diagnosis(failure)}",
+            hint="torch.export must be able to follow it: no step may depend on the values of the data",
+        ) from failure
+
+
+def _diagnosis(failure: BaseException) -> str:
+    words = " ".join(str(failure).split("\n\n")[0].split())
+    place = user_frame(failure)
+    return f"{type(failure).__name__}: {words[:300]}" + (f" ({place})" if place else "")
+
+
+def _functional_module(program: torch.export.ExportedProgram) -> fx.GraphModule:
+    """The program as a graph module without in-place operations and without checks of its inputs."""
+    module = _without_guards(program)
+    if not remove_in_place(module.graph):
+        module = _without_guards(program.run_decompositions({}))
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module
+
+
+def _without_guards(program: torch.export.ExportedProgram) -> fx.GraphModule:
+    module = program.module()
+    assert isinstance(module, fx.GraphModule)
+    for node in list(module.graph.nodes):
+        if node.op == "call_module" and not node.users:
+            module.graph.erase_node(node)
+    return module
+
+
+class _Reader:
+    """Reads a program's nodes, in order, as layers; every method but `graph` handles one node."""
+
+    def __init__(self, program: torch.export.ExportedProgram) -> None:
+        self.program = program
+        self.module = _functional_module(program)
+        self.values: dict[str, Value] = {}  # every tensor that depends on the input
+        self.uses: list[tuple[str, int]] = []
+        self.groups: list[list[fx.Node]] = []  # the nodes of each layer, in order
+        self.channels: dict[str, int] = {}  # the channels' dimension, the batch counted
+        self.specs: dict[str, TensorSpec] = {}
+        self._by_name: dict[str, fx.Node] = {}
+
+    def graph(self) -> ModelGraph:
+        for node in self.module.graph.nodes:
+            if node.op == "placeholder":
+                self._read_input(node)
+            elif node.op == "output":
+                self.uses += [(source.name, len(self.groups)) for source in node.all_input_nodes if self._data(source)]
+            elif node.op == "call_function":
+                self._read_call(node)
+        names = _layer_names(self.groups)
+        for name, value in self.values.items():
+            label = "input" if value.made == INPUT else names[value.made]
+            self.specs[name] = _spec(label, self._node(name), self.channels.get(name, 1))
+        layers = tuple(self._layer(index, name) for index, name in enumerate(names))
+        return ModelGraph(
+            layers,
+            tuple(self._cuts(layers)),
+            self.module,
+            self.program.call_spec.in_spec,
+            self.program.call_spec.out_spec,
+        )
+
+    def _node(self, name: str) -> fx.Node:
+        return self._by_name[name]
+
+    def _data(self, node: fx.Node) -> bool:
+        return node.name in self.values
+
+    def _read_input(self, node: fx.Node) -> None:
+        if not isinstance(node.meta.get("val"), Tensor):
+            return
+        if not _symbols(node):
+            raise TraceError(
+                f"the network fixes the batch size of its input '{node.name}'",
+                hint="write x.shape[0] where it counts the pictures",
+            )
+        self._add(node, INPUT, node.name)
+        self.channels[node.name] = _usual_channel_dim(node)
+
+    def _add(self, node: fx.Node, layer: int, base: str) -> None:
+        self._by_name[node.name] = node
+        size = _spec("", node, 0).bytes if isinstance(node.meta.get("val"), Tensor) else 0
+        self.values[node.name] = Value(layer, size, base)
+
+    def _read_call(self, node: fx.Node) -> None:
+        data = [source for source in node.all_input_nodes if self._data(source)]
+        if not data or not _makes_tensors(node):
+            return  # sizes and constants: made again on whichever side needs them
+        source = data[0]
+        if _is_view(node):
+            self._add(node, self.values[source.name].made, self.values[source.name].base)
+            self.channels[node.name] = _channel_dim_of_view(node, self.channels.get(source.name, 1))
+            return
+        if operation_name(node) == "getitem":  # one of several results of one operation
+            layer = self.values[source.name].made
+            self.groups[layer].append(node)
+        else:
+            layer = self._layer_of(node, data)
+        self._add(node, layer, node.name)
+        self.channels[node.name] = self._channel_dim(node, data)
+
+    def _layer_of(self, node: fx.Node, data: Sequence[fx.Node]) -> int:
+        """The layer that a call joins; a new one unless it folds into the one that it follows."""
+        layer = len(self.groups)
+        if operations.folds(operation_name(node), len(data)) and len(data) == 1 and self._only_reader(data[0]):
+            producer = self.values[data[0].name].made
+            if producer != INPUT:
+                layer = producer
+        if layer == len(self.groups):
+            self.groups.append([])
+        self.groups[layer].append(node)
+        self.uses += [(source.name, layer) for source in data]
+        return layer
+
+    def _only_reader(self, source: fx.Node) -> bool:
+        """Whether nothing else reads `source`, nor what it is a view of."""
+        while True:
+            if sum(_makes_tensors(user) or user.op == "output" for user in source.users) != 1:
+                return False
+            if self.values[source.name].base == source.name:
+                return True
+            source = source.all_input_nodes[0]
+
+    def _channel_dim(self, node: fx.Node, data: Sequence[fx.Node]) -> int:
+        name, ndim = operation_name(node), _ndim(node)
+        if name in operations.CHANNELS_LAST:
+            return ndim - 1
+        if name.startswith(operations.CHANNELS_FIRST_PREFIXES):
+            return 1
+        for source in data:
+            if _ndim(source) == ndim and source.name in self.channels:
+                return self.channels[source.name]
+        return _usual_channel_dim(node)
+
+    def _layer(self, index: int, name: str) -> Layer:
+        nodes = self.groups[index]
+        made = [node.name for node in nodes if isinstance(node.meta["val"], Tensor)]
+        return Layer(
+            index=index,
+            name=name,
+            operation=operation_name(nodes[0]),
+            output=self.specs[made[-1]],
+            parameters=_count(self._parameters(nodes)),
+            macs=sum(_macs(node) for node in nodes),
+        )
+
+    def _parameters(self, nodes: Sequence[fx.Node]) -> dict[int, nn.Parameter]:
+        """The parameters that some nodes read, directly or through constants made of them."""
+        found: dict[int, nn.Parameter] = {}
+        pending = [source for node in nodes for source in node.all_input_nodes if not self._data(source)]
+        while pending:
+            node = pending.pop()
+            if node.op == "get_attr":
+                value = _attribute(self.module, str(node.target))
+                if isinstance(value, nn.Parameter):
+                    found[id(value)] = value
+            pending += [source for source in node.all_input_nodes if not self._data(source)]
+        return found
+
+    def _cuts(self, layers: Sequence[Layer]) -> Iterator[Cut]:
+        macs = sum(layer.macs for layer in layers)
+        parameters = [self._parameters(nodes) for nodes in self.groups]
+        behind: list[int] = [0]
+        tail: dict[int, nn.Parameter] = {}
+        for found in reversed(parameters):
+            tail |= found
+            behind.append(_count(tail))
+        behind.reverse()
+        head: dict[int, nn.Parameter] = {}
+        macs_head = 0
+        for index, crossing in enumerate(crossing_values(self.values, self.uses, len(layers))):
+            if index:
+                macs_head += layers[index - 1].macs
+                head |= parameters[index - 1]
+            yield Cut(
+                index=index,
+                name=layers[index - 1].name if index else "input",
+                tensors=tuple(self.specs[name] for name in crossing),
+                crossing=crossing,
+                macs_head=macs_head,
+                macs_tail=macs - macs_head,
+                parameters_head=_count(head),
+                parameters_tail=behind[index],
+            )
+
+
+def _makes_tensors(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) or (isinstance(value, (tuple, list)) and any(isinstance(v, Tensor) for v in value))
+
+
+def _is_view(node: fx.Node) -> bool:
+    name = operation_name(node)
+    if name == "getitem":
+        source = node.args[0]
+        return isinstance(source, fx.Node) and source.op == "call_function" and _is_view(source)
+    if name in operations.VIEWS or name in operations.DROPOUTS:
+        return True
+    return name.startswith("adaptive_") and _same_shape(node)  # a pool that changes nothing
+
+
+def _same_shape(node: fx.Node) -> bool:
+    source, made = node.all_input_nodes[0].meta["val"], node.meta["val"]
+    return isinstance(made, Tensor) and source.shape[1:] == made.shape[1:]
+
+
+def _ndim(node: fx.Node) -> int:
+    value = node.meta["val"]
+    return value.ndim if isinstance(value, Tensor) else -1
+
+
+def _usual_channel_dim(node: fx.Node) -> int:
+    """Where channels usually are: (N, C), (N, tokens, C), (N, C, H, W)."""
+    ndim = _ndim(node)
+    return 2 if ndim == 3 else min(1, max(ndim - 1, 0))
+
+
+def _channel_dim_of_view(node: fx.Node, before: int) -> int:
+    name, arguments, ndim = operation_name(node), cast(tuple[Any, ...], node.args[1:]), _ndim(node)
+    source = node.all_input_nodes[0].meta["val"]
+    if not isinstance(node.meta["val"], Tensor) or not isinstance(source, Tensor):
+        return before
+    if name == "permute":
+        dims: list[int] = [dim % ndim for dim in arguments[0]]
+        return dims.index(before)
+    if name in ("transpose", "swapaxes", "swapdims"):
+        first, second = (int(dim) % ndim for dim in arguments)
+        return {first: second, second: first}.get(before, before)
+    reshaped = source.ndim != ndim or name in ("view", "reshape", "_unsafe_view")
+    return _usual_channel_dim(node) if reshaped else before
+
+
+def _symbols(node: fx.Node) -> set[Any]:
+    """The symbols in a tensor's shape; they all stand for the number of pictures."""
+    return {
+        symbol
+        for size in node.meta["val"].shape
+        if isinstance(size, torch.SymInt)
+        for symbol in size.node.expr.free_symbols
+    }
+
+
+def _one_frame(size: Any) -> int:
+    """A size, for one frame."""
+    if not isinstance(size, torch.SymInt):
+        return int(size)
+    expression = size.node.expr
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
+
+
+def _spec(name: str, node: fx.Node, channel_dim: int) -> TensorSpec:
+    value = node.meta["val"]
+    if not isinstance(value, Tensor):
+        return TensorSpec(name, (), "bool")
+    sizes: list[Any] = list(value.shape)
+    symbolic = [dim for dim, size in enumerate(sizes) if isinstance(size, torch.SymInt)]
+    plain = len(symbolic) == 1 and sizes[symbolic[0]].node.expr.is_Symbol
+    batch_dim = symbolic[0] if plain else None
+    shape = tuple(_one_frame(size) for dim, size in enumerate(sizes) if dim != batch_dim)
+    if batch_dim is not None and channel_dim > batch_dim:
+        channel_dim -= 1
+    return TensorSpec(name, shape, str(value.dtype).removeprefix("torch."), batch_dim, channel_dim)
+
+
+def _macs(node: fx.Node) -> int:
+    value = node.meta["val"]
+    if not isinstance(value, Tensor):
+        return 0
+    inputs = [source.meta["val"] for source in node.args if isinstance(source, fx.Node)]
+    shapes = [tuple(_one_frame(size) for size in source.shape) for source in inputs if isinstance(source, Tensor)]
+    return operations.macs(operation_name(node), shapes, tuple(_one_frame(size) for size in value.shape))
+
+
+def _count(parameters: dict[int, nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters.values())
+
+
+def _attribute(module: nn.Module, path: str) -> object:
+    value: object = module
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _layer_names(groups: Sequence[Sequence[fx.Node]]) -> list[str]:
+    """A name for each layer, in the user's words.
+
+    The path of the module that calls its operation, where it is that module's last one (so that a block's output bears
+    the block's name); else path and operation; the operation alone at top level. A module called again gets "@1".
+    """
+    stacks = [[(key, entry[0]) for key, entry in _module_stack(group[0])] for group in groups]
+    last = {key: index for index, stack in enumerate(stacks) for key, _ in stack}
+    names: list[str] = []
+    seen = Counter[str]()
+    for index, (group, stack) in enumerate(zip(groups, stacks, strict=True)):
+        key, path = stack[-1] if stack else ("", "")
+        operation = operation_name(group[0])
+        name = operation if not path else path if last[key] == index else f"{path}.{operation}"
+        names.append(f"{name}@{seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return names
+
+
+def _module_stack(node: fx.Node) -> list[tuple[str, tuple[str, Any]]]:
+    return list((node.meta.get("nn_module_stack") or {}).items())

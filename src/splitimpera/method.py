@@ -1,0 +1,215 @@
+"""The whole method in one call: `design(scenario)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from splitimpera.codec.registry import codec_kind
+from splitimpera.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError
+from splitimpera.evaluation.accuracy import wilson_interval
+from splitimpera.evaluation.plans import build_plans
+from splitimpera.evaluation.run import evaluate
+from splitimpera.evaluation.testbed import Testbed
+from splitimpera.graph.tracing import ModelGraph, trace
+from splitimpera.models.datasets import DATASETS, Dataset, load_data
+from splitimpera.models.imports import is_factory
+from splitimpera.models.loading import load_network
+from splitimpera.models.recipes import RECIPES
+from splitimpera.net.registry import TRANSPORTS
+from splitimpera.plugins import nearest
+from splitimpera.qos.recommendation import Recommendation, recommend
+from splitimpera.records import Evaluation, Plan, Track, no_progress
+from splitimpera.saliency.cumulative import cumulative_saliency
+from splitimpera.saliency.curve import SaliencyCurve
+from splitimpera.scenario import Scenario, load_scenario
+
+
+@dataclass(frozen=True, eq=False)
+class Accuracy:
+    """A share of right answers with its 95 % interval."""
+
+    value: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """All that a design run found.
+
+    Attributes:
+        base: accuracy of the unsplit network on the test part.
+        chosen_on_test: accuracy of the recommended plan on the test part; None where no plan fits.
+    """
+
+    scenario: Scenario
+    seed: int
+    data: Dataset
+    graph: ModelGraph
+    curve: SaliencyCurve
+    base: Accuracy
+    evaluations: tuple[Evaluation, ...]
+    recommendation: Recommendation
+    chosen_on_test: Accuracy | None
+
+    def results(self) -> dict[str, Any]:
+        """What `results.json` holds; see docs/results.md."""
+        from splitimpera.report.results import results
+
+        return results(self)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write results.json, plans.csv, report.html and the pictures; each appears whole or not at all."""
+        from splitimpera.report.writing import save
+
+        return save(self, Path(folder))
+
+
+def design(
+    scenario: Scenario | str | Path,
+    *,
+    seed: int | None = None,
+    track: Track[Any] = no_progress,
+    say: Callable[[str], object] = str,
+) -> Design:
+    """Find the best design for a scenario.
+
+    Args:
+        scenario: a scenario, or the path of its file.
+        seed: of all randomness; the scenario's own where None. Times are measured, so that latencies differ a little
+            from run to run all the same.
+        track: shows progress.
+        say: takes a line of news after each stage.
+
+    Raises:
+        SplitImperaError: something that the scenario names is wrong, missing or does not fit.
+    """
+    if not isinstance(scenario, Scenario):
+        scenario = load_scenario(scenario)
+    seed = scenario.seed if seed is None else seed
+    check_names(scenario)
+    with _located("network.model"):
+        model = load_network(scenario.network, scenario.folder, track)
+    with _located("data.source"):
+        data = load_data(scenario.data, scenario.folder)
+    graph = trace(model, data.validation.inputs[:1])
+    _check_labels(graph, data)
+    testbed = Testbed(graph, data, scenario.workload.record())
+    base = _base_accuracy(testbed)
+    low, high = base.interval
+    say(f"The whole network is right on {base.value:.2%} of {len(data.test)} test pictures ({low:.1%} to {high:.1%}).")
+    curve = cumulative_saliency(graph, data.validation, track=track)
+    plans = _plans(scenario, graph, curve)
+    testbed.measure_segments(plans)
+    evaluations = tuple(
+        evaluate(plan, testbed, _rng(seed, plan)) for plan in track(plans, "Simulating the plans", len(plans))
+    )
+    recommendation = recommend(evaluations, scenario.requirements)
+    on_test = None
+    if recommendation.chosen is not None:
+        chosen = recommendation.chosen.evaluation.plan
+        again = evaluate(chosen, testbed, _rng(seed, chosen), "test")
+        on_test = Accuracy(again.accuracy, again.accuracy_ci)
+    return Design(scenario, seed, data, graph, curve, base, evaluations, recommendation, on_test)
+
+
+def check_names(scenario: Scenario) -> None:
+    """Resolve every name of a scenario without running anything.
+
+    Raises:
+        SplitImperaError: a network, data set, codec or transport that does not exist; the message names the key.
+    """
+    _check_source("network.model", scenario.network.model, RECIPES.names(), "network", scenario)
+    _check_source("data.source", scenario.data.source, DATASETS.names(), "data set", scenario)
+    plans = scenario.plans
+    for key, names in (("codecs", plans.codecs), ("input_codecs", plans.input_codecs)):
+        for index, name in enumerate(names):
+            with _located(f"plans.{key}[{index}]"):
+                if codec_kind(name).pictures_only and key == "codecs":
+                    raise ScenarioError(f"'{name}' writes pictures only", hint="list it under plans.input_codecs")
+    for index, name in enumerate(plans.transports):
+        with _located(f"plans.transports[{index}]"):
+            TRANSPORTS[name]
+
+
+def _check_source(key: str, source: str, built_in: Iterable[str], kind: str, scenario: Scenario) -> None:
+    if source in built_in or is_factory(source):
+        return
+    if key == "data.source" and (scenario.folder / source).is_dir():
+        return
+    raise ScenarioError(
+        f"no {kind} is called '{source}'",
+        where=key,
+        hint=f"{nearest(source, built_in)}, or write 'package.module:factory' or 'file.py:factory'",
+    )
+
+
+@contextmanager
+def _located(key: str) -> Iterator[None]:
+    """Errors from inside that name no place get this one."""
+    try:
+        yield
+    except SplitImperaError as error:
+        raise error.at(error.where or key) from error.__cause__
+
+
+def _check_labels(graph: ModelGraph, data: Dataset) -> None:
+    result = graph.cuts[-1].tensors
+    if len(result) != 1 or len(result[0].shape) != 1:
+        shapes = ", ".join(str(tensor.shape) for tensor in result)
+        raise ModelError(
+            f"the network's result has shape {shapes} a picture, one logit a class is expected", where="network.model"
+        )
+    classes = result[0].shape[0]
+    for samples in (data.train, data.validation, data.test):
+        if len(samples) and not 0 <= int(samples.labels.min()) <= int(samples.labels.max()) < classes:
+            raise DataError(
+                f"labels go from {int(samples.labels.min())} to {int(samples.labels.max())}, "
+                f"the network tells {classes} classes apart",
+                where="data.source",
+            )
+
+
+def _base_accuracy(testbed: Testbed) -> Accuracy:
+    samples = testbed.samples("test")
+    answers = testbed.run(0, testbed.last, testbed.inputs(samples), lambda row: int(row[0].argmax()))
+    share = float(np.mean(np.array(answers) == samples.labels.numpy()))
+    return Accuracy(share, wilson_interval(share, len(samples)))
+
+
+def _plans(scenario: Scenario, graph: ModelGraph, curve: SaliencyCurve) -> list[Plan]:
+    wanted = scenario.plans.cuts
+    inner = graph.cuts[1:-1]
+    if wanted == "candidates":
+        split_at = [candidate.cut for candidate in curve.candidates]
+    elif wanted in ("single", "all"):
+        split_at = [cut.index for cut in inner if cut.single or wanted == "all"]
+    else:
+        split_at = []
+        for index, which in enumerate(wanted):
+            with _located(f"plans.cuts[{index}]"):
+                cut = graph.cut(which)
+                if cut not in inner:
+                    raise CutError(f"a split lies between input and result, '{which}' does not")
+                split_at.append(cut.index)
+    first, second = (device.record() for device in scenario.devices)
+    return build_plans(
+        (first, second),
+        scenario.links[0].record(),
+        graph.cuts,
+        sorted(set(split_at)),
+        codecs=scenario.plans.codecs,
+        input_codecs=scenario.plans.input_codecs,
+        transports=scenario.plans.transports,
+    )
+
+
+def _rng(seed: int, plan: Plan) -> np.random.Generator:
+    """A plan's own randomness: it does not depend on which other plans there are."""
+    return np.random.default_rng([seed, crc32(plan.id.encode())])

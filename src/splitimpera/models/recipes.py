@@ -1,0 +1,108 @@
+"""Networks that this package trains itself, at first use, and keeps in the cache: the examples need no download."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from splitimpera.models.cache import read_cached, write_cached
+from splitimpera.models.datasets import DATASETS, Samples
+from splitimpera.models.resnet import CifarResNet
+from splitimpera.models.vgg import VGG
+from splitimpera.plugins import Registry
+from splitimpera.records import Track, no_progress
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a built-in network is made.
+
+    `version` goes up whenever `build` or the training changes, so that old weights are not taken for new ones.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    data: str
+    epochs: int
+    learning_rate: float
+    version: int = 1
+
+    def file_name(self) -> str:
+        recipe = [self.name, self.data, self.epochs, self.learning_rate, self.version, torch.__version__]
+        return f"{self.name}-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]}.weights"
+
+
+RECIPES: Registry[Recipe] = Registry("network")
+
+for _recipe in (
+    Recipe(
+        "digits-vgg16",
+        lambda: VGG(in_channels=1, num_classes=10, width=8, hidden=64, pooled=1, batch_norm=True, dropout=0.2),
+        data="digits",
+        epochs=60,
+        learning_rate=0.02,
+    ),
+    Recipe(
+        "digits-resnet20",
+        lambda: CifarResNet(in_channels=1, width=8),
+        data="digits",
+        epochs=40,
+        learning_rate=0.05,
+    ),
+):
+    RECIPES.register(_recipe.name)(_recipe)
+
+
+def trained(recipe: Recipe, track: Track[int] = no_progress) -> nn.Module:
+    """The recipe's network with trained weights, from the cache or trained now; in eval mode."""
+    model = recipe.build().eval()
+    stored = read_cached(recipe.file_name())
+    if stored is not None:
+        try:
+            model.load_state_dict(load_tensors(stored))
+            return model
+        except (SafetensorError, RuntimeError):
+            pass  # a file of that name by another hand: make it anew
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = recipe.build()
+        _fit(model, DATASETS[recipe.data]().train, recipe, track)
+    write_cached(
+        recipe.file_name(), save_tensors({key: value.contiguous() for key, value in model.state_dict().items()})
+    )
+    return model.eval()
+
+
+def _fit(model: nn.Module, samples: Samples, recipe: Recipe, track: Track[int]) -> None:
+    """Cross-entropy, SGD with momentum, one-cycle learning rate, pictures shifted by up to two pixels."""
+    batch = 64
+    steps = -(-len(samples) // batch)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=recipe.learning_rate, total_steps=recipe.epochs * steps
+    )
+    loss = nn.CrossEntropyLoss(label_smoothing=0.05)
+    model.train()
+    for _ in track(range(recipe.epochs), f"Training {recipe.name}", recipe.epochs):
+        for rows in torch.split(torch.randperm(len(samples)), batch):
+            optimizer.zero_grad()
+            loss(model(_shifted(samples.inputs[rows])), samples.labels[rows]).backward()
+            optimizer.step()
+            schedule.step()
+
+
+def _shifted(x: Tensor, by: int = 2) -> Tensor:
+    """Move every picture of a batch (N, C, H, W) by the same random step; the edge is repeated."""
+    height, width = x.shape[-2:]
+    top, left = (int(step) for step in torch.randint(0, 2 * by + 1, (2,)))
+    return nn.functional.pad(x, (by, by, by, by), mode="replicate")[..., top : top + height, left : left + width]

@@ -1,0 +1,1 @@
+"""The communication simulator: what a link does to frames. No torch here."""

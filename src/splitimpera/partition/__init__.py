@@ -1,0 +1,1 @@
+"""graph + cut -> two runnable halves."""

@@ -1,0 +1,1 @@
+"""Step 3: requirements, and the plan that meets them best."""

@@ -1,0 +1,350 @@
+"""The frozen records that the stages hand on, and the protocols of the two seams. No torch here.
+
+Units are SI and stand in the names: `_s`, `_bytes`, `_bps`; fractions are plain numbers between 0 and 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, Literal, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from splitimpera.errors import SimulationError
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
+
+T = TypeVar("T")
+
+Track = Callable[[Iterable[T], str, int], Iterable[T]]
+"""Shows progress: wraps an iterable, given what is being done and how many steps there are."""
+
+
+def no_progress(steps: Iterable[T], description: str, total: int) -> Iterable[T]:
+    """The `Track` that shows nothing."""
+    return steps
+
+
+DTYPE_BYTES = {
+    **{"bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8},
+    **{"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16},
+}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor as it belongs to one frame.
+
+    Attributes:
+        name: the layer that makes it, in the user's words ("input", "features.17", "layer2.0").
+        shape: its shape for one frame, without the batch dimension.
+        dtype: torch's name of the element type, without the prefix ("float32").
+        batch_dim: where the batch dimension goes when frames are stacked; None where the tensor mixes the batch
+            with another dimension, so that frames must be run one by one (`shape` is then that of a batch of one).
+        channel_dim: which dimension of `shape` holds the channels.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    batch_dim: int | None = 0
+    channel_dim: int = 0
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        return self.elements * DTYPE_BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A step of the traced network: one operation with the activations and normalisations folded into it.
+
+    Attributes:
+        name: the module's path in the user's model, or path and operation for functional calls.
+        operation: ATen's name of the operation ("conv2d", "add").
+        output: the tensor that it hands on (the first one, where there are several).
+        parameters: how many parameters it reads.
+        macs: multiply-accumulates for one frame.
+    """
+
+    index: int
+    name: str
+    operation: str
+    output: TensorSpec
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A prefix of the graph's topological order, and what crosses there.
+
+    Attributes:
+        index: number of layers in the head; 0 means that the input crosses.
+        name: the last layer of the head, "input" for cut 0.
+        tensors: what crosses, one entry a tensor.
+        crossing: the graph nodes of these tensors.
+        macs_head, macs_tail: multiply-accumulates on either side, for one frame.
+        parameters_head, parameters_tail: parameters that either side reads (shared ones count on both).
+    """
+
+    index: int
+    name: str
+    tensors: tuple[TensorSpec, ...]
+    crossing: tuple[str, ...]
+    macs_head: int
+    macs_tail: int
+    parameters_head: int
+    parameters_tail: int
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.bytes for tensor in self.tensors)
+
+    @property
+    def single(self) -> bool:
+        """True at a natural bottleneck of the graph: one tensor crosses."""
+        return len(self.tensors) == 1
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A cut worth a plan, and the reasons why."""
+
+    cut: int
+    name: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A point-to-point network link.
+
+    Attributes:
+        rate_bps: bits a second on the wire, headers included.
+        delay_s: one-way propagation delay.
+        loss: probability that a data packet is lost, independently of all others.
+        mtu_bytes: largest IP packet.
+        link_header_bytes: the link layer's bytes in front of every IP packet.
+        app_header_bytes: the application's own header (plan, frame, offset): in every UDP datagram, once a frame over
+            TCP.
+    """
+
+    name: str = "link"
+    rate_bps: float = 1e9
+    delay_s: float = 1e-4
+    loss: float = 0.0
+    mtu_bytes: int = 1500
+    link_header_bytes: int = 2
+    app_header_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        _require(np.isfinite(self.rate_bps) and self.rate_bps > 0, "rate_bps", self.rate_bps, "above 0")
+        _require(np.isfinite(self.delay_s) and self.delay_s >= 0, "delay_s", self.delay_s, "0 or more")
+        _require(0 <= self.loss < 1, "loss", self.loss, "at least 0 and below 1")
+        _require(self.mtu_bytes >= 68, "mtu_bytes", self.mtu_bytes, "68 or more (the least that IP allows)")
+        _require(self.link_header_bytes >= 0, "link_header_bytes", self.link_header_bytes, "0 or more")
+        _require(self.app_header_bytes >= 0, "app_header_bytes", self.app_header_bytes, "0 or more")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Frames at a fixed rate.
+
+    Attributes:
+        fps: frames a second; frame i is due at i / fps.
+        frames: how many are simulated.
+        deadline_s: how long after it is due a UDP frame with losses is used with what came; None: one frame period.
+        frame_bytes: the size of every frame, where no plan gives it.
+        atom_bytes: the smallest piece that a packet must not cut through (one tensor element).
+    """
+
+    fps: float
+    frames: int = 1000
+    deadline_s: float | None = None
+    frame_bytes: int = 0
+    atom_bytes: int = 1
+
+    def __post_init__(self) -> None:
+        _require(np.isfinite(self.fps) and self.fps > 0, "fps", self.fps, "above 0")
+        _require(self.frames >= 1, "frames", self.frames, "1 or more")
+        _require(self.deadline_s is None or self.deadline_s > 0, "deadline_s", self.deadline_s, "above 0")
+        _require(self.frame_bytes >= 0, "frame_bytes", self.frame_bytes, "0 or more")
+        _require(self.atom_bytes >= 1, "atom_bytes", self.atom_bytes, "1 or more")
+
+    def due_s(self) -> FloatArray:
+        """When each frame is due, shape (frames,)."""
+        return np.arange(self.frames) / self.fps
+
+    def deadlines_s(self) -> FloatArray:
+        """When a receiver uses a frame with losses as it is, shape (frames,)."""
+        return self.due_s() + (1 / self.fps if self.deadline_s is None else self.deadline_s)
+
+
+def _require(holds: object, where: str, given: object, expected: str) -> None:
+    if not holds:
+        raise SimulationError(f"{given} is out of range, it must be {expected}", where=where)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A machine that runs a part of the network.
+
+    `time_factor` scales the times measured on this machine: 40 means forty times slower.
+    """
+
+    name: str
+    time_factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One crossing from a device to the next: at which cut, coded and sent how."""
+
+    cut: int
+    codec: str
+    transport: str
+    link: Link
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One design: n devices and n - 1 hops. LC has no hop, RC hops at cut 0, SC in between."""
+
+    id: str
+    devices: tuple[Device, ...]
+    hops: tuple[Hop, ...] = ()
+
+    @property
+    def configuration(self) -> Literal["LC", "RC", "SC"]:
+        if not self.hops:
+            return "LC"
+        return "RC" if self.hops[0].cut == 0 else "SC"
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What a codec made of one frame. Packets carry whole atoms of `atom_bytes`."""
+
+    data: bytes
+    atom_bytes: int = 1
+
+
+ByteRange = tuple[int, int]
+"""Half open: first byte, byte after the last."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is handed to a transport, arrays of shape (frames,).
+
+    Attributes:
+        ready_s: when a frame may start to be sent.
+        size_bytes: its size.
+        deadline_s: when the receiver uses it as it is, if parts are missing.
+        atom_bytes: packets carry whole atoms of this size.
+    """
+
+    ready_s: FloatArray
+    size_bytes: IntArray
+    deadline_s: FloatArray
+    atom_bytes: int = 1
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """What a transport did to each frame, arrays of shape (frames,).
+
+    Attributes:
+        sent_s: when its first bit went onto the link.
+        complete_s: when the receiver has all that it will ever use of it.
+        packets: data packets sent, retransmissions included.
+        lost_packets: data packets that the link dropped.
+        retransmissions: data packets sent again.
+        wire_bytes: bytes put onto the link, headers and retransmissions included.
+        erased: for each frame the byte ranges that are missing when it is used, in order.
+        arrived: False where nothing came at all.
+    """
+
+    sent_s: FloatArray
+    complete_s: FloatArray
+    packets: IntArray
+    lost_packets: IntArray
+    retransmissions: IntArray
+    wire_bytes: IntArray
+    erased: tuple[tuple[ByteRange, ...], ...]
+    arrived: npt.NDArray[np.bool_]
+
+    @property
+    def lost_packet_rate(self) -> float:
+        packets = int(self.packets.sum())
+        return float(self.lost_packets.sum()) / packets if packets else 0.0
+
+
+class Transport(Protocol):
+    """Seam 1: a simulated link, a loopback or a socket."""
+
+    def transfer(self, frames: Frames) -> Deliveries: ...
+
+
+class Codec(Protocol):
+    """Seam 2: tensors <-> bytes, for tensors of fixed shapes and with constants calibrated beforehand.
+
+    `tolerates_loss` says whether `decode` can fill a gap; where it cannot, a frame with a gap is lost.
+    """
+
+    name: str
+    tolerates_loss: bool
+
+    def encode(self, tensors: Sequence[Array]) -> Payload: ...
+
+    def decode(self, data: bytes, erased: Sequence[ByteRange] = ()) -> tuple[Array, ...]: ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one plan does: its accuracy, its latency, its loss.
+
+    Attributes:
+        accuracy: share of right answers, a mean over pictures.
+        accuracy_ci: its 95 % interval; pictures are counted, not pictures times loss patterns.
+        latency_s: time from a frame's due time to its answer, shape (frames,).
+        parts_s: mean seconds of a frame on the device, in the codec, on the link, on the server.
+        payload_bytes: mean size of a frame's payload, without headers.
+        fps: answers a second that the pipeline sustains.
+        stable: False where work arrives faster than some stage can do it, so that latency grows without end.
+    """
+
+    plan: Plan
+    accuracy: float
+    accuracy_ci: tuple[float, float]
+    latency_s: FloatArray
+    parts_s: dict[str, float] = field(default_factory=dict)
+    payload_bytes: float = 0.0
+    lost_packet_rate: float = 0.0
+    fps: float = 0.0
+    stable: bool = True
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers that a requirement may speak of, in SI units."""
+        p50, p95, p99 = np.percentile(self.latency_s, [50, 95, 99])
+        return {
+            "accuracy": self.accuracy,
+            "latency_mean": float(self.latency_s.mean()),
+            "latency_p50": float(p50),
+            "latency_p95": float(p95),
+            "latency_p99": float(p99),
+            "latency_max": float(self.latency_s.max()),
+            "fps": self.fps,
+            "payload_bytes": self.payload_bytes,
+            "lost_packet_rate": self.lost_packet_rate,
+        }

@@ -1,0 +1,163 @@
+"""Interactive figures (Plotly), drawn from results alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from splitimpera.report.results import Results
+
+COLOURS = {"LC": "#E69F00", "RC": "#0072B2", "SC": "#009E73"}  # Okabe and Ito: told apart without colour vision
+CURVE_COLOUR = "#0072B2"
+STAR_COLOUR = "#D55E00"
+BAR_COLOUR = "rgba(128,128,128,0.35)"
+BREAKDOWN_PLANS = 12
+
+
+def curve_points(results: Results) -> list[Results]:
+    """The cuts that have a CS, in order, each with `log_cs` and the reasons why it is a candidate."""
+    reasons = {candidate["cut"]: candidate["reasons"] for candidate in results["candidates"]}
+    return [
+        cut | {"log_cs": float(np.log10(max(cut["cs"], 1e-300))), "reasons": reasons.get(cut["index"], [])}
+        for cut in results["cuts"]
+        if cut["cs"] is not None
+    ]
+
+
+def saliency_figure(results: Results) -> go.Figure:
+    """log10 CS over the cuts with the candidates starred, and the bytes that cross there."""
+    points = curve_points(results)
+    names = [point["name"] for point in points]
+    figure = make_subplots(specs=[[{"secondary_y": True}]])
+    figure.add_bar(
+        x=names,
+        y=[point["bytes"] for point in points],
+        name="bytes that cross (float32)",
+        marker_color=BAR_COLOUR,
+        hovertemplate="%{x}: %{y:,} bytes<extra></extra>",
+        secondary_y=True,
+    )
+    figure.add_scatter(
+        x=names,
+        y=[point["log_cs"] for point in points],
+        name="log10 CS",
+        mode="lines+markers",
+        line={"color": CURVE_COLOUR},
+        customdata=[[point["index"], " x ".join(map(str, point["shapes"][0]))] for point in points],
+        hovertemplate="cut %{customdata[0]}, behind %{x}<br>log10 CS %{y:.2f}, sends %{customdata[1]}<extra></extra>",
+    )
+    starred = [point for point in points if point["reasons"]]
+    figure.add_scatter(
+        x=[point["name"] for point in starred],
+        y=[point["log_cs"] for point in starred],
+        name="candidate",
+        mode="markers",
+        marker={"symbol": "star", "size": 15, "color": STAR_COLOUR},
+        text=[", ".join(point["reasons"]) for point in starred],
+        hovertemplate="%{x}: %{text}<extra></extra>",
+    )
+    figure.update_yaxes(title_text="log10 CS", secondary_y=False)
+    figure.update_yaxes(title_text="bytes", type="log", secondary_y=True, showgrid=False)
+    figure.update_xaxes(title_text="cut behind layer", tickangle=-45, automargin=True)
+    return _plain(figure)
+
+
+def plans_figure(results: Results) -> go.Figure:
+    """Accuracy against p95 latency of every plan, with the limits that the requirements set."""
+    figure = go.Figure()
+    chosen = results["recommendation"]["plan"]
+    for kind, colour in COLOURS.items():
+        for feasible in (True, False):
+            plans = [p for p in results["plans"] if p["configuration"] == kind and p["feasible"] is feasible]
+            if not plans:
+                continue
+            figure.add_scatter(
+                x=[plan["latency_p95_s"] for plan in plans],
+                y=[plan["accuracy"] for plan in plans],
+                error_y={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [plan["accuracy_ci"][1] - plan["accuracy"] for plan in plans],
+                    "arrayminus": [plan["accuracy"] - plan["accuracy_ci"][0] for plan in plans],
+                    "thickness": 1,
+                    "color": colour,
+                },
+                mode="markers",
+                name=f"{kind}, {'fits' if feasible else 'does not fit'}",
+                marker={
+                    "color": colour,
+                    "size": 11,
+                    "symbol": "circle" if feasible else "x-thin",
+                    "line": {"width": 2, "color": colour},
+                },
+                customdata=[[plan["id"], _fate(plan)] for plan in plans],
+                hovertemplate="<b>%{customdata[0]}</b><br>accuracy %{y:.2%}, p95 %{x:.4s}s<br>"
+                "%{customdata[1]}<extra></extra>",
+            )
+    for plan in results["plans"]:
+        if plan["id"] == chosen:
+            figure.add_scatter(
+                x=[plan["latency_p95_s"]],
+                y=[plan["accuracy"]],
+                mode="markers",
+                name="recommended",
+                marker={"symbol": "star-open", "size": 22, "color": STAR_COLOUR, "line": {"width": 2}},
+                hoverinfo="skip",
+            )
+    for requirement in results["requirements"]:
+        line: dict[str, Any] = {"line_dash": "dash", "line_color": STAR_COLOUR, "annotation_text": requirement["text"]}
+        if requirement["metric"] == "accuracy":
+            figure.add_hline(y=requirement["limit"], annotation_position="bottom left", **line)
+        elif requirement["metric"] == "latency_p95":
+            figure.add_vline(x=requirement["limit"], annotation_position="bottom right", **line)
+    figure.update_xaxes(title_text="p95 latency", type="log", ticksuffix="s", exponentformat="SI")
+    figure.update_yaxes(title_text="accuracy", tickformat=".0%")
+    return _plain(figure)
+
+
+def breakdown_figure(results: Results) -> go.Figure:
+    """Where the time of a frame goes, for the best plans."""
+    figure = go.Figure()
+    plans = [plan for plan in results["plans"] if plan["stable"]][:BREAKDOWN_PLANS][::-1]
+    parts = dict.fromkeys(part for plan in plans[::-1] for part in plan["parts_s"])
+    for part in parts:
+        figure.add_bar(
+            x=[plan["parts_s"].get(part) for plan in plans],
+            y=[plan["id"] for plan in plans],
+            name=part,
+            orientation="h",
+            hovertemplate="%{y}<br>" + part + ": %{x:.3s}s<extra></extra>",
+        )
+    for requirement in results["requirements"]:
+        if requirement["metric"].startswith("latency"):
+            figure.add_vline(
+                x=requirement["limit"], line_dash="dash", line_color=STAR_COLOUR, annotation_text=requirement["text"]
+            )
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(title_text="mean time of a frame", ticksuffix="s", exponentformat="SI")
+    figure.update_yaxes(automargin=True)
+    return _plain(figure)
+
+
+def _fate(plan: Results) -> str:
+    return (
+        "fits" if plan["feasible"] else "misses " + "<br>misses ".join(miss["requirement"] for miss in plan["misses"])
+    )
+
+
+def _plain(figure: go.Figure) -> go.Figure:
+    figure.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "color": "#333"},
+        margin={"l": 70, "r": 70, "t": 30, "b": 60},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        height=460,
+    )
+    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    return figure

@@ -1,0 +1,118 @@
+"""A design as plain values: what `results.json` holds, and what every table and figure is drawn from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from splitimpera import __version__
+from splitimpera.qos.recommendation import Verdict
+from splitimpera.records import Cut
+
+if TYPE_CHECKING:
+    from splitimpera.method import Design
+
+SCHEMA_VERSION = 1
+
+Results = dict[str, Any]
+
+
+def results(design: Design) -> Results:
+    """Numbers are numbers, in SI units; docs/results.md describes every key."""
+    decision = design.recommendation
+    on_test = design.chosen_on_test
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "splitimpera_version": __version__,
+        "scenario": design.scenario.summary(),
+        "seed": design.seed,
+        "requirements": [
+            {
+                "text": requirement.text,
+                "metric": requirement.metric,
+                "limit": requirement.limit,
+                "kind": "upper" if requirement.upper else "lower",
+            }
+            for requirement in design.scenario.requirements
+        ],
+        "pictures": {
+            "train": len(design.data.train),
+            "validation": len(design.data.validation),
+            "test": len(design.data.test),
+        },
+        "base_accuracy": design.base.value,
+        "base_accuracy_ci": list(design.base.interval),
+        "cuts": [_cut(cut, design) for cut in design.graph.cuts],
+        "candidates": [
+            {"cut": candidate.cut, "name": candidate.name, "reasons": list(candidate.reasons)}
+            for candidate in design.curve.candidates
+        ],
+        "curve": {
+            "cuts": list(design.curve.cuts),
+            "on_curve": list(design.curve.on_curve),
+            "pictures": design.curve.pictures,
+            "per_class": {
+                design.data.classes[label] if label < len(design.data.classes) else str(label): values.tolist()
+                for label, values in design.curve.per_class.items()
+            },
+        },
+        "plans": [_plan(verdict) for verdict in decision.verdicts],
+        "recommendation": {
+            "plan": decision.chosen.id if decision.chosen else None,
+            "reasons": list(decision.reasons),
+            "test_accuracy": on_test.value if on_test else None,
+            "test_accuracy_ci": list(on_test.interval) if on_test else None,
+            "nearest": decision.nearest.id if decision.nearest else None,
+            "relax": list(decision.relax),
+        },
+    }
+
+
+def _cut(cut: Cut, design: Design) -> Results:
+    return {
+        "index": cut.index,
+        "name": cut.name,
+        "shapes": [list(tensor.shape) for tensor in cut.tensors],
+        "bytes": cut.bytes,
+        "macs_head": cut.macs_head,
+        "macs_tail": cut.macs_tail,
+        "parameters_head": cut.parameters_head,
+        "parameters_tail": cut.parameters_tail,
+        "cs": design.curve.at_cut(cut.index),
+    }
+
+
+def _plan(verdict: Verdict) -> Results:
+    evaluation, plan = verdict.evaluation, verdict.evaluation.plan
+    metrics = evaluation.metrics()
+    hop = plan.hops[0] if plan.hops else None
+    return {
+        "id": plan.id,
+        "configuration": plan.configuration,
+        "cut": hop.cut if hop else None,
+        "codec": hop.codec if hop else None,
+        "transport": hop.transport if hop else None,
+        "payload_bytes": evaluation.payload_bytes,
+        "accuracy": evaluation.accuracy,
+        "accuracy_ci": list(evaluation.accuracy_ci),
+        **{f"{name}_s": metrics[name] for name in metrics if name.startswith("latency_")},
+        "fps": evaluation.fps,
+        "lost_packet_rate": evaluation.lost_packet_rate,
+        "stable": evaluation.stable,
+        "parts_s": evaluation.parts_s,
+        "hops": [
+            {"cut": hop.cut, "codec": hop.codec, "transport": hop.transport, "link": hop.link.name} for hop in plan.hops
+        ],
+        "devices": [device.name for device in plan.devices],
+        "feasible": verdict.feasible,
+        "misses": [
+            {
+                "requirement": miss.requirement.text,
+                "metric": miss.requirement.metric,
+                "value": miss.value,
+                "limit": miss.requirement.limit,
+                "margin": miss.margin,
+            }
+            for miss in verdict.misses
+        ],
+        "score": verdict.score,
+    }

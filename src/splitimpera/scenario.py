@@ -1,0 +1,285 @@
+"""The scenario file: one YAML file from which everything follows.
+
+Only the specification is read here; the names of networks, data sets, codecs and transports are resolved by the stages
+that own them. Every key is described in docs/scenario.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from splitimpera import units
+from splitimpera.errors import ScenarioError, SplitImperaError
+from splitimpera.plugins import nearest
+from splitimpera.qos.requirement import Requirement, parse_requirement
+from splitimpera.records import Device, Link, Workload
+
+
+def _quantity(dimension: units.Dimension) -> BeforeValidator:
+    return BeforeValidator(lambda value: units.parse(value, dimension))
+
+
+def _whole_bytes(value: object) -> int:
+    size = units.parse(value, units.SIZE)
+    if size != int(size):
+        raise ValueError(f"'{value}' is not a whole number of bytes")
+    return int(size)
+
+
+Seconds = Annotated[float, _quantity(units.TIME)]
+BitRate = Annotated[float, _quantity(units.BIT_RATE)]
+Fraction = Annotated[float, _quantity(units.FRACTION)]
+Frequency = Annotated[float, _quantity(units.FREQUENCY)]
+Factor = Annotated[float, _quantity(units.FACTOR)]
+Bytes = Annotated[int, BeforeValidator(_whole_bytes)]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][\w.-]*$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkSection(_Section):
+    """The trained network.
+
+    `model` is a built-in name, `package.module:factory` or `file.py:factory`; `weights` a state dict beside it.
+    """
+
+    model: str
+    weights: Path | None = None
+
+
+class DataSection(_Section):
+    """Labelled data; what is not given in splits is shuffled once with `seed` and divided."""
+
+    source: str
+    validation: Annotated[Fraction, Field(gt=0, lt=1)] = 0.3
+    test: Annotated[Fraction, Field(gt=0, lt=1)] = 0.5
+    seed: Annotated[int, Field(ge=0)] = 0
+    size: tuple[Annotated[int, Field(gt=0, le=16384)], Annotated[int, Field(gt=0, le=16384)]] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+
+    @model_validator(mode="after")
+    def _something_left(self) -> DataSection:
+        if self.validation + self.test > 1:
+            raise ValueError("validation and test together take more than all of the data")
+        return self
+
+
+class DeviceSection(_Section):
+    """A machine; `time_factor` 40 means forty times slower than the machine that runs the design."""
+
+    name: Name
+    time_factor: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
+
+    def record(self) -> Device:
+        return Device(self.name, self.time_factor)
+
+
+class LinkSection(_Section):
+    """The network between two devices."""
+
+    name: Name = "link"
+    rate: Annotated[BitRate, Field(gt=0, le=1e13)]
+    delay: Annotated[Seconds, Field(ge=0, le=3600)]
+    loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
+    mtu: Annotated[Bytes, Field(ge=68, le=65535)] = 1500
+    link_header: Annotated[Bytes, Field(ge=0, le=1000)] = 2
+    app_header: Annotated[Bytes, Field(ge=0, le=1000)] = 12
+
+    @model_validator(mode="after")
+    def _room_for_data(self) -> LinkSection:
+        # 52 bytes of IP and TCP headers, and one element of the widest type
+        if self.mtu - 52 - self.app_header < 16:
+            raise ValueError(
+                f"an mtu of {self.mtu} B leaves no room for data behind 52 B of headers and {self.app_header} B of "
+                "app_header"
+            )
+        return self
+
+    def record(self) -> Link:
+        return Link(self.name, self.rate, self.delay, self.loss, self.mtu, self.link_header, self.app_header)
+
+
+class WorkloadSection(_Section):
+    """The frames: how many a second, how many are simulated, how long a receiver waits for a damaged one."""
+
+    fps: Annotated[Frequency, Field(gt=0, le=1e6)]
+    frames: Annotated[int, Field(ge=1000, le=1_000_000)] = 1000
+    deadline: Annotated[Seconds, Field(gt=0, le=3600)] | None = None
+
+    def record(self) -> Workload:
+        return Workload(self.fps, self.frames, self.deadline)
+
+
+class PlansSection(_Section):
+    """Which designs are built."""
+
+    cuts: Literal["candidates", "single", "all"] | list[str | int] = "candidates"
+    codecs: Annotated[list[str], Field(min_length=1)] = ["float32", "uint8"]
+    input_codecs: list[str] = []
+    transports: Annotated[list[str], Field(min_length=1)] = ["tcp", "udp"]
+
+
+def _requirement(value: object) -> Requirement:
+    return value if isinstance(value, Requirement) else parse_requirement(value)
+
+
+class Scenario(_Section):
+    """Network, data, devices, links, workload, requirements: what a design is made for."""
+
+    name: Name = "scenario"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    network: NetworkSection
+    data: DataSection
+    devices: Annotated[list[DeviceSection], Field(min_length=2, max_length=2)]
+    links: Annotated[list[LinkSection], Field(min_length=1, max_length=1)]
+    workload: WorkloadSection
+    plans: PlansSection = PlansSection()
+    requirements: Annotated[list[Annotated[Requirement, BeforeValidator(_requirement)]], Field(min_length=1)]
+
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths start from: the scenario file's folder."""
+        return self._folder
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Scenario:
+        first, second = self.devices
+        if first.name == second.name:
+            raise ValueError(f"devices: two devices are called '{first.name}'")
+        return self
+
+    def summary(self) -> dict[str, Any]:
+        """The scenario as plain values in SI units, for the results file."""
+        values = self.model_dump(mode="json", exclude={"requirements"})
+        return values | {"requirements": [requirement.text for requirement in self.requirements]}
+
+
+def load_scenario(path: str | Path) -> Scenario:
+    """Read and validate a scenario file.
+
+    Raises:
+        ScenarioError: the file is missing, is no YAML, or a key or value is wrong; the message has one line a fault,
+            each with the line in the file, the key, what was given and what to do.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ScenarioError(
+            f"the scenario file '{path}' does not exist", hint="'splitimpera scenario init' writes one to start from"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"the scenario file '{path}' cannot be read: {_first_line(error)}") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or _first_line(error)
+        raise ScenarioError(f"this is not valid YAML: {problem}", where=place) from None
+    if not isinstance(content, dict):
+        raise ScenarioError(
+            f"a scenario is a mapping of keys, this is {_kind(content)}",
+            where=str(path),
+            hint="'splitimpera scenario init' writes one to start from",
+        )
+    if "name" not in content:
+        content["name"] = path.parent.resolve().name if path.stem == "scenario" else path.stem
+    lines = dict(_lines(node, ()))
+    try:
+        scenario = Scenario.model_validate(content)
+        scenario._folder = path.parent.resolve()
+        return scenario
+    except ValidationError as error:
+        faults = [_fault(detail, lines, path) for detail in error.errors()]
+        raise ScenarioError("\n".join(dict.fromkeys(faults))) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _kind(value: object) -> str:
+    return {list: "a list", str: "text", type(None): "empty"}.get(type(value), f"a {type(value).__name__}")
+
+
+def _lines(node: yaml.Node | None, where: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    """The line of every key and list item."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield (*where, key.value), key.start_mark.line + 1
+            yield from _lines(value, (*where, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield (*where, index), value.start_mark.line + 1
+            yield from _lines(value, (*where, index))
+
+
+def _fault(detail: ErrorDetails, lines: dict[tuple[str | int, ...], int], path: Path) -> str:
+    """One line for one fault that pydantic found."""
+    # a union's branches and tagged types appear in pydantic's location; the user's file knows only its keys
+    location = tuple(part for part in detail["loc"])
+    while location and location not in lines and detail["type"] != "missing":
+        location = location[:-1]
+    line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), 1)
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    problem, hint = _words(detail, location)
+    return str(ScenarioError(problem, where=f"{path}:{line}: {key}" if key else f"{path}:{line}", hint=hint))
+
+
+def _words(detail: ErrorDetails, location: tuple[str | int, ...]) -> tuple[str, str]:
+    given, context = detail["input"], detail.get("ctx", {})
+    cause = context.get("error")
+    if isinstance(cause, SplitImperaError):
+        return cause.problem, cause.hint
+    match detail["type"]:
+        case "missing":
+            return "this key is missing", "'splitimpera scenario init' writes a file with every key"
+        case "extra_forbidden":
+            return "this key is unknown", nearest(str(location[-1]), _known_keys(location[:-1]))
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            sign = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+            bounds = [f"{word} {context[short]:g}" for short, word in sign.items() if short in context]
+            return f"{given} is out of range, it must be {' and '.join(bounds)} (in SI units)", ""
+        case "too_short" | "too_long":
+            low, high = context.get("min_length"), context.get("max_length")
+            wanted = f"at least {low}" if low is not None else f"at most {high}"
+            return f"{context['actual_length']} entries are given, {wanted} expected", ""
+        case "model_type" | "dict_type":
+            return f"{given!r} is not a mapping of keys", "see docs/scenario.md"
+        case "string_pattern_mismatch":
+            return f"'{given}' is not a name", "use letters, digits, '-', '_' and '.', no spaces or slashes"
+        case _:
+            message = detail["msg"].removeprefix("Value error, ")
+            return f"{message[0].lower()}{message[1:]}" + ("" if cause else f", given {given!r}"), ""
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """The keys that the section at `location` may have."""
+    section: type[BaseModel] = Scenario
+    for part in location:
+        if isinstance(part, str):
+            section = _SECTIONS[part]
+    return list(section.model_fields)
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "network": NetworkSection,
+    "data": DataSection,
+    "devices": DeviceSection,
+    "links": LinkSection,
+    "workload": WorkloadSection,
+    "plans": PlansSection,
+}
