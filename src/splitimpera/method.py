@@ -10,6 +10,7 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+import torch
 
 from splitimpera.codec.registry import codec_kind
 from splitimpera.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError
@@ -98,7 +99,8 @@ def design(
         model = load_network(scenario.network, scenario.folder, track)
     with _located("data.source"):
         data = load_data(scenario.data, scenario.folder)
-    graph = trace(model, data.validation.inputs[:1])
+    with _located("network.model"):
+        graph = trace(model, data.validation.inputs[:1])
     _check_labels(graph, data)
     testbed = Testbed(graph, data, scenario.workload.record())
     base = _base_accuracy(testbed)
@@ -167,13 +169,12 @@ def _check_labels(graph: ModelGraph, data: Dataset) -> None:
             f"the network's result has shape {shapes} a picture, one logit a class is expected", where="network.model"
         )
     classes = result[0].shape[0]
-    for samples in (data.train, data.validation, data.test):
-        if len(samples) and not 0 <= int(samples.labels.min()) <= int(samples.labels.max()) < classes:
-            raise DataError(
-                f"labels go from {int(samples.labels.min())} to {int(samples.labels.max())}, "
-                f"the network tells {classes} classes apart",
-                where="data.source",
-            )
+    labels = torch.cat([samples.labels for samples in (data.train, data.validation, data.test)])
+    low, high = int(labels.min()), int(labels.max())
+    if not 0 <= low <= high < classes:
+        raise DataError(
+            f"labels go from {low} to {high}, the network tells {classes} classes apart", where="data.source"
+        )
 
 
 def _base_accuracy(testbed: Testbed) -> Accuracy:

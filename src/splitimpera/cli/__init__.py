@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from splitimpera import __version__
@@ -42,14 +43,15 @@ def _options(
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and exit code 2, Ctrl-C in 130."""
+    signal.signal(signal.SIGINT, _interrupt)
     try:
-        sys.exit(app(standalone_mode=False))
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        app()
     except SplitImperaError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        print("interrupted; nothing was written", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    # SystemExit, since typer would turn KeyboardInterrupt into exit code 1
+    print("interrupted", file=sys.stderr)
+    raise SystemExit(INTERRUPTED)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -99,12 +102,26 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
     shapes = tuple({0: torch.export.Dim.AUTO} if x.ndim else None for x in inputs)
     try:
-        return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
+        with _quiet():
+            return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as failure:
         raise TraceError(
             f"the network cannot be traced: {_diagnosis(failure)}",
             hint="torch.export must be able to follow it: no step may depend on the values of the data",
         ) from failure
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's warnings, logs and dumps of half-traced graphs from the user; our error says what counts."""
+    disabled = logging.root.manager.disable
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
 
 
 def _diagnosis(failure: BaseException) -> str:
@@ -215,8 +232,14 @@ class _Reader:
         if layer == len(self.groups):
             self.groups.append([])
         self.groups[layer].append(node)
-        self.uses += [(source.name, layer) for source in data]
+        self.uses += [(self._able_to_cross(source), layer) for source in data]
         return layer
+
+    def _able_to_cross(self, source: fx.Node) -> str:
+        """The nearest tensor that keeps pictures apart: a view that mixes them with heads or windows stays at home."""
+        while self.values[source.name].base != source.name and _spec("", source, 0).batch_dim is None:
+            source = source.all_input_nodes[0]
+        return source.name
 
     def _only_reader(self, source: fx.Node) -> bool:
         """Whether nothing else reads `source`, nor what it is a view of."""
@@ -332,8 +355,11 @@ def _channel_dim_of_view(node: fx.Node, before: int) -> int:
     if name in ("transpose", "swapaxes", "swapdims"):
         first, second = (int(dim) % ndim for dim in arguments)
         return {first: second, second: first}.get(before, before)
-    reshaped = source.ndim != ndim or name in ("view", "reshape", "_unsafe_view")
-    return _usual_channel_dim(node) if reshaped else before
+    old, new = ([_one_frame(size) for size in tensor.shape] for tensor in (source, node.meta["val"]))
+    if new[: before + 1] == old[: before + 1]:
+        return before
+    behind = len(old) - before
+    return len(new) - behind if new[-behind:] == old[before:] else _usual_channel_dim(node)
 
 
 def _symbols(node: fx.Node) -> set[Any]:

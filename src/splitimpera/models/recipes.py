@@ -63,17 +63,16 @@ for _recipe in (
 
 def trained(recipe: Recipe, track: Track[int] = no_progress) -> nn.Module:
     """The recipe's network with trained weights, from the cache or trained now; in eval mode."""
-    model = recipe.build().eval()
-    stored = read_cached(recipe.file_name())
-    if stored is not None:
-        try:
-            model.load_state_dict(load_tensors(stored))
-            return model
-        except (SafetensorError, RuntimeError):
-            pass  # a file of that name by another hand: make it anew
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = recipe.build()
+        stored = read_cached(recipe.file_name())
+        if stored is not None:
+            try:
+                model.load_state_dict(load_tensors(stored))
+                return model.eval()
+            except (SafetensorError, RuntimeError):
+                model = recipe.build()  # a file of that name by another hand: make it anew
         _fit(model, DATASETS[recipe.data]().train, recipe, track)
     write_cached(
         recipe.file_name(), save_tensors({key: value.contiguous() for key, value in model.state_dict().items()})

@@ -25,7 +25,10 @@ class Miss:
 
     def __str__(self) -> str:
         written = METRICS[self.requirement.metric].format(self.value)
-        return f"{self.requirement.text}: {written} ({100 * self.margin:+.3g} %)"
+        by = (
+            f"{100 * self.margin:+.3g} %" if self.margin > -1 else f"{self.value / self.requirement.limit:.3g} times it"
+        )
+        return f"{self.requirement.text} with {written} ({by})"
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,9 @@ def saliency_figure(results: Results) -> go.Figure:
         hovertemplate="%{x}: %{text}<extra></extra>",
     )
     figure.update_yaxes(title_text="log10 CS", secondary_y=False)
-    figure.update_yaxes(title_text="bytes", type="log", secondary_y=True, showgrid=False)
+    figure.update_yaxes(
+        title_text="bytes", type="log", dtick=1, exponentformat="SI", ticksuffix="B", secondary_y=True, showgrid=False
+    )
     figure.update_xaxes(title_text="cut behind layer", tickangle=-45, automargin=True)
     return _plain(figure)
 
@@ -108,12 +110,16 @@ def plans_figure(results: Results) -> go.Figure:
                 hoverinfo="skip",
             )
     for requirement in results["requirements"]:
-        line: dict[str, Any] = {"line_dash": "dash", "line_color": STAR_COLOUR, "annotation_text": requirement["text"]}
+        line: dict[str, Any] = {"line_dash": "dash", "line_color": STAR_COLOUR}
+        words: dict[str, Any] = {"text": requirement["text"], "showarrow": False}
         if requirement["metric"] == "accuracy":
-            figure.add_hline(y=requirement["limit"], annotation_position="bottom left", **line)
+            figure.add_hline(y=requirement["limit"], **line)
+            figure.add_annotation(x=1, xref="paper", xanchor="right", y=requirement["limit"], yanchor="top", **words)
         elif requirement["metric"] == "latency_p95":
-            figure.add_vline(x=requirement["limit"], annotation_position="bottom right", **line)
-    figure.update_xaxes(title_text="p95 latency", type="log", ticksuffix="s", exponentformat="SI")
+            figure.add_vline(x=requirement["limit"], **line)
+            place = float(np.log10(requirement["limit"]))  # an annotation on a logarithmic axis wants the exponent
+            figure.add_annotation(x=place, xanchor="left", y=0, yref="paper", yanchor="bottom", **words)
+    figure.update_xaxes(title_text="p95 latency", type="log", dtick=1, ticksuffix="s", exponentformat="SI")
     figure.update_yaxes(title_text="accuracy", tickformat=".0%")
     return _plain(figure)
 

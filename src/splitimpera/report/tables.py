@@ -112,7 +112,7 @@ def _plans(results: Results) -> RenderableType:
 def _misses(misses: list[Results]) -> str:
     """The worst miss with its margin, and how many more there are."""
     worst = min(misses, key=lambda miss: float(miss["margin"]))
-    by = f"{worst['margin']:+.1%}" if worst["margin"] > -10 else "far off"
+    by = f"{100 * worst['margin']:+.2g}%" if worst["margin"] > -1 else "far off"
     return f"{worst['metric']} {by}" + (f" (+{len(misses) - 1})" if len(misses) > 1 else "")
 
 

@@ -39,15 +39,13 @@ def cumulative_saliency(
         batch: pictures a pass; the result does not depend on it.
 
     Raises:
-        ModelError: the network has no logits, or nothing between input and logits that a gradient reaches.
+        ModelError: the network has no logits, or a gradient does not reach one of its points.
         ShapeError: the network refuses the data.
         DataError: no data, no labels where they are needed, or labels out of range.
     """
     inputs, labels = _inputs_and_labels(data, target)
     graph = model if isinstance(model, ModelGraph) else trace(model, inputs[:1])
     points, on_curve = curve_points(graph.cuts)
-    if not points:
-        raise ModelError("the network has no cut between input and result where a single tensor crosses")
     specs = {cut.crossing[0]: cut.tensors[0] for cut in points}
     total: dict[str, list[Tensor]] = {name: [] for name in specs}
 
@@ -68,7 +66,8 @@ def cumulative_saliency(
         raise ModelError(
             f"no gradient reaches {', '.join(unreached[:3])}", hint="the path to the result must be differentiable"
         )
-    pictures = np.stack([torch.cat(values).double().numpy() for values in total.values()])
+    of_pictures = [torch.cat(values).double().numpy() for values in total.values()]
+    pictures = np.array(of_pictures).reshape(len(points), len(inputs))
     per_class = {}
     if labels is not None:
         known = labels.numpy()

@@ -12,6 +12,7 @@ Grad-CAM sums over channels where this takes the mean; maps are not normalised.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from splitimpera.records import TensorSpec
@@ -27,8 +28,8 @@ def cumulative_saliency_of(activation: Tensor, gradient: Tensor, spec: TensorSpe
         float32 (N,).
     """
     a, g = _by_channel(activation, spec), _by_channel(gradient, spec)
-    alpha = g.mean(2)
-    maps = (alpha[:, None] @ a).relu()
+    alpha = g.mean(2, keepdim=True).transpose(1, 2)
+    maps = torch.bmm(alpha, a).relu_()
     return maps.mean((1, 2)).float() / a.shape[1]
 
 

@@ -42,7 +42,7 @@ def report_html(results: Results) -> str:
 
 
 def _figure(figure: go.Figure, name: str) -> str:
-    options = {"responsive": True, "displaylogo": False}
+    options = {"responsive": True, "displayModeBar": False}
     html: str = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=options)
     return html
 

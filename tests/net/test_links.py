@@ -1,0 +1,140 @@
+"""The simulated links: the identities of docs/method.md hold exactly, loss has the rate that was asked for."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import splitimpera as sei
+from splitimpera.errors import SimulationError, UnknownNameError
+from splitimpera.net.registry import TRANSPORTS
+from splitimpera.records import Frames, Link, Workload
+
+sizes = st.integers(1, 400_000)
+rates = st.floats(1e5, 1e10)
+delays = st.floats(0, 0.5)
+
+
+def one_frame(transport, size, rate, delay, **options):
+    link = Link(rate_bps=rate, delay_s=delay, **options)
+    return sei.simulate(link, Workload(1.0, 1, frame_bytes=size), transport, np.random.default_rng(0))
+
+
+@given(sizes, rates, delays)
+def test_tcp_identity(size, rate, delay):
+    expected = (size + 54 * ceil(size / 1448)) * 8 / rate + delay
+    assert one_frame("tcp", size, rate, delay).complete_s[0] == pytest.approx(expected, rel=1e-12)
+
+
+@given(sizes, rates, delays)
+def test_udp_identity(size, rate, delay):
+    expected = (size + 30 * ceil(size / 1472)) * 8 / rate + delay
+    assert one_frame("udp", size, rate, delay).complete_s[0] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_frames_wait_for_the_link(transport):
+    link = Link(rate_bps=8000.0, delay_s=0.1, mtu_bytes=1500)  # 1000 bytes a second
+    done = sei.simulate(link, Workload(10.0, 3, frame_bytes=470), transport, np.random.default_rng(0)).complete_s
+    wire = {"tcp": 0.524, "udp": 0.5}[transport]
+    np.testing.assert_allclose(done, [0.1 + wire, 0.1 + 2 * wire, 0.1 + 3 * wire])
+
+
+def test_datagrams_carry_whole_atoms_and_losses_are_their_ranges():
+    link = Link(rate_bps=1e6, loss=0.5, mtu_bytes=128)  # 100 bytes of payload, 96 in atoms of 8
+    frames = Frames(np.zeros(1), np.array([250]), np.array([9.0]), atom_bytes=8)
+    seen = set()
+    for seed in range(50):
+        sent = TRANSPORTS["udp"](link, np.random.default_rng(seed)).transfer(frames)
+        assert sent.packets[0] == 3
+        assert sum(end - start for start, end in sent.erased[0]) <= 250
+        seen |= set(sent.erased[0])
+        assert sent.arrived[0] == (sent.lost_packets[0] < 3)
+    # single packets and joined neighbours, nothing else
+    assert seen == {(0, 96), (96, 192), (192, 250), (0, 192), (96, 250), (0, 250)}
+
+
+def test_a_frame_with_loss_is_complete_at_its_deadline_and_a_whole_one_when_it_arrives():
+    link = Link(rate_bps=1e9, delay_s=0.001, loss=0.3)
+    sent = sei.simulate(link, Workload(10.0, 200, 0.05, frame_bytes=4000), "udp", np.random.default_rng(1))
+    lossy = sent.lost_packets > 0
+    due = np.arange(200) / 10.0
+    np.testing.assert_allclose(sent.complete_s[lossy], due[lossy] + 0.05)
+    assert (sent.complete_s[~lossy] - due[~lossy] < 0.002).all()
+    assert all(bool(erased) == bool(lost) for erased, lost in zip(sent.erased, lossy, strict=True))
+
+
+def test_what_comes_after_the_deadline_is_missing_too():
+    link = Link(rate_bps=8000.0, delay_s=0.0, loss=0.2)  # each full packet takes 1.5 s
+    frames = Frames(np.zeros(1), np.array([14720]), np.array([4.6]))
+    for seed in range(20):
+        sent = TRANSPORTS["udp"](link, np.random.default_rng(seed)).transfer(frames)
+        if sent.lost_packets[0]:
+            assert sent.erased[0][-1][1] == 14720
+            assert sent.erased[0][-1][0] <= 3 * 1472
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_loss_has_the_rate_that_was_asked_for(transport):
+    link = Link(loss=0.03)
+    sent = sei.simulate(link, Workload(1.0, 2000, frame_bytes=20000), transport, np.random.default_rng(5))
+    packets = int(sent.packets.sum())
+    assert abs(sent.lost_packet_rate - 0.03) < 3.3 * np.sqrt(0.03 * 0.97 / packets)
+
+
+def test_tcp_delivers_everything_in_order_and_loss_costs_time():
+    link = Link(rate_bps=1e7, delay_s=0.01, loss=0.05)
+    lossy = sei.simulate(link, Workload(20.0, 500, frame_bytes=10000), "tcp", np.random.default_rng(2))
+    clean = sei.simulate(
+        Link(rate_bps=1e7, delay_s=0.01), Workload(20.0, 500, frame_bytes=10000), "tcp", np.random.default_rng(2)
+    )
+    assert lossy.arrived.all()
+    assert not any(lossy.erased)
+    assert (np.diff(lossy.complete_s) >= 0).all()
+    assert (lossy.complete_s >= clean.complete_s - 1e-12).all()
+    assert lossy.complete_s.mean() > clean.complete_s.mean() + 0.005
+    np.testing.assert_array_equal(lossy.retransmissions, lossy.lost_packets)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_the_same_seed_gives_the_same_deliveries(transport):
+    link, workload = Link(loss=0.1), Workload(10.0, 100, frame_bytes=9000)
+    first, second = (sei.simulate(link, workload, transport, np.random.default_rng(4)) for _ in range(2))
+    np.testing.assert_array_equal(first.complete_s, second.complete_s)
+    assert first.erased == second.erased
+
+
+def test_the_application_header_is_paid_for():
+    plain = one_frame("udp", 1460, 1e6, 0.0)
+    with_header = one_frame("udp", 1460, 1e6, 0.0, app_header_bytes=12)
+    assert with_header.complete_s[0] - plain.complete_s[0] == pytest.approx(12 * 8 / 1e6)
+    assert one_frame("tcp", 1000, 1e6, 0.0, app_header_bytes=12).wire_bytes[0] == 1000 + 12 + 54
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Link(rate_bps=0), "rate_bps: 0 is out of range, it must be above 0"),
+        (lambda: Link(delay_s=-1), "delay_s: -1 is out of range"),
+        (lambda: Link(loss=1.0), "loss: 1.0 is out of range"),
+        (lambda: Link(mtu_bytes=20), "mtu_bytes: 20 is out of range"),
+        (lambda: Workload(0), "fps: 0 is out of range"),
+        (lambda: Workload(1, 0), "frames: 0 is out of range"),
+        (lambda: Workload(1, 1, -0.1), "deadline_s: -0.1 is out of range"),
+        (lambda: one_frame("tcp", 0, 1e6, 0.0), "frame_bytes: 0 is out of range"),
+        (lambda: one_frame("udp", 100, 1e6, 0.0, mtu_bytes=68, app_header_bytes=60), "mtu_bytes: 68 leaves no room"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(make, message):
+    with pytest.raises(SimulationError) as caught:
+        make()
+    assert message in str(caught.value)
+
+
+def test_an_unknown_transport_is_named():
+    with pytest.raises(UnknownNameError, match="no transport is called 'ucp'"):
+        one_frame("ucp", 10, 1e6, 0.0)

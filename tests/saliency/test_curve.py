@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splitimpera.records import Cut, TensorSpec
+from splitimpera.saliency.curve import SaliencyCurve, curve_points, global_maximum, local_maxima
+
+
+@pytest.mark.parametrize(
+    ("curve", "maxima"),
+    [
+        ([1, 2, 1], (1,)),
+        ([2, 1, 2], ()),  # ends have only one neighbour
+        ([1, 2, 2, 1], ()),  # nor is a plateau a maximum
+        ([1, 3, 2, 5, 4], (1, 3)),
+        ([1, 2], ()),
+        ([], ()),
+    ],
+)
+def test_local_maxima(curve, maxima):
+    assert local_maxima(np.array(curve, dtype=float)) == maxima
+
+
+@given(st.lists(st.floats(-5, 5), max_size=20))
+def test_no_two_maxima_are_neighbours(values):
+    maxima = local_maxima(np.array(values))
+    assert all(b - a > 1 for a, b in pairwise(maxima))
+
+
+def test_the_global_maximum_leaves_the_last_point_aside():
+    assert global_maximum(np.array([1.0, 3.0, 2.0, 9.0])) == (1,)
+    assert global_maximum(np.array([1.0])) == ()
+
+
+def cut(index, *shapes, names=None):
+    tensors = tuple(TensorSpec("t", shape) for shape in shapes)
+    return Cut(index, f"layer{index}", tensors, names or tuple(f"n{index}{i}" for i in range(len(shapes))), 0, 0, 0, 0)
+
+
+def test_the_curve_has_maps_where_one_tensor_crosses():
+    cuts = [
+        cut(0, (3, 8, 8)),
+        cut(1, (4, 8, 8)),
+        cut(2, (4, 8, 8), (4, 8, 8)),
+        cut(3, (4, 1, 1)),
+        cut(4, (9,)),
+        cut(5, (2,)),
+    ]
+    points, on_curve = curve_points(cuts)
+    assert [point.index for point in points] == [1, 3, 4]
+    assert on_curve == [True, True, False]
+
+
+def test_vectors_make_the_curve_where_there_is_nothing_else():
+    points, on_curve = curve_points([cut(0, (9,)), cut(1, (8,)), cut(2, (7,)), cut(3, (2,))])
+    assert [point.index for point in points] == [1, 2]
+    assert on_curve == [True, True]
+
+
+def test_candidates_say_why():
+    curve = SaliencyCurve(
+        cuts=(1, 2, 4, 7, 9),
+        names=tuple("abcde"),
+        cs=np.array([1.0, 5.0, 2.0, 4.0, 3.0]),
+        bytes=(1,) * 5,
+        per_class={},
+        on_curve=(True,) * 5,
+        pictures=1,
+    )
+    assert [(c.cut, c.reasons) for c in curve.candidates] == [
+        (2, ("local maximum of CS", "global maximum of CS")),
+        (7, ("local maximum of CS",)),
+    ]
+    assert curve.maxima == (1, 3)
+    assert curve.at_cut(4) == 2.0
+    assert curve.at_cut(3) is None

@@ -1,0 +1,159 @@
+"""The whole method on a network and data of the user's own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import splitimpera as sei
+from splitimpera.errors import CutError, DataError, ModelError, ScenarioError
+
+NETWORK = """
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, stride=2, padding=1)
+        self.conv1 = nn.Conv2d(8, 8, 3, padding=1)
+        self.conv2 = nn.Conv2d(8, 8, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Linear(8, 4)
+    def forward(self, x):
+        x = self.stem(x).relu()
+        x = (x + self.conv2(self.conv1(x).relu())).relu()
+        return self.head(self.pool(x).mean((2, 3)))
+
+net = Net().eval()
+
+def network():
+    return net
+
+def data():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(300, 1, 16, 16, generator=generator) + 3 * torch.randn(300, 1, 1, 1, generator=generator)
+    with torch.no_grad():
+        return x, net(x).argmax(1)
+
+def unlabelled():
+    x, y = data()
+    return x, y + 7
+
+def segmenter():
+    return nn.Conv2d(1, 4, 3)
+"""
+
+SCENARIO = """
+network: {model: "mine.py:network"}
+data: {source: "mine.py:data", validation: 40 %, test: 40 %}
+devices: [{name: camera, time_factor: 20}, {name: server}]
+links: [{rate: 5 Mbit/s, delay: 2 ms, loss: 2 %}]
+workload: {fps: 20}
+plans: {cuts: all, codecs: [float32]}
+requirements: [accuracy >= 90 %, latency_p95 <= 10 s]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "mine.py").write_text(NETWORK)
+    return tmp_path
+
+
+def design(folder, *changes, **options):
+    text = SCENARIO
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "scenario.yaml").write_text(text)
+    return sei.design(folder / "scenario.yaml", **options)
+
+
+def test_every_cut_of_a_users_residual_network_becomes_a_plan(folder):
+    result = design(folder)
+    assert result.base.value == 1.0
+    plans = [evaluation.plan for evaluation in result.evaluations]
+    assert {plan.hops[0].cut for plan in plans if plan.configuration == "SC"} == set(
+        range(1, len(result.graph.cuts) - 1)
+    )
+    by_tcp = [e for e in result.evaluations if e.plan.hops and e.plan.hops[0].transport == "tcp"]
+    assert all(e.accuracy == 1.0 for e in by_tcp if e.plan.hops[0].codec == "float32")
+    assert result.recommendation.chosen is not None
+    assert result.chosen_on_test is not None
+
+
+def test_results_are_plain_and_the_same_seed_gives_the_same_accuracies(folder):
+    first, again, other = (design(folder, seed=seed) for seed in (3, 3, 4))
+    accuracies = [
+        {e.plan.id: (e.accuracy, e.lost_packet_rate) for e in run.evaluations} for run in (first, again, other)
+    ]
+    assert accuracies[0] == accuracies[1]
+    assert accuracies[0] != accuracies[2]
+    results = first.results()
+    assert json.loads(json.dumps(results, allow_nan=False)) == results
+    assert results["seed"] == 3
+    inside = next(cut for cut in results["cuts"] if len(cut["shapes"]) == 2)
+    assert inside["cs"] is None
+
+
+def test_nothing_fits_is_a_result(folder, capsys):
+    from rich.console import Console
+
+    from splitimpera.report.tables import show
+
+    result = design(folder, ("latency_p95 <= 10 s", "latency_p95 <= 1 us"))
+    assert result.recommendation.chosen is None
+    results = result.results()
+    assert results["recommendation"]["plan"] is None
+    assert results["recommendation"]["nearest"]
+    assert results["recommendation"]["relax"]
+    show(results, Console(width=80))
+    assert "Nothing fits" in capsys.readouterr().out
+    names = {path.name for path in result.save(folder / "out")}
+    assert "report.html" in names
+    assert "Nothing fits" in (folder / "out" / "report.html").read_text()
+
+
+def test_cuts_by_name_and_by_index(folder):
+    result = design(folder, ("cuts: all", "cuts: [conv1, 1]"))
+    cuts = {e.plan.hops[0].cut for e in result.evaluations if e.plan.configuration == "SC"}
+    assert cuts == {1, result.graph.cut("conv1").index}
+    assert len(result.graph.cut("conv1").tensors) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (("cuts: all", "cuts: [0]"), CutError, r"plans\.cuts\[0\]: a split lies between input and result"),
+        (("mine.py:data", "mine.py:unlabelled"), DataError, "the network tells 4 classes apart"),
+        (("mine.py:network", "mine.py:segmenter"), ModelError, "one logit a class is expected"),
+        (("20}", "20, deadlin: 1 s}"), ScenarioError, "did you mean 'deadline'"),
+    ],
+)
+def test_what_does_not_fit_together(folder, change, error, message):
+    with pytest.raises(error, match=message):
+        design(folder, change)
+
+
+def test_lossy_plans_use_the_values_that_came(folder):
+    """UDP accuracy lies between all right and what losing whole frames would leave."""
+    result = design(folder, ("loss: 2 %", "loss: 30 %, mtu: 200 B"))
+    losses = {e.plan.id: e for e in result.evaluations}
+    split = losses["SC1-float32-udp"]
+    packets = -(-8 * 8 * 8 * 4 // 160)
+    assert split.accuracy > 0.7**packets + 0.05
+    assert split.accuracy < 1.0
+    assert split.lost_packet_rate == pytest.approx(0.3, abs=0.02)
+
+
+def test_the_whole_package_names_only_what_it_has():
+    for name in sei.__all__:
+        assert getattr(sei, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'desing'"):
+        sei.desing  # noqa: B018
+    assert torch.is_grad_enabled()

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+import splitimpera as sei
+from splitimpera.errors import ScenarioError
+from splitimpera.records import Device, Link, Workload
+
+MINIMAL = """
+network: {model: digits-vgg16}
+data: {source: digits}
+devices: [{name: a, time_factor: 40}, {name: b}]
+links: [{rate: 100 Mbit/s, delay: 5 ms}]
+workload: {fps: 20}
+requirements: [accuracy >= 95 %]
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "my_case.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_quantities_become_si_and_defaults_are_filled_in(tmp_path):
+    scenario = sei.load_scenario(write(tmp_path, MINIMAL))
+    assert scenario.links[0].record() == Link("link", 1e8, 0.005, 0.0, 1500, 2, 12)
+    assert scenario.devices[0].record() == Device("a", 40.0)
+    assert scenario.workload.record() == Workload(20.0, 1000, None)
+    assert scenario.requirements[0].limit == pytest.approx(0.95)
+    assert scenario.name == "my_case"
+    assert scenario.folder == tmp_path
+
+
+def test_a_file_called_scenario_takes_its_folders_name(tmp_path):
+    path = tmp_path / "pump" / "scenario.yaml"
+    path.parent.mkdir()
+    path.write_text(MINIMAL)
+    assert sei.load_scenario(path).name == "pump"
+
+
+def test_the_summary_is_plain(tmp_path):
+    import json
+
+    summary = sei.load_scenario(write(tmp_path, MINIMAL)).summary()
+    assert json.loads(json.dumps(summary)) == summary
+    assert summary["requirements"] == ["accuracy >= 95 %"]
+    assert summary["links"][0]["rate"] == 1e8
+
+
+def test_faults_name_line_and_key(tmp_path):
+    path = write(tmp_path, MINIMAL.replace("5 ms", "5 parsec").replace("fps: 20", "fps: -3"))
+    with pytest.raises(ScenarioError) as caught:
+        sei.load_scenario(path)
+    first, second = str(caught.value).splitlines()
+    assert f"{path}:5: links[0].delay: '5 parsec' is not a time" in first
+    assert f"{path}:6: workload.fps: -3 is out of range, it must be above 0" in second
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: b", "name: a", "two devices are called 'a'"),
+        ("name: b", "name: a/b", "is not a name"),
+        ("{source: digits}", "{source: digits, validation: 60 %, test: 60 %}", "more than all of the data"),
+        ("{source: digits}", "digits", "is not a mapping of keys"),
+        ("rate: 100 Mbit/s", "rate: 100 Mbit/s, mtu: 10.5 B", "not a whole number of bytes"),
+        ("[accuracy >= 95 %]", "[accuracy >= 95 %, latency_p95 <= 5]", "requirements[1]"),
+    ],
+)
+def test_other_faults(tmp_path, old, new, message):
+    assert old in MINIMAL
+    with pytest.raises(ScenarioError) as caught:
+        sei.load_scenario(write(tmp_path, MINIMAL.replace(old, new)))
+    assert message in str(caught.value)
+
+
+def test_missing_and_unreadable_files(tmp_path):
+    with pytest.raises(ScenarioError, match=r"nowhere\.yaml' does not exist; 'splitimpera scenario init'"):
+        sei.load_scenario(tmp_path / "nowhere.yaml")
+    with pytest.raises(ScenarioError, match="cannot be read"):
+        sei.load_scenario(tmp_path)
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ScenarioError, match="cannot be read"):
+        sei.load_scenario(binary)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/scenario.yaml")), ids=lambda path: path.parent.name)
+def test_the_examples_are_valid(path):
+    from splitimpera.method import check_names
+
+    check_names(sei.load_scenario(path))
+
+
+def test_every_key_is_documented():
+    from splitimpera import scenario
+
+    text = (ROOT / "docs" / "scenario.md").read_text()
+    for section in (scenario.Scenario, *scenario._SECTIONS.values()):
+        for key in section.model_fields:
+            assert f"`{key}`" in text, key
