@@ -38,7 +38,6 @@ def saliency_figure(results: Results) -> go.Figure:
         name="bytes that cross (float32)",
         marker_color=BAR_COLOUR,
         hovertemplate="%{x}: %{y:,} bytes<extra></extra>",
-        secondary_y=True,
     )
     figure.add_scatter(
         x=names,
@@ -48,6 +47,7 @@ def saliency_figure(results: Results) -> go.Figure:
         line={"color": CURVE_COLOUR},
         customdata=[[point["index"], " x ".join(map(str, point["shapes"][0]))] for point in points],
         hovertemplate="cut %{customdata[0]}, behind %{x}<br>log10 CS %{y:.2f}, sends %{customdata[1]}<extra></extra>",
+        secondary_y=True,
     )
     starred = [point for point in points if point["reasons"]]
     figure.add_scatter(
@@ -58,11 +58,12 @@ def saliency_figure(results: Results) -> go.Figure:
         marker={"symbol": "star", "size": 15, "color": STAR_COLOUR},
         text=[", ".join(point["reasons"]) for point in starred],
         hovertemplate="%{x}: %{text}<extra></extra>",
+        secondary_y=True,
     )
-    figure.update_yaxes(title_text="log10 CS", secondary_y=False)
-    figure.update_yaxes(
-        title_text="bytes", type="log", dtick=1, exponentformat="SI", ticksuffix="B", secondary_y=True, showgrid=False
-    )
+    # the second axis is drawn above the first: the curve must not lie behind the bars
+    figure.update_yaxes(title_text="log10 CS", side="left", tickmode="auto", showgrid=True, secondary_y=True)
+    bytes_axis = {"type": "log", "dtick": 1, "exponentformat": "SI", "ticksuffix": "B", "showgrid": False}
+    figure.update_yaxes(title_text="bytes", side="right", secondary_y=False, **bytes_axis)
     figure.update_xaxes(title_text="cut behind layer", tickangle=-45, automargin=True)
     return _plain(figure)
 
