@@ -106,7 +106,7 @@ def design(
     base = _base_accuracy(testbed)
     low, high = base.interval
     say(f"The whole network is right on {base.value:.2%} of {len(data.test)} test pictures ({low:.1%} to {high:.1%}).")
-    curve = cumulative_saliency(graph, data.validation, track=track)
+    curve = cumulative_saliency(graph, data.validation, class_names=data.classes, track=track)
     plans = _plans(scenario, graph, curve)
     testbed.measure_segments(plans)
     evaluations = tuple(

@@ -66,16 +66,24 @@ def test_candidates_say_why():
     curve = SaliencyCurve(
         cuts=(1, 2, 4, 7, 9),
         names=tuple("abcde"),
-        cs=np.array([1.0, 5.0, 2.0, 4.0, 3.0]),
-        bytes=(1,) * 5,
-        per_class={},
+        scores={"cs": np.array([1.0, 5.0, 2.0, 4.0, 3.0])},
+        bytes=(90, 80, 80, 85, 40),
+        macs_head=(1, 2, 3, 4, 5),
+        per_class={0: np.full(5, 1.0), 1: np.full(5, 4.0)},
+        class_counts={0: 1, 1: 2},
+        class_names=("cat", "dog"),
         on_curve=(True,) * 5,
-        pictures=1,
+        pictures=3,
+        input_bytes=85,
     )
     assert [(c.cut, c.reasons) for c in curve.candidates] == [
-        (2, ("local maximum of CS", "global maximum of CS")),
+        (2, ("local maximum of CS", "global maximum of CS", "smallest output so far (CDE)")),
         (7, ("local maximum of CS",)),
+        (9, ("smallest output so far (CDE)",)),
     ]
+    assert curve.ranking[0] == 1  # first in CS, second in bytes
+    np.testing.assert_allclose(curve.of_classes([0, 1]), 3.0)
+    assert curve.dead == curve.not_finite == ()
     assert curve.maxima == (1, 3)
     assert curve.at_cut(4) == 2.0
     assert curve.at_cut(3) is None

@@ -83,7 +83,7 @@ def _curve(results: Results) -> RenderableType:
             " x ".join(str(size) for size in cut["shapes"][0]),
             units.format_bytes(cut["bytes"]),
             f"{log:.2f}",
-            "* " + ", ".join(reason.removesuffix(" maximum of CS") for reason in why) if why else "",
+            "* " + ", ".join(reason.split()[0] for reason in why) if why else "",
             style="bold" if why else "",
         )
     return Group(table, line)

@@ -2,62 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from splitimpera.records import Candidate, Cut, FloatArray
 
 
 @dataclass(frozen=True, eq=False)
 class SaliencyCurve:
-    """Cumulative saliency at the single-tensor cuts of a network, in their order.
+    """The scores of a network's single-tensor cuts, in their order; CS first of all.
 
     Attributes:
         cuts: the cuts' indices.
         names: the layers behind which they lie.
-        cs: CS, a mean over pictures, shape (points,).
-        bytes: what crosses there, float32 for one frame, shape (points,).
-        per_class: for each class (by its label) the CS of that class's pictures, shape (points,).
+        scores: each score's mean over pictures, shape (points,); "cs" is always there.
+        bytes: what crosses there, for one frame, in the network's own type.
+        macs_head: multiply-accumulates up to there.
+        per_class: for each class, by its label, the CS of that class's pictures, shape (points,).
+        class_counts: how many pictures each class has.
+        class_names: names by label; may be empty.
         on_curve: False for points of the classifier, whose value is known but which the curve leaves out.
-        pictures: over how many pictures the mean goes.
+        pictures: over how many pictures the means go.
+        input_bytes: the size of the network's input.
     """
 
     cuts: tuple[int, ...]
     names: tuple[str, ...]
-    cs: FloatArray
+    scores: dict[str, FloatArray]
     bytes: tuple[int, ...]
+    macs_head: tuple[int, ...]
     per_class: dict[int, FloatArray]
+    class_counts: dict[int, int]
+    class_names: tuple[str, ...]
     on_curve: tuple[bool, ...]
     pictures: int
+    input_bytes: int
+
+    @property
+    def cs(self) -> FloatArray:
+        """Cumulative saliency, a mean over pictures, shape (points,)."""
+        return self.scores["cs"]
+
+    @property
+    def log_cs(self) -> FloatArray:
+        """log10 CS, as the papers draw it; -300 where CS is 0."""
+        return _log10(self.cs)
 
     @property
     def maxima(self) -> tuple[int, ...]:
         """Positions (not cut indices) of the strict local maxima of log10 CS."""
-        return self._on_whole_curve(local_maxima)
+        return self._places(local_maxima(self.log_cs[self._on]))
+
+    @property
+    def dead(self) -> tuple[str, ...]:
+        """Layers whose CS is exactly 0 for all pictures: nothing there speaks for the target."""
+        return tuple(name for name, value in zip(self.names, self.cs, strict=True) if value == 0)
+
+    @property
+    def not_finite(self) -> tuple[str, ...]:
+        """Layers whose CS is NaN or infinite; they are never candidates."""
+        return tuple(name for name, value in zip(self.names, self.cs, strict=True) if not np.isfinite(value))
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """The cuts worth a plan, in their order: the local maxima and the global one."""
+        """The cuts worth a plan, in their order, each with the reasons why."""
         reasons: dict[int, list[str]] = {}
         for position in self.maxima:
             reasons.setdefault(position, []).append("local maximum of CS")
-        for position in self._on_whole_curve(global_maximum):
+        for position in self._places(global_maximum(self.log_cs[self._on])):
             reasons.setdefault(position, []).append("global maximum of CS")
+        for position in self._places(shrinking(np.array(self.bytes)[self._on], self.input_bytes)):
+            reasons.setdefault(position, []).append("smallest output so far (CDE)")
         return tuple(
             Candidate(self.cuts[position], self.names[position], tuple(reasons[position]))
             for position in sorted(reasons)
         )
 
+    @property
+    def ranking(self) -> tuple[int, ...]:
+        """Positions on the curve, best first: by the mean of their ranks in CS (high) and in bytes (low).
+
+        CS alone favours depth, bytes alone favour pools; a split wants both. Ours.
+        """
+        places = self._on
+        by_cs = _ranks(-self.log_cs[places])
+        by_bytes = _ranks(np.array(self.bytes, dtype=float)[places])
+        return tuple(int(places[i]) for i in np.argsort(by_cs + by_bytes, kind="stable"))
+
+    def of_classes(self, labels: Sequence[int]) -> FloatArray:
+        """CS of the pictures of a group of classes, shape (points,), from the same pass."""
+        weights = np.array([self.class_counts[label] for label in labels], dtype=float)
+        curves = np.stack([self.per_class[label] for label in labels])
+        return np.asarray(weights @ curves / weights.sum(), dtype=np.float64)
+
     def at_cut(self, index: int) -> float | None:
         """CS at a cut; None where several tensors cross, or the input, or the result."""
         return float(self.cs[self.cuts.index(index)]) if index in self.cuts else None
 
-    def _on_whole_curve(self, find: Callable[[FloatArray], tuple[int, ...]]) -> tuple[int, ...]:
-        positions = [position for position, on in enumerate(self.on_curve) if on]
-        found = find(np.log10(np.maximum(self.cs[positions], 1e-300)))
-        return tuple(positions[place] for place in found)
+    @property
+    def _on(self) -> npt.NDArray[np.intp]:
+        return np.flatnonzero(self.on_curve)
+
+    def _places(self, found: Sequence[int]) -> tuple[int, ...]:
+        return tuple(int(self._on[place]) for place in found)
+
+
+def _log10(values: FloatArray) -> FloatArray:
+    return np.asarray(np.log10(np.maximum(values, 1e-300)), dtype=np.float64)
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    """0 for the smallest; equal values share their mean rank."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return np.asarray((ends - (counts + 1) / 2)[places], dtype=np.float64)
 
 
 def local_maxima(curve: FloatArray) -> tuple[int, ...]:
@@ -71,11 +132,25 @@ def local_maxima(curve: FloatArray) -> tuple[int, ...]:
 
 
 def global_maximum(curve: FloatArray) -> tuple[int, ...]:
-    """Position of the largest value, the last point aside (little is left to compute behind it).
+    """Position of the largest finite value, the last point aside (little is left to compute behind it).
 
-    () for a curve of fewer than two points.
+    () for a curve of fewer than two points, and where nothing is finite.
     """
-    return (int(np.argmax(curve[:-1])),) if len(curve) > 1 else ()
+    inner = np.where(np.isfinite(curve[:-1]), curve[:-1], -np.inf)
+    return (int(np.argmax(inner)),) if len(inner) and np.isfinite(inner).any() else ()
+
+
+def shrinking(sizes: npt.NDArray[np.int64], input_bytes: int) -> tuple[int, ...]:
+    """Positions where less crosses than at every cut before and than the input: what CDE would split at.
+
+    CDE (Sbai et al., SECON 2021) chooses by the size of a layer's output alone.
+    """
+    found, least = [], float("inf")
+    for place, size in enumerate(sizes):
+        if size < least:
+            found += [place] if size < input_bytes else []
+            least = size
+    return tuple(found)
 
 
 def curve_points(cuts: Sequence[Cut]) -> tuple[list[Cut], list[bool]]:

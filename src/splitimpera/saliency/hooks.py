@@ -38,7 +38,8 @@ def gradients(
     with torch.enable_grad():
         total = score(_watched_program(graph, points)(watch, *leaves))
     roots = [leaf for leaf in leaves if leaf.requires_grad] + watch.leaves
-    torch.autograd.grad(total, roots, allow_unused=True)
+    if total.requires_grad:
+        torch.autograd.grad(total, roots, allow_unused=True)
 
 
 class _Watch:
