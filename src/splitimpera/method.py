@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,7 @@ from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.models.datasets import DATASETS, Dataset, load_data
 from splitimpera.models.imports import is_factory
-from splitimpera.models.loading import load_network
-from splitimpera.models.recipes import RECIPES
+from splitimpera.models.loading import OTHER_WAYS, is_network_name, load_network, network_names
 from splitimpera.net.registry import TRANSPORTS
 from splitimpera.plugins import nearest
 from splitimpera.qos.recommendation import Recommendation, recommend
@@ -127,8 +126,13 @@ def check_names(scenario: Scenario) -> None:
     Raises:
         SplitImperaError: a network, data set, codec or transport that does not exist; the message names the key.
     """
-    _check_source("network.model", scenario.network.model, RECIPES.names(), "network", scenario)
-    _check_source("data.source", scenario.data.source, DATASETS.names(), "data set", scenario)
+    network, source = scenario.network.model, scenario.data.source
+    if not is_network_name(network):
+        hint = f"{nearest(network, network_names())}, or write {OTHER_WAYS}"
+        raise ScenarioError(f"no network is called '{network}'", where="network.model", hint=hint)
+    if not (source in DATASETS or is_factory(source) or (scenario.folder / source).is_dir()):
+        hint = f"{nearest(source, DATASETS.names())}, or write a folder, 'package.module:factory' or 'file.py:factory'"
+        raise ScenarioError(f"no data set is called '{source}'", where="data.source", hint=hint)
     plans = scenario.plans
     for key, names in (("codecs", plans.codecs), ("input_codecs", plans.input_codecs)):
         for index, name in enumerate(names):
@@ -138,18 +142,6 @@ def check_names(scenario: Scenario) -> None:
     for index, name in enumerate(plans.transports):
         with _located(f"plans.transports[{index}]"):
             TRANSPORTS[name]
-
-
-def _check_source(key: str, source: str, built_in: Iterable[str], kind: str, scenario: Scenario) -> None:
-    if source in built_in or is_factory(source):
-        return
-    if key == "data.source" and (scenario.folder / source).is_dir():
-        return
-    raise ScenarioError(
-        f"no {kind} is called '{source}'",
-        where=key,
-        hint=f"{nearest(source, built_in)}, or write 'package.module:factory' or 'file.py:factory'",
-    )
 
 
 @contextmanager

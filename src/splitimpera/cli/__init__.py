@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from splitimpera import __version__
-from splitimpera.cli import design, scenario
+from splitimpera.cli import design, saliency, scenario
 from splitimpera.errors import SplitImperaError
 
 INTERRUPTED = 130
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("design")(design.run)
+app.command("saliency")(saliency.run)
 app.add_typer(scenario.app, name="scenario")
 
 

@@ -20,7 +20,7 @@ console = Console()
 def progress() -> Iterator[Track[Any]]:
     """A `Track` that draws a bar for each task on standard error's terminal, and nothing elsewhere."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
 
         def track(steps: Iterable[T], description: str, total: int) -> Iterable[T]:
             return bars.track(steps, total=total, description=description)

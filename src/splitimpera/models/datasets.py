@@ -77,6 +77,11 @@ class Dataset:
     classes: tuple[str, ...] = ()
     pixels: Pixels | None = None
 
+    def everything(self) -> Samples:
+        """All parts together."""
+        parts = [part for part in (self.train, self.validation, self.test) if len(part)]
+        return Samples(torch.cat([part.inputs for part in parts]), torch.cat([part.labels for part in parts]))
+
     def calibration(self) -> Samples:
         """What codecs are calibrated on: never the test part."""
         return self.train if len(self.train) else self.validation

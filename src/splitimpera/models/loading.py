@@ -10,9 +10,13 @@ from torch import Tensor, nn
 
 from splitimpera.errors import ModelError
 from splitimpera.models.imports import call_factory, is_factory, load_factory
+from splitimpera.models.libraries import is_library_name, load_from_library
 from splitimpera.models.recipes import RECIPES, trained
+from splitimpera.models.reference import REFERENCE
 from splitimpera.plugins import nearest
 from splitimpera.records import Track, no_progress
+
+OTHER_WAYS = "'package.module:factory', 'file.py:factory', 'torchvision/name', 'timm/name' or 'transformers/Class'"
 
 if TYPE_CHECKING:
     from splitimpera.scenario import NetworkSection
@@ -22,8 +26,9 @@ def load_network(section: NetworkSection, folder: Path, track: Track[int] = no_p
     """The network, with its trained weights.
 
     Args:
-        section: `model` is a built-in name, `package.module:factory` or `file.py:factory`; the factory takes no
-            arguments and returns an `nn.Module`. `weights` is a state dict (.safetensors, or .pt of tensors only).
+        section: `model` is a built-in name, "torchvision/resnet50" and the like, `package.module:factory` or
+            `file.py:factory`; the factory takes no arguments and returns an `nn.Module`. `weights` is a
+            state dict (.safetensors, or .pt of tensors only).
         folder: what relative paths start from.
 
     Raises:
@@ -34,19 +39,33 @@ def load_network(section: NetworkSection, folder: Path, track: Track[int] = no_p
         return trained(RECIPES[name], track)
     if name in RECIPES:
         model: object = RECIPES[name].build()
+    elif name in REFERENCE:
+        model = REFERENCE[name]()
+    elif is_library_name(name):
+        model = load_from_library(name)
     elif is_factory(name):
         model = call_factory(load_factory(name, folder, ModelError), name, ModelError)
     else:
         raise ModelError(
-            f"'{name}' is no built-in network and no 'package.module:factory' or 'file.py:factory'",
+            f"no network is called '{name}'",
             where="network.model",
-            hint=nearest(name, RECIPES.names()),
+            hint=f"{nearest(name, network_names())}, or write {OTHER_WAYS}",
         )
     if not isinstance(model, nn.Module):
         raise ModelError(f"'{name}' returns {type(model).__name__}, an nn.Module is expected", where="network.model")
     if section.weights is not None:
         _fill(model, folder / section.weights)
     return model
+
+
+def network_names() -> tuple[str, ...]:
+    """The built-in networks: those that are trained at first use, and those with random weights."""
+    return (*RECIPES.names(), *REFERENCE.names())
+
+
+def is_network_name(name: str) -> bool:
+    """Whether `load_network` knows what a name means, without loading anything."""
+    return name in network_names() or is_library_name(name) or is_factory(name)
 
 
 def _fill(model: nn.Module, path: Path) -> None:

@@ -1,6 +1,7 @@
-"""The CIFAR ResNets (He et al., CVPR 2016, section 4.2): option-A shortcuts, which have no parameters.
+"""ResNets (He et al., CVPR 2016): those for CIFAR (section 4.2, option-A shortcuts without parameters) and ResNet-50.
 
-Parameter names follow the widespread CIFAR implementation: `conv1`, `bn1`, `layer1.0.conv1`, ..., `linear`.
+Parameter names follow the widespread CIFAR implementation (`conv1`, `bn1`, `layer1.0.conv1`, ..., `linear`), for
+ResNet-50 torchvision: published weights load unchanged.
 """
 
 from __future__ import annotations
@@ -62,3 +63,66 @@ class CifarResNet(nn.Module):
 def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
     first = CifarBlock(in_channels, channels, stride)
     return nn.Sequential(first, *(CifarBlock(channels, channels, 1) for _ in range(blocks - 1)))
+
+
+class BottleneckBlock(nn.Module):
+    """1 x 1, 3 x 3 (which has the stride), 1 x 1 convolutions and a shortcut, projected where the size changes."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        out = channels * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or in_channels != out:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, out, 1, stride=stride, bias=False), nn.BatchNorm2d(out)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNet50(nn.Module):
+    """ResNet-50 for ImageNet, with torchvision's parameter names.
+
+    `forward` takes float (N, in_channels, H, W) and returns logits (N, num_classes).
+    """
+
+    def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.layer1 = _bottleneck_stage(64, 64, 3, 1)
+        self.layer2 = _bottleneck_stage(256, 128, 4, 2)
+        self.layer3 = _bottleneck_stage(512, 256, 6, 2)
+        self.layer4 = _bottleneck_stage(1024, 512, 3, 2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(2048, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        logits: Tensor = self.fc(self.avgpool(x).flatten(1))
+        return logits
+
+
+def _bottleneck_stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
+    out = channels * BottleneckBlock.expansion
+    rest = (BottleneckBlock(out, channels, 1) for _ in range(blocks - 1))
+    return nn.Sequential(BottleneckBlock(in_channels, channels, stride), *rest)

@@ -68,6 +68,24 @@ def saliency_figure(results: Results) -> go.Figure:
     return _plain(figure)
 
 
+def classes_figure(results: Results) -> go.Figure:
+    """log10 CS of each class's pictures, relative to the curve of all: where a class would rather be split."""
+    points = curve_points(results)
+    whole = np.array([point["log_cs"] for point in points])
+    figure = go.Figure()
+    for name, values in results["curve"]["per_class"].items():
+        figure.add_scatter(
+            x=[point["name"] for point in points],
+            y=np.log10(np.maximum(values, 1e-300)) - whole,
+            name=name,
+            mode="lines+markers",
+            hovertemplate=f"class {name}, behind %{{x}}: %{{y:+.2f}}<extra></extra>",
+        )
+    figure.update_xaxes(title_text="cut behind layer", tickangle=-45, automargin=True)
+    figure.update_yaxes(title_text="log10 CS of the class / CS of all")
+    return _plain(figure)
+
+
 def plans_figure(results: Results) -> go.Figure:
     """Accuracy against p95 latency of every plan, with the limits that the requirements set."""
     figure = go.Figure()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
+from splitimpera.records import FloatArray
 from splitimpera.report.figures import COLOURS, CURVE_COLOUR, STAR_COLOUR, curve_points
 from splitimpera.report.results import Results
 
@@ -15,23 +18,39 @@ def saliency_png(results: Results) -> bytes:
     """log10 CS and bytes over the cuts, candidates starred."""
     points = curve_points(results)
     figure = Figure(figsize=(10, 5), layout="constrained")
-    axes = figure.add_subplot()
-    places = range(len(points))
-    sizes = axes.twinx()
-    sizes.bar(places, [point["bytes"] for point in points], color="0.85", zorder=0, label="bytes that cross (float32)")
-    sizes.set_yscale("log")
-    sizes.set_ylabel("bytes")
-    axes.set_zorder(sizes.get_zorder() + 1)
+    draw_curve(
+        figure.add_subplot(),
+        [point["name"] for point in points],
+        [point["log_cs"] for point in points],
+        [point["bytes"] for point in points],
+        [place for place, point in enumerate(points) if point["reasons"]],
+        "log10 CS",
+    )
+    return png(figure)
+
+
+def draw_curve(
+    axes: Axes,
+    names: Sequence[str],
+    values: Sequence[float] | FloatArray,
+    sizes: Sequence[int],
+    starred: Sequence[int],
+    label: str,
+) -> None:
+    """A score over the cuts, the bytes that cross there as bars behind it, stars at the candidates."""
+    places = range(len(names))
+    bars = axes.twinx()
+    bars.bar(places, sizes, color="0.85", zorder=0, label="bytes that cross")
+    bars.set_yscale("log")
+    bars.set_ylabel("bytes")
+    axes.set_zorder(bars.get_zorder() + 1)
     axes.patch.set_visible(False)
-    axes.plot(places, [point["log_cs"] for point in points], "o-", color=CURVE_COLOUR, label="log10 CS")
-    starred = [place for place in places if points[place]["reasons"]]
-    stars = [points[place]["log_cs"] for place in starred]
-    axes.plot(starred, stars, "*", markersize=16, color=STAR_COLOUR, label="candidate")
-    axes.set_xticks(places, [point["name"] for point in points], rotation=60, ha="right")
+    axes.plot(places, values, "o-", color=CURVE_COLOUR, label=label)
+    axes.plot(starred, [values[place] for place in starred], "*", markersize=16, color=STAR_COLOUR, label="candidate")
+    axes.set_xticks(places, names, rotation=60, ha="right")
     axes.set_xlabel("cut behind layer")
-    axes.set_ylabel("log10 CS")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    return _png(figure)
+    axes.set_ylabel(label)
+    axes.figure.legend(loc="outside upper center", ncols=3, frameon=False)
 
 
 def plans_png(results: Results) -> bytes:
@@ -61,10 +80,11 @@ def plans_png(results: Results) -> bytes:
     axes.set_ylabel("accuracy")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=6, frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a file's content."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)
     return file.getvalue()

@@ -51,8 +51,7 @@ def results(design: Design) -> Results:
             "on_curve": list(design.curve.on_curve),
             "pictures": design.curve.pictures,
             "per_class": {
-                design.data.classes[label] if label < len(design.data.classes) else str(label): values.tolist()
-                for label, values in design.curve.per_class.items()
+                design.curve.class_name(label): values.tolist() for label, values in design.curve.per_class.items()
             },
         },
         "plans": [_plan(verdict) for verdict in decision.verdicts],

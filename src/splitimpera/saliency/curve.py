@@ -98,6 +98,10 @@ class SaliencyCurve:
         curves = np.stack([self.per_class[label] for label in labels])
         return np.asarray(weights @ curves / weights.sum(), dtype=np.float64)
 
+    def class_name(self, label: int) -> str:
+        """A class's name, or its label where it has none."""
+        return self.class_names[label] if 0 <= label < len(self.class_names) else str(label)
+
     def at_cut(self, index: int) -> float | None:
         """CS at a cut; None where several tensors cross, or the input, or the result."""
         return float(self.cs[self.cuts.index(index)]) if index in self.cuts else None

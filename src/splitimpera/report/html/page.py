@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from splitimpera import units
-from splitimpera.report.figures import breakdown_figure, plans_figure, saliency_figure
+from splitimpera.report.figures import breakdown_figure, classes_figure, plans_figure, saliency_figure
 from splitimpera.report.results import Results
 
 
@@ -31,6 +31,7 @@ def report_html(results: Results) -> str:
         requirements="".join(f"<li><code>{escape(r['text'])}</code></li>" for r in results["requirements"]),
         setting=_setting(results),
         saliency=_figure(saliency_figure(results), "saliency"),
+        classes=_classes(results),
         plans_figure=_figure(plans_figure(results), "plans"),
         breakdown=_figure(breakdown_figure(results), "breakdown"),
         candidates=_candidates(results),
@@ -45,6 +46,13 @@ def _figure(figure: go.Figure, name: str) -> str:
     options = {"responsive": True, "displayModeBar": False}
     html: str = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=options)
     return html
+
+
+def _classes(results: Results) -> str:
+    if len(results["curve"]["per_class"]) < 2:
+        return ""
+    text = "<p>The curve of each class beside that of all: which cut is good depends on the classes to tell apart.</p>"
+    return f"<h3>Class by class</h3>{text}{_figure(classes_figure(results), 'classes')}"
 
 
 def _on_test(results: Results) -> str:

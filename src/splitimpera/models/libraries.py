@@ -1,0 +1,79 @@
+"""Networks of other packages, by name: "torchvision/resnet50", "timm/resnet18", "transformers/<class or id>".
+
+The packages are optional. Weights are random; a name that ends in "@pretrained" asks the package for its published
+ones, which it may have to download.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from torch import nn
+
+from splitimpera.errors import ModelError
+from splitimpera.models.imports import where_it_failed
+from splitimpera.plugins import Registry, nearest
+
+Maker = Callable[[str, bool], nn.Module]
+
+LIBRARIES: Registry[Maker] = Registry("library")
+
+
+def is_library_name(name: str) -> bool:
+    library, slash, _ = name.partition("/")
+    return bool(slash) and library in LIBRARIES
+
+
+def load_from_library(name: str) -> nn.Module:
+    """The network of a name such as "timm/resnet18" or "torchvision/vit_b_16@pretrained".
+
+    Raises:
+        ModelError: the package is not installed, or has no such network.
+    """
+    library, _, rest = name.partition("/")
+    network, _, wish = rest.partition("@")
+    if wish not in ("", "pretrained"):
+        raise ModelError(f"'{name}' asks for '{wish}'", hint="only '@pretrained' may follow the name")
+    try:
+        return LIBRARIES[library](network, bool(wish))
+    except ModelError:
+        raise
+    except ImportError as failure:
+        raise ModelError(f"'{name}' needs the package {library}: {failure}", hint=f"pip install {library}") from None
+    except Exception as failure:
+        raise ModelError(f"{library} cannot make '{network}': {where_it_failed(failure)}") from failure
+
+
+@LIBRARIES.register("torchvision")
+def _torchvision(name: str, pretrained: bool) -> nn.Module:
+    models = import_module("torchvision.models")
+    known = models.list_models()
+    if name not in known:
+        raise ModelError(f"torchvision has no network '{name}'", hint=nearest(name, known))
+    model: nn.Module = models.get_model(name, weights="DEFAULT" if pretrained else None)
+    return model
+
+
+@LIBRARIES.register("timm")
+def _timm(name: str, pretrained: bool) -> nn.Module:
+    timm = import_module("timm")
+    if not timm.is_model(name):
+        raise ModelError(f"timm has no network '{name}'", hint="timm.list_models() lists them")
+    model: nn.Module = timm.create_model(name, pretrained=pretrained)
+    return model
+
+
+@LIBRARIES.register("transformers")
+def _transformers(name: str, pretrained: bool) -> nn.Module:
+    """A class with its default configuration ("ViTForImageClassification"), or a hub's id with its weights."""
+    transformers = import_module("transformers")
+    if pretrained:
+        model: nn.Module = transformers.AutoModelForImageClassification.from_pretrained(name)
+        return model
+    kind = getattr(transformers, name, None)
+    if not isinstance(kind, type) or not issubclass(kind, nn.Module):
+        known = [key for key in dir(transformers) if key.endswith("ForImageClassification")]
+        raise ModelError(f"transformers has no network class '{name}'", hint=nearest(name, known))
+    made: nn.Module = kind(kind.config_class())  # type: ignore[attr-defined]
+    return made

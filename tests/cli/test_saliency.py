@@ -1,0 +1,135 @@
+"""`splitimpera saliency`, on our networks and on those of other packages."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from other_packages import package
+from PIL import Image
+from test_cli import splitimpera
+from typer.testing import CliRunner
+
+from splitimpera.cli import app
+
+DATA = """
+import torch
+
+def small():
+    return torch.randn(6, 3, 64, 64), torch.arange(6) % 2
+
+def large():
+    return torch.randn(3, 3, 224, 224), torch.arange(3) % 2
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(DATA)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_digits_network(tmp_path):
+    numbers, picture = tmp_path / "s.json", tmp_path / "s.png"
+    run = splitimpera(
+        *("saliency", "digits-vgg16", "--data", "digits", "--classes", "3,8", "--score", "fisher"),
+        *("--json", numbers, "--plot", picture),
+    )
+    assert run.returncode == 0, run.stderr
+    assert "maximum" in run.stdout
+    assert "(CDE)" in run.stdout
+    assert "log10 fisher" in run.stdout
+    values = json.loads(numbers.read_text())
+    assert len(values["cs"]) == len(values["names"]) == len(values["scores"]["fisher"]) == 20
+    assert values["pictures"] == 357
+    with Image.open(picture) as image:
+        assert image.height > 800  # the classes' curves below the main one
+    curves = np.array([values["per_class"][str(digit)] for digit in range(10)])
+    peaks = {int(np.argmax(curve[:17])) for curve in np.log10(curves)}
+    assert len(peaks) > 1 or np.ptp(np.log10(curves), axis=0).max() > 0.5  # classes differ
+
+
+CASES = {
+    "torchvision": ["torchvision/resnet18", "torchvision/vit_b_16", "torchvision.models:resnet18"],
+    "timm": ["timm/resnet18", "timm/vit_tiny_patch16_224", "timm.models.resnet:resnet18"],
+    "transformers": [
+        "transformers/ResNetForImageClassification",
+        "transformers/ViTForImageClassification",
+        "hugging.py:resnet",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [
+        pytest.param(key, name, marks=pytest.mark.slow if "vit" in name.lower() else ())
+        for key, names in CASES.items()
+        for name in names
+    ],
+)
+def test_networks_of_other_packages_by_name_and_by_import_path(library, name, folder):
+    package(library)
+    (folder / "hugging.py").write_text(
+        "from transformers import ResNetConfig, ResNetForImageClassification\n"
+        "def resnet():\n    return ResNetForImageClassification(ResNetConfig(depths=[1, 1, 1, 1]))\n"
+    )
+    large = "vit" in name.lower()
+    run = CliRunner().invoke(
+        app, ["saliency", name, "--data", f"mine.py:{'large' if large else 'small'}", "--json", "out.json"]
+    )
+    assert run.exit_code == 0, run.output
+    values = json.loads((folder / "out.json").read_text())
+    assert len(values["cuts"]) >= 7
+    assert not values["not_finite"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digits-vgg16", "--data", "digits", "--classes", "cat"], "no class is called 'cat'"),
+        (["digits-vgg16", "--data", "digits", "--classes", "12"], "no picture belongs to the classes [12]"),
+        (["digits-vgg16", "--data", "digits", "--score", "cds"], "no score is called 'cds'; did you mean 'cs'"),
+        (["digits-vgg16", "--data", "digits", "--target", "best"], "no target is called 'best'"),
+        (["digits-vgg61", "--data", "digits"], "did you mean 'digits-vgg16'"),
+        (["resnet20", "--data", "digits"], "the network refuses inputs of shape (2, 1, 32, 32)"),
+        (["digits-vgg16", "--data", "digitz"], "did you mean 'digits'"),
+        (["digits-vgg16", "--data", "digits", "--size", "8"], "'8' is no height and width"),
+        (["digits-vgg16", "--data", "digits", "--json", "/proc/x.json"], "--json: '/proc/x.json' cannot be written"),
+        (["torchvision/resnet18@trained", "--data", "digits"], "only '@pretrained' may follow"),
+    ],
+)
+def test_bad_input_gives_one_message(arguments, message):
+    run = splitimpera("saliency", *arguments, cwd=ROOT)
+    assert run.returncode == 2
+    assert message in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_a_package_that_is_not_there_says_what_to_install(monkeypatch):
+    import sys
+
+    from splitimpera.errors import ModelError
+    from splitimpera.models.libraries import load_from_library
+
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ModelError, match=r"needs the package timm.*pip install timm"):
+        load_from_library("timm/resnet18")
+
+
+def test_unknown_networks_of_a_package():
+    from splitimpera.errors import ModelError
+    from splitimpera.models.libraries import load_from_library
+
+    package("torchvision")
+    with pytest.raises(ModelError, match="torchvision has no network 'resnet51'; did you mean 'resnet"):
+        load_from_library("torchvision/resnet51")
+    package("timm")
+    with pytest.raises(ModelError, match="timm has no network"):
+        load_from_library("timm/resnet51x")
+    package("transformers")
+    with pytest.raises(ModelError, match=r"no network class 'ViTForImageClasification'"):
+        load_from_library("transformers/ViTForImageClasification")

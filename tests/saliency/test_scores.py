@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from networks import inputs, make
+
+import splitimpera as sei
+from splitimpera.errors import DataError, ModelError, UnknownNameError
+from splitimpera.models.datasets import Samples
+from splitimpera.records import TensorSpec
+from splitimpera.saliency.scores import SCORES, by_channel
+
+# one picture, two channels of 1 x 2 positions
+A = torch.tensor([[[[1.0, 4.0]], [[2.0, 8.0]]]])
+G = torch.tensor([[[[1.0, 3.0]], [[-1.0, 0.0]]]])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cs", 1.25),  # alpha = (2, -0.5); maps ReLU((2 - 1) / 2), ReLU((8 - 4) / 2)
+        ("gradient_activation", (1 + 12 + 2 + 0) / 4),
+        ("taylor", (6.5 + 1) / 2),
+        ("fisher", (13**2 + 2**2) / 2),
+        ("pooling_loss", abs(13 - 2 - (4 * 5 / 2 - 1 * 10 / 2))),  # one patch: sums of G times means of A are kept
+    ],
+)
+def test_scores_by_hand(name, value):
+    assert SCORES[name](A, G).tolist() == pytest.approx([value])
+
+
+def test_pooling_loses_nothing_where_patches_are_flat():
+    a = torch.randn(3, 2, 2, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    g = torch.randn(3, 2, 8, 8)
+    torch.testing.assert_close(SCORES["pooling_loss"](a, g), torch.zeros(3), atol=1e-4, rtol=0)
+    assert (SCORES["pooling_loss"](torch.randn(3, 2, 7, 5), torch.randn(3, 2, 7, 5)) > 0).all()
+
+
+def test_layouts():
+    maps = torch.randn(2, 3, 4, 5)
+    assert by_channel(maps, TensorSpec("t", (3, 4, 5))) is maps
+    tokens = torch.randn(2, 7, 3)
+    torch.testing.assert_close(by_channel(tokens, TensorSpec("t", (7, 3), channel_dim=1)), tokens.transpose(1, 2))
+    swapped = torch.randn(7, 2, 3)
+    made = by_channel(swapped, TensorSpec("t", (7, 3), batch_dim=1, channel_dim=1))
+    torch.testing.assert_close(made, swapped.permute(1, 2, 0))
+    assert by_channel(torch.randn(2, 3), TensorSpec("t", (3,))).shape == (2, 3, 1)
+
+
+def test_several_scores_come_from_one_pass():
+    model, (x,) = make("Skip"), inputs("Skip", 5)
+    curve = sei.cumulative_saliency(model, x, scores=list(SCORES.names()))
+    assert set(curve.scores) == set(SCORES.names())
+    assert all(values.shape == curve.cs.shape and np.isfinite(values).all() for values in curve.scores.values())
+    np.testing.assert_array_equal(curve.cs, sei.cumulative_saliency(model, x).cs)
+
+
+def test_groups_of_classes_by_label_and_by_name():
+    model, (x,) = make("Chain"), inputs("Chain", 9)
+    labels = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 2])
+    names = ("cat", "dog", "cow")
+    curve = sei.cumulative_saliency(model, (x, labels), classes=["cat", "dog"], class_names=names)
+    assert curve.pictures == 5
+    np.testing.assert_allclose(curve.cs, sei.cumulative_saliency(model, x[:5]).cs, rtol=1e-5)
+    np.testing.assert_allclose(curve.of_classes([0, 1]), curve.cs, rtol=1e-6)
+    np.testing.assert_allclose(curve.of_classes([2]), sei.cumulative_saliency(model, x[5:]).cs, rtol=1e-5)
+    with pytest.raises(UnknownNameError, match="no class is called 'cwo'; did you mean 'cow'"):
+        sei.cumulative_saliency(model, (x, labels), classes=["cwo"], class_names=names)
+    with pytest.raises(DataError, match="need labels"):
+        sei.cumulative_saliency(model, x, classes=[0])
+
+
+def test_streams_of_batches():
+    model, (x,) = make("Chain"), inputs("Chain", 10)
+    labels = torch.arange(10) % 3
+    whole = sei.cumulative_saliency(model, (x, labels))
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, labels), batch_size=4)
+    for stream in (loader, ((x[i : i + 3], labels[i : i + 3]) for i in range(0, 10, 3)), [Samples(x, labels)]):
+        curve = sei.cumulative_saliency(model, stream)
+        np.testing.assert_allclose(curve.cs, whole.cs, rtol=1e-5)
+        assert curve.per_class.keys() == whole.per_class.keys()
+    np.testing.assert_allclose(sei.cumulative_saliency(model, iter([x[:5], x[5:]])).cs, whole.cs, rtol=1e-5)
+    with pytest.raises(DataError, match="empty"):
+        sei.cumulative_saliency(model, iter([]))
+    with pytest.raises(DataError, match="this one is str"):
+        sei.cumulative_saliency(model, ["batch"])
+
+
+def test_several_inputs():
+    model, (x, y) = make("TwoInputs"), inputs("TwoInputs", 6)
+    curve = sei.cumulative_saliency(model, ((x, y), torch.zeros(6, dtype=torch.int64)), batch=4)
+    assert np.isfinite(curve.cs).all()
+    assert curve.pictures == 6
+
+
+def test_several_results_want_one_named():
+    model, (x,) = make("SeveralResults"), inputs("SeveralResults", 4)
+    assert sei.cumulative_saliency(model, x).names[0] == "conv"  # the key "logits" speaks for itself
+    with pytest.raises(ModelError, match="no 'logit' with keys logits, more"):
+        sei.cumulative_saliency(model, x, output="logit")
+
+    class Pair(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 5)
+
+        def forward(self, x):
+            y = self.conv(x).mean((2, 3))
+            return self.head(y), y
+
+    with pytest.raises(ModelError, match="returns 2 results; name one, 0 to 1"):
+        sei.cumulative_saliency(Pair(), x)
+    assert np.isfinite(sei.cumulative_saliency(Pair(), x, output=0).cs).all()
+
+
+def test_other_tasks_bring_their_own_target():
+    model, (x,) = make("UNet"), inputs("UNet", 4)
+    curve = sei.cumulative_saliency(model, x, target=lambda maps, _labels: maps.amax(1).mean((1, 2)))
+    assert (curve.cs >= 0).all()
+    assert curve.pictures == 4
+
+
+def test_a_path_without_gradient_names_the_cut():
+    class Rounded(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 5, 3)
+
+        def forward(self, x):
+            return self.b((self.a(x) > 0).float()).mean((2, 3))
+
+    with pytest.raises(ModelError, match=r"no gradient reaches cut 1 \(a\)"):
+        sei.cumulative_saliency(Rounded(), torch.randn(2, 3, 8, 8))
+
+
+def test_dead_layers_and_nan_are_reported():
+    model, (x,) = make("Chain"), inputs("Chain", 3)
+    torch.nn.init.zeros_(model.head.weight)
+    curve = sei.cumulative_saliency(model, x)
+    assert set(curve.dead) == {"body.0", "body.3", "body.4", "mean"}
+    torch.nn.init.constant_(model.head.weight, float("nan"))
+    curve = sei.cumulative_saliency(model, x)
+    assert "body.0" in curve.not_finite
+    assert not [c for c in curve.candidates if "maximum" in " ".join(c.reasons)]
+
+
+def test_half_precision_on_a_cpu_is_refused_and_mixed_precision_is_near():
+    model, (x,) = make("Chain"), inputs("Chain", 4)
+    full = sei.cumulative_saliency(model, x)
+    mixed = sei.cumulative_saliency(model, x, autocast=torch.bfloat16)
+    np.testing.assert_allclose(mixed.cs, full.cs, rtol=0.1, atol=1e-4)
+    with pytest.raises(ModelError, match=r"half precision.*model\.float\(\)"):
+        sei.cumulative_saliency(make("Chain").half(), x.half())
