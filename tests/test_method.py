@@ -51,7 +51,7 @@ def segmenter():
 SCENARIO = """
 network: {model: "mine.py:network"}
 data: {source: "mine.py:data", validation: 40 %, test: 40 %}
-devices: [{name: camera, time_factor: 20}, {name: server}]
+devices: [{name: camera, time_factor: 0.001}, {name: server, time_factor: 0.001}]
 links: [{rate: 5 Mbit/s, delay: 2 ms, loss: 2 %}]
 workload: {fps: 20}
 plans: {cuts: all, codecs: [float32]}
@@ -132,7 +132,7 @@ def test_cuts_by_name_and_by_index(folder):
         (("cuts: all", "cuts: [0]"), CutError, r"plans\.cuts\[0\]: a split lies between input and result"),
         (("mine.py:data", "mine.py:unlabelled"), DataError, "the network tells 4 classes apart"),
         (("mine.py:network", "mine.py:segmenter"), ModelError, "one logit a class is expected"),
-        (("20}", "20, deadlin: 1 s}"), ScenarioError, "did you mean 'deadline'"),
+        (("fps: 20}", "fps: 20, deadlin: 1 s}"), ScenarioError, "did you mean 'deadline'"),
     ],
 )
 def test_what_does_not_fit_together(folder, change, error, message):

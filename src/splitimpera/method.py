@@ -181,8 +181,11 @@ def _plans(scenario: Scenario, graph: ModelGraph, curve: SaliencyCurve) -> list[
     inner = graph.cuts[1:-1]
     if wanted == "candidates":
         split_at = [candidate.cut for candidate in curve.candidates]
-    elif wanted in ("single", "all"):
-        split_at = [cut.index for cut in inner if cut.single or wanted == "all"]
+    elif isinstance(wanted, str):
+        chosen = {"blocks": [c for c in inner if c.block], "single": [c for c in inner if c.single], "all": inner}[
+            wanted
+        ]
+        split_at = [cut.index for cut in chosen]
     else:
         split_at = []
         for index, which in enumerate(wanted):

@@ -95,6 +95,7 @@ class Cut:
         crossing: the graph nodes of these tensors.
         macs_head, macs_tail: multiply-accumulates on either side, for one frame.
         parameters_head, parameters_tail: parameters that either side reads (shared ones count on both).
+        block: True where a single tensor crosses and no block of the user's model is cut through.
     """
 
     index: int
@@ -105,6 +106,7 @@ class Cut:
     macs_tail: int
     parameters_head: int
     parameters_tail: int
+    block: bool = False
 
     @property
     def bytes(self) -> int:

@@ -122,7 +122,7 @@ class WorkloadSection(_Section):
 class PlansSection(_Section):
     """Which designs are built."""
 
-    cuts: Literal["candidates", "single", "all"] | list[str | int] = "candidates"
+    cuts: Literal["candidates", "blocks", "single", "all"] | list[str | int] = "candidates"
     codecs: Annotated[list[str], Field(min_length=1)] = ["float32", "uint8"]
     input_codecs: list[str] = []
     transports: Annotated[list[str], Field(min_length=1)] = ["tcp", "udp"]

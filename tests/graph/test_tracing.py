@@ -132,3 +132,18 @@ def test_a_network_that_fixes_the_batch_is_refused():
 
     with pytest.raises(TraceError, match="batch"):
         sei.trace(Fixed(), image())
+
+
+def test_block_cuts_do_not_cut_through_a_block():
+    blocks = [
+        cut.name for cut in sei.trace(RECIPES["digits-resnet20"].build(), torch.zeros(1, 1, 32, 32)).cuts if cut.block
+    ]
+    assert blocks[:3] == ["input", "conv1", "layer1.0"]
+    assert "layer1.0.conv1" not in blocks
+    from splitimpera.models.reference import REFERENCE
+
+    graph = sei.trace(REFERENCE["mobilenet_v2"](), torch.zeros(1, 3, 32, 32))
+    blocks = [cut.name for cut in graph.cuts if cut.block]
+    assert len(blocks) < sum(cut.single for cut in graph.cuts)
+    assert [name for name in blocks if name.startswith("features.2")] == ["features.2.conv.2"]  # the block's last layer
+    assert "features.3" in blocks

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-import torch
-from torch import fx
+import re
 
-from splitimpera.graph.operations import DROPOUTS, VIEWS
+import torch
+from torch import fx, nn
+
+from splitimpera.graph.operations import ACTIVATIONS, DROPOUTS, VIEWS
 
 
 def operation_name(node: fx.Node) -> str:
-    """ATen's name without overload, "getitem" and the like for Python's operators."""
+    """ATen's name without overload, "getitem" for Python's operator, "conv2d" for a call of that module."""
     target = node.target
+    if node.op == "call_module":
+        return _module_operation(node)
     if isinstance(target, torch._ops.OpOverload):
         return str(target.overloadpacket.__name__)
     return getattr(target, "__name__", str(target))
+
+
+def called_module(node: fx.Node) -> nn.Module:
+    """The module that a `call_module` node calls."""
+    owner = node.graph.owning_module
+    assert owner is not None
+    return owner.get_submodule(str(node.target))
+
+
+def _module_operation(node: fx.Node) -> str:
+    name = type(called_module(node)).__name__
+    if name.lower() in ACTIVATIONS:
+        return name.lower()
+    snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"(norm|dropout)\d?d?$", r"\1", snake)
 
 
 def remove_in_place(graph: fx.Graph) -> bool:

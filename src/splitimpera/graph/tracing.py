@@ -18,7 +18,8 @@ from torch.utils import _pytree as pytree
 from splitimpera.errors import CutError, ShapeError, TraceError
 from splitimpera.graph import operations
 from splitimpera.graph.cuts import INPUT, Value, crossing_values
-from splitimpera.graph.functional import operation_name, remove_in_place
+from splitimpera.graph.fallback import trace_with_fx
+from splitimpera.graph.functional import called_module, operation_name, remove_in_place
 from splitimpera.models.imports import user_frame, where_it_failed
 from splitimpera.plugins import nearest
 from splitimpera.records import Cut, Layer, TensorSpec
@@ -34,13 +35,12 @@ class ModelGraph:
         layers: in the fixed topological order in which cuts count them.
         cuts: every legal cut, from the input's (index 0) to the result's.
         program: the functional ATen graph behind them, in eval mode; it shares the model's parameters.
-        in_spec, out_spec: how the model's arguments and results are nested.
+        out_spec: how the model's results are nested.
     """
 
     layers: tuple[Layer, ...]
     cuts: tuple[Cut, ...]
     program: fx.GraphModule
-    in_spec: pytree.TreeSpec
     out_spec: pytree.TreeSpec
 
     def cut(self, which: int | str) -> Cut:
@@ -83,8 +83,18 @@ def trace(model: nn.Module, example: Example) -> ModelGraph:
                 f"the network refuses inputs of shape {shapes}: {where_it_failed(failure)}",
                 hint="check the data's shape",
             ) from failure
-        program = _export(model, inputs)
-    return _Reader(program).graph()
+        program, structure = _traced(model, inputs)
+    return _Reader(program, structure, _blocks(model)).graph()
+
+
+def _blocks(model: nn.Module) -> frozenset[str]:
+    """The paths of modules that are blocks: made of several, but no mere sequence and not the whole."""
+    sequences = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+    return frozenset(
+        path
+        for path, module in model.named_modules()
+        if path and next(module.children(), None) is not None and not isinstance(module, sequences)
+    )
 
 
 @contextmanager
@@ -97,6 +107,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _traced(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[fx.GraphModule, pytree.TreeSpec]:
+    """A functional program and how its results are nested: by `torch.export`, or where that fails by `torch.fx`."""
+    try:
+        program = _export(model, inputs)
+    except TraceError as failure:
+        try:
+            return trace_with_fx(model, inputs)
+        except Exception:
+            raise failure from failure.__cause__
+    return _functional_module(program), program.call_spec.out_spec
 
 
 def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
@@ -152,9 +174,10 @@ def _without_guards(program: torch.export.ExportedProgram) -> fx.GraphModule:
 class _Reader:
     """Reads a program's nodes, in order, as layers; every method but `graph` handles one node."""
 
-    def __init__(self, program: torch.export.ExportedProgram) -> None:
-        self.program = program
-        self.module = _functional_module(program)
+    def __init__(self, program: fx.GraphModule, out_spec: pytree.TreeSpec, blocks: frozenset[str]) -> None:
+        self.module = program
+        self.out_spec = out_spec
+        self.blocks = blocks
         self.values: dict[str, Value] = {}  # every tensor that depends on the input
         self.uses: list[tuple[str, int]] = []
         self.groups: list[list[fx.Node]] = []  # the nodes of each layer, in order
@@ -168,20 +191,14 @@ class _Reader:
                 self._read_input(node)
             elif node.op == "output":
                 self.uses += [(source.name, len(self.groups)) for source in node.all_input_nodes if self._data(source)]
-            elif node.op == "call_function":
+            elif node.op.startswith("call_"):
                 self._read_call(node)
         names = _layer_names(self.groups)
         for name, value in self.values.items():
             label = "input" if value.made == INPUT else names[value.made]
             self.specs[name] = _spec(label, self._node(name), self.channels.get(name, 1))
         layers = tuple(self._layer(index, name) for index, name in enumerate(names))
-        return ModelGraph(
-            layers,
-            tuple(self._cuts(layers)),
-            self.module,
-            self.program.call_spec.in_spec,
-            self.program.call_spec.out_spec,
-        )
+        return ModelGraph(layers, tuple(self._cuts(layers)), self.module, self.out_spec)
 
     def _node(self, name: str) -> fx.Node:
         return self._by_name[name]
@@ -276,6 +293,9 @@ class _Reader:
     def _parameters(self, nodes: Sequence[fx.Node]) -> dict[int, nn.Parameter]:
         """The parameters that some nodes read, directly or through constants made of them."""
         found: dict[int, nn.Parameter] = {}
+        for node in nodes:
+            if node.op == "call_module":
+                found |= {id(parameter): parameter for parameter in called_module(node).parameters()}
         pending = [source for node in nodes for source in node.all_input_nodes if not self._data(source)]
         while pending:
             node = pending.pop()
@@ -297,6 +317,7 @@ class _Reader:
         behind.reverse()
         head: dict[int, nn.Parameter] = {}
         macs_head = 0
+        ends = _block_ends(self.groups, self.blocks)
         for index, crossing in enumerate(crossing_values(self.values, self.uses, len(layers))):
             if index:
                 macs_head += layers[index - 1].macs
@@ -310,6 +331,7 @@ class _Reader:
                 macs_tail=macs - macs_head,
                 parameters_head=_count(head),
                 parameters_tail=behind[index],
+                block=len(crossing) == 1 and (index == 0 or ends[index - 1]),
             )
 
 
@@ -322,7 +344,8 @@ def _is_view(node: fx.Node) -> bool:
     name = operation_name(node)
     if name == "getitem":
         source = node.args[0]
-        return isinstance(source, fx.Node) and source.op == "call_function" and _is_view(source)
+        assert isinstance(source, fx.Node)
+        return isinstance(source.meta["val"], Tensor) or (source.op.startswith("call_") and _is_view(source))
     if name in operations.VIEWS or name in operations.DROPOUTS:
         return True
     return name.startswith("adaptive_") and _same_shape(node)  # a pool that changes nothing
@@ -350,7 +373,8 @@ def _channel_dim_of_view(node: fx.Node, before: int) -> int:
     if not isinstance(node.meta["val"], Tensor) or not isinstance(source, Tensor):
         return before
     if name == "permute":
-        dims: list[int] = [dim % ndim for dim in arguments[0]]
+        order = arguments[0] if isinstance(arguments[0], (list, tuple)) else arguments
+        dims: list[int] = [dim % ndim for dim in order]
         return dims.index(before)
     if name in ("transpose", "swapaxes", "swapdims"):
         first, second = (int(dim) % ndim for dim in arguments)
@@ -399,6 +423,8 @@ def _macs(node: fx.Node) -> int:
     if not isinstance(value, Tensor):
         return 0
     inputs = [source.meta["val"] for source in node.args if isinstance(source, fx.Node)]
+    if node.op == "call_module":
+        inputs.append(getattr(called_module(node), "weight", None))
     shapes = [tuple(_one_frame(size) for size in source.shape) for source in inputs if isinstance(source, Tensor)]
     return operations.macs(operation_name(node), shapes, tuple(_one_frame(size) for size in value.shape))
 
@@ -431,6 +457,13 @@ def _layer_names(groups: Sequence[Sequence[fx.Node]]) -> list[str]:
         names.append(f"{name}@{seen[name]}" if seen[name] else name)
         seen[name] += 1
     return names
+
+
+def _block_ends(groups: Sequence[Sequence[fx.Node]], blocks: frozenset[str]) -> list[bool]:
+    """For each layer, whether it ends a block, or belongs to none."""
+    inside = [[key for key, entry in _module_stack(group[0]) if entry[0] in blocks] for group in groups]
+    last = {key: index for index, keys in enumerate(inside) for key in keys}
+    return [not keys or any(last[key] == index for key in keys) for index, keys in enumerate(inside)]
 
 
 def _module_stack(node: fx.Node) -> list[tuple[str, tuple[str, Any]]]:

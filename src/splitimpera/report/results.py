@@ -76,6 +76,8 @@ def _cut(cut: Cut, design: Design) -> Results:
         "macs_tail": cut.macs_tail,
         "parameters_head": cut.parameters_head,
         "parameters_tail": cut.parameters_tail,
+        "single": cut.single,
+        "block": cut.block,
         "cs": design.curve.at_cut(cut.index),
     }
 

@@ -74,6 +74,8 @@ def _watched_program(graph: ModelGraph, points: tuple[str, ...]) -> fx.GraphModu
             copies[node] = watched.node_copy(node, copies.__getitem__)
             if node.op == "get_attr":
                 constants[node.target] = _detached(graph.program, node.target)
+            elif node.op == "call_module":
+                constants[node.target] = graph.program.get_submodule(node.target)
             if node.name in points:
                 watched.call_function(_call, (watch, node.name, copies[node]))
         made[points] = fx.GraphModule(constants, watched)
