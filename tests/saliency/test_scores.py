@@ -9,7 +9,7 @@ import splitimpera as sei
 from splitimpera.errors import DataError, ModelError, UnknownNameError
 from splitimpera.models.datasets import Samples
 from splitimpera.records import TensorSpec
-from splitimpera.saliency.scores import SCORES, by_channel
+from splitimpera.saliency.scores import SCORES, STATISTICS, by_channel
 
 # one picture, two channels of 1 x 2 positions
 A = torch.tensor([[[[1.0, 4.0]], [[2.0, 8.0]]]])
@@ -48,10 +48,34 @@ def test_layouts():
     assert by_channel(torch.randn(2, 3), TensorSpec("t", (3,))).shape == (2, 3, 1)
 
 
+def test_gradient_agreement_by_hand():
+    statistic = STATISTICS["gradient_agreement"]()
+    gradients = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0], [2.0, 0.0], [5.0, 5.0]])[:, :, None]
+    classes = torch.nn.functional.one_hot(torch.tensor([0, 0, 1, 1, 2]), 3).float()
+    for rows in (slice(0, 2), slice(2, 5)):
+        statistic.update(gradients[rows], gradients[rows], classes[rows])
+    # class 0 agrees (2 of energy 2), class 1 is orthogonal (0 of 8), class 2 has no pair
+    assert statistic.value() == pytest.approx(2 / 10)
+
+
+def test_logit_alignment_is_linear_cka_whatever_the_batches():
+    x, z = torch.randn(40, 6, 3, 3), torch.randn(40, 4)
+    statistic = STATISTICS["logit_alignment"]()
+    for rows in torch.arange(40).split(7):
+        statistic.update(x[rows], x[rows], z[rows])
+    a, b = x.mean((2, 3)).double(), z.double()
+    first, second = ((t - t.mean(0)) @ (t - t.mean(0)).T for t in (a, b))
+    assert statistic.value() == pytest.approx(float((first * second).sum() / (first.norm() * second.norm())))
+    itself = STATISTICS["logit_alignment"]()
+    itself.update(z[:, :, None], z[:, :, None], z)
+    assert itself.value() == pytest.approx(1.0)
+
+
 def test_several_scores_come_from_one_pass():
     model, (x,) = make("Skip"), inputs("Skip", 5)
-    curve = sei.cumulative_saliency(model, x, scores=list(SCORES.names()))
-    assert set(curve.scores) == set(SCORES.names())
+    names = (*SCORES.names(), *STATISTICS.names())
+    curve = sei.cumulative_saliency(model, x, scores=names, batch=2)
+    assert set(curve.scores) == set(names)
     assert all(values.shape == curve.cs.shape and np.isfinite(values).all() for values in curve.scores.values())
     np.testing.assert_array_equal(curve.cs, sei.cumulative_saliency(model, x).cs)
 

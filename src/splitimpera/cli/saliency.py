@@ -16,7 +16,7 @@ def run(
     weights: Annotated[Path | None, typer.Option(help="A state dict for the network.")] = None,
     target: Annotated[str, typer.Option(help="Which class's logit: predicted or label.")] = "predicted",
     classes: Annotated[str, typer.Option(help="Only pictures of these classes: cat,dog or 3,5.")] = "",
-    score: Annotated[str, typer.Option(help="Show this score: cs, gradient_activation, taylor, fisher, ...")] = "cs",
+    score: Annotated[str, typer.Option(help="Show this score: cs, fisher, taylor, gradient_agreement, ...")] = "cs",
     output: Annotated[str, typer.Option(help="Which result, where the network returns several.")] = "",
     size: Annotated[str, typer.Option(help="Height and width for pictures from a folder: 224,224.")] = "",
     batch: Annotated[int, typer.Option(min=1, help="Pictures a pass.")] = 32,

@@ -19,7 +19,7 @@ from splitimpera.plugins import nearest
 from splitimpera.records import Cut, FloatArray, Track, no_progress
 from splitimpera.saliency.curve import SaliencyCurve, curve_points
 from splitimpera.saliency.hooks import gradients
-from splitimpera.saliency.scores import SCORES, by_channel
+from splitimpera.saliency.scores import SCORES, STATISTICS, by_channel
 
 Inputs = Tensor | tuple[Tensor, ...]
 Batch = tuple[Inputs, Tensor | None]
@@ -63,8 +63,6 @@ def cumulative_saliency(
         DataError: no data, no labels where they are needed, or labels out of range.
         UnknownNameError: a score or a class that does not exist.
     """
-    names = tuple(dict.fromkeys(("cs", *scores)))
-    functions = [SCORES[name] for name in names]
     batches, total = _batches(data, batch)
     first = next(batches, None)
     if first is None:
@@ -72,43 +70,138 @@ def cumulative_saliency(
     graph = model if isinstance(model, ModelGraph) else trace(model, first[0])
     device = _device(graph)
     points, on_curve = curve_points(graph.cuts)
-    specs = {cut.crossing[0]: cut.tensors[0] for cut in points}
-    wanted = _labels_of(classes, class_names)
-    score = _target(target, output, graph)
-    columns: dict[str, list[Tensor]] = {}
-    rows: list[FloatArray] = []
-    labels: list[Tensor] = []
-
-    def observe(name: str, activation: Tensor, gradient: Tensor) -> None:
-        a, g = by_channel(activation, specs[name]), by_channel(gradient, specs[name])
-        columns[name] = [function(a, g) for function in functions]
-
-    one_by_one = any(spec.batch_dim is None for spec in specs.values())
+    collector = _Collector(points, scores, _labels_of(classes, class_names), output, graph)
+    score = _target(target, output)
+    one_by_one = any(cut.tensors[0].batch_dim is None for cut in points)
     for x, y in track(_again(first, batches), "Cumulative saliency", total):
         for inputs, known in _single(x, y) if one_by_one else [(x, y)]:
-            columns.clear()
-            _one_pass(graph, _on(inputs, device), score, known, tuple(specs), observe, autocast)
-            rows.append(_collected(columns, points, len(known) if known is not None else _count(inputs), len(names)))
-            if known is not None:
-                labels.append(known)
-    return _curve(graph, points, on_curve, names, np.concatenate(rows), labels, wanted, class_names)
+            collector.start(_count(inputs), known)
+            _one_pass(graph, _on(inputs, device), score, known, collector, autocast)
+            collector.finish()
+    return collector.curve(on_curve, class_names)
+
+
+class _Collector:
+    """What is kept of each batch, and the curve that it makes in the end."""
+
+    def __init__(
+        self,
+        points: Sequence[Cut],
+        scores: Sequence[str],
+        wanted: set[int] | None,
+        output: str | int | None,
+        graph: ModelGraph,
+    ) -> None:
+        self.points = points
+        self.wanted = wanted
+        self.output = output
+        self.graph = graph
+        self.specs = {cut.crossing[0]: cut.tensors[0] for cut in points}
+        unknown = [name for name in scores if name not in SCORES and name not in STATISTICS]
+        if unknown:
+            known = nearest(unknown[0], (*SCORES.names(), *STATISTICS.names()))
+            raise UnknownNameError(f"no score is called '{unknown[0]}'", hint=known)
+        names = dict.fromkeys(("cs", *scores))
+        self.functions = {name: SCORES[name] for name in names if name in SCORES}
+        self.statistics = {
+            name: {node: STATISTICS[name]() for node in self.specs} for name in names if name in STATISTICS
+        }
+        self.columns: dict[str, list[Tensor]] = {}
+        self.rows: list[FloatArray] = []
+        self.labels: list[Tensor] = []
+
+    def start(self, pictures: int, labels: Tensor | None) -> None:
+        self.pictures = pictures
+        self.columns.clear()
+        self.chosen: Tensor | None = None
+        if self.wanted is not None:
+            if labels is None:
+                raise DataError("curves of classes need labels", hint="give (inputs, labels)")
+            self.chosen = torch.isin(labels.cpu(), torch.tensor(sorted(self.wanted)))
+        if labels is not None:
+            self.labels.append(labels.cpu())
+
+    def see_result(self, whole: Any) -> None:
+        """Called with the network's result, before any gradient is known."""
+        if self.statistics:
+            self.logits = _logits(whole, self.output).detach()
+
+    def observe(self, name: str, activation: Tensor, gradient: Tensor) -> None:
+        a, g = by_channel(activation, self.specs[name]), by_channel(gradient, self.specs[name])
+        self.columns[name] = [function(a, g) for function in self.functions.values()]
+        if not self.statistics:
+            return
+        logits = self.logits
+        if self.chosen is not None:
+            rows = self.chosen.to(a.device)
+            a, g, logits = a[rows], g[rows], logits[rows]
+        if len(a):
+            for statistic in self.statistics.values():
+                statistic[name].update(a, g, logits)
+
+    def finish(self) -> None:
+        """One batch is through: keep its scores, shape (pictures, scores, points)."""
+        unreached = [cut for cut in self.points if cut.crossing[0] not in self.columns]
+        if unreached:
+            listing = ", ".join(f"{cut.index} ({cut.name})" for cut in unreached[:3])
+            raise ModelError(
+                f"no gradient reaches cut {listing}", hint="the path from there to the result must be differentiable"
+            )
+        if not self.points:
+            self.rows.append(np.zeros((self.pictures, len(self.functions), 0)))
+            return
+        stacked = torch.stack([torch.stack(self.columns[cut.crossing[0]]) for cut in self.points])
+        self.rows.append(stacked.permute(2, 1, 0).double().cpu().numpy())
+
+    def curve(self, on_curve: Sequence[bool], class_names: Sequence[str]) -> SaliencyCurve:
+        values = np.concatenate(self.rows)
+        known = torch.cat(self.labels).numpy() if self.labels else None
+        chosen = np.ones(len(values), dtype=bool)
+        if self.wanted is not None and known is not None:
+            chosen = np.isin(known, list(self.wanted))
+            if not chosen.any():
+                raise DataError(f"no picture belongs to the classes {sorted(self.wanted)}", where="classes")
+        counts: dict[int, int] = {}
+        if known is not None:
+            counts = {int(label): int((known == label).sum()) for label in np.unique(known)}
+        scores = dict(zip(self.functions, values[chosen].mean(0), strict=True))
+        for name, statistics in self.statistics.items():
+            scores[name] = np.array([statistics[cut.crossing[0]].value() for cut in self.points])
+        return SaliencyCurve(
+            cuts=tuple(cut.index for cut in self.points),
+            names=tuple(cut.name for cut in self.points),
+            scores=scores,
+            bytes=tuple(cut.bytes for cut in self.points),
+            macs_head=tuple(cut.macs_head for cut in self.points),
+            per_class={label: values[known == label, 0].mean(0) for label in counts},
+            class_counts=counts,
+            class_names=tuple(class_names),
+            on_curve=tuple(on_curve),
+            pictures=int(chosen.sum()),
+            input_bytes=self.graph.cuts[0].bytes,
+        )
 
 
 def _one_pass(
     graph: ModelGraph,
     inputs: tuple[Tensor, ...],
-    score: Callable[[tuple[Any, ...], Tensor | None], Tensor],
+    score: Callable[[Any, Tensor | None], Tensor],
     labels: Tensor | None,
-    points: tuple[str, ...],
-    observe: Callable[[str, Tensor, Tensor], None],
+    collector: _Collector,
     autocast: torch.dtype | None,
 ) -> None:
     device = inputs[0].device
     labels = None if labels is None else labels.to(device)
     mixed = torch.autocast(device.type, dtype=autocast) if autocast is not None else nullcontext()
+
+    def scored(result: tuple[Any, ...]) -> Tensor:
+        whole = pytree.tree_unflatten(list(result), graph.out_spec)
+        collector.see_result(whole)
+        return score(whole, labels)
+
     try:
         with mixed:
-            gradients(graph, inputs, lambda result: score(result, labels), points, observe)
+            gradients(graph, inputs, scored, tuple(collector.specs), collector.observe)
     except SplitImperaError:
         raise
     except RuntimeError as failure:
@@ -116,60 +209,6 @@ def _one_pass(
         raise ShapeError(
             f"the network cannot be run and differentiated for inputs of shape {shapes}: {where_it_failed(failure)}"
         ) from failure
-
-
-def _collected(columns: dict[str, list[Tensor]], points: Sequence[Cut], pictures: int, scores: int) -> FloatArray:
-    """One batch's scores, shape (pictures, scores, points)."""
-    unreached = [cut for cut in points if cut.crossing[0] not in columns]
-    if unreached:
-        listing = ", ".join(f"{cut.index} ({cut.name})" for cut in unreached[:3])
-        raise ModelError(
-            f"no gradient reaches cut {listing}", hint="the path from there to the result must be differentiable"
-        )
-    if not points:
-        return np.zeros((pictures, scores, 0))
-    stacked = torch.stack([torch.stack(columns[cut.crossing[0]]) for cut in points])  # (points, scores, pictures)
-    return stacked.permute(2, 1, 0).double().cpu().numpy()
-
-
-def _curve(
-    graph: ModelGraph,
-    points: Sequence[Cut],
-    on_curve: Sequence[bool],
-    names: Sequence[str],
-    values: FloatArray,
-    labels: Sequence[Tensor],
-    wanted: set[int] | None,
-    class_names: Sequence[str],
-) -> SaliencyCurve:
-    """Averages of the pictures' values, shape (pictures, scores, points)."""
-    known = torch.cat(list(labels)).numpy() if labels else None
-    chosen = np.ones(len(values), dtype=bool)
-    if wanted is not None:
-        if known is None:
-            raise DataError("curves of classes need labels", hint="give (inputs, labels)")
-        chosen = np.isin(known, list(wanted))
-        if not chosen.any():
-            raise DataError(f"no picture belongs to the classes {sorted(wanted)}", where="classes")
-    counts: dict[int, int] = {}
-    per_class: dict[int, FloatArray] = {}
-    if known is not None:
-        counts = {int(label): int((known == label).sum()) for label in np.unique(known)}
-        per_class = {label: values[known == label, 0].mean(0) for label in counts}
-    means = values[chosen].mean(0)
-    return SaliencyCurve(
-        cuts=tuple(cut.index for cut in points),
-        names=tuple(cut.name for cut in points),
-        scores=dict(zip(names, means, strict=True)),
-        bytes=tuple(cut.bytes for cut in points),
-        macs_head=tuple(cut.macs_head for cut in points),
-        per_class=per_class,
-        class_counts=counts,
-        class_names=tuple(class_names),
-        on_curve=tuple(on_curve),
-        pictures=int(chosen.sum()),
-        input_bytes=graph.cuts[0].bytes,
-    )
 
 
 def _batches(data: Data, batch: int) -> tuple[Iterator[Batch], int]:
@@ -256,18 +295,15 @@ def _labels_of(classes: Sequence[int | str] | None, names: Sequence[str]) -> set
     return found
 
 
-def _target(
-    target: Target, output: str | int | None, graph: ModelGraph
-) -> Callable[[tuple[Any, ...], Tensor | None], Tensor]:
-    """(flat result, labels) -> what is differentiated; pictures do not mix in eval mode, so one sum serves them all."""
+def _target(target: Target, output: str | int | None) -> Callable[[Any, Tensor | None], Tensor]:
+    """(result, labels) -> what is differentiated; pictures do not mix in eval mode, so one sum serves them all."""
     if target not in ("predicted", "label") and not callable(target):
         raise UnknownNameError(f"no target is called '{target}'", where="target", hint="write 'predicted' or 'label'")
 
-    def score(result: tuple[Any, ...], labels: Tensor | None) -> Tensor:
-        whole = pytree.tree_unflatten(list(result), graph.out_spec)
+    def score(result: Any, labels: Tensor | None) -> Tensor:
         if callable(target):
-            return target(whole, labels).sum()
-        logits = _logits(whole, output)
+            return target(result, labels).sum()
+        logits = _logits(result, output)
         if target == "predicted":
             return logits.gather(1, logits.argmax(1, keepdim=True)).sum()
         if labels is None:

@@ -1,12 +1,14 @@
 """Scores of a point of the network: how much of the decision passes through it.
 
-Each is computed per picture from the activations A at the point (K channels, P positions) and the gradient G of the
-target with respect to them. All come out of the same forward and backward pass.
+Each is computed from the activations A at the point (K channels, P positions) and the gradient G of the target with
+respect to them: some picture by picture (`SCORES`), some over all pictures together (`STATISTICS`). All come out of the
+same forward and backward pass, in bounded memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +67,74 @@ def pooling_loss_score(a: Tensor, g: Tensor, side: int = 4) -> Tensor:
         (_patch_sums(g, side) * _patch_sums(a, side) / _patch_sums(torch.ones_like(a[:1, :1]), side)).flatten(1).sum(1)
     )
     return (product - kept).abs_().float()
+
+
+class Statistic(Protocol):
+    """A score of all pictures together, fed batch by batch."""
+
+    def update(self, a: Tensor, g: Tensor, logits: Tensor) -> None:
+        """(A, G) as for a `Score`, and the network's logits (pictures, classes)."""
+
+    def value(self) -> float: ...
+
+
+STATISTICS: Registry[Callable[[], Statistic]] = Registry("score")
+
+
+@STATISTICS.register("gradient_agreement")
+class GradientAgreement:
+    """How far the tail treats all pictures of a predicted class by one linear function of the channels' sums. Ours.
+
+    With alpha_i the sum of G over positions, for picture i: the sum over classes c of n_c * mean over pairs i, j of c
+    of <alpha_i, alpha_j>, over the sum of |alpha_i|^2. 1 where what is left to compute is linear within each class: a
+    tail that still has much to decide bears less compression. Classes with one picture have no pair and are left out.
+    """
+
+    def __init__(self) -> None:
+        self.sums: dict[int, Tensor] = {}
+        self.energies: dict[int, float] = {}
+        self.counts: dict[int, int] = {}
+
+    def update(self, a: Tensor, g: Tensor, logits: Tensor) -> None:
+        alpha, classes = g.flatten(2).sum(2).double(), logits.argmax(1)
+        for label in torch.unique(classes).tolist():
+            rows = alpha[classes == label]
+            self.sums[label] = self.sums.get(label, 0) + rows.sum(0)
+            self.energies[label] = self.energies.get(label, 0.0) + float(rows.square().sum())
+            self.counts[label] = self.counts.get(label, 0) + len(rows)
+
+    def value(self) -> float:
+        common = total = 0.0
+        for label, count in self.counts.items():
+            if count > 1:
+                energy = self.energies[label]
+                common += (float(self.sums[label].square().sum()) - energy) / (count - 1)
+                total += energy
+        return common / total if total else float("nan")
+
+
+@STATISTICS.register("logit_alignment")
+class LogitAlignment:
+    """Linear CKA (Kornblith et al., ICML 2019) of the channels' means of A and the logits. Ours as a score of cuts.
+
+    1 where the channels' means already are the decision, up to a rotation. Needs no gradient.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.moments: list[Tensor] = []  # sums of x, z, x x', x z', z z'
+
+    def update(self, a: Tensor, g: Tensor, logits: Tensor) -> None:
+        x, z = a.flatten(2).mean(2).double(), logits.double()
+        batch = [x.sum(0), z.sum(0), x.T @ x, x.T @ z, z.T @ z]
+        self.moments = [old + new for old, new in zip(self.moments, batch, strict=True)] if self.moments else batch
+        self.count += len(x)
+
+    def value(self) -> float:
+        x, z, xx, xz, zz = self.moments
+        n = self.count
+        xx, xz, zz = xx - x.outer(x) / n, xz - x.outer(z) / n, zz - z.outer(z) / n
+        return float(xz.square().sum() / (xx.norm() * zz.norm()))
 
 
 def _patch_sums(x: Tensor, side: int) -> Tensor:
