@@ -74,6 +74,7 @@ CASES = {
     "digits-vgg16": Case(RECIPES["digits-vgg16"].build, (32, 1, 32, 32), 1.3),
     "digits-resnet20": Case(RECIPES["digits-resnet20"].build, (32, 1, 32, 32), 1.3),
     "vgg16-64": Case(REFERENCE["vgg16"], (8, 3, 64, 64), 1.15),
+    "vgg16-64-batch32": Case(REFERENCE["vgg16"], (32, 3, 64, 64), 1.15),
     "vgg16-224": Case(REFERENCE["vgg16"], (8, 3, 224, 224), 1.15),
     "resnet50-224": Case(REFERENCE["resnet50"], (8, 3, 224, 224), 1.15),
     "vit_b-224": Case(VitB, (8, 3, 224, 224), 1.15),

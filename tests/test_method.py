@@ -106,7 +106,7 @@ def test_nothing_fits_is_a_result(folder, capsys):
 
     from splitimpera.report.tables import show
 
-    result = design(folder, ("latency_p95 <= 10 s", "latency_p95 <= 1 us"))
+    result = design(folder, ("latency_p95 <= 10 s", "latency_p95 <= 1 ns"))
     assert result.recommendation.chosen is None
     results = result.results()
     assert results["recommendation"]["plan"] is None

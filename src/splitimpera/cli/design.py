@@ -14,12 +14,12 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the simulation [default: the scenario's].")] = None,
 ) -> None:
     """Find where to split a network: saliency, simulation, choice; with a report."""
-    from splitimpera.report.writing import check_writable
+    from splitimpera.models.cache import check_writable
     from splitimpera.scenario import load_scenario
 
     wanted = load_scenario(scenario)
     folder = out or Path("runs") / wanted.name
-    check_writable(folder)
+    check_writable(folder, "--out")
 
     from splitimpera.cli.terminal import console, progress
     from splitimpera.method import design

@@ -24,6 +24,12 @@ def run(
     plot: Annotated[Path | None, typer.Option(help="Draw the curves to this file (PNG).")] = None,
 ) -> None:
     """The saliency curve of a network over data: where it may be split."""
+    from splitimpera.models.cache import check_writable
+
+    for path, argument in ((json, "--json"), (plot, "--plot")):
+        if path is not None:
+            check_writable(path.parent, argument)
+
     from splitimpera.cli.terminal import console, progress
     from splitimpera.errors import DataError
     from splitimpera.models.datasets import load_data

@@ -57,3 +57,22 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def check_writable(folder: Path, argument: str) -> None:
+    """Raise OutputError where files could not be written to `folder`; asked before any work is done.
+
+    What does not exist yet is not made; its nearest existing parent is tried with a file that is gone at once.
+    """
+    existing = folder.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise OutputError(f"'{existing}' is a file, a folder is expected", where=argument)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"'{folder}' cannot be written: {error.strerror or error}", where=argument, hint="choose another place"
+        ) from None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from splitimpera.errors import OutputError
-from splitimpera.models.cache import write_atomically
+from splitimpera.models.cache import check_writable, write_atomically
 from splitimpera.report.html.page import report_html
 from splitimpera.report.pictures import plans_png, saliency_png
 from splitimpera.report.results import Results
@@ -27,26 +26,13 @@ FILES: dict[str, Callable[[Results], bytes]] = {
 }
 
 
-def check_writable(folder: Path) -> None:
-    """Raise OutputError where results could not be written to `folder`; asked before any work is done."""
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    if not existing.is_dir():
-        raise OutputError(f"'{existing}' is a file, a folder is expected", where="--out")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"the folder '{existing}' cannot be written", where="--out", hint="choose another one with --out"
-        )
-
-
 def save(design: Design, folder: Path) -> list[Path]:
     """Make every file's content first, then write them all.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    check_writable(folder)
+    check_writable(folder, "--out")
     results = design.results()
     contents = {folder / name: make(results) for name, make in FILES.items()}
     try:
