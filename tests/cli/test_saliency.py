@@ -53,12 +53,17 @@ def test_the_digits_network(tmp_path):
 
 
 CASES = {
-    "torchvision": ["torchvision/resnet18", "torchvision/vit_b_16", "torchvision.models:resnet18"],
-    "timm": ["timm/resnet18", "timm/vit_tiny_patch16_224", "timm.models.resnet:resnet18"],
+    "torchvision": [
+        *("torchvision/resnet18", "torchvision/vit_b_16"),
+        *("torchvision.models:resnet18", "torchvision.models:vit_b_16"),
+    ],
+    "timm": [
+        *("timm/resnet18", "timm/vit_tiny_patch16_224"),
+        *("timm.models.resnet:resnet18", "timm.models.vision_transformer:vit_tiny_patch16_224"),
+    ],
     "transformers": [
-        "transformers/ResNetForImageClassification",
-        "transformers/ViTForImageClassification",
-        "hugging.py:resnet",
+        *("transformers/ResNetForImageClassification", "transformers/ViTForImageClassification"),
+        *("hugging.py:resnet", "hugging.py:vit"),
     ],
 }
 
@@ -74,8 +79,9 @@ CASES = {
 def test_networks_of_other_packages_by_name_and_by_import_path(library, name, folder):
     package(library)
     (folder / "hugging.py").write_text(
-        "from transformers import ResNetConfig, ResNetForImageClassification\n"
+        "from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification\n"
         "def resnet():\n    return ResNetForImageClassification(ResNetConfig(depths=[1, 1, 1, 1]))\n"
+        "def vit():\n    return ViTForImageClassification(ViTConfig(num_hidden_layers=3, hidden_size=48))\n"
     )
     large = "vit" in name.lower()
     run = CliRunner().invoke(

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from splitimpera.report.results import Results
+from splitimpera.saliency.curve import log10_or_gap
 
 COLOURS = {"LC": "#E69F00", "RC": "#0072B2", "SC": "#009E73"}  # Okabe and Ito: told apart without colour vision
 CURVE_COLOUR = "#0072B2"
@@ -21,7 +22,7 @@ def curve_points(results: Results) -> list[Results]:
     """The cuts that have a CS, in order, each with `log_cs` and the reasons why it is a candidate."""
     reasons = {candidate["cut"]: candidate["reasons"] for candidate in results["candidates"]}
     return [
-        cut | {"log_cs": float(np.log10(max(cut["cs"], 1e-300))), "reasons": reasons.get(cut["index"], [])}
+        cut | {"log_cs": float(log10_or_gap([cut["cs"]])[0]), "reasons": reasons.get(cut["index"], [])}
         for cut in results["cuts"]
         if cut["cs"] is not None
     ]
@@ -76,7 +77,7 @@ def classes_figure(results: Results) -> go.Figure:
     for name, values in results["curve"]["per_class"].items():
         figure.add_scatter(
             x=[point["name"] for point in points],
-            y=np.log10(np.maximum(values, 1e-300)) - whole,
+            y=log10_or_gap(values) - whole,
             name=name,
             mode="lines+markers",
             hovertemplate=f"class {name}, behind %{{x}}: %{{y:+.2f}}<extra></extra>",

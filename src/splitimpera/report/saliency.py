@@ -19,13 +19,13 @@ from splitimpera.models.cache import write_atomically
 from splitimpera.records import FloatArray
 from splitimpera.report.pictures import draw_curve, png
 from splitimpera.report.tables import sparkline
-from splitimpera.saliency.curve import SaliencyCurve
+from splitimpera.saliency.curve import SaliencyCurve, log10_or_gap
 
 
 def curve_table(curve: SaliencyCurve, score: str = "cs") -> RenderableType:
     """One row a cut, the candidates with their reasons; then what is wrong, if anything is."""
     reasons = {candidate.cut: candidate.reasons for candidate in curve.candidates}
-    values = _log10(curve.scores[score])
+    values = log10_or_gap(curve.scores[score])
     title = f"Where the network may be split ({curve.pictures} pictures)"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("cut", justify="right")
@@ -45,9 +45,8 @@ def curve_table(curve: SaliencyCurve, score: str = "cs") -> RenderableType:
             style="bold" if why else "",
         )
     lines: list[RenderableType] = [table]
-    finite = values[np.isfinite(values) & (values > -300)]
-    if len(finite):
-        lines.append(Text.assemble(f"log10 {score}  ", (sparkline(finite), "cyan")))
+    if np.isfinite(values).any():
+        lines.append(Text.assemble(f"log10 {score}  ", (sparkline(values), "cyan")))
     for names, words in ((curve.dead, "CS is 0 for all pictures"), (curve.not_finite, "CS is not finite")):
         if names:
             lines.append(Text(f"Beware: {words} behind {', '.join(names[:5])}", "yellow"))
@@ -83,10 +82,10 @@ def curves_png(curve: SaliencyCurve, score: str = "cs") -> bytes:
     figure = Figure(figsize=(10, 8 if curve.per_class else 5), layout="constrained")
     panels = figure.subplots(2 if curve.per_class else 1, 1, sharex=True, squeeze=False)[:, 0]
     starred = [curve.cuts.index(candidate.cut) for candidate in curve.candidates]
-    draw_curve(panels[0], curve.names, _log10(curve.scores[score]), curve.bytes, starred, f"log10 {score}")
+    draw_curve(panels[0], curve.names, log10_or_gap(curve.scores[score]), curve.bytes, starred, f"log10 {score}")
     if curve.per_class:
         for label, values in curve.per_class.items():
-            panels[1].plot(range(len(values)), _log10(values), ".-", label=curve.class_name(label), linewidth=1)
+            panels[1].plot(range(len(values)), log10_or_gap(values), ".-", label=curve.class_name(label), linewidth=1)
         panels[1].set_ylabel("log10 cs of each class")
         panels[1].set_xticks(range(len(curve.names)), curve.names, rotation=60, ha="right")
         panels[1].legend(fontsize="small", ncols=5, frameon=False)
@@ -102,10 +101,6 @@ def write(path: Path, content: bytes, argument: str) -> None:
         write_atomically(path, content)
     except OSError as error:
         raise OutputError(f"'{path}' cannot be written: {error.strerror or error}", where=argument) from None
-
-
-def _log10(values: FloatArray) -> FloatArray:
-    return np.asarray(np.log10(np.maximum(values, 1e-300)), dtype=np.float64)
 
 
 def _plain(values: FloatArray) -> list[float | None]:

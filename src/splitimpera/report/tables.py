@@ -15,6 +15,7 @@ from rich.text import Text
 
 from splitimpera import units
 from splitimpera.report.results import Results
+from splitimpera.saliency.curve import log10_or_gap
 
 PLANS_SHOWN = 12
 CURVE_ROWS = 40
@@ -63,8 +64,10 @@ def _curve(results: Results) -> RenderableType:
     if not points:
         return Text("No cut has a cumulative saliency.")
     reasons = {candidate["cut"]: candidate["reasons"] for candidate in results["candidates"]}
-    logs = [float(np.log10(max(cut["cs"], 1e-300))) for cut in points]
-    line = Text.assemble("log10 CS  ", (sparkline(logs), "cyan"), f"  {min(logs):.2f} to {max(logs):.2f}")
+    logs = log10_or_gap([cut["cs"] for cut in points])
+    if not np.isfinite(logs).any():
+        return Text("Cumulative saliency is 0 at every cut.")
+    line = Text.assemble("log10 CS  ", (sparkline(logs), "cyan"), f"  {np.nanmin(logs):.2f} to {np.nanmax(logs):.2f}")
     shown = points if len(points) <= CURVE_ROWS else [cut for cut in points if cut["index"] in reasons]
     table = Table(title="Cumulative saliency: where the network may be split", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("cut", justify="right")
@@ -117,12 +120,12 @@ def _misses(misses: list[Results]) -> str:
 
 
 def sparkline(values: Iterable[float]) -> str:
-    """A curve as a row of block characters."""
+    """A curve as a row of block characters, blank where a value is not finite."""
     blocks = "▁▂▃▄▅▆▇█"
     heights = np.asarray(list(values), dtype=float)
-    low, high = heights.min(), heights.max()
-    steps = np.zeros(len(heights)) if high == low else (heights - low) / (high - low)
-    return "".join(blocks[round(step * (len(blocks) - 1))] for step in steps)
+    low, high = np.nanmin(heights), np.nanmax(heights)
+    steps = (heights - low) / (high - low or 1.0)
+    return "".join(blocks[round(step * (len(blocks) - 1))] if np.isfinite(step) else " " for step in steps)
 
 
 def _worth_showing(plans: list[Results]) -> list[Results]:

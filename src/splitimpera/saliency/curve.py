@@ -114,6 +114,12 @@ class SaliencyCurve:
         return tuple(int(self._on[place]) for place in found)
 
 
+def log10_or_gap(values: Sequence[float] | FloatArray) -> FloatArray:
+    """log10 for tables and figures: NaN, a gap, where a value is 0 or less."""
+    numbers = np.asarray(values, dtype=np.float64)
+    return np.log10(numbers, where=numbers > 0, out=np.full(numbers.shape, np.nan))
+
+
 def _log10(values: FloatArray) -> FloatArray:
     return np.asarray(np.log10(np.maximum(values, 1e-300)), dtype=np.float64)
 

@@ -51,7 +51,7 @@ def _figure(figure: go.Figure, name: str) -> str:
 def _classes(results: Results) -> str:
     if len(results["curve"]["per_class"]) < 2:
         return ""
-    text = "<p>The curve of each class beside that of all: which cut is good depends on the classes to tell apart.</p>"
+    text = "<p>The curve of each class's pictures, relative to that of all; a gap where a class has no saliency.</p>"
     return f"<h3>Class by class</h3>{text}{_figure(classes_figure(results), 'classes')}"
 
 
