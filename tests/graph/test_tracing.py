@@ -147,3 +147,32 @@ def test_block_cuts_do_not_cut_through_a_block():
     assert len(blocks) < sum(cut.single for cut in graph.cuts)
     assert [name for name in blocks if name.startswith("features.2")] == ["features.2.conv.2"]  # the block's last layer
     assert "features.3" in blocks
+
+
+def test_a_network_that_is_random_in_eval_mode_is_refused():
+    class Random(nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3)) + torch.rand(3)
+
+    with pytest.raises(TraceError, match="computes something else"):
+        sei.trace(Random(), image())
+
+
+def test_a_write_through_a_conversion_that_converts_nothing_is_seen():
+    class Converted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            y = self.conv(x)
+            z = y.to(torch.float32)
+            z += 1
+            return (y + z).mean((2, 3))
+
+    model, x = Converted(), image(3)
+    graph = sei.trace(model, x)
+    with torch.no_grad():
+        for cut in graph.cuts:
+            halves = sei.split(graph, cut)
+            torch.testing.assert_close(halves.tail(halves.head(x)), model(x))

@@ -9,6 +9,8 @@ from torch import fx, nn
 
 from splitimpera.graph.operations import ACTIVATIONS, DROPOUTS, VIEWS
 
+MAY_ALIAS = VIEWS | DROPOUTS | {"getitem", "to", "type_as", "real", "imag", "view_as_real", "view_as_complex"}
+
 
 def operation_name(node: fx.Node) -> str:
     """ATen's name without overload, "getitem" for Python's operator, "conv2d" for a call of that module."""
@@ -88,4 +90,4 @@ def _aliases(node: fx.Node) -> bool:
     """Whether a node's value may lie in the memory of its first argument."""
     if node.op != "call_function":
         return False
-    return operation_name(node) in VIEWS | DROPOUTS | {"getitem"} or _writes(node)
+    return operation_name(node) in MAY_ALIAS or _writes(node)

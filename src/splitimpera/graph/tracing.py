@@ -76,7 +76,7 @@ def trace(model: nn.Module, example: Example) -> ModelGraph:
     with evaluating(model):
         try:
             with torch.no_grad():
-                model(*inputs)
+                expected = model(*inputs)
         except Exception as failure:
             shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
             raise ShapeError(
@@ -84,7 +84,21 @@ def trace(model: nn.Module, example: Example) -> ModelGraph:
                 hint="check the data's shape",
             ) from failure
         program, structure = _traced(model, inputs)
+        _check(program, inputs, expected)
     return _Reader(program, structure, _blocks(model)).graph()
+
+
+def _check(program: fx.GraphModule, inputs: tuple[Tensor, ...], expected: Any) -> None:
+    """What was traced must compute what the network computes; anything else would be a silent lie at every cut."""
+    with torch.no_grad():
+        made = pytree.tree_leaves(program(*inputs))
+    for ours, theirs in zip(made, pytree.tree_leaves(expected), strict=True):
+        if isinstance(theirs, Tensor) and not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4, equal_nan=True):
+            gap = float((ours - theirs).abs().max())
+            raise TraceError(
+                f"the traced network computes something else than the network: results differ by up to {gap:.3g}",
+                hint="is it random in eval mode, or does it write to its own buffers?",
+            )
 
 
 def _blocks(model: nn.Module) -> frozenset[str]:
