@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
 import signal
@@ -20,6 +22,22 @@ BROKEN = sorted((ROOT / "tests" / "broken_scenarios").glob("*.yaml"))
 def splitimpera(*arguments, cwd=ROOT, **options):
     command = [sys.executable, "-m", "splitimpera", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False, **options)
+
+
+def here(*arguments):
+    """The same within this process, which need not import torch again."""
+    from splitimpera.cli import main
+
+    handler, argv = signal.getsignal(signal.SIGINT), sys.argv
+    out, errors = io.StringIO(), io.StringIO()
+    sys.argv = ["splitimpera", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        sys.argv = argv
+        signal.signal(signal.SIGINT, handler)
+    return subprocess.CompletedProcess(arguments, end.value.code, out.getvalue(), errors.getvalue())
 
 
 def test_version_and_help():
@@ -49,7 +67,7 @@ def test_wrong_arguments():
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
 def test_a_broken_scenario_gives_one_clear_message(path, tmp_path):
     expected = path.read_text().splitlines()[0].removeprefix("# expects: ").split(" | ")
-    run = splitimpera("design", path, "--out", tmp_path / "out")
+    run = here("design", path, "--out", tmp_path / "out")
     assert run.returncode == 2
     assert "Traceback" not in run.stdout + run.stderr
     message = run.stderr.strip()
@@ -60,6 +78,13 @@ def test_a_broken_scenario_gives_one_clear_message(path, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_broken_scenario_in_a_process_of_its_own(tmp_path):
+    run = splitimpera("design", BROKEN[0].with_name("untraceable.yaml"), "--out", tmp_path / "out")
+    assert run.returncode == 2
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in run.stdout + run.stderr
+
+
 def test_there_are_enough_broken_scenarios():
     assert len(BROKEN) >= 10
 
@@ -67,7 +92,7 @@ def test_there_are_enough_broken_scenarios():
 @pytest.mark.parametrize("name", ["wrong_unit", "unknown_codec", "missing_folder"])
 def test_check_finds_the_same_faults_without_running(name):
     path = ROOT / "tests" / "broken_scenarios" / f"{name}.yaml"
-    run = splitimpera("scenario", "check", path)
+    run = here("scenario", "check", path)
     assert run.returncode == 2
     assert path.read_text().splitlines()[0].removeprefix("# expects: ").split(" | ")[0] in run.stderr
 

@@ -6,10 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from other_packages import package
 from PIL import Image
-from test_cli import splitimpera
+from test_cli import here, splitimpera
 from typer.testing import CliRunner
 
 from splitimpera.cli import app
@@ -109,7 +108,7 @@ def test_networks_of_other_packages_by_name_and_by_import_path(library, name, fo
     ],
 )
 def test_bad_input_gives_one_message(arguments, message):
-    run = splitimpera("saliency", *arguments, cwd=ROOT)
+    run = here("saliency", *arguments)
     assert run.returncode == 2
     assert message in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
