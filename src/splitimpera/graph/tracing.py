@@ -210,12 +210,9 @@ class _Reader:
         names = _layer_names(self.groups)
         for name, value in self.values.items():
             label = "input" if value.made == INPUT else names[value.made]
-            self.specs[name] = _spec(label, self._node(name), self.channels.get(name, 1))
+            self.specs[name] = _spec(label, self._by_name[name], self.channels.get(name, 1))
         layers = tuple(self._layer(index, name) for index, name in enumerate(names))
         return ModelGraph(layers, tuple(self._cuts(layers)), self.module, self.out_spec)
-
-    def _node(self, name: str) -> fx.Node:
-        return self._by_name[name]
 
     def _data(self, node: fx.Node) -> bool:
         return node.name in self.values

@@ -60,7 +60,7 @@ def pooling_loss_score(a: Tensor, g: Tensor, side: int = 4) -> Tensor:
     """|sum of G * (A - code(A))|: the target's first-order change when a code of A takes the place of A. Ours.
 
     The code keeps one value for each patch of `side` positions a dimension, as many as the papers' bottleneck of two
-    strides keeps; what it forgets and the decision needs is what a split there costs.
+    strides keeps. Meant to show what a split there costs; measured, it does not (docs/validation.md).
     """
     product = (g * a).flatten(1).sum(1)
     kept = (
