@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -97,8 +99,72 @@ def test_results_are_plain_and_the_same_seed_gives_the_same_accuracies(folder):
     results = first.results()
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     assert results["seed"] == 3
+    assert results["seeds"] == 5
     inside = next(cut for cut in results["cuts"] if len(cut["shapes"]) == 2)
     assert inside["cs"] is None
+
+
+def test_distributions_come_from_several_seeds(folder):
+    result = design(folder, ("cuts: all", "cuts: [1]"), seeds=3)
+    results = result.results()
+    shares = results["latency_shares"]
+    for evaluation, plan in zip(result.recommendation.verdicts, results["plans"], strict=True):
+        samples = evaluation.evaluation.latency_s
+        assert samples.shape == (3, 1000)
+        assert len(plan["latency_p95_seeds_s"]) == 3
+        np.testing.assert_allclose(plan["latency_quantiles_s"], np.quantile(samples, shares), rtol=1e-4)
+        for low, middle, high in zip(
+            *(plan[f"latency_quantiles{end}_s"] for end in ("_low", "", "_high")), strict=True
+        ):
+            assert low <= middle <= high
+    with pytest.raises(ScenarioError, match="seeds: 0 is out of range"):
+        design(folder, seeds=0)
+
+
+def test_an_unstable_plan_is_shown_as_such_everywhere(folder, capsys):
+    from rich.console import Console
+
+    from splitimpera.report.figures import latency_figure, latency_plans, plans_figure
+    from splitimpera.report.tables import plans_csv, show
+
+    # a frame of 8 x 8 x 8 float32 values is 16 kbit, 20 of them are 330 kbit/s
+    changes = ("5 Mbit/s", "200 kbit/s"), ("cuts: all", "cuts: [1]")
+    result = design(folder, *changes, seeds=2)
+    results = result.results()
+    unstable = [plan for plan in results["plans"] if not plan["stable"]]
+    assert {"SC1-float32-udp", "SC1-float32-tcp"} <= {plan["id"] for plan in unstable}
+    for plan in unstable:
+        assert not plan["feasible"]
+        assert any(miss["endless"] for miss in plan["misses"])
+        assert plan["latency_quantiles_s"] is None
+    assert json.loads(json.dumps(results, allow_nan=False)) == results
+    drawn = {plan["id"] for plan in latency_plans(results)}
+    assert drawn == {plan["id"] for plan in results["plans"] if plan["stable"]}
+    in_figures = latency_figure(results).to_json() + plans_figure(results).to_json()
+    rows = {row["id"]: row for row in csv.DictReader(plans_csv(results).splitlines())}
+    for plan in unstable:
+        assert plan["id"] not in in_figures
+        assert rows[plan["id"]]["stable"] == "false"
+        assert rows[plan["id"]]["latency_p95_s"] == ""
+    show(results, Console(width=80))
+    assert "unstable" in capsys.readouterr().out
+    result.save(folder / "out")
+    page = (folder / "out" / "report.html").read_text()
+    assert "unstable and not drawn" in page
+    assert "grows without end" in page
+    assert len(page) < 6_000_000
+
+
+def test_the_latency_figure_shows_the_best_of_each_kind_first(folder):
+    from splitimpera.report.figures import latency_figure
+
+    results = design(folder, ("cuts: all", "cuts: [1]"), seeds=2).results()
+    lines = [trace for trace in latency_figure(results).data if trace.mode == "lines"]
+    assert [line.legendgroup for line in lines] == [plan["id"] for plan in results["plans"] if plan["stable"]]
+    shown = {line.legendgroup for line in lines if line.visible is True}
+    assert results["recommendation"]["plan"] in shown
+    kinds = [(plan["configuration"], plan["transport"]) for plan in results["plans"] if plan["id"] in shown]
+    assert len(kinds) == len(set(kinds)) == 5
 
 
 def test_nothing_fits_is_a_result(folder, capsys):

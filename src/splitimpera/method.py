@@ -22,6 +22,7 @@ from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.models.datasets import DATASETS, Dataset, load_data
 from splitimpera.models.imports import is_factory
 from splitimpera.models.loading import OTHER_WAYS, is_network_name, load_network, network_names
+from splitimpera.net.links import build_link, with_plain_links
 from splitimpera.net.registry import TRANSPORTS
 from splitimpera.plugins import nearest
 from splitimpera.qos.recommendation import Recommendation, recommend
@@ -50,6 +51,7 @@ class Design:
 
     scenario: Scenario
     seed: int
+    seeds: int
     data: Dataset
     graph: ModelGraph
     curve: SaliencyCurve
@@ -75,6 +77,7 @@ def design(
     scenario: Scenario | str | Path,
     *,
     seed: int | None = None,
+    seeds: int = 5,
     track: Track[Any] = no_progress,
     say: Callable[[str], object] = str,
 ) -> Design:
@@ -84,12 +87,15 @@ def design(
         scenario: a scenario, or the path of its file.
         seed: of all randomness; the scenario's own where None. Times are measured, so that latencies differ a little
             from run to run all the same.
+        seeds: how often each plan's links are simulated, each time with randomness of its own.
         track: shows progress.
         say: takes a line of news after each stage.
 
     Raises:
         SplitImperaError: something that the scenario names is wrong, missing or does not fit.
     """
+    if seeds < 1:
+        raise ScenarioError(f"{seeds} is out of range, it must be 1 or more", where="seeds")
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
     seed = scenario.seed if seed is None else seed
@@ -109,22 +115,25 @@ def design(
     plans = _plans(scenario, graph, curve)
     testbed.measure_segments(plans)
     evaluations = tuple(
-        evaluate(plan, testbed, _rng(seed, plan)) for plan in track(plans, "Simulating the plans", len(plans))
+        evaluate(plan, testbed, _rng(seed, plan), seeds=seeds)
+        for plan in track(plans, "Simulating the plans", len(plans))
     )
     recommendation = recommend(evaluations, scenario.requirements)
     on_test = None
     if recommendation.chosen is not None:
         chosen = recommendation.chosen.evaluation.plan
-        again = evaluate(chosen, testbed, _rng(seed, chosen), "test")
+        again = evaluate(chosen, testbed, _rng(seed, chosen), "test", seeds)
         on_test = Accuracy(again.accuracy, again.accuracy_ci)
-    return Design(scenario, seed, data, graph, curve, base, evaluations, recommendation, on_test)
+    scenario = with_plain_links(scenario)
+    return Design(scenario, seed, seeds, data, graph, curve, base, evaluations, recommendation, on_test)
 
 
 def check_names(scenario: Scenario) -> None:
-    """Resolve every name of a scenario without running anything.
+    """Resolve every name of a scenario, and read its link's files, without running anything.
 
     Raises:
-        SplitImperaError: a network, data set, codec or transport that does not exist; the message names the key.
+        SplitImperaError: a network, data set, codec, transport or link preset that does not exist, or a link's file
+            that cannot be used; the message names the key.
     """
     network, source = scenario.network.model, scenario.data.source
     if not is_network_name(network):
@@ -142,6 +151,7 @@ def check_names(scenario: Scenario) -> None:
     for index, name in enumerate(plans.transports):
         with _located(f"plans.transports[{index}]"):
             TRANSPORTS[name]
+    build_link(scenario.links[0], scenario.folder)
 
 
 @contextmanager
@@ -197,7 +207,7 @@ def _plans(scenario: Scenario, graph: ModelGraph, curve: SaliencyCurve) -> list[
     first, second = (device.record() for device in scenario.devices)
     return build_plans(
         (first, second),
-        scenario.links[0].record(),
+        build_link(scenario.links[0], scenario.folder),
         graph.cuts,
         sorted(set(split_at)),
         codecs=scenario.plans.codecs,

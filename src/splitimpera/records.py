@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -128,17 +128,74 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Trace:
+    """How a link changes with time; after `period_s` it starts again.
+
+    Either steps: from `time_s[i]` on, the link has `rate_bps[i]`, `delay_s[i]` and `loss[i]`; an empty tuple leaves the
+    link's own value. Or delivery opportunities: at each `time_s[i]` up to `opportunity_bytes` may leave, and what no
+    packet uses is gone.
+
+    Attributes:
+        time_s: ascending, from 0 on, before `period_s`; steps begin at 0.
+        opportunity_bytes: 0 for steps.
+    """
+
+    name: str
+    time_s: tuple[float, ...]
+    period_s: float
+    rate_bps: tuple[float, ...] = ()
+    delay_s: tuple[float, ...] = ()
+    loss: tuple[float, ...] = ()
+    opportunity_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        times = np.array(self.time_s)
+        _require(len(times) > 0, "time_s", "an empty trace", "at least one entry")
+        _require(np.isfinite(times).all() and times[0] >= 0, "time_s", times[0], "0 or more")
+        _require((np.diff(times) >= 0).all(), "time_s", "a time before the one in front of it", "ascending")
+        _require(np.isfinite(self.period_s) and self.period_s > 0, "period_s", self.period_s, "above 0")
+        _require(times[-1] <= self.period_s, "period_s", self.period_s, "no less than the last time")
+        _require(self.opportunity_bytes >= 0, "opportunity_bytes", self.opportunity_bytes, "0 or more")
+        if self.opportunity_bytes:
+            return
+        _require(times[0] == 0, "time_s", times[0], "0 at the first step")
+        _require((np.diff(times) > 0).all() and times[-1] < self.period_s, "time_s", "two steps at once", "ascending")
+        for name, low, high in (("rate_bps", 0.0, np.inf), ("delay_s", 0.0, np.inf), ("loss", 0.0, 1.0)):
+            values = np.array(getattr(self, name), dtype=float)
+            _require(len(values) in (0, len(times)), name, f"{len(values)} values", f"{len(times)} values, or none")
+            _require(((values >= low) & (values <= high) & np.isfinite(values)).all(), name, values, f"{low} to {high}")
+        _require(not self.rate_bps or max(self.rate_bps) > 0, "rate_bps", "0 all the time", "above 0 at some time")
+
+
+Jitter = Literal["uniform", "exponential", "normal"]
+
+
+@dataclass(frozen=True)
 class Link:
-    """A point-to-point network link.
+    """A network link between two hosts, with a way there (data) and a way back (acknowledgements, answers).
 
     Attributes:
         rate_bps: bits a second on the wire, headers included.
         delay_s: one-way propagation delay.
-        loss: probability that a data packet is lost, independently of all others.
+        loss: probability that a packet on the way there is lost.
         mtu_bytes: largest IP packet.
         link_header_bytes: the link layer's bytes in front of every IP packet.
         app_header_bytes: the application's own header (plan, frame, offset): in every UDP datagram, once a frame over
             TCP.
+        loss_burst: mean number of packets that are lost in a row (Gilbert-Elliott: nothing is lost in the good state,
+            everything in the bad one); None: each packet is lost or not independently of all others.
+        back_loss: probability that a packet on the way back is lost, independently of all others.
+        back_rate_bps: rate of the way back; None: as there.
+        back_delay_s: delay of the way back; None: as there.
+        jitter_s: mean of a random delay that each packet on the way there suffers on top of `delay_s`.
+        jitter: its distribution: "uniform" from 0 to twice the mean, "exponential", "normal" (its positive half).
+        reorder: True: packets overtake each other as their delays fall; False: a packet is held behind the one before.
+        queue_bytes: the most bytes (link headers included) that wait in front of the link, on the way there, while a
+            packet is being sent; what finds no room is dropped; None: no limit.
+        queue_packets: the same in packets.
+        drops: the packets on the way there that the link drops, by their ordinal (the first is 0), retransmissions
+            counted too; they take the place of `loss`.
+        trace: how rate, delay and loss of the way there change with time.
     """
 
     name: str = "link"
@@ -148,26 +205,63 @@ class Link:
     mtu_bytes: int = 1500
     link_header_bytes: int = 2
     app_header_bytes: int = 0
+    loss_burst: float | None = None
+    back_loss: float = 0.0
+    back_rate_bps: float | None = None
+    back_delay_s: float | None = None
+    jitter_s: float = 0.0
+    jitter: Jitter = "uniform"
+    reorder: bool = False
+    queue_bytes: int | None = None
+    queue_packets: int | None = None
+    drops: tuple[int, ...] | None = None
+    trace: Trace | None = None
 
     def __post_init__(self) -> None:
-        _require(np.isfinite(self.rate_bps) and self.rate_bps > 0, "rate_bps", self.rate_bps, "above 0")
-        _require(np.isfinite(self.delay_s) and self.delay_s >= 0, "delay_s", self.delay_s, "0 or more")
-        _require(0 <= self.loss < 1, "loss", self.loss, "at least 0 and below 1")
+        for name in ("rate_bps", "back_rate_bps"):
+            rate = getattr(self, name)
+            _require(rate is None or (np.isfinite(rate) and rate > 0), name, rate, "above 0")
+        for name in ("delay_s", "back_delay_s", "jitter_s"):
+            delay = getattr(self, name)
+            _require(delay is None or (np.isfinite(delay) and delay >= 0), name, delay, "0 or more")
+        for name in ("loss", "back_loss"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
         _require(self.mtu_bytes >= 68, "mtu_bytes", self.mtu_bytes, "68 or more (the least that IP allows)")
         _require(self.link_header_bytes >= 0, "link_header_bytes", self.link_header_bytes, "0 or more")
         _require(self.app_header_bytes >= 0, "app_header_bytes", self.app_header_bytes, "0 or more")
+        if self.loss_burst is not None:
+            # the good state's mean stay is burst (1 - loss) / loss packets, and cannot be shorter than one
+            least = max(1.0, self.loss / (1 - self.loss))
+            _require(self.loss_burst >= least, "loss_burst", self.loss_burst, f"{least:g} or more at this loss")
+        _require(self.jitter in get_args(Jitter), "jitter", repr(self.jitter), "uniform, exponential or normal")
+        largest = self.mtu_bytes + self.link_header_bytes
+        _require(
+            self.queue_bytes is None or self.queue_bytes >= largest,
+            "queue_bytes",
+            self.queue_bytes,
+            f"{largest} or more, room for one packet",
+        )
+        room = self.queue_packets is None or self.queue_packets >= 1
+        _require(room, "queue_packets", self.queue_packets, "1 or more")
+        if self.drops is not None:
+            whole = all(isinstance(drop, int | np.integer) and drop >= 0 for drop in self.drops)
+            _require(whole, "drops", "an entry", "a whole number, 0 or more")
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Frames at a fixed rate.
+    """Frames at a fixed rate, or at given times.
 
     Attributes:
         fps: frames a second; frame i is due at i / fps.
-        frames: how many are simulated.
+        frames: how many are simulated, for each sender.
         deadline_s: how long after it is due a UDP frame with losses is used with what came; None: one frame period.
         frame_bytes: the size of every frame, where no plan gives it.
         atom_bytes: the smallest piece that a packet must not cut through (one tensor element).
+        frame_sizes: one size a frame, in place of `frame_bytes`.
+        times_s: when each frame is due, ascending, in place of the fixed rate.
+        senders: how many devices send such frames over the same link, their frames evenly staggered.
+        answer_bytes: the size of the answer that goes back when a frame is complete; 0: none is simulated.
     """
 
     fps: float
@@ -175,6 +269,10 @@ class Workload:
     deadline_s: float | None = None
     frame_bytes: int = 0
     atom_bytes: int = 1
+    frame_sizes: tuple[int, ...] = ()
+    times_s: tuple[float, ...] = ()
+    senders: int = 1
+    answer_bytes: int = 0
 
     def __post_init__(self) -> None:
         _require(np.isfinite(self.fps) and self.fps > 0, "fps", self.fps, "above 0")
@@ -182,14 +280,40 @@ class Workload:
         _require(self.deadline_s is None or self.deadline_s > 0, "deadline_s", self.deadline_s, "above 0")
         _require(self.frame_bytes >= 0, "frame_bytes", self.frame_bytes, "0 or more")
         _require(self.atom_bytes >= 1, "atom_bytes", self.atom_bytes, "1 or more")
+        for name, values in (("frame_sizes", self.frame_sizes), ("times_s", self.times_s)):
+            _require(len(values) in (0, self.frames), name, f"{len(values)} entries", f"one a frame, {self.frames}")
+        _require(all(size >= 1 for size in self.frame_sizes), "frame_sizes", "a size", "1 or more")
+        times = np.array(self.times_s)
+        _require(np.isfinite(times).all() and (times >= 0).all(), "times_s", "a time", "0 or more")
+        _require((np.diff(times) >= 0).all(), "times_s", "a time before the one in front of it", "ascending")
+        _require(self.senders >= 1, "senders", self.senders, "1 or more")
+        _require(self.answer_bytes >= 0, "answer_bytes", self.answer_bytes, "0 or more")
 
     def due_s(self) -> FloatArray:
-        """When each frame is due, shape (frames,)."""
-        return np.arange(self.frames) / self.fps
+        """When each frame of the first sender is due, shape (frames,)."""
+        return np.array(self.times_s) if self.times_s else np.arange(self.frames) / self.fps
 
     def deadlines_s(self) -> FloatArray:
         """When a receiver uses a frame with losses as it is, shape (frames,)."""
         return self.due_s() + (1 / self.fps if self.deadline_s is None else self.deadline_s)
+
+    def all_frames(self) -> Frames:
+        """The frames of all senders as a transport takes them: frame 0 of each sender, frame 1 of each, ...
+
+        Raises:
+            SimulationError: the workload has no frame size.
+        """
+        _require(self.frame_bytes >= 1 or self.frame_sizes, "frame_bytes", self.frame_bytes, "1 or more")
+        stagger = np.arange(self.senders) / (self.senders * self.fps)
+        sizes = self.frame_sizes or (self.frame_bytes,) * self.frames
+        return Frames(
+            ready_s=(self.due_s()[:, None] + stagger).ravel(),
+            size_bytes=np.repeat(np.array(sizes, dtype=np.int64), self.senders),
+            deadline_s=(self.deadlines_s()[:, None] + stagger).ravel(),
+            atom_bytes=self.atom_bytes,
+            sender=np.tile(np.arange(self.senders), self.frames),
+            answer_bytes=self.answer_bytes,
+        )
 
 
 def _require(holds: object, where: str, given: object, expected: str) -> None:
@@ -254,12 +378,20 @@ class Frames:
         size_bytes: its size.
         deadline_s: when the receiver uses it as it is, if parts are missing.
         atom_bytes: packets carry whole atoms of this size.
+        sender: which of the devices on the link sends it, 0 and up; None: there is one.
+        answer_bytes: the size of the answer that goes back once it is complete; 0: none.
     """
 
     ready_s: FloatArray
     size_bytes: IntArray
     deadline_s: FloatArray
     atom_bytes: int = 1
+    sender: IntArray | None = None
+    answer_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        _require((self.size_bytes >= 1).all(), "size_bytes", "a frame of 0 bytes", "1 or more")
+        _require((self.deadline_s >= self.ready_s).all(), "deadline_s", "a deadline before its frame is sent", "later")
 
 
 @dataclass(frozen=True)
@@ -275,6 +407,9 @@ class Deliveries:
         wire_bytes: bytes put onto the link, headers and retransmissions included.
         erased: for each frame the byte ranges that are missing when it is used, in order.
         arrived: False where nothing came at all.
+        first_s: when the first of its bytes arrived; NaN where nothing came.
+        answered_s: when the sender has the answer; NaN where there is none.
+        stable: False where frames come faster than the link carries them, so that latency grows with their number.
     """
 
     sent_s: FloatArray
@@ -285,6 +420,9 @@ class Deliveries:
     wire_bytes: IntArray
     erased: tuple[tuple[ByteRange, ...], ...]
     arrived: npt.NDArray[np.bool_]
+    first_s: FloatArray
+    answered_s: FloatArray
+    stable: bool = True
 
     @property
     def lost_packet_rate(self) -> float:

@@ -11,14 +11,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from splitimpera import units
 from splitimpera.errors import ScenarioError, SplitImperaError
 from splitimpera.plugins import nearest
 from splitimpera.qos.requirement import Requirement, parse_requirement
-from splitimpera.records import Device, Link, Workload
+from splitimpera.records import Device, Jitter, Workload
 
 
 def _quantity(dimension: units.Dimension) -> BeforeValidator:
@@ -83,29 +93,89 @@ class DeviceSection(_Section):
         return Device(self.name, self.time_factor)
 
 
+LINK_FIELDS = {
+    **{"name": "name", "rate": "rate_bps", "delay": "delay_s", "loss": "loss", "loss_burst": "loss_burst"},
+    **{"back_rate": "back_rate_bps", "back_delay": "back_delay_s", "back_loss": "back_loss"},
+    **{"jitter": "jitter_s", "jitter_distribution": "jitter", "reorder": "reorder"},
+    **{"queue": "queue_bytes", "queue_packets": "queue_packets"},
+    **{"mtu": "mtu_bytes", "link_header": "link_header_bytes", "app_header": "app_header_bytes"},
+}
+"""The record's field behind each key of a link that is a plain value."""
+
+
+def _header(value: object) -> int | str:
+    """A size, or the name of a link layer, which the simulator knows."""
+    if isinstance(value, str) and value[:1].isalpha():
+        return value
+    size = _whole_bytes(value)
+    if not 0 <= size <= 1000:
+        raise ValueError(f"{size} is out of range, it must be at least 0 and at most 1000 (in SI units)")
+    return size
+
+
+def check_room(mtu_bytes: int, app_header_bytes: int) -> None:
+    """Refuse packets without room for data, with 52 bytes of IP and TCP headers and one element of the widest type.
+
+    Raises:
+        ValueError: there is no room.
+    """
+    if mtu_bytes - 52 - app_header_bytes < 16:
+        raise ValueError(
+            f"an mtu of {mtu_bytes} B leaves no room for data behind 52 B of headers and {app_header_bytes} B of "
+            "app_header"
+        )
+
+
 class LinkSection(_Section):
-    """The network between two devices."""
+    """The network between two devices.
+
+    `preset` names a link whose values hold where a key is left out; `trace` and `drops` are files. The simulator looks
+    all three up.
+    """
 
     name: Name = "link"
-    rate: Annotated[BitRate, Field(gt=0, le=1e13)]
-    delay: Annotated[Seconds, Field(ge=0, le=3600)]
+    preset: str | None = None
+    trace: Path | None = None
+    drops: Path | None = None
+    rate: Annotated[BitRate, Field(gt=0, le=1e13)] | None = Field(default=None, validate_default=True)
+    delay: Annotated[Seconds, Field(ge=0, le=3600)] | None = Field(default=None, validate_default=True)
     loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
+    loss_burst: Annotated[Factor, Field(ge=1, le=1e6)] | None = None
+    back_rate: Annotated[BitRate, Field(gt=0, le=1e13)] | None = None
+    back_delay: Annotated[Seconds, Field(ge=0, le=3600)] | None = None
+    back_loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
+    jitter: Annotated[Seconds, Field(ge=0, le=3600)] = 0.0
+    jitter_distribution: Jitter = "uniform"
+    reorder: bool = False
+    queue: Annotated[Bytes, Field(ge=68, le=10**10)] | None = None
+    queue_packets: Annotated[int, Field(ge=1, le=10**7)] | None = None
     mtu: Annotated[Bytes, Field(ge=68, le=65535)] = 1500
-    link_header: Annotated[Bytes, Field(ge=0, le=1000)] = 2
+    link_header: Annotated[int | str, BeforeValidator(_header)] = 2
     app_header: Annotated[Bytes, Field(ge=0, le=1000)] = 12
 
+    @field_validator("rate", "delay", mode="before")
+    @classmethod
+    def _needed(cls, value: object, info: ValidationInfo) -> object:
+        # a preset gives both, what a trace gives is seen when it is read; a faulty one is not in the data
+        if value is None and info.data.get("preset", "") is None and info.data.get("trace", "") is None:
+            raise PydanticCustomError("missing", "this key is missing")
+        return value
+
     @model_validator(mode="after")
-    def _room_for_data(self) -> LinkSection:
-        # 52 bytes of IP and TCP headers, and one element of the widest type
-        if self.mtu - 52 - self.app_header < 16:
-            raise ValueError(
-                f"an mtu of {self.mtu} B leaves no room for data behind 52 B of headers and {self.app_header} B of "
-                "app_header"
-            )
+    def _fits(self) -> LinkSection:
+        if self.preset is None or "mtu" in self.model_fields_set:
+            check_room(self.mtu, self.app_header)
+        if self.drops is not None:
+            for key in ("loss", "loss_burst"):
+                if key in self.model_fields_set:
+                    raise ValueError(f"drops says which packets are lost; leave out {key}")
         return self
 
-    def record(self) -> Link:
-        return Link(self.name, self.rate, self.delay, self.loss, self.mtu, self.link_header, self.app_header)
+    def given(self) -> dict[str, Any]:
+        """What the file says, by the names of the record's fields; a link layer still by its name."""
+        keys = self.model_fields_set & LINK_FIELDS.keys()
+        values = {LINK_FIELDS[key]: getattr(self, key) for key in sorted(keys)}
+        return {field: value for field, value in values.items() if value is not None}
 
 
 class WorkloadSection(_Section):
@@ -114,9 +184,19 @@ class WorkloadSection(_Section):
     fps: Annotated[Frequency, Field(gt=0, le=1e6)]
     frames: Annotated[int, Field(ge=1000, le=1_000_000)] = 1000
     deadline: Annotated[Seconds, Field(gt=0, le=3600)] | None = None
+    senders: Annotated[int, Field(ge=1, le=1000)] = 1
+    answer: Annotated[Bytes, Field(ge=0, le=10**9)] = 0
+
+    @model_validator(mode="after")
+    def _bounded(self) -> WorkloadSection:
+        if self.frames * self.senders > 1_000_000:
+            raise ValueError(
+                f"{self.frames} frames from each of {self.senders} senders are too many, at most 1000000 are simulated"
+            )
+        return self
 
     def record(self) -> Workload:
-        return Workload(self.fps, self.frames, self.deadline)
+        return Workload(self.fps, self.frames, self.deadline, senders=self.senders, answer_bytes=self.answer)
 
 
 class PlansSection(_Section):

@@ -13,8 +13,10 @@ from splitimpera.cost.devices import Cost
 from splitimpera.evaluation.accuracy import wilson_interval
 from splitimpera.evaluation.latency import served_s
 from splitimpera.evaluation.plans import build_plans
+from splitimpera.evaluation.run import _mean_rate_bps, _Run
 from splitimpera.models.datasets import Dataset, Pixels, Samples
-from splitimpera.records import Device, Hop, Link, Plan, Workload
+from splitimpera.net.registry import TRANSPORTS
+from splitimpera.records import Device, Hop, Link, Plan, Trace, Workload
 
 CAMERA, SERVER = Device("camera", 10.0), Device("server", 1.0)
 
@@ -49,8 +51,8 @@ def plan(cut, codec="float32", transport="udp", **link):
     return Plan("p", (CAMERA, SERVER), (Hop(cut, codec, transport, Link(**link)),))
 
 
-def run(bed, plan, seed=0, part="validation"):
-    return sei.evaluate(plan, bed, np.random.default_rng(seed), part)
+def run(bed, plan, seed=0, part="validation", seeds=1):
+    return sei.evaluate(plan, bed, np.random.default_rng(seed), part, seeds)
 
 
 def test_local_computing_is_right_and_takes_the_devices_time(testbed):
@@ -130,7 +132,7 @@ def test_an_overloaded_plan_says_so(testbed):
     result = run(testbed, plan(1, rate_bps=2e4))
     assert not result.stable
     assert result.fps < 10
-    assert result.latency_s[-1] > result.latency_s[0] + 10
+    assert result.latency_s[0, -1] > result.latency_s[0, 0] + 10
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_one_others(testbed):
@@ -142,8 +144,128 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_others(testbed):
 
 
 def test_the_interval_counts_pictures(testbed):
-    result = run(testbed, plan(1, loss=0.4, mtu_bytes=100))
-    assert result.accuracy_ci == wilson_interval(result.accuracy, 20)
+    for seeds in (1, 4):
+        result = run(testbed, plan(1, loss=0.4, mtu_bytes=100), seeds=seeds)
+        assert result.accuracy_ci == wilson_interval(result.accuracy, 20)
+
+
+def test_seeds_are_simulated_apart_and_pooled(testbed):
+    wanted = plan(1, loss=0.3, mtu_bytes=120)
+    children = np.random.default_rng(5).spawn(3)
+    together = run(testbed, wanted, 5, seeds=3)
+    # the first child is the only one that a single seed spawns
+    assert together.latency_s.shape == (3, 1000)
+    np.testing.assert_array_equal(together.latency_s[:1], run(testbed, wanted, 5).latency_s)
+    alone = [evaluate_with(testbed, wanted, [child]) for child in children]
+    np.testing.assert_array_equal(together.latency_s, np.concatenate([one.latency_s for one in alone]))
+    assert together.accuracy == pytest.approx(np.mean([one.accuracy for one in alone]))
+    assert together.lost_packet_rate == pytest.approx(np.mean([one.lost_packet_rate for one in alone]))
+    assert len({one.accuracy for one in alone}) > 1
+    pooled = np.percentile(together.latency_s.ravel(), 95)
+    assert together.metrics()["latency_p95"] == pooled
+
+
+def evaluate_with(bed, wanted, rngs):
+    return _Run(wanted, bed, rngs, "validation").evaluation()
+
+
+def test_the_head_runs_once_a_plan_and_a_damage_once(testbed, monkeypatch):
+    rows = []
+
+    def counted(bed, start, end, frames, finish):
+        frames = list(frames)
+        rows.append((start, end, len(frames)))
+        return run_layers(bed, start, end, frames, finish)
+
+    run_layers = sei.Testbed.run
+    testbed.codec(1, "float32")  # calibrated
+    monkeypatch.setattr(sei.Testbed, "run", counted)
+    run(testbed, plan(1, loss=0.3), seeds=6)
+    (head, tail) = rows
+    assert head == (0, 1, 20)
+    # a frame of one packet is there or not: nothing is damaged, whatever the number of seeds
+    assert tail == (1, testbed.last, 20)
+    rows.clear()
+    run(testbed, plan(1, loss=0.3, mtu_bytes=508), seeds=6)
+    # two packets: each picture whole, without the first, without the second
+    assert rows == [(0, 1, 20), (1, testbed.last, 60)]
+
+
+class Tired:
+    """A transport that is not stable for the first seeds, and then delivers half as many frames a second as come."""
+
+    bad = 3
+
+    def __init__(self, link, rng):
+        self.inner = TRANSPORTS["udp"](link, rng)
+        self.seed = rng.bit_generator.seed_seq.spawn_key[-1]
+
+    def transfer(self, frames):
+        sent = self.inner.transfer(frames)
+        if self.seed >= self.bad:
+            return sent
+        return replace(sent, complete_s=sent.complete_s + frames.ready_s, stable=False)
+
+
+@pytest.mark.parametrize(("bad", "stable"), [(2, True), (3, False)])
+def test_most_seeds_decide_whether_a_plan_is_stable(testbed, monkeypatch, bad, stable):
+    monkeypatch.setitem(TRANSPORTS._entries, "tired", Tired)
+    monkeypatch.setattr(Tired, "bad", bad)
+    result = run(testbed, plan(1, transport="tired"), seeds=5)
+    assert result.stable is stable
+    # the camera could do one in 11 ms; where the transport cannot keep up, every second frame comes out
+    assert result.fps == pytest.approx(((5 - bad) / 0.011 + bad * 5) / 5)
+    assert not sei.recommend([result], ["latency_p95 <= 1 h"]).verdicts[0].feasible or stable
+
+
+def test_senders_have_a_device_each_and_share_the_rest(testbed):
+    wanted = plan(1, rate_bps=1e6)
+    one = run(testbed, wanted)
+    bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, senders=3))
+    bed._costs = Times()
+    three = run(bed, wanted)
+    assert three.latency_s.shape == (1, 3000)
+    np.testing.assert_allclose(three.latency_s, one.latency_s[0, 0])  # staggered: nobody waits
+    assert three.stable
+    # the link is the slowest stage: alone it carries about 207 frames a second, a device makes 91
+    assert one.fps == pytest.approx(1 / 0.011)
+    assert three.fps == pytest.approx(1e6 / 8 / (576 + 30) / 3)
+    bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, senders=25))
+    bed._costs = Times()
+    assert not run(bed, wanted).stable
+
+
+class Answering:
+    """UDP whose answers take 7 ms, those of every fourth frame lost."""
+
+    def __init__(self, link, rng):
+        self.inner = TRANSPORTS["udp"](link, rng)
+
+    def transfer(self, frames):
+        assert frames.answer_bytes == 40
+        sent = self.inner.transfer(frames)
+        answered = sent.complete_s + 0.007
+        answered[::4] = np.nan
+        return replace(sent, answered_s=answered)
+
+
+def test_a_frame_is_done_when_its_sender_has_the_answer(testbed, monkeypatch):
+    monkeypatch.setitem(TRANSPORTS._entries, "answering", Answering)
+    bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, answer_bytes=40))
+    bed._costs = Times()
+    without, result = run(testbed, plan(1)), run(bed, plan(1, transport="answering"))
+    assert result.accuracy == pytest.approx(0.75)
+    np.testing.assert_allclose(np.delete(result.latency_s - without.latency_s, np.s_[::4], axis=1), 0.007)
+    assert result.parts_s["answer"] == pytest.approx(0.007 * 0.75)
+
+
+def test_a_link_that_changes_is_as_busy_as_its_mean_rate():
+    assert _mean_rate_bps(Link(rate_bps=5.0)) == 5
+    steps = Trace("steps", (0.0, 3.0), 4.0, rate_bps=(8e6, 0.0))
+    assert _mean_rate_bps(Link(trace=steps)) == 6e6
+    chances = Trace("chances", (0.0, 0.5), 1.0, opportunity_bytes=1500)
+    assert _mean_rate_bps(Link(trace=chances)) == 24000
+    assert _mean_rate_bps(Link(rate_bps=5.0, trace=Trace("late", (0.0,), 1.0, delay_s=(0.1,)))) == 5
 
 
 def test_two_hops_run_by_the_same_path(testbed):
@@ -154,20 +276,20 @@ def test_two_hops_run_by_the_same_path(testbed):
     assert result.accuracy >= 0.9
     assert result.payload_bytes == 4 * 6 * 6 * 4 + 6 * 1 * 1
     device = 0.010 + 0.001
-    assert result.latency_s[0] > device + 2 * 0.0021 + 0.002 + 0.002
+    assert result.latency_s[0, 0] > device + 2 * 0.0021 + 0.002 + 0.002
 
 
 def test_more_pictures_than_frames_are_all_shown(testbed):
     bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, frames=5))
     bed._costs = Times()
-    assert len(run(bed, plan(1)).latency_s) == 20
+    assert run(bed, plan(1)).latency_s.shape == (1, 20)
 
 
 def test_measured_times_are_kept_and_scale_with_the_device(testbed):
     bed = sei.Testbed(testbed.graph, testbed.data, testbed.workload)
     slow, slower = (run(bed, Plan("LC", (Device("d", factor),))) for factor in (1.0, 7.0))
     np.testing.assert_allclose(slower.latency_s, 7 * slow.latency_s)
-    assert slow.latency_s[0] > 0
+    assert (slow.latency_s > 0).all()
 
 
 def test_a_network_that_mixes_pictures_inside_a_cut_runs_frame_by_frame():

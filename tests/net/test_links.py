@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import splitimpera as sei
 from splitimpera.errors import SimulationError, UnknownNameError
 from splitimpera.net.registry import TRANSPORTS
+from splitimpera.net.tcp import TcpLink, TcpParameters
 from splitimpera.records import Frames, Link, Workload
 
 sizes = st.integers(1, 400_000)
@@ -24,16 +25,30 @@ def one_frame(transport, size, rate, delay, **options):
     return sei.simulate(link, Workload(1.0, 1, frame_bytes=size), transport, np.random.default_rng(0))
 
 
-@given(sizes, rates, delays)
+@given(st.integers(1, 65_535), rates, delays)  # what the first receive window takes
 def test_tcp_identity(size, rate, delay):
     expected = (size + 54 * ceil(size / 1448)) * 8 / rate + delay
-    assert one_frame("tcp", size, rate, delay).complete_s[0] == pytest.approx(expected, rel=1e-12)
+    frames = Workload(1.0, 1, frame_bytes=size).all_frames()
+    open_window = TcpParameters(initial_window=1000, tail_loss_probe=False, min_rto_s=100)
+    tcp = TcpLink(Link(rate_bps=rate, delay_s=delay), np.random.default_rng(0), open_window)
+    assert tcp.transfer(frames).complete_s[0] == pytest.approx(expected, rel=1e-12, abs=2e-9)  # whole nanoseconds
+
+
+@pytest.mark.parametrize("transport", ["tcp-cubic", "tcp-reno"])
+def test_a_window_that_has_grown_leaves_nothing_but_the_identity(transport):
+    link, workload = Link(rate_bps=1e8, delay_s=0.005), Workload(10.0, 30, frame_bytes=50_000)
+    sent = sei.simulate(link, workload, transport, np.random.default_rng(0))
+    latency = sent.complete_s - workload.due_s()
+    assert latency[0] > latency[-1]
+    assert latency[-1] == pytest.approx((50_000 + 54 * 35) * 8 / 1e8 + 0.005, abs=1e-8)
 
 
 @given(sizes, rates, delays)
 def test_udp_identity(size, rate, delay):
     expected = (size + 30 * ceil(size / 1472)) * 8 / rate + delay
-    assert one_frame("udp", size, rate, delay).complete_s[0] == pytest.approx(expected, rel=1e-12)
+    assert one_frame("udp", size, rate, delay).complete_s[0] == pytest.approx(
+        expected, rel=1e-12, abs=2e-9
+    )  # whole nanoseconds
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])

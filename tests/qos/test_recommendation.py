@@ -12,8 +12,9 @@ from splitimpera.records import Evaluation, Plan
 REQUIREMENTS = ["accuracy >= 0.9", "latency_p95 <= 50 ms", "fps >= 20"]
 
 
-def evaluation(name, accuracy=0.95, latency=0.04, fps=30.0, payload=100.0):
-    return Evaluation(Plan(name, ()), accuracy, (0.0, 1.0), np.full(10, latency), payload_bytes=payload, fps=fps)
+def evaluation(name, accuracy=0.95, latency=0.04, fps=30.0, payload=100.0, stable=True):
+    samples = np.full((2, 5), latency)
+    return Evaluation(Plan(name, ()), accuracy, (0.0, 1.0), samples, payload_bytes=payload, fps=fps, stable=stable)
 
 
 def test_the_largest_smallest_margin_wins():
@@ -46,6 +47,45 @@ def test_nothing_fits_is_a_result_with_a_way_out():
     assert decision.relax == ("latency_p95 <= 60.03 ms",)
     relaxed = sei.recommend([evaluation("a", latency=0.06)], ["accuracy >= 0.9", *decision.relax, "fps >= 20"])
     assert relaxed.chosen.id == "a"
+
+
+@pytest.mark.parametrize("limit", ["latency_p50 <= 1 h", "latency_max <= 50 ms", "latency_mean <= 1 s", "fps >= 10"])
+def test_an_unstable_plan_meets_no_requirement_on_time(limit):
+    """However good the simulated frames look, more of them would look worse."""
+    decision = sei.recommend([evaluation("endless", latency=0.01, stable=False)], [limit])
+    (verdict,) = decision.verdicts
+    assert not verdict.feasible
+    assert verdict.misses[0].endless
+    assert verdict.misses[0].margin == -1
+    assert decision.chosen is None
+    assert decision.relax == ()
+    assert "its latency grows without end" in decision.reasons[0]
+    assert "Send fewer a second" in decision.reasons[1]
+    for reason in decision.reasons:
+        assert "10 ms" not in reason
+
+
+def test_an_unstable_plan_names_how_many_frames_a_second_it_lacks():
+    decision = sei.recommend([evaluation("endless", fps=15.0, stable=False)], REQUIREMENTS)
+    latency, fps = decision.verdicts[0].misses
+    assert latency.endless
+    assert not fps.endless
+    assert fps.margin == pytest.approx(-0.25)
+    assert decision.relax == ()
+
+
+def test_unstable_plans_come_last_and_are_never_nearest_to_stable_ones():
+    plans = [evaluation("endless", latency=0.01, stable=False), evaluation("slow", latency=0.5)]
+    decision = sei.recommend(plans, REQUIREMENTS)
+    assert [verdict.id for verdict in decision.verdicts] == ["slow", "endless"]
+    assert decision.nearest.id == "slow"
+    assert decision.relax
+
+
+def test_an_unstable_plan_may_meet_what_does_not_speak_of_time():
+    decision = sei.recommend([evaluation("endless", stable=False)], ["accuracy >= 0.9"])
+    assert decision.chosen.id == "endless"
+    assert "unstable" in decision.reasons[-1]
 
 
 def test_no_requirements_or_no_plans_are_refused():

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from splitimpera import __version__
-from splitimpera.cli import design, saliency, scenario
+from splitimpera.cli import design, saliency, scenario, simulate
 from splitimpera.errors import SplitImperaError
 
 INTERRUPTED = 130
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command("design")(design.run)
 app.command("saliency")(saliency.run)
+app.command("simulate")(simulate.run)
 app.add_typer(scenario.app, name="scenario")
 
 

@@ -12,6 +12,7 @@ def run(
     scenario: Annotated[Path, typer.Argument(metavar="SCENARIO", help="The scenario file (YAML).")],
     out: Annotated[Path | None, typer.Option(help="Folder for the results [default: runs/<scenario name>].")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the simulation [default: the scenario's].")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="How often each plan's links are simulated.")] = 5,
 ) -> None:
     """Find where to split a network: saliency, simulation, choice; with a report."""
     from splitimpera.models.cache import check_writable
@@ -27,7 +28,9 @@ def run(
 
     console.print(f"[bold]{wanted.name}[/bold]: {wanted.network.model} on {wanted.data.source}", highlight=False)
     with progress() as track:
-        result = design(wanted, seed=seed, track=track, say=lambda line: console.print(line, highlight=False))
+        result = design(
+            wanted, seed=seed, seeds=seeds, track=track, say=lambda line: console.print(line, highlight=False)
+        )
     files = result.save(folder)
     show(result.results(), console)
     console.print(

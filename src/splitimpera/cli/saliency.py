@@ -34,7 +34,8 @@ def run(
     from splitimpera.errors import DataError
     from splitimpera.models.datasets import load_data
     from splitimpera.models.loading import load_network
-    from splitimpera.report.saliency import curve_json, curve_table, curves_png, write
+    from splitimpera.report.files import write
+    from splitimpera.report.saliency import curve_json, curve_table, curves_png
     from splitimpera.saliency.cumulative import cumulative_saliency
     from splitimpera.scenario import DataSection, NetworkSection
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -12,45 +14,74 @@ from splitimpera.evaluation.accuracy import wilson_interval
 from splitimpera.evaluation.latency import served_s
 from splitimpera.evaluation.testbed import Part, Row, Testbed
 from splitimpera.net.registry import TRANSPORTS
-from splitimpera.records import Codec, Deliveries, Device, Evaluation, Frames, Hop, Payload, Plan
+from splitimpera.net.replication import mostly
+from splitimpera.records import (
+    ByteRange,
+    Codec,
+    Deliveries,
+    Device,
+    Evaluation,
+    FloatArray,
+    Frames,
+    Hop,
+    Link,
+    Payload,
+    Plan,
+)
 
 
-def evaluate(plan: Plan, testbed: Testbed, rng: np.random.Generator, part: Part = "validation") -> Evaluation:
+def evaluate(
+    plan: Plan, testbed: Testbed, rng: np.random.Generator, part: Part = "validation", seeds: int = 1
+) -> Evaluation:
     """Simulate a plan's frames through devices and links, and answer each with the values that arrived.
 
     Frame i shows picture i modulo the number of pictures; there are at least as many frames as pictures. A frame of
     which nothing came is a wrong answer, and so is one with a gap that its codec cannot bear.
 
+    Several senders have a first device each and share all else. Where the workload has an answer, it goes back over
+    every hop, and a frame is done when its sender has it; one whose answer is lost counts as wrong.
+
     Args:
         part: which part of the data the pictures come from.
-        rng: the randomness of all links.
+        rng: the randomness of all links; every seed draws from a child of its own.
+        seeds: how often the links are simulated. What does not depend on them is computed once.
+
+    Returns:
+        An evaluation with `latency_s` of shape (seeds, frames); all other numbers are means over seeds and frames. It
+        is stable unless most seeds are not.
 
     Raises:
         SplitImperaError: a codec or link that does not fit.
     """
-    return _Run(plan, testbed, rng, part).evaluation()
+    return _Run(plan, testbed, rng.spawn(seeds), part).evaluation()
 
 
 class _Run:
-    """One plan's frames on their way.
+    """One plan's frames on their way, once a seed; arrays of shape (seeds, frames).
 
     `now_s` is where in time each frame is, `content` which of the rows it carries, `alive` whether it can still be
     answered.
     """
 
-    def __init__(self, plan: Plan, testbed: Testbed, rng: np.random.Generator, part: Part) -> None:
+    def __init__(self, plan: Plan, testbed: Testbed, rngs: Sequence[np.random.Generator], part: Part) -> None:
         self.plan = plan
         self.testbed = testbed
-        self.rng = rng
+        self.rngs = rngs
         self.samples = testbed.samples(part)
-        self.workload = replace(testbed.workload, frames=max(testbed.workload.frames, len(self.samples)))
-        self.pictures = np.arange(self.workload.frames) % len(self.samples)
-        self.now_s = self.workload.due_s()
+        wanted = testbed.workload
+        self.workload = replace(
+            wanted, frames=max(wanted.frames, len(self.samples)), frame_bytes=wanted.frame_bytes or 1
+        )
+        self.due = self.workload.all_frames()  # their sizes are the plan's, not these
+        shape = (len(rngs), len(self.due.ready_s))
+        self.pictures = np.broadcast_to(np.arange(shape[1]) % len(self.samples), shape)
+        self.now_s = np.broadcast_to(self.due.ready_s, shape)
+        self.back_s = np.zeros(shape)  # the way of the answer
         self.content = self.pictures.copy()
-        self.alive = np.ones(self.workload.frames, dtype=bool)
+        self.alive = np.ones(shape, dtype=bool)
         self.parts_s: dict[str, float] = {}
-        self.busy_s: list[float] = []  # of each stage, for one frame
-        self.deliveries: list[Deliveries] = []
+        self.busy_s: list[FloatArray] = []  # of each stage, for one frame of every sender it serves, shape (seeds,)
+        self.deliveries: list[tuple[Deliveries, ...]] = []  # of each hop, one entry a seed
         self.payload_bytes = 0.0
 
     def evaluation(self) -> Evaluation:
@@ -76,38 +107,65 @@ class _Run:
             parts[f"{device.name}: encode"] = self.testbed.encode_cost(leaving.cut, leaving.codec)
         times = {part: time_on(device, cost) for part, cost in parts.items()}
         service = sum(times.values())
-        left = served_s(self.now_s, service)
+        own = arriving is None and self.due.sender is not None  # every sender has a first device of its own
+        queues = [self.due.sender == sender for sender in range(self.workload.senders)] if own else [slice(None)]
+        left = np.empty(self.now_s.shape)
+        for seed, arrival_s in enumerate(self.now_s):
+            for queue in queues:
+                left[seed, queue] = served_s(arrival_s[queue], service)
         self.parts_s |= {f"{device.name}: queue": float(np.mean(left - self.now_s) - service)} | times
-        self.busy_s.append(service)
+        self.busy_s.append(np.full(len(left), service * (1 if own else self.workload.senders)))
         self.now_s = left
 
     def _send(self, hop: Hop, codec: Codec, payloads: Sequence[Payload]) -> Iterator[Row]:
         """One hop of every frame; returns the rows that the next device works on."""
         sizes = np.array([len(payload.data) for payload in payloads], dtype=np.int64)[self.content]
-        order = np.argsort(self.now_s, kind="stable")
-        frames = Frames(self.now_s[order], sizes[order], self.workload.deadlines_s()[order], payloads[0].atom_bytes)
-        sent = TRANSPORTS[hop.transport](hop.link, self.rng).transfer(frames)
-        back = np.argsort(order, kind="stable")
-        complete = sent.complete_s[back]
+        complete = np.empty(sizes.shape)
+        orders = [np.argsort(now_s, kind="stable") for now_s in self.now_s]
+
+        def transfer(seed: int) -> Deliveries:
+            order = orders[seed]
+            ready = self.now_s[seed, order]
+            frames = Frames(
+                ready_s=ready,
+                size_bytes=sizes[seed, order],
+                deadline_s=np.maximum(self.due.deadline_s[order], ready),  # where the device is late already
+                atom_bytes=payloads[0].atom_bytes,
+                sender=None if self.due.sender is None else self.due.sender[order],
+                answer_bytes=self.workload.answer_bytes,
+            )
+            return TRANSPORTS[hop.transport](hop.link, self.rngs[seed]).transfer(frames)
+
+        # compiled transports let go of the interpreter, so that seeds run side by side
+        with ThreadPoolExecutor(min(len(orders), os.cpu_count() or 1)) as pool:
+            runs = tuple(pool.map(transfer, range(len(orders))))
+        # frames of one content with the same gap share one row behind the whole ones, whichever seed damaged them
+        damaged: dict[tuple[int, tuple[ByteRange, ...]], int] = {}
+        for seed, (order, sent) in enumerate(zip(orders, runs, strict=True)):
+            complete[seed, order] = sent.complete_s
+            self.alive[seed, order] &= sent.arrived
+            if self.workload.answer_bytes:
+                self.alive[seed, order] &= ~np.isnan(sent.answered_s)
+                self.back_s[seed, order] += np.nan_to_num(sent.answered_s - sent.complete_s)
+            for frame, erased in zip(order, sent.erased, strict=True):
+                if not erased:
+                    continue
+                if not codec.tolerates_loss:
+                    self.alive[seed, frame] = False
+                elif self.alive[seed, frame]:
+                    key = (int(self.content[seed, frame]), erased)
+                    self.content[seed, frame] = damaged.setdefault(key, len(payloads) + len(damaged))
         self.parts_s[hop.link.name] = float(np.mean(np.maximum(complete - self.now_s, 0)))
-        self.busy_s.append(float(sent.wire_bytes.mean()) * 8 / hop.link.rate_bps)
+        wire_bytes = np.array([sent.wire_bytes.mean() for sent in runs]) * self.workload.senders
+        self.busy_s.append(wire_bytes * 8 / _mean_rate_bps(hop.link))
         self.payload_bytes += float(sizes.mean())
-        self.deliveries.append(sent)
+        self.deliveries.append(runs)
         self.now_s = complete
-        self.alive &= sent.arrived[back]
-        damaged = [(int(place), sent.erased[position]) for place, position in enumerate(back) if sent.erased[position]]
-        if not codec.tolerates_loss:
-            self.alive[[frame for frame, _ in damaged]] = False
-            damaged = []
-        damaged = [(frame, erased) for frame, erased in damaged if self.alive[frame]]
-        sources = [int(self.content[frame]) for frame, _ in damaged]
-        for row, (frame, _) in enumerate(damaged, start=len(payloads)):
-            self.content[frame] = row
 
         def received() -> Iterator[Row]:
             for payload in payloads:
                 yield codec.decode(payload.data)
-            for source, (_, erased) in zip(sources, damaged, strict=True):
+            for source, erased in damaged:
                 yield codec.decode(payloads[source].data, erased)
 
         return received()
@@ -115,19 +173,43 @@ class _Run:
     def _summary(self, answers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Evaluation:
         labels = self.samples.labels.numpy()[self.pictures]
         right = (answers[self.content] == labels) & self.alive
-        shown = np.bincount(self.pictures)
-        accuracy = float((np.bincount(self.pictures, weights=right) / shown).mean())
-        packets = sum(int(sent.packets.sum()) for sent in self.deliveries)
-        lost = sum(int(sent.lost_packets.sum()) for sent in self.deliveries)
-        slowest = max(self.busy_s)
+        shown = np.bincount(self.pictures.ravel())
+        accuracy = float((np.bincount(self.pictures.ravel(), weights=right.ravel()) / shown).mean())
+        sent = [run for runs in self.deliveries for run in runs]
+        packets = sum(int(run.packets.sum()) for run in sent)
+        lost = sum(int(run.lost_packets.sum()) for run in sent)
+        slowest = np.max(self.busy_s, axis=0)
+        sustained_fps = 1 / slowest
+        stable = slowest * self.workload.fps <= 1
+        for runs in self.deliveries:
+            for seed, run in enumerate(runs):
+                if not run.stable:
+                    # the transport itself cannot keep up: what came out of it is what it sustains
+                    span_s = float(np.ptp(run.complete_s))
+                    frames = (len(run.complete_s) - 1) / self.workload.senders
+                    through = frames / span_s if span_s > 0 else np.inf
+                    sustained_fps[seed] = min(sustained_fps[seed], through)
+                    stable[seed] = False
+        if self.workload.answer_bytes and self.plan.hops:
+            self.parts_s["answer"] = float(self.back_s.mean())
         return Evaluation(
             plan=self.plan,
             accuracy=accuracy,
             accuracy_ci=wilson_interval(accuracy, len(self.samples)),
-            latency_s=self.now_s - self.workload.due_s(),
+            latency_s=self.now_s + self.back_s - self.due.ready_s,
             parts_s=self.parts_s,
             payload_bytes=self.payload_bytes,
             lost_packet_rate=lost / packets if packets else 0.0,
-            fps=1 / slowest,
-            stable=slowest * self.workload.fps <= 1,
+            fps=float(sustained_fps.mean()),
+            stable=mostly(stable.tolist()),
         )
+
+
+def _mean_rate_bps(link: Link) -> float:
+    """What the link carries on average."""
+    trace = link.trace
+    if trace is None or not (trace.rate_bps or trace.opportunity_bytes):
+        return link.rate_bps
+    if trace.opportunity_bytes:
+        return len(trace.time_s) * trace.opportunity_bytes * 8 / trace.period_s
+    return float(np.diff([*trace.time_s, trace.period_s]) @ trace.rate_bps) / trace.period_s

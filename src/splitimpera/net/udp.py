@@ -8,72 +8,115 @@ with what came until then.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from splitimpera.errors import SimulationError
+from splitimpera.net import kernels
+from splitimpera.net.ways import NS, Ways, build_ways, mean_rate_bps, nanoseconds
 from splitimpera.records import ByteRange, Deliveries, Frames, IntArray, Link
 
 IP_UDP_HEADER_BYTES = 28
 
 
 class UdpLink:
-    """UDP over a simulated link; a `Transport`."""
+    """UDP over a simulated link; a `Transport`.
 
-    def __init__(self, link: Link, rng: np.random.Generator) -> None:
+    Args:
+        interleaved: send a frame's packets in strides of about the square root of their number, so that a burst of
+            losses does not hit neighbours.
+    """
+
+    def __init__(self, link: Link, rng: np.random.Generator, interleaved: bool = False) -> None:
         self.link = link
         self.rng = rng
+        self.interleaved = interleaved
 
     def transfer(self, frames: Frames) -> Deliveries:
-        """Simulate all frames, which queue for the link in their order.
+        """Simulate all frames, which queue for the link in the order in which they are ready.
 
         Raises:
             SimulationError: the MTU leaves no room for a single atom.
         """
-        link, count = self.link, len(frames.size_bytes)
-        header = IP_UDP_HEADER_BYTES + link.app_header_bytes
-        payload = (link.mtu_bytes - header) // frames.atom_bytes * frames.atom_bytes
+        ways = build_ways(self.link)
+        payload = self._payload_bytes(frames.atom_bytes)
+        count = len(frames.size_bytes)
+        order = np.argsort(frames.ready_s, kind="stable")
+        back = np.argsort(order)
+        sent, missing = self._send(
+            ways, 0, frames.ready_s[order], frames.size_bytes[order], frames.deadline_s[order], payload
+        )
+        answered_s = np.full(count, np.nan)
+        if frames.answer_bytes:
+            answerable = np.flatnonzero(sent["arrived"])
+            answerable = answerable[np.argsort(sent["complete"][answerable], kind="stable")]
+            ready_s = sent["complete"][answerable] / NS
+            sizes = np.full(len(answerable), frames.answer_bytes)
+            answers, _ = self._send(ways, 1, ready_s, sizes, np.full(len(sizes), np.inf), self._payload_bytes(1))
+            whole = answers["lost"] == 0
+            answered_s[order[answerable[whole]]] = answers["complete"][whole] / NS
+        first_s = np.where(sent["first"] == kernels.NEVER, np.nan, sent["first"] / NS)
+        span_s = float(np.ptp(frames.ready_s))
+        demand_s = float(sent["wire_bytes"][:-1].sum()) * 8 / mean_rate_bps(self.link)
+        erased = _erased(sent, missing, payload)
+        return Deliveries(
+            sent_s=sent["sent"][back] / NS,
+            complete_s=sent["complete"][back] / NS,
+            packets=sent["packets"][back].copy(),
+            lost_packets=sent["lost"][back].copy(),
+            retransmissions=np.zeros(count, dtype=np.int64),
+            wire_bytes=sent["wire_bytes"][back].copy(),
+            erased=tuple(erased[place] for place in back),
+            arrived=sent["arrived"][back].astype(bool),
+            first_s=first_s[back],
+            answered_s=answered_s,
+            stable=count == 1 or demand_s < span_s,
+        )
+
+    def _payload_bytes(self, atom_bytes: int) -> int:
+        header = IP_UDP_HEADER_BYTES + self.link.app_header_bytes
+        payload = (self.link.mtu_bytes - header) // atom_bytes * atom_bytes
         if payload <= 0:
             raise SimulationError(
-                f"{link.mtu_bytes} leaves no room for {frames.atom_bytes} bytes of data behind {header} of headers",
+                f"{self.link.mtu_bytes} leaves no room for {atom_bytes} bytes of data behind {header} of headers",
                 where="mtu_bytes",
             )
-        packets = np.maximum(1, -(-frames.size_bytes // payload)).astype(np.int64)
-        sent = np.empty(count)
-        complete = np.empty(count)
-        lost = np.zeros(count, dtype=np.int64)
-        wire = frames.size_bytes + packets * (link.link_header_bytes + header)
-        arrived = np.ones(count, dtype=bool)
-        erased: list[tuple[ByteRange, ...]] = []
-        free = 0.0
-        for i in range(count):
-            size, n = int(frames.size_bytes[i]), int(packets[i])
-            last_bytes = np.minimum(np.arange(1, n + 1, dtype=np.int64) * payload, size)
-            on_wire = last_bytes + np.arange(1, n + 1) * (link.link_header_bytes + header)
-            sent[i] = max(float(frames.ready_s[i]), free)
-            arrivals = sent[i] + on_wire * 8 / link.rate_bps + link.delay_s
-            free = arrivals[-1] - link.delay_s
-            dropped = self.rng.random(n) < link.loss
-            lost[i] = dropped.sum()
-            if not lost[i]:
-                complete[i] = arrivals[-1]
-                erased.append(())
-                continue
-            complete[i] = frames.deadline_s[i]
-            missing = dropped | (arrivals > complete[i])
-            arrived[i] = not missing.all()
-            erased.append(_ranges(missing, last_bytes, payload))
-        none = np.zeros(count, dtype=np.int64)
-        return Deliveries(sent, complete, packets, lost, none, wire, tuple(erased), arrived)
+        return payload
+
+    def _send(
+        self, ways: Ways, which: int, ready_s: Any, sizes: IntArray, deadline_s: Any, payload: int
+    ) -> tuple[np.ndarray[Any, Any], IntArray]:
+        frames = np.zeros(len(sizes), kernels.DATAGRAMS)
+        frames["ready"] = nanoseconds(ready_s)
+        frames["size"] = sizes
+        frames["deadline"] = nanoseconds(np.minimum(deadline_s, kernels.NEVER / NS))
+        missing = np.empty(int((-(-sizes // payload)).sum()), dtype=np.int64)
+        header = self.link.link_header_bytes + IP_UDP_HEADER_BYTES + self.link.app_header_bytes
+        kernels.run_udp(
+            ways.ways,
+            which,
+            ways.steps,
+            ways.drops,
+            ways.waiting if which == 0 else ways.waiting[:0],
+            frames,
+            missing,
+            payload,
+            header,
+            self.interleaved,
+            self.rng,
+        )
+        return frames, missing
 
 
-def _ranges(
-    missing: np.ndarray[tuple[int], np.dtype[np.bool_]], last_bytes: IntArray, payload: int
-) -> tuple[ByteRange, ...]:
-    """The bytes that the missing packets carried, neighbours joined."""
-    ranges: list[ByteRange] = []
-    for packet in np.flatnonzero(missing):
-        start, end = int(packet) * payload, int(last_bytes[packet])
-        if ranges and ranges[-1][1] == start:
-            start = ranges.pop()[0]
-        ranges.append((start, end))
-    return tuple(ranges)
+def _erased(frames: np.ndarray[Any, Any], missing: IntArray, payload: int) -> list[tuple[ByteRange, ...]]:
+    """The bytes that the missing packets carried, neighbours joined, frame by frame."""
+    erased: list[tuple[ByteRange, ...]] = [()] * len(frames)
+    ends = np.cumsum(frames["packets"])
+    lacking = np.add.reduceat(missing, ends - frames["packets"]) if len(frames) else missing
+    for i in np.flatnonzero(lacking):
+        packets = np.concatenate([[0], missing[ends[i] - frames["packets"][i] : ends[i]], [0]])
+        edges = np.flatnonzero(np.diff(packets)) * payload
+        bytes_ = np.minimum(edges, frames["size"][i]).tolist()
+        erased[i] = tuple(zip(bytes_[::2], bytes_[1::2], strict=True))
+    return erased

@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from splitimpera import units
 from splitimpera.report.results import Results
 from splitimpera.saliency.curve import log10_or_gap
 
@@ -16,6 +17,9 @@ CURVE_COLOUR = "#0072B2"
 STAR_COLOUR = "#D55E00"
 BAR_COLOUR = "rgba(128,128,128,0.35)"
 BREAKDOWN_PLANS = 12
+TIMES_S = [digit * 10.0**power for power in range(-6, 4) for digit in (1, 2, 5)]
+TIME_AXIS = {"type": "log", "tickvals": TIMES_S, "ticktext": [units.format_time(time_s) for time_s in TIMES_S]}
+"""A logarithmic axis with whole words: Plotly's own labels leave the unit away between decades."""
 
 
 def curve_points(results: Results) -> list[Results]:
@@ -88,12 +92,13 @@ def classes_figure(results: Results) -> go.Figure:
 
 
 def plans_figure(results: Results) -> go.Figure:
-    """Accuracy against p95 latency of every plan, with the limits that the requirements set."""
+    """Accuracy against p95 latency of every stable plan, with the limits that the requirements set."""
     figure = go.Figure()
+    stable = [plan for plan in results["plans"] if plan["stable"]]
     chosen = results["recommendation"]["plan"]
     for kind, colour in COLOURS.items():
         for feasible in (True, False):
-            plans = [p for p in results["plans"] if p["configuration"] == kind and p["feasible"] is feasible]
+            plans = [p for p in stable if p["configuration"] == kind and p["feasible"] is feasible]
             if not plans:
                 continue
             figure.add_scatter(
@@ -119,7 +124,7 @@ def plans_figure(results: Results) -> go.Figure:
                 hovertemplate="<b>%{customdata[0]}</b><br>accuracy %{y:.2%}, p95 %{x:.4s}s<br>"
                 "%{customdata[1]}<extra></extra>",
             )
-    for plan in results["plans"]:
+    for plan in stable:
         if plan["id"] == chosen:
             figure.add_scatter(
                 x=[plan["latency_p95_s"]],
@@ -139,9 +144,77 @@ def plans_figure(results: Results) -> go.Figure:
             figure.add_vline(x=requirement["limit"], **line)
             place = float(np.log10(requirement["limit"]))  # an annotation on a logarithmic axis wants the exponent
             figure.add_annotation(x=place, xanchor="left", y=0, yref="paper", yanchor="bottom", **words)
-    figure.update_xaxes(title_text="p95 latency", type="log", dtick=1, ticksuffix="s", exponentformat="SI")
+    figure.update_xaxes(title_text="p95 latency", **TIME_AXIS)
     figure.update_yaxes(title_text="accuracy", tickformat=".0%")
     return _plain(figure)
+
+
+def latency_figure(results: Results) -> go.Figure:
+    """How the latency of the stable plans is distributed: one line a plan, around it a band from seed to seed.
+
+    The best plan of each configuration and transport is shown; a click in the legend shows others.
+    """
+    figure = go.Figure()
+    shares = results["latency_shares"]
+    for plan in latency_plans(results):
+        colour, group = COLOURS[plan["configuration"]], plan["id"]
+        chosen = group == results["recommendation"]["plan"]
+        shown: dict[str, Any] = {"legendgroup": group, "visible": True if plan["shown"] else "legendonly"}
+        low, high = plan["latency_quantiles_low_s"], plan["latency_quantiles_high_s"]
+        figure.add_scatter(
+            x=[*low, *high[::-1]],
+            y=[*shares, *shares[::-1]],
+            fill="toself",
+            fillcolor=_faint(colour),
+            mode="none",
+            hoverinfo="skip",
+            showlegend=False,
+            **shown,
+        )
+        figure.add_scatter(
+            x=plan["latency_quantiles_s"],
+            y=shares,
+            mode="lines",
+            name=group + (" (recommended)" if chosen else ""),
+            line={"color": colour, "width": 4 if chosen else 2, "dash": _dash(plan["transport"])},
+            hovertemplate=f"<b>{group}</b><br>%{{y:.1%}} within %{{x:.4s}}s<extra></extra>",
+            **shown,
+        )
+    for requirement in results["requirements"]:
+        if requirement["metric"].startswith("latency"):
+            figure.add_vline(x=requirement["limit"], line_dash="dash", line_color=STAR_COLOUR)
+            place = float(np.log10(requirement["limit"]))
+            figure.add_annotation(
+                x=place, xanchor="left", y=0, yref="paper", yanchor="bottom", text=requirement["text"], showarrow=False
+            )
+    figure.update_xaxes(title_text="latency", **TIME_AXIS)
+    figure.update_yaxes(title_text="frames answered by then", tickformat=".0%")
+    _plain(figure)
+    # many plans: beside the figure, where the legend scrolls
+    figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"}, height=520)
+    return figure
+
+
+def latency_plans(results: Results) -> list[Results]:
+    """The stable plans, best first; `shown` marks the first of each configuration and transport."""
+    seen: set[tuple[str, str | None]] = set()
+    plans = []
+    for plan in results["plans"]:
+        if plan["stable"]:
+            kind = (plan["configuration"], plan["transport"])
+            plans.append(plan | {"shown": kind not in seen})
+            seen.add(kind)
+    return plans
+
+
+def _dash(transport: str | None) -> str:
+    """TCP's lines are broken, UDP's are not."""
+    return "dash" if transport is not None and transport.startswith("tcp") else "solid"
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.2)"
 
 
 def breakdown_figure(results: Results) -> go.Figure:

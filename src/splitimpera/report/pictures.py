@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -11,6 +10,7 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from splitimpera.records import FloatArray
 from splitimpera.report.figures import COLOURS, CURVE_COLOUR, STAR_COLOUR, curve_points
+from splitimpera.report.files import png
 from splitimpera.report.results import Results
 
 
@@ -54,17 +54,18 @@ def draw_curve(
 
 
 def plans_png(results: Results) -> bytes:
-    """Accuracy against p95 latency of every plan."""
+    """Accuracy against p95 latency of every stable plan."""
+    stable = [plan for plan in results["plans"] if plan["stable"]]
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.add_subplot()
     for kind, colour in COLOURS.items():
         for feasible, marker in ((True, "o"), (False, "x")):
-            plans = [p for p in results["plans"] if p["configuration"] == kind and p["feasible"] is feasible]
+            plans = [p for p in stable if p["configuration"] == kind and p["feasible"] is feasible]
             if plans:
                 x, y = ([plan[key] for plan in plans] for key in ("latency_p95_s", "accuracy"))
                 label = f"{kind}, {'fits' if feasible else 'does not fit'}"
                 axes.plot(x, y, marker, color=colour, markersize=9, label=label)
-    for plan in results["plans"]:
+    for plan in stable:
         if plan["id"] == results["recommendation"]["plan"]:
             axes.plot(plan["latency_p95_s"], plan["accuracy"], "*", markersize=22, mfc="none", color=STAR_COLOUR)
             axes.annotate(plan["id"], (plan["latency_p95_s"], plan["accuracy"]), (12, -14), textcoords="offset points")
@@ -81,10 +82,3 @@ def plans_png(results: Results) -> bytes:
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=6, frameon=False)
     return png(figure)
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a file's content."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120)
-    return file.getvalue()

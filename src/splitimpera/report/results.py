@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from splitimpera import __version__
 from splitimpera.qos.recommendation import Verdict
-from splitimpera.records import Cut
+from splitimpera.records import Cut, Evaluation
 
 if TYPE_CHECKING:
     from splitimpera.method import Design
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+SHARES = (*(i / 100 for i in range(99)), 0.99, 0.992, 0.995, 0.998, 0.999, 1.0)
+"""Where a latency distribution is kept: the tail in finer steps."""
 
 Results = dict[str, Any]
 
@@ -25,6 +30,7 @@ def results(design: Design) -> Results:
         "splitimpera_version": __version__,
         "scenario": design.scenario.summary(),
         "seed": design.seed,
+        "seeds": design.seeds,
         "requirements": [
             {
                 "text": requirement.text,
@@ -54,6 +60,7 @@ def results(design: Design) -> Results:
                 design.curve.class_name(label): values.tolist() for label, values in design.curve.per_class.items()
             },
         },
+        "latency_shares": list(SHARES),
         "plans": [_plan(verdict) for verdict in decision.verdicts],
         "recommendation": {
             "plan": decision.chosen.id if decision.chosen else None,
@@ -96,6 +103,8 @@ def _plan(verdict: Verdict) -> Results:
         "accuracy": evaluation.accuracy,
         "accuracy_ci": list(evaluation.accuracy_ci),
         **{f"{name}_s": metrics[name] for name in metrics if name.startswith("latency_")},
+        "latency_p95_seeds_s": np.quantile(evaluation.latency_s, 0.95, axis=1).tolist(),
+        **_distribution(evaluation),
         "fps": evaluation.fps,
         "lost_packet_rate": evaluation.lost_packet_rate,
         "stable": evaluation.stable,
@@ -112,8 +121,20 @@ def _plan(verdict: Verdict) -> Results:
                 "value": miss.value,
                 "limit": miss.requirement.limit,
                 "margin": miss.margin,
+                "endless": miss.endless,
             }
             for miss in verdict.misses
         ],
         "score": verdict.score,
     }
+
+
+def _distribution(evaluation: Evaluation) -> Results:
+    """The latency at `SHARES`, of all frames, and the least and the most of any seed; null for an unstable plan."""
+    names = ("latency_quantiles_s", "latency_quantiles_low_s", "latency_quantiles_high_s")
+    if not evaluation.stable:
+        return dict.fromkeys(names)
+    seeds = np.quantile(evaluation.latency_s, SHARES, axis=1)
+    curves = (np.quantile(evaluation.latency_s, SHARES), seeds.min(axis=1), seeds.max(axis=1))
+    # five digits draw any curve, and the file stays small
+    return {name: [float(f"{value:.5g}") for value in curve] for name, curve in zip(names, curves, strict=True)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from splitimpera import units
-from splitimpera.errors import OutputError
-from splitimpera.models.cache import write_atomically
 from splitimpera.records import FloatArray
-from splitimpera.report.pictures import draw_curve, png
+from splitimpera.report.files import png
+from splitimpera.report.pictures import draw_curve
 from splitimpera.report.tables import sparkline
 from splitimpera.saliency.curve import SaliencyCurve, log10_or_gap
 
@@ -93,14 +91,6 @@ def curves_png(curve: SaliencyCurve, score: str = "cs") -> bytes:
         panels[0].tick_params(labelbottom=False)
         panels[0].set_xlabel("")
     return png(figure)
-
-
-def write(path: Path, content: bytes, argument: str) -> None:
-    """Write a file that the user named."""
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be written: {error.strerror or error}", where=argument) from None
 
 
 def _plain(values: FloatArray) -> list[float | None]:

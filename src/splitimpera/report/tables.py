@@ -19,17 +19,22 @@ from splitimpera.saliency.curve import log10_or_gap
 
 PLANS_SHOWN = 12
 CURVE_ROWS = 40
+NOT_IN_CSV = (
+    *("parts_s", "hops", "devices", "accuracy_ci", "misses", "latency_p95_seeds_s"),
+    *("latency_quantiles_s", "latency_quantiles_low_s", "latency_quantiles_high_s"),
+)
 
 
 def plans_csv(results: Results) -> str:
-    """One line a plan, best first; SI units as in results.json."""
-    columns = [key for key in results["plans"][0] if key not in ("parts_s", "hops", "devices", "accuracy_ci", "misses")]
+    """One line a plan, best first; SI units as in results.json. An unstable plan has no latencies."""
+    columns = [key for key in results["plans"][0] if key not in NOT_IN_CSV]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*columns, "accuracy_low", "accuracy_high", "misses"])
     for plan in results["plans"]:
         misses = "; ".join(miss["requirement"] for miss in plan["misses"])
-        writer.writerow([*(_cell(plan[key]) for key in columns), *plan["accuracy_ci"], misses])
+        cells = [_cell(plan[key]) if plan["stable"] or not key.startswith("latency_") else "" for key in columns]
+        writer.writerow([*cells, *plan["accuracy_ci"], misses])
     return file.getvalue()
 
 
@@ -104,7 +109,7 @@ def _plans(results: Results) -> RenderableType:
             plan["id"],
             units.format_bytes(plan["payload_bytes"]) if plan["hops"] else "-",
             f"{plan['accuracy']:.1%}",
-            units.format_time(plan["latency_p95_s"]),
+            units.format_time(plan["latency_p95_s"]) if plan["stable"] else "grows",
             f"{plan['fps']:.3g}",
             Text("fits", "green") if plan["feasible"] else Text(_misses(plan["misses"]), "red"),
         )
@@ -113,10 +118,11 @@ def _plans(results: Results) -> RenderableType:
 
 
 def _misses(misses: list[Results]) -> str:
-    """The worst miss with its margin, and how many more there are."""
-    worst = min(misses, key=lambda miss: float(miss["margin"]))
+    """The worst miss with its margin, and how many more there are; a latency that grows without end is the worst."""
+    worst = max(misses, key=lambda miss: (bool(miss["endless"]), -float(miss["margin"])))
     by = f"{100 * worst['margin']:+.2g}%" if worst["margin"] > -1 else "far off"
-    return f"{worst['metric']} {by}" + (f" (+{len(misses) - 1})" if len(misses) > 1 else "")
+    word = "unstable" if worst["endless"] else f"{worst['metric']} {by}"
+    return word + (f" (+{len(misses) - 1})" if len(misses) > 1 else "")
 
 
 def sparkline(values: Iterable[float]) -> str:

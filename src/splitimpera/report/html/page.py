@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from splitimpera import units
-from splitimpera.report.figures import breakdown_figure, classes_figure, plans_figure, saliency_figure
+from splitimpera.report.figures import breakdown_figure, classes_figure, latency_figure, plans_figure, saliency_figure
 from splitimpera.report.results import Results
 
 
@@ -33,6 +33,9 @@ def report_html(results: Results) -> str:
         saliency=_figure(saliency_figure(results), "saliency"),
         classes=_classes(results),
         plans_figure=_figure(plans_figure(results), "plans"),
+        latency=_figure(latency_figure(results), "latency"),
+        unstable=_unstable(results),
+        seeds=results["seeds"],
         breakdown=_figure(breakdown_figure(results), "breakdown"),
         candidates=_candidates(results),
         plans=_plans(results),
@@ -100,24 +103,48 @@ def _plans(results: Results) -> str:
     for plan in results["plans"]:
         low, high = plan["accuracy_ci"]
         misses = "<br>".join(
-            f"{escape(miss['requirement'])} <span class='margin'>({miss['margin']:+.1%})</span>"
-            for miss in plan["misses"]
+            f"{escape(miss['requirement'])} <span class='margin'>({_by(miss)})</span>" for miss in plan["misses"]
         )
         cells = [
             escape(plan["id"]),
             units.format_bytes(plan["payload_bytes"]) if plan["hops"] else "",
-            f"{plan['accuracy']:.2%} <span class='margin'>{low:.1%} to {high:.1%}</span>",
-            units.format_time(plan["latency_p50_s"]),
-            units.format_time(plan["latency_p95_s"]),
-            units.format_time(plan["latency_p99_s"]),
+            f"{plan['accuracy']:.2%}<br><span class='margin'>{low:.1%} to {high:.1%}</span>",
+            *_latencies(plan),
             f"{plan['fps']:.3g}",
             f"{plan['lost_packet_rate']:.2%}" if plan["hops"] else "",
-            f"{plan['score']:+.3f}",
-            misses or "fits" + ("" if plan["stable"] else ", but its load is not sustainable"),
+            f"{plan['score']:+.3f}" if plan["stable"] else "",
+            misses or "fits" + ("" if plan["stable"] else ", but unstable"),
         ]
         chosen = " class='chosen'" if plan["id"] == results["recommendation"]["plan"] else ""
         rows.append(f"<tr{chosen}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return "".join(rows)
+
+
+def _latencies(plan: Results) -> list[str]:
+    """p50, p95 with its spread over the seeds, p99; or that there are none."""
+    if not plan["stable"]:
+        return ["unstable", "<span class='margin'>grows without end</span>", ""]
+    least, most = (units.format_time(end(plan["latency_p95_seeds_s"])) for end in (min, max))
+    spread = f"<br><span class='margin'>{least} to {most}</span>" if least != most else ""
+    p50, p95, p99 = (units.format_time(plan[f"latency_{name}_s"]) for name in ("p50", "p95", "p99"))
+    return [p50, p95 + spread, p99]
+
+
+def _by(miss: Results) -> str:
+    return "grows without end" if miss["endless"] else f"{miss['margin']:+.1%}"
+
+
+def _unstable(results: Results) -> str:
+    """Which plans have no latency to draw."""
+    plans = [plan["id"] for plan in results["plans"] if not plan["stable"]]
+    if not plans:
+        return ""
+    count = f"{len(plans)} plans are" if len(plans) > 1 else "One plan is"
+    names = escape(", ".join(plans))
+    return (
+        f"<p>{count} unstable and not drawn: frames come faster than they can be answered, so that latency grows "
+        f"without end. <span class='margin'>{names}</span></p>"
+    )
 
 
 def _row(cells: list[str]) -> str:

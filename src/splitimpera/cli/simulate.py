@@ -1,0 +1,231 @@
+"""`splitimpera simulate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from splitimpera import units
+from splitimpera.errors import OutputError, SimulationError, SplitImperaError, UnitError
+
+if TYPE_CHECKING:
+    from splitimpera.net.replication import Simulate
+    from splitimpera.records import Link, Workload
+
+FRAMES_AT_MOST = 1_000_000
+PACKETS_AT_MOST = 100_000_000
+ENGINES = ("native", "ns3")
+
+OPTIONS = {
+    **{"rate_bps": "--rate", "delay_s": "--delay", "loss": "--loss", "loss_burst": "--loss-burst"},
+    **{"back_loss": "--back-loss", "jitter_s": "--jitter", "mtu_bytes": "--mtu", "queue_packets": "--queue-packets"},
+    **{"link_header_bytes": "--link-header", "fps": "--fps", "frames": "--frames", "deadline_s": "--deadline"},
+    **{"frame_bytes": "--bytes", "size_bytes": "--bytes", "senders": "--senders", "answer_bytes": "--answer"},
+}
+"""The option behind each field of the records, so that an error names what the user wrote."""
+
+
+def run(
+    size: Annotated[str, typer.Option("--bytes", help="Size of a frame: 100352 or '100 kB'.")],
+    fps: Annotated[str, typer.Option(help="Frames a second.")],
+    rate: Annotated[str | None, typer.Option(help="Bit rate of the link: '100 Mbit/s'.")] = None,
+    delay: Annotated[str | None, typer.Option(help="One-way delay: '5 ms' [default: 0 s].")] = None,
+    loss: Annotated[str | None, typer.Option(help="Share of data packets lost: '1 %' [default: 0].")] = None,
+    transport: Annotated[
+        str, typer.Option(help="udp, udp-interleaved, tcp-cubic, tcp-reno; tcp means tcp-cubic.")
+    ] = "tcp",
+    frames: Annotated[int, typer.Option(help="How many frames, for each sender.")] = 1000,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="How many runs.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 1,
+    preset: Annotated[str | None, typer.Option(help="A link by name; other options change it.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="A file of how the link changes with time.")] = None,
+    drops: Annotated[Path | None, typer.Option(help="A file of the packets that are lost, by ordinal.")] = None,
+    loss_burst: Annotated[str | None, typer.Option(help="Mean number of packets lost in a row.")] = None,
+    back_loss: Annotated[str | None, typer.Option(help="Share of packets lost on the way back.")] = None,
+    jitter: Annotated[str | None, typer.Option(help="Mean random delay of a packet, on top of --delay.")] = None,
+    queue_packets: Annotated[int | None, typer.Option(help="Packets that may wait [default: any number].")] = None,
+    mtu: Annotated[str | None, typer.Option(help="Largest IP packet [default: 1500 B].")] = None,
+    link_header: Annotated[
+        str | None, typer.Option(help="Link-layer bytes a packet, or ethernet, ... [default: 2 B].")
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option(help="When a UDP frame with gaps is used [default: one frame period].")
+    ] = None,
+    senders: Annotated[int, typer.Option(help="Devices that share the link.")] = 1,
+    answer: Annotated[str | None, typer.Option(help="Size of the answer that goes back.")] = None,
+    engine: Annotated[str, typer.Option(help="native, or ns3 where it is installed.")] = "native",
+    json: Annotated[Path | None, typer.Option(help="Write all numbers to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the latency distribution to this file (PNG).")] = None,
+) -> None:
+    """What a link does to frames at a fixed rate: latency, loss, retransmissions."""
+    from splitimpera.models.cache import check_writable
+
+    for path, argument in ((json, "--json"), (plot, "--plot")):
+        if path is not None:
+            if path.is_dir():
+                raise OutputError(f"'{path}' is a folder, a file is expected", where=argument)
+            check_writable(path.parent, argument)
+
+    from splitimpera.net.registry import TRANSPORTS
+    from splitimpera.records import Workload
+
+    with _option("--transport"):
+        TRANSPORTS[transport]
+    changes = {
+        "rate_bps": _parsed(rate, "--rate", units.BIT_RATE),
+        "delay_s": _parsed(delay, "--delay", units.TIME),
+        "loss": _parsed(loss, "--loss", units.FRACTION),
+        "loss_burst": _parsed(loss_burst, "--loss-burst", units.FACTOR),
+        "back_loss": _parsed(back_loss, "--back-loss", units.FRACTION),
+        "jitter_s": _parsed(jitter, "--jitter", units.TIME),
+        "mtu_bytes": _whole(mtu, "--mtu"),
+        "link_header_bytes": _header(link_header),
+        "queue_packets": queue_packets,
+    }
+    with _option():
+        if not 1 <= frames * max(senders, 1) <= FRAMES_AT_MOST:
+            raise SimulationError(
+                f"{frames} is out of range, it must be 1 to {FRAMES_AT_MOST}, those of all senders together",
+                where="frames",
+            )
+        workload = Workload(
+            fps=_parsed(fps, "--fps", units.FREQUENCY) or 0.0,
+            frames=frames,
+            deadline_s=_parsed(deadline, "--deadline", units.TIME),
+            frame_bytes=_whole(size, "--bytes") or 0,
+            senders=senders,
+            answer_bytes=_whole(answer, "--answer") or 0,
+        )
+        link = _link({name: value for name, value in changes.items() if value is not None}, preset, trace, drops)
+        _check_work(link, workload, seeds)
+    simulate, workers = _engine(engine)
+
+    from splitimpera.cli.terminal import console
+    from splitimpera.net.replication import replicate
+    from splitimpera.report.files import write
+    from splitimpera.report.simulation import latency_png, settings_line, simulation_json, summary
+
+    name = "tcp-cubic" if transport == "tcp" else transport
+    with _option():
+        result = replicate(link, workload, name, seeds, seed, run=simulate, workers=workers)
+    console.print(settings_line(result, engine), highlight=False, soft_wrap=True)
+    console.print(summary(result))
+    if json is not None:
+        write(json, simulation_json(result, engine), "--json")
+    if plot is not None:
+        write(plot, latency_png(result), "--plot")
+
+
+def _link(changes: dict[str, Any], preset: str | None, trace: Path | None, drops: Path | None) -> Link:
+    """The preset or a point-to-point link, with what the user wants otherwise."""
+    from dataclasses import replace
+
+    from splitimpera.records import Link
+
+    base = Link(name="point-to-point", delay_s=0.0)
+    if preset is not None:
+        from splitimpera.net.presets import link_preset
+
+        with _option("--preset"):
+            base = link_preset(preset)
+    if trace is not None:
+        from splitimpera.net.traces import load_trace
+
+        with _option("--trace"):
+            base = replace(base, trace=load_trace(trace))
+    if drops is not None:
+        from splitimpera.net.traces import load_drops
+
+        if "loss" in changes:
+            raise SimulationError("the file says which packets are lost", where="--drops", hint="leave out --loss")
+        with _option("--drops"):
+            base = replace(base, drops=load_drops(drops))
+    moving = set()
+    if base.trace is not None:
+        steps = {"rate_bps": base.trace.rate_bps, "delay_s": base.trace.delay_s, "loss": base.trace.loss}
+        moving = {name for name, values in steps.items() if values}
+        moving |= {"rate_bps"} if base.trace.opportunity_bytes else set()
+        for name in changes.keys() & moving:
+            raise SimulationError(f"the trace {base.trace.name} gives it", where=OPTIONS[name], hint="leave it out")
+    if preset is None and "rate_bps" not in changes.keys() | moving:
+        raise SimulationError(
+            "it is missing", where="--rate", hint="write for example --rate '100 Mbit/s', or --preset"
+        )
+    if "queue_packets" in changes:
+        changes["queue_bytes"] = None  # a preset's limit in bytes gives way
+    return replace(base, **changes)
+
+
+def _check_work(link: Link, workload: Workload, seeds: int) -> None:
+    """Refuse what would fill the memory or run for hours."""
+    if workload.frame_bytes < 1:
+        raise SimulationError(f"{workload.frame_bytes} is out of range, it must be 1 or more", where="frame_bytes")
+    room = max(1, link.mtu_bytes - 52 - link.app_header_bytes)
+    packets = -(-workload.frame_bytes // room) * workload.frames * workload.senders * seeds
+    if packets > PACKETS_AT_MOST:
+        raise SimulationError(
+            f"{packets:,} packets are too many, at most {PACKETS_AT_MOST:,} are simulated",
+            where="frame_bytes",
+            hint="take fewer frames or seeds",
+        )
+
+
+def _engine(name: str) -> tuple[Simulate, int | None]:
+    """What simulates one run, and on how many threads."""
+    from splitimpera.net.registry import simulate
+    from splitimpera.plugins import nearest
+
+    if name == "native":
+        return simulate, None
+    if name != "ns3":
+        raise SimulationError(f"no engine is called '{name}'", where="--engine", hint=nearest(name, ENGINES))
+
+    from splitimpera.net.ns3 import Ns3Link, available
+
+    if not available():
+        hint = "pip install 'split-et-impera[ns3]', or leave --engine out"
+        raise SimulationError("ns-3 is not installed here", where="--engine", hint=hint)
+    # ns-3 has one simulator a process
+    return lambda link, workload, transport, rng: Ns3Link(link, rng, transport).transfer(workload.all_frames()), 1
+
+
+@contextmanager
+def _option(name: str = "") -> Iterator[None]:
+    """Errors from inside name the option: `name`, or the one behind the record's field."""
+    try:
+        yield
+    except SplitImperaError as error:
+        if error.where.startswith("--"):
+            raise
+        # a line of a file stays beside the option that named the file
+        place = OPTIONS.get(error.where) or ": ".join(part for part in (name, error.where) if part)
+        raise error.at(place) from error.__cause__
+
+
+def _parsed(value: str | None, option: str, dimension: units.Dimension) -> float | None:
+    if value is None:
+        return None
+    with _option(option):
+        return units.parse(value, dimension)
+
+
+def _whole(value: str | None, option: str) -> int | None:
+    size = _parsed(value, option, units.SIZE)
+    if size is not None and size != int(size):
+        raise UnitError(f"'{value}' is not a whole number of bytes", where=option)
+    return None if size is None else int(size)
+
+
+def _header(value: str | None) -> int | None:
+    """A size, or the name of a link layer."""
+    if value is None or not value[:1].isalpha():
+        return _whole(value, "--link-header")
+
+    from splitimpera.net.presets import link_header_bytes
+
+    with _option("--link-header"):
+        return link_header_bytes(value)

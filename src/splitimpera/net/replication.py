@@ -1,0 +1,242 @@
+"""A setting simulated with several seeds: latencies, their quantiles, and how sure one can be of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from math import cos, inf, log, pi, sin, sqrt, tan
+
+import numpy as np
+
+from splitimpera.errors import SimulationError
+from splitimpera.net.registry import simulate
+from splitimpera.records import Deliveries, FloatArray, Link, Workload
+
+LEVELS = (0.5, 0.95, 0.99)
+CONFIDENCE = 0.95
+
+Simulate = Callable[[Link, Workload, str, np.random.Generator], Deliveries]
+"""One seed's run: this package's simulator, or another engine with the same call."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval; an end that the samples do not bound is infinite."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Replication:
+    """What a link did to the same workload, once a seed.
+
+    Attributes:
+        seed: run i draws from `numpy.random.default_rng([seed, i])`.
+        deliveries: one entry a seed.
+        latency_s: from a frame's due time until the receiver has all that it will ever use of it, shape
+            (seeds, frames), the frames of all senders.
+        answer_s: from a frame's due time until the sender has the answer, same shape; NaN where there is none.
+        stable: for each seed False where frames come faster than the link carries them; their latencies grow with the
+            number of frames, and no quantile of them means anything.
+    """
+
+    link: Link
+    workload: Workload
+    transport: str
+    seed: int
+    deliveries: tuple[Deliveries, ...]
+    latency_s: FloatArray
+    answer_s: FloatArray
+    stable: tuple[bool, ...]
+
+    @property
+    def quantiles_s(self) -> FloatArray:
+        """p50, p95 and p99 of the latency, shape (seeds, 3)."""
+        return np.quantile(self.latency_s, LEVELS, axis=1).T
+
+    @property
+    def estimates(self) -> tuple[Estimate, ...]:
+        """p50, p95 and p99 with their 95 % intervals.
+
+        Of several seeds the mean and Student's interval; of one seed the quantile and the interval between two order
+        statistics, which takes the frames for independent of each other.
+        """
+        if len(self.latency_s) > 1:
+            return tuple(mean_interval(values) for values in self.quantiles_s.T)
+        return tuple(quantile_interval(self.latency_s[0], level) for level in LEVELS)
+
+    @property
+    def sustained(self) -> bool:
+        """False where most seeds are not stable."""
+        return mostly(self.stable)
+
+    @property
+    def lossy_frames(self) -> float:
+        """Share of frames of which something is missing when they are used."""
+        return float(np.mean([[bool(ranges) for ranges in run.erased] for run in self.deliveries]))
+
+    @property
+    def missing_bytes(self) -> float:
+        """Mean share of a frame's bytes that is missing when it is used."""
+        sizes = self.workload.all_frames().size_bytes
+        missing = [[sum(end - start for start, end in ranges) for ranges in run.erased] for run in self.deliveries]
+        return float(np.mean(np.array(missing) / sizes))
+
+
+def replicate(
+    link: Link,
+    workload: Workload,
+    transport: str,
+    seeds: int = 5,
+    seed: int = 1,
+    *,
+    run: Simulate = simulate,
+    workers: int | None = 1,
+) -> Replication:
+    """Simulate a workload once a seed; the same seed gives the same numbers.
+
+    Args:
+        workload: with a frame size.
+        seeds: how many runs.
+        run: the engine.
+        workers: threads; None: one a processor.
+
+    Raises:
+        UnknownNameError: there is no such transport.
+        SimulationError: no seed is asked for, the workload has no frame size, or the link leaves no room for data.
+    """
+    return _all([(link, workload, transport)], seeds, seed, run, workers)[0]
+
+
+def grid(
+    links: Sequence[Link],
+    workloads: Sequence[Workload],
+    transports: Sequence[str],
+    seeds: int = 5,
+    seed: int = 1,
+    *,
+    zipped: bool = False,
+    run: Simulate = simulate,
+    workers: int | None = None,
+) -> list[Replication]:
+    """Simulate many settings on threads; the results do not depend on how many.
+
+    Args:
+        zipped: False: every link with every workload over every transport, the transport changing fastest; True: the
+            first of each, the second of each, ...
+        seeds, seed: as in `replicate`; every setting gets the same ones, so that settings compare.
+        workers: threads; None: one a processor.
+
+    Returns:
+        One entry a setting, in order.
+
+    Raises:
+        SplitImperaError: as `replicate`; or lists of different lengths are to be zipped.
+    """
+    if zipped and not len(links) == len(workloads) == len(transports):
+        given = f"{len(links)} links, {len(workloads)} workloads and {len(transports)} transports"
+        raise SimulationError(f"{given} cannot be zipped", hint="give lists of one length")
+    settings = list(zip(links, workloads, transports, strict=True) if zipped else product(links, workloads, transports))
+    return _all(settings, seeds, seed, run, workers)
+
+
+def _all(
+    settings: Sequence[tuple[Link, Workload, str]], seeds: int, seed: int, run: Simulate, workers: int | None
+) -> list[Replication]:
+    if seeds < 1:
+        raise SimulationError(f"{seeds} is out of range, it must be 1 or more", where="seeds")
+
+    def one(task: tuple[tuple[Link, Workload, str], int]) -> Deliveries:
+        (link, workload, transport), i = task
+        return run(link, workload, transport, np.random.default_rng([seed, i]))
+
+    tasks = list(product(settings, range(seeds)))
+    threads = min(os.cpu_count() or 1 if workers is None else workers, len(tasks))
+    if threads <= 1:
+        runs = [one(task) for task in tasks]
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            runs = list(pool.map(one, tasks))
+    return [
+        _replication(*setting, seed, tuple(runs[place * seeds : (place + 1) * seeds]))
+        for place, setting in enumerate(settings)
+    ]
+
+
+def _replication(
+    link: Link, workload: Workload, transport: str, seed: int, deliveries: tuple[Deliveries, ...]
+) -> Replication:
+    due = workload.all_frames().ready_s
+    return Replication(
+        link,
+        workload,
+        transport,
+        seed,
+        deliveries,
+        np.array([run.complete_s - due for run in deliveries]),
+        np.array([run.answered_s - due for run in deliveries]),
+        tuple(bool(run.stable) for run in deliveries),
+    )
+
+
+def mostly(stable: Sequence[bool]) -> bool:
+    """False where more than half are False."""
+    return 2 * sum(stable) >= len(stable)
+
+
+def mean_interval(values: FloatArray, confidence: float = CONFIDENCE) -> Estimate:
+    """The mean of one value a seed, with Student's interval; unbounded for a single one."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Estimate(mean, -inf, inf)
+    half = student_factor(len(values) - 1, confidence) * float(np.std(values, ddof=1)) / sqrt(len(values))
+    return Estimate(mean, mean - half, mean + half)
+
+
+def student_factor(freedom: int, confidence: float = CONFIDENCE) -> float:
+    """The t for which a Student variable of that many degrees of freedom lies in [-t, t] with that probability.
+
+    Source: the finite series of Abramowitz and Stegun, 26.7.3 and 26.7.4, inverted by bisection.
+    """
+
+    def within(angle: float) -> float:
+        term = total = cos(angle) if freedom % 2 else 1.0
+        for k in range(2 + freedom % 2, freedom - 1, 2):
+            term *= (k - 1) / k * cos(angle) ** 2
+            total += term
+        if freedom % 2 == 0:
+            return sin(angle) * total
+        return 2 / pi * (angle + (sin(angle) * total if freedom > 1 else 0.0))
+
+    low, high = 0.0, pi / 2
+    while high - low > 1e-15 * high and low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if within(middle) < confidence else (low, middle)
+    return sqrt(freedom) * tan(low)
+
+
+def quantile_interval(samples: FloatArray, level: float, confidence: float = CONFIDENCE) -> Estimate:
+    """A quantile of independent samples with the interval between two of them, whatever their distribution.
+
+    The number of samples below the true quantile is binomial; the ends are the order statistics that it leaves outside
+    with at most half of 1 - `confidence` each. Source: H. A. David, Order Statistics, chapter 7.
+    """
+    ordered, n = np.sort(samples), len(samples)
+    below = np.arange(n + 1)
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(below[1:]))])  # their logarithms
+    choices = factorials[n] - factorials - factorials[::-1]
+    up_to = np.cumsum(np.exp(choices + below * log(level) + (n - below) * log(1 - level)))
+    tail = (1 - confidence) / 2
+    low = int(np.searchsorted(up_to, tail, side="right"))  # how many may lie below at most, so this one's rank from 1
+    high = int(np.searchsorted(up_to, 1 - tail))  # as many lie below at most, so the next one is above: rank from 0
+    value = float(np.quantile(samples, level))
+    # of very few samples the interpolated quantile may lie outside; a wider interval covers no less
+    return Estimate(
+        value,
+        min(value, float(ordered[low - 1])) if low > 0 else -inf,
+        max(value, float(ordered[high])) if high < n else inf,
+    )

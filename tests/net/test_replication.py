@@ -1,0 +1,138 @@
+"""Several seeds of one setting, and many settings: quantiles, intervals, the same numbers on any number of threads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf, isinf
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splitimpera.errors import SimulationError
+from splitimpera.net.registry import simulate
+from splitimpera.net.replication import (
+    grid,
+    mean_interval,
+    mostly,
+    quantile_interval,
+    replicate,
+    student_factor,
+)
+from splitimpera.records import Link, Workload
+
+LINK = Link(rate_bps=1e7, delay_s=0.005, loss=0.02)
+WORK = Workload(10.0, 200, frame_bytes=9000)
+
+
+def test_each_seed_is_a_run_of_its_own_and_the_same_seed_gives_the_same_numbers():
+    first, again = (replicate(LINK, WORK, "udp", seeds=3, seed=7) for _ in range(2))
+    assert first.latency_s.shape == (3, 200)
+    np.testing.assert_array_equal(first.latency_s, again.latency_s)
+    assert len({run.erased for run in first.deliveries}) == 3
+    alone = simulate(LINK, WORK, "udp", np.random.default_rng([7, 2]))
+    np.testing.assert_array_equal(first.latency_s[2], alone.complete_s - WORK.due_s())
+    other = replicate(LINK, WORK, "udp", seeds=3, seed=8)
+    assert first.deliveries[0].erased != other.deliveries[0].erased
+
+
+def test_quantiles_are_those_of_each_run():
+    result = replicate(LINK, WORK, "udp", seeds=4)
+    np.testing.assert_allclose(result.quantiles_s[:, 1], np.percentile(result.latency_s, 95, axis=1))
+    assert [estimate.value for estimate in result.estimates] == pytest.approx(result.quantiles_s.mean(axis=0).tolist())
+    for estimate in result.estimates:
+        assert estimate.low <= estimate.value <= estimate.high
+    single = replicate(LINK, WORK, "udp", seeds=1)
+    assert single.estimates[0] == quantile_interval(single.latency_s[0], 0.5)
+    assert isinf(single.estimates[2].high)  # 200 frames cannot bound p99 from above
+
+
+def test_frames_of_several_senders_count_from_their_own_due_time():
+    result = replicate(Link(rate_bps=1e8, delay_s=0.002), replace(WORK, senders=4), "udp", seeds=1)
+    assert result.latency_s.shape == (1, 800)
+    np.testing.assert_allclose(result.latency_s, (9000 + 7 * 30) * 8 / 1e8 + 0.002)
+
+
+def test_gaps_are_counted_in_frames_and_in_bytes():
+    result = replicate(replace(LINK, loss=0.1), WORK, "udp", seeds=5)
+    assert result.lossy_frames == pytest.approx(1 - 0.9**7, abs=0.05)
+    assert result.missing_bytes == pytest.approx(0.1, abs=0.02)
+    clean = replicate(replace(LINK, loss=0.0), WORK, "udp", seeds=2)
+    assert clean.lossy_frames == clean.missing_bytes == 0
+
+
+def test_the_engine_says_what_is_stable_and_most_seeds_decide():
+    def engine(link, workload, transport, rng):
+        sent = simulate(link, workload, transport, rng)
+        return replace(sent, stable=bool(rng.random() < 0.5))
+
+    result = replicate(LINK, WORK, "udp", seeds=9, run=engine)
+    assert set(result.stable) == {True, False}
+    assert result.sustained == (sum(result.stable) > 4)
+    assert mostly([True, False])
+    assert not mostly([True, False, False])
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_serial_equals_parallel_in_order(zipped):
+    links = [replace(LINK, loss=loss) for loss in (0.0, 0.05)]
+    works = [replace(WORK, frames=frames) for frames in (50, 60)]
+    transports = ["udp", "tcp"]
+    serial, parallel = (grid(links, works, transports, 3, 5, zipped=zipped, workers=n) for n in (1, 4))
+    settings = [(run.link, run.workload, run.transport) for run in serial]
+    if zipped:
+        assert settings == list(zip(links, works, transports, strict=True))
+    else:
+        assert settings == [(link, work, name) for link in links for work in works for name in transports]
+    for one, other in zip(serial, parallel, strict=True):
+        np.testing.assert_array_equal(one.latency_s, other.latency_s)
+        assert [run.erased for run in one.deliveries] == [run.erased for run in other.deliveries]
+    alone = replicate(*settings[-1], seeds=3, seed=5)
+    np.testing.assert_array_equal(alone.latency_s, serial[-1].latency_s)
+
+
+def test_what_cannot_be_replicated_is_refused():
+    with pytest.raises(SimulationError, match="seeds: 0 is out of range"):
+        replicate(LINK, WORK, "udp", seeds=0)
+    with pytest.raises(SimulationError, match="1 links, 2 workloads and 1 transports cannot be zipped"):
+        grid([LINK], [WORK, WORK], ["udp"], zipped=True)
+    with pytest.raises(SimulationError, match="frame_bytes"):
+        replicate(LINK, Workload(10.0, 5), "udp")
+
+
+@pytest.mark.parametrize(
+    ("freedom", "factor"), [(1, 12.7062), (2, 4.30265), (4, 2.77645), (5, 2.57058), (29, 2.04523), (1000, 1.96234)]
+)
+def test_students_factors_are_the_tables(freedom, factor):
+    assert student_factor(freedom) == pytest.approx(factor, rel=1e-5)
+
+
+def test_students_interval_by_hand():
+    estimate = mean_interval(np.array([1.0, 2.0, 3.0]))
+    assert estimate.value == 2
+    assert estimate.high - 2 == pytest.approx(4.30265 / np.sqrt(3), rel=1e-5)
+    assert mean_interval(np.array([1.0])).high == inf
+
+
+def test_the_order_statistics_are_the_tables():
+    """For 100 samples the median lies between the 40th and the 61st (binomial tables)."""
+    samples = np.random.default_rng(0).permutation(np.arange(1.0, 101))
+    median, p95, p99 = (quantile_interval(samples, level) for level in (0.5, 0.95, 0.99))
+    assert (median.low, median.high) == (40, 61)
+    assert (p95.low, p95.high) == (90, 100)
+    assert (p99.low, p99.high) == (97, inf)
+    assert quantile_interval(samples[:1], 0.5).low == -inf
+
+
+@given(st.integers(1, 400), st.sampled_from([0.5, 0.9, 0.95, 0.99]), st.integers(0, 10))
+def test_an_interval_holds_its_quantile(count, level, seed):
+    estimate = quantile_interval(np.random.default_rng(seed).exponential(size=count), level)
+    assert estimate.low <= estimate.value <= estimate.high
+
+
+def test_intervals_cover_the_true_quantile_as_often_as_promised():
+    rng, true = np.random.default_rng(1), -np.log(0.05)
+    runs = [quantile_interval(rng.exponential(size=200), 0.95) for _ in range(1000)]
+    covered = np.mean([run.low <= true <= run.high for run in runs])
+    assert 0.94 <= covered <= 0.99
