@@ -255,7 +255,7 @@ REXMIT_NONE, REXMIT_LOST, REXMIT_NEW = 0, 1, 2
 SCHED, TIMER, PUSHED, PUSHED2, NOW = 1, 2, 4, 8, 16
 
 # what the transcript tells of
-SENT, RETRANSMITTED, ACKED, PROBE, TIMEOUT, REORDER_TIMEOUT, STATE, UNDO, IDLE_RESTART = np.arange(1, 10)
+SENT, RETRANSMITTED, ACKED, PROBE, TIMEOUT, REORDER_TIMEOUT, STATE, UNDO, IDLE_RESTART, END = np.arange(1, 11)
 
 TCP_HEADER = 32  # with time stamps
 IP_HEADER = 20
@@ -1865,6 +1865,7 @@ def next_write(w, tp):
 def run_tcp(w):
     """All connections on a link until all is delivered; `counters[3]` counts what is not."""
     there, back = w.ways[0], w.ways[1]
+    at = np.int64(0)  # when the last event was
     masks = len(w.flying[0]) - 1
     while w.counters[3] > 0 and w.counters[1] == 0:
         now = NEVER
@@ -1881,6 +1882,7 @@ def run_tcp(w):
             now, way = w.flying[0, there.head & masks].arrival, 0
         if back.head < back.tail and w.flying[1, back.head & masks].arrival < now:
             now, way = w.flying[1, back.head & masks].arrival, 1
+        at = now if way != NONE or which != NONE else at
         if way != NONE:
             over = w.ways[way]
             flying = w.flying[way, over.head & masks]
@@ -1890,7 +1892,7 @@ def run_tcp(w):
                 over.head = over.tail = 0
             continue
         if which == NONE:
-            return
+            break
         tp = w.socks[which]
         if tp.fires == now:
             on_timer(w, tp, now)
@@ -1906,3 +1908,5 @@ def run_tcp(w):
         else:
             tp.next_item += 1
             write(w, tp, now, tp.item + tp.next_item - 1)
+    for i in range(len(w.socks)):
+        note(w, w.socks[i], at, END, NONE, False)

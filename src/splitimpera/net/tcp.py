@@ -92,7 +92,8 @@ class Event:
 
     Attributes:
         end: 0 for the sender of frames, 1 for their receiver, 2 for the second sender, ...
-        what: "sent", "retransmitted", "acked", "probe", "timeout", "reorder timeout", "state", "undo", "idle restart".
+        what: "sent", "retransmitted", "acked", "probe", "timeout", "reorder timeout", "state", "undo", "idle restart",
+            "end" (once, for the state in which an end was left).
         packet: which packet, from 0; None where it is about none.
         ack: packets that this end has received in order.
         cwnd: its congestion window in packets.
@@ -110,7 +111,19 @@ class Event:
     dropped: bool
 
 
-_WHAT = ("", "sent", "retransmitted", "acked", "probe", "timeout", "reorder timeout", "state", "undo", "idle restart")
+_WHAT = (
+    "",
+    "sent",
+    "retransmitted",
+    "acked",
+    "probe",
+    "timeout",
+    "reorder timeout",
+    "state",
+    "undo",
+    "idle restart",
+    "end",
+)
 _STATES = ("open", "disorder", "cwr", "recovery", "loss")
 
 
