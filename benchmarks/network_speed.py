@@ -5,8 +5,8 @@ holds on a noisy machine; each figure is a median. A simulation is timed from th
 before. The heap loop is the least that a simulator in plain Python does: for each packet it takes one event out of a
 heap of 64 and puts one in. ns-3 is left out where it is not installed.
 
-    .venv/bin/python benchmarks/network_speed.py             # about a minute on two cores, two with ns-3
-    .venv/bin/python benchmarks/network_speed.py --quick     # some twenty seconds; single figures are less sure
+    .venv/bin/python benchmarks/network_speed.py             # some 90 seconds on two cores, 140 with ns-3
+    .venv/bin/python benchmarks/network_speed.py --quick     # some 25 seconds, 40 with ns-3; less sure
 """
 
 from __future__ import annotations
@@ -33,20 +33,26 @@ from splitimpera.records import Deliveries, Link, Workload
 TCP_LIMIT = 2e6
 UDP_LIMIT = 30e6
 NS3_LIMIT = 40.0
-COLD_LIMIT_S = 15.0
-WARM_LIMIT_S = 2.0
+FIRST_LIMIT_S = 15.0
+COMMAND_LIMIT_S = 2.0
 GRID_LIMIT_S = 15.0
 HEAP_EVENTS = 64
 WORKERS = 2
 
-COLD = """
+FIRST = """
+import time
 import numpy as np
 from splitimpera.net.registry import simulate
 from splitimpera.records import Link, Workload
+start = time.perf_counter()
 for transport in ("tcp", "udp"):
     simulate(Link(loss=0.01), Workload(10, 100, frame_bytes=100_000), transport, np.random.default_rng(1))
+print(time.perf_counter() - start)
 """
-WARM = "simulate --rate 100Mbit/s --delay 5ms --loss 1% --bytes 100352 --fps 5 --frames 100".split()
+COMMAND = [
+    *("-m", "splitimpera", "simulate", "--rate", "100 Mbit/s", "--delay", "5 ms", "--loss", "1 %"),
+    *("--bytes", "100352", "--fps", "5", "--frames", "100"),
+]
 
 
 @dataclass(frozen=True)
@@ -64,22 +70,23 @@ CASES = (
 
 @dataclass(frozen=True)
 class Size:
-    """How much is simulated, and how long the timing of one case goes on."""
+    """How much is simulated, and how often, and how long the timing of one case goes on at least."""
 
     tcp_frames: int
     udp_frames: int
     steps: int
-    processes: int
+    uncached: int
+    commands: int
     budget_s: float
 
 
-FULL = Size(tcp_frames=2000, udp_frames=20_000, steps=10, processes=5, budget_s=2.0)
-QUICK = Size(tcp_frames=200, udp_frames=5000, steps=4, processes=1, budget_s=0.5)
+FULL = Size(tcp_frames=2000, udp_frames=20_000, steps=10, uncached=3, commands=7, budget_s=2.0)
+QUICK = Size(tcp_frames=500, udp_frames=5000, steps=4, uncached=1, commands=3, budget_s=0.5)
 
 
 def print_row(what: str, measured: str, limit: str = "", holds: bool | None = None) -> None:
     verdict = "" if holds is None else "holds" if holds else "misses"
-    print(f"| {what:45} | {measured:>38} | {limit:>12} | {verdict:6} |", flush=True)
+    print(f"| {what:45} | {measured:>38} | {limit:>13} | {verdict:6} |", flush=True)
 
 
 def print_least(what: str, value: float, limit: float, more: str = "") -> None:
@@ -138,7 +145,7 @@ def ns3(case: Case, size: Size) -> None:
 def udp(case: Case, size: Size) -> None:
     workload = replace(case.workload, frames=size.udp_frames)
     links = {
-        f"{case.name} lost": case.link,
+        case.name: case.link,
         "the same without loss": replace(case.link, loss=0.0),
         "the same with loss and 1 ms jitter": replace(case.link, jitter_s=1e-3),
     }
@@ -152,28 +159,30 @@ def udp(case: Case, size: Size) -> None:
             print_least(f"UDP {what}", rate, UDP_LIMIT, more)
 
 
-def process_s(arguments: list[str], **environment: str) -> float:
-    """How long a fresh interpreter takes, its imports included."""
+def process(arguments: list[str], **environment: str) -> tuple[float, str]:
+    """How long a fresh interpreter takes, its imports included, and what it prints."""
     start = time.perf_counter()
     command = [sys.executable, *arguments]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | environment)
-    return time.perf_counter() - start
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | environment)
+    return time.perf_counter() - start, done.stdout
+
+
+def uncached() -> tuple[float, float]:
+    """How long the first simulations take, and the whole process, where nothing was compiled before."""
+    with TemporaryDirectory() as empty:
+        whole_s, printed = process(["-c", FIRST], NUMBA_CACHE_DIR=empty)
+    return float(printed), whole_s
 
 
 def processes(size: Size) -> None:
-    cold, warm = [], []
-    program = ["-c", "from splitimpera.cli import main; main()", *WARM]
-    process_s(program)
-    for _ in range(min(size.processes, 2)):
-        with TemporaryDirectory() as empty:
-            cold.append(process_s(["-c", COLD], NUMBA_CACHE_DIR=empty))
-    for _ in range(size.processes):
-        warm.append(process_s(program))
-    print_most_s("first TCP and UDP simulation, nothing cached", float(np.median(cold)), COLD_LIMIT_S)
-    print_most_s("splitimpera simulate, 100 frames, cached", float(np.median(warm)), WARM_LIMIT_S)
+    first_s, whole_s = np.median([uncached() for _ in range(size.uncached)], axis=0).tolist()
+    print_most_s("first TCP and UDP simulation, not compiled", first_s, FIRST_LIMIT_S, f", process {whole_s:.2f} s")
+    process(COMMAND)
+    command_s = float(np.median([process(COMMAND)[0] for _ in range(size.commands)]))
+    print_most_s("splitimpera simulate, 100 frames, process", command_s, COMMAND_LIMIT_S)
 
 
-def settings(size: Size) -> None:
+def link_grid(size: Size) -> None:
     rates = np.geomspace(20e6, 1e9, size.steps)
     delays = np.geomspace(1e-4, 30e-3, size.steps)
     losses = np.linspace(0.0, 0.03, size.steps)
@@ -196,7 +205,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer frames, links and repetitions")
     size = QUICK if parser.parse_args().quick else FULL
     print_row("", "measured", "limit")
-    print(f"|{'-' * 47}|{'-' * 39}:|{'-' * 13}:|{'-' * 8}|")
+    print(f"|{'-' * 47}|{'-' * 39}:|{'-' * 14}:|{'-' * 8}|")
     for case in CASES:
         tcp(case, size)
     if not available():
@@ -207,7 +216,7 @@ def main() -> None:
     for case in CASES:
         udp(case, size)
     processes(size)
-    settings(size)
+    link_grid(size)
 
 
 if __name__ == "__main__":

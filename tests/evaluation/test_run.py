@@ -13,9 +13,10 @@ from splitimpera.cost.devices import Cost
 from splitimpera.evaluation.accuracy import wilson_interval
 from splitimpera.evaluation.latency import served_s
 from splitimpera.evaluation.plans import build_plans
-from splitimpera.evaluation.run import _mean_rate_bps, _Run
+from splitimpera.evaluation.run import _Run
 from splitimpera.models.datasets import Dataset, Pixels, Samples
 from splitimpera.net.registry import TRANSPORTS
+from splitimpera.net.ways import mean_rate_bps
 from splitimpera.records import Device, Hop, Link, Plan, Trace, Workload
 
 CAMERA, SERVER = Device("camera", 10.0), Device("server", 1.0)
@@ -260,12 +261,12 @@ def test_a_frame_is_done_when_its_sender_has_the_answer(testbed, monkeypatch):
 
 
 def test_a_link_that_changes_is_as_busy_as_its_mean_rate():
-    assert _mean_rate_bps(Link(rate_bps=5.0)) == 5
+    assert mean_rate_bps(Link(rate_bps=5.0)) == 5
     steps = Trace("steps", (0.0, 3.0), 4.0, rate_bps=(8e6, 0.0))
-    assert _mean_rate_bps(Link(trace=steps)) == 6e6
+    assert mean_rate_bps(Link(trace=steps)) == 6e6
     chances = Trace("chances", (0.0, 0.5), 1.0, opportunity_bytes=1500)
-    assert _mean_rate_bps(Link(trace=chances)) == 24000
-    assert _mean_rate_bps(Link(rate_bps=5.0, trace=Trace("late", (0.0,), 1.0, delay_s=(0.1,)))) == 5
+    assert mean_rate_bps(Link(trace=chances)) == 24000
+    assert mean_rate_bps(Link(rate_bps=5.0, trace=Trace("late", (0.0,), 1.0, delay_s=(0.1,)))) == 5
 
 
 def test_two_hops_run_by_the_same_path(testbed):

@@ -15,6 +15,7 @@ from splitimpera.evaluation.latency import served_s
 from splitimpera.evaluation.testbed import Part, Row, Testbed
 from splitimpera.net.registry import TRANSPORTS
 from splitimpera.net.replication import mostly
+from splitimpera.net.ways import mean_rate_bps
 from splitimpera.records import (
     ByteRange,
     Codec,
@@ -24,7 +25,6 @@ from splitimpera.records import (
     FloatArray,
     Frames,
     Hop,
-    Link,
     Payload,
     Plan,
 )
@@ -157,7 +157,7 @@ class _Run:
                     self.content[seed, frame] = damaged.setdefault(key, len(payloads) + len(damaged))
         self.parts_s[hop.link.name] = float(np.mean(np.maximum(complete - self.now_s, 0)))
         wire_bytes = np.array([sent.wire_bytes.mean() for sent in runs]) * self.workload.senders
-        self.busy_s.append(wire_bytes * 8 / _mean_rate_bps(hop.link))
+        self.busy_s.append(wire_bytes * 8 / mean_rate_bps(hop.link))
         self.payload_bytes += float(sizes.mean())
         self.deliveries.append(runs)
         self.now_s = complete
@@ -203,13 +203,3 @@ class _Run:
             fps=float(sustained_fps.mean()),
             stable=mostly(stable.tolist()),
         )
-
-
-def _mean_rate_bps(link: Link) -> float:
-    """What the link carries on average."""
-    trace = link.trace
-    if trace is None or not (trace.rate_bps or trace.opportunity_bytes):
-        return link.rate_bps
-    if trace.opportunity_bytes:
-        return len(trace.time_s) * trace.opportunity_bytes * 8 / trace.period_s
-    return float(np.diff([*trace.time_s, trace.period_s]) @ trace.rate_bps) / trace.period_s

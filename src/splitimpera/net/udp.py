@@ -8,6 +8,7 @@ with what came until then.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -111,12 +112,16 @@ class UdpLink:
 
 def _erased(frames: np.ndarray[Any, Any], missing: IntArray, payload: int) -> list[tuple[ByteRange, ...]]:
     """The bytes that the missing packets carried, neighbours joined, frame by frame."""
-    erased: list[tuple[ByteRange, ...]] = [()] * len(frames)
+    gone = np.flatnonzero(missing)
+    if not len(gone):
+        return [()] * len(frames)
     ends = np.cumsum(frames["packets"])
-    lacking = np.add.reduceat(missing, ends - frames["packets"]) if len(frames) else missing
-    for i in np.flatnonzero(lacking):
-        packets = np.concatenate([[0], missing[ends[i] - frames["packets"][i] : ends[i]], [0]])
-        edges = np.flatnonzero(np.diff(packets)) * payload
-        bytes_ = np.minimum(edges, frames["size"][i]).tolist()
-        erased[i] = tuple(zip(bytes_[::2], bytes_[1::2], strict=True))
-    return erased
+    frame = np.searchsorted(ends, gone, side="right")
+    place = gone - (ends - frames["packets"])[frame]
+    apart = (np.diff(gone) > 1) | (np.diff(frame) > 0)
+    first, last = np.append(True, apart), np.append(apart, True)
+    starts = place[first] * payload
+    stops = np.minimum((place[last] + 1) * payload, frames["size"][frame[last]])
+    ranges = list(zip(starts.tolist(), stops.tolist(), strict=True))
+    bounds = np.searchsorted(frame[first], np.arange(len(frames) + 1)).tolist()
+    return [tuple(ranges[start:stop]) for start, stop in pairwise(bounds)]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, isqrt, prod
+
 import torch
 from torch import Tensor, nn
 
@@ -14,45 +18,73 @@ class Bottleneck(nn.Module):
 
     For C x H x W maps the encoder is two convolutions of 3 x 3 and stride 2 with BatchNorm and ReLU, C -> f -> 2 f
     channels with f = max(1, round(C / 8)); the decoder is the transposed mirror, without a final activation. The latent
-    has 2 f x ceil(H / 4) x ceil(W / 4) elements, 64 times fewer where 8 divides C and 4 divides H and W. A vector
-    (K,) has no positions to merge: it gets one linear layer each way and a latent of 2 f elements. Ours: vectors, and
-    a latent of any number of channels.
+    has 2 f x ceil(H / 4) x ceil(W / 4) elements, 64 times fewer where 8 divides C and 4 divides H and W. What follows
+    is ours.
+
+    - Another ratio: the latent gets more or fewer channels at the same positions. Only where these would be more than
+      the tensor itself has, fewer positions are merged: one stride of 2, or none.
+    - Small maps: along a side of 1 the kernel is 1, and no layer between is smaller than the latent; in maps of 2 x 2
+      or 1 x 1 the papers' f channels would be, and the other half of the latent would say nothing new.
+    - A vector (K,) gets one linear layer each way.
+    - Tokens (T, C): those that form a square are maps, and the latent merges neighbours among them; up to two tokens in
+      front of them (class, distillation), or five (class and registers), get one linear layer each way and are never
+      merged. Where no square is found, neighbours in the sequence are merged; likewise for (C, T).
 
     Args:
         spec: the tensor, as it belongs to one frame.
         latent_channels: channels of the latent; None: 2 f.
+        ratio: elements of the tensor / elements of the latent, 1 or more, in place of `latent_channels`. The latent is
+            never larger than asked for.
 
-    `encoder` takes (N, *spec.shape) and returns the latent (N, *latent_shape); `decoder` takes that back to
-    (N, *spec.shape) exactly, odd and 1 x 1 maps included.
+    `encoder` takes the tensor as it crosses, frames stacked at `spec.batch_dim`, and returns the latent
+    (N, *latent_shape), none of it negative; `decoder` takes that back to the tensor's shape exactly.
 
     Raises:
-        CutError: the tensor is neither maps nor a vector of floats, or fewer than one latent channel is asked for.
+        CutError: the tensor is of another layout; fewer than one latent channel is asked for, or would remain.
     """
 
-    def __init__(self, spec: TensorSpec, latent_channels: int | None = None) -> None:
+    def __init__(self, spec: TensorSpec, latent_channels: int | None = None, ratio: float | None = None) -> None:
         super().__init__()
-        check_layout(spec)
-        if latent_channels is not None and latent_channels < 1:
-            raise CutError(f"a latent has 1 channel or more, not {latent_channels}", where="latent_channels")
-        channels = spec.shape[spec.channel_dim]
-        sizes = tuple(size for dim, size in enumerate(spec.shape) if dim != spec.channel_dim)
-        narrow = max(1, round(channels / 8))
-        latent = latent_channels or 2 * narrow
-        halves = tuple(-(-size // 2) for size in sizes)
-        quarters = tuple(-(-size // 2) for size in halves)
-        self.latent_shape = (latent, *quarters)
+        layout = _Layout.of(spec)
+        latent, strides = _latent(spec, layout, latent_channels, ratio)
+        stages = layout.stages(strides)
+        latent_shape = (prod(stages[-1]) + layout.leading, latent) if layout.tokens else (latent, *stages[-1])
+        if layout.sequence:
+            latent_shape = (latent, stages[-1][0])
+        self.latent_shape: tuple[int, ...] = latent_shape
         """Shape of the latent for one frame."""
-        if sizes:
-            narrow = max(narrow, -(-latent // 2))  # a wider latent is no use behind a narrower layer
-            encoder = [*_down(channels, narrow), *_down(narrow, latent)]
-            decoder = [*_up(latent, narrow, quarters, halves), nn.BatchNorm2d(narrow), nn.ReLU()]
-            decoder += _up(narrow, channels, halves, sizes)
+        self.latent_spec = TensorSpec(
+            f"{spec.name}.latent", latent_shape, spec.dtype, channel_dim=1 if layout.tokens else 0
+        )
+        channels = layout.channels
+        encoder: list[nn.Module]
+        decoder: list[nn.Module]
+        if layout.sizes:
+            hidden = ceil(latent * prod(stages[2]) / prod(stages[1]))
+            hidden = max(1, round(channels / 8), ceil(latent / 2), hidden)
+            encoder = [*_down(channels, hidden, stages[0], strides[0]), *_down(hidden, latent, stages[1], strides[1])]
+            decoder = [
+                *(_up(latent, hidden, stages[2], stages[1], strides[1]), nn.BatchNorm2d(hidden), nn.ReLU()),
+                _up(hidden, channels, stages[1], stages[0], strides[0]),
+            ]
         else:
             encoder = [nn.Linear(channels, latent), nn.BatchNorm1d(latent), nn.ReLU()]
             decoder = [nn.Linear(latent, channels)]
-        if spec.channel_dim:
-            encoder.insert(0, _MoveChannels(spec.channel_dim + 1, 1))
-            decoder.append(_MoveChannels(1, spec.channel_dim + 1))
+        if layout.tokens:
+            into = _PerToken(nn.Linear(channels, latent), nn.BatchNorm1d(latent), nn.ReLU()) if layout.leading else None
+            back = _PerToken(nn.Linear(latent, channels)) if layout.leading else None
+            encoder = [_Tokens(nn.Sequential(*encoder), into, layout.leading, stages[0])]
+            decoder = [_Tokens(nn.Sequential(*decoder), back, layout.leading, stages[-1])]
+        elif layout.sequence:
+            encoder, decoder = [_AddSide(), *encoder, _DropSide()], [_AddSide(), *decoder, _DropSide()]
+        batch_dim = spec.batch_dim or 0
+        wanted = 1 if layout.tokens else 0
+        if spec.channel_dim != wanted:
+            encoder.insert(0, _Move(spec.channel_dim + 1, wanted + 1))
+            decoder.append(_Move(wanted + 1, spec.channel_dim + 1))
+        if batch_dim:
+            encoder.insert(0, _Move(batch_dim, 0))
+            decoder.append(_Move(0, batch_dim))
         self.encoder = nn.Sequential(*encoder)
         self.decoder = nn.Sequential(*decoder)
 
@@ -61,35 +93,141 @@ class Bottleneck(nn.Module):
         return decoded
 
 
-def bottleneck_for(cut: Cut, latent_channels: int | None = None) -> Bottleneck:
+def bottleneck_for(
+    cut: Cut, latent_channels: int | None = None, ratio: float | None = None, cuts: Sequence[Cut] = ()
+) -> Bottleneck:
     """An untrained bottleneck for a cut.
 
+    Args:
+        latent_channels, ratio: as `Bottleneck` takes them.
+        cuts: all cuts of the network; the error then names the nearest that would do.
+
     Raises:
-        CutError: several tensors cross, or the one that does has no layout that a bottleneck is made for.
+        CutError: several tensors cross, or the one that does has no layout that a bottleneck is made for, or the ratio
+            leaves no channel.
     """
-    return Bottleneck(single_tensor(cut), latent_channels)
+    spec = single_tensor(cut, cuts)
+    try:
+        _Layout.of(spec)
+    except CutError as error:
+        error.hint = _others(cut, cuts) or error.hint
+        raise
+    return Bottleneck(spec, latent_channels, ratio)
 
 
-def single_tensor(cut: Cut) -> TensorSpec:
-    """The one tensor that crosses; CutError where there are several."""
+def single_tensor(cut: Cut, cuts: Sequence[Cut] = ()) -> TensorSpec:
+    """The one tensor that crosses; CutError where there are several, with the nearest of `cuts` that would do."""
     if not cut.single:
         raise CutError(
             f"{len(cut.tensors)} tensors cross cut {cut.index} ({cut.name}), a bottleneck takes one",
-            hint="choose a cut where a single tensor crosses",
+            hint=_others(cut, cuts) or "choose a cut where a single tensor crosses",
         )
     return cut.tensors[0]
 
 
+def can_have_bottleneck(cut: Cut) -> bool:
+    """Whether a single tensor crosses, of a layout that a bottleneck is made for."""
+    return cut.single and _Layout.fits(cut.tensors[0])
+
+
 def check_layout(spec: TensorSpec) -> None:
     """CutError unless `spec` is maps (three dimensions) or a vector, of floats, a frame a row."""
-    if spec.batch_dim != 0 or len(spec.shape) not in (1, 3) or not spec.dtype.startswith(("float", "bfloat")):
+    if spec.batch_dim != 0 or len(spec.shape) not in (1, 3) or not _floating(spec):
         raise CutError(
-            f"'{spec.name}' is {spec.dtype} {spec.shape}, a bottleneck takes maps (C, H, W) or vectors (K,) of floats",
+            f"'{spec.name}' is {spec.dtype} {spec.shape}, maps (C, H, W) or vectors (K,) of floats are expected",
             hint="choose another cut",
         )
 
 
-class _MoveChannels(nn.Module):
+def _floating(spec: TensorSpec) -> bool:
+    return spec.dtype.startswith(("float", "bfloat"))
+
+
+def _others(cut: Cut, cuts: Sequence[Cut], count: int = 4) -> str:
+    possible = [other for other in cuts if other.index != cut.index and can_have_bottleneck(other)]
+    nearest = sorted(possible, key=lambda other: abs(other.index - cut.index))[:count]
+    names = [f"{other.index} ({other.name})" for other in sorted(nearest, key=lambda other: other.index)]
+    return f"the nearest cuts that can have one: {', '.join(names)}" if names else ""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What a tensor consists of: `channels`, and positions that form maps of `sizes`; none for a vector.
+
+    `leading` tokens stand in front of the maps; `sequence`: the maps are one wide, and the tensor lacks that dimension.
+    """
+
+    channels: int
+    sizes: tuple[int, ...]
+    leading: int = 0
+    tokens: bool = False
+    sequence: bool = False
+
+    @classmethod
+    def fits(cls, spec: TensorSpec) -> bool:
+        return spec.batch_dim is not None and 1 <= len(spec.shape) <= 3 and spec.elements > 0 and _floating(spec)
+
+    @classmethod
+    def of(cls, spec: TensorSpec) -> _Layout:
+        if not cls.fits(spec):
+            mixed = ", frames mixed with another dimension" if spec.batch_dim is None else ""
+            raise CutError(
+                f"'{spec.name}' is {spec.dtype} {spec.shape}{mixed}; a bottleneck takes maps (C, H, W), "
+                "tokens (T, C) or vectors (K,) of floats, frame by frame",
+                hint="choose another cut",
+            )
+        channels = spec.shape[spec.channel_dim]
+        sizes = tuple(size for dim, size in enumerate(spec.shape) if dim != spec.channel_dim)
+        if len(sizes) != 1:
+            return cls(channels, sizes)
+        if spec.channel_dim == 0:
+            return cls(channels, (sizes[0], 1), sequence=True)
+        for leading in (0, 1, 2, 5):
+            side = isqrt(max(0, sizes[0] - leading))
+            if side and side * side == sizes[0] - leading:
+                return cls(channels, (side, side), leading, tokens=True)
+        return cls(channels, (sizes[0], 1), tokens=True)
+
+    def stages(self, strides: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+        """Sizes of the maps in front of the encoder, between its layers and behind."""
+        between = tuple(ceil(size / strides[0]) for size in self.sizes)
+        return self.sizes, between, tuple(ceil(size / strides[1]) for size in between)
+
+    def positions(self, strides: tuple[int, int]) -> int:
+        return self.leading + prod(self.stages(strides)[-1])
+
+
+_STRIDES = ((2, 2), (2, 1), (1, 1))
+
+
+def _latent(
+    spec: TensorSpec, layout: _Layout, latent_channels: int | None, ratio: float | None
+) -> tuple[int, tuple[int, int]]:
+    """Channels of the latent, and the strides of the encoder's layers."""
+    if latent_channels is not None and ratio is not None:
+        raise CutError("latent_channels and ratio are both given", hint="give one of them", where="ratio")
+    if latent_channels is not None and latent_channels < 1:
+        raise CutError(f"a latent has 1 channel or more, not {latent_channels}", where="latent_channels")
+    if ratio is None:
+        return latent_channels or 2 * max(1, round(layout.channels / 8)), _STRIDES[0]
+    if not ratio >= 1:
+        raise CutError(f"a latent has no more elements than its tensor: {ratio} is below 1", where="ratio")
+    choices = [
+        (floor(spec.elements / ratio / layout.positions(strides) + 1e-9), strides)  # 64 may be 63.999...
+        for strides in _STRIDES
+    ]
+    if choices[0][0] < 1:
+        largest = spec.elements / layout.positions(_STRIDES[0])
+        raise CutError(
+            f"a ratio of {ratio:g} leaves no channel of '{spec.name}' {spec.shape}",
+            where="ratio",
+            hint=f"the largest possible here is {floor(largest * 100) / 100:g}",
+        )
+    choices = [choice for choice in choices if choice[0] >= 1]
+    return next((choice for choice in choices if choice[0] <= layout.channels), choices[-1])
+
+
+class _Move(nn.Module):
     def __init__(self, source: int, target: int) -> None:
         super().__init__()
         self.source, self.target = source, target
@@ -98,11 +236,55 @@ class _MoveChannels(nn.Module):
         return torch.movedim(x, self.source, self.target)
 
 
-def _down(channels: int, out: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.BatchNorm2d(out), nn.ReLU()]
+class _AddSide(nn.Module):
+    """(N, C, T) -> (N, C, T, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., None]
 
 
-def _up(channels: int, out: int, sizes: tuple[int, ...], wanted: tuple[int, ...]) -> list[nn.Module]:
-    """A transposed convolution makes 2 n - 1 positions of n; the rest of what is wanted, 0 or 1, is output padding."""
-    missing = tuple(want - (2 * size - 1) for size, want in zip(sizes, wanted, strict=True))
-    return [nn.ConvTranspose2d(channels, out, 3, stride=2, padding=1, output_padding=(missing[0], missing[1]))]
+class _DropSide(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., 0]
+
+
+class _PerToken(nn.Sequential):
+    """The same layers for every token of (N, T, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = super().forward(x.flatten(0, 1))
+        return made.unflatten(0, x.shape[:2])
+
+
+class _Tokens(nn.Module):
+    """Hands the tokens of (N, T, C) to `maps` as (N, C, *sizes), the leading ones to a module of their own."""
+
+    def __init__(self, maps: nn.Module, first: nn.Module | None, leading: int, sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.maps, self.first = maps, first
+        self.leading, self.sizes = leading, sizes
+
+    def forward(self, x: Tensor) -> Tensor:
+        rest = x[:, self.leading :].transpose(1, 2).unflatten(2, self.sizes)
+        made: Tensor = self.maps(rest).flatten(2).transpose(1, 2)
+        return made if self.first is None else torch.cat([self.first(x[:, : self.leading]), made], 1)
+
+
+def _down(channels: int, out: int, sizes: tuple[int, ...], stride: int) -> list[nn.Module]:
+    kernels, strides = _kernels(sizes, stride)
+    padding = (kernels[0] // 2, kernels[1] // 2)
+    return [nn.Conv2d(channels, out, kernels, strides, padding), nn.BatchNorm2d(out), nn.ReLU()]
+
+
+def _up(channels: int, out: int, sizes: tuple[int, ...], wanted: tuple[int, ...], stride: int) -> nn.Module:
+    """A transposed convolution makes (n - 1) stride + 1 positions of n; what is missing is output padding."""
+    kernels, strides = _kernels(wanted, stride)
+    padding = (kernels[0] // 2, kernels[1] // 2)
+    missing = [want - (size - 1) * by - 1 for size, want, by in zip(sizes, wanted, strides, strict=True)]
+    return nn.ConvTranspose2d(channels, out, kernels, strides, padding, output_padding=(missing[0], missing[1]))
+
+
+def _kernels(sizes: tuple[int, ...], stride: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Kernel and stride along each side of maps; a side of 1 has no neighbours."""
+    height, width = ((3, stride) if size > 1 else (1, 1) for size in sizes)
+    return (height[0], width[0]), (height[1], width[1])

@@ -1,0 +1,127 @@
+"""What makes an answer good: a small interface, and classification, segmentation and regression.
+
+A quality turns each answer into a few numbers that add up over frames, and the sums into one value.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from splitimpera.evaluation.accuracy import wilson_interval
+from splitimpera.records import Array, FloatArray
+
+
+class Quality(Protocol):
+    """Numbers of one frame that add up, shape (k,), and what they come to.
+
+    Attributes:
+        name: how the value is called.
+        higher_is_better: False for errors.
+    """
+
+    name: str
+    higher_is_better: bool
+
+    def count(self, answer: Array, target: Array) -> FloatArray:
+        """The numbers of a frame that was answered; `answer` is the network's output for it."""
+        ...
+
+    def count_lost(self, target: Array) -> FloatArray:
+        """The numbers of a frame that was not, or not in time."""
+        ...
+
+    def value(self, total: FloatArray) -> float: ...
+
+    def interval(self, counts: FloatArray) -> tuple[float, float]:
+        """The 95 % interval of the value over pictures; `counts` has shape (pictures, k)."""
+        ...
+
+
+class Classification:
+    """Share of pictures whose largest logit is the right class's; answers (classes,), targets whole numbers."""
+
+    name = "accuracy"
+    higher_is_better = True
+
+    def count(self, answer: Array, target: Array) -> FloatArray:
+        return np.array([float(answer.argmax() == target), 1.0])
+
+    def count_lost(self, target: Array) -> FloatArray:
+        return np.array([0.0, 1.0])
+
+    def value(self, total: FloatArray) -> float:
+        return float(total[0] / total[1])
+
+    def interval(self, counts: FloatArray) -> tuple[float, float]:
+        return wilson_interval(float(counts[:, 0].sum() / counts[:, 1].sum()), len(counts))
+
+
+class Segmentation:
+    """Mean intersection over union; answers (classes, H, W), targets whole numbers (H, W).
+
+    Classes that occur neither in targets nor in answers are left out of the mean. A frame without an answer has no
+    class anywhere. Pixels whose target is `ignore` do not count.
+    """
+
+    name = "miou"
+    higher_is_better = True
+
+    def __init__(self, classes: int, ignore: int = 255) -> None:
+        self.classes = classes
+        self.ignore = ignore
+
+    def count(self, answer: Array, target: Array) -> FloatArray:
+        seen = target != self.ignore
+        given, wanted = answer.argmax(0)[seen], target[seen]
+        return self._count(given, wanted)
+
+    def count_lost(self, target: Array) -> FloatArray:
+        wanted = target[target != self.ignore]
+        return self._count(np.full_like(wanted, self.classes), wanted)
+
+    def _count(self, given: Array, wanted: Array) -> FloatArray:
+        one_more = self.classes + 1
+        both = np.bincount(wanted[given == wanted], minlength=one_more)[: self.classes]
+        either = np.bincount(given, minlength=one_more) + np.bincount(wanted, minlength=one_more)
+        return np.concatenate([both, either[: self.classes] - both]).astype(np.float64)
+
+    def value(self, total: FloatArray) -> float:
+        both, either = total[: self.classes], total[self.classes :]
+        return float((both[either > 0] / either[either > 0]).mean())
+
+    def interval(self, counts: FloatArray) -> tuple[float, float]:
+        return bootstrap_interval(self, counts)
+
+
+class Regression:
+    """Root mean squared error; answers and targets of one shape. A frame without an answer counts as `fallback`."""
+
+    name = "rmse"
+    higher_is_better = False
+
+    def __init__(self, fallback: float = 0.0) -> None:
+        self.fallback = fallback
+
+    def count(self, answer: Array, target: Array) -> FloatArray:
+        return np.array([float(((answer - target) ** 2).sum()), float(np.size(target))])
+
+    def count_lost(self, target: Array) -> FloatArray:
+        return self.count(np.full_like(target, self.fallback, dtype=np.float64), target)
+
+    def value(self, total: FloatArray) -> float:
+        return float(np.sqrt(total[0] / total[1]))
+
+    def interval(self, counts: FloatArray) -> tuple[float, float]:
+        return bootstrap_interval(self, counts)
+
+
+def bootstrap_interval(quality: Quality, counts: FloatArray, draws: int = 1000) -> tuple[float, float]:
+    """The 95 % percentile interval of a quality over pictures drawn with replacement; always the same draws."""
+    rng = np.random.default_rng(0)
+    pictures = len(counts)
+    # how often each picture is drawn says as much as which are
+    weights = rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=draws)
+    low, high = np.quantile([quality.value(total) for total in weights @ counts], [0.025, 0.975])
+    return float(low), float(high)
