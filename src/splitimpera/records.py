@@ -334,12 +334,16 @@ class Device:
 
 @dataclass(frozen=True)
 class Hop:
-    """One crossing from a device to the next: at which cut, coded and sent how."""
+    """One crossing from a device to the next: at which cut, coded and sent how.
+
+    `bottleneck` is the compression ratio of the trained autoencoder at the cut, 0 where what crosses is the network's own.
+    """
 
     cut: int
     codec: str
     transport: str
     link: Link
+    bottleneck: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -457,7 +461,8 @@ class Evaluation:
     Attributes:
         accuracy: share of right answers, a mean over pictures.
         accuracy_ci: its 95 % interval; pictures are counted, not pictures times loss patterns.
-        latency_s: time from a frame's due time to its answer, shape (frames,).
+        on_time_accuracy: the same, where an answer later than the workload's deadline is wrong.
+        latency_s: time from a frame's due time to its answer, shape (seeds, frames).
         parts_s: mean seconds of a frame on the device, in the codec, on the link, on the server.
         payload_bytes: mean size of a frame's payload, without headers.
         fps: answers a second that the pipeline sustains.
@@ -473,12 +478,14 @@ class Evaluation:
     lost_packet_rate: float = 0.0
     fps: float = 0.0
     stable: bool = True
+    on_time_accuracy: float = 0.0
 
     def metrics(self) -> dict[str, float]:
         """The numbers that a requirement may speak of, in SI units."""
         p50, p95, p99 = np.percentile(self.latency_s, [50, 95, 99])
         return {
             "accuracy": self.accuracy,
+            "on_time_accuracy": self.on_time_accuracy,
             "latency_mean": float(self.latency_s.mean()),
             "latency_p50": float(p50),
             "latency_p95": float(p95),

@@ -13,7 +13,8 @@ from splitimpera.cost.devices import Cost
 from splitimpera.evaluation.accuracy import wilson_interval
 from splitimpera.evaluation.latency import served_s
 from splitimpera.evaluation.plans import build_plans
-from splitimpera.evaluation.run import _Run
+from splitimpera.evaluation.quality import Classification, Regression, Segmentation, bootstrap_interval
+from splitimpera.evaluation.run import CLASSIFICATION, _Run
 from splitimpera.models.datasets import Dataset, Pixels, Samples
 from splitimpera.net.registry import TRANSPORTS
 from splitimpera.net.ways import mean_rate_bps
@@ -167,10 +168,10 @@ def test_seeds_are_simulated_apart_and_pooled(testbed):
 
 
 def evaluate_with(bed, wanted, rngs):
-    return _Run(wanted, bed, rngs, "validation").evaluation()
+    return _Run(wanted, bed, rngs, "validation", CLASSIFICATION).evaluation()
 
 
-def test_the_head_runs_once_a_plan_and_a_damage_once(testbed, monkeypatch):
+def test_the_head_runs_once_a_cut_and_a_damage_once(testbed, monkeypatch):
     rows = []
 
     def counted(bed, start, end, frames, finish):
@@ -179,17 +180,22 @@ def test_the_head_runs_once_a_plan_and_a_damage_once(testbed, monkeypatch):
         return run_layers(bed, start, end, frames, finish)
 
     run_layers = sei.Testbed.run
-    testbed.codec(1, "float32")  # calibrated
+    bed = sei.Testbed(testbed.graph, testbed.data, testbed.workload)
+    bed._costs = Times()
+    bed.codec(1, "float32")  # calibrated
     monkeypatch.setattr(sei.Testbed, "run", counted)
-    run(testbed, plan(1, loss=0.3), seeds=6)
+    run(bed, plan(1, loss=0.3), seeds=6)
     (head, tail) = rows
     assert head == (0, 1, 20)
     # a frame of one packet is there or not: nothing is damaged, whatever the number of seeds
     assert tail == (1, testbed.last, 20)
     rows.clear()
-    run(testbed, plan(1, loss=0.3, mtu_bytes=508), seeds=6)
+    run(bed, plan(1, loss=0.3, mtu_bytes=508), seeds=6)
     # two packets: each picture whole, without the first, without the second
-    assert rows == [(0, 1, 20), (1, testbed.last, 60)]
+    assert rows == [(1, testbed.last, 60)]
+    rows.clear()
+    run(bed, plan(1, loss=0.3, mtu_bytes=508), part="test")
+    assert rows[0] == (0, 1, 20)  # other pictures
 
 
 class Tired:
@@ -287,9 +293,9 @@ def test_more_pictures_than_frames_are_all_shown(testbed):
 
 
 def test_measured_times_are_kept_and_scale_with_the_device(testbed):
-    bed = sei.Testbed(testbed.graph, testbed.data, testbed.workload)
+    bed = sei.Testbed(testbed.graph, testbed.data, Workload(0.01, 1000))  # so slow that nothing ever waits
     slow, slower = (run(bed, Plan("LC", (Device("d", factor),))) for factor in (1.0, 7.0))
-    np.testing.assert_allclose(slower.latency_s, 7 * slow.latency_s)
+    np.testing.assert_allclose(slower.latency_s, 7 * slow.latency_s, atol=1e-9)  # due times are as large as 1e5 s
     assert (slow.latency_s > 0).all()
 
 
@@ -347,3 +353,61 @@ def test_wilsons_interval():
     assert (low, high) == (pytest.approx(0.8256, abs=1e-4), pytest.approx(0.9448, abs=1e-4))
     assert wilson_interval(1.0, 50)[1] == 1.0
     assert wilson_interval(0.0, 50)[0] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_an_answer_after_the_deadline_is_wrong_for_the_on_time_accuracy(testbed):
+    wanted = plan(2, rate_bps=1e6, delay_s=0.003)
+    assert run(testbed, wanted).on_time_accuracy == 1.0
+    for deadline, right in ((0.02, 0.0), (0.04, 1.0)):
+        bed = sei.Testbed(testbed.graph, testbed.data, Workload(10.0, 1000, deadline))
+        bed._costs = Times()
+        late = run(bed, wanted)
+        assert (late.accuracy, late.on_time_accuracy) == (1.0, right)
+
+
+def test_another_quality_is_followed_through_losses(testbed):
+    class Confidence:
+        """Mean largest logit; 0 for a frame without answer."""
+
+        name, higher_is_better = "confidence", True
+
+        def count(self, answer, target):
+            assert answer.argmax() == target or answer.shape  # the network's own output arrives here
+            return np.array([answer.max(), 1.0])
+
+        def count_lost(self, target):
+            return np.array([0.0, 1.0])
+
+        def value(self, total):
+            return float(total[0] / total[1])
+
+        def interval(self, counts):
+            return bootstrap_interval(self, counts)
+
+    rng = np.random.default_rng(0)
+    whole = sei.evaluate(plan(1), testbed, rng, quality=Confidence())
+    lossy = sei.evaluate(plan(1, loss=0.5), testbed, rng, quality=Confidence())
+    assert lossy.accuracy < 0.7 * whole.accuracy
+    assert whole.accuracy_ci[0] <= whole.accuracy <= whole.accuracy_ci[1]
+
+
+def test_mean_intersection_over_union_by_hand():
+    miou = Segmentation(classes=3)
+    answer = np.zeros((3, 2, 2))
+    answer[[0, 0, 1, 1], [0, 0, 1, 1], [0, 1, 0, 1]] = 1.0  # classes 0 0 / 1 1
+    target = np.array([[0, 1], [1, 255]])
+    # class 0: 1 of 2; class 1: 1 of 2; class 2 occurs nowhere; one pixel does not count
+    assert miou.value(miou.count(answer, target)) == pytest.approx(0.5)
+    assert miou.value(miou.count_lost(target)) == 0.0
+    both = miou.count(answer, target) + miou.count_lost(target)
+    assert miou.value(both) == pytest.approx((1 / 3 + 1 / 4) / 2)
+    low, high = miou.interval(np.stack([miou.count(answer, target), miou.count_lost(target)] * 20))
+    assert low < miou.value(both) < high
+
+
+def test_regression_error_by_hand():
+    rmse = Regression(fallback=1.0)
+    total = rmse.count(np.array([1.0, 2.0]), np.array([0.0, 2.0])) + rmse.count_lost(np.array([1.0, 3.0]))
+    assert rmse.value(total) == pytest.approx(np.sqrt((1 + 0 + 0 + 4) / 4))
+    assert not rmse.higher_is_better
+    assert Classification().higher_is_better

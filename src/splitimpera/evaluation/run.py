@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from splitimpera.cost.devices import Cost, time_on
-from splitimpera.evaluation.accuracy import wilson_interval
 from splitimpera.evaluation.latency import served_s
+from splitimpera.evaluation.quality import Classification, Quality
 from splitimpera.evaluation.testbed import Part, Row, Testbed
 from splitimpera.net.registry import TRANSPORTS
 from splitimpera.net.replication import mostly
@@ -29,9 +30,16 @@ from splitimpera.records import (
     Plan,
 )
 
+CLASSIFICATION = Classification()
+
 
 def evaluate(
-    plan: Plan, testbed: Testbed, rng: np.random.Generator, part: Part = "validation", seeds: int = 1
+    plan: Plan,
+    testbed: Testbed,
+    rng: np.random.Generator,
+    part: Part = "validation",
+    seeds: int = 1,
+    quality: Quality = CLASSIFICATION,
 ) -> Evaluation:
     """Simulate a plan's frames through devices and links, and answer each with the values that arrived.
 
@@ -45,6 +53,7 @@ def evaluate(
         part: which part of the data the pictures come from.
         rng: the randomness of all links; every seed draws from a child of its own.
         seeds: how often the links are simulated. What does not depend on them is computed once.
+        quality: what makes an answer good; the evaluation's `accuracy` is its value.
 
     Returns:
         An evaluation with `latency_s` of shape (seeds, frames); all other numbers are means over seeds and frames. It
@@ -53,7 +62,7 @@ def evaluate(
     Raises:
         SplitImperaError: a codec or link that does not fit.
     """
-    return _Run(plan, testbed, rng.spawn(seeds), part).evaluation()
+    return _Run(plan, testbed, rng.spawn(seeds), part, quality).evaluation()
 
 
 class _Run:
@@ -63,10 +72,14 @@ class _Run:
     answered.
     """
 
-    def __init__(self, plan: Plan, testbed: Testbed, rngs: Sequence[np.random.Generator], part: Part) -> None:
+    def __init__(
+        self, plan: Plan, testbed: Testbed, rngs: Sequence[np.random.Generator], part: Part, quality: Quality
+    ) -> None:
         self.plan = plan
         self.testbed = testbed
         self.rngs = rngs
+        self.part = part
+        self.quality = quality
         self.samples = testbed.samples(part)
         wanted = testbed.workload
         self.workload = replace(
@@ -78,6 +91,7 @@ class _Run:
         self.now_s = np.broadcast_to(self.due.ready_s, shape)
         self.back_s = np.zeros(shape)  # the way of the answer
         self.content = self.pictures.copy()
+        self.shown = np.arange(len(self.samples))  # which picture each row is of
         self.alive = np.ones(shape, dtype=bool)
         self.parts_s: dict[str, float] = {}
         self.busy_s: list[FloatArray] = []  # of each stage, for one frame of every sender it serves, shape (seeds,)
@@ -86,16 +100,21 @@ class _Run:
 
     def evaluation(self) -> Evaluation:
         testbed = self.testbed
-        rows, start, arriving = testbed.inputs(self.samples), 0, None
+        rows: Iterable[Row] = testbed.inputs(self.samples)
+        start, arriving = 0, None
         for device, leaving in zip(self.plan.devices, self.plan.hops, strict=False):
             self._compute(device, start, leaving.cut, arriving, leaving)
             codec = testbed.codec(leaving.cut, leaving.codec)
-            payloads = testbed.run(start, leaving.cut, rows, codec.encode)
+            if arriving is None:
+                payloads = [codec.encode(row) for row in testbed.crossing(self.part, leaving.cut)]
+            else:
+                payloads = testbed.run(start, leaving.cut, rows, codec.encode)
             rows = self._send(leaving, codec, payloads)
             start, arriving = leaving.cut, leaving
         self._compute(self.plan.devices[-1], start, testbed.last, arriving, None)
-        answers = np.array(testbed.run(start, testbed.last, rows, lambda row: int(row[0].argmax())))
-        return self._summary(answers)
+        targets, places = self.samples.labels.numpy(), iter(self.shown)
+        counts = testbed.run(start, testbed.last, rows, lambda row: self.quality.count(row[0], targets[next(places)]))
+        return self._summary(np.array(counts), np.array([self.quality.count_lost(target) for target in targets]))
 
     def _compute(self, device: Device, start: int, end: int, arriving: Hop | None, leaving: Hop | None) -> None:
         """One device's work on every frame: decode, its layers, encode."""
@@ -150,11 +169,12 @@ class _Run:
             for frame, erased in zip(order, sent.erased, strict=True):
                 if not erased:
                     continue
-                if not codec.tolerates_loss:
+                if not survives(codec, int(sizes[seed, frame]), erased):
                     self.alive[seed, frame] = False
                 elif self.alive[seed, frame]:
                     key = (int(self.content[seed, frame]), erased)
                     self.content[seed, frame] = damaged.setdefault(key, len(payloads) + len(damaged))
+        self.shown = self.shown[[*range(len(payloads)), *(source for source, _ in damaged)]]
         self.parts_s[hop.link.name] = float(np.mean(np.maximum(complete - self.now_s, 0)))
         wire_bytes = np.array([sent.wire_bytes.mean() for sent in runs]) * self.workload.senders
         self.busy_s.append(wire_bytes * 8 / mean_rate_bps(hop.link))
@@ -170,11 +190,12 @@ class _Run:
 
         return received()
 
-    def _summary(self, answers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Evaluation:
-        labels = self.samples.labels.numpy()[self.pictures]
-        right = (answers[self.content] == labels) & self.alive
-        shown = np.bincount(self.pictures.ravel())
-        accuracy = float((np.bincount(self.pictures.ravel(), weights=right.ravel()) / shown).mean())
+    def _summary(self, counts: FloatArray, lost_counts: FloatArray) -> Evaluation:
+        """`counts`: of each row, if it is answered; `lost_counts`: of each picture, if it is not."""
+        latency_s = self.now_s + self.back_s - self.due.ready_s
+        limit_s = (self.due.deadline_s - self.due.ready_s)[None]
+        of_pictures = self._of_pictures(counts, lost_counts, self.alive)
+        on_time = self._of_pictures(counts, lost_counts, self.alive & (latency_s <= limit_s))
         sent = [run for runs in self.deliveries for run in runs]
         packets = sum(int(run.packets.sum()) for run in sent)
         lost = sum(int(run.lost_packets.sum()) for run in sent)
@@ -194,12 +215,26 @@ class _Run:
             self.parts_s["answer"] = float(self.back_s.mean())
         return Evaluation(
             plan=self.plan,
-            accuracy=accuracy,
-            accuracy_ci=wilson_interval(accuracy, len(self.samples)),
-            latency_s=self.now_s + self.back_s - self.due.ready_s,
+            accuracy=self.quality.value(of_pictures.sum(0)),
+            accuracy_ci=self.quality.interval(of_pictures),
+            on_time_accuracy=self.quality.value(on_time.sum(0)),
+            latency_s=latency_s,
             parts_s=self.parts_s,
             payload_bytes=self.payload_bytes,
             lost_packet_rate=lost / packets if packets else 0.0,
             fps=float(sustained_fps.mean()),
             stable=mostly(stable.tolist()),
         )
+
+    def _of_pictures(self, counts: FloatArray, lost_counts: FloatArray, alive: np.ndarray[Any, Any]) -> FloatArray:
+        """The numbers of each picture, means over the frames that show it, shape (pictures, k)."""
+        of_frames = np.where(alive[..., None], counts[self.content], lost_counts[self.pictures])
+        pictures = self.pictures.ravel()
+        sums = [np.bincount(pictures, weights=column) for column in of_frames.reshape(len(pictures), -1).T]
+        return np.array(sums).T / np.bincount(pictures)[:, None]
+
+
+def survives(codec: Codec, size: int, erased: Sequence[ByteRange]) -> bool:
+    """Whether a codec can decode a payload of `size` bytes with gaps."""
+    own: Callable[[int, Sequence[ByteRange]], bool] | None = getattr(codec, "survives", None)
+    return codec.tolerates_loss if own is None else own(size, erased)

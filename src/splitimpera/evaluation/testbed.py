@@ -27,6 +27,7 @@ Row = tuple[Array, ...]
 
 CHUNK = 128
 CALIBRATION_PICTURES = 256
+KEPT_BYTES = 1 << 30
 
 
 class Testbed:
@@ -48,6 +49,7 @@ class Testbed:
         self._calibrations: dict[int, Calibration] = {}
         self._codecs: dict[tuple[int, str], Codec] = {}
         self._costs: dict[tuple[object, ...], Cost] = {}
+        self._kept: tuple[tuple[Part, int], list[Row]] | None = None
 
     @property
     def last(self) -> int:
@@ -73,6 +75,15 @@ class Testbed:
                 made = program(*_stack(batch, first))
                 kept += [finish(row) for row in _unstack(made, last, len(batch))]
         return kept
+
+    def crossing(self, part: Part, cut: int) -> list[Row]:
+        """What crosses a cut, for each picture; kept for plans at the same cut, which differ in what follows."""
+        if self._kept is not None and self._kept[0] == (part, cut):
+            return self._kept[1]
+        rows = self.run(0, cut, self.inputs(self.samples(part)), _own)
+        if rows and sum(tensor.nbytes for tensor in rows[0]) * len(rows) <= KEPT_BYTES:
+            self._kept = (part, cut), rows
+        return rows
 
     def inputs(self, samples: Samples) -> Iterator[Row]:
         for x in samples.inputs:
@@ -142,6 +153,11 @@ class Testbed:
 
     def _example(self, cut: int) -> Row:
         return tuple(tensor[0] for tensor in self._calibration(cut).tensors)
+
+
+def _own(row: Row) -> Row:
+    """The same tensors apart from their batch, which then need not be kept."""
+    return tuple(tensor.copy() for tensor in row)
 
 
 def _stack(rows: Sequence[Row], cut: Cut) -> tuple[Tensor, ...]:

@@ -4,8 +4,8 @@ All in one file, since Numba's cache on disk notices edits of a function's own f
 are in `udp.py` and `tcp.py`; the names of variables and functions below are the Linux kernel's where it has them.
 
 Times are whole nanoseconds, packets are counted from 0 in the order in which a sender cuts them from its bytes.
-Sources: RFC 9293 (TCP), 7323 (time stamps), 2018 and 2883 (SACK, D-SACK), 6298 (RTO), 8985 (RACK-TLP), 9937 (PRR), 9438 (CUBIC),
-5682 (F-RTO), 5681, and the behaviour of Linux 6.x.
+Sources: RFC 9293 (TCP), 7323 (time stamps), 2018 and 2883 (SACK, D-SACK), 6298 (RTO), 8985 (RACK-TLP), 9937 (PRR),
+9438 (CUBIC), 5682 (F-RTO), 5681, and the behaviour of Linux 6.x.
 """
 
 from __future__ import annotations
@@ -283,8 +283,8 @@ SOCK = record(
     "snd_una snd_nxt snd_cwnd snd_ssthresh snd_cwnd_cnt snd_cwnd_used snd_cwnd_stamp is_cwnd_limited max_packets_out "
     "cwnd_usage_seq prior_cwnd prior_ssthresh prr_delivered prr_out high_seq tlp_high_seq tlp_retrans undo_marker "
     "undo_retrans retrans_stamp ca_state sacked_out lost lost_out retrans_out reordering reord_seen delivered "
-    "total_retrans dsack_dups frto retransmits backoff rto srtt_us mdev_us mdev_max_us rttvar_us rtt_seq rtt_min_us lsndtime wstamp "
-    "pending timeout fires fack hint oldest newest pacing_rate tsecr "
+    "total_retrans dsack_dups frto retransmits backoff rto srtt_us mdev_us mdev_max_us rttvar_us rtt_seq rtt_min_us lsndtime "
+    "wstamp pending timeout fires fack hint oldest newest pacing_rate tsecr "
     # what the acknowledgement at hand did
     "flag rexmit reord first_sackt last_sackt prior_delivered prior_delivered_sent prior_delivered_end "
     # RACK

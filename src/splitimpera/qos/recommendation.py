@@ -120,7 +120,7 @@ def _judge(evaluation: Evaluation, requirements: Sequence[Requirement]) -> Verdi
 
 
 def _needs_stability(requirement: Requirement) -> bool:
-    return requirement.metric == "fps" or requirement.metric.startswith("latency_")
+    return requirement.metric in ("fps", "on_time_accuracy") or requirement.metric.startswith("latency_")
 
 
 def _hopeless(verdict: Verdict) -> bool:

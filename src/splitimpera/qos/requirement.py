@@ -24,6 +24,7 @@ class Metric:
 _LATENCY = Metric(units.TIME, "lower", units.format_time)
 METRICS: dict[str, Metric] = {
     "accuracy": Metric(units.FRACTION, "higher", units.format_fraction),
+    "on_time_accuracy": Metric(units.FRACTION, "higher", units.format_fraction),
     "latency_mean": _LATENCY,
     "latency_p50": _LATENCY,
     "latency_p95": _LATENCY,

@@ -106,6 +106,7 @@ def _plan(verdict: Verdict) -> Results:
         "latency_p95_seeds_s": np.quantile(evaluation.latency_s, 0.95, axis=1).tolist(),
         **_distribution(evaluation),
         "fps": evaluation.fps,
+        "on_time_accuracy": evaluation.on_time_accuracy,
         "lost_packet_rate": evaluation.lost_packet_rate,
         "stable": evaluation.stable,
         "parts_s": evaluation.parts_s,
