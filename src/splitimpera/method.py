@@ -15,6 +15,7 @@ import torch
 from splitimpera.codec.registry import codec_kind
 from splitimpera.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError
 from splitimpera.evaluation.accuracy import wilson_interval
+from splitimpera.evaluation.loss import LossCurve, accuracy_against_loss, worth_a_curve
 from splitimpera.evaluation.plans import build_plans
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.testbed import Testbed
@@ -47,6 +48,7 @@ class Design:
     Attributes:
         base: accuracy of the unsplit network on the test part.
         chosen_on_test: accuracy of the recommended plan on the test part; None where no plan fits.
+        loss_curves: accuracy against loss, of the best plans over UDP.
     """
 
     scenario: Scenario
@@ -59,6 +61,7 @@ class Design:
     evaluations: tuple[Evaluation, ...]
     recommendation: Recommendation
     chosen_on_test: Accuracy | None
+    loss_curves: tuple[LossCurve, ...] = ()
 
     def results(self) -> dict[str, Any]:
         """What `results.json` holds; see docs/results.md."""
@@ -124,8 +127,24 @@ def design(
         chosen = recommendation.chosen.evaluation.plan
         again = evaluate(chosen, testbed, _rng(seed, chosen), "test", seeds)
         on_test = Accuracy(again.accuracy, again.accuracy_ci)
-    scenario = with_plain_links(scenario)
-    return Design(scenario, seed, seeds, data, graph, curve, base, evaluations, recommendation, on_test)
+    lossy = worth_a_curve(recommendation.verdicts)
+    loss_curves = tuple(
+        accuracy_against_loss(plan, testbed, _rng(seed, plan))
+        for plan in track(sorted(lossy, key=lambda plan: plan.hops[0].cut), "Losing packets", len(lossy))
+    )
+    return Design(
+        with_plain_links(scenario),
+        seed,
+        seeds,
+        data,
+        graph,
+        curve,
+        base,
+        evaluations,
+        recommendation,
+        on_test,
+        loss_curves,
+    )
 
 
 def check_names(scenario: Scenario) -> None:

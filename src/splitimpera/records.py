@@ -336,7 +336,7 @@ class Device:
 class Hop:
     """One crossing from a device to the next: at which cut, coded and sent how.
 
-    `bottleneck` is the compression ratio of the trained autoencoder at the cut, 0 where what crosses is the network's own.
+    `bottleneck` is the compression ratio of the trained autoencoder at the cut; 0: the network's own tensors cross.
     """
 
     cut: int

@@ -229,7 +229,7 @@ def test_results_have_the_promised_keys_and_types(finished):
         assert len(plan["latency_p95_seeds_s"]) == results["seeds"] == 5
         if plan["stable"]:
             assert len(plan["latency_quantiles_s"]) == len(results["latency_shares"])
-    assert results["schema_version"] == 2
+    assert results["schema_version"] == 3
     assert results["candidates"]
 
 

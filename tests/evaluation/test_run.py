@@ -12,6 +12,7 @@ import splitimpera as sei
 from splitimpera.cost.devices import Cost
 from splitimpera.evaluation.accuracy import wilson_interval
 from splitimpera.evaluation.latency import served_s
+from splitimpera.evaluation.loss import accuracy_against_loss, with_loss
 from splitimpera.evaluation.plans import build_plans
 from splitimpera.evaluation.quality import Classification, Regression, Segmentation, bootstrap_interval
 from splitimpera.evaluation.run import CLASSIFICATION, _Run
@@ -411,3 +412,18 @@ def test_regression_error_by_hand():
     assert rmse.value(total) == pytest.approx(np.sqrt((1 + 0 + 0 + 4) / 4))
     assert not rmse.higher_is_better
     assert Classification().higher_is_better
+
+
+def test_accuracy_falls_with_loss_from_what_it_is_without(testbed):
+    curve = accuracy_against_loss(plan(1, mtu_bytes=200), testbed, np.random.default_rng(0), losses=(0.0, 0.3, 0.9))
+    assert curve.accuracy[0] == 1.0
+    assert (np.diff(curve.accuracy) < 0).all()
+    assert ((curve.low <= curve.accuracy) & (curve.accuracy <= curve.high)).all()
+
+
+def test_a_link_with_another_loss_stays_a_link():
+    bursts = with_loss(Link(loss=0.01, loss_burst=2.0), 0.7)
+    assert bursts.loss_burst == pytest.approx(0.7 / 0.3)
+    assert with_loss(Link(drops=(1, 2)), 0.1).drops is None
+    trace = Trace("t", (0.0,), 1.0, rate_bps=(1e6,), loss=(0.5,))
+    assert with_loss(Link(trace=trace), 0.1).trace.loss == ()

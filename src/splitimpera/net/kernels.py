@@ -283,8 +283,8 @@ SOCK = record(
     "snd_una snd_nxt snd_cwnd snd_ssthresh snd_cwnd_cnt snd_cwnd_used snd_cwnd_stamp is_cwnd_limited max_packets_out "
     "cwnd_usage_seq prior_cwnd prior_ssthresh prr_delivered prr_out high_seq tlp_high_seq tlp_retrans undo_marker "
     "undo_retrans retrans_stamp ca_state sacked_out lost lost_out retrans_out reordering reord_seen delivered "
-    "total_retrans dsack_dups frto retransmits backoff rto srtt_us mdev_us mdev_max_us rttvar_us rtt_seq rtt_min_us lsndtime "
-    "wstamp pending timeout fires fack hint oldest newest pacing_rate tsecr "
+    "total_retrans dsack_dups frto retransmits backoff rto srtt_us mdev_us mdev_max_us rttvar_us rtt_seq rtt_min_us "
+    "lsndtime wstamp pending timeout fires fack hint oldest newest pacing_rate tsecr "
     # what the acknowledgement at hand did
     "flag rexmit reord first_sackt last_sackt prior_delivered prior_delivered_sent prior_delivered_end "
     # RACK

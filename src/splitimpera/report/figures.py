@@ -16,6 +16,7 @@ COLOURS = {"LC": "#E69F00", "RC": "#0072B2", "SC": "#009E73"}  # Okabe and Ito: 
 CURVE_COLOUR = "#0072B2"
 STAR_COLOUR = "#D55E00"
 BAR_COLOUR = "rgba(128,128,128,0.35)"
+PALETTE = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00")  # the same authors'
 BREAKDOWN_PLANS = 12
 TIMES_S = [digit * 10.0**power for power in range(-6, 4) for digit in (1, 2, 5)]
 TIME_AXIS = {"type": "log", "tickvals": TIMES_S, "ticktext": [units.format_time(time_s) for time_s in TIMES_S]}
@@ -193,6 +194,39 @@ def latency_figure(results: Results) -> go.Figure:
     # many plans: beside the figure, where the legend scrolls
     figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"}, height=520)
     return figure
+
+
+def loss_figure(results: Results) -> go.Figure:
+    """Accuracy against the share of packets lost, of the best plans over UDP, with 95 % bands."""
+    figure = go.Figure()
+    for index, curve in enumerate(results["loss_curves"]):
+        colour = PALETTE[index % len(PALETTE)]
+        chosen = curve["plan"] == results["recommendation"]["plan"]
+        figure.add_scatter(
+            x=[*curve["loss"], *curve["loss"][::-1]],
+            y=[*curve["accuracy_low"], *curve["accuracy_high"][::-1]],
+            fill="toself",
+            fillcolor=_faint(colour),
+            mode="none",
+            hoverinfo="skip",
+            showlegend=False,
+            legendgroup=curve["plan"],
+        )
+        figure.add_scatter(
+            x=curve["loss"],
+            y=curve["accuracy"],
+            mode="lines+markers",
+            name=curve["plan"] + (" (recommended)" if chosen else ""),
+            legendgroup=curve["plan"],
+            line={"color": colour, "width": 4 if chosen else 2},
+            hovertemplate=f"<b>{curve['plan']}</b><br>%{{y:.1%}} right at %{{x:.0%}} loss<extra></extra>",
+        )
+    for requirement in results["requirements"]:
+        if requirement["metric"] == "accuracy":
+            figure.add_hline(y=requirement["limit"], line_dash="dash", line_color=STAR_COLOUR)
+    figure.update_xaxes(title_text="packets lost", tickformat=".0%")
+    figure.update_yaxes(title_text="accuracy", tickformat=".0%")
+    return _plain(figure)
 
 
 def latency_plans(results: Results) -> list[Results]:

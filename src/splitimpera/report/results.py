@@ -13,7 +13,7 @@ from splitimpera.records import Cut, Evaluation
 if TYPE_CHECKING:
     from splitimpera.method import Design
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SHARES = (*(i / 100 for i in range(99)), 0.99, 0.992, 0.995, 0.998, 0.999, 1.0)
 """Where a latency distribution is kept: the tail in finer steps."""
@@ -62,6 +62,17 @@ def results(design: Design) -> Results:
         },
         "latency_shares": list(SHARES),
         "plans": [_plan(verdict) for verdict in decision.verdicts],
+        "loss_curves": [
+            {
+                "plan": curve.plan.id,
+                "configuration": curve.plan.configuration,
+                "loss": curve.loss.tolist(),
+                "accuracy": curve.accuracy.tolist(),
+                "accuracy_low": curve.low.tolist(),
+                "accuracy_high": curve.high.tolist(),
+            }
+            for curve in design.loss_curves
+        ],
         "recommendation": {
             "plan": decision.chosen.id if decision.chosen else None,
             "reasons": list(decision.reasons),
@@ -98,6 +109,7 @@ def _plan(verdict: Verdict) -> Results:
         "configuration": plan.configuration,
         "cut": hop.cut if hop else None,
         "codec": hop.codec if hop else None,
+        "bottleneck": hop.bottleneck if hop else 0.0,
         "transport": hop.transport if hop else None,
         "payload_bytes": evaluation.payload_bytes,
         "accuracy": evaluation.accuracy,

@@ -10,7 +10,14 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from splitimpera import units
-from splitimpera.report.figures import breakdown_figure, classes_figure, latency_figure, plans_figure, saliency_figure
+from splitimpera.report.figures import (
+    breakdown_figure,
+    classes_figure,
+    latency_figure,
+    loss_figure,
+    plans_figure,
+    saliency_figure,
+)
 from splitimpera.report.results import Results
 
 
@@ -34,6 +41,7 @@ def report_html(results: Results) -> str:
         classes=_classes(results),
         plans_figure=_figure(plans_figure(results), "plans"),
         latency=_figure(latency_figure(results), "latency"),
+        loss=_loss(results),
         unstable=_unstable(results),
         seeds=results["seeds"],
         breakdown=_figure(breakdown_figure(results), "breakdown"),
@@ -56,6 +64,16 @@ def _classes(results: Results) -> str:
         return ""
     text = "<p>The curve of each class's pictures, relative to that of all; a gap where a class has no saliency.</p>"
     return f"<h3>Class by class</h3>{text}{_figure(classes_figure(results), 'classes')}"
+
+
+def _loss(results: Results) -> str:
+    if not results["loss_curves"]:
+        return ""
+    text = (
+        "<p>Accuracy of the best plans over UDP, were the link to lose other shares of the packets; a packet takes the "
+        "values with it that it carries. Bands are 95 % intervals.</p>"
+    )
+    return f"<h2>What losses do</h2>{text}{_figure(loss_figure(results), 'loss')}"
 
 
 def _on_test(results: Results) -> str:

@@ -1,0 +1,73 @@
+"""Accuracy against loss: the same plan over the same link with other loss rates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from splitimpera.evaluation.quality import Quality
+from splitimpera.evaluation.run import CLASSIFICATION, evaluate
+from splitimpera.evaluation.testbed import Part, Testbed
+from splitimpera.qos.recommendation import Verdict
+from splitimpera.records import FloatArray, Link, Plan
+
+LOSSES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
+
+
+@dataclass(frozen=True, eq=False)
+class LossCurve:
+    """Accuracy of a plan at each loss rate.
+
+    Attributes:
+        low, high: 95 % intervals over pictures.
+    """
+
+    plan: Plan
+    loss: FloatArray
+    accuracy: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def accuracy_against_loss(
+    plan: Plan,
+    testbed: Testbed,
+    rng: np.random.Generator,
+    *,
+    losses: Sequence[float] = LOSSES,
+    part: Part = "validation",
+    seeds: int = 1,
+    quality: Quality = CLASSIFICATION,
+) -> LossCurve:
+    """Evaluate a plan with all its links at each of some loss rates; bursts keep their length.
+
+    The link drops packets as it is simulated to, so that what is lost together in a burst hurts as it does there. The
+    network's part in front of the first link is computed once.
+    """
+    found = []
+    for loss in losses:
+        hops = tuple(replace(hop, link=with_loss(hop.link, loss)) for hop in plan.hops)
+        found.append(evaluate(replace(plan, hops=hops), testbed, rng, part, seeds, quality))
+    low, high = np.array([evaluation.accuracy_ci for evaluation in found]).T
+    return LossCurve(plan, np.array(losses), np.array([evaluation.accuracy for evaluation in found]), low, high)
+
+
+def with_loss(link: Link, loss: float) -> Link:
+    """The same link with another loss; bursts get longer where such a loss needs it, replayed drops give way."""
+    burst = link.loss_burst and max(link.loss_burst, loss / (1 - loss))
+    trace = link.trace and replace(link.trace, loss=())
+    return replace(link, loss=loss, loss_burst=burst, drops=None, trace=trace)
+
+
+def worth_a_curve(verdicts: Sequence[Verdict], most: int = 6) -> list[Plan]:
+    """The best plans that lose values with packets: over UDP, stable, of each configuration and codec one."""
+    chosen: dict[tuple[object, ...], Plan] = {}
+    for verdict in verdicts:
+        plan = verdict.evaluation.plan
+        if not verdict.evaluation.stable or not plan.hops or not plan.hops[0].transport.startswith("udp"):
+            continue
+        hop = plan.hops[0]
+        chosen.setdefault((plan.configuration, hop.codec, hop.bottleneck), plan)
+    return list(chosen.values())[:most]
