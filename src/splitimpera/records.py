@@ -226,7 +226,7 @@ class Link:
             _require(delay is None or (np.isfinite(delay) and delay >= 0), name, delay, "0 or more")
         for name in ("loss", "back_loss"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
-        _require(self.mtu_bytes >= 68, "mtu_bytes", self.mtu_bytes, "68 or more (the least that IP allows)")
+        _require(68 <= self.mtu_bytes <= 65535, "mtu_bytes", self.mtu_bytes, "68 to 65535, as IP allows")
         _require(self.link_header_bytes >= 0, "link_header_bytes", self.link_header_bytes, "0 or more")
         _require(self.app_header_bytes >= 0, "app_header_bytes", self.app_header_bytes, "0 or more")
         if self.loss_burst is not None:

@@ -171,7 +171,7 @@ def test_files_and_names_that_do_not_fit(arguments, message, tmp_path, monkeypat
         ({"--frames": "9" * 30}, "--frames: 9"),
         ({"--senders": "0"}, "--senders: 0 is out of range, it must be 1 or more"),
         ({"--queue-packets": "0"}, "--queue-packets: 0 is out of range, it must be 1 or more"),
-        ({"--mtu": "20 B"}, "--mtu: 20 is out of range, it must be 68 or more"),
+        ({"--mtu": "20 B"}, "--mtu: 20 is out of range, it must be 68 to 65535"),
         ({"--link-header": "-1"}, "--link-header: -1 is out of range"),
         ({"--deadline": "0 s"}, "--deadline: 0.0 is out of range"),
         ({"--answer": "-1"}, "--answer: -1 is out of range"),

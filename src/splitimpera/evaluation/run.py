@@ -16,6 +16,7 @@ from splitimpera.evaluation.quality import Classification, Quality
 from splitimpera.evaluation.testbed import Part, Row, Testbed
 from splitimpera.net.registry import TRANSPORTS
 from splitimpera.net.replication import mostly
+from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.net.ways import mean_rate_bps
 from splitimpera.records import (
     ByteRange,
@@ -104,26 +105,33 @@ class _Run:
         start, arriving = 0, None
         for device, leaving in zip(self.plan.devices, self.plan.hops, strict=False):
             self._compute(device, start, leaving.cut, arriving, leaving)
-            codec = testbed.codec(leaving.cut, leaving.codec)
+            codec = testbed.codec(*_coding(leaving))
             if arriving is None:
-                payloads = [codec.encode(row) for row in testbed.crossing(self.part, leaving.cut)]
+                crossing = testbed.crossing(self.part, leaving.cut, leaving.bottleneck)
+                payloads = [codec.encode(row) for row in crossing]
             else:
-                payloads = testbed.run(start, leaving.cut, rows, codec.encode)
+                payloads = testbed.run(start, leaving.cut, rows, codec.encode, **_bottlenecks(arriving, leaving))
             rows = self._send(leaving, codec, payloads)
             start, arriving = leaving.cut, leaving
         self._compute(self.plan.devices[-1], start, testbed.last, arriving, None)
         targets, places = self.samples.labels.numpy(), iter(self.shown)
-        counts = testbed.run(start, testbed.last, rows, lambda row: self.quality.count(row[0], targets[next(places)]))
+        counts = testbed.run(
+            start,
+            testbed.last,
+            rows,
+            lambda row: self.quality.count(row[0], targets[next(places)]),
+            **_bottlenecks(arriving, None),
+        )
         return self._summary(np.array(counts), np.array([self.quality.count_lost(target) for target in targets]))
 
     def _compute(self, device: Device, start: int, end: int, arriving: Hop | None, leaving: Hop | None) -> None:
         """One device's work on every frame: decode, its layers, encode."""
         parts: dict[str, Cost] = {}
         if arriving is not None:
-            parts[f"{device.name}: decode"] = self.testbed.decode_cost(arriving.cut, arriving.codec)
-        parts[f"{device.name}: network"] = self.testbed.segment_cost(start, end)
+            parts[f"{device.name}: decode"] = self.testbed.decode_cost(*_coding(arriving))
+        parts[f"{device.name}: network"] = self.testbed.segment_cost(start, end, **_bottlenecks(arriving, leaving))
         if leaving is not None:
-            parts[f"{device.name}: encode"] = self.testbed.encode_cost(leaving.cut, leaving.codec)
+            parts[f"{device.name}: encode"] = self.testbed.encode_cost(*_coding(leaving))
         times = {part: time_on(device, cost) for part, cost in parts.items()}
         service = sum(times.values())
         own = arriving is None and self.due.sender is not None  # every sender has a first device of its own
@@ -238,3 +246,15 @@ def survives(codec: Codec, size: int, erased: Sequence[ByteRange]) -> bool:
     """Whether a codec can decode a payload of `size` bytes with gaps."""
     own: Callable[[int, Sequence[ByteRange]], bool] | None = getattr(codec, "survives", None)
     return codec.tolerates_loss if own is None else own(size, erased)
+
+
+def _coding(hop: Hop) -> tuple[int, str, float, int]:
+    """A hop's codec, as the testbed wants it: a datagram has room for so many bytes."""
+    return hop.cut, hop.codec, hop.bottleneck, hop.link.mtu_bytes - IP_UDP_HEADER_BYTES - hop.link.app_header_bytes
+
+
+def _bottlenecks(arriving: Hop | None, leaving: Hop | None) -> dict[str, float]:
+    return {
+        "arriving": arriving.bottleneck if arriving else 0.0,
+        "leaving": leaving.bottleneck if leaving else 0.0,
+    }

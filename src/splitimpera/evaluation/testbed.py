@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from splitimpera.codec.elements import picture_scale
 from splitimpera.codec.registry import Calibration, make_codec
 from splitimpera.cost.devices import Cost
 from splitimpera.cost.measure import measure_s, measure_together_s
-from splitimpera.errors import SplitImperaError
+from splitimpera.errors import CutError, SplitImperaError
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset, Samples
-from splitimpera.partition.cutter import segment
-from splitimpera.records import Array, Codec, Cut, Plan, Workload
+from splitimpera.partition.cutter import segment as segment_of
+from splitimpera.records import Array, Codec, Plan, TensorSpec, Workload
+from splitimpera.training.trained import TrainedSplit
 
 T = TypeVar("T")
 Part = Literal["validation", "test"]
 Row = tuple[Array, ...]
 """The tensors of one frame that cross a cut."""
+Segment = tuple[int, int, float, float]
+"""From which cut to which, and the ratios of the bottlenecks there, 0 for none."""
 
 CHUNK = 128
 CALIBRATION_PICTURES = 256
 KEPT_BYTES = 1 << 30
+PACKET_BYTES = 1400
 
 
 class Testbed:
@@ -45,29 +51,45 @@ class Testbed:
         self.graph = graph
         self.data = data
         self.workload = workload
-        self._programs: dict[tuple[int, int], Callable[..., tuple[Tensor, ...]]] = {}
-        self._calibrations: dict[int, Calibration] = {}
-        self._codecs: dict[tuple[int, str], Codec] = {}
+        self._splits: dict[tuple[int, float], TrainedSplit] = {}
+        self._programs: dict[Segment, Callable[..., tuple[Tensor, ...]]] = {}
+        self._calibrations: dict[tuple[int, float], Calibration] = {}
+        self._codecs: dict[tuple[int, str, float, int], Codec] = {}
         self._costs: dict[tuple[object, ...], Cost] = {}
-        self._kept: tuple[tuple[Part, int], list[Row]] | None = None
+        self._kept: tuple[tuple[Part, int, float], list[Row]] | None = None
 
     @property
     def last(self) -> int:
         """The cut that only the result crosses."""
         return len(self.graph.cuts) - 1
 
+    def add_split(self, ratio: float, split: TrainedSplit) -> None:
+        """Let plans with a bottleneck of this ratio at the split's cut use it."""
+        self._splits[split.cut.index, ratio] = split
+
     def samples(self, part: Part) -> Samples:
         return self.data.validation if part == "validation" else self.data.test
 
-    def run(self, start: int, end: int, rows: Iterable[Row], finish: Callable[[Row], T]) -> list[T]:
+    def run(
+        self,
+        start: int,
+        end: int,
+        rows: Iterable[Row],
+        finish: Callable[[Row], T],
+        *,
+        arriving: float = 0.0,
+        leaving: float = 0.0,
+    ) -> list[T]:
         """Run the layers between two cuts on many frames, a bounded number at a time.
 
         Args:
             rows: for each frame the tensors that cross `start`.
             finish: what to keep of the tensors that cross `end`.
+            arriving, leaving: the ratios of the bottlenecks at `start` and `end`, whose latents cross then; 0: none.
         """
-        program, first, last = self._program(start, end), self.graph.cuts[start], self.graph.cuts[end]
-        chunk = CHUNK if all(spec.batch_dim is not None for cut in (first, last) for spec in cut.tensors) else 1
+        program = self._program((start, end, arriving, leaving))
+        first, last = self._specs(start, arriving), self._specs(end, leaving)
+        chunk = CHUNK if all(spec.batch_dim is not None for spec in (*first, *last)) else 1
         kept: list[T] = []
         iterator = iter(rows)
         with torch.inference_mode():
@@ -76,83 +98,123 @@ class Testbed:
                 kept += [finish(row) for row in _unstack(made, last, len(batch))]
         return kept
 
-    def crossing(self, part: Part, cut: int) -> list[Row]:
+    def crossing(self, part: Part, cut: int, ratio: float = 0.0) -> list[Row]:
         """What crosses a cut, for each picture; kept for plans at the same cut, which differ in what follows."""
-        if self._kept is not None and self._kept[0] == (part, cut):
+        if self._kept is not None and self._kept[0] == (part, cut, ratio):
             return self._kept[1]
-        rows = self.run(0, cut, self.inputs(self.samples(part)), _own)
+        rows = self.run(0, cut, self.inputs(self.samples(part)), _own, leaving=ratio)
         if rows and sum(tensor.nbytes for tensor in rows[0]) * len(rows) <= KEPT_BYTES:
-            self._kept = (part, cut), rows
+            self._kept = (part, cut, ratio), rows
         return rows
 
     def inputs(self, samples: Samples) -> Iterator[Row]:
         for x in samples.inputs:
             yield (x.numpy(),)
 
-    def codec(self, cut: int, name: str) -> Codec:
-        """A codec for what crosses a cut, calibrated on training pictures."""
-        if (cut, name) not in self._codecs:
+    def codec(self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES) -> Codec:
+        """A codec for what crosses a cut, calibrated on training pictures.
+
+        Args:
+            ratio: of the bottleneck there, whose latent crosses then; 0: none.
+            packet_bytes: what a packet carries, for codecs that fill packets themselves.
+        """
+        key = (cut, name, ratio, packet_bytes)
+        if key not in self._codecs:
+            calibration = replace(self._calibration(cut, ratio), packet_bytes=packet_bytes)
             try:
-                self._codecs[cut, name] = make_codec(name, self._calibration(cut))
+                self._codecs[key] = make_codec(name, calibration)
             except SplitImperaError as error:
                 raise error.at(f"codec '{name}' at cut {cut} ({self.graph.cuts[cut].name})") from None
-        return self._codecs[cut, name]
+        return self._codecs[key]
 
     def measure_segments(self, plans: Iterable[Plan], budget_s: float = 2.0) -> None:
         """Time every run of layers that some plans need, in turn, so that their times compare."""
-        wanted: dict[tuple[int, int], None] = {}
+        wanted: dict[Segment, None] = {}
         for plan in plans:
-            ends = [0, *(hop.cut for hop in plan.hops), self.last]
-            wanted |= dict.fromkeys(pairwise(ends))
-        missing = [pair for pair in wanted if ("segment", *pair) not in self._costs]
+            places = [(0, 0.0), *((hop.cut, hop.bottleneck) for hop in plan.hops), (self.last, 0.0)]
+            wanted |= {(start, end, arriving, leaving): None for (start, arriving), (end, leaving) in pairwise(places)}
+        missing = [segment for segment in wanted if ("segment", *segment) not in self._costs]
         if missing:
             with torch.inference_mode():
-                times = measure_together_s([self._one_frame(*pair) for pair in missing], budget_s=budget_s)
-            self._costs |= {("segment", *pair): Cost(time) for pair, time in zip(missing, times, strict=True)}
+                times = measure_together_s([self._one_frame(segment) for segment in missing], budget_s=budget_s)
+            self._costs |= {("segment", *key): Cost(time) for key, time in zip(missing, times, strict=True)}
 
-    def segment_cost(self, start: int, end: int) -> Cost:
-        """The time of one frame through the layers between two cuts."""
+    def segment_cost(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0) -> Cost:
+        """The time of one frame through the layers between two cuts, and through the bottlenecks' halves there."""
+        segment = (start, end, arriving, leaving)
         with torch.inference_mode():
-            return self._cost(("segment", start, end), lambda: measure_s(self._one_frame(start, end)))
+            return self._cost(("segment", *segment), lambda: measure_s(self._one_frame(segment)))
 
-    def _one_frame(self, start: int, end: int) -> Callable[[], object]:
-        program, stacked = self._program(start, end), _stack([self._example(start)], self.graph.cuts[start])
+    def _one_frame(self, segment: Segment) -> Callable[[], object]:
+        start, _, arriving, _ = segment
+        program, stacked = (
+            self._program(segment),
+            _stack([self._example(start, arriving)], self._specs(start, arriving)),
+        )
         return lambda: program(*stacked)
 
-    def encode_cost(self, cut: int, name: str) -> Cost:
-        codec, row = self.codec(cut, name), self._example(cut)
-        return self._cost(("encode", cut, name), lambda: measure_s(lambda: codec.encode(row), budget_s=0.02))
+    def encode_cost(self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES) -> Cost:
+        codec, row = self.codec(cut, name, ratio, packet_bytes), self._example(cut, ratio)
+        key = ("encode", cut, name, ratio, packet_bytes)
+        return self._cost(key, lambda: measure_s(lambda: codec.encode(row), budget_s=0.02))
 
-    def decode_cost(self, cut: int, name: str) -> Cost:
-        codec = self.codec(cut, name)
-        data = codec.encode(self._example(cut)).data
-        return self._cost(("decode", cut, name), lambda: measure_s(lambda: codec.decode(data), budget_s=0.02))
+    def decode_cost(self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES) -> Cost:
+        codec = self.codec(cut, name, ratio, packet_bytes)
+        data = codec.encode(self._example(cut, ratio)).data
+        key = ("decode", cut, name, ratio, packet_bytes)
+        return self._cost(key, lambda: measure_s(lambda: codec.decode(data), budget_s=0.02))
 
     def _cost(self, key: tuple[object, ...], measure: Callable[[], float]) -> Cost:
         if key not in self._costs:
             self._costs[key] = Cost(measure())
         return self._costs[key]
 
-    def _program(self, start: int, end: int) -> Callable[..., tuple[Tensor, ...]]:
-        if (start, end) not in self._programs:
-            cuts = self.graph.cuts
-            self._programs[start, end] = segment(self.graph, cuts[start], cuts[end])
-        return self._programs[start, end]
+    def _specs(self, cut: int, ratio: float) -> tuple[TensorSpec, ...]:
+        return (self._split(cut, ratio).latent,) if ratio else self.graph.cuts[cut].tensors
 
-    def _calibration(self, cut: int) -> Calibration:
-        if cut not in self._calibrations:
+    def _split(self, cut: int, ratio: float) -> TrainedSplit:
+        if (cut, ratio) not in self._splits:
+            raise CutError(
+                f"no bottleneck of ratio {ratio:g} was trained at cut {cut} ({self.graph.cuts[cut].name})",
+                hint="train one with trained_split and hand it to Testbed.add_split",
+            )
+        return self._splits[cut, ratio]
+
+    def _program(self, segment: Segment) -> Callable[..., tuple[Tensor, ...]]:
+        if segment not in self._programs:
+            self._programs[segment] = self._made(*segment)
+        return self._programs[segment]
+
+    def _made(self, start: int, end: int, arriving: float, leaving: float) -> Callable[..., tuple[Tensor, ...]]:
+        if arriving and (leaving or end != self.last):
+            raise CutError("a plan has one bottleneck, in front of its last device")
+        if arriving:
+            behind = self._split(start, arriving)
+            return lambda latent: tuple(tree_leaves(behind.answer(latent)))
+        program = segment_of(self.graph, self.graph.cuts[start], self.graph.cuts[end])
+        if not leaving:
+            return program
+        before = self._split(end, leaving)
+        if before.whole:
+            if start:
+                raise CutError("a bottleneck whose head has weights of its own needs the whole head on one device")
+            return lambda *inputs: (before.encode(before.head(*inputs)[0]),)
+        return lambda *crossing: (before.encode(program(*crossing)[0]),)
+
+    def _calibration(self, cut: int, ratio: float) -> Calibration:
+        if (cut, ratio) not in self._calibrations:
             samples = self.data.calibration().take(slice(CALIBRATION_PICTURES))
-            rows = self.run(0, cut, self.inputs(samples), tuple)
+            rows = self.run(0, cut, self.inputs(samples), tuple, leaving=ratio)
             pixels = self.data.pixels if cut == 0 else None
-            self._calibrations[cut] = Calibration(
-                specs=self.graph.cuts[cut].tensors,
+            self._calibrations[cut, ratio] = Calibration(
+                specs=self._specs(cut, ratio),
                 tensors=tuple(np.stack(tensors) for tensors in zip(*rows, strict=True)),
                 pictures=picture_scale(pixels.mean, pixels.std) if pixels else None,
             )
-        return self._calibrations[cut]
+        return self._calibrations[cut, ratio]
 
-    def _example(self, cut: int) -> Row:
-        return tuple(tensor[0] for tensor in self._calibration(cut).tensors)
+    def _example(self, cut: int, ratio: float) -> Row:
+        return tuple(tensor[0] for tensor in self._calibration(cut, ratio).tensors)
 
 
 def _own(row: Row) -> Row:
@@ -160,10 +222,10 @@ def _own(row: Row) -> Row:
     return tuple(tensor.copy() for tensor in row)
 
 
-def _stack(rows: Sequence[Row], cut: Cut) -> tuple[Tensor, ...]:
+def _stack(rows: Sequence[Row], specs: Sequence[TensorSpec]) -> tuple[Tensor, ...]:
     """Frames -> the batch that a program takes."""
     tensors = []
-    for spec, frames in zip(cut.tensors, zip(*rows, strict=True), strict=True):
+    for spec, frames in zip(specs, zip(*rows, strict=True), strict=True):
         if spec.batch_dim is None:
             (frame,) = frames
             tensors.append(torch.from_numpy(np.ascontiguousarray(frame)))
@@ -172,11 +234,11 @@ def _stack(rows: Sequence[Row], cut: Cut) -> tuple[Tensor, ...]:
     return tuple(tensors)
 
 
-def _unstack(tensors: Sequence[Tensor], cut: Cut, frames: int) -> Iterator[Row]:
+def _unstack(tensors: Sequence[Tensor], specs: Sequence[TensorSpec], frames: int) -> Iterator[Row]:
     """What a program made -> frames."""
     arrays = [
         tensor.numpy()[None] if spec.batch_dim is None else tensor.movedim(spec.batch_dim, 0).numpy()
-        for tensor, spec in zip(tensors, cut.tensors, strict=True)
+        for tensor, spec in zip(tensors, specs, strict=True)
     ]
     for frame in range(frames):
         yield tuple(array[frame] for array in arrays)

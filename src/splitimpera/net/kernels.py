@@ -60,11 +60,11 @@ CONSTANT, STEPS, OPPORTUNITIES = np.arange(3)
 
 WAY = record(
     "delay loss_kind bad jitter_kind reorder last_arrival queue_bytes queue_packets entered next_drop "
-    "waiting_head waiting_tail waiting_bytes trace step period opportunity_bytes opportunity_left opportunity_time "
-    "head tail lost queue_lost sent_bytes",
+    "waiting_head waiting_tail waiting_bytes trace origin step period opportunity_bytes opportunity_left "
+    "opportunity_time head tail lost queue_lost sent_bytes",
     "ns_per_byte busy loss to_bad to_good jitter",
 )
-"""One way of a link. `head` and `tail` are those of its ring of packets under way."""
+"""One way of a link. `head` and `tail` are those of its ring of packets under way; a trace begins at `origin`."""
 
 STEP = record("time delay", "ns_per_byte loss")
 WAITING = record("start size")
@@ -76,6 +76,7 @@ def leaves(way, steps, start, size):
     if way.trace == CONSTANT:
         return start + size * way.ns_per_byte
     count = len(steps)
+    start -= way.origin
     if way.trace == STEPS:
         left = float(size)
         while True:
@@ -84,7 +85,7 @@ def leaves(way, steps, start, size):
             if start < ends:
                 room = (ends - start) / steps[place].ns_per_byte
                 if left <= room:
-                    return start + left * steps[place].ns_per_byte
+                    return way.origin + start + left * steps[place].ns_per_byte
                 left -= room
                 start = float(ends)
             way.step += 1
@@ -100,7 +101,7 @@ def leaves(way, steps, start, size):
             way.opportunity_time = time
             way.opportunity_left = way.opportunity_bytes
     way.opportunity_left -= left
-    return float(way.opportunity_time)
+    return float(way.origin + way.opportunity_time)
 
 
 @compiled
@@ -125,8 +126,8 @@ def no_room(way, waiting, now, size):
 
 
 @compiled
-def is_lost(way, steps, drops, now, counts, rng):
-    """Whether the link drops a packet that it has taken."""
+def is_lost(way, steps, drops, counts, rng):
+    """Whether the link drops a packet that it has taken, judged as the packet leaves."""
     if way.loss_kind == REPLAY:
         if not counts:
             return False
@@ -140,19 +141,7 @@ def is_lost(way, steps, drops, now, counts, rng):
         draw = rng.random()
         way.bad = draw >= way.to_good if way.bad else draw < way.to_bad
         return way.bad == 1
-    loss = way.loss
-    if way.trace == STEPS:
-        count = len(steps)
-        within = now % way.period
-        # the step in force now; the rate's own may be ahead, where packets wait
-        low, high = 0, count
-        while high - low > 1:
-            middle = (low + high) // 2
-            if steps[middle].time <= within:
-                low = middle
-            else:
-                high = middle
-        loss = steps[low].loss
+    loss = steps[way.step % len(steps)].loss if way.trace == STEPS else way.loss
     return loss > 0 and rng.random() < loss
 
 
@@ -168,7 +157,7 @@ def enter(way, steps, drops, waiting, now, size, counts, rng):
     start = way.busy if way.busy > now else float(now)
     way.busy = leaves(way, steps, start, size)
     way.sent_bytes += size
-    if is_lost(way, steps, drops, now, counts, rng):
+    if is_lost(way, steps, drops, counts, rng):
         way.lost += 1
         return DROPPED
     delay = way.delay
@@ -275,7 +264,7 @@ BETA_SCALE = 8 * (1024 + CUBIC_BETA) // 3 // (1024 - CUBIC_BETA)
 
 SOCK = record(
     # connection
-    "index base peer way mss jiffy_phase clock_phase dead tick hz initial_window min_rto_us max_retries "
+    "index base peer way mss jiffy_phase clock_phase dead tick hz initial_window min_rto_us give_up_ms "
     "tlp hystart idle_restart tso_defer compress delack_min delack_max comp_delay comp_slack comp_nr dup_thresh "
     # what the application wrote and how much of it is cut into packets, in bytes
     "item items next_item read_item written cut "
@@ -1277,7 +1266,7 @@ def on_timer(w, tp, now):
         if tp.snd_una == tp.snd_nxt:
             return
         note(w, tp, now, TIMEOUT, NONE, False)
-        if tp.retransmits >= tp.max_retries:
+        if tp.retransmits and tp.retrans_stamp and time_stamp_ms(tp, now) - tp.retrans_stamp >= tp.give_up_ms:
             tp.dead = 1
             return
         enter_loss(w, tp, now)

@@ -36,7 +36,6 @@ CONGESTION = {"tcp": "ns3::TcpCubic", "tcp-cubic": "ns3::TcpCubic", "tcp-reno": 
 PPP_HEADER_BYTES = 2
 IP_TCP_HEADER_BYTES = 52
 IP_UDP_HEADER_BYTES = 28
-LARGEST_MTU_BYTES = 65535
 LONGEST_S = 8e6  # picoseconds in 64 bits end a little later
 PATIENCE_S = 3600.0
 WORKER = Path(__file__).with_name("ns3_worker.py")
@@ -185,8 +184,6 @@ def _check_link(link: Link) -> None:
         _refuse("back_delay_s", "another delay on the way back")
     if link.link_header_bytes != PPP_HEADER_BYTES:
         _refuse("link_header_bytes", f"{link.link_header_bytes} bytes of link header, its own has {PPP_HEADER_BYTES},")
-    if link.mtu_bytes > LARGEST_MTU_BYTES:
-        _refuse("mtu_bytes", f"packets above {LARGEST_MTU_BYTES} bytes")
     for name in ("rate_bps", "back_rate_bps"):
         rate = getattr(link, name)
         if rate is not None and not 1 <= rate < 2**63:

@@ -13,6 +13,7 @@ small segments when they are sent again, and the time that processes take to wak
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -43,7 +44,8 @@ class TcpParameters:
             than 63 ticks on every 8th only.
         tick_phase_s: where the first frame falls between two ticks; None: drawn for each connection.
         min_rto_s: floor of the timeout's variance term.
-        retries: timeouts in a row after which the connection is given up.
+        retries: the connection is given up once so many timeouts, doubling from `min_rto_s` to 120 s, would have passed
+            since the first retransmission: 925 s.
         tail_loss_probe: RFC 8985, section 7.
         hystart: CUBIC leaves slow start before losses make it (trains of acknowledgements and delay).
         idle_restart: the window shrinks while the sender is idle, and where it is not used.
@@ -134,9 +136,15 @@ class TcpLink:
         self.link = link
         self.rng = rng
         self.parameters = parameters
-        self.mss = link.mtu_bytes - IP_TCP_HEADER_BYTES
-        if self.mss <= 0:
+        if link.mtu_bytes <= IP_TCP_HEADER_BYTES:
             raise SimulationError(f"{link.mtu_bytes} leaves no room behind TCP's headers", where="mtu_bytes")
+        window = parameters.receive_window_bytes
+        if window is not None and window < 2:
+            raise SimulationError(f"{window} is out of range, it must be 2 or more", where="receive_window_bytes")
+        self.window_limit = UNLIMITED_BYTES if window is None else window
+        self.first_window = min(FIRST_WINDOW_BYTES, self.window_limit)
+        # as the kernel does: two segments fit into the window
+        self.mss = min(link.mtu_bytes - IP_TCP_HEADER_BYTES, self.first_window // 2)
 
     def transfer(self, frames: Frames) -> Deliveries:
         """Simulate all frames, each sender's in their order."""
@@ -191,7 +199,7 @@ class _Run:
             sock["base"], sock["item"], sock["items"] = packets, mine.start, len(sizes)
             packets += int((-(-sizes // tcp.mss)).sum())
             self._establish(sock)
-        ways = build_ways(tcp.link)
+        ways = build_ways(tcp.link, tcp.rng, self.origin)
         ways.ways[1]["delay"] += nanoseconds(tcp.parameters.turnaround_s)
         self.world = kernels.World(
             socks=socks,
@@ -224,7 +232,7 @@ class _Run:
         sock["mss"] = self.tcp.mss
         sock["initial_window"] = sock["snd_cwnd"] = parameters.initial_window
         sock["min_rto_us"] = round(parameters.min_rto_s * 1e6)
-        sock["max_retries"] = parameters.retries
+        sock["give_up_ms"] = _give_up_ms(parameters)
         sock["tlp"], sock["hystart"] = parameters.tail_loss_probe, parameters.hystart
         sock["idle_restart"], sock["tso_defer"] = parameters.idle_restart, parameters.tso_deferral
         sock["compress"] = parameters.ack_compression
@@ -239,8 +247,8 @@ class _Run:
             sock[field] = kernels.NONE
         for field in ("fires", "delack_fires", "comp_fires", "curr_rtt"):
             sock[field] = kernels.NEVER
-        sock["window_limit"] = parameters.receive_window_bytes or UNLIMITED_BYTES
-        sock["window"] = sock["send_end"] = min(FIRST_WINDOW_BYTES, sock["window_limit"])
+        sock["window_limit"] = self.tcp.window_limit
+        sock["window"] = sock["send_end"] = self.tcp.first_window
         sock["delivered"] = sock["rack_steps"] = 1
         sock["rcv_mss"] = kernels.MSS_DEFAULT
         back = link.back_rate_bps or link.rate_bps
@@ -294,3 +302,11 @@ class _Run:
             )
             for event in self.world.transcript[: self.world.counters[0]]
         ]
+
+
+def _give_up_ms(parameters: TcpParameters) -> int:
+    """How long is tried (the kernel's retransmits_timed_out, for tcp_retries2)."""
+    doublings = int(math.log2(kernels.RTO_MAX_S / parameters.min_rto_s))
+    steep = min(parameters.retries, doublings)
+    seconds = (2 ** (steep + 1) - 1) * parameters.min_rto_s + (parameters.retries - steep) * kernels.RTO_MAX_S
+    return int(seconds * 1000)

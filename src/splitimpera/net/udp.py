@@ -40,7 +40,7 @@ class UdpLink:
         Raises:
             SimulationError: the MTU leaves no room for a single atom.
         """
-        ways = build_ways(self.link)
+        ways = build_ways(self.link, self.rng)
         payload = self._payload_bytes(frames.atom_bytes)
         count = len(frames.size_bytes)
         order = np.argsort(frames.ready_s, kind="stable")

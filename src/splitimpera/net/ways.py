@@ -26,8 +26,8 @@ def nanoseconds(seconds: float | FloatArray) -> Any:
     return np.rint(np.asarray(seconds) * NS).astype(np.int64)[()]
 
 
-def build_ways(link: Link) -> Ways:
-    """The way there and the way back, idle."""
+def build_ways(link: Link, rng: np.random.Generator, origin: int = 0) -> Ways:
+    """The way there and the way back, idle; `origin` is when a trace begins, in ns."""
     ways = np.zeros(2, kernels.WAY)
     there, back = ways[0], ways[1]
     ways["queue_bytes"] = ways["queue_packets"] = -1
@@ -41,6 +41,7 @@ def build_ways(link: Link) -> Ways:
     if link.loss_burst is not None and link.loss > 0:
         there["loss_kind"] = kernels.BURSTS
         there["to_good"] = 1 / link.loss_burst
+        there["bad"] = rng.random() < link.loss
         there["to_bad"] = link.loss / (link.loss_burst * (1 - link.loss))
     if link.drops is not None:
         there["loss_kind"] = kernels.REPLAY
@@ -56,15 +57,16 @@ def build_ways(link: Link) -> Ways:
         waiting = link.queue_packets + 2 if link.queue_bytes is None else min(waiting, link.queue_packets + 2)
     places = 1 << (waiting - 1).bit_length() if waiting else 0
     drops = np.unique(np.array(link.drops or (), dtype=np.int64))
-    return Ways(ways, _trace(link, there), drops, np.zeros(places, kernels.WAITING))
+    return Ways(ways, _trace(link, there, origin), drops, np.zeros(places, kernels.WAITING))
 
 
-def _trace(link: Link, there: Any) -> np.ndarray[Any, Any]:
+def _trace(link: Link, there: Any, origin: int) -> np.ndarray[Any, Any]:
     trace = link.trace
     if trace is None:
         return np.zeros(0, kernels.STEP)
     steps = np.zeros(len(trace.time_s), kernels.STEP)
     steps["time"] = nanoseconds(np.array(trace.time_s))
+    there["origin"] = origin
     there["period"] = nanoseconds(trace.period_s)
     there["trace"] = kernels.OPPORTUNITIES if trace.opportunity_bytes else kernels.STEPS
     there["opportunity_bytes"] = trace.opportunity_bytes
