@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,15 @@ from splitimpera.models.imports import is_factory
 from splitimpera.models.loading import OTHER_WAYS, is_network_name, load_network, network_names
 from splitimpera.net.links import build_link, with_plain_links
 from splitimpera.net.registry import TRANSPORTS
+from splitimpera.net.udp import IP_UDP_HEADER_BYTES
+from splitimpera.partition.bottleneck import bottleneck_for
 from splitimpera.plugins import nearest
 from splitimpera.qos.recommendation import Recommendation, recommend
-from splitimpera.records import Evaluation, Plan, Track, no_progress
+from splitimpera.records import Cut, Evaluation, Plan, Track, no_progress
 from splitimpera.saliency.cumulative import cumulative_saliency
 from splitimpera.saliency.curve import SaliencyCurve
 from splitimpera.scenario import Scenario, load_scenario
+from splitimpera.training.cache import trained_split
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +118,8 @@ def design(
     low, high = base.interval
     say(f"The whole network is right on {base.value:.2%} of {len(data.test)} test pictures ({low:.1%} to {high:.1%}).")
     curve = cumulative_saliency(graph, data.validation, class_names=data.classes, track=track)
-    plans = _plans(scenario, graph, curve)
+    plans = _plans(scenario, graph, curve, say)
+    _train(scenario, testbed, plans, track, say)
     testbed.measure_segments(plans)
     evaluations = tuple(
         evaluate(plan, testbed, _rng(seed, plan), seeds=seeds)
@@ -162,10 +166,11 @@ def check_names(scenario: Scenario) -> None:
         hint = f"{nearest(source, DATASETS.names())}, or write a folder, 'package.module:factory' or 'file.py:factory'"
         raise ScenarioError(f"no data set is called '{source}'", where="data.source", hint=hint)
     plans = scenario.plans
-    for key, names in (("codecs", plans.codecs), ("input_codecs", plans.input_codecs)):
+    lists = {"plans.codecs": plans.codecs, "plans.input_codecs": plans.input_codecs}
+    for key, names in (lists | {"bottlenecks.codecs": scenario.bottlenecks.codecs}).items():
         for index, name in enumerate(names):
-            with _located(f"plans.{key}[{index}]"):
-                if codec_kind(name).pictures_only and key == "codecs":
+            with _located(f"{key}[{index}]"):
+                if codec_kind(name).pictures_only and key != "plans.input_codecs":
                     raise ScenarioError(f"'{name}' writes pictures only", hint="list it under plans.input_codecs")
     for index, name in enumerate(plans.transports):
         with _located(f"plans.transports[{index}]"):
@@ -205,7 +210,7 @@ def _base_accuracy(testbed: Testbed) -> Accuracy:
     return Accuracy(share, wilson_interval(share, len(samples)))
 
 
-def _plans(scenario: Scenario, graph: ModelGraph, curve: SaliencyCurve) -> list[Plan]:
+def _plans(scenario: Scenario, graph: ModelGraph, curve: SaliencyCurve, say: Callable[[str], object]) -> list[Plan]:
     wanted = scenario.plans.cuts
     inner = graph.cuts[1:-1]
     if wanted == "candidates":
@@ -216,23 +221,103 @@ def _plans(scenario: Scenario, graph: ModelGraph, curve: SaliencyCurve) -> list[
         ]
         split_at = [cut.index for cut in chosen]
     else:
-        split_at = []
-        for index, which in enumerate(wanted):
-            with _located(f"plans.cuts[{index}]"):
-                cut = graph.cut(which)
-                if cut not in inner:
-                    raise CutError(f"a split lies between input and result, '{which}' does not")
-                split_at.append(cut.index)
+        split_at = [cut.index for cut in _inner_cuts(graph, wanted, "plans.cuts")]
+    split_at = sorted(set(split_at))
     first, second = (device.record() for device in scenario.devices)
     return build_plans(
         (first, second),
         build_link(scenario.links[0], scenario.folder),
         graph.cuts,
-        sorted(set(split_at)),
+        split_at,
         codecs=scenario.plans.codecs,
         input_codecs=scenario.plans.input_codecs,
         transports=scenario.plans.transports,
+        bottlenecks=_bottlenecks(scenario, graph, split_at, say),
+        latent_codecs=scenario.bottlenecks.codecs,
     )
+
+
+def _inner_cuts(graph: ModelGraph, wanted: Sequence[str | int], key: str) -> list[Cut]:
+    cuts = []
+    for index, which in enumerate(wanted):
+        with _located(f"{key}[{index}]"):
+            cut = graph.cut(which)
+            if cut not in graph.cuts[1:-1]:
+                raise CutError(f"a split lies between input and result, '{which}' does not")
+            cuts.append(cut)
+    return cuts
+
+
+def _bottlenecks(
+    scenario: Scenario, graph: ModelGraph, split_at: Sequence[int], say: Callable[[str], object]
+) -> list[tuple[int, float]]:
+    """Where the scenario's bottlenecks fit. At cuts that it names they must; elsewhere it is said where they do not."""
+    wanted = scenario.bottlenecks
+    named = wanted.cuts is not None
+    cuts = (
+        _inner_cuts(graph, wanted.cuts, "bottlenecks.cuts")
+        if wanted.cuts is not None
+        else [graph.cuts[cut] for cut in split_at]
+    )
+    fitting = []
+    for cut in cuts:
+        for ratio in wanted.ratios:
+            try:
+                bottleneck_for(cut, ratio=ratio, cuts=graph.cuts)
+            except CutError as error:
+                if named:
+                    raise error.at("bottlenecks") from None
+                say(f"No bottleneck of ratio {ratio:g} at cut {cut.index} ({cut.name}): {error.problem}.")
+            else:
+                fitting.append((cut.index, ratio))
+    return fitting
+
+
+def _train(
+    scenario: Scenario, testbed: Testbed, plans: Sequence[Plan], track: Track[Any], say: Callable[[str], object]
+) -> None:
+    """Train the bottlenecks of some plans, or take them from the cache."""
+    wanted = scenario.bottlenecks
+    places = dict.fromkeys((hop.cut, hop.bottleneck) for plan in plans for hop in plan.hops if hop.bottleneck)
+    if not places:
+        return
+    if len(testbed.data.train) < 2:
+        raise DataError(
+            "bottlenecks are trained, and there are no training pictures",
+            where="data.source",
+            hint="leave some of the data to training, or remove bottlenecks.ratios",
+        )
+    link = build_link(scenario.links[0], scenario.folder)
+    # an element takes a byte or less; the packets of narrower codecs carry more, and hurt more
+    room = link.mtu_bytes - IP_UDP_HEADER_BYTES - link.app_header_bytes
+    for cut, ratio in places:
+        latent = bottleneck_for(testbed.graph.cuts[cut], ratio=ratio).latent_spec
+        divided = latent.elements > room
+        if wanted.loss and not divided:
+            say(
+                f"The latent of ratio {ratio:g} at cut {cut} has {latent.elements} elements and travels in one packet: "
+                "over UDP no more answers can be right than packets arrive, whatever the training. TCP, or a codec "
+                "with '+fec', helps."
+            )
+        split = trained_split(
+            testbed.graph,
+            testbed.graph.cuts[cut],
+            testbed.data.train,
+            track=track,
+            ratio=ratio,
+            epochs=wanted.epochs,
+            bits=wanted.bits,
+            whole=wanted.whole,
+            loss=wanted.loss if divided else 0.0,
+            packet_elements=room if wanted.loss and divided else None,
+            seed=scenario.seed,
+        )
+        testbed.add_split(ratio, split)
+        before, after = split.held_out.unsplit, split.held_out.trained
+        say(
+            f"Bottleneck of ratio {ratio:g} at cut {cut} ({split.cut.name}): right on {after:.1%} of the held-out "
+            f"training pictures, the unsplit network on {before:.1%}."
+        )
 
 
 def _rng(seed: int, plan: Plan) -> np.random.Generator:

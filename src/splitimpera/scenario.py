@@ -208,6 +208,18 @@ class PlansSection(_Section):
     transports: Annotated[list[str], Field(min_length=1)] = ["tcp", "udp"]
 
 
+class BottlenecksSection(_Section):
+    """Trained autoencoders that shrink what crosses, and how they are trained."""
+
+    ratios: list[Annotated[Factor, Field(gt=1, le=1e6)]] = []
+    cuts: list[str | int] | None = None
+    codecs: Annotated[list[str], Field(min_length=1)] = ["uint8"]
+    epochs: tuple[Annotated[int, Field(ge=0, le=10_000)], Annotated[int, Field(ge=0, le=10_000)]] = (20, 20)
+    bits: Annotated[int, Field(ge=1, le=16)] | None = 8
+    loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
+    whole: bool = False
+
+
 def _requirement(value: object) -> Requirement:
     return value if isinstance(value, Requirement) else parse_requirement(value)
 
@@ -223,6 +235,7 @@ class Scenario(_Section):
     links: Annotated[list[LinkSection], Field(min_length=1, max_length=1)]
     workload: WorkloadSection
     plans: PlansSection = PlansSection()
+    bottlenecks: BottlenecksSection = BottlenecksSection()
     requirements: Annotated[list[Annotated[Requirement, BeforeValidator(_requirement)]], Field(min_length=1)]
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)

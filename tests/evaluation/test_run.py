@@ -175,10 +175,10 @@ def evaluate_with(bed, wanted, rngs):
 def test_the_head_runs_once_a_cut_and_a_damage_once(testbed, monkeypatch):
     rows = []
 
-    def counted(bed, start, end, frames, finish):
+    def counted(bed, start, end, frames, finish, **bottlenecks):
         frames = list(frames)
         rows.append((start, end, len(frames)))
-        return run_layers(bed, start, end, frames, finish)
+        return run_layers(bed, start, end, frames, finish, **bottlenecks)
 
     run_layers = sei.Testbed.run
     bed = sei.Testbed(testbed.graph, testbed.data, testbed.workload)

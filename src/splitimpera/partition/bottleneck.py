@@ -48,45 +48,29 @@ class Bottleneck(nn.Module):
         layout = _Layout.of(spec)
         latent, strides = _latent(spec, layout, latent_channels, ratio)
         stages = layout.stages(strides)
-        latent_shape = (prod(stages[-1]) + layout.leading, latent) if layout.tokens else (latent, *stages[-1])
-        if layout.sequence:
-            latent_shape = (latent, stages[-1][0])
-        self.latent_shape: tuple[int, ...] = latent_shape
-        """Shape of the latent for one frame."""
-        self.latent_spec = TensorSpec(
-            f"{spec.name}.latent", latent_shape, spec.dtype, channel_dim=1 if layout.tokens else 0
-        )
-        channels = layout.channels
-        encoder: list[nn.Module]
-        decoder: list[nn.Module]
-        if layout.sizes:
-            hidden = ceil(latent * prod(stages[2]) / prod(stages[1]))
-            hidden = max(1, round(channels / 8), ceil(latent / 2), hidden)
-            encoder = [*_down(channels, hidden, stages[0], strides[0]), *_down(hidden, latent, stages[1], strides[1])]
-            decoder = [
-                *(_up(latent, hidden, stages[2], stages[1], strides[1]), nn.BatchNorm2d(hidden), nn.ReLU()),
-                _up(hidden, channels, stages[1], stages[0], strides[0]),
-            ]
-        else:
-            encoder = [nn.Linear(channels, latent), nn.BatchNorm1d(latent), nn.ReLU()]
-            decoder = [nn.Linear(latent, channels)]
+        encoder, decoder = _layers(layout.channels, latent, stages, strides)
+        shape = (latent, *stages[-1])
         if layout.tokens:
-            into = _PerToken(nn.Linear(channels, latent), nn.BatchNorm1d(latent), nn.ReLU()) if layout.leading else None
-            back = _PerToken(nn.Linear(latent, channels)) if layout.leading else None
-            encoder = [_Tokens(nn.Sequential(*encoder), into, layout.leading, stages[0])]
-            decoder = [_Tokens(nn.Sequential(*decoder), back, layout.leading, stages[-1])]
+            shape = (layout.leading + prod(stages[-1]), latent)
+            into = back = None
+            if layout.leading:
+                into, back = (_PerToken(*layers) for layers in _linear(layout.channels, latent))
+            encoder = [_Tokens(encoder, into, layout.leading, stages[0])]
+            decoder = [_Tokens(decoder, back, layout.leading, stages[-1])]
         elif layout.sequence:
-            encoder, decoder = [_AddSide(), *encoder, _DropSide()], [_AddSide(), *decoder, _DropSide()]
-        batch_dim = spec.batch_dim or 0
-        wanted = 1 if layout.tokens else 0
-        if spec.channel_dim != wanted:
-            encoder.insert(0, _Move(spec.channel_dim + 1, wanted + 1))
-            decoder.append(_Move(wanted + 1, spec.channel_dim + 1))
-        if batch_dim:
-            encoder.insert(0, _Move(batch_dim, 0))
-            decoder.append(_Move(0, batch_dim))
+            shape = shape[:2]
+            encoder, decoder = ([_AddSide(), *layers, _DropSide()] for layers in (encoder, decoder))
+        elif spec.channel_dim:
+            encoder.insert(0, _Move(spec.channel_dim + 1, 1))
+            decoder.append(_Move(1, spec.channel_dim + 1))
+        if spec.batch_dim:
+            encoder.insert(0, _Move(spec.batch_dim, 0))
+            decoder.append(_Move(0, spec.batch_dim))
         self.encoder = nn.Sequential(*encoder)
         self.decoder = nn.Sequential(*decoder)
+        self.latent_shape: tuple[int, ...] = shape
+        """Shape of the latent for one frame."""
+        self.latent_spec = TensorSpec(f"{spec.name}.latent", shape, spec.dtype, channel_dim=1 if layout.tokens else 0)
 
     def forward(self, x: Tensor) -> Tensor:
         decoded: Tensor = self.decoder(self.encoder(x))
@@ -227,6 +211,23 @@ def _latent(
     return next((choice for choice in choices if choice[0] <= layout.channels), choices[-1])
 
 
+def _layers(
+    channels: int, latent: int, stages: tuple[tuple[int, ...], ...], strides: tuple[int, int]
+) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The layers of encoder and decoder for maps of `stages` sizes, or for vectors."""
+    if not stages[0]:
+        return _linear(channels, latent)
+    hidden = max(1, round(channels / 8), ceil(latent / 2), ceil(latent * prod(stages[2]) / prod(stages[1])))
+    encoder = [*_down(channels, hidden, stages[0], strides[0]), *_down(hidden, latent, stages[1], strides[1])]
+    decoder = [_up(latent, hidden, stages[2], stages[1], strides[1]), nn.BatchNorm2d(hidden), nn.ReLU()]
+    decoder.append(_up(hidden, channels, stages[1], stages[0], strides[0]))
+    return encoder, decoder
+
+
+def _linear(channels: int, latent: int) -> tuple[list[nn.Module], list[nn.Module]]:
+    return [nn.Linear(channels, latent), nn.BatchNorm1d(latent), nn.ReLU()], [nn.Linear(latent, channels)]
+
+
 class _Move(nn.Module):
     def __init__(self, source: int, target: int) -> None:
         super().__init__()
@@ -252,20 +253,25 @@ class _PerToken(nn.Sequential):
     """The same layers for every token of (N, T, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        made: Tensor = super().forward(x.flatten(0, 1))
-        return made.unflatten(0, x.shape[:2])
+        rows = x.flatten(0, 1)
+        for layer in self:
+            rows = layer(rows)
+        return rows.reshape(*x.shape[:2], -1)
 
 
 class _Tokens(nn.Module):
     """Hands the tokens of (N, T, C) to `maps` as (N, C, *sizes), the leading ones to a module of their own."""
 
-    def __init__(self, maps: nn.Module, first: nn.Module | None, leading: int, sizes: tuple[int, ...]) -> None:
+    def __init__(
+        self, maps: Sequence[nn.Module], first: nn.Module | None, leading: int, sizes: tuple[int, ...]
+    ) -> None:
         super().__init__()
-        self.maps, self.first = maps, first
+        self.maps, self.first = nn.Sequential(*maps), first
         self.leading, self.sizes = leading, sizes
 
     def forward(self, x: Tensor) -> Tensor:
-        rest = x[:, self.leading :].transpose(1, 2).unflatten(2, self.sizes)
+        rest = x[:, self.leading :].transpose(1, 2)
+        rest = rest.reshape(*rest.shape[:2], *self.sizes)
         made: Tensor = self.maps(rest).flatten(2).transpose(1, 2)
         return made if self.first is None else torch.cat([self.first(x[:, : self.leading]), made], 1)
 

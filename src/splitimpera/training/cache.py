@@ -1,0 +1,72 @@
+"""Trained splits kept in the cache folder: the same one is not trained twice, an interrupted training goes on."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Unpack
+
+from splitimpera.errors import ModelError, OutputError
+from splitimpera.graph.tracing import ModelGraph
+from splitimpera.models.cache import cache_folder, check_writable, read_cached, write_cached
+from splitimpera.models.datasets import Samples
+from splitimpera.records import Cut, Track, no_progress
+from splitimpera.training.settings import Training, TrainingArguments
+from splitimpera.training.split import read_checkpoint, train_split, training_key
+from splitimpera.training.trained import TrainedSplit
+
+STALE_S = 600
+"""A half-written file of this age was left behind by a process that was killed while it wrote."""
+
+
+def trained_split(
+    graph: ModelGraph,
+    cut: Cut | int | str,
+    samples: Samples,
+    *,
+    track: Track[int] = no_progress,
+    **arguments: Unpack[TrainingArguments],
+) -> TrainedSplit:
+    """As `split.train_split`, from the cache where the same network, cut, data and arguments were trained before.
+
+    An interrupted training leaves a checkpoint in the cache folder, from which the next call goes on; a finished one
+    leaves its result alone. Damaged files are made anew.
+
+    Raises:
+        OutputError: the cache folder cannot be written; nothing has been trained then.
+    """
+    training = Training(**arguments)
+    if not isinstance(cut, Cut):
+        cut = graph.cut(cut)
+    key = training_key(graph, cut, samples, training)
+    stored = read_cached(_name(key))
+    if stored is not None:
+        try:
+            return TrainedSplit.from_bytes(stored, graph)
+        except ModelError:
+            pass  # a file of that name by another hand: train it anew
+    check_writable(cache_folder(), "SPLITIMPERA_CACHE")
+    checkpoint = cache_folder() / f"split-{key[:24]}.checkpoint"
+    _tidy(checkpoint.parent, key)
+    try:
+        read_checkpoint(checkpoint, key)
+    except OutputError:
+        checkpoint.unlink(missing_ok=True)
+    result = train_split(graph, cut, samples, checkpoint=checkpoint, track=track, **arguments)
+    write_cached(_name(key), result.to_bytes())
+    checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def _name(key: str) -> str:
+    return f"split-{key[:24]}.weights"
+
+
+def _tidy(folder: Path, key: str) -> None:
+    """Remove half-written files of killed processes; younger ones may be another process's, being written."""
+    for path in folder.glob(f".split-{key[:24]}.*"):
+        try:
+            if time.time() - path.stat().st_mtime > STALE_S:
+                path.unlink()
+        except OSError:
+            continue

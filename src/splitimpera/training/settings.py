@@ -1,0 +1,95 @@
+"""What may be chosen about the training of a split."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypedDict
+
+from torch import Tensor
+
+from splitimpera.errors import ScenarioError
+
+
+class TrainingArguments(TypedDict, total=False):
+    """The fields of `Training`, as keyword arguments."""
+
+    ratio: float | None
+    epochs: tuple[int, int]
+    learning_rates: tuple[float, float]
+    batch: int
+    held_out: float
+    patience: int
+    distill: float
+    whole: bool
+    bits: int | None
+    loss: float
+    packet_elements: int | None
+    order: Tensor | None
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """How a split is trained.
+
+    Attributes:
+        ratio: elements of the tensor that crosses / elements of the latent; None: the papers' layers.
+        epochs: of stage 1 (the bottleneck alone) and stage 2 (end to end), at most.
+        learning_rates: the highest of each stage (Adam, one cycle).
+        batch: pictures in a batch, 2 or more.
+        held_out: share of the pictures that is not trained on; early stopping looks at these.
+        patience: a stage ends when so many epochs in a row have not lowered the loss on held-out pictures.
+        distill: weight of KL(unsplit || split) in stage 2; the labels' cross-entropy has the rest, 1 - distill.
+        whole: in stage 2 a copy of the head is trained as well.
+        bits: the latent is rounded to so many bits while training; None: not at all.
+        loss: packets are lost while training, in each batch at a rate drawn from 0 to this one.
+        packet_elements: elements of the latent in one packet; needed where `loss` is above 0.
+        order: the order in which a codec sends the latent's elements, as `packets.packets_of` takes it.
+        seed: of the first weights, the held-out part, the order of the pictures and the losses.
+
+    Raises:
+        ScenarioError: a value is out of range.
+    """
+
+    ratio: float | None = None
+    epochs: tuple[int, int] = (20, 60)
+    learning_rates: tuple[float, float] = (0.01, 0.002)
+    batch: int = 32
+    held_out: float = 0.15
+    patience: int = 12
+    distill: float = 0.5
+    whole: bool = False
+    bits: int | None = None
+    loss: float = 0.0
+    packet_elements: int | None = None
+    order: Tensor | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(len(self.epochs) == 2 and min(self.epochs) >= 0, "epochs", self.epochs, "two numbers, 0 or more")
+        rates = self.learning_rates
+        fine = len(rates) == 2 and all(math.isfinite(rate) and rate > 0 for rate in rates)
+        _require(fine, "learning_rates", rates, "two numbers above 0")
+        _require(self.batch >= 2, "batch", self.batch, "2 or more")
+        _require(0 < self.held_out < 1, "held_out", self.held_out, "above 0 and below 1")
+        _require(self.patience >= 1, "patience", self.patience, "1 or more")
+        _require(0 <= self.distill <= 1, "distill", self.distill, "0 to 1")
+        _require(self.bits is None or 1 <= self.bits <= 16, "bits", self.bits, "1 to 16")
+        _require(0 <= self.loss < 1, "loss", self.loss, "at least 0 and below 1")
+        _require(
+            self.packet_elements is None or self.packet_elements >= 1, "packet_elements", self.packet_elements, "1"
+        )
+        if self.loss and self.packet_elements is None:
+            raise ScenarioError(
+                "a loss needs the number of elements in a packet", where="packet_elements", hint="give it, or no loss"
+            )
+
+    def numbers(self) -> dict[str, object]:
+        """All but `order`, as JSON can write it."""
+        return {name: value for name, value in vars(self).items() if name != "order"}
+
+
+def _require(holds: bool, where: str, given: object, expected: str) -> None:
+    if not holds:
+        raise ScenarioError(f"{given} is out of range, it must be {expected}", where=where)

@@ -1,0 +1,381 @@
+"""Train a split: first the bottleneck alone, then end to end with halves of its own, for lost packets as well."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Unpack
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
+from torch import Tensor
+
+from splitimpera.errors import DataError, OutputError
+from splitimpera.graph.tracing import ModelGraph
+from splitimpera.models.cache import write_atomically
+from splitimpera.models.datasets import Samples
+from splitimpera.partition.cutter import split
+from splitimpera.partition.probe import as_logits
+from splitimpera.records import Cut, Track, no_progress
+from splitimpera.training.files import digest, pack, unpack
+from splitimpera.training.packets import lose_packets, packets_of
+from splitimpera.training.settings import Training, TrainingArguments
+from splitimpera.training.trained import Epoch, HeldOut, Parts, TrainedSplit, made, untrained, weights_of
+
+VERSION = 1
+"""Goes up whenever other weights come out of the same arguments, so that old files are not taken for new ones."""
+
+KIND = "checkpoint of a training"
+CACHED_BYTES = 1 << 30
+"""What crosses the cut is computed once where it is not larger than this, else anew for each batch."""
+_CHUNK = 256
+
+
+def train_split(
+    graph: ModelGraph,
+    cut: Cut | int | str,
+    samples: Samples,
+    *,
+    checkpoint: Path | None = None,
+    track: Track[int] = no_progress,
+    **arguments: Unpack[TrainingArguments],
+) -> TrainedSplit:
+    """Train a bottleneck at a cut, and the network around it for the bottleneck. The user's network is not changed.
+
+    Stage 1, the bottleneck alone:       KL(unsplit || split) + mean (A - decoded)^2 / variance of A
+    Stage 2, end to end:                 (1 - distill) cross-entropy(labels, split) + distill KL(unsplit || split)
+
+    The two stages are I-SPLIT's; distillation is BottleFit's (Matsubara et al., 2022), the reconstruction loss ours.
+    Stage 2 trains the bottleneck with a copy of the tail, and of the head where `whole` is set. Normalisations of these
+    copies keep their statistics, as the network has them in eval mode; dropout is off. Weights that the user froze are
+    trained in the copies as all others.
+
+    With `loss`, packets of the latent are lost while training, in stage 2 and the second half of stage 1: COMtune and
+    SI-NR (Itahara et al.) drop single elements; here whole packets, as a transport does.
+
+    Args:
+        samples: pictures to train on, a part of which is held out for early stopping. Never give test pictures.
+        checkpoint: a file that the training writes after every epoch and goes on from when called again; the result
+            is then the same as without the interruption. It stays when the training is done.
+        arguments: the fields of `Training`.
+
+    The same arguments give the same weights on the same machine with the same number of threads.
+
+    Raises:
+        CutError: no such cut, none that a bottleneck can be made for, or a ratio that leaves no channel.
+        DataError: too few pictures, or labels that the network has no logit for.
+        ModelError: the network does not return logits.
+        ScenarioError: an argument is out of range.
+        OutputError: the checkpoint cannot be written, or is not one of this training.
+    """
+    training = Training(**arguments)
+    if not isinstance(cut, Cut):
+        cut = graph.cut(cut)
+    key = training_key(graph, cut, samples, training) if checkpoint else ""
+    run = _Run(graph, cut, samples, training)
+    if checkpoint:
+        run.resume(checkpoint, key)
+    for stage in (1, 2):
+        if run.state.stage == stage:
+            run.train_stage(stage, track, checkpoint, key)
+    return run.result(weights_of(graph))
+
+
+def training_key(graph: ModelGraph, cut: Cut, samples: Samples, training: Training) -> str:
+    """A checksum of all that decides which weights come out of a training: network, cut, data and arguments."""
+    modules = [
+        f"{node.target}: {graph.program.get_submodule(str(node.target))!r}"
+        for node in graph.program.graph.nodes
+        if node.op == "call_module"
+    ]
+    return digest(
+        *(f"{VERSION} {torch.__version__}", graph.program.code, "\n".join(modules), repr(graph.out_spec)),
+        *(weights_of(graph), repr((cut.index, cut.crossing)), samples.inputs, samples.labels),
+        *(repr(sorted(training.numbers().items())), training.order),
+    )
+
+
+def read_checkpoint(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """What a checkpoint of the training `key` holds; None where there is none.
+
+    Raises:
+        OutputError: the file is damaged, or something else.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OutputError(f"'{path}' cannot be read: {error.strerror or error}", where="checkpoint") from None
+    hint = "remove it to start anew, or name another file"
+    try:
+        tensors, facts = unpack(KIND, content)
+    except ValueError as failure:
+        raise OutputError(f"'{path}' is no checkpoint: {failure}", where="checkpoint", hint=hint) from None
+    if facts.get("key") != key:
+        raise OutputError(
+            f"'{path}' belongs to a training with another network, other data or other arguments",
+            where="checkpoint",
+            hint=hint,
+        )
+    return tensors, facts
+
+
+@dataclass
+class _State:
+    """How far a training has come, apart from its weights."""
+
+    stage: int = 1
+    epoch: int = 0
+    stale: int = 0
+    best_loss: float = math.inf
+    stage_1: float = math.nan
+    history: list[Epoch] = field(default_factory=list)
+
+
+class _Run:
+    def __init__(self, graph: ModelGraph, cut: Cut, samples: Samples, training: Training) -> None:
+        self.training = training
+        self.cut = cut
+        self.samples = samples
+        self.halves = split(graph, cut)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.seed)
+            bottleneck = untrained(cut, training.ratio, graph.cuts)
+        self.generator = torch.Generator().manual_seed(training.seed)
+        self.train_rows, self.held_rows = self._divide()
+        self.packets = self._packets(bottleneck)
+        self.parts = Parts(self.halves, bottleneck, training.bits, training.whole)
+        self.batch_dim = cut.tensors[0].batch_dim or 0
+        self.crossing, self.wanted, self.variance = self._unsplit()
+        self.parts.bottleneck.to(self.wanted.device)
+        self.state = _State()
+        self.best: dict[str, Tensor] = {}
+        self._resumed: dict[str, Tensor] | None = None
+
+    def _divide(self) -> tuple[Tensor, Tensor]:
+        count = round(self.training.held_out * len(self.samples))
+        if count < 1 or len(self.samples) - count < 2:
+            raise DataError(
+                f"{len(self.samples)} pictures are too few to hold {self.training.held_out:.0%} out and train on two "
+                "or more",
+                hint="give more pictures",
+            )
+        rows = torch.randperm(len(self.samples), generator=self.generator)
+        return rows[count:], rows[:count]
+
+    def _packets(self, bottleneck: Any) -> Tensor | None:
+        training = self.training
+        elements = math.prod(bottleneck.latent_shape)
+        if training.packet_elements is None:
+            return None
+        packets = packets_of(elements, training.packet_elements, training.order)
+        if training.loss and int(packets.max()) == 0:
+            raise DataError(
+                f"the latent's {elements} elements fit into one packet, no part of it can be lost",
+                where="packet_elements",
+                hint=f"give less than {elements}, or no loss",
+            )
+        return packets
+
+    def _unsplit(self) -> tuple[Tensor | None, Tensor, Tensor]:
+        """What crosses (None where that is too much to keep), the unsplit network's log-probabilities for all
+        pictures, and the variance of what crosses over those that are trained on."""
+        keep = self.cut.tensors[0].bytes * len(self.samples) <= CACHED_BYTES
+        trained_on = torch.zeros(len(self.samples), dtype=torch.bool)
+        trained_on[self.train_rows] = True
+        kept, answers, sums = [], [], torch.zeros(3, dtype=torch.float64)
+        with torch.no_grad():
+            for rows in torch.split(torch.arange(len(self.samples)), _CHUNK):
+                a = self.halves.head(self.samples.inputs[rows])[0]
+                answers.append(as_logits(self.halves.tail((a,))).log_softmax(1))
+                values = self._take(a, trained_on[rows].nonzero()[:, 0]).double()
+                sums += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()]).cpu()
+                kept += [a] if keep else []
+        wanted = torch.cat(answers)
+        low, high = int(self.samples.labels.min()), int(self.samples.labels.max())
+        if low < 0 or high >= wanted.shape[1]:
+            raise DataError(f"labels go from {low} to {high}, the network has logits for {wanted.shape[1]} classes")
+        mean, square = sums[1] / sums[0], sums[2] / sums[0]
+        variance = (square - mean.square()).clamp_min(1e-12).to(wanted)
+        return torch.cat(kept, self.batch_dim) if keep else None, wanted, variance
+
+    def _take(self, a: Tensor, rows: Tensor) -> Tensor:
+        return a.index_select(self.batch_dim, rows.to(a.device))
+
+    # One batch ------------------------------------------------------------------------------------------------------
+
+    def _crossing(self, rows: Tensor, stage: int) -> Tensor:
+        if stage == 2 and self.training.whole:
+            return self.parts.head.forward(self.samples.inputs[rows])[0]
+        if self.crossing is not None:
+            return self._take(self.crossing, rows)
+        with torch.no_grad():
+            return self.halves.head.forward(self.samples.inputs[rows])[0]
+
+    def _objective(
+        self, rows: Tensor, stage: int, rates: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, its mean over the pictures; and the logits."""
+        a = self._crossing(rows, stage)
+        latent = self.parts.quantiser(self.parts.bottleneck.encoder(a))
+        if rates is not None and self.packets is not None:
+            latent = lose_packets(latent, self.packets, rates, generator)
+        decoded = self.parts.bottleneck.decoder(latent)
+        logits = as_logits(self.parts.tail((decoded,)))
+        given = logits.log_softmax(1)
+        distance = F.kl_div(given, self.wanted[rows], reduction="batchmean", log_target=True)
+        if stage == 1:
+            return distance + F.mse_loss(decoded, a) / self.variance, logits
+        share = self.training.distill
+        labels = self.samples.labels[rows].to(logits.device)
+        return (1 - share) * F.nll_loss(given, labels) + share * distance, logits
+
+    def _batches(self) -> list[Tensor]:
+        """A shuffled epoch; a last batch of one picture is left out, since BatchNorm cannot train on it."""
+        order = self.train_rows[torch.randperm(len(self.train_rows), generator=self.generator)]
+        return [rows for rows in torch.split(order, self.training.batch) if len(rows) > 1]
+
+    def _loses(self, stage: int, epoch: int) -> bool:
+        return self.training.loss > 0 and (stage == 2 or 2 * epoch >= self.training.epochs[0])
+
+    def _train_epoch(self, stage: int, optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> float:
+        training, epoch = self.training, self.state.epoch
+        batches = self._batches()
+        steps = len(batches) * training.epochs[stage - 1]
+        total = 0.0
+        self.parts.bottleneck.train()
+        self.parts.quantiser.train()
+        for place, rows in enumerate(batches):
+            rates = None
+            if self._loses(stage, epoch):
+                rates = (torch.rand(1, generator=self.generator) * training.loss).expand(len(rows))
+            for group in optimizer.param_groups:
+                group["lr"] = training.learning_rates[stage - 1] * one_cycle(epoch * len(batches) + place, steps)
+            loss, _ = self._objective(rows, stage, rates, self.generator)
+            optimizer.zero_grad()
+            # The network's own weights may require gradients; `inputs` keeps them from getting any.
+            torch.autograd.backward(loss, inputs=parameters)
+            optimizer.step()
+            total += float(loss.detach()) * len(rows)
+        self.parts.eval()
+        return total / sum(map(len, batches))
+
+    # Held-out pictures ----------------------------------------------------------------------------------------------
+
+    def _held_out(self, stage: int, lossy: bool) -> tuple[float, float]:
+        """Mean loss and accuracy over the held-out pictures; the same packets are lost every time, at rates that go
+        evenly from 0 to `loss`."""
+        generator = torch.Generator().manual_seed(self.training.seed)
+        rates = torch.linspace(0, self.training.loss, len(self.held_rows)) if lossy else None
+        total, right = 0.0, 0
+        with torch.no_grad():
+            for places in torch.split(torch.arange(len(self.held_rows)), _CHUNK):
+                rows = self.held_rows[places]
+                loss, logits = self._objective(rows, stage, None if rates is None else rates[places], generator)
+                total += float(loss) * len(rows)
+                right += int((logits.argmax(1).cpu() == self.samples.labels[rows].cpu()).sum())
+        return total / len(self.held_rows), right / len(self.held_rows)
+
+    def _note(self, stage: int, train_loss: float | None) -> None:
+        """Take down how the epoch went, and keep its weights if they are the best so far."""
+        state = self.state
+        # always as lossy as the stage will ever be, or losses before and after could not be compared
+        loss, accuracy = self._held_out(stage, self.training.loss > 0)
+        state.history.append(Epoch(stage, state.epoch, train_loss, loss, accuracy))
+        if loss < state.best_loss or not self.best:
+            state.best_loss, state.stale = loss, 0
+            self.best = {name: value.detach().clone() for name, value in self.parts.state_dict().items()}
+        elif not self.training.loss or self._loses(stage, state.epoch - 1):
+            state.stale += 1  # what has not been trained for yet cannot have got better
+
+    # Stages and checkpoints -----------------------------------------------------------------------------------------
+
+    def train_stage(self, stage: int, track: Track[int], checkpoint: Path | None, key: str) -> None:
+        """Train until the epochs are over or patience is; then go back to the best weights."""
+        modules = [self.parts.bottleneck, *([self.parts.tail, self.parts.own_head] if stage == 2 else [])]
+        parameters = [p for module in modules if module is not None for p in module.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(parameters, lr=self.training.learning_rates[stage - 1])
+        if self._resumed is not None:
+            _restore(optimizer, self._resumed)
+            self._resumed = None
+        else:
+            self.best = {}
+            self._note(stage, None)
+        for _ in self._epochs(stage, track):
+            train_loss = self._train_epoch(stage, optimizer, list(parameters))
+            self.state.epoch += 1
+            self._note(stage, train_loss)
+            if checkpoint is not None:
+                self._save(checkpoint, key, optimizer)
+            if self.state.stale >= self.training.patience:
+                break
+        self.parts.load_state_dict(self.best)
+        if stage == 1:
+            self.state.stage_1 = self._held_out(1, False)[1]
+            self.state = _State(2, stage_1=self.state.stage_1, history=self.state.history)
+
+    def _epochs(self, stage: int, track: Track[int]) -> Iterator[int]:
+        done, epochs = self.state.epoch, self.training.epochs[stage - 1]
+        if done >= epochs or self.state.stale >= self.training.patience:
+            return
+        description = f"Training the split at {self.cut.name}, stage {stage} of 2"
+        yield from track(range(done, epochs), description, epochs - done)
+
+    def _save(self, path: Path, key: str, optimizer: torch.optim.Optimizer) -> None:
+        tensors = {f"now.{name}": value for name, value in self.parts.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        for index, values in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
+        tensors["generator"] = self.generator.get_state()
+        try:
+            write_atomically(path, pack(KIND, tensors, {"key": key, **asdict(self.state)}))
+        except OSError as error:
+            raise OutputError(f"'{path}' cannot be written: {error.strerror or error}", where="checkpoint") from None
+
+    def resume(self, path: Path, key: str) -> None:
+        """Go on from a checkpoint, if there is one."""
+        found = read_checkpoint(path, key)
+        if found is None:
+            return
+        tensors, facts = found
+        try:
+            history = [Epoch(**epoch) for epoch in facts.pop("history")]
+            del facts["key"]
+            self.state = _State(**facts, history=history)
+            self.best = _without_prefix(tensors, "best.")
+            self.parts.load_state_dict(_without_prefix(tensors, "now."))
+            self.generator.set_state(tensors["generator"])
+        except (KeyError, TypeError, RuntimeError) as failure:
+            raise OutputError(f"'{path}' is no checkpoint of this training: {failure}", where="checkpoint") from None
+        self._resumed = _without_prefix(tensors, "optimizer.")
+
+    def result(self, network: str) -> TrainedSplit:
+        unsplit = self.wanted[self.held_rows].argmax(1).cpu() == self.samples.labels[self.held_rows].cpu()
+        held_out = HeldOut(float(unsplit.double().mean()), self.state.stage_1, self._held_out(2, False)[1])
+        history = tuple(self.state.history)
+        return made(self.cut, self.parts, self.training.ratio, history, held_out, network)
+
+
+def one_cycle(step: int, steps: int) -> float:
+    """The learning rate of a step as a share of the highest: up from 1/25 within the first three tenths, then down to
+    nearly nothing, along cosines (Smith and Topin, 2018). A function of the step, so that nothing need be stored."""
+    top = max(1.0, 0.3 * steps - 1)
+    if step <= top:
+        return 1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * step / top)) / 2
+    down = (step - top) / max(1.0, steps - 1 - top)
+    return 1e-5 + (1 - 1e-5) * (1 + math.cos(math.pi * min(1.0, down))) / 2
+
+
+def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, entry = name.partition(".")
+        state.setdefault(int(index), {})[entry] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _without_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

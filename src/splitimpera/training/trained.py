@@ -1,0 +1,269 @@
+"""A trained split: a cut with a bottleneck and halves whose weights are its own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from splitimpera.errors import ModelError, OutputError, SplitImperaError
+from splitimpera.graph.tracing import ModelGraph
+from splitimpera.models.cache import write_atomically
+from splitimpera.partition.bottleneck import Bottleneck, bottleneck_for
+from splitimpera.partition.cutter import Halves, Head, Tail, split
+from splitimpera.records import Cut, TensorSpec
+from splitimpera.training.files import digest, pack, unpack
+from splitimpera.training.quantisation import Quantiser
+
+KIND = "trained split"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a training's history.
+
+    Attributes:
+        stage: 1 or 2.
+        epoch: from 1 on; 0 is the stage's start.
+        train_loss: mean over the batches as they were trained on; None at the start.
+        held_out_loss: the same loss over the held-out pictures; with lost packets where these are trained for, every
+            time the same ones.
+        held_out_accuracy: share of right answers there, in the same circumstances.
+    """
+
+    stage: int
+    epoch: int
+    train_loss: float | None
+    held_out_loss: float
+    held_out_accuracy: float
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Shares of right answers over the held-out part of the training pictures, no packet lost.
+
+    Attributes:
+        unsplit: of the network as it was given.
+        stage_1: with the bottleneck alone trained.
+        trained: of the result.
+    """
+
+    unsplit: float
+    stage_1: float
+    trained: float
+
+
+class Parts(nn.Module):
+    """All that a split may train: bottleneck, quantiser and copies of the network's halves.
+
+    Args:
+        whole: whether a copy of the head belongs to it; else the head is the network's own and is not registered here.
+    """
+
+    def __init__(self, halves: Halves, bottleneck: Bottleneck, bits: int | None, whole: bool) -> None:
+        super().__init__()
+        self.bottleneck = bottleneck
+        self.quantiser = Quantiser(bits)
+        # copied one by one: deep copies of the structure of the results make torch warn
+        self.tail = Tail(copied(halves.tail.program), halves.tail.out_spec)
+        self.own_head = Head(copied(halves.head.program)) if whole else None
+        self.given_head = (halves.head,)  # in a tuple, which nn.Module does not look into
+        self.eval()
+
+    @property
+    def head(self) -> Head:
+        return self.own_head or self.given_head[0]
+
+    def answer(self, latent: Tensor) -> Any:
+        return self.tail((self.bottleneck.decoder(latent),))
+
+
+def copied(program: fx.GraphModule) -> fx.GraphModule:
+    """A program with parameters and buffers of its own; all may be trained, whatever the model's user froze."""
+    own = copy.deepcopy(program)
+    for parameter in own.parameters():
+        parameter.grad = None
+        parameter.requires_grad_(parameter.is_floating_point())
+    return own
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedSplit:
+    """A cut, the bottleneck there, and the halves on either side; everything in eval mode.
+
+    Attributes:
+        cut: where the network is split.
+        latent: the tensor that is sent, for one frame.
+        ratio: as it was asked for.
+        bits: to how many bits the latent is rounded; None: not at all.
+        whole: whether the head's weights are its own as well; else the head is the network's.
+        history: the losses and accuracies of each epoch.
+        held_out: accuracies before and after.
+        network: a checksum of the weights that it started from.
+        parts: the modules.
+    """
+
+    cut: Cut
+    latent: TensorSpec
+    ratio: float | None
+    bits: int | None
+    whole: bool
+    history: tuple[Epoch, ...]
+    held_out: HeldOut
+    network: str
+    parts: Parts
+
+    @property
+    def spec(self) -> TensorSpec:
+        """The tensor that crosses, and is compressed."""
+        return self.cut.tensors[0]
+
+    @property
+    def head(self) -> Head:
+        """Takes what the network takes, returns a tuple of the tensor that crosses."""
+        return self.parts.head
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The tensor that crosses -> the latent before it is rounded."""
+        return self.parts.bottleneck.encoder
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The latent -> the tensor that crosses."""
+        return self.parts.bottleneck.decoder
+
+    @property
+    def tail(self) -> Tail:
+        """Takes a tuple of the tensor that crosses, returns what the network returns."""
+        return self.parts.tail
+
+    @property
+    def high(self) -> float | None:
+        """The largest of the 2^bits levels of the latent, the smallest of which is 0; None where it is not rounded."""
+        return None if self.bits is None else float(self.parts.quantiser.high)
+
+    def encode(self, crossing: Tensor) -> Tensor:
+        """What crosses, frames stacked as the network does -> latents (N, *latent.shape), rounded to `bits`."""
+        with torch.no_grad():
+            latent: Tensor = self.parts.quantiser(self.encoder(crossing))
+            return latent
+
+    def answer(self, latent: Tensor) -> Any:
+        """Latents, lost elements being 0 -> what the network returns."""
+        with torch.no_grad():
+            return self.parts.answer(latent)
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """Head, bottleneck and tail, nothing lost."""
+        with torch.no_grad():
+            return self.answer(self.encode(self.head(*inputs)[0]))
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file's content: its own weights, and what `load` needs to know."""
+        facts = {
+            "version": 1,
+            "cut": self.cut.index,
+            "tensor": asdict(self.spec),
+            "ratio": self.ratio,
+            "bits": self.bits,
+            "whole": self.whole,
+            "history": [asdict(epoch) for epoch in self.history],
+            "held_out": asdict(self.held_out),
+            "network": self.network,
+        }
+        return pack(KIND, self.parts.state_dict(), facts)
+
+    def save(self, path: Path) -> None:
+        """Write it to a safetensors file, at once or not at all.
+
+        Raises:
+            OutputError: that cannot be written.
+        """
+        try:
+            write_atomically(path, self.to_bytes())
+        except OSError as error:
+            raise OutputError(f"'{path}' cannot be written: {error.strerror or error}") from None
+
+    @classmethod
+    def from_bytes(cls, content: bytes, graph: ModelGraph) -> TrainedSplit:
+        """What `to_bytes` wrote, for the network that it was trained for.
+
+        Raises:
+            ModelError: the content is damaged, or belongs to another network.
+        """
+        try:
+            tensors, facts = unpack(KIND, content)
+        except ValueError as failure:
+            raise ModelError(f"this is no trained split: {failure}") from None
+        if facts.get("network") != weights_of(graph):
+            raise ModelError("this split was trained for a network of other weights", hint="give the network it had")
+        try:
+            halves = split(graph, int(facts["cut"]))
+            bottleneck = untrained(halves.cut, facts["ratio"])
+            if _plain(facts["tensor"]) != _plain(asdict(halves.cut.tensors[0])):
+                raise ValueError(f"cut {halves.cut.index} is another one in this network")
+            parts = Parts(halves, bottleneck, facts["bits"], bool(facts["whole"]))
+            parts.load_state_dict(tensors)
+            history = tuple(Epoch(**epoch) for epoch in facts["history"])
+            held_out = HeldOut(**facts["held_out"])
+        except (SplitImperaError, KeyError, TypeError, ValueError, RuntimeError) as failure:
+            words = (str(failure).splitlines() or [""])[0]
+            raise ModelError(f"this trained split does not fit the network: {words}") from None
+        return made(halves.cut, parts, facts["ratio"], history, held_out, facts["network"])
+
+    @classmethod
+    def load(cls, path: Path, graph: ModelGraph) -> TrainedSplit:
+        """Read a file that `save` wrote.
+
+        Args:
+            graph: the network for which it was trained.
+
+        Raises:
+            ModelError: there is no such file, it is damaged, or it belongs to another network.
+        """
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"'{path}' cannot be read: {error.strerror or error}") from None
+        try:
+            return cls.from_bytes(content, graph)
+        except ModelError as error:
+            raise error.at(f"'{path}'") from None
+
+
+def untrained(cut: Cut, ratio: float | None, cuts: Sequence[Cut] = ()) -> Bottleneck:
+    """A bottleneck for a cut, in the element type of what crosses there."""
+    return bottleneck_for(cut, ratio=ratio, cuts=cuts).to(getattr(torch, cut.tensors[0].dtype))
+
+
+def made(
+    cut: Cut, parts: Parts, ratio: float | None, history: tuple[Epoch, ...], held_out: HeldOut, network: str
+) -> TrainedSplit:
+    """The record of trained parts; they can no longer be trained by accident."""
+    parts.eval().requires_grad_(False)
+    bits, whole = parts.quantiser.bits, parts.own_head is not None
+    latent = parts.bottleneck.latent_spec
+    return TrainedSplit(cut, latent, ratio, bits, whole, history, held_out, network, parts)
+
+
+def weights_of(graph: ModelGraph) -> str:
+    """A checksum of every parameter and constant of a traced network, under the names that the program knows."""
+    program = graph.program
+    found: dict[str, Tensor] = {**dict(program.named_parameters()), **dict(program.named_buffers())}
+    for node in program.graph.nodes:
+        if node.op == "get_attr":
+            value = attrgetter(str(node.target))(program)
+            if isinstance(value, Tensor):
+                found[str(node.target)] = value
+    return digest(found)
+
+
+def _plain(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in spec.items()}
