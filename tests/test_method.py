@@ -223,3 +223,48 @@ def test_the_whole_package_names_only_what_it_has():
     with pytest.raises(AttributeError, match="no attribute 'desing'"):
         sei.desing  # noqa: B018
     assert torch.is_grad_enabled()
+
+
+SHORT = ("requirements:", "bottlenecks: {ratios: [4], epochs: [2, 2]}\nrequirements:")
+
+
+def test_bottlenecks_make_plans_of_their_own(folder, monkeypatch):
+    monkeypatch.setenv("SPLITIMPERA_CACHE", str(folder / "cache"))
+    said = []
+    result = design(folder, SHORT, say=said.append)
+    plans = {evaluation.plan.id: evaluation for evaluation in result.evaluations}
+    stem = next(cut for cut in result.graph.cuts if cut.name == "stem")
+    shrunk = plans[f"SC{stem.index}-b4-uint8-udp"]
+    assert shrunk.payload_bytes == plans[f"SC{stem.index}-float32-udp"].payload_bytes / 4 / 4
+    assert shrunk.plan.hops[0].bottleneck == 4
+    # two tensors cross behind conv1: no bottleneck there, and it is said why
+    assert any("No bottleneck of ratio 4" in line and "conv1" in line for line in said)
+    assert not any(plan.startswith("SC2-b4") for plan in plans)
+    again = []
+    monkeypatch.setattr("splitimpera.training.cache.train_split", lambda *a, **k: pytest.fail("trained twice"))
+    design(folder, SHORT, say=again.append)
+    assert [line for line in again if "held-out" in line] == [line for line in said if "held-out" in line] != []
+
+
+def test_a_latent_of_one_packet_is_said_to_need_something_else(folder, monkeypatch):
+    monkeypatch.setenv("SPLITIMPERA_CACHE", str(folder / "cache"))
+    said = []
+    design(
+        folder,
+        ("requirements:", "bottlenecks: {ratios: [4], epochs: [1, 1], loss: 30 %, cuts: [stem]}\nrequirements:"),
+        say=said.append,
+    )
+    assert any("travels in one packet" in line and "TCP" in line for line in said)
+
+
+def test_bottlenecks_that_cannot_be_are_refused(folder, monkeypatch):
+    monkeypatch.setenv("SPLITIMPERA_CACHE", str(folder / "cache"))
+    several = ("requirements:", "bottlenecks: {ratios: [4], cuts: [conv1]}\nrequirements:")
+    with pytest.raises(CutError, match="2 tensors cross"):
+        design(folder, several)
+    no_channel = ("requirements:", "bottlenecks: {ratios: [100000], cuts: [stem]}\nrequirements:")
+    with pytest.raises(CutError, match="ratio"):
+        design(folder, no_channel)
+    untrained = ("validation: 40 %, test: 40 %", "validation: 50 %, test: 50 %")
+    with pytest.raises(DataError, match="no training pictures"):
+        design(folder, SHORT, untrained)

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from splitimpera.codec.elements import ElementCodec, picture_scale
-from splitimpera.codec.registry import Calibration, codec_kind, make_codec
-from splitimpera.errors import CodecError, UnknownNameError
+from splitimpera.codec.elements import ElementCodec, packed, picture_scale, unpacked
+from splitimpera.codec.registry import Calibration, make_codec
+from splitimpera.errors import CodecError
 from splitimpera.records import TensorSpec
 
 shapes = hnp.array_shapes(max_dims=3, max_side=6)
@@ -90,16 +90,49 @@ def test_damaged_payloads_are_refused():
         codec.encode([np.ones(5, np.float32)])
 
 
-def test_bad_calibration_and_bad_names():
-    spec = TensorSpec("t", (2,))
-    with pytest.raises(CodecError, match="NaN"):
-        make_codec("uint8", Calibration((spec,), (np.array([[1.0, np.nan]]),)))
-    with pytest.raises(UnknownNameError, match="did you mean 'float32'"):
-        codec_kind("float23")
-    with pytest.raises(CodecError, match="takes no argument"):
-        codec_kind("float32:7")
-    with pytest.raises(CodecError, match="no quality from 1 to 95"):
-        codec_kind("jpeg:0")
+def test_numbers_of_few_bits_lie_in_the_lowest_bits_first():
+    numbers = np.array([1, 2, 3, 0, 63], np.uint8)
+    assert packed(numbers[:4], 2) == bytes([0b00_11_10_01])
+    assert packed(numbers[:3], 4) == bytes([0x21, 0x03])
+    assert packed(numbers, 6) == (1 | 2 << 6 | 3 << 12 | 63 << 24).to_bytes(4, "little")
+
+
+@given(st.sampled_from([2, 4, 6, 8]), st.data())
+def test_packing_is_undone_from_any_place(bits, data):
+    numbers = data.draw(hnp.arrays(np.uint8, st.integers(0, 20), elements=st.integers(0, 2**bits - 1)))
+    written = packed(numbers, bits)
+    assert len(written) == -(-len(numbers) * bits // 8)
+    found = unpacked(b"abc" + written + b"d", 3, len(numbers), bits, np.dtype(np.uint8))
+    np.testing.assert_array_equal(found, numbers)
+
+
+def test_atoms_hold_whole_elements_of_all_tensors():
+    x, i = np.linspace(0, 1, 5, dtype=np.float32), np.array([7], np.int64)
+    codec = codec_for("uint6", x, i)
+    payload = codec.encode([x, i])
+    assert payload.atom_bytes == 24  # three bytes hold four elements of 6 bits, eight bytes one of the other
+    assert len(payload.data) == 8 + 8  # 30 bits, then up to the next multiple of 8
+    y, j = codec.decode(payload.data, [(0, 8)])
+    assert y.tolist() == [0] * 5
+    assert j.tolist() == [7]
+
+
+def test_bfloat16_is_rounded_as_torch_rounds_it():
+    torch = pytest.importorskip("torch")
+    bits = np.random.default_rng(0).integers(0, 2**32, 20000, dtype=np.uint32)
+    x = np.concatenate([bits.view(np.float32), [1 + 2**-8, 1 + 3 * 2**-8, np.nan, 0, -0.0]]).astype(np.float32)
+    x = x[~(np.abs(x) > 3.38e38)]  # those become the largest value here, infinity there
+    y = codec_for("bfloat16", x).decode(codec_for("bfloat16", x).encode([x]).data)[0]
+    np.testing.assert_array_equal(y, torch.from_numpy(x).bfloat16().float().numpy())
+
+
+@pytest.mark.parametrize(
+    ("name", "largest"), [("float16", 65504.0), ("bfloat16", 3.3895314e38), ("float32", 3.4028235e38)]
+)
+def test_values_beyond_a_type_become_its_largest_and_nan_stays(name, largest):
+    x = np.array([1e300, -1e300, np.nan])
+    y = codec_for(name, x).decode(codec_for(name, x).encode([x]).data)[0]
+    np.testing.assert_allclose(y, [largest, -largest, np.nan], rtol=1e-7)
 
 
 def test_constant_tensors_have_a_scale_too():

@@ -39,18 +39,57 @@ def test_jpeg_is_near_and_quality_costs_bytes(channels):
 
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_refused_not_crashed_on(data):
-    for name in ("png", "jpeg"):
+    for name in ("png", "jpeg", "webp"):
         codec, _ = codec_and_picture(name, 1)
         with pytest.raises(CodecError):
             codec.decode(data)
 
 
-def test_an_image_of_another_size_is_refused_before_it_is_read():
-    codec, _ = codec_and_picture("png", 1)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_webp_is_exact_and_near_at_a_quality(channels):
+    exact, x = codec_and_picture("webp", channels)
+    np.testing.assert_array_equal(exact.decode(exact.encode([x]).data)[0], x)
+    near, _ = codec_and_picture("webp:80", channels)
+    assert len(near.encode([x]).data) < len(exact.encode([x]).data)
+    # lossy WebP stores luma in the range 16 to 235
+    assert np.abs(near.decode(near.encode([x]).data)[0] - x).mean() < 0.2
+
+
+@pytest.mark.parametrize("name", ["png", "jpeg", "webp", "webp:50"])
+def test_noise_fits_into_the_bytes_that_a_codec_accepts(name):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64)).astype(np.uint8)
+    scale = picture_scale((0,), (1,))
+    x = scale.to_values(pictures, "float32")
+    codec = make_codec(name, Calibration((TensorSpec("input", x.shape),), (x[None],), scale))
+    assert codec.decode(codec.encode([x]).data)[0].shape == x.shape
+
+
+@pytest.mark.parametrize(("name", "format"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP"), ("webp:50", "WEBP")])
+def test_an_image_of_another_size_is_refused_before_it_is_read(name, format):
+    codec, _ = codec_and_picture(name, 1)
     file = io.BytesIO()
-    Image.new("L", (3000, 3000)).save(file, "PNG")
-    with pytest.raises(CodecError, match="3000"):
+    Image.new("L", (600, 500)).save(file, format, lossless=":" not in name)
+    with pytest.raises(CodecError, match=r"\(600, 500\)"):
         codec.decode(file.getvalue())
+
+
+def test_a_png_with_more_than_a_picture_is_refused():
+    codec, x = codec_and_picture("png", 1)
+    data = codec.encode([x]).data
+    text = b"\0\0\0\4zTXta\0\0b\0\0\0\0"
+    with pytest.raises(CodecError, match="no plain picture"):
+        codec.decode(data[:33] + text + data[33:])
+
+
+def test_an_animation_is_refused_whatever_canvas_it_claims():
+    codec, _ = codec_and_picture("webp", 3)
+    file = io.BytesIO()
+    frames = [Image.new("RGB", (20, 16), colour) for colour in ("red", "blue")]
+    frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:])
+    data = bytearray(file.getvalue())
+    data[24:30] = b"\xfe\x3f\0" * 2  # 16383 x 16383
+    with pytest.raises(CodecError, match="no single picture"):
+        codec.decode(bytes(data))
 
 
 def test_truncated_files_and_gaps_are_refused():

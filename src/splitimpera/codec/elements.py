@@ -1,45 +1,42 @@
-"""Codecs that write every element in equally many bytes: a lost packet costs only the values that it carried."""
+"""Codecs that write every element in equally many bits: a lost packet costs only the values that it carried."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import lcm
+from typing import Protocol
 
 import numpy as np
 
+from splitimpera.codec.packets import Fill, checked_gaps
 from splitimpera.errors import CodecError
-from splitimpera.records import Array, ByteRange, Payload, TensorSpec
+from splitimpera.records import DTYPE_BYTES, Array, ByteRange, IntArray, Payload, TensorSpec
+
+BFLOAT16_MAX = np.uint32(0x7F7F0000).view(np.float32)
+HALF_RANGE = (np.float32(-65504), np.float32(65504))
 
 
 @dataclass(frozen=True)
 class Scale:
-    """An affine map between values and integers 0 to 255: value = low + step * integer.
+    """An affine map between values and integers from 0 to `levels`: value = low + step * integer.
 
     `low` and `step` broadcast against one frame's tensor.
     """
 
     low: Array
     step: Array
+    levels: int = 255
 
     def to_integers(self, tensor: Array) -> Array:
-        return np.clip(np.rint((tensor - self.low) / self.step), 0, 255).astype(np.uint8)
+        """Values beyond the range take its nearest end, NaN its lower one."""
+        with np.errstate(over="ignore"):
+            steps = np.rint((tensor - self.low) / self.step)
+        return np.fmin(np.fmax(steps, 0), self.levels).astype(np.uint8)
 
-    def to_values(self, integers: Array, dtype: str) -> Array:
+    def to_values(self, integers: Array, dtype: str | np.dtype[np.generic]) -> Array:
         values: Array = (self.low + self.step * integers).astype(dtype)
         return values
-
-
-def calibrated_scale(tensors: Array) -> Scale:
-    """The scale that just covers some tensors, shape (n, ...), with one range for all elements.
-
-    Raises:
-        CodecError: they contain NaN or infinite values.
-    """
-    low, high = float(tensors.min(initial=np.inf)), float(tensors.max(initial=-np.inf))
-    if not np.isfinite([low, high]).all():
-        raise CodecError("the calibration data are empty or contain NaN or infinite values")
-    return Scale(np.array(low, np.float32), np.array((high - low) / 255 or 1.0, np.float32))
 
 
 def picture_scale(mean: Sequence[float], std: Sequence[float]) -> Scale:
@@ -48,62 +45,218 @@ def picture_scale(mean: Sequence[float], std: Sequence[float]) -> Scale:
     return Scale(-mean_ / std_, 1 / (255 * std_))
 
 
+def array_dtype(spec: TensorSpec) -> np.dtype[np.generic]:
+    """The type of the arrays that stand for a tensor; NumPy has no bfloat16, whose values come as float32.
+
+    Raises:
+        CodecError: elements of a type that is not known.
+    """
+    if spec.dtype not in DTYPE_BYTES:
+        raise CodecError(f"elements of type '{spec.dtype}' cannot be written", where=spec.name)
+    return np.dtype("float32" if spec.dtype == "bfloat16" else spec.dtype)
+
+
+def is_floating(spec: TensorSpec) -> bool:
+    return spec.dtype in ("bfloat16", "float16", "float32", "float64")
+
+
+def checked_tensors(tensors: Sequence[Array], specs: Sequence[TensorSpec]) -> None:
+    """Refuse tensors that are not those of the plan.
+
+    Raises:
+        CodecError: another number of them, another shape, or elements that this type cannot hold.
+    """
+    if len(tensors) != len(specs):
+        raise CodecError(f"{len(tensors)} tensors are given, {len(specs)} are expected")
+    for tensor, spec in zip(tensors, specs, strict=True):
+        if tensor.shape != spec.shape:
+            raise CodecError(f"{spec.name}: a tensor of shape {tensor.shape} is given, {spec.shape} is expected")
+        if not np.can_cast(tensor.dtype, array_dtype(spec), "same_kind"):
+            raise CodecError(f"{spec.name}: a tensor of {tensor.dtype} is given, {spec.dtype} is expected")
+
+
+class Numbers(Protocol):
+    """How the elements of one tensor are written as numbers.
+
+    Attributes:
+        bits: of one number in the payload: 2, 4, 6, or whole bytes.
+        stored: the type in which numbers are handed on, little endian; uint8 for fewer than 8 bits.
+    """
+
+    spec: TensorSpec
+    bits: int
+    stored: np.dtype[np.generic]
+
+    def write(self, tensor: Array) -> Array:
+        """A tensor of the spec's shape -> numbers, shape (elements,)."""
+        ...
+
+    def read(self, numbers: Array) -> Array:
+        """Numbers, shape (elements,) -> values of the spec's type, shape (elements,), in memory of their own."""
+        ...
+
+
+class Plain:
+    """Elements as they are, or as numbers of another floating-point type.
+
+    The error is the type's rounding. A value beyond the type's range becomes its largest; NaN stays.
+
+    Args:
+        stored: NumPy's name of the type that floating-point elements are written in; None: their own.
+    """
+
+    def __init__(self, spec: TensorSpec, stored: str | None = None) -> None:
+        own = array_dtype(spec)
+        wanted = np.dtype(stored if stored is not None and is_floating(spec) else own)
+        self.spec = spec
+        self.stored = np.dtype(np.uint8) if wanted == np.bool_ else wanted.newbyteorder("<")
+        self.bits = 8 * self.stored.itemsize
+        self._own = own
+        self._limit = float(np.finfo(str(wanted)).max) if is_floating(spec) else np.inf
+        self._narrower = is_floating(spec) and wanted.itemsize < own.itemsize
+
+    def write(self, tensor: Array) -> Array:
+        if self._narrower:
+            tensor = np.clip(tensor, -self._limit, self._limit)
+        return np.ascontiguousarray(tensor, dtype=self.stored).reshape(-1)
+
+    def read(self, numbers: Array) -> Array:
+        # whoever forged the payload may have written any bits for a signalling NaN, an infinity or a bool
+        with np.errstate(invalid="ignore", over="ignore"):
+            return numbers.astype(self._own)
+
+
+class BFloat16:
+    """Floating-point elements as bfloat16: float32 without the lower 16 bits, rounded to the nearest, ties to even."""
+
+    bits = 16
+    stored: np.dtype[np.generic] = np.dtype("<u2")
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self.spec = spec
+        self._own = array_dtype(spec)
+
+    def write(self, tensor: Array) -> Array:
+        values = np.ascontiguousarray(np.clip(tensor, -BFLOAT16_MAX, BFLOAT16_MAX), dtype=np.float32).reshape(-1)
+        bits = values.view(np.uint32)
+        rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+        # the carry would make another value, or an infinity, of a NaN
+        return np.where(np.isnan(values), np.uint32(0x7FC0), rounded).astype(self.stored)
+
+    def read(self, numbers: Array) -> Array:
+        with np.errstate(invalid="ignore", over="ignore"):
+            values = (numbers.astype(np.uint32) << 16).view(np.float32)
+            if self._own == np.float16:  # whose largest value is rounded up
+                values = np.clip(values, *HALF_RANGE)
+            return values.astype(self._own)
+
+
+def packed(numbers: Array, bits: int) -> bytes:
+    """Numbers, shape (n,), below 2**bits -> ceil(n bits / 8) bytes, the first number in the lowest bits."""
+    if bits >= 8:
+        return numbers.tobytes()
+    group = lcm(bits, 8) // bits
+    rows = np.zeros((-(-len(numbers) // group), group), dtype=np.uint8)
+    rows.reshape(-1)[: len(numbers)] = numbers
+    if bits == 6:
+        a, b, c, d = rows.T
+        joined = np.stack([a | b << 6, b >> 2 | c << 4, c >> 4 | d << 2], axis=1)
+    else:
+        joined = np.bitwise_or.reduce(rows << (bits * np.arange(group, dtype=np.uint8)), axis=1)
+    return joined.tobytes()[: (len(numbers) * bits + 7) // 8]
+
+
+def unpacked(data: bytes, offset: int, elements: int, bits: int, stored: np.dtype[np.generic]) -> Array:
+    """The inverse of `packed`, from a place in the payload; what it returns may lie in `data` and not be written to."""
+    if bits >= 8:
+        return np.frombuffer(data, stored, elements, offset)
+    group, size = lcm(bits, 8) // bits, (elements * bits + 7) // 8
+    wide = lcm(bits, 8) // 8
+    rows = np.zeros((-(-elements // group), wide), dtype=np.uint8)
+    rows.reshape(-1)[:size] = np.frombuffer(data, np.uint8, size, offset)
+    if bits == 6:
+        x, y, z = rows.T
+        apart = np.stack([x, x >> 6 | y << 2, y >> 4 | z << 4, z >> 2], axis=1)
+    else:
+        apart = rows >> (bits * np.arange(group, dtype=np.uint8))
+    return np.asarray(apart & (2**bits - 1)).reshape(-1)[:elements]
+
+
 class ElementCodec:
-    """Writes tensors one after the other, each element as one number; missing elements are read as 0.
+    """Writes tensors one after the other, each element as one number.
+
+    Atoms never cut an element: they hold a whole number of each tensor's smallest group of whole bytes (three bytes
+    hold four elements of 6 bits), and every tensor starts at a multiple of its own.
 
     Args:
         name: how the codec is called.
-        specs: the tensors of one frame.
-        stored: numpy's name of the number that is written for a floating-point element.
-        scales: for integer `stored`, the map of each tensor; integer tensors are written as they are.
+        numbers: how the elements of each tensor are written.
+        fill: what stands for missing elements.
+        orders: for each tensor its elements in the order in which they are sent; None: as they lie.
     """
 
     tolerates_loss = True
 
-    def __init__(self, name: str, specs: Sequence[TensorSpec], stored: str, scales: Sequence[Scale | None]) -> None:
+    def __init__(
+        self, name: str, numbers: Sequence[Numbers], fill: Fill, orders: Sequence[IntArray | None] | None = None
+    ) -> None:
         self.name = name
-        self.specs = tuple(specs)
-        self.scales = tuple(scales)
-        self.stored = tuple(np.dtype(stored if _floating(spec) else spec.dtype).newbyteorder("<") for spec in specs)
-        self.payload_bytes = sum(
-            spec.elements * dtype.itemsize for spec, dtype in zip(self.specs, self.stored, strict=True)
-        )
-        self.atom_bytes = max(dtype.itemsize for dtype in self.stored)
+        self.numbers = tuple(numbers)
+        self.specs = tuple(kind.spec for kind in numbers)
+        self.fill = fill
+        self.orders = tuple(orders or [None] * len(self.numbers))
+        groups = [lcm(kind.bits, 8) // 8 for kind in self.numbers]
+        self.atom_bytes = lcm(*groups)
+        self.offsets = []
+        self.payload_bytes = 0
+        for kind, group in zip(self.numbers, groups, strict=True):
+            self.offsets.append(-(-self.payload_bytes // group) * group)
+            self.payload_bytes = self.offsets[-1] + (kind.spec.elements * kind.bits + 7) // 8
 
     def encode(self, tensors: Sequence[Array]) -> Payload:
-        """Tensors of one frame, in the shapes of `specs` -> bytes."""
-        pieces = []
-        for tensor, spec, stored, scale in zip(tensors, self.specs, self.stored, self.scales, strict=True):
-            if tensor.shape != spec.shape:
-                raise CodecError(f"{spec.name}: a tensor of shape {tensor.shape} is given, {spec.shape} is expected")
-            numbers = tensor if scale is None else scale.to_integers(tensor)
-            pieces.append(np.ascontiguousarray(numbers, dtype=stored).tobytes())
+        """Tensors of one frame -> bytes.
+
+        Raises:
+            CodecError: they are not those of the plan.
+        """
+        checked_tensors(tensors, self.specs)
+        pieces: list[bytes] = []
+        size = 0
+        for tensor, kind, order, offset in zip(tensors, self.numbers, self.orders, self.offsets, strict=True):
+            numbers = kind.write(tensor)
+            written = packed(numbers if order is None else numbers[order], kind.bits)
+            pieces += [bytes(offset - size), written]
+            size = offset + len(written)
         return Payload(b"".join(pieces), self.atom_bytes)
 
-    def decode(self, data: bytes, erased: Sequence[ByteRange] = ()) -> tuple[Array, ...]:
-        """Bytes -> tensors of one frame; elements that a range of `erased` touches become 0.
+    def decode(
+        self, data: bytes, erased: Sequence[ByteRange] = (), previous: Sequence[Array] | None = None
+    ) -> tuple[Array, ...]:
+        """Bytes -> tensors of one frame; elements that a range of `erased` touches are filled.
+
+        Args:
+            previous: the frame before, for codecs that fill with it.
 
         Raises:
             CodecError: the length is not the plan's, or a range lies outside.
         """
         if len(data) != self.payload_bytes:
             raise CodecError(f"a payload of {len(data)} bytes is given, {self.name} writes {self.payload_bytes} here")
-        if any(not 0 <= start <= end <= len(data) for start, end in erased):
-            raise CodecError(f"an erased range lies outside the payload's {len(data)} bytes")
-        tensors, offset = [], 0
-        for spec, stored, scale in zip(self.specs, self.stored, self.scales, strict=True):
-            numbers = np.frombuffer(data, stored, spec.elements, offset).reshape(spec.shape)
-            values = numbers.astype(spec.dtype) if scale is None else scale.to_values(numbers, spec.dtype)
-            flat = values.reshape(-1)
-            for start, end in erased:
-                first = max(start - offset, 0) // stored.itemsize
-                last = ceil(max(end - offset, 0) / stored.itemsize)
-                if end > start:
-                    flat[first:last] = 0
-            tensors.append(flat.reshape(spec.shape))
-            offset += spec.elements * stored.itemsize
+        gaps = checked_gaps(erased, len(data))
+        tensors = []
+        for index, (kind, order, offset) in enumerate(zip(self.numbers, self.orders, self.offsets, strict=True)):
+            elements = kind.spec.elements
+            sent = unpacked(data, offset, elements, kind.bits, kind.stored)
+            numbers = sent
+            if order is not None:
+                numbers = np.empty_like(sent)
+                numbers[order] = sent
+            values = kind.read(numbers)
+            for start, end in gaps:
+                first = max(start - offset, 0) * 8 // kind.bits
+                last = min(-(-max(end - offset, 0) * 8 // kind.bits), elements)
+                if first < last:
+                    where = slice(first, last) if order is None else order[first:last]
+                    self.fill.into(values, index, where, previous)
+            tensors.append(values.reshape(kind.spec.shape))
         return tuple(tensors)
-
-
-def _floating(spec: TensorSpec) -> bool:
-    return spec.dtype.startswith("float")

@@ -1,59 +1,129 @@
-"""PNG and JPEG for the network's input: what a split must beat to prove anything."""
+"""PNG, JPEG and WebP for the network's input: what a split must beat to prove anything."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from splitimpera.codec.elements import Scale
+from splitimpera.codec.elements import Scale, checked_tensors
+from splitimpera.codec.packets import checked_gaps
 from splitimpera.errors import CodecError
 from splitimpera.records import Array, ByteRange, Payload, TensorSpec
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class ImageCodec:
     """Writes the input of one frame, shape (C, H, W) with C = 1 or 3, as an image file.
 
-    A damaged image file cannot be read, so over UDP a lost packet is a lost frame.
+    A damaged image file cannot be read, so over UDP a lost packet is a lost frame. PNG and lossless WebP are exact for
+    8-bit pictures, all others err as their quality lets them.
 
     Args:
-        format: Pillow's name, "PNG" or "JPEG".
+        format: Pillow's name, "PNG", "JPEG" or "WEBP".
         scale: from input values to 8-bit pictures and back.
         options: further arguments of Pillow's `save`.
     """
 
     tolerates_loss = False
 
-    def __init__(self, name: str, spec: TensorSpec, format: str, scale: Scale, options: dict[str, int]) -> None:
+    def __init__(
+        self, name: str, spec: TensorSpec, format: str, scale: Scale, options: Mapping[str, int | bool]
+    ) -> None:
         self.name = name
         self.spec = spec
         self.format = format
         self.scale = scale
         self.options = options
 
+    @property
+    def most_bytes(self) -> int:
+        """More than any file needs for a picture of this size, noise included."""
+        return 4096 + 2 * self.spec.elements
+
     def encode(self, tensors: Sequence[Array]) -> Payload:
+        """Raises CodecError for another tensor than the plan's."""
         from PIL import Image
 
+        checked_tensors(tensors, [self.spec])
         (tensor,) = tensors
         picture = self.scale.to_integers(tensor).transpose(1, 2, 0)
         file = io.BytesIO()
         Image.fromarray(picture if picture.shape[2] == 3 else picture[:, :, 0]).save(file, self.format, **self.options)
         return Payload(file.getvalue())
 
-    def decode(self, data: bytes, erased: Sequence[ByteRange] = ()) -> tuple[Array, ...]:
+    def decode(
+        self, data: bytes, erased: Sequence[ByteRange] = (), previous: Sequence[Array] | None = None
+    ) -> tuple[Array, ...]:
         """Raises CodecError for a damaged file, for one of another size, and wherever something is missing."""
         from PIL import Image
 
-        if erased:
+        if checked_gaps(erased, len(data)):
             raise CodecError(f"{self.name} cannot be read with parts missing")
+        if len(data) > self.most_bytes:
+            raise CodecError(f"a file of {len(data)} bytes is given, {self.name} writes {self.most_bytes} at most here")
         channels, height, width = self.spec.shape
+        grey, expected = channels == 1, (width, height)
+        if self.format == "PNG":
+            self._check_size(png_size(data), expected)
+        elif self.format == "WEBP":
+            self._check_size(webp_size(data), expected)
         try:
             with Image.open(io.BytesIO(data), formats=[self.format]) as image:
-                # the size stands in the header: refuse before anything is allocated for it
-                if image.size != (width, height) or image.mode != ("RGB" if channels == 3 else "L"):
-                    raise CodecError(f"an image of {image.size} {image.mode} is given, {(width, height)} is expected")
-                picture = np.asarray(image).reshape(height, width, channels)
-        except (OSError, SyntaxError, ValueError) as failure:
+                # JPEG's size is known here, before anything is allocated for it; WebP knows no grey pictures
+                self._check_size(image.size, expected)
+                mode = "L" if grey and self.format != "WEBP" else "RGB"
+                if image.mode != mode:
+                    raise CodecError(f"an image of mode {image.mode} is given, {mode} is expected")
+                pixels = np.asarray(image.convert("L") if grey else image).reshape(height, width, channels)
+        except CodecError:
+            raise
+        except Exception as failure:
+            # readers of hostile files fail with more kinds of errors than their documentation names
             raise CodecError(f"the {self.format} data are damaged: {failure}") from None
-        return (self.scale.to_values(picture.transpose(2, 0, 1), self.spec.dtype),)
+        return (self.scale.to_values(pixels.transpose(2, 0, 1), self.spec.dtype),)
+
+    def _check_size(self, size: tuple[int, int], expected: tuple[int, int]) -> None:
+        if size != expected:
+            raise CodecError(f"a {self.format} image of {size} pixels is given, {expected} is expected")
+
+
+def png_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a PNG file that holds pixels and nothing else.
+
+    Further chunks could unfold into far more memory than the picture.
+
+    Raises:
+        CodecError: it is damaged, or holds something else.
+    """
+    chunks = []
+    place = len(PNG_SIGNATURE)
+    while data.startswith(PNG_SIGNATURE) and place + 12 <= len(data):
+        chunks.append(data[place + 4 : place + 8])
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    pixels = len(chunks) - 2
+    if place != len(data) or pixels < 1 or chunks != [b"IHDR", *[b"IDAT"] * pixels, b"IEND"]:
+        raise CodecError("the PNG data are damaged, or no plain picture")
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a WebP file in one of its two simple formats, read as its specification gives them.
+
+    Pillow would allocate a canvas of the size that a file claims before it tells that size.
+
+    Raises:
+        CodecError: it is damaged, or holds more than one still picture.
+    """
+    kind, begin = data[12:16], data[20:30]
+    length = int.from_bytes(data[16:20], "little")
+    whole = int.from_bytes(data[4:8], "little") + 8 == len(data) == 20 + length + length % 2
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and whole and len(begin) == 10:
+        if kind == b"VP8 " and begin[3:6] == b"\x9d\x01\x2a":
+            return int.from_bytes(begin[6:8], "little") & 0x3FFF, int.from_bytes(begin[8:10], "little") & 0x3FFF
+        if kind == b"VP8L" and begin[0] == 0x2F:
+            bits = int.from_bytes(begin[1:5], "little")
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    raise CodecError("the WEBP data are damaged, or no single picture")

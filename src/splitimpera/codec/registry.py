@@ -1,67 +1,215 @@
-"""Codecs by name: "float32", "uint8", "png", "jpeg", "jpeg:90"."""
+"""Codecs by name: "float32", "uint4:channel+range", "uint8+interleaved+mean+fec:20", "jpeg:90".
+
+A name is base[:argument] and any number of +modifier[:argument], in any order. What a name asks for is first
+calibrated, then built from the constants that this gives, by the sender and by the receiver alike.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, cast
 
-from splitimpera.codec.elements import ElementCodec, Scale, calibrated_scale
+import numpy as np
+
+from splitimpera.codec.constants import Constants
+from splitimpera.codec.elements import BFloat16, ElementCodec, Numbers, Plain, Scale, array_dtype, is_floating
+from splitimpera.codec.entropy import (
+    ZSTD_LEVEL,
+    RangeCodec,
+    RangePacketsCodec,
+    Symbols,
+    ZstdCodec,
+    symbol_counts,
+    trained_dictionary,
+)
+from splitimpera.codec.fec import FecCodec
 from splitimpera.codec.images import ImageCodec
+from splitimpera.codec.packets import Fill, Filling, FrameCodec, interleaved
+from splitimpera.codec.quantised import BITS, Quantised, calibrated_scale, channel_axis, coarser
 from splitimpera.errors import CodecError
 from splitimpera.plugins import Registry
-from splitimpera.records import Array, Codec, TensorSpec
+from splitimpera.records import Array, TensorSpec
+
+Family = Literal["float", "quantised", "image"]
+
+PACKET_BYTES = 1400
+FILLINGS = ("zero", "mean", "last")
+CODERS = ("range", "range-packets", "zstd")
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What a codec is fixed with, once and for all frames.
+    """What a codec is calibrated with.
 
     Attributes:
         specs: the tensors that cross.
         tensors: examples of each from training data, shape (n, *spec.shape).
         pictures: the exact scale of the input's 8-bit pictures; None at other cuts and for other inputs.
+        packet_bytes: what one datagram of the link carries, headers apart.
     """
 
     specs: tuple[TensorSpec, ...]
     tensors: tuple[Array, ...]
     pictures: Scale | None = None
-
-    def scale(self, index: int) -> Scale | None:
-        if not self.specs[index].dtype.startswith("float"):
-            return None
-        return self.pictures or calibrated_scale(self.tensors[index])
+    packet_bytes: int = PACKET_BYTES
 
 
 @dataclass(frozen=True)
 class CodecKind:
-    """One kind of codec: how it is made, and whether it is for pictures only."""
+    """One base: its family, and whether it is for pictures only.
 
-    make: Callable[[str, str, Calibration], Codec]
-    pictures_only: bool = False
+    Attributes:
+        argument: reads what stands behind the colon; raises CodecError for anything that makes no sense.
+        modifiers: which may stand behind it.
+    """
+
+    family: Family
+    argument: Callable[[str, str], object]
+    modifiers: tuple[str, ...]
+
+    @property
+    def pictures_only(self) -> bool:
+        return self.family == "image"
+
+
+@dataclass(frozen=True)
+class CodecName:
+    """A codec's name, taken apart.
+
+    Attributes:
+        modifiers: each with its argument, "" where there is none.
+    """
+
+    text: str
+    base: str
+    argument: str = ""
+    modifiers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> CodecKind:
+        return CODECS[self.base]
+
+    @property
+    def filling(self) -> Filling:
+        return cast(Filling, next((name for name in FILLINGS if name in self.modifiers), "zero"))
 
 
 CODECS: Registry[CodecKind] = Registry("codec")
+MODIFIERS: Registry[Callable[[str, str], object]] = Registry("codec modifier")
+"""How each modifier reads its argument."""
 
 
 def codec_kind(name: str) -> CodecKind:
     """The kind that a name such as "jpeg:90" asks for.
 
     Raises:
-        UnknownNameError: there is none.
-        CodecError: it takes no such argument.
+        UnknownNameError: there is no such base or modifier.
+        CodecError: one takes no such argument, or they do not go together.
     """
-    base, _, argument = name.partition(":")
+    return parsed(name).kind
+
+
+def parsed(name: str) -> CodecName:
+    """A name taken apart; raises as `codec_kind`."""
+    first, *rest = name.split("+")
+    base, _, argument = first.partition(":")
     kind = CODECS[base]
-    if argument and base != "jpeg":
-        raise CodecError(f"'{name}': {base} takes no argument", hint=f"write '{base}'")
-    if base == "jpeg" and argument:
-        _quality(argument)
-    return kind
+    kind.argument(argument, name)
+    modifiers: dict[str, str] = {}
+    for part in rest:
+        modifier, _, given = part.partition(":")
+        MODIFIERS[modifier](given, name)
+        if modifier in modifiers:
+            raise CodecError(f"'{name}': +{modifier} stands there twice")
+        if modifier not in kind.modifiers:
+            known = ", ".join(f"+{other}" for other in kind.modifiers)
+            raise CodecError(f"'{name}': +{modifier} does not go with {base}", hint=f"{base} takes {known}")
+        modifiers[modifier] = given
+    for group in (CODERS, FILLINGS):
+        both = [f"+{modifier}" for modifier in modifiers if modifier in group]
+        if len(both) > 1:
+            raise CodecError(f"'{name}': {' and '.join(both)} exclude each other")
+    whole = next((modifier for modifier in modifiers if modifier in ("range", "zstd")), None)
+    useless = next((modifier for modifier in modifiers if modifier in (*FILLINGS, "interleaved")), None)
+    if whole and useless:
+        raise CodecError(
+            f"'{name}': +{useless} is for frames with gaps, which +{whole} cannot read",
+            hint=f"leave +{useless} out, or take +range-packets",
+        )
+    return CodecName(name, base, argument, modifiers)
 
 
-def make_codec(name: str, calibration: Calibration) -> Codec:
-    """A codec for the tensors of a calibration."""
-    return codec_kind(name).make(name, name.partition(":")[2], calibration)
+def make_codec(name: str, calibration: Calibration) -> FrameCodec:
+    """A codec for the tensors of a calibration.
+
+    Raises:
+        UnknownNameError, CodecError: as `codec_kind`, and for tensors or calibration data that do not fit.
+    """
+    return codec_from(calibrate(name, calibration))
+
+
+def calibrate(name: str, calibration: Calibration) -> Constants:
+    """What the named codec is to be fixed with; raises as `make_codec`."""
+    asked, specs = parsed(name), calibration.specs
+    if calibration.packet_bytes < 1:
+        raise CodecError(f"packets of {calibration.packet_bytes} bytes carry nothing", where=name)
+    if len(calibration.tensors) != len(specs):
+        raise CodecError(f"{len(calibration.tensors)} tensors are given to calibrate {len(specs)}", where=name)
+    for tensors, spec in zip(calibration.tensors, specs, strict=True):
+        array_dtype(spec)
+        if tensors.shape[1:] != spec.shape or not tensors.ndim:
+            raise CodecError(
+                f"calibration data of shape {tensors.shape} are given, (n, {str(spec.shape)[1:]} is expected",
+                where=spec.name,
+            )
+    arrays: dict[str, Array] = {}
+    constants = Constants(name, specs, calibration.packet_bytes, arrays)
+    for index, spec in enumerate(specs):
+        if is_floating(spec) and asked.kind.family != "float":
+            scale = _scale(asked, calibration, index)
+            arrays[f"{index}.low"], arrays[f"{index}.step"] = scale.low, scale.step
+        if is_floating(spec) and asked.filling != "zero":
+            arrays[f"{index}.mean"] = _means(calibration.tensors[index], spec)
+    coder = next((modifier for modifier in asked.modifiers if modifier in CODERS), None)
+    if coder is not None:
+        raw = _elements(constants, asked)
+        frames = [tuple(frame) for frame in zip(*calibration.tensors, strict=True)]
+        if coder == "zstd":
+            trained = trained_dictionary(raw, frames, int(asked.modifiers["zstd"] or ZSTD_LEVEL))
+            if trained is not None:
+                arrays["dictionary"] = np.frombuffer(trained, np.uint8)
+        else:
+            counts = symbol_counts(raw, frames, asked.modifiers[coder] == "channel")
+            arrays |= {f"{index}.counts": found for index, found in enumerate(counts)}
+    return constants
+
+
+def codec_from(constants: Constants) -> FrameCodec:
+    """The codec that some constants fix, wherever they come from.
+
+    Raises:
+        UnknownNameError, CodecError: as `make_codec`, and for arrays that are missing or make no sense.
+    """
+    asked, name = parsed(constants.name), constants.name
+    codec: FrameCodec
+    if asked.kind.family == "image":
+        codec, atom_bytes = _image(constants, asked), 1
+    else:
+        raw = _elements(constants, asked)
+        codec, atom_bytes = raw, raw.atom_bytes
+        if "zstd" in asked.modifiers:
+            dictionary = constants.array("dictionary", "u").tobytes() if "dictionary" in constants.arrays else None
+            codec, atom_bytes = ZstdCodec(name, raw, int(asked.modifiers["zstd"] or ZSTD_LEVEL), dictionary), 1
+        elif "range" in asked.modifiers:
+            channel = asked.modifiers["range"] == "channel"
+            codec, atom_bytes = RangeCodec(name, raw, _counts(constants, raw, channel), channel), 1
+        elif "range-packets" in asked.modifiers:
+            channel, atom_bytes = asked.modifiers["range-packets"] == "channel", constants.packet_bytes
+            codec = RangePacketsCodec(name, raw, _counts(constants, raw, channel), channel, atom_bytes)
+    if "fec" in asked.modifiers:
+        codec = FecCodec(name, codec, int(asked.modifiers["fec"]), constants.packet_bytes, atom_bytes)
+    return codec
 
 
 def takes_pictures(specs: Sequence[TensorSpec]) -> bool:
@@ -69,35 +217,117 @@ def takes_pictures(specs: Sequence[TensorSpec]) -> bool:
     return len(specs) == 1 and len(specs[0].shape) == 3 and specs[0].shape[0] in (1, 3)
 
 
-def _floats(name: str, argument: str, calibration: Calibration) -> Codec:
-    return ElementCodec(name, calibration.specs, name, [None] * len(calibration.specs))
+def _elements(constants: Constants, asked: CodecName) -> ElementCodec:
+    numbers: list[Numbers] = []
+    means: list[Array | None] = []
+    for index, spec in enumerate(constants.specs):
+        mean = None
+        if is_floating(spec) and asked.filling != "zero":
+            given = _broadcast(constants, f"{index}.mean", spec)
+            mean = np.broadcast_to(given, spec.shape).astype(array_dtype(spec)).reshape(-1)
+        means.append(mean)
+        if asked.kind.family == "quantised" and is_floating(spec):
+            numbers.append(Quantised(spec, _stored_scale(constants, index, BITS[asked.base]), BITS[asked.base]))
+        elif asked.base == "bfloat16" and is_floating(spec):
+            numbers.append(BFloat16(spec))
+        else:
+            numbers.append(Plain(spec, asked.base if asked.kind.family == "float" else None))
+    orders = [interleaved(spec.shape) for spec in constants.specs] if "interleaved" in asked.modifiers else None
+    return ElementCodec(constants.name, numbers, Fill(asked.filling, constants.specs, tuple(means)), orders)
 
 
-def _bytes(name: str, argument: str, calibration: Calibration) -> Codec:
-    scales = [calibration.scale(index) for index in range(len(calibration.specs))]
-    return ElementCodec(name, calibration.specs, "uint8", scales)
+def _image(constants: Constants, asked: CodecName) -> ImageCodec:
+    if not takes_pictures(constants.specs) or not is_floating(constants.specs[0]):
+        shapes = ", ".join(str(spec.shape) for spec in constants.specs)
+        raise CodecError(f"{asked.text} writes pictures of 1 or 3 channels, what crosses here has shape {shapes}")
+    options: dict[str, int | bool]
+    if asked.base == "png":
+        options = {"optimize": True}
+    elif asked.base == "webp" and not asked.argument:
+        options = {"lossless": True}
+    else:
+        options = {"quality": int(asked.argument or "75")}
+    scale = _stored_scale(constants, 0, 8)
+    return ImageCodec(asked.text, constants.specs[0], asked.base.upper(), scale, options)
 
 
-def _image(format: str) -> Callable[[str, str, Calibration], Codec]:
-    def make(name: str, argument: str, calibration: Calibration) -> Codec:
-        scale = calibration.scale(0)
-        if not takes_pictures(calibration.specs) or scale is None:
-            shapes = ", ".join(str(spec.shape) for spec in calibration.specs)
-            raise CodecError(f"{name} writes pictures of 1 or 3 channels, what crosses here has shape {shapes}")
-        options = {"quality": _quality(argument or "75")} if format == "JPEG" else {"optimize": 1}
-        return ImageCodec(name, calibration.specs[0], format, scale, options)
-
-    return make
+def _scale(asked: CodecName, calibration: Calibration, index: int) -> Scale:
+    bits = BITS.get(asked.base, 8)
+    if calibration.pictures is not None:
+        return coarser(calibration.pictures, bits)
+    per_channel = asked.argument == "channel"
+    return calibrated_scale(calibration.tensors[index], calibration.specs[index], bits, per_channel)
 
 
-def _quality(argument: str) -> int:
-    if not argument.isdecimal() or not 1 <= int(argument) <= 95:
-        raise CodecError(f"'jpeg:{argument}' has no quality from 1 to 95", hint="write for example 'jpeg:75'")
-    return int(argument)
+def _means(tensors: Array, spec: TensorSpec) -> Array:
+    """The mean of each channel, in a shape that broadcasts against one frame's tensor."""
+    axis = channel_axis(spec)
+    if not np.isfinite(tensors).all() or not tensors.size:
+        raise CodecError("the calibration data are empty or contain NaN or infinite values", where=spec.name)
+    axes = tuple(other for other in range(tensors.ndim) if axis is None or other != axis + 1)
+    means: Array = np.asarray(tensors.mean(axis=axes, keepdims=True, dtype=np.float64))[0]
+    return means
 
 
-CODECS.register("float32")(CodecKind(_floats))
-CODECS.register("float16")(CodecKind(_floats))
-CODECS.register("uint8")(CodecKind(_bytes))
-CODECS.register("png")(CodecKind(_image("PNG"), pictures_only=True))
-CODECS.register("jpeg")(CodecKind(_image("JPEG"), pictures_only=True))
+def _stored_scale(constants: Constants, index: int, bits: int) -> Scale:
+    spec = constants.specs[index]
+    low, step = (_broadcast(constants, f"{index}.{key}", spec) for key in ("low", "step"))
+    if (step <= 0).any():
+        raise CodecError(f"the constant '{index}.step' is not above 0", where=constants.name)
+    return Scale(low, step, 2**bits - 1)
+
+
+def _broadcast(constants: Constants, key: str, spec: TensorSpec) -> Array:
+    array: Array = constants.array(key, "f")
+    if array.ndim not in (0, len(spec.shape)) or any(
+        given not in (1, wanted) for given, wanted in zip(array.shape, spec.shape, strict=False)
+    ):
+        raise CodecError(f"the constant '{key}' of shape {array.shape} does not fit {spec.shape}", where=constants.name)
+    return array
+
+
+def _counts(constants: Constants, raw: ElementCodec, per_channel: bool) -> list[Array]:
+    counts = []
+    for index, numbers in enumerate(raw.numbers):
+        rows = Symbols(numbers, per_channel)
+        counts.append(constants.array(f"{index}.counts", "u", (rows.rows, rows.alphabet)))
+    return counts
+
+
+def _no_argument(given: str, name: str) -> None:
+    if given:
+        raise CodecError(f"'{name}': '{given}' stands behind what takes no argument", hint=f"leave ':{given}' out")
+
+
+def _channel(given: str, name: str) -> None:
+    if given not in ("", "channel"):
+        raise CodecError(f"'{name}': ':{given}' is not understood", hint="write ':channel', or nothing")
+
+
+def _whole(what: str, least: int, most: int, example: str) -> Callable[[str, str], None]:
+    def read(given: str, name: str) -> None:
+        if not (given.isascii() and given.isdecimal() and len(given) <= 4 and least <= int(given) <= most):
+            raise CodecError(f"'{name}' has no {what} from {least} to {most}", hint=f"write for example '{example}'")
+
+    return read
+
+
+def _or_none(read: Callable[[str, str], None]) -> Callable[[str, str], None]:
+    return lambda given, name: read(given, name) if given else None
+
+
+_LOSS = (*FILLINGS, "interleaved", "fec")
+for _base in ("float32", "float16", "bfloat16"):
+    CODECS.register(_base)(CodecKind("float", _no_argument, ("zstd", *_LOSS)))
+for _base in BITS:
+    CODECS.register(_base)(CodecKind("quantised", _channel, (*CODERS, *_LOSS)))
+CODECS.register("png")(CodecKind("image", _no_argument, ("fec",)))
+CODECS.register("jpeg")(CodecKind("image", _or_none(_whole("quality", 1, 95, "jpeg:75")), ("fec",)))
+CODECS.register("webp")(CodecKind("image", _or_none(_whole("quality", 1, 100, "webp:75")), ("fec",)))
+
+for _modifier in (*FILLINGS, "interleaved"):
+    MODIFIERS.register(_modifier)(_no_argument)
+for _modifier in ("range", "range-packets"):
+    MODIFIERS.register(_modifier)(_channel)
+MODIFIERS.register("zstd")(_or_none(_whole("level", 1, 19, "+zstd:3")))
+MODIFIERS.register("fec")(_whole("percentage", 1, 200, "+fec:20"))
