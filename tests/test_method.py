@@ -241,7 +241,7 @@ def test_bottlenecks_make_plans_of_their_own(folder, monkeypatch):
     assert any("No bottleneck of ratio 4" in line and "conv1" in line for line in said)
     assert not any(plan.startswith("SC2-b4") for plan in plans)
     again = []
-    monkeypatch.setattr("splitimpera.training.cache.train_split", lambda *a, **k: pytest.fail("trained twice"))
+    monkeypatch.setattr("splitimpera.training.cache.train_split", lambda *_, **__: pytest.fail("trained twice"))
     design(folder, SHORT, say=again.append)
     assert [line for line in again if "held-out" in line] == [line for line in said if "held-out" in line] != []
 

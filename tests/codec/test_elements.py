@@ -120,7 +120,8 @@ def test_atoms_hold_whole_elements_of_all_tensors():
 def test_bfloat16_is_rounded_as_torch_rounds_it():
     torch = pytest.importorskip("torch")
     bits = np.random.default_rng(0).integers(0, 2**32, 20000, dtype=np.uint32)
-    x = np.concatenate([bits.view(np.float32), [1 + 2**-8, 1 + 3 * 2**-8, np.nan, 0, -0.0]]).astype(np.float32)
+    special = np.array([1 + 2**-8, 1 + 3 * 2**-8, np.nan, 0, -0.0], np.float32)
+    x = np.concatenate([bits.view(np.float32), special])
     x = x[~(np.abs(x) > 3.38e38)]  # those become the largest value here, infinity there
     y = codec_for("bfloat16", x).decode(codec_for("bfloat16", x).encode([x]).data)[0]
     np.testing.assert_array_equal(y, torch.from_numpy(x).bfloat16().float().numpy())

@@ -54,7 +54,7 @@ def test_pictures_keep_their_range_in_fewer_bits():
 def test_calibration_data_that_are_not_finite_are_refused(bad, name):
     tensors = np.array([[1.0, 2.0], [bad, 3.0]], np.float32)
     with pytest.raises(
-        CodecError, match="features.2: the calibration data are empty or contain NaN or infinite values"
+        CodecError, match=r"features\.2: the calibration data are empty or contain NaN or infinite values"
     ):
         make_codec(name, Calibration((TensorSpec("features.2", (2,)),), (tensors,)))
 

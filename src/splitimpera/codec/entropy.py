@@ -366,10 +366,15 @@ class ZstdCodec:
             write_checksum=False,
             write_dict_id=False,
         )
-        self._compressor = zstandard.ZstdCompressor(compression_params=parameters, dict_data=shared)
-        self._decompressor = zstandard.ZstdDecompressor(
-            dict_data=shared, max_window_size=1 << window, format=zstandard.FORMAT_ZSTD1_MAGICLESS
-        )
+        try:
+            self._compressor = zstandard.ZstdCompressor(compression_params=parameters, dict_data=shared)
+            self._decompressor = zstandard.ZstdDecompressor(
+                dict_data=shared, max_window_size=1 << window, format=zstandard.FORMAT_ZSTD1_MAGICLESS
+            )
+            # the dictionary is read at first use
+            self._decompressor.decompress(self._compressor.compress(b"a"), max_output_size=1)
+        except zstandard.ZstdError as failure:
+            raise CodecError(f"the constant 'dictionary' is none of zstd's: {failure}", where=name) from None
 
     def encode(self, tensors: Sequence[Array]) -> Payload:
         plain = self.raw.encode(tensors).data

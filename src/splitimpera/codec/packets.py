@@ -31,10 +31,10 @@ def interleaved(shape: tuple[int, ...]) -> IntArray:
         return np.arange(n)
     tried = np.unique(np.linspace(1, n - 1, min(n - 1, CANDIDATES)).astype(np.int64))
     tried = tried[[gcd(int(t), n) == 1 for t in tried]]  # t = 1 is always among them
-    steps = [int(np.prod(shape[dim + 1 :], dtype=np.int64)) for dim in range(len(shape)) if shape[dim] > 1]
     worst = np.full(len(tried), np.inf)
-    for step in steps:
-        for multiple in range(1, MULTIPLES + 1):
+    for dim, side in enumerate(shape):
+        step = int(np.prod(shape[dim + 1 :], dtype=np.int64))
+        for multiple in range(1, min(side, MULTIPLES + 1)):
             apart = tried * (step * multiple % n) % n
             worst = np.minimum(worst, np.minimum(apart, n - apart) * multiple)
     t = int(tried[np.argmax(worst)])

@@ -46,7 +46,8 @@ class Calibration:
         specs: the tensors that cross.
         tensors: examples of each from training data, shape (n, *spec.shape).
         pictures: the exact scale of the input's 8-bit pictures; None at other cuts and for other inputs.
-        packet_bytes: what one datagram of the link carries, headers apart.
+        packet_bytes: what one datagram of the link carries, headers apart. A transport puts as many atoms as fit into
+            one; with half of the room or less, repair packets would be lost together with what they repair.
     """
 
     specs: tuple[TensorSpec, ...]
