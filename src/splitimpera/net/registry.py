@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from splitimpera.net.arq import ArqLink
 from splitimpera.net.tcp import LINUX_RENO, TcpLink
 from splitimpera.net.udp import UdpLink
 from splitimpera.plugins import Registry
@@ -17,6 +18,7 @@ TRANSPORTS.register("tcp")(TcpLink)
 TRANSPORTS.register("tcp-cubic")(TcpLink)
 TRANSPORTS.register("tcp-reno")(partial(TcpLink, parameters=LINUX_RENO))
 TRANSPORTS.register("udp")(UdpLink)
+TRANSPORTS.register("udp-arq")(ArqLink)
 TRANSPORTS.register("udp-interleaved")(partial(UdpLink, interleaved=True))
 
 
@@ -25,7 +27,7 @@ def simulate(link: Link, workload: Workload, transport: str, rng: np.random.Gene
 
     Args:
         workload: with `frame_bytes` above 0, or `frame_sizes`.
-        transport: "tcp" (which is "tcp-cubic"), "tcp-reno", "udp" or "udp-interleaved".
+        transport: "tcp" (which is "tcp-cubic"), "tcp-reno", "udp", "udp-interleaved" or "udp-arq".
         rng: all randomness; the same seed gives the same deliveries.
 
     Raises:

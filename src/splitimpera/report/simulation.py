@@ -68,7 +68,7 @@ def _link(link: Link) -> str:
 
 def summary(replication: Replication) -> RenderableType:
     """One row a seed, the mean with its interval, and what it comes to in words."""
-    table = Table(title="Latency, from when a frame is due", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title="Latency, from when a frame is due", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", no_wrap=True)
     for name in (*NAMES, "packets", "lost", "resent"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -1,0 +1,67 @@
+"""Frames as UDP datagrams that are acknowledged, and sent again when lost as long as they can come in time.
+
+Partially reliable: between UDP, which repairs nothing, and TCP, which repairs everything however late. The receiver
+acknowledges each datagram with all that it has (40 bytes, IP and UDP headers included); the sender repeats one when a
+later one is acknowledged, or three halves of the round trip after it was sent, unless it would arrive after its frame's
+deadline. A frame is complete when all of it has come, at its deadline at the latest, and then used with what came.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from splitimpera.errors import SimulationError
+from splitimpera.net import kernels
+from splitimpera.net.udp import IP_UDP_HEADER_BYTES, datagrams, deliveries, payload_bytes
+from splitimpera.net.ways import build_ways
+from splitimpera.records import Deliveries, Frames, Link
+
+ACK_BYTES = IP_UDP_HEADER_BYTES + 12
+
+
+class ArqLink:
+    """Acknowledged UDP over a simulated link; a `Transport`."""
+
+    def __init__(self, link: Link, rng: np.random.Generator) -> None:
+        self.link = link
+        self.rng = rng
+        for field, given in (("reorder", link.reorder), ("trace", link.trace is not None)):
+            if given:
+                raise SimulationError(
+                    "udp-arq is not simulated on such a link", where=field, hint="use udp, or another link"
+                )
+
+    def transfer(self, frames: Frames) -> Deliveries:
+        """Simulate all frames, which queue for the link in the order in which they are ready.
+
+        Raises:
+            SimulationError: the MTU leaves no room for a single atom.
+        """
+        if frames.answer_bytes:
+            raise SimulationError("udp-arq simulates no answers", where="answer_bytes", hint="leave them out")
+        payload = payload_bytes(self.link, frames.atom_bytes)
+        order = np.argsort(frames.ready_s, kind="stable")
+        before = self.rng.bit_generator.state
+        packets = int((-(-frames.size_bytes // payload)).sum())
+        room = 2 * packets + 64
+        while True:
+            ways = build_ways(self.link, self.rng)
+            sent = datagrams(frames.ready_s[order], frames.size_bytes[order], frames.deadline_s[order])
+            missing = np.empty(packets, dtype=np.int64)
+            if kernels.run_arq(
+                ways.ways,
+                ways.steps,
+                ways.drops,
+                ways.waiting,
+                sent,
+                missing,
+                np.zeros(room, kernels.TRANSMISSION),
+                payload,
+                self.link.link_header_bytes + IP_UDP_HEADER_BYTES + self.link.app_header_bytes,
+                self.link.link_header_bytes + ACK_BYTES,
+                1,
+                self.rng,
+            ):
+                return deliveries(self.link, frames, order, sent, missing, payload)
+            room *= 2
+            self.rng.bit_generator.state = before
