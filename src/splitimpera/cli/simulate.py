@@ -36,7 +36,7 @@ def run(
     delay: Annotated[str | None, typer.Option(help="One-way delay: '5 ms' [default: 0 s].")] = None,
     loss: Annotated[str | None, typer.Option(help="Share of data packets lost: '1 %' [default: 0].")] = None,
     transport: Annotated[
-        str, typer.Option(help="udp, udp-interleaved, tcp-cubic, tcp-reno; tcp means tcp-cubic.")
+        str, typer.Option(help="udp, udp-interleaved, udp-arq, tcp-cubic, tcp-reno; tcp means tcp-cubic.")
     ] = "tcp",
     frames: Annotated[int, typer.Option(help="How many frames, for each sender.")] = 1000,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="How many runs.")] = 5,

@@ -1,0 +1,87 @@
+"""What accuracy under many losses costs, next to running the network's halves so often.
+
+    python benchmarks/evaluation_speed.py
+
+Ten loss rates, five seeds each, at one cut: at most 1.2 times one pass of the head and fifty of the tail over the same
+pictures. Everything is timed in turn within one run.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from splitimpera.evaluation.loss import accuracy_against_loss
+from splitimpera.evaluation.testbed import Testbed
+from splitimpera.graph.tracing import trace
+from splitimpera.models.datasets import load_data
+from splitimpera.models.loading import load_network
+from splitimpera.partition.cutter import split
+from splitimpera.records import Device, Hop, Link, Plan, Workload
+from splitimpera.scenario import load_scenario
+
+LOSSES = tuple(np.linspace(0.02, 0.5, 10))
+SEEDS = 5
+LIMIT = 1.2
+ROUNDS = 5
+BATCH = 128
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main() -> bool:
+    scenario = load_scenario("examples/digits/scenario.yaml")
+    data = load_data(scenario.data, scenario.folder)
+    graph = trace(load_network(scenario.network, scenario.folder), data.validation.inputs[:1])
+    pictures = data.validation.inputs
+    workload = Workload(1.0, len(pictures), 0.5)  # a frame a picture
+    holds = True
+    print("| cut | tail's share of the MACs | halves alone | accuracy under 50 losses | ratio | |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for cut in (3, 6, 10):
+        halves = split(graph, cut)
+        share = halves.cut.macs_tail / (halves.cut.macs_head + halves.cut.macs_tail)
+        link = Link(rate_bps=1e9, delay_s=1e-3, mtu_bytes=256)
+        plan = Plan("p", (Device("device"), Device("server")), (Hop(cut, "uint8", "udp", link),))
+
+        def passes(halves: object = halves) -> None:
+            with torch.inference_mode():
+                crossing = [halves.head(x) for x in torch.split(pictures, BATCH)]
+                for _ in range(len(LOSSES) * SEEDS):
+                    for rows in crossing:
+                        halves.tail(rows)
+
+        def evaluated(plan: Plan = plan) -> float:
+            testbed = Testbed(graph, data, workload)
+            testbed.measure_segments([plan], budget_s=0.01)
+            room = plan.hops[0].link.mtu_bytes - 28
+            for measured in (testbed.encode_cost, testbed.decode_cost):
+                measured(plan.hops[0].cut, "uint8", 0.0, room)  # not to be timed here
+            rng = np.random.default_rng(0)
+            return seconds(lambda: accuracy_against_loss(plan, testbed, rng, losses=LOSSES, seeds=SEEDS))
+
+        evaluated()  # compiles
+        timed: list[float] = []
+        alone = []
+        for _ in range(ROUNDS):
+            alone.append(seconds(passes))
+            timed.append(evaluated())
+        ratio = float(np.median(timed) / np.median(alone))
+        holds &= ratio <= LIMIT
+        print(
+            f"| {cut} | {share:.0%} | {np.median(alone):.2f} s | {np.median(timed):.2f} s | {ratio:.2f} | "
+            f"{'holds' if ratio <= LIMIT else 'MISSED'} |"
+        )
+    return holds
+
+
+if __name__ == "__main__":
+    sys.exit(0 if main() else 1)
