@@ -107,8 +107,7 @@ class _Run:
             self._compute(device, start, leaving.cut, arriving, leaving)
             codec = testbed.codec(*_coding(leaving))
             if arriving is None:
-                crossing = testbed.crossing(self.part, leaving.cut, leaving.bottleneck)
-                payloads = [codec.encode(row) for row in crossing]
+                payloads = testbed.payloads(self.part, *_coding(leaving))
             else:
                 payloads = testbed.run(start, leaving.cut, rows, codec.encode, **_bottlenecks(arriving, leaving))
             rows = self._send(leaving, codec, payloads)

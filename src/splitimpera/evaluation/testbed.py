@@ -20,7 +20,7 @@ from splitimpera.errors import CutError, SplitImperaError
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.partition.cutter import segment as segment_of
-from splitimpera.records import Array, Codec, Plan, TensorSpec, Workload
+from splitimpera.records import Array, Codec, Payload, Plan, TensorSpec, Workload
 from splitimpera.training.trained import TrainedSplit
 
 T = TypeVar("T")
@@ -57,6 +57,7 @@ class Testbed:
         self._codecs: dict[tuple[int, str, float, int], Codec] = {}
         self._costs: dict[tuple[object, ...], Cost] = {}
         self._kept: tuple[tuple[Part, int, float], list[Row]] | None = None
+        self._coded: tuple[tuple[object, ...], list[Payload]] | None = None
 
     @property
     def last(self) -> int:
@@ -106,6 +107,14 @@ class Testbed:
         if rows and sum(tensor.nbytes for tensor in rows[0]) * len(rows) <= KEPT_BYTES:
             self._kept = (part, cut, ratio), rows
         return rows
+
+    def payloads(self, part: Part, cut: int, name: str, ratio: float, packet_bytes: int) -> list[Payload]:
+        """What crosses a cut, for each picture, as a codec writes it; kept for plans that differ in the link alone."""
+        key = (part, cut, name, ratio, packet_bytes)
+        if self._coded is None or self._coded[0] != key:
+            codec = self.codec(cut, name, ratio, packet_bytes)
+            self._coded = key, [codec.encode(row) for row in self.crossing(part, cut, ratio)]
+        return self._coded[1]
 
     def inputs(self, samples: Samples) -> Iterator[Row]:
         for x in samples.inputs:
