@@ -10,8 +10,8 @@ import typer
 
 def run(
     scenario: Annotated[Path, typer.Argument(metavar="SCENARIO", help="The scenario file (YAML).")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the results [default: runs/<scenario name>].")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the simulation [default: the scenario's].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results (default: runs/<scenario name>).")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the simulation (default: the scenario's).")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="How often each plan's links are simulated.")] = 5,
 ) -> None:
     """Find where to split a network: saliency, simulation, choice; with a report."""

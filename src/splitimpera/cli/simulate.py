@@ -33,8 +33,8 @@ def run(
     size: Annotated[str, typer.Option("--bytes", help="Size of a frame: 100352 or '100 kB'.")],
     fps: Annotated[str, typer.Option(help="Frames a second.")],
     rate: Annotated[str | None, typer.Option(help="Bit rate of the link: '100 Mbit/s'.")] = None,
-    delay: Annotated[str | None, typer.Option(help="One-way delay: '5 ms' [default: 0 s].")] = None,
-    loss: Annotated[str | None, typer.Option(help="Share of data packets lost: '1 %' [default: 0].")] = None,
+    delay: Annotated[str | None, typer.Option(help="One-way delay: '5 ms' (default: 0 s).")] = None,
+    loss: Annotated[str | None, typer.Option(help="Share of data packets lost: '1 %' (default: 0).")] = None,
     transport: Annotated[
         str, typer.Option(help="udp, udp-interleaved, udp-arq, tcp-cubic, tcp-reno; tcp means tcp-cubic.")
     ] = "tcp",
@@ -47,13 +47,13 @@ def run(
     loss_burst: Annotated[str | None, typer.Option(help="Mean number of packets lost in a row.")] = None,
     back_loss: Annotated[str | None, typer.Option(help="Share of packets lost on the way back.")] = None,
     jitter: Annotated[str | None, typer.Option(help="Mean random delay of a packet, on top of --delay.")] = None,
-    queue_packets: Annotated[int | None, typer.Option(help="Packets that may wait [default: any number].")] = None,
-    mtu: Annotated[str | None, typer.Option(help="Largest IP packet [default: 1500 B].")] = None,
+    queue_packets: Annotated[int | None, typer.Option(help="Packets that may wait (default: any number).")] = None,
+    mtu: Annotated[str | None, typer.Option(help="Largest IP packet (default: 1500 B).")] = None,
     link_header: Annotated[
-        str | None, typer.Option(help="Link-layer bytes a packet, or ethernet, ... [default: 2 B].")
+        str | None, typer.Option(help="Link-layer bytes a packet, or ethernet, ... (default: 2 B).")
     ] = None,
     deadline: Annotated[
-        str | None, typer.Option(help="When a UDP frame with gaps is used [default: one frame period].")
+        str | None, typer.Option(help="When a UDP frame with gaps is used (default: one frame period).")
     ] = None,
     senders: Annotated[int, typer.Option(help="Devices that share the link.")] = 1,
     answer: Annotated[str | None, typer.Option(help="Size of the answer that goes back.")] = None,

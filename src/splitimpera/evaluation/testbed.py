@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from splitimpera.codec.elements import picture_scale
-from splitimpera.codec.registry import Calibration, make_codec
+from splitimpera.codec.registry import PACKET_BYTES, Calibration, make_codec
 from splitimpera.cost.devices import Cost
 from splitimpera.cost.measure import measure_s, measure_together_s
 from splitimpera.errors import CutError, SplitImperaError
@@ -33,7 +33,6 @@ Segment = tuple[int, int, float, float]
 CHUNK = 128
 CALIBRATION_PICTURES = 256
 KEPT_BYTES = 1 << 30
-PACKET_BYTES = 1400
 
 
 class Testbed:

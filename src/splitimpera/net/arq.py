@@ -59,7 +59,6 @@ class ArqLink:
                 payload,
                 self.link.link_header_bytes + IP_UDP_HEADER_BYTES + self.link.app_header_bytes,
                 self.link.link_header_bytes + ACK_BYTES,
-                1,
                 self.rng,
             ):
                 return deliveries(self.link, frames, order, sent, missing, payload)

@@ -260,10 +260,10 @@ def transmission(way, steps, drops, waiting, frames, sent, tail, frame, place, n
 
 
 @entry
-def run_arq(ways, steps, drops, waiting, frames, came, sent, payload, header, ack_bytes, threshold, rng):
+def run_arq(ways, steps, drops, waiting, frames, came, sent, payload, header, ack_bytes, rng):
     """Send frames as datagrams that are acknowledged, and again when lost, as long as they can come in time.
 
-    A datagram counts as lost when one that was sent `threshold` later is acknowledged, or three halves of the round
+    A datagram counts as lost when one that was sent later is acknowledged, or three halves of the round
     trip after it was sent. `came` holds when each datagram arrived first, `sent` has room for all transmissions. False:
     that room was too small.
     """
@@ -309,7 +309,7 @@ def run_arq(ways, steps, drops, waiting, frames, came, sent, payload, header, ac
                 for earlier in range(head, next_ack + 1):
                     if sent[earlier].arrival != DROPPED and sent[earlier].arrival <= item.arrival:
                         sent[earlier].known = 1  # an acknowledgement tells all that came
-                    elif sent[earlier].known == 0 and earlier <= next_ack - threshold:
+                    elif sent[earlier].known == 0:
                         tail = resend_or_leave(
                             there, steps, drops, waiting, frames, sent, tail, earlier, now, header, payload, rng
                         )

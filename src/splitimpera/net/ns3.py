@@ -28,6 +28,7 @@ import numpy as np
 
 from splitimpera.errors import SimulationError, UnknownNameError
 from splitimpera.net.stability import keeps_up
+from splitimpera.net.udp import payload_bytes
 from splitimpera.plugins import nearest
 from splitimpera.records import ByteRange, Deliveries, FloatArray, Frames, Link
 
@@ -35,7 +36,6 @@ INSTALL = "pip install 'split-et-impera[ns3]'"
 CONGESTION = {"tcp": "ns3::TcpCubic", "tcp-cubic": "ns3::TcpCubic", "tcp-reno": "ns3::TcpLinuxReno", "udp": ""}
 PPP_HEADER_BYTES = 2
 IP_TCP_HEADER_BYTES = 52
-IP_UDP_HEADER_BYTES = 28
 LONGEST_S = 8e6  # picoseconds in 64 bits end a little later
 PATIENCE_S = 3600.0
 WORKER = Path(__file__).with_name("ns3_worker.py")
@@ -86,7 +86,9 @@ class Ns3Link:
             SimulationError: the MTU leaves no room for data, ns-3 cannot simulate these frames, or it failed.
         """
         udp = self.transport == "udp"
-        payload = self._payload_bytes(frames.atom_bytes if udp else 1)
+        payload = (
+            payload_bytes(self.link, frames.atom_bytes) if udp else payload_bytes(self.link, 1, IP_TCP_HEADER_BYTES)
+        )
         _check_frames(frames)
         origin = float(frames.ready_s[0]) if len(frames.ready_s) else 0.0
         ready = np.maximum.accumulate(frames.ready_s - origin)
@@ -123,17 +125,6 @@ class Ns3Link:
             answered_s=np.full(len(ready), np.nan),
             stable=keeps_up(ready, busy_until - origin),
         )
-
-    def _payload_bytes(self, atom_bytes: int) -> int:
-        link = self.link
-        header = IP_UDP_HEADER_BYTES + link.app_header_bytes if self.transport == "udp" else IP_TCP_HEADER_BYTES
-        payload = (link.mtu_bytes - header) // atom_bytes * atom_bytes
-        if payload <= 0:
-            raise SimulationError(
-                f"{link.mtu_bytes} leaves no room for {atom_bytes} bytes of data behind {header} of headers",
-                where="mtu_bytes",
-            )
-        return payload
 
     def _request(self, frames: Frames, ready: FloatArray, deadline: FloatArray, payload: int) -> dict[str, Any]:
         """The fields of `Setup` in the driver."""

@@ -79,13 +79,13 @@ class UdpLink:
         return frames, missing
 
 
-def payload_bytes(link: Link, atom_bytes: int) -> int:
-    """What a datagram carries, in whole atoms.
+def payload_bytes(link: Link, atom_bytes: int, header: int | None = None) -> int:
+    """What a datagram carries, in whole atoms, or what any packet does behind a header of so many bytes.
 
     Raises:
         SimulationError: the MTU leaves no room for one.
     """
-    header = IP_UDP_HEADER_BYTES + link.app_header_bytes
+    header = IP_UDP_HEADER_BYTES + link.app_header_bytes if header is None else header
     payload = (link.mtu_bytes - header) // atom_bytes * atom_bytes
     if payload <= 0:
         raise SimulationError(
