@@ -28,12 +28,13 @@ from splitimpera.evaluation.loss import LossCurve, accuracy_against_loss, with_l
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import ModelGraph
+from splitimpera.machines import Device
 from splitimpera.models.datasets import Dataset, Pixels, Samples, load_data
 from splitimpera.models.loading import load_network
 from splitimpera.models.resnet import CifarResNet
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.partition.bottleneck import bottleneck_for
-from splitimpera.records import Array, Cut, Device, FloatArray, Hop, Link, Plan, TensorSpec, Workload
+from splitimpera.records import Array, Cut, FloatArray, Hop, Link, Plan, TensorSpec, Workload
 from splitimpera.scenario import load_scenario
 from splitimpera.training.cache import trained_split
 from splitimpera.training.settings import Training

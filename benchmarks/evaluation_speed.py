@@ -18,10 +18,11 @@ import torch
 from splitimpera.evaluation.loss import accuracy_against_loss
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import trace
+from splitimpera.machines import Device
 from splitimpera.models.datasets import load_data
 from splitimpera.models.loading import load_network
 from splitimpera.partition.cutter import split
-from splitimpera.records import Device, Hop, Link, Plan, Workload
+from splitimpera.records import Hop, Link, Plan, Workload
 from splitimpera.scenario import load_scenario
 
 LOSSES = tuple(np.linspace(0.02, 0.5, 10))

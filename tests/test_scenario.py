@@ -6,9 +6,11 @@ import pytest
 from conftest import ROOT
 
 import splitimpera as sei
+from splitimpera.cost.devices import build_device
 from splitimpera.errors import ScenarioError
+from splitimpera.machines import Device
 from splitimpera.net.links import build_link
-from splitimpera.records import Device, Link, Workload
+from splitimpera.records import Link, Workload
 
 MINIMAL = """
 network: {model: digits-vgg16}
@@ -29,7 +31,7 @@ def write(folder: Path, text: str) -> Path:
 def test_quantities_become_si_and_defaults_are_filled_in(tmp_path):
     scenario = sei.load_scenario(write(tmp_path, MINIMAL))
     assert build_link(scenario.links[0], tmp_path) == Link("link", 1e8, 0.005, 0.0, 1500, 2, 12)
-    assert scenario.devices[0].record() == Device("a", 40.0)
+    assert build_device(scenario.devices[0], scenario.folder) == Device("a", 40.0)
     assert scenario.workload.record() == Workload(20.0, 1000, None)
     assert scenario.requirements[0].limit == pytest.approx(0.95)
     assert scenario.name == "my_case"

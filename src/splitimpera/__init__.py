@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from splitimpera.evaluation.testbed import Testbed as Testbed
     from splitimpera.graph.tracing import ModelGraph as ModelGraph
     from splitimpera.graph.tracing import trace as trace
+    from splitimpera.machines import Device as Device
     from splitimpera.method import Design as Design
     from splitimpera.method import design as design
     from splitimpera.models.datasets import Dataset as Dataset
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from splitimpera.qos.recommendation import Recommendation as Recommendation
     from splitimpera.qos.recommendation import recommend as recommend
     from splitimpera.records import Deliveries as Deliveries
-    from splitimpera.records import Device as Device
     from splitimpera.records import Evaluation as Evaluation
     from splitimpera.records import Hop as Hop
     from splitimpera.records import Link as Link

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from splitimpera.codec.registry import codec_kind
+from splitimpera.cost.devices import build_device
 from splitimpera.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError
 from splitimpera.evaluation.accuracy import wilson_interval
 from splitimpera.evaluation.loss import LossCurve, accuracy_against_loss, worth_a_curve
@@ -223,7 +224,7 @@ def _plans(scenario: Scenario, graph: ModelGraph, curve: SaliencyCurve, say: Cal
     else:
         split_at = [cut.index for cut in _inner_cuts(graph, wanted, "plans.cuts")]
     split_at = sorted(set(split_at))
-    first, second = (device.record() for device in scenario.devices)
+    first, second = (build_device(device, scenario.folder) for device in scenario.devices)
     return build_plans(
         (first, second),
         build_link(scenario.links[0], scenario.folder),

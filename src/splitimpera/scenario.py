@@ -26,9 +26,10 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from splitimpera import units
 from splitimpera.errors import ScenarioError, SplitImperaError
+from splitimpera.machines import QueuePolicy
 from splitimpera.plugins import nearest
 from splitimpera.qos.requirement import Requirement, parse_requirement
-from splitimpera.records import Device, Jitter, Workload
+from splitimpera.records import Jitter, Workload
 
 
 def _quantity(dimension: units.Dimension) -> BeforeValidator:
@@ -46,6 +47,7 @@ Seconds = Annotated[float, _quantity(units.TIME)]
 BitRate = Annotated[float, _quantity(units.BIT_RATE)]
 Fraction = Annotated[float, _quantity(units.FRACTION)]
 Frequency = Annotated[float, _quantity(units.FREQUENCY)]
+Watts = Annotated[float, _quantity(units.POWER)]
 Factor = Annotated[float, _quantity(units.FACTOR)]
 Bytes = Annotated[int, BeforeValidator(_whole_bytes)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][\w.-]*$")]
@@ -83,14 +85,40 @@ class DataSection(_Section):
         return self
 
 
+class RadioSection(_Section):
+    """What a transmitter draws."""
+
+    joule_per_byte: Annotated[float, Field(ge=0, le=1)]
+    power: Annotated[Watts, Field(ge=0, le=1e6)] = 0.0
+
+
 class DeviceSection(_Section):
-    """A machine; `time_factor` 40 means forty times slower than the machine that runs the design."""
+    """A machine. Its times are those of a `profile` or a `preset`, else those of the machine that runs the design.
+
+    `time_factor` 40 means forty times slower than that. `preset` and `radio` are looked up by the costs' stage, which
+    also reads the profile.
+    """
 
     name: Name
+    preset: str | None = None
+    profile: Path | None = None
     time_factor: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
+    memory: Annotated[Bytes, Field(gt=0, le=10**15)] | None = None
+    power: Annotated[Watts, Field(gt=0, le=1e6)] | None = None
+    radio: str | RadioSection | None = None
+    queue: QueuePolicy = "wait"
+    queue_frames: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    batch: Annotated[int, Field(ge=1, le=1024)] = 1
 
-    def record(self) -> Device:
-        return Device(self.name, self.time_factor)
+    @model_validator(mode="after")
+    def _fits(self) -> DeviceSection:
+        if self.preset is not None and self.profile is not None:
+            raise ValueError("preset and profile both say how fast the device is; leave one out")
+        if self.queue == "wait" and "queue_frames" in self.model_fields_set:
+            raise ValueError("queue_frames limits a queue that drops frames, this one waits; give queue, too")
+        if self.queue != "wait" and self.batch > 1:
+            raise ValueError("a device that drops frames runs them one by one; leave out batch or queue")
+        return self
 
 
 LINK_FIELDS = {
@@ -220,8 +248,20 @@ class BottlenecksSection(_Section):
     whole: bool = False
 
 
+class SoftSection(_Section):
+    """A requirement that a plan may miss; a miss counts by its margin and its weight."""
+
+    prefer: str
+    weight: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
+
+
 def _requirement(value: object) -> Requirement:
-    return value if isinstance(value, Requirement) else parse_requirement(value)
+    if isinstance(value, Requirement):
+        return value
+    if isinstance(value, dict):
+        soft = SoftSection.model_validate(value)
+        return parse_requirement(soft.prefer, weight=soft.weight)
+    return parse_requirement(value)
 
 
 class Scenario(_Section):

@@ -45,6 +45,8 @@ SIZE = Dimension(
 )
 FRACTION = Dimension("a fraction", {"%": 1e-2, "": 1.0}, "3 %", bare=True)
 FREQUENCY = Dimension("a rate per second", {"fps": 1.0, "Hz": 1.0, "/s": 1.0, "kHz": 1e3}, "20 fps", bare=True)
+POWER = Dimension("a power", {"W": 1.0, "mW": 1e-3, "kW": 1e3}, "5 W")
+ENERGY = Dimension("an energy", {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6, "kJ": 1e3, "Wh": 3600.0}, "50 mJ")
 FACTOR = Dimension("a number", {"": 1.0, "x": 1.0}, "40", bare=True)
 
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S*)\s*")
@@ -104,6 +106,13 @@ def format_bytes(value_bytes: float) -> str:
 def format_rate(value_bps: float) -> str:
     """1e8 -> '100 Mbit/s'."""
     return _scaled(value_bps, ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s"), (1.0, "bit/s")))
+
+
+def format_energy(value_j: float) -> str:
+    """0.02 -> '20 mJ'."""
+    if value_j == 0:
+        return "0 J"
+    return _scaled(value_j, ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ")))
 
 
 def format_count(value: float) -> str:

@@ -16,10 +16,11 @@ from splitimpera.evaluation.loss import accuracy_against_loss, with_loss
 from splitimpera.evaluation.plans import build_plans
 from splitimpera.evaluation.quality import Classification, Regression, Segmentation, bootstrap_interval
 from splitimpera.evaluation.run import CLASSIFICATION, _Run
+from splitimpera.machines import Device
 from splitimpera.models.datasets import Dataset, Pixels, Samples
 from splitimpera.net.registry import TRANSPORTS
 from splitimpera.net.ways import mean_rate_bps
-from splitimpera.records import Device, Hop, Link, Plan, Trace, Workload
+from splitimpera.records import Hop, Link, Plan, Trace, Workload
 
 CAMERA, SERVER = Device("camera", 10.0), Device("server", 1.0)
 

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from splitimpera.records import Device
+from splitimpera.machines import Device
+from splitimpera.scenario import DeviceSection
+
+
+def build_device(section: DeviceSection, folder: Path) -> Device:
+    """A scenario's device, its preset and radio looked up, its profile read."""
+    return Device(section.name, section.time_factor)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from splitimpera.codec.registry import takes_pictures
-from splitimpera.records import Cut, Device, Hop, Link, Plan
+from splitimpera.machines import Device
+from splitimpera.records import Cut, Hop, Link, Plan
 
 INPUT_CODECS = ("uint8", "png")
 

@@ -14,6 +14,7 @@ from splitimpera.cost.devices import Cost, time_on
 from splitimpera.evaluation.latency import served_s
 from splitimpera.evaluation.quality import Classification, Quality
 from splitimpera.evaluation.testbed import Part, Row, Testbed
+from splitimpera.machines import Device
 from splitimpera.net.registry import TRANSPORTS
 from splitimpera.net.replication import mostly
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES
@@ -22,7 +23,6 @@ from splitimpera.records import (
     ByteRange,
     Codec,
     Deliveries,
-    Device,
     Evaluation,
     FloatArray,
     Frames,

@@ -40,11 +40,15 @@ _EXPRESSION = re.compile(r"\s*([A-Za-z]\w*)\s*(>=|<=|==|>|<|=)\s*(.*?)\s*")
 
 @dataclass(frozen=True)
 class Requirement:
-    """One limit on one metric, in SI units; `text` is how the user wrote it."""
+    """One limit on one metric, in SI units; `text` is how the user wrote it.
+
+    `weight` is None for a hard requirement; a plan may miss a soft one, and pays by margin times weight.
+    """
 
     metric: str
     limit: float
     text: str
+    weight: float | None = None
 
     @property
     def upper(self) -> bool:
@@ -65,7 +69,7 @@ class Requirement:
         return f"{self.metric} {sign} {METRICS[self.metric].format(value * (1.0005 if self.upper else 0.9995))}"
 
 
-def parse_requirement(text: object) -> Requirement:
+def parse_requirement(text: object, weight: float | None = None) -> Requirement:
     """Read one requirement.
 
     Raises:
@@ -93,4 +97,4 @@ def parse_requirement(text: object) -> Requirement:
         raise RequirementError(f"'{text}' has a limit that is not above 0", hint="leave it out if anything will do")
     if metric.dimension is units.FRACTION and limit > 1:
         raise RequirementError(f"'{text}' has a limit above 1", hint=f"write '{limit:g} %' for per cent")
-    return Requirement(name, limit, " ".join(str(text).split()))
+    return Requirement(name, limit, " ".join(str(text).split()), weight)

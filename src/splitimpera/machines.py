@@ -1,0 +1,127 @@
+"""Frozen records of the machines that run a part of the network, and of what is known of their speed. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+QueuePolicy = Literal["wait", "drop-oldest", "drop-newest"]
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """A machine that is not at hand, by its peak rates: a layer takes the longer of computing and moving, and a bit.
+
+    Attributes:
+        macs_per_s: multiply-accumulates a second at most, in float32 unless `note` says otherwise.
+        bytes_per_s: memory traffic a second at most.
+        layer_s: what starting a layer costs.
+        memory_bytes: what a network may fill.
+        power_w: drawn while computing.
+        source: where the figures are from.
+        note: what to bear in mind.
+    """
+
+    name: str
+    macs_per_s: float
+    bytes_per_s: float
+    layer_s: float
+    memory_bytes: int
+    power_w: float
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Radio:
+    """What a device's transmitter draws: so much a byte, and so much for as long as it sends."""
+
+    name: str
+    joule_per_byte: float
+    power_w: float
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One layer of a profile: median seconds for one frame, and half the distance between the quartiles."""
+
+    name: str
+    operation: str
+    seconds: float
+    spread_s: float
+
+
+@dataclass(frozen=True)
+class CutTime:
+    """Head and tail of one cut as a profile measured them: medians and half the distances between the quartiles."""
+
+    cut: int
+    head_s: float
+    head_spread_s: float
+    tail_s: float
+    tail_spread_s: float
+
+
+@dataclass(frozen=True)
+class CodecTime:
+    """What coding costs on a profile's machine: `start_s` a call and `per_byte_s` for each byte of float32 tensor."""
+
+    codec: str
+    encode_start_s: float
+    encode_per_byte_s: float
+    decode_start_s: float
+    decode_per_byte_s: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Times measured on one machine for one network at one input size; see `splitimpera profile`.
+
+    Attributes:
+        fingerprint: of the network's layers and shapes, so that a profile of another one is refused.
+        call_s: what calling a part of the network costs, whatever its layers.
+        layers: in the order of the graph.
+        cuts: the heads and tails that were measured; those of other cuts are estimated from the layers.
+        peak_bytes: the most memory that the process had while the whole network ran.
+    """
+
+    machine: str
+    network: str
+    input_shape: tuple[int, ...]
+    fingerprint: str
+    engine: str
+    threads: int
+    call_s: float
+    layers: tuple[LayerTime, ...]
+    cuts: tuple[CutTime, ...] = ()
+    codecs: tuple[CodecTime, ...] = ()
+    peak_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Device:
+    """A machine that runs a part of the network.
+
+    Times are those of `profile` where there is one, else those that `roofline` gives, else those measured on the
+    machine that runs the design; in each case times `time_factor` (40 means forty times slower).
+
+    Attributes:
+        memory_bytes: what head or tail may fill; None: the roofline's, or no limit.
+        power_w: drawn while computing; None: the roofline's, or not known.
+        radio: what its transmitter draws; None: not known.
+        queue: what happens to a frame that comes while the device is busy.
+        queue_frames: how many frames may wait, where some are dropped.
+        batch: the most waiting frames that it runs together.
+    """
+
+    name: str
+    time_factor: float = 1.0
+    roofline: Roofline | None = None
+    profile: Profile | None = None
+    memory_bytes: int | None = None
+    power_w: float | None = None
+    radio: Radio | None = None
+    queue: QueuePolicy = "wait"
+    queue_frames: int = 1
+    batch: int = 1
