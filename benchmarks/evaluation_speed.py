@@ -64,8 +64,8 @@ def main() -> bool:
             testbed = Testbed(graph, data, workload)
             testbed.measure_segments([plan], budget_s=0.01)
             room = plan.hops[0].link.mtu_bytes - 28
-            for measured in (testbed.encode_cost, testbed.decode_cost):
-                measured(plan.hops[0].cut, "uint8", 0.0, room)  # not to be timed here
+            for device, direction in zip(plan.devices, ("encode", "decode"), strict=True):
+                testbed.codec_cost(device, direction, plan.hops[0].cut, "uint8", 0.0, room)  # not to be timed here
             rng = np.random.default_rng(0)
             return seconds(lambda: accuracy_against_loss(plan, testbed, rng, losses=LOSSES, seeds=SEEDS))
 

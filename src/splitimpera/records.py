@@ -433,7 +433,8 @@ class Transport(Protocol):
 class Codec(Protocol):
     """Seam 2: tensors <-> bytes, for tensors of fixed shapes and with constants calibrated beforehand.
 
-    `tolerates_loss` says whether `decode` can fill a gap; where it cannot, a frame with a gap is lost.
+    `tolerates_loss` says whether `decode` can fill a gap; where it cannot, a frame with a gap is lost. `previous` is the
+    frame before as it was decoded, for codecs that fill with it.
     """
 
     name: str
@@ -441,7 +442,9 @@ class Codec(Protocol):
 
     def encode(self, tensors: Sequence[Array]) -> Payload: ...
 
-    def decode(self, data: bytes, erased: Sequence[ByteRange] = ()) -> tuple[Array, ...]: ...
+    def decode(
+        self, data: bytes, erased: Sequence[ByteRange] = (), previous: Sequence[Array] | None = None
+    ) -> tuple[Array, ...]: ...
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ from networks import make
 from torch import nn
 
 import splitimpera as sei
-from splitimpera.cost.devices import Cost
 from splitimpera.evaluation.accuracy import wilson_interval
-from splitimpera.evaluation.latency import served_s
 from splitimpera.evaluation.loss import accuracy_against_loss, with_loss
 from splitimpera.evaluation.plans import build_plans
 from splitimpera.evaluation.quality import Classification, Regression, Segmentation, bootstrap_interval
@@ -36,19 +34,21 @@ def testbed():
         samples = Samples(x, model(x).argmax(1))
     data = Dataset(samples.take(slice(40, None)), samples.take(slice(20)), samples.take(slice(20, 40)), pixels=pixels)
     bed = sei.Testbed(sei.trace(model, x), data, Workload(10.0, 1000))
-    bed._costs = Times()
+    bed._times_s = Times()
     return bed
 
 
 class Times(dict):
-    """Fixed times instead of measured ones: 1 ms a layer, 0.1 ms for each codec call."""
+    """Fixed times instead of measured ones: 1 ms a layer, half of it for further frames, 0.1 ms for each codec call."""
 
     def __contains__(self, key):
         return True
 
     def __getitem__(self, key):
-        kind, *cuts = key
-        return Cost(0.001 * (cuts[1] - cuts[0]) if kind == "segment" else 1e-4)
+        if key[0] != "network":
+            return 1e-4
+        (start, end, *_), batch = key[1:]
+        return 0.001 * (end - start) * (1 + batch) / 2
 
 
 def plan(cut, codec="float32", transport="udp", **link):
@@ -183,21 +183,33 @@ def test_the_head_runs_once_a_cut_and_a_damage_once(testbed, monkeypatch):
 
     run_layers = sei.Testbed.run
     bed = sei.Testbed(testbed.graph, testbed.data, testbed.workload)
-    bed._costs = Times()
+    bed._times_s = Times()
     bed.codec(1, "float32")  # calibrated
     monkeypatch.setattr(sei.Testbed, "run", counted)
     run(bed, plan(1, loss=0.3), seeds=6)
-    (head, tail) = rows
-    assert head == (0, 1, 20)
     # a frame of one packet is there or not: nothing is damaged, whatever the number of seeds
-    assert tail == (1, testbed.last, 20)
+    assert rows == [(0, 1, 20), (1, testbed.last, 20), (1, testbed.last, 0)]
+    rows.clear()
+    run(bed, plan(1, loss=0.3), seeds=6)
+    assert rows == [(1, testbed.last, 0)]  # what whole frames are answered is known
     rows.clear()
     run(bed, plan(1, loss=0.3, mtu_bytes=508), seeds=6)
-    # two packets: each picture whole, without the first, without the second
-    assert rows == [(1, testbed.last, 60)]
+    # two packets, so that the codec is another one; each picture without the first, without the second
+    assert rows == [(1, testbed.last, 20), (1, testbed.last, 40)]
     rows.clear()
     run(bed, plan(1, loss=0.3, mtu_bytes=508), part="test")
     assert rows[0] == (0, 1, 20)  # other pictures
+
+
+def test_a_gap_is_filled_with_the_frame_before(testbed):
+    """Pictures that never change lose nothing but the first of them, which has none before it."""
+    samples = testbed.data.validation
+    still = Samples(samples.inputs[:1].repeat(20, 1, 1, 1), samples.labels[:1].repeat(20))
+    bed = sei.Testbed(testbed.graph, Dataset(testbed.data.train, still, still), testbed.workload)
+    bed._times_s = Times()
+    lossy = {"loss": 0.5, "mtu_bytes": 100}
+    assert run(bed, plan(1, "float32+last", **lossy)).accuracy > 0.95
+    assert run(bed, plan(1, "float32", **lossy)).accuracy < 0.8
 
 
 class Tired:
@@ -231,7 +243,7 @@ def test_senders_have_a_device_each_and_share_the_rest(testbed):
     wanted = plan(1, rate_bps=1e6)
     one = run(testbed, wanted)
     bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, senders=3))
-    bed._costs = Times()
+    bed._times_s = Times()
     three = run(bed, wanted)
     assert three.latency_s.shape == (1, 3000)
     np.testing.assert_allclose(three.latency_s, one.latency_s[0, 0])  # staggered: nobody waits
@@ -240,7 +252,7 @@ def test_senders_have_a_device_each_and_share_the_rest(testbed):
     assert one.fps == pytest.approx(1 / 0.011)
     assert three.fps == pytest.approx(1e6 / 8 / (576 + 30) / 3)
     bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, senders=25))
-    bed._costs = Times()
+    bed._times_s = Times()
     assert not run(bed, wanted).stable
 
 
@@ -261,7 +273,7 @@ class Answering:
 def test_a_frame_is_done_when_its_sender_has_the_answer(testbed, monkeypatch):
     monkeypatch.setitem(TRANSPORTS._entries, "answering", Answering)
     bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, answer_bytes=40))
-    bed._costs = Times()
+    bed._times_s = Times()
     without, result = run(testbed, plan(1)), run(bed, plan(1, transport="answering"))
     assert result.accuracy == pytest.approx(0.75)
     np.testing.assert_allclose(np.delete(result.latency_s - without.latency_s, np.s_[::4], axis=1), 0.007)
@@ -290,7 +302,7 @@ def test_two_hops_run_by_the_same_path(testbed):
 
 def test_more_pictures_than_frames_are_all_shown(testbed):
     bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, frames=5))
-    bed._costs = Times()
+    bed._times_s = Times()
     assert run(bed, plan(1)).latency_s.shape == (1, 20)
 
 
@@ -308,7 +320,7 @@ def test_a_network_that_mixes_pictures_inside_a_cut_runs_frame_by_frame():
         samples = Samples(x, model(x).argmax(1))
     bed = sei.Testbed(sei.trace(model, x), Dataset(samples, samples, samples), Workload(10.0, 20))
     mixed = next(cut for cut in bed.graph.cuts if any(spec.batch_dim is None for spec in cut.tensors))
-    bed._costs = Times()
+    bed._times_s = Times()
     assert run(bed, plan(mixed.index)).accuracy == 1.0
 
 
@@ -345,11 +357,6 @@ def test_no_png_for_what_is_no_picture():
     assert [p.id for p in plans] == ["LC", "RC-float32-udp", "RC-uint8-udp", "SC1-float32-udp"]
 
 
-def test_first_come_first_served():
-    np.testing.assert_allclose(served_s(np.array([0.0, 1.0, 1.5, 9.0]), 2.0), [2.0, 4.0, 6.0, 11.0])
-    np.testing.assert_allclose(served_s(np.array([5.0, 0.0]), 1.0), [6.0, 1.0])
-
-
 def test_wilsons_interval():
     low, high = wilson_interval(0.9, 100)
     assert (low, high) == (pytest.approx(0.8256, abs=1e-4), pytest.approx(0.9448, abs=1e-4))
@@ -362,7 +369,7 @@ def test_an_answer_after_the_deadline_is_wrong_for_the_on_time_accuracy(testbed)
     assert run(testbed, wanted).on_time_accuracy == 1.0
     for deadline, right in ((0.02, 0.0), (0.04, 1.0)):
         bed = sei.Testbed(testbed.graph, testbed.data, Workload(10.0, 1000, deadline))
-        bed._costs = Times()
+        bed._times_s = Times()
         late = run(bed, wanted)
         assert (late.accuracy, late.on_time_accuracy) == (1.0, right)
 

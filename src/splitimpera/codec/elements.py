@@ -244,19 +244,35 @@ class ElementCodec:
             raise CodecError(f"a payload of {len(data)} bytes is given, {self.name} writes {self.payload_bytes} here")
         gaps = checked_gaps(erased, len(data))
         tensors = []
-        for index, (kind, order, offset) in enumerate(zip(self.numbers, self.orders, self.offsets, strict=True)):
-            elements = kind.spec.elements
-            sent = unpacked(data, offset, elements, kind.bits, kind.stored)
+        for kind, order, offset in zip(self.numbers, self.orders, self.offsets, strict=True):
+            sent = unpacked(data, offset, kind.spec.elements, kind.bits, kind.stored)
             numbers = sent
             if order is not None:
                 numbers = np.empty_like(sent)
                 numbers[order] = sent
-            values = kind.read(numbers)
+            tensors.append(kind.read(numbers).reshape(kind.spec.shape))
+        self._fill(tensors, gaps, previous)
+        return tuple(tensors)
+
+    def with_gaps(
+        self, tensors: Sequence[Array], erased: Sequence[ByteRange], previous: Sequence[Array] | None = None
+    ) -> tuple[Array, ...]:
+        """What `decode` makes of a payload with gaps, given what it makes of the same payload without any.
+
+        Raises:
+            CodecError: a range lies outside the payload.
+        """
+        copies = tuple(tensor.copy() for tensor in tensors)
+        self._fill(copies, checked_gaps(erased, self.payload_bytes), previous)
+        return copies
+
+    def _fill(self, tensors: Sequence[Array], gaps: Sequence[ByteRange], previous: Sequence[Array] | None) -> None:
+        places = zip(tensors, self.numbers, self.orders, self.offsets, strict=True)
+        for index, (tensor, kind, order, offset) in enumerate(places):
+            values = tensor.reshape(-1)
             for start, end in gaps:
                 first = max(start - offset, 0) * 8 // kind.bits
-                last = min(-(-max(end - offset, 0) * 8 // kind.bits), elements)
+                last = min(-(-max(end - offset, 0) * 8 // kind.bits), len(values))
                 if first < last:
                     where = slice(first, last) if order is None else order[first:last]
                     self.fill.into(values, index, where, previous)
-            tensors.append(values.reshape(kind.spec.shape))
-        return tuple(tensors)

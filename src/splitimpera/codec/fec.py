@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import zfec
 
-from splitimpera.codec.packets import FrameCodec, checked_gaps
+from splitimpera.codec.packets import checked_gaps
 from splitimpera.errors import CodecError
-from splitimpera.records import Array, ByteRange, Payload
+from splitimpera.records import Array, ByteRange, Codec, Payload
 
 MOST_IN_GROUP = 256
 
@@ -84,7 +84,7 @@ class FecCodec:
         tolerates_loss: whether every loss is tolerable; see `survives` for what the repair packets can do besides.
     """
 
-    def __init__(self, name: str, inner: FrameCodec, percent: int, packet_bytes: int, atom_bytes: int) -> None:
+    def __init__(self, name: str, inner: Codec, percent: int, packet_bytes: int, atom_bytes: int) -> None:
         self.name = name
         self.inner = inner
         self.percent = percent

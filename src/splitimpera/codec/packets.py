@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
@@ -91,14 +91,6 @@ class Fill:
             values[where] = 0 if mean is None else mean[where]
 
 
-class FrameCodec(Codec, Protocol):
-    """A codec as all of this room are: `decode` can be told the frame before, which those that fill with it use."""
-
-    def decode(
-        self, data: bytes, erased: Sequence[ByteRange] = (), previous: Sequence[Array] | None = None
-    ) -> tuple[Array, ...]: ...
-
-
 class LastFrame:
     """Decodes a stream of frames, each with what the one before left, for codecs that fill gaps with it.
 
@@ -108,7 +100,7 @@ class LastFrame:
         codec: any of this room.
     """
 
-    def __init__(self, codec: FrameCodec) -> None:
+    def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.previous: tuple[Array, ...] | None = None
 

@@ -25,11 +25,11 @@ from splitimpera.codec.entropy import (
 )
 from splitimpera.codec.fec import FecCodec
 from splitimpera.codec.images import ImageCodec
-from splitimpera.codec.packets import Fill, Filling, FrameCodec, interleaved
+from splitimpera.codec.packets import Fill, Filling, interleaved
 from splitimpera.codec.quantised import BITS, Quantised, calibrated_scale, channel_axis, coarser
 from splitimpera.errors import CodecError
 from splitimpera.plugins import Registry
-from splitimpera.records import Array, TensorSpec
+from splitimpera.records import Array, Codec, TensorSpec
 
 Family = Literal["float", "quantised", "image"]
 
@@ -141,7 +141,7 @@ def parsed(name: str) -> CodecName:
     return CodecName(name, base, argument, modifiers)
 
 
-def make_codec(name: str, calibration: Calibration) -> FrameCodec:
+def make_codec(name: str, calibration: Calibration) -> Codec:
     """A codec for the tensors of a calibration.
 
     Raises:
@@ -186,14 +186,14 @@ def calibrate(name: str, calibration: Calibration) -> Constants:
     return constants
 
 
-def codec_from(constants: Constants) -> FrameCodec:
+def codec_from(constants: Constants) -> Codec:
     """The codec that some constants fix, wherever they come from.
 
     Raises:
         UnknownNameError, CodecError: as `make_codec`, and for arrays that are missing or make no sense.
     """
     asked, name = parsed(constants.name), constants.name
-    codec: FrameCodec
+    codec: Codec
     if asked.kind.family == "image":
         codec, atom_bytes = _image(constants, asked), 1
     else:

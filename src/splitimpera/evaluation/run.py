@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain, groupby
+from typing import Any, TypedDict
 
 import numpy as np
 
-from splitimpera.cost.devices import Cost, time_on
-from splitimpera.evaluation.latency import served_s
+from splitimpera.codec.elements import ElementCodec
+from splitimpera.evaluation.pipeline import serve
 from splitimpera.evaluation.quality import Classification, Quality
+from splitimpera.evaluation.shim import Cost, energy_j
 from splitimpera.evaluation.testbed import Part, Row, Testbed
+from splitimpera.evaluation.uncertainty import latency_intervals, mean_interval, quality_interval
 from splitimpera.machines import Device
 from splitimpera.net.registry import TRANSPORTS
 from splitimpera.net.replication import mostly
@@ -32,6 +36,8 @@ from splitimpera.records import (
 )
 
 CLASSIFICATION = Classification()
+Gap = tuple[int, tuple[ByteRange, ...]]
+"""Which payload, and the bytes of it that are missing."""
 
 
 def evaluate(
@@ -69,8 +75,8 @@ def evaluate(
 class _Run:
     """One plan's frames on their way, once a seed; arrays of shape (seeds, frames).
 
-    `now_s` is where in time each frame is, `content` which of the rows it carries, `alive` whether it can still be
-    answered.
+    `now_s` is where in time each frame is, NaN once it was dropped; `content` which of the rows it carries, `alive`
+    whether it can still be answered.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class _Run:
         self.part = part
         self.quality = quality
         self.samples = testbed.samples(part)
+        self.targets = self.samples.labels.numpy()
         wanted = testbed.workload
         self.workload = replace(
             wanted, frames=max(wanted.frames, len(self.samples)), frame_bytes=wanted.frame_bytes or 1
@@ -95,59 +102,95 @@ class _Run:
         self.shown = np.arange(len(self.samples))  # which picture each row is of
         self.alive = np.ones(shape, dtype=bool)
         self.parts_s: dict[str, float] = {}
-        self.busy_s: list[FloatArray] = []  # of each stage, for one frame of every sender it serves, shape (seeds,)
+        self.estimates: list[str] = []
+        self.stages: list[Stage] = []
         self.deliveries: list[tuple[Deliveries, ...]] = []  # of each hop, one entry a seed
         self.payload_bytes = 0.0
+        self.energy_j: float | None = 0.0
 
     def evaluation(self) -> Evaluation:
         testbed = self.testbed
         rows: Iterable[Row] = testbed.inputs(self.samples)
         start, arriving = 0, None
+        damaged: Iterable[Row] = ()
         for device, leaving in zip(self.plan.devices, self.plan.hops, strict=False):
             self._compute(device, start, leaving.cut, arriving, leaving)
             codec = testbed.codec(*_coding(leaving))
             if arriving is None:
                 payloads = testbed.payloads(self.part, *_coding(leaving))
             else:
+                rows = chain(rows, damaged)
                 payloads = testbed.run(start, leaving.cut, rows, codec.encode, **_bottlenecks(arriving, leaving))
-            rows = self._send(leaving, codec, payloads)
+            rows, damaged = self._send(leaving, codec, payloads)
             start, arriving = leaving.cut, leaving
         self._compute(self.plan.devices[-1], start, testbed.last, arriving, None)
-        targets, places = self.samples.labels.numpy(), iter(self.shown)
-        counts = testbed.run(
-            start,
-            testbed.last,
+        if len(self.plan.hops) > 1:
+            return self._summary(self._counts(arriving, chain(rows, damaged), self.shown))
+        # what is answered when nothing was lost is the same on every link
+        pictures = len(self.samples)
+        key = (self.part, self.quality, arriving and _coding(arriving))
+        intact = testbed.kept_answers(key, lambda: self._counts(arriving, rows, self.shown[:pictures]))
+        return self._summary(np.concatenate([intact, self._counts(arriving, damaged, self.shown[pictures:])]))
+
+    def _counts(self, arriving: Hop | None, rows: Iterable[Row], shown: Iterable[int]) -> FloatArray:
+        """The quality's numbers of the answers that the last device gives, shape (rows, k)."""
+        places = iter(shown)
+        counts = self.testbed.run(
+            arriving.cut if arriving else 0,
+            self.testbed.last,
             rows,
-            lambda row: self.quality.count(row[0], targets[next(places)]),
+            lambda row: self.quality.count(row[0], self.targets[next(places)]),
             **_bottlenecks(arriving, None),
         )
-        return self._summary(np.array(counts), np.array([self.quality.count_lost(target) for target in targets]))
+        return np.array(counts).reshape(len(counts), self._lost_counts.shape[1])
+
+    @cached_property
+    def _lost_counts(self) -> FloatArray:
+        """The quality's numbers of each picture that is not answered, shape (pictures, k)."""
+        return np.array([self.quality.count_lost(target) for target in self.targets])
 
     def _compute(self, device: Device, start: int, end: int, arriving: Hop | None, leaving: Hop | None) -> None:
         """One device's work on every frame: decode, its layers, encode."""
-        parts: dict[str, Cost] = {}
+        testbed, first = self.testbed, arriving is None
+        around = _bottlenecks(arriving, leaving)
+        coding: dict[str, Cost] = {}
         if arriving is not None:
-            parts[f"{device.name}: decode"] = self.testbed.decode_cost(*_coding(arriving))
-        parts[f"{device.name}: network"] = self.testbed.segment_cost(start, end, **_bottlenecks(arriving, leaving))
+            coding["decode"] = testbed.codec_cost(device, "decode", *_coding(arriving))
+        network = [testbed.network_cost(device, start, end, **around)]
+        if device.batch > 1:
+            most = testbed.network_cost(device, start, end, batch=device.batch, **around)
+            step = (most.seconds - network[0].seconds) / (device.batch - 1)
+            network += [replace(most, seconds=network[0].seconds + step * more) for more in range(1, device.batch)]
         if leaving is not None:
-            parts[f"{device.name}: encode"] = self.testbed.encode_cost(*_coding(leaving))
-        times = {part: time_on(device, cost) for part, cost in parts.items()}
-        service = sum(times.values())
-        own = arriving is None and self.due.sender is not None  # every sender has a first device of its own
+            coding["encode"] = testbed.codec_cost(device, "encode", *_coding(leaving))
+        beside = sum(cost.seconds for cost in coding.values())
+        service_s = [cost.seconds + frames * beside for frames, cost in enumerate(network, 1)]
+        own = first and self.due.sender is not None  # every sender has a first device of its own
         queues = [self.due.sender == sender for sender in range(self.workload.senders)] if own else [slice(None)]
-        left = np.empty(self.now_s.shape)
-        for seed, arrival_s in enumerate(self.now_s):
+        arrived, left = self.now_s, np.empty(self.now_s.shape)
+        for seed, arrival_s in enumerate(arrived):
             for queue in queues:
-                left[seed, queue] = served_s(arrival_s[queue], service)
-        self.parts_s |= {f"{device.name}: queue": float(np.mean(left - self.now_s) - service)} | times
-        self.busy_s.append(np.full(len(left), service * (1 if own else self.workload.senders)))
+                left[seed, queue] = serve(arrival_s[queue], service_s, device.queue, device.queue_frames)
+        parts = {f"{device.name}: {name}": cost for name, cost in ({"network": network[0]} | coding).items()}
+        self.estimates += [name for name, cost in parts.items() if cost.how != "measured"]
+        waited_s = _mean(left - arrived) - service_s[0]
+        self.parts_s |= {f"{device.name}: queue": waited_s} | {name: cost.seconds for name, cost in parts.items()}
+        # the quickest that it can be, with full batches
+        busy_s = np.full(len(left), min(time_s / frames for frames, time_s in enumerate(service_s, 1)))
+        share = np.isfinite(left).mean(1) if device.queue != "wait" else np.isfinite(arrived).mean(1)
+        sharing = 1 if own else self.workload.senders
+        self.stages.append(Stage(device.name, busy_s * sharing, share, device.queue != "wait"))
+        if first:
+            self._spend(device, service_s[0], 0.0, 0.0)
+        self.alive &= np.isfinite(left)
         self.now_s = left
 
-    def _send(self, hop: Hop, codec: Codec, payloads: Sequence[Payload]) -> Iterator[Row]:
-        """One hop of every frame; returns the rows that the next device works on."""
+    def _send(self, hop: Hop, codec: Codec, payloads: Sequence[Payload]) -> tuple[Iterable[Row], Iterable[Row]]:
+        """One hop of every frame; returns the rows that the next device works on: whole ones, and damaged ones."""
         sizes = np.array([len(payload.data) for payload in payloads], dtype=np.int64)[self.content]
-        complete = np.empty(sizes.shape)
-        orders = [np.argsort(now_s, kind="stable") for now_s in self.now_s]
+        complete = np.full(sizes.shape, np.nan)
+        left = [np.isfinite(now_s).sum() for now_s in self.now_s]
+        orders = [np.argsort(now_s, kind="stable")[:count] for now_s, count in zip(self.now_s, left, strict=True)]
 
         def transfer(seed: int) -> Deliveries:
             order = orders[seed]
@@ -166,7 +209,7 @@ class _Run:
         with ThreadPoolExecutor(min(len(orders), os.cpu_count() or 1)) as pool:
             runs = tuple(pool.map(transfer, range(len(orders))))
         # frames of one content with the same gap share one row behind the whole ones, whichever seed damaged them
-        damaged: dict[tuple[int, tuple[ByteRange, ...]], int] = {}
+        damaged: dict[Gap, list[tuple[int, int]]] = {}
         for seed, (order, sent) in enumerate(zip(orders, runs, strict=True)):
             complete[seed, order] = sent.complete_s
             self.alive[seed, order] &= sent.arrived
@@ -179,36 +222,43 @@ class _Run:
                 if not survives(codec, int(sizes[seed, frame]), erased):
                     self.alive[seed, frame] = False
                 elif self.alive[seed, frame]:
-                    key = (int(self.content[seed, frame]), erased)
-                    self.content[seed, frame] = damaged.setdefault(key, len(payloads) + len(damaged))
-        self.shown = self.shown[[*range(len(payloads)), *(source for source, _ in damaged)]]
-        self.parts_s[hop.link.name] = float(np.mean(np.maximum(complete - self.now_s, 0)))
-        wire_bytes = np.array([sent.wire_bytes.mean() for sent in runs]) * self.workload.senders
-        self.busy_s.append(wire_bytes * 8 / mean_rate_bps(hop.link))
+                    damaged.setdefault((int(self.content[seed, frame]), erased), []).append((seed, frame))
+        gaps = sorted(damaged)
+        for row, gap in enumerate(gaps, len(payloads)):
+            self.content[tuple(zip(*damaged[gap], strict=True))] = row
+        self.shown = self.shown[[*range(len(payloads)), *(source for source, _ in gaps)]]
+        self.parts_s[hop.link.name] = _mean(np.maximum(complete - self.now_s, 0))
+        wire_bytes = np.array([sent.wire_bytes.mean() for sent in runs])
+        airtime_s = wire_bytes * 8 / mean_rate_bps(hop.link)
+        share = np.array(left) / sizes.shape[1]
+        self.stages.append(Stage(hop.link.name, airtime_s * self.workload.senders, share))
+        if not self.deliveries:
+            self._spend(self.plan.devices[0], 0.0, float(wire_bytes.mean()), float(airtime_s.mean()))
         self.payload_bytes += float(sizes.mean())
         self.deliveries.append(runs)
         self.now_s = complete
+        return (codec.decode(payload.data) for payload in payloads), _damaged(codec, payloads, gaps)
 
-        def received() -> Iterator[Row]:
-            for payload in payloads:
-                yield codec.decode(payload.data)
-            for source, erased in damaged:
-                yield codec.decode(payloads[source].data, erased)
+    def _spend(self, device: Device, busy_s: float, wire_bytes: float, airtime_s: float) -> None:
+        spent_j = energy_j(device, busy_s, wire_bytes, airtime_s)
+        self.energy_j = None if spent_j is None or self.energy_j is None else self.energy_j + spent_j
 
-        return received()
-
-    def _summary(self, counts: FloatArray, lost_counts: FloatArray) -> Evaluation:
-        """`counts`: of each row, if it is answered; `lost_counts`: of each picture, if it is not."""
+    def _summary(self, counts: FloatArray) -> Evaluation:
+        """`counts`: of each row, if it is answered."""
         latency_s = self.now_s + self.back_s - self.due.ready_s
         limit_s = (self.due.deadline_s - self.due.ready_s)[None]
-        of_pictures = self._of_pictures(counts, lost_counts, self.alive)
-        on_time = self._of_pictures(counts, lost_counts, self.alive & (latency_s <= limit_s))
-        sent = [run for runs in self.deliveries for run in runs]
-        packets = sum(int(run.packets.sum()) for run in sent)
-        lost = sum(int(run.lost_packets.sum()) for run in sent)
-        slowest = np.max(self.busy_s, axis=0)
-        sustained_fps = 1 / slowest
-        stable = slowest * self.workload.fps <= 1
+        answered = self._of_pictures(counts, self.alive)
+        in_time = self._of_pictures(counts, self.alive & (latency_s <= limit_s))
+        of_pictures, on_time = answered.mean(0), in_time.mean(0)
+        sent = list(zip(*self.deliveries, strict=True))  # of each seed
+        packets, lost = (
+            np.array([sum(int(getattr(run, name).sum()) for run in runs) for runs in sent], dtype=np.float64)
+            for name in ("packets", "lost_packets")
+        )
+        lost_rate = lost / np.maximum(packets, 1) if sent else np.zeros(len(latency_s))
+        load = [stage.busy_s * self.workload.fps * stage.share for stage in self.stages]  # (stages, seeds)
+        sustained_fps = 1 / np.max([stage.busy_s for stage in self.stages], axis=0)
+        stable = np.all([stage.drops | (share <= 1) for stage, share in zip(self.stages, load, strict=True)], axis=0)
         for runs in self.deliveries:
             for seed, run in enumerate(runs):
                 if not run.stable:
@@ -220,25 +270,87 @@ class _Run:
                     stable[seed] = False
         if self.workload.answer_bytes and self.plan.hops:
             self.parts_s["answer"] = float(self.back_s.mean())
-        return Evaluation(
+        utilisation = {stage.name: float(share.mean()) for stage, share in zip(self.stages, load, strict=True)}
+        dropped = 1 - np.isfinite(self.now_s).mean(1)
+        found = Evaluation(
             plan=self.plan,
             accuracy=self.quality.value(of_pictures.sum(0)),
             accuracy_ci=self.quality.interval(of_pictures),
             on_time_accuracy=self.quality.value(on_time.sum(0)),
             latency_s=latency_s,
             parts_s=self.parts_s,
+            estimates=tuple(self.estimates),
             payload_bytes=self.payload_bytes,
-            lost_packet_rate=lost / packets if packets else 0.0,
+            lost_packet_rate=float(lost.sum() / packets.sum()) if packets.sum() else 0.0,
             fps=float(sustained_fps.mean()),
             stable=mostly(stable.tolist()),
+            dropped_frames=float(dropped.mean()),
+            energy_j=self.energy_j,
+            cut_depth=self.plan.hops[0].cut if self.plan.hops else self.testbed.last,
+            utilisation=utilisation,
+            bottleneck=max(utilisation, key=lambda name: utilisation[name]),
+            quality=self.quality.name,
         )
+        intervals = {
+            self.quality.name: quality_interval(self.quality, answered),
+            f"on_time_{self.quality.name}": quality_interval(self.quality, in_time),
+            **latency_intervals(latency_s),
+            "fps": mean_interval(sustained_fps),
+            "lost_packet_rate": mean_interval(lost_rate),
+            "dropped_frames": mean_interval(dropped),
+        }
+        values = found.metrics()
+        # a percentile that was interpolated may lie beside the frames' own values
+        around = {name: (min(low, values[name]), max(high, values[name])) for name, (low, high) in intervals.items()}
+        return replace(found, intervals=around)
 
-    def _of_pictures(self, counts: FloatArray, lost_counts: FloatArray, alive: np.ndarray[Any, Any]) -> FloatArray:
-        """The numbers of each picture, means over the frames that show it, shape (pictures, k)."""
-        of_frames = np.where(alive[..., None], counts[self.content], lost_counts[self.pictures])
-        pictures = self.pictures.ravel()
-        sums = [np.bincount(pictures, weights=column) for column in of_frames.reshape(len(pictures), -1).T]
-        return np.array(sums).T / np.bincount(pictures)[:, None]
+    def _of_pictures(self, counts: FloatArray, alive: np.ndarray[Any, Any]) -> FloatArray:
+        """The numbers of each picture, means over the frames that show it, shape (seeds, pictures, k)."""
+        of_frames = np.where(alive[..., None], counts[self.content], self._lost_counts[self.pictures])
+        shown, pictures = self.pictures[0], len(self.samples)
+        sums = [
+            [np.bincount(shown, weights=column, minlength=pictures) for column in of_seed.T] for of_seed in of_frames
+        ]
+        return np.moveaxis(np.array(sums), 1, 2) / np.bincount(shown)[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A device or a link as all of the frames' senders share it.
+
+    Attributes:
+        busy_s: how long it is busy for one frame of every sender, shape (seeds,).
+        share: of the frames, those that it gets, or takes, where it drops some.
+        drops: whether it drops frames rather than let them wait without end.
+    """
+
+    name: str
+    busy_s: FloatArray
+    share: FloatArray
+    drops: bool = False
+
+
+def _mean(times_s: FloatArray) -> float:
+    """Over the frames that were not dropped."""
+    return float(np.nanmean(times_s)) if np.isfinite(times_s).any() else 0.0
+
+
+def _damaged(codec: Codec, payloads: Sequence[Payload], gaps: Sequence[Gap]) -> Iterator[Row]:
+    """The rows of payloads with gaps, which come in the order of the payloads.
+
+    A codec that fills gaps with the frame before gets the one of the picture before, as if it had come whole.
+    """
+    fills_with_last = "last" in codec.name.split("+")
+    for source, group in groupby(gaps, key=lambda gap: gap[0]):
+        data = payloads[source].data
+        previous = (codec.decode(payloads[source - 1].data),) if fills_with_last and source else ()
+        if isinstance(codec, ElementCodec):  # spares reading the same payload for each of its gaps
+            whole = codec.decode(data)
+            for _, erased in group:
+                yield codec.with_gaps(whole, erased, *previous)
+        else:
+            for _, erased in group:
+                yield codec.decode(data, erased, *previous)
 
 
 def survives(codec: Codec, size: int, erased: Sequence[ByteRange]) -> bool:
@@ -252,8 +364,12 @@ def _coding(hop: Hop) -> tuple[int, str, float, int]:
     return hop.cut, hop.codec, hop.bottleneck, hop.link.mtu_bytes - IP_UDP_HEADER_BYTES - hop.link.app_header_bytes
 
 
-def _bottlenecks(arriving: Hop | None, leaving: Hop | None) -> dict[str, float]:
-    return {
-        "arriving": arriving.bottleneck if arriving else 0.0,
-        "leaving": leaving.bottleneck if leaving else 0.0,
-    }
+class Around(TypedDict):
+    """The ratios of the bottlenecks around a run of layers, 0 for none."""
+
+    arriving: float
+    leaving: float
+
+
+def _bottlenecks(arriving: Hop | None, leaving: Hop | None) -> Around:
+    return {"arriving": arriving.bottleneck if arriving else 0.0, "leaving": leaving.bottleneck if leaving else 0.0}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Literal, TypeVar
@@ -14,13 +14,14 @@ from torch.utils._pytree import tree_leaves
 
 from splitimpera.codec.elements import picture_scale
 from splitimpera.codec.registry import PACKET_BYTES, Calibration, make_codec
-from splitimpera.cost.devices import Cost
 from splitimpera.cost.measure import measure_s, measure_together_s
 from splitimpera.errors import CutError, SplitImperaError
+from splitimpera.evaluation.shim import Cost
 from splitimpera.graph.tracing import ModelGraph
+from splitimpera.machines import Device
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.partition.cutter import segment as segment_of
-from splitimpera.records import Array, Codec, Payload, Plan, TensorSpec, Workload
+from splitimpera.records import Array, Codec, FloatArray, Payload, Plan, TensorSpec, Workload
 from splitimpera.training.trained import TrainedSplit
 
 T = TypeVar("T")
@@ -54,7 +55,8 @@ class Testbed:
         self._programs: dict[Segment, Callable[..., tuple[Tensor, ...]]] = {}
         self._calibrations: dict[tuple[int, float], Calibration] = {}
         self._codecs: dict[tuple[int, str, float, int], Codec] = {}
-        self._costs: dict[tuple[object, ...], Cost] = {}
+        self._times_s: dict[tuple[object, ...], float] = {}
+        self._answers: dict[Hashable, FloatArray] = {}
         self._kept: tuple[tuple[Part, int, float], list[Row]] | None = None
         self._coded: tuple[tuple[object, ...], list[Payload]] | None = None
 
@@ -115,6 +117,12 @@ class Testbed:
             self._coded = key, [codec.encode(row) for row in self.crossing(part, cut, ratio)]
         return self._coded[1]
 
+    def kept_answers(self, key: Hashable, make: Callable[[], FloatArray]) -> FloatArray:
+        """What `make` gives, kept for plans that answer the same way; a few numbers a picture."""
+        if key not in self._answers:
+            self._answers[key] = make()
+        return self._answers[key]
+
     def inputs(self, samples: Samples) -> Iterator[Row]:
         for x in samples.inputs:
             yield (x.numpy(),)
@@ -137,45 +145,69 @@ class Testbed:
 
     def measure_segments(self, plans: Iterable[Plan], budget_s: float = 2.0) -> None:
         """Time every run of layers that some plans need, in turn, so that their times compare."""
-        wanted: dict[Segment, None] = {}
+        wanted: dict[tuple[Segment, int], None] = {}
         for plan in plans:
             places = [(0, 0.0), *((hop.cut, hop.bottleneck) for hop in plan.hops), (self.last, 0.0)]
-            wanted |= {(start, end, arriving, leaving): None for (start, arriving), (end, leaving) in pairwise(places)}
-        missing = [segment for segment in wanted if ("segment", *segment) not in self._costs]
+            for device, ((start, arriving), (end, leaving)) in zip(plan.devices, pairwise(places), strict=True):
+                if device.roofline is None and device.profile is None:
+                    wanted |= {((start, end, arriving, leaving), batch): None for batch in {1, device.batch}}
+        missing = [key for key in wanted if ("network", *key) not in self._times_s]
         if missing:
             with torch.inference_mode():
-                times = measure_together_s([self._one_frame(segment) for segment in missing], budget_s=budget_s)
-            self._costs |= {("segment", *key): Cost(time) for key, time in zip(missing, times, strict=True)}
+                times = measure_together_s([self._frames(*key) for key in missing], budget_s=budget_s)
+            self._times_s |= {("network", *key): time for key, time in zip(missing, times, strict=True)}
 
-    def segment_cost(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0) -> Cost:
-        """The time of one frame through the layers between two cuts, and through the bottlenecks' halves there."""
+    def network_cost(
+        self, device: Device, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1
+    ) -> Cost:
+        """What a device takes for the layers between two cuts, and the bottlenecks' halves there.
+
+        Args:
+            arriving, leaving: the ratios of the bottlenecks at `start` and `end`; 0: none.
+            batch: how many frames are run together.
+        """
         segment = (start, end, arriving, leaving)
-        with torch.inference_mode():
-            return self._cost(("segment", *segment), lambda: measure_s(self._one_frame(segment)))
 
-    def _one_frame(self, segment: Segment) -> Callable[[], object]:
-        start, _, arriving, _ = segment
-        program, stacked = (
-            self._program(segment),
-            _stack([self._example(start, arriving)], self._specs(start, arriving)),
-        )
-        return lambda: program(*stacked)
+        def here() -> float:
+            with torch.inference_mode():
+                return self._time(("network", segment, batch), lambda: measure_s(self._frames(segment, batch)))
 
-    def encode_cost(self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES) -> Cost:
+        return Cost(here() * device.time_factor, "measured")
+
+    def codec_cost(
+        self,
+        device: Device,
+        direction: Literal["encode", "decode"],
+        cut: int,
+        name: str,
+        ratio: float = 0.0,
+        packet_bytes: int = PACKET_BYTES,
+    ) -> Cost:
+        """What a device takes to write one frame that crosses a cut, or to read it."""
         codec, row = self.codec(cut, name, ratio, packet_bytes), self._example(cut, ratio)
-        key = ("encode", cut, name, ratio, packet_bytes)
-        return self._cost(key, lambda: measure_s(lambda: codec.encode(row), budget_s=0.02))
 
-    def decode_cost(self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES) -> Cost:
-        codec = self.codec(cut, name, ratio, packet_bytes)
-        data = codec.encode(self._example(cut, ratio)).data
-        key = ("decode", cut, name, ratio, packet_bytes)
-        return self._cost(key, lambda: measure_s(lambda: codec.decode(data), budget_s=0.02))
+        def here() -> float:
+            data = codec.encode(row).data
+            work = (lambda: codec.encode(row)) if direction == "encode" else (lambda: codec.decode(data))
+            key = (direction, cut, name, ratio, packet_bytes)
+            return self._time(key, lambda: measure_s(work, budget_s=0.02))
 
-    def _cost(self, key: tuple[object, ...], measure: Callable[[], float]) -> Cost:
-        if key not in self._costs:
-            self._costs[key] = Cost(measure())
-        return self._costs[key]
+        return Cost(here() * device.time_factor, "measured")
+
+    def _time(self, key: tuple[object, ...], measure: Callable[[], float]) -> float:
+        if key not in self._times_s:
+            self._times_s[key] = measure()
+        return self._times_s[key]
+
+    def _frames(self, segment: Segment, batch: int) -> Callable[[], object]:
+        """A call that runs a segment on so many frames; one by one where the network cannot stack them."""
+        start, _, arriving, _ = segment
+        program, specs, row = self._program(segment), self._specs(start, arriving), self._example(start, arriving)
+        if all(spec.batch_dim is not None for spec in specs):
+            stacked = _stack([row] * batch, specs)
+            return lambda: program(*stacked)
+        single = _stack([row], specs)
+        return lambda: [program(*single) for _ in range(batch)]
 
     def _specs(self, cut: int, ratio: float) -> tuple[TensorSpec, ...]:
         return (self._split(cut, ratio).latent,) if ratio else self.graph.cuts[cut].tensors
