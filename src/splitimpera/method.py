@@ -16,9 +16,11 @@ from splitimpera.codec.registry import codec_kind
 from splitimpera.cost.devices import build_device
 from splitimpera.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError
 from splitimpera.evaluation.accuracy import wilson_interval
+from splitimpera.evaluation.levers import decider, shortlist, turns
 from splitimpera.evaluation.loss import LossCurve, accuracy_against_loss, worth_a_curve
 from splitimpera.evaluation.plans import build_plans
 from splitimpera.evaluation.run import evaluate
+from splitimpera.evaluation.saturation import Saturation, saturation
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.models.datasets import DATASETS, Dataset, load_data
@@ -29,12 +31,15 @@ from splitimpera.net.registry import TRANSPORTS
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.partition.bottleneck import bottleneck_for
 from splitimpera.plugins import nearest
-from splitimpera.qos.recommendation import Recommendation, recommend
+from splitimpera.qos.exploration import Change, Sensitivity, changes, relaxations, sensitivity
+from splitimpera.qos.recommendation import Recommendation, Verdict, recommend
 from splitimpera.records import Cut, Evaluation, Plan, Track, no_progress
 from splitimpera.saliency.cumulative import cumulative_saliency
 from splitimpera.saliency.curve import SaliencyCurve
 from splitimpera.scenario import Scenario, load_scenario
 from splitimpera.training.cache import trained_split
+
+MORE_SEEDS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,9 @@ class Design:
         base: accuracy of the unsplit network on the test part.
         chosen_on_test: accuracy of the recommended plan on the test part; None where no plan fits.
         loss_curves: accuracy against loss, of the best plans over UDP.
+        changes: where nothing fits, the single changes that would let a plan fit, the smallest first.
+        sensitivities: how the choice depends on the link's loss and rate and on the machines' speeds.
+        carried: how many senders the recommended plan carries, and what gives way then; None where no plan fits.
     """
 
     scenario: Scenario
@@ -66,6 +74,14 @@ class Design:
     recommendation: Recommendation
     chosen_on_test: Accuracy | None
     loss_curves: tuple[LossCurve, ...] = ()
+    changes: tuple[Change, ...] = ()
+    sensitivities: tuple[Sensitivity, ...] = ()
+    carried: Saturation | None = None
+
+    @property
+    def change(self) -> Change | None:
+        """The smallest single change with which a plan would fit; None where one does, or none helps."""
+        return next(iter(self.changes), None)
 
     def results(self) -> dict[str, Any]:
         """What `results.json` holds; see docs/results.md."""
@@ -85,6 +101,7 @@ def design(
     *,
     seed: int | None = None,
     seeds: int = 5,
+    explore: bool = True,
     track: Track[Any] = no_progress,
     say: Callable[[str], object] = str,
 ) -> Design:
@@ -94,7 +111,9 @@ def design(
         scenario: a scenario, or the path of its file.
         seed: of all randomness; the scenario's own where None. Times are measured, so that latencies differ a little
             from run to run all the same.
-        seeds: how often each plan's links are simulated, each time with randomness of its own.
+        seeds: how often each plan's links are simulated, each time with randomness of its own; plans on whose verdict
+            chance decides are simulated `MORE_SEEDS` times as often.
+        explore: also find out how the choice depends on link and machines and, where nothing fits, what would help.
         track: shows progress.
         say: takes a line of news after each stage.
 
@@ -127,16 +146,34 @@ def design(
         for plan in track(plans, "Simulating the plans", len(plans))
     )
     recommendation = recommend(evaluations, scenario.requirements)
+    undecided = [verdict for verdict in recommendation.verdicts if verdict.open and _chance_decides(verdict)]
+    if undecided:
+        again = {
+            verdict.id: evaluate(
+                verdict.evaluation.plan, testbed, _rng(seed, verdict.evaluation.plan), seeds=seeds * MORE_SEEDS
+            )
+            for verdict in track(undecided, "Simulating what is undecided more often", len(undecided))
+        }
+        evaluations = tuple(again.get(evaluation.plan.id, evaluation) for evaluation in evaluations)
+        recommendation = recommend(evaluations, scenario.requirements)
     on_test = None
     if recommendation.chosen is not None:
         chosen = recommendation.chosen.evaluation.plan
-        again = evaluate(chosen, testbed, _rng(seed, chosen), "test", seeds)
-        on_test = Accuracy(again.accuracy, again.accuracy_ci)
+        tested = evaluate(chosen, testbed, _rng(seed, chosen), "test", seeds)
+        on_test = Accuracy(tested.accuracy, tested.accuracy_ci)
     lossy = worth_a_curve(recommendation.verdicts)
     loss_curves = tuple(
         accuracy_against_loss(plan, testbed, _rng(seed, plan))
         for plan in track(sorted(lossy, key=lambda plan: plan.hops[0].cut), "Losing packets", len(lossy))
     )
+    changed: tuple[Change, ...] = ()
+    sensitivities: tuple[Sensitivity, ...] = ()
+    carried = None
+    if explore:
+        changed, sensitivities = _explored(scenario, testbed, recommendation, seed, seeds, track)
+        if recommendation.chosen is not None:
+            chosen = recommendation.chosen.evaluation.plan
+            carried = saturation(chosen, testbed, lambda: _rng(seed, chosen))
     return Design(
         with_plain_links(scenario),
         seed,
@@ -149,6 +186,9 @@ def design(
         recommendation,
         on_test,
         loss_curves,
+        changed,
+        sensitivities,
+        carried,
     )
 
 
@@ -319,6 +359,38 @@ def _train(
             f"Bottleneck of ratio {ratio:g} at cut {cut} ({split.cut.name}): right on {after:.1%} of the held-out "
             f"training pictures, the unsplit network on {before:.1%}."
         )
+
+
+def _chance_decides(verdict: Verdict) -> bool:
+    """Whether simulating the links more often may change what is open; pictures do not get more by that."""
+    evaluation = verdict.evaluation
+    if not np.ptp(evaluation.latency_s, axis=0).any() and not evaluation.lost_packet_rate:
+        return False
+    repeated = all(hop.transport.startswith("tcp") for hop in evaluation.plan.hops)
+    return any(
+        judgement.open and not (repeated and judgement.requirement.metric == evaluation.quality)
+        for judgement in verdict.judgements
+    )
+
+
+def _explored(
+    scenario: Scenario, testbed: Testbed, found: Recommendation, seed: int, seeds: int, track: Track[Any]
+) -> tuple[tuple[Change, ...], tuple[Sensitivity, ...]]:
+    """What would help where nothing fits, and how the choice depends on what may change; by evaluating plans anew."""
+    plans = shortlist(found.verdicts)
+    turned = turns([verdict.evaluation.plan for verdict in found.verdicts], testbed.workload)
+    decide = decider(plans, turned, testbed, scenario.requirements, lambda plan: _rng(seed, plan), seeds)
+    changed: tuple[Change, ...] = ()
+    if found.chosen is None:
+        levers = [turn.lever for turn in turned]
+        changed = changes(
+            track(levers, "Looking for what would help", len(levers)), decide, relaxations(found.verdicts)
+        )
+    looked_at = [turn for turn in turned if turn.values]
+    return changed, tuple(
+        sensitivity(turn.lever, {*turn.values, turn.lever.now}, decide)
+        for turn in track(looked_at, "Changing link and machines", len(looked_at))
+    )
 
 
 def _rng(seed: int, plan: Plan) -> np.random.Generator:

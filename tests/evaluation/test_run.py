@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from beds import CAMERA, SERVER, Times, known_bed, plan, run
 from networks import make
 from torch import nn
 
@@ -15,48 +16,15 @@ from splitimpera.evaluation.plans import build_plans
 from splitimpera.evaluation.quality import Classification, Regression, Segmentation, bootstrap_interval
 from splitimpera.evaluation.run import CLASSIFICATION, _Run
 from splitimpera.machines import Device
-from splitimpera.models.datasets import Dataset, Pixels, Samples
+from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.net.registry import TRANSPORTS
 from splitimpera.net.ways import mean_rate_bps
 from splitimpera.records import Hop, Link, Plan, Trace, Workload
 
-CAMERA, SERVER = Device("camera", 10.0), Device("server", 1.0)
-
 
 @pytest.fixture(scope="module")
 def testbed():
-    """The chain on random pictures, labelled by the network itself: whatever is lost shows as wrong answers."""
-    model = make("Chain").eval()
-    pixels = Pixels((0.5,) * 3, (0.25,) * 3)
-    pictures = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
-    x = pixels.inputs(pictures)
-    with torch.no_grad():
-        samples = Samples(x, model(x).argmax(1))
-    data = Dataset(samples.take(slice(40, None)), samples.take(slice(20)), samples.take(slice(20, 40)), pixels=pixels)
-    bed = sei.Testbed(sei.trace(model, x), data, Workload(10.0, 1000))
-    bed._times_s = Times()
-    return bed
-
-
-class Times(dict):
-    """Fixed times instead of measured ones: 1 ms a layer, half of it for further frames, 0.1 ms for each codec call."""
-
-    def __contains__(self, key):
-        return True
-
-    def __getitem__(self, key):
-        if key[0] != "network":
-            return 1e-4
-        (start, end, *_), batch = key[1:]
-        return 0.001 * (end - start) * (1 + batch) / 2
-
-
-def plan(cut, codec="float32", transport="udp", **link):
-    return Plan("p", (CAMERA, SERVER), (Hop(cut, codec, transport, Link(**link)),))
-
-
-def run(bed, plan, seed=0, part="validation", seeds=1):
-    return sei.evaluate(plan, bed, np.random.default_rng(seed), part, seeds)
+    return known_bed()
 
 
 def test_local_computing_is_right_and_takes_the_devices_time(testbed):

@@ -13,6 +13,9 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder for the results (default: runs/<scenario name>).")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the simulation (default: the scenario's).")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="How often each plan's links are simulated.")] = 5,
+    explore: Annotated[
+        bool, typer.Option(help="Also find what would help where nothing fits, and where the choice flips.")
+    ] = True,
 ) -> None:
     """Find where to split a network: saliency, simulation, choice; with a report."""
     from splitimpera.models.cache import check_writable
@@ -29,7 +32,12 @@ def run(
     console.print(f"[bold]{wanted.name}[/bold]: {wanted.network.model} on {wanted.data.source}", highlight=False)
     with progress() as track:
         result = design(
-            wanted, seed=seed, seeds=seeds, track=track, say=lambda line: console.print(line, highlight=False)
+            wanted,
+            seed=seed,
+            seeds=seeds,
+            explore=explore,
+            track=track,
+            say=lambda line: console.print(line, highlight=False),
         )
     files = result.save(folder)
     show(result.results(), console)

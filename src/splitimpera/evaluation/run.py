@@ -270,7 +270,9 @@ class _Run:
                     stable[seed] = False
         if self.workload.answer_bytes and self.plan.hops:
             self.parts_s["answer"] = float(self.back_s.mean())
-        utilisation = {stage.name: float(share.mean()) for stage, share in zip(self.stages, load, strict=True)}
+        # a stage that drops frames is never more than busy; behind the last frame it works on
+        busy = [np.minimum(share, 1) if stage.drops else share for stage, share in zip(self.stages, load, strict=True)]
+        utilisation = {stage.name: float(share.mean()) for stage, share in zip(self.stages, busy, strict=True)}
         dropped = 1 - np.isfinite(self.now_s).mean(1)
         found = Evaluation(
             plan=self.plan,

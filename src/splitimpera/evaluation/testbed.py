@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Literal, TypeVar
@@ -59,6 +60,12 @@ class Testbed:
         self._answers: dict[Hashable, FloatArray] = {}
         self._kept: tuple[tuple[Part, int, float], list[Row]] | None = None
         self._coded: tuple[tuple[object, ...], list[Payload]] | None = None
+
+    def with_workload(self, workload: Workload) -> Testbed:
+        """The same testbed with other frames; both know what either has computed."""
+        other = copy(self)
+        other.workload = workload
+        return other
 
     @property
     def last(self) -> int:

@@ -1,0 +1,144 @@
+"""What of a scenario may be turned, its link, machines and frames a second, and the plans evaluated anew with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from splitimpera import units
+from splitimpera.evaluation.loss import with_loss
+from splitimpera.evaluation.run import evaluate
+from splitimpera.evaluation.testbed import Testbed
+from splitimpera.qos.exploration import Decide, Lever
+from splitimpera.qos.recommendation import Verdict, recommend
+from splitimpera.qos.requirement import Requirement
+from splitimpera.records import Evaluation, Link, Plan, Workload
+
+FASTER = 100.0
+"""The most that a rate or a machine is improved by; more is another project."""
+FEWEST_FPS = 0.05
+LOSSES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+FACTORS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
+OF_EACH = 4
+
+
+Turned = tuple[Plan, Workload]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A lever, what a value of it makes of a plan and the workload, and the values at which the choice is looked at."""
+
+    lever: Lever
+    apply: Callable[[Plan, Workload, float], Turned]
+    values: tuple[float, ...] = ()
+
+
+def turns(plans: Sequence[Plan], workload: Workload) -> tuple[Turn, ...]:
+    """What may be turned in a scenario whose plans share a link and machines."""
+    whole = max(plans, key=lambda plan: len(plan.hops))
+    links = _of_link(whole.hops[0].link) if whole.hops else []
+    speeds = [_speed(place, device.name) for place, device in enumerate(whole.devices)]
+    return (*links, *speeds, _frames(workload.fps))
+
+
+def _of_link(link: Link) -> list[Turn]:
+    """A trace gives rate, delay and loss itself; where drops are replayed there is no loss to turn."""
+    if link.trace is not None:
+        return []
+    found = []
+    if link.drops is None:
+        lever = Lever("loss", link.loss, 0.0, "", *_words(units.format_fraction, "loss at most {}"), "linear")
+        found.append(Turn(lever, _on_links(with_loss), LOSSES))
+    lever = Lever(
+        "rate", link.rate_bps, link.rate_bps * FASTER, "bit/s", *_words(units.format_rate, "rate at least {}")
+    )
+    values = tuple(link.rate_bps * factor for factor in FACTORS)
+    found.append(Turn(lever, _on_links(lambda link, value: replace(link, rate_bps=value)), values))
+    lever = Lever("delay", link.delay_s, 0.0, "s", *_words(units.format_time, "delay at most {}"), "linear")
+    return [*found, Turn(lever, _on_links(lambda link, value: replace(link, delay_s=value)))]
+
+
+def _words(write: Callable[[float], str], change: str) -> tuple[Callable[[float], str], Callable[[float], str]]:
+    """How a value is written, and the change to it."""
+    return write, lambda value: change.format(write(value))
+
+
+def _on_links(change: Callable[[Link, float], Link]) -> Callable[[Plan, Workload, float], Turned]:
+    def turned(plan: Plan, workload: Workload, value: float) -> Turned:
+        return replace(plan, hops=tuple(replace(hop, link=change(hop.link, value)) for hop in plan.hops)), workload
+
+    return turned
+
+
+def _speed(place: int, name: str) -> Turn:
+    def faster(plan: Plan, workload: Workload, value: float) -> Turned:
+        devices = list(plan.devices)
+        if place < len(devices):
+            devices[place] = replace(devices[place], time_factor=devices[place].time_factor / value)
+        return replace(plan, devices=tuple(devices)), workload
+
+    def written(value: float) -> str:
+        return f"{value:.3g} x"
+
+    def words(value: float) -> str:
+        return f"{name} {value:.3g} times faster"
+
+    return Turn(Lever(f"speed of {name}", 1.0, FASTER, "x", written, words), faster, FACTORS)
+
+
+def _frames(fps: float) -> Turn:
+    words = _words(lambda value: f"{value:.3g}", "at most {} frames a second")
+    lever = Lever("frames a second", fps, fps * FEWEST_FPS, "/s", *words)
+    return Turn(lever, lambda plan, workload, value: (plan, replace(workload, fps=value)))
+
+
+def shortlist(verdicts: Sequence[Verdict]) -> list[Plan]:
+    """The plans that are evaluated anew: the best few of each configuration."""
+    chosen: dict[str, Plan] = {}
+    counts: dict[str, int] = {}
+    for verdict in verdicts:
+        plan = verdict.evaluation.plan
+        if not verdict.evaluation.impossible and counts.get(plan.configuration, 0) < OF_EACH:
+            counts[plan.configuration] = counts.get(plan.configuration, 0) + 1
+            chosen[plan.id] = plan
+    return list(chosen.values())
+
+
+def decider(
+    plans: Sequence[Plan],
+    turned: Sequence[Turn],
+    testbed: Testbed,
+    requirements: Sequence[Requirement],
+    rng: Callable[[Plan], np.random.Generator],
+    seeds: int,
+) -> Decide:
+    """What `qos.exploration` asks: which plan would be recommended with a lever at a value.
+
+    Args:
+        rng: a plan's randomness, the same at every value, so that neighbours differ by the value alone.
+    """
+    by_name = {turn.lever.name: turn for turn in turned}
+
+    def decide(lever: Lever, value: float) -> Verdict | None:
+        return recommend(evaluated(plans, by_name[lever.name], value, testbed, rng, seeds), requirements).chosen
+
+    return decide
+
+
+def evaluated(
+    plans: Sequence[Plan],
+    turn: Turn,
+    value: float,
+    testbed: Testbed,
+    rng: Callable[[Plan], np.random.Generator],
+    seeds: int,
+) -> list[Evaluation]:
+    """Plans with one thing turned."""
+    found = []
+    for plan in plans:
+        turned, workload = turn.apply(plan, testbed.workload, value)
+        found.append(evaluate(turned, testbed.with_workload(workload), rng(plan), seeds=seeds))
+    return found

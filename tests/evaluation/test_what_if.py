@@ -1,0 +1,182 @@
+"""Levers, saturation, queues and costs on a testbed whose times are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from beds import CAMERA, SERVER, Times, known_bed, plan, run
+
+import splitimpera as sei
+from splitimpera.evaluation.levers import decider, shortlist, turns
+from splitimpera.evaluation.saturation import saturation
+from splitimpera.machines import Device, Radio
+from splitimpera.qos.exploration import changes, sensitivity
+from splitimpera.qos.recommendation import recommend
+from splitimpera.qos.requirement import parse_requirement
+from splitimpera.records import Plan, Trace, Workload
+
+
+@pytest.fixture(scope="module")
+def testbed():
+    return known_bed()
+
+
+def fixed_rng(_=None):
+    return np.random.default_rng(0)
+
+
+def by_name(plans, workload=None):
+    return {turn.lever.name: turn for turn in turns(plans, workload or Workload(10.0))}
+
+
+def test_what_may_be_turned_is_what_the_scenario_has():
+    assert list(by_name([Plan("LC", (CAMERA,))])) == ["speed of camera", "frames a second"]
+    both = [Plan("LC", (CAMERA,)), plan(1)]
+    assert list(by_name(both)) == ["loss", "rate", "delay", "speed of camera", "speed of server", "frames a second"]
+    assert "loss" not in by_name([plan(1, drops=(3,))])
+    traced = plan(1, trace=Trace("t", (0.0,), 1.0, rate_bps=(1e6,)))
+    assert "rate" not in by_name([traced])
+
+
+def test_turning_a_lever_changes_that_and_nothing_else():
+    split = plan(1, loss=0.1, rate_bps=1e6, delay_s=0.01)
+    found = by_name([split])
+
+    def turned(name, value):
+        return found[name].apply(split, Workload(10.0), value)
+
+    assert turned("loss", 0.05) == (plan(1, loss=0.05, rate_bps=1e6, delay_s=0.01), Workload(10.0))
+    assert turned("rate", 2e6)[0].hops[0].link.rate_bps == 2e6
+    assert turned("delay", 0.0)[0].hops[0].link.delay_s == 0
+    assert turned("speed of server", 4.0)[0].devices == (CAMERA, replace(SERVER, time_factor=0.25))
+    assert turned("frames a second", 5.0) == (split, Workload(5.0))
+
+
+def test_the_smallest_rate_is_the_one_that_theory_gives(testbed):
+    """A head of 20 ms, coding of 1.1 ms, a tail of 3 ms, and (144 + 30) bytes at the rate."""
+    split = plan(2, rate_bps=1e5, delay_s=0.0)
+    wanted = [parse_requirement("latency_p95 <= 30 ms")]
+    assert recommend([run(testbed, split)], wanted).chosen is None
+    levers = turns([split], testbed.workload)
+    decide = decider([split], levers, testbed, wanted, fixed_rng, 1)
+    found = {change.lever: change for change in changes([turn.lever for turn in levers], decide)}
+    needed = (144 + 30) * 8 / (0.030 - 0.0241)
+    assert needed <= found["rate"].after < needed * 1.02
+    assert found["rate"].before == 1e5
+    assert found["rate"].plan == "p"
+    # the link takes 13.92 ms, the server 3.1, so that the camera has 12.98 of its 21 ms
+    assert found["speed of camera"].after == pytest.approx(21 / 12.98, rel=0.02)
+    assert set(found) == {"rate", "speed of camera"}  # neither delay nor loss, nor a faster server, helps by itself
+
+
+def test_where_the_choice_flips_is_what_theory_gives(testbed):
+    """Locally 50 ms, or 21 ms, 3.1 ms and the link: the split is the better one above 53.6 kbit/s."""
+    plans = [Plan("LC", (CAMERA,)), plan(2, rate_bps=1e5, delay_s=0.0)]
+    levers = by_name(plans)
+    decide = decider(plans, list(levers.values()), testbed, [parse_requirement("latency_p95 <= 60 ms")], fixed_rng, 1)
+    found = sensitivity(levers["rate"].lever, levers["rate"].values, decide, bisections=8)
+    (flip,) = found.flips
+    assert (flip.before, flip.after) == ("LC", "p")
+    assert flip.value == pytest.approx(174 * 8 / 0.0259, rel=0.02)
+
+
+def test_the_shortlist_has_the_best_of_each_configuration(testbed):
+    plans = [Plan("LC", (CAMERA,)), *(replace(plan(cut), id=f"p{cut}") for cut in range(6))]
+    verdicts = recommend([run(testbed, each) for each in plans], ["latency_p95 <= 60 ms"]).verdicts
+    short = shortlist(verdicts)
+    assert [each.configuration for each in short].count("SC") == 4
+    assert {each.configuration for each in short} == {"LC", "RC", "SC"}
+    assert [each.id for each in short] == [verdict.id for verdict in verdicts if verdict.id in {e.id for e in short}]
+
+
+def test_the_sensors_that_a_server_carries_and_what_gives_way(testbed):
+    """The server takes 3.1 ms a frame; at 10 frames a second 32 sensors fill 99.2 % of it, 33 fill 102.3 %."""
+    split = plan(2, rate_bps=1e9)
+    found = saturation(split, testbed, fixed_rng)
+    assert (found.senders, found.bottleneck) == (32, "server")
+    crowded = testbed.with_workload(replace(testbed.workload, senders=33))
+    result = run(crowded, split)
+    assert not result.stable
+    assert result.bottleneck == "server"
+    assert result.utilisation["server"] == pytest.approx(1.023)
+    assert result.utilisation["camera"] == pytest.approx(0.21)  # each has its own
+
+
+def test_the_link_gives_way_where_it_is_the_narrowest(testbed):
+    found = saturation(plan(2, rate_bps=1e5), testbed, fixed_rng)
+    # 1392 bits a frame, 10 frames a second: 7 sensors fill 97.4 %
+    assert (found.senders, found.bottleneck) == (7, "link")
+
+
+def test_a_plan_may_carry_no_sensor_at_all_or_more_than_are_tried(testbed):
+    assert saturation(plan(2, rate_bps=1e4), testbed, fixed_rng).senders == 0
+    local = saturation(Plan("LC", (CAMERA,)), testbed, fixed_rng)
+    assert (local.senders, local.bottleneck) == (200, None)  # as many as are simulated: they share nothing
+
+
+def test_batches_let_a_server_carry_more(testbed):
+    """Two frames together take 4.5 ms and twice 0.1 ms: 2.35 ms each instead of 3.1."""
+    batched = plan(2, rate_bps=1e9, devices=(CAMERA, replace(SERVER, batch=2)))
+    found = saturation(batched, testbed, fixed_rng)
+    assert (found.senders, found.bottleneck) == (42, "server")
+
+
+def test_a_full_queue_drops_frames_instead_of_letting_them_wait(testbed):
+    """20 frames a second at 60 ms each: the newest waits until the one before is done, and the plan is stable."""
+    slow = Device("camera", 12.0)
+    busy = testbed.with_workload(Workload(20.0, 1000))
+    waiting = run(busy, Plan("LC", (slow,)))
+    assert not waiting.stable
+    dropping = run(busy, Plan("LC", (replace(slow, queue="drop-oldest"),)))
+    assert dropping.stable
+    assert dropping.dropped_frames == pytest.approx(1 - 1 / 1.2, abs=0.005)
+    assert dropping.metrics()["latency_max"] < 0.12 + 1e-9
+    # a frame that was dropped has no answer
+    assert dropping.accuracy == pytest.approx(1 / 1.2, abs=0.005)
+    assert np.isnan(dropping.latency_s).mean() == pytest.approx(dropping.dropped_frames)
+    assert dropping.fps == pytest.approx(1 / 0.06)
+    split = run(busy, plan(4, devices=(replace(slow, time_factor=15.0, queue="drop-newest"), SERVER)))
+    assert split.stable
+    assert split.dropped_frames > 0.1
+    assert split.utilisation["camera"] <= 1
+
+
+def test_energy_is_power_by_time_and_the_radios_bytes_and_airtime(testbed):
+    radio = Radio("r", joule_per_byte=1e-6, power_w=2.0)
+    camera = replace(CAMERA, power_w=5.0, radio=radio)
+    local = run(testbed, Plan("LC", (camera,)))
+    assert local.metrics()["energy"] == pytest.approx(5 * 0.05)
+    split = run(testbed, plan(2, devices=(camera, SERVER), rate_bps=1e6))
+    sent = 144 + 30
+    assert split.metrics()["energy"] == pytest.approx(5 * 0.021 + sent * 1e-6 + 2 * sent * 8 / 1e6)
+    assert "energy" not in run(testbed, plan(2)).metrics()
+
+
+def test_intervals_say_what_chance_touches(testbed):
+    steady = run(testbed, plan(1), seeds=5)
+    assert steady.intervals["latency_p95"] == (steady.metrics()["latency_p95"],) * 2
+    assert steady.intervals["accuracy"] == (1.0, 1.0)
+    lossy = run(testbed, plan(1, loss=0.2, mtu_bytes=100), seeds=5)
+    low, high = lossy.intervals["accuracy"]
+    assert low < lossy.accuracy < high
+    tcp = run(testbed, plan(1, transport="tcp", loss=0.2), seeds=5)
+    low, high = tcp.intervals["latency_p95"]
+    assert low <= tcp.metrics()["latency_p95"] <= high
+    assert low < high
+
+
+def test_the_depth_of_the_cut_is_the_privacy_floor(testbed):
+    depths = [run(testbed, each).metrics()["cut_depth"] for each in (plan(0), plan(2), Plan("LC", (CAMERA,)))]
+    assert depths == [0, 2, testbed.last]
+    found = recommend([run(testbed, replace(plan(cut), id=f"p{cut}")) for cut in (0, 2)], ["cut_depth >= 1"])
+    assert found.chosen.id == "p2"
+
+
+def test_a_testbed_with_other_frames_knows_what_the_first_has_computed(testbed):
+    other = testbed.with_workload(Workload(5.0, 2000))
+    assert isinstance(other._times_s, Times)
+    assert run(other, plan(1)).latency_s.shape == (1, 2000)
+    assert testbed.workload.frames == 1000
+    assert isinstance(other, sei.Testbed)
