@@ -538,6 +538,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file, too")
     parser.add_argument("--cifar-cut", default=CIFAR_CUT, help="where ResNet-20 is split (default: %(default)s)")
+    parser.add_argument(
+        "--cifar-epochs", nargs=2, type=int, default=CIFAR_TRAINING.epochs, help="of both stages (default: 4 8)"
+    )
+    parser.add_argument("--cifar-whole", action="store_true", help="train a copy of the head, too")
     options = parser.parse_args()
     seeds = (0,) if options.quick else (0, 1, 2)
     report = Report([])
@@ -551,8 +555,9 @@ def main() -> None:
             report.add("### Rate: CIFAR-10", "", "Left out: the reference pictures are not there.", "")
         else:
             bench = cifar()
-            curve = Curve((0,), (16.0, 32.0, 64.0), ("uint8+range", "uint6+range", "uint4+range"))
-            rate(report, "Rate: CIFAR-10", bench, bench.cut(options.cifar_cut), CIFAR_TRAINING, CIFAR_POINTS, curve)
+            curve = Curve(seeds, (16.0, 32.0, 64.0), ("uint8+range", "uint6+range", "uint4+range"))
+            training = replace(CIFAR_TRAINING, epochs=tuple(options.cifar_epochs), whole=options.cifar_whole)
+            rate(report, "Rate: CIFAR-10", bench, bench.cut(options.cifar_cut), training, CIFAR_POINTS, curve)
     if options.markdown:
         options.markdown.write_text("\n".join(report.lines))
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from splitimpera.codec.registry import codec_kind
-from splitimpera.cost.devices import build_device
+from splitimpera.cost.devices import build_device, power_w
 from splitimpera.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError
 from splitimpera.evaluation.accuracy import wilson_interval
 from splitimpera.evaluation.levers import decider, shortlist, turns
@@ -23,6 +23,7 @@ from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.saturation import Saturation, saturation
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import ModelGraph, trace
+from splitimpera.machines import Device
 from splitimpera.models.datasets import DATASETS, Dataset, load_data
 from splitimpera.models.imports import is_factory
 from splitimpera.models.loading import OTHER_WAYS, is_network_name, load_network, network_names
@@ -33,6 +34,7 @@ from splitimpera.partition.bottleneck import bottleneck_for
 from splitimpera.plugins import nearest
 from splitimpera.qos.exploration import Change, Sensitivity, changes, relaxations, sensitivity
 from splitimpera.qos.recommendation import Recommendation, Verdict, recommend
+from splitimpera.qos.requirement import METRICS, check_metrics
 from splitimpera.records import Cut, Evaluation, Plan, Track, no_progress
 from splitimpera.saliency.cumulative import cumulative_saliency
 from splitimpera.saliency.curve import SaliencyCurve
@@ -40,6 +42,8 @@ from splitimpera.scenario import Scenario, load_scenario
 from splitimpera.training.cache import trained_split
 
 MORE_SEEDS = 4
+KNOWN_METRICS = frozenset(METRICS) - {"miou", "on_time_miou", "rmse", "on_time_rmse"}
+"""A design is made for classifiers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +221,22 @@ def check_names(scenario: Scenario) -> None:
         with _located(f"plans.transports[{index}]"):
             TRANSPORTS[name]
     build_link(scenario.links[0], scenario.folder)
+    devices = _devices(scenario)
+    with _located("requirements"):
+        spending = power_w(devices[0]) is not None and devices[0].radio is not None
+        available = KNOWN_METRICS if spending else KNOWN_METRICS - {"energy"}
+        check_metrics(scenario.requirements, available, {"energy": "give devices[0] a power (or a preset) and a radio"})
+
+
+def _devices(scenario: Scenario, graph: ModelGraph | None = None) -> tuple[Device, Device]:
+    found = []
+    for index, section in enumerate(scenario.devices):
+        try:
+            found.append(build_device(section, scenario.folder, graph))
+        except SplitImperaError as error:
+            raise error.at(f"devices[{index}].{error.where}") from error.__cause__
+    first, second = found
+    return first, second
 
 
 @contextmanager
@@ -264,9 +284,8 @@ def _plans(scenario: Scenario, graph: ModelGraph, curve: SaliencyCurve, say: Cal
     else:
         split_at = [cut.index for cut in _inner_cuts(graph, wanted, "plans.cuts")]
     split_at = sorted(set(split_at))
-    first, second = (build_device(device, scenario.folder) for device in scenario.devices)
     return build_plans(
-        (first, second),
+        _devices(scenario, graph),
         build_link(scenario.links[0], scenario.folder),
         graph.cuts,
         split_at,

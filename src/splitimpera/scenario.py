@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,7 +29,7 @@ from splitimpera import units
 from splitimpera.errors import ScenarioError, SplitImperaError
 from splitimpera.machines import QueuePolicy
 from splitimpera.plugins import nearest
-from splitimpera.qos.requirement import Requirement, parse_requirement
+from splitimpera.qos.requirement import Requirement, check_consistent, parse_requirement
 from splitimpera.records import Jitter, Workload
 
 
@@ -264,6 +265,11 @@ def _requirement(value: object) -> Requirement:
     return parse_requirement(value)
 
 
+def _consistent(requirements: list[Requirement]) -> list[Requirement]:
+    check_consistent(requirements)
+    return requirements
+
+
 class Scenario(_Section):
     """Network, data, devices, links, workload, requirements: what a design is made for."""
 
@@ -276,7 +282,11 @@ class Scenario(_Section):
     workload: WorkloadSection
     plans: PlansSection = PlansSection()
     bottlenecks: BottlenecksSection = BottlenecksSection()
-    requirements: Annotated[list[Annotated[Requirement, BeforeValidator(_requirement)]], Field(min_length=1)]
+    requirements: Annotated[
+        list[Annotated[Requirement, BeforeValidator(_requirement)]],
+        Field(min_length=1),
+        AfterValidator(_consistent),
+    ]
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 
@@ -295,7 +305,11 @@ class Scenario(_Section):
     def summary(self) -> dict[str, Any]:
         """The scenario as plain values in SI units, for the results file."""
         values = self.model_dump(mode="json", exclude={"requirements"})
-        return values | {"requirements": [requirement.text for requirement in self.requirements]}
+        texts = [
+            requirement.text if requirement.hard else {"prefer": requirement.text, "weight": requirement.weight}
+            for requirement in self.requirements
+        ]
+        return values | {"requirements": texts}
 
 
 def load_scenario(path: str | Path) -> Scenario:
@@ -415,4 +429,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "links": LinkSection,
     "workload": WorkloadSection,
     "plans": PlansSection,
+    "bottlenecks": BottlenecksSection,
+    "radio": RadioSection,
+    "requirements": SoftSection,
 }

@@ -13,9 +13,9 @@ from typing import Any, TypedDict
 import numpy as np
 
 from splitimpera.codec.elements import ElementCodec
+from splitimpera.cost.devices import Cost, energy_j, fits
 from splitimpera.evaluation.pipeline import serve
 from splitimpera.evaluation.quality import Classification, Quality
-from splitimpera.evaluation.shim import Cost, energy_j
 from splitimpera.evaluation.testbed import Part, Row, Testbed
 from splitimpera.evaluation.uncertainty import latency_intervals, mean_interval, quality_interval
 from splitimpera.machines import Device
@@ -107,6 +107,8 @@ class _Run:
         self.deliveries: list[tuple[Deliveries, ...]] = []  # of each hop, one entry a seed
         self.payload_bytes = 0.0
         self.energy_j: float | None = 0.0
+        self.memory_bytes: list[int] = []
+        self.impossible: list[str] = []
 
     def evaluation(self) -> Evaluation:
         testbed = self.testbed
@@ -171,6 +173,11 @@ class _Run:
         for seed, arrival_s in enumerate(arrived):
             for queue in queues:
                 left[seed, queue] = serve(arrival_s[queue], service_s, device.queue, device.queue_frames)
+        needed = testbed.work(start, end, **around, batch=device.batch).memory_bytes
+        self.memory_bytes.append(needed)
+        part = "the network" if first and leaving is None else "the head" if first else "the tail"
+        reason = fits(device, needed, part if leaving is None or first else f"its part, up to cut {end},")
+        self.impossible += [] if reason is None else [reason]
         parts = {f"{device.name}: {name}": cost for name, cost in ({"network": network[0]} | coding).items()}
         self.estimates += [name for name, cost in parts.items() if cost.how != "measured"]
         waited_s = _mean(left - arrived) - service_s[0]
@@ -288,6 +295,8 @@ class _Run:
             stable=mostly(stable.tolist()),
             dropped_frames=float(dropped.mean()),
             energy_j=self.energy_j,
+            memory_bytes=tuple(self.memory_bytes),
+            impossible=tuple(self.impossible),
             cut_depth=self.plan.hops[0].cut if self.plan.hops else self.testbed.last,
             utilisation=utilisation,
             bottleneck=max(utilisation, key=lambda name: utilisation[name]),

@@ -15,9 +15,10 @@ from torch.utils._pytree import tree_leaves
 
 from splitimpera.codec.elements import picture_scale
 from splitimpera.codec.registry import PACKET_BYTES, Calibration, make_codec
+from splitimpera.cost.devices import Cost, codec_cost, network_cost
 from splitimpera.cost.measure import measure_s, measure_together_s
+from splitimpera.cost.work import NetworkWork, Work, half_work, with_batch
 from splitimpera.errors import CutError, SplitImperaError
-from splitimpera.evaluation.shim import Cost
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.machines import Device
 from splitimpera.models.datasets import Dataset, Samples
@@ -58,6 +59,8 @@ class Testbed:
         self._codecs: dict[tuple[int, str, float, int], Codec] = {}
         self._times_s: dict[tuple[object, ...], float] = {}
         self._answers: dict[Hashable, FloatArray] = {}
+        self._network_work = NetworkWork(graph)
+        self._works: dict[Segment, Work] = {}
         self._kept: tuple[tuple[Part, int, float], list[Row]] | None = None
         self._coded: tuple[tuple[object, ...], list[Payload]] | None = None
 
@@ -179,7 +182,20 @@ class Testbed:
             with torch.inference_mode():
                 return self._time(("network", segment, batch), lambda: measure_s(self._frames(segment, batch)))
 
-        return Cost(here() * device.time_factor, "measured")
+        return network_cost(device, self.work(*segment, batch=batch), here)
+
+    def work(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1) -> Work:
+        """What the layers between two cuts compute and need, whatever the machine; arguments as above."""
+        key = (start, end, arriving, leaving)
+        if key not in self._works:
+            decoder = (
+                half_work(self._split(start, arriving).decoder, *self._specs(start, arriving)) if arriving else None
+            )
+            encoder = half_work(self._split(end, leaving).encoder, *self._specs(end, 0.0)) if leaving else None
+            self._works[key] = self._network_work.between(
+                start, end, decoder=decoder, encoder=encoder, arriving=arriving, leaving=leaving
+            )
+        return with_batch(self._works[key], batch)
 
     def codec_cost(
         self,
@@ -199,7 +215,7 @@ class Testbed:
             key = (direction, cut, name, ratio, packet_bytes)
             return self._time(key, lambda: measure_s(work, budget_s=0.02))
 
-        return Cost(here() * device.time_factor, "measured")
+        return codec_cost(device, name, direction, sum(tensor.nbytes for tensor in row), here)
 
     def _time(self, key: tuple[object, ...], measure: Callable[[], float]) -> float:
         if key not in self._times_s:

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from splitimpera.evaluation.quality import Quality
-from splitimpera.records import LATENCIES, FloatArray
+from splitimpera.records import LATENCIES, FloatArray, latency_metrics
 
 DRAWS = 400
 ENDS = (0.05, 0.95)
@@ -48,22 +48,22 @@ def latency_intervals(latency_s: FloatArray) -> dict[str, Interval]:
     Args:
         latency_s: (seeds, frames); NaN for frames that were dropped.
     """
-    seeds = drawn(len(latency_s), 0)
+    if all(np.array_equal(of_seed, latency_s[0], equal_nan=True) for of_seed in latency_s[1:]):
+        return {name: (value, value) for name, value in latency_metrics(latency_s[:1]).items()}
+    draws, of_draw = np.unique(drawn(len(latency_s), 0), axis=0, return_inverse=True)  # of few seeds many are alike
     seed, frame = np.nonzero(~np.isnan(latency_s))
-    if not len(seed):
-        return dict.fromkeys(LATENCIES, (np.inf, np.inf))
     values = latency_s[seed, frame]
     order = np.argsort(values, kind="stable")
     values, seed = values[order], seed[order]
-    found = np.full((DRAWS, len(LATENCIES)), np.inf)
-    for draw, times in enumerate(seeds):
+    found = np.full((len(draws), len(LATENCIES)), np.inf)
+    for draw, times in enumerate(draws):
         weights = times[seed]
         below = np.cumsum(weights)
         if below[-1] == 0:  # only seeds without an answer
             continue
         places = np.searchsorted(below, np.array([0.5, 0.95, 0.99, 1.0]) * below[-1])
         found[draw] = (weights @ values / below[-1], *values[np.minimum(places, len(values) - 1)])
-    return {name: _ends(column) for name, column in zip(LATENCIES, found.T, strict=True)}
+    return {name: _ends(column) for name, column in zip(LATENCIES, found[of_draw].T, strict=True)}
 
 
 def _ends(values: FloatArray) -> Interval:
