@@ -21,7 +21,6 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -17,7 +17,10 @@ def test_there_are_two_examples():
         assert any(f"sei.{name}(" in block for block in BLOCKS)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["design", "stages"])
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(BLOCKS[0], id="design", marks=pytest.mark.slow), pytest.param(BLOCKS[1], id="stages")],
+)
 def test_an_example_runs(block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")

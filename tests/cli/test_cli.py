@@ -153,25 +153,35 @@ def test_ctrl_c_ends_with_130_and_leaves_earlier_results_whole(tmp_path):
 
 def recommended(results):
     """The recommendation from plans and requirements alone."""
-    best = None
+    fitting = []
     for plan in results["plans"]:
-        margins = []
+        margins, penalty, fits = [], 0.0, not plan["impossible"]
         for requirement in results["requirements"]:
-            name, limit = requirement["metric"], requirement["limit"]
-            value = plan[f"{name}_s" if name.startswith("latency") else name]
-            margins.append((limit - value) / limit if requirement["kind"] == "upper" else (value - limit) / limit)
-        if not plan["stable"] and any(r["metric"].startswith(("latency", "fps")) for r in results["requirements"]):
-            continue
-        if min(margins) >= 0:
-            best = min(best or (1, 0, ""), (-min(margins), plan["payload_bytes"], plan["id"]))
-    return best and best[2]
+            name, limit, weight = requirement["metric"], requirement["limit"], requirement["weight"]
+            value = plan["metrics"][name]
+            margin = (limit - value) / limit if requirement["kind"] == "upper" else (value - limit) / limit
+            if not plan["stable"] and name.startswith(("latency", "fps", "on_time")):
+                margin = min(margin, -1)
+            margins.append(margin)
+            penalty += (weight or 0) * max(0, -margin)
+            fits &= margin >= 0 or weight is not None
+        if fits:
+            fitting.append((penalty, [-margin for margin in sorted(margins)], -plan["metrics"]["accuracy"], plan["id"]))
+    return min(fitting)[-1] if fitting else None
 
 
-@pytest.fixture(scope="module", params=["digits", "digits_resnet"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "digits/remote",
+        pytest.param("digits/scenario", marks=pytest.mark.slow),  # trains bottlenecks
+        pytest.param("digits_resnet/scenario", marks=pytest.mark.slow),
+    ],
+)
 def finished(request, tmp_path_factory):
-    """An example, run as its README says."""
-    out = tmp_path_factory.mktemp("runs") / request.param
-    run = splitimpera("design", f"examples/{request.param}/scenario.yaml", "--out", out)
+    """An example, run as it says itself."""
+    out = tmp_path_factory.mktemp("runs") / "out"
+    run = splitimpera("design", f"examples/{request.param}.yaml", "--out", out)
     assert run.returncode == 0, run.stderr
     return request.param, run, out
 
@@ -199,8 +209,7 @@ def test_the_recommendation_follows_from_the_plans_alone(finished):
 def test_an_example_has_every_configuration_and_every_fate(finished):
     results = json.loads((finished[2] / "results.json").read_text())
     assert {plan["configuration"] for plan in results["plans"]} == {"LC", "RC", "SC"}
-    missed = {miss["metric"] for plan in results["plans"] for miss in plan["misses"]}
-    assert {"accuracy", "latency_p95"} <= missed
+    assert any(plan["misses"] for plan in results["plans"])
     assert any(plan["feasible"] for plan in results["plans"])
     assert results["base_accuracy"] >= 0.97
     assert results["pictures"]["test"] >= 500
@@ -211,25 +220,18 @@ def test_results_have_the_promised_keys_and_types(finished):
     for cut in results["cuts"]:
         assert {"index", "name", "shapes", "bytes", "macs_head", "cs"} <= cut.keys()
     for plan in results["plans"]:
-        for key in (
-            "payload_bytes",
-            "accuracy",
-            "latency_p50_s",
-            "latency_p95_s",
-            "latency_p99_s",
-            "lost_packet_rate",
-            "score",
-        ):
-            assert isinstance(plan[key], (int, float)), key
+        for key in ("payload_bytes", "accuracy", "latency_p50", "latency_p95", "latency_p99", "lost_packet_rate"):
+            assert isinstance(plan["metrics"][key], (int, float)), key
+        assert isinstance(plan["score"], (int, float))
         assert plan["configuration"] in ("LC", "RC", "SC")
         low, high = plan["accuracy_ci"]
-        assert 0 <= low <= plan["accuracy"] <= high <= 1
+        assert 0 <= low <= plan["metrics"]["accuracy"] <= high <= 1
         assert plan["feasible"] == (not plan["misses"])
         assert len(plan["hops"]) == (plan["configuration"] != "LC")
-        assert len(plan["latency_p95_seeds_s"]) == results["seeds"] == 5
+        assert len(plan["latency_p95_seeds_s"]) in (5, 20)
         if plan["stable"]:
             assert len(plan["latency_quantiles_s"]) == len(results["latency_shares"])
-    assert results["schema_version"] == 3
+    assert results["schema_version"] == 4
     assert results["candidates"]
 
 
@@ -238,7 +240,7 @@ def test_the_table_has_a_line_for_each_plan(finished):
     with Path(finished[2] / "plans.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == [plan["id"] for plan in results["plans"]]
-    assert float(rows[0]["latency_p95_s"]) == results["plans"][0]["latency_p95_s"]
+    assert float(rows[0]["latency_p95"]) == results["plans"][0]["metrics"]["latency_p95"]
 
 
 def test_pictures_are_pictures(finished):

@@ -1,0 +1,69 @@
+"""The examples end as they say, and the way out of the one that nothing meets leads out."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from conftest import ROOT
+
+import splitimpera as sei
+from splitimpera.report.html.page import report_html
+
+DIGITS = ROOT / "examples" / "digits"
+
+
+@pytest.mark.parametrize(
+    ("name", "winner"),
+    [
+        ("local", "LC"),
+        ("remote", "RC"),
+        pytest.param("scenario", "SC", marks=pytest.mark.slow),  # trains bottlenecks
+    ],
+)
+def test_another_arrangement_wins_in_each(name, winner):
+    result = sei.design(DIGITS / f"{name}.yaml", explore=False)
+    chosen = result.recommendation.chosen
+    assert chosen is not None
+    assert chosen.evaluation.plan.configuration == winner
+    assert chosen.certainty in ("certain", "likely")
+    assert {verdict.evaluation.plan.configuration for verdict in result.recommendation.verdicts} == {"LC", "RC", "SC"}
+
+
+@pytest.mark.slow
+def test_with_the_smallest_change_a_plan_fits_what_nothing_met(tmp_path):
+    source = DIGITS / "impossible.yaml"
+    result = sei.design(source)
+    assert result.recommendation.chosen is None
+    change = result.change
+    assert change is not None
+    assert change.ratio == min(each.ratio for each in result.changes)
+    page = report_html(result.results())
+    assert change.text in page
+    for each in result.changes:
+        changed = changed_scenario(yaml.safe_load(source.read_text()), each)
+        (tmp_path / "scenario.yaml").write_text(yaml.safe_dump(changed))
+        again = sei.design(tmp_path / "scenario.yaml", explore=False).recommendation.chosen
+        assert again is not None, each.text
+        assert again.id == each.plan
+
+
+def changed_scenario(content, change):
+    """The scenario's file as a change wants it."""
+    link, after = content["links"][0], change.after
+    if change.lever == "loss":
+        link["loss"] = after
+    elif change.lever == "rate":
+        link["rate"] = f"{after} bit/s"
+    elif change.lever == "delay":
+        link["delay"] = f"{after} s"
+    elif change.lever == "frames a second":
+        content["workload"]["fps"] = after
+    elif change.lever.startswith("speed of "):
+        device = next(device for device in content["devices"] if change.lever == f"speed of {device['name']}")
+        device["time_factor"] = 1 / after
+    else:
+        unit = " s" if change.lever.startswith("latency") else ""
+        content["requirements"] = [
+            f"{change.lever} <= {after}{unit}" if change.lever in text else text for text in content["requirements"]
+        ]
+    return content
