@@ -1,10 +1,18 @@
-"""Requirements as people write them: "accuracy >= 0.97", "latency_p95 <= 50 ms", "fps >= 20"."""
+"""Requirements as people write them: "accuracy >= 0.97", "latency_p95 <= 50 ms", "cut_depth >= 1 layer".
+
+Each metric has one better direction, and a limit may only be set against it. A plan that is fast, right and sparing
+enough would meet any limits on different metrics together; whether there is one, evaluations tell. What contradicts
+itself on paper is only what `check_consistent` looks for.
+"""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from itertools import combinations
 from typing import Literal
 
 from splitimpera import units
@@ -21,10 +29,25 @@ class Metric:
     format: Callable[[float], str]
 
 
+def _format_layers(value: float) -> str:
+    return "1 layer" if value == 1 else f"{value:.4g} layers"
+
+
+QUALITIES = ("accuracy", "miou", "rmse")
+"""What answers are judged by; a task has one of them."""
+
+_LAYERS = units.Dimension("a number of layers", {"layers": 1.0, "layer": 1.0, "": 1.0}, "3 layers", bare=True)
+_SHARE = Metric(units.FRACTION, "higher", units.format_fraction)
+_ERROR = Metric(units.FACTOR, "lower", lambda value: f"{value:.4g}")
 _LATENCY = Metric(units.TIME, "lower", units.format_time)
+_LOST = Metric(units.FRACTION, "lower", units.format_fraction)
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric(units.FRACTION, "higher", units.format_fraction),
-    "on_time_accuracy": Metric(units.FRACTION, "higher", units.format_fraction),
+    "accuracy": _SHARE,
+    "on_time_accuracy": _SHARE,
+    "miou": _SHARE,
+    "on_time_miou": _SHARE,
+    "rmse": _ERROR,
+    "on_time_rmse": _ERROR,
     "latency_mean": _LATENCY,
     "latency_p50": _LATENCY,
     "latency_p95": _LATENCY,
@@ -32,7 +55,11 @@ METRICS: dict[str, Metric] = {
     "latency_max": _LATENCY,
     "fps": Metric(units.FREQUENCY, "higher", lambda value: f"{value:.4g} fps"),
     "payload_bytes": Metric(units.SIZE, "lower", units.format_bytes),
-    "lost_packet_rate": Metric(units.FRACTION, "lower", units.format_fraction),
+    "lost_packet_rate": _LOST,
+    "dropped_frames": _LOST,
+    "energy": Metric(units.ENERGY, "lower", units.format_energy),
+    "device_memory": Metric(units.SIZE, "lower", units.format_bytes),
+    "cut_depth": Metric(_LAYERS, "higher", _format_layers),
 }
 
 _EXPRESSION = re.compile(r"\s*([A-Za-z]\w*)\s*(>=|<=|==|>|<|=)\s*(.*?)\s*")
@@ -51,30 +78,52 @@ class Requirement:
     weight: float | None = None
 
     @property
+    def hard(self) -> bool:
+        return self.weight is None
+
+    @property
     def upper(self) -> bool:
         """True where the value must stay at or below the limit."""
         return METRICS[self.metric].better == "lower"
 
     def margin(self, value: float) -> float:
-        """By how much `value` meets the limit, as a share of the limit; negative where it misses."""
+        """By how much `value` meets the limit, as a share of the limit; negative where it misses.
+
+        Minus infinity where the value is not a finite number.
+        """
+        if not math.isfinite(value):
+            return -math.inf
         distance = self.limit - value if self.upper else value - self.limit
         return distance / self.limit
 
     def met(self, value: float) -> bool:
-        return value <= self.limit if self.upper else value >= self.limit
+        """What is not a finite number meets no limit."""
+        return math.isfinite(value) and (value <= self.limit if self.upper else value >= self.limit)
 
-    def relaxed(self, value: float) -> str:
-        """The requirement as it would have to read for `value` to meet it, rounded to the safe side."""
+    def relaxed(self, value: float) -> str | None:
+        """The requirement as it would have to read for `value` to meet it, in four digits rounded to the safe side.
+
+        None where no limit could be written that the value meets: it is infinite, or a lower limit would have to be 0.
+        """
+        if not math.isfinite(value) or (value <= 0 and not self.upper):
+            return None
         sign = "<=" if self.upper else ">="
-        return f"{self.metric} {sign} {METRICS[self.metric].format(value * (1.0005 if self.upper else 0.9995))}"
+        context = Context(prec=4, rounding=ROUND_CEILING if self.upper else ROUND_FLOOR)
+        limit = context.create_decimal(repr(float(value)))
+        while True:
+            text = f"{self.metric} {sign} {METRICS[self.metric].format(float(limit))}"
+            if parse_requirement(text).met(value):
+                return text
+            # reading the text again rounds once more, rarely to the other side
+            limit = context.next_plus(limit) if self.upper else context.next_minus(limit)
 
 
 def parse_requirement(text: object, weight: float | None = None) -> Requirement:
-    """Read one requirement.
+    """Read one requirement, a soft one where `weight` is given.
 
     Raises:
-        RequirementError: it is no comparison, the metric is unknown, the direction makes no sense,
-            or the limit is not positive (a margin is a share of the limit) or out of the metric's range.
+        RequirementError: it is no comparison, the metric is unknown, the direction makes no sense, the limit is not
+            positive (a margin is a share of the limit) or out of the metric's range, or the weight is not positive.
     """
     match = _EXPRESSION.fullmatch(text) if isinstance(text, str) else None
     if match is None:
@@ -94,7 +143,95 @@ def parse_requirement(text: object, weight: float | None = None) -> Requirement:
     except UnitError as error:
         raise RequirementError(f"'{text}': {error.problem}", hint=error.hint) from None
     if limit <= 0:
-        raise RequirementError(f"'{text}' has a limit that is not above 0", hint="leave it out if anything will do")
+        hint = "leave it out if anything will do"
+        if metric.better == "lower":
+            hint = f"write the most that you would bear, such as '{metric.dimension.example}'"
+        raise RequirementError(f"'{text}' has a limit that is not above 0", hint=hint)
     if metric.dimension is units.FRACTION and limit > 1:
         raise RequirementError(f"'{text}' has a limit above 1", hint=f"write '{limit:g} %' for per cent")
+    if metric.dimension is _LAYERS and limit != int(limit):
+        hint = f"write '{name} >= {math.ceil(limit)}'"
+        raise RequirementError(f"'{text}' is not a whole number of layers", hint=hint)
+    if weight is not None and not (math.isfinite(weight) and weight > 0):
+        raise RequirementError(f"'{text}' has a weight of {weight:g}, it must be above 0")
     return Requirement(name, limit, " ".join(str(text).split()), weight)
+
+
+def check_consistent(requirements: Iterable[Requirement]) -> None:
+    """Refuse requirements of which two cannot stand together.
+
+    These are two hard limits on one metric, of which one never counts; a soft limit that each plan that meets a hard
+    one meets as well; the same soft limit twice; and two qualities, since a task is judged by one.
+
+    Raises:
+        RequirementError: names the two.
+    """
+    for first, second in combinations(requirements, 2):
+        if first.metric == second.metric:
+            _check_same_metric(first, second)
+        qualities = [quality_of(requirement.metric) for requirement in (first, second)]
+        if None not in qualities and qualities[0] != qualities[1]:
+            raise RequirementError(
+                f"'{first.text}' and '{second.text}' contradict each other: no task has both {qualities[0]} and "
+                f"{qualities[1]}",
+                hint="keep the one that the network's answers are judged by",
+            )
+
+
+def _check_same_metric(first: Requirement, second: Requirement) -> None:
+    same = first.limit == second.limit
+    stricter, other = (second, first) if first.met(second.limit) else (first, second)
+    both = f"'{first.text}' and '{second.text}'"
+    if first.hard and second.hard:
+        if same:
+            raise RequirementError(f"{both} say the same twice", hint="remove one")
+        raise RequirementError(
+            f"{both} both limit {first.metric}, and '{other.text}' never counts", hint=f"keep '{stricter.text}'"
+        )
+    if first.weight is not None and second.weight is not None:
+        # two soft limits of different height are a penalty that grows in steps
+        if same:
+            total = first.weight + second.weight
+            raise RequirementError(f"{both} prefer the same twice", hint=f"keep one, with a weight of {total:g}")
+        return
+    hard, soft = (first, second) if first.hard else (second, first)
+    if same or stricter is hard:
+        raise RequirementError(
+            f"{both} both limit {first.metric}: what is preferred is no more than what is required anyway",
+            hint=f"prefer a stricter limit than '{hard.text}', or remove '{soft.text}'",
+        )
+
+
+def quality_of(metric: str) -> str | None:
+    """Which of `QUALITIES` a metric speaks of, None where of none."""
+    quality = metric.removeprefix("on_time_")
+    return quality if quality in QUALITIES else None
+
+
+def check_metrics(
+    requirements: Sequence[Requirement], available: Iterable[str], why: Mapping[str, str] | None = None
+) -> None:
+    """Refuse a requirement on a metric that this task does not have.
+
+    Args:
+        available: the metrics that evaluations of this task yield.
+        why: for a metric that may be missing, what to do to have it ("give devices[0].power").
+
+    Raises:
+        RequirementError: names the requirement, what is missing for it, or the nearest metric.
+    """
+    known = list(available)
+    for requirement in requirements:
+        metric = requirement.metric
+        if metric in known:
+            continue
+        own = next((name for name in known if name in QUALITIES), None)
+        if why and metric in why:
+            hint = why[metric]
+        elif quality_of(metric) and own:
+            wanted = metric.removesuffix(str(quality_of(metric))) + own
+            sign = ">=" if METRICS[own].better == "higher" else "<="
+            hint = f"its answers are judged by {own}; write '{wanted} {sign} ...'"
+        else:
+            hint = nearest(metric, known)
+        raise RequirementError(f"'{requirement.text}': this task has no {metric}", hint=hint)
