@@ -20,6 +20,8 @@ class Roofline:
         power_w: drawn while computing.
         source: where the figures are from.
         note: what to bear in mind.
+        error: how far its estimates of whole networks lie from published measurements, the largest such error (-0.3:
+            30 % too short); None: no measurement is known.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Roofline:
     power_w: float
     source: str
     note: str = ""
+    error: float | None = None
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,28 @@ class Design:
 
         return results(self)
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the decision, its reasons and the best plans."""
+        from splitimpera.report.notebook import html_of_design
+
+        return html_of_design(self.results())
+
+    def plans_frame(self) -> Any:
+        """The plans as a pandas frame, best first.
+
+        Raises:
+            SplitImperaError: pandas is not installed.
+        """
+        from splitimpera.report.notebook import plans_frame
+
+        return plans_frame(self.results())
+
+    def figures(self) -> dict[str, Any]:
+        """The report's figures (Plotly), by name."""
+        from splitimpera.report.figures import figures
+
+        return figures(self.results())
+
     def save(self, folder: str | Path) -> list[Path]:
         """Write results.json, plans.csv, report.html and the pictures; each appears whole or not at all."""
         from splitimpera.report.writing import save

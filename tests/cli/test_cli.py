@@ -240,7 +240,7 @@ def test_the_table_has_a_line_for_each_plan(finished):
     with Path(finished[2] / "plans.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == [plan["id"] for plan in results["plans"]]
-    assert float(rows[0]["latency_p95"]) == results["plans"][0]["metrics"]["latency_p95"]
+    assert float(rows[0]["latency_p95_s"]) == results["plans"][0]["metrics"]["latency_p95"]
 
 
 def test_pictures_are_pictures(finished):

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from splitimpera import __version__
-from splitimpera.cli import design, saliency, scenario, simulate
+from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate
 from splitimpera.errors import SplitImperaError
 
 INTERRUPTED = 130
@@ -23,6 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("design")(design.run)
+app.command("report")(report.run)
+app.command("compare")(compare.run)
+app.command("profile")(profile.run)
 app.command("saliency")(saliency.run)
 app.command("simulate")(simulate.run)
 app.add_typer(scenario.app, name="scenario")

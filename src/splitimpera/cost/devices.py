@@ -1,26 +1,208 @@
-"""What a device makes of a cost that was measured here; measured profiles of other devices will answer the same."""
+"""What a device makes of some work: seconds, joules, and whether it has the memory."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from splitimpera.machines import Device
-from splitimpera.scenario import DeviceSection
-
-
-def build_device(section: DeviceSection, folder: Path) -> Device:
-    """A scenario's device, its preset and radio looked up, its profile read."""
-    return Device(section.name, section.time_factor)
+from splitimpera.cost.coding import Direction, coded_s, coding_s
+from splitimpera.cost.measure import copied_bytes_per_s
+from splitimpera.cost.presets import DEVICES, RADIOS
+from splitimpera.cost.profiles import check_profile, codec_time, read_profile
+from splitimpera.cost.work import LayerWork, Work
+from splitimpera.errors import SplitImperaError
+from splitimpera.graph.tracing import ModelGraph
+from splitimpera.machines import Device, Profile, Radio, Roofline
+from splitimpera.scenario import DeviceSection, RadioSection
+from splitimpera.units import format_bytes
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A part of a plan's work on one frame, as measured on this machine."""
+    """Seconds that a device takes for a part of its work on one frame.
 
-    measured_s: float
+    Attributes:
+        how: "measured" on that very machine; "scaled" from a measurement by its time factor; else "estimated".
+    """
+
+    seconds: float
+    how: Literal["measured", "scaled", "estimated"]
 
 
-def time_on(device: Device, cost: Cost) -> float:
-    """Seconds that `device` needs: the measured time by its time factor."""
-    return cost.measured_s * device.time_factor
+def build_device(section: DeviceSection, folder: Path, graph: ModelGraph | None = None) -> Device:
+    """A scenario's device, its preset and radio looked up, its profile read.
+
+    Args:
+        folder: what relative paths start from.
+        graph: the network that the profile must be of; None: any.
+
+    Raises:
+        UnknownNameError: there is no such preset or radio; names the nearest.
+        DataError: the profile cannot be read, or is of another network or input size.
+        Each has the section's key as its place.
+    """
+    roofline = profile = radio = None
+    try:
+        key = "preset"
+        if section.preset is not None:
+            roofline = DEVICES[section.preset].roofline
+        key = "radio"
+        if isinstance(section.radio, RadioSection):
+            radio = Radio(section.name, section.radio.joule_per_byte, section.radio.power)
+        elif section.radio is not None:
+            radio = RADIOS[section.radio].radio
+        key = "profile"
+        if section.profile is not None:
+            profile = read_profile(folder / section.profile)
+            if graph is not None:
+                check_profile(profile, graph)
+    except SplitImperaError as error:
+        raise error.at(key) from None
+    return Device(
+        name=section.name,
+        time_factor=section.time_factor,
+        roofline=roofline,
+        profile=profile,
+        memory_bytes=section.memory,
+        power_w=section.power,
+        radio=radio,
+        queue=section.queue,
+        queue_frames=section.queue_frames,
+        batch=section.batch,
+    )
+
+
+def network_cost(device: Device, work: Work, here: Callable[[], float]) -> Cost:
+    """What a device takes for a run of layers.
+
+    A profile's own measurement of that head or tail goes first, then what follows from its layers, then the roofline.
+
+    Args:
+        work: of `work.batch` frames, for which the cost is.
+        here: seconds of the same work on this machine; called only where nothing is known of the device.
+    """
+    if device.profile is not None:
+        seconds, measured = _profiled(device.profile, work)
+    elif device.roofline is not None:
+        seconds, measured = roofline_s(device.roofline, work), False
+    else:
+        seconds, measured = here(), True
+    return _cost(device, seconds, measured)
+
+
+def codec_cost(
+    device: Device, codec: str, direction: Direction, tensor_bytes: float, here: Callable[[], float]
+) -> Cost:
+    """What a device takes to write one frame with a codec, or to read it.
+
+    A codec that a profile does not know takes as much longer than here as one that it does; on a roofline the codec
+    runs on one core, which is not faster than this machine's, and slower as its memory is.
+
+    Args:
+        tensor_bytes: size of what is coded.
+        here: seconds of the same on this machine; called only where a profile does not tell.
+    """
+    profile, roofline = device.profile, device.roofline
+    if profile is not None:
+        known = codec_time(profile, codec)
+        if known is not None:
+            return _cost(device, coded_s(known, direction, tensor_bytes), True)
+        return _cost(device, here() * _slower_at_coding(profile, codec, direction, tensor_bytes), False)
+    if roofline is not None:
+        return _cost(device, here() * max(1.0, copied_bytes_per_s() / roofline.bytes_per_s), False)
+    return _cost(device, here(), True)
+
+
+def memory_bytes(device: Device) -> int | None:
+    """What a network may fill; None: no limit is known."""
+    if device.memory_bytes is None and device.roofline is not None:
+        return device.roofline.memory_bytes
+    return device.memory_bytes
+
+
+def power_w(device: Device) -> float | None:
+    """Drawn while computing; None: not known."""
+    if device.power_w is None and device.roofline is not None:
+        return device.roofline.power_w
+    return device.power_w
+
+
+def fits(device: Device, needed_bytes: int, part: str = "its part") -> str | None:
+    """Why a part of the network does not fit a device's memory, in words; None where it does.
+
+    Args:
+        needed_bytes: weights and activations.
+        part: what the words call it ("the head").
+    """
+    limit = memory_bytes(device)
+    if limit is None or needed_bytes <= limit:
+        return None
+    return (
+        f"{part} needs {format_bytes(needed_bytes)} of weights and activations, {device.name} has {format_bytes(limit)}"
+    )
+
+
+def energy_j(device: Device, busy_s: float, wire_bytes: float, airtime_s: float) -> float | None:
+    """What a device spends on a frame; None where it does something whose power is not known.
+
+    Args:
+        busy_s: how long it computes.
+        wire_bytes, airtime_s: what it sends, and for how long; 0 where it sends nothing.
+    """
+    computing, radio = power_w(device), device.radio
+    if (busy_s and computing is None) or ((wire_bytes or airtime_s) and radio is None):
+        return None
+    spent = busy_s * (computing or 0.0)
+    return spent + wire_bytes * radio.joule_per_byte + airtime_s * radio.power_w if radio is not None else spent
+
+
+def roofline_s(roofline: Roofline, work: Work) -> float:
+    """Each layer takes the longer of computing and moving its bytes, and a bit; weights are moved once a batch.
+
+    After Williams et al., "Roofline: An Insightful Visual Performance Model", CACM 2009.
+    """
+
+    def layer_s(layer: LayerWork) -> float:
+        moved = layer.weight_bytes + work.batch * layer.moved_bytes
+        computing_s, moving_s = work.batch * layer.macs / roofline.macs_per_s, moved / roofline.bytes_per_s
+        return max(computing_s, moving_s) + roofline.layer_s
+
+    return sum(layer_s(layer) for layer in (*work.layers, *work.halves))
+
+
+def _cost(device: Device, seconds: float, measured: bool) -> Cost:
+    how: Literal["measured", "scaled"] = "measured" if device.time_factor == 1 else "scaled"
+    return Cost(seconds * device.time_factor, how if measured else "estimated")
+
+
+def _profiled(profile: Profile, work: Work) -> tuple[float, bool]:
+    """Seconds, and whether they were measured; frames of a batch take as long as one after the other."""
+    timed = {time.cut: time for time in profile.cuts}
+    if work.is_head and work.end in timed:
+        return work.batch * timed[work.end].head_s, work.batch == 1
+    if work.is_tail and work.start in timed:
+        return work.batch * timed[work.start].tail_s, work.batch == 1
+    layers_s = [layer.seconds for layer in profile.layers[work.start : work.end]]
+    return work.batch * (profile.call_s + sum(layers_s) + _halves_s(work, layers_s)), False
+
+
+def _halves_s(work: Work, layers_s: list[float]) -> float:
+    """Seconds for the halves of bottlenecks, at the rate at which the layers beside them compute or move bytes."""
+    computing = [(layer.macs, time_s) for layer, time_s in zip(work.layers, layers_s, strict=True) if layer.macs]
+    macs, macs_s = (sum(column) for column in zip(*computing, strict=True)) if computing else (0, 0.0)
+    if macs:
+        return macs_s / macs * sum(half.macs for half in work.halves)
+    moved = sum(layer.weight_bytes + layer.moved_bytes for layer in work.layers)
+    halves = sum(half.weight_bytes + half.moved_bytes for half in work.halves)
+    return sum(layers_s) / moved * halves if moved else 0.0
+
+
+def _slower_at_coding(profile: Profile, codec: str, direction: Direction, tensor_bytes: float) -> float:
+    """How many times longer than this machine a profile's machine takes, by a codec that it knows."""
+    if not profile.codecs:
+        return 1.0
+    base = codec.split("+")[0].split(":")[0]
+    like = next((time for time in profile.codecs if time.codec == base), profile.codecs[0])
+    return coded_s(like, direction, tensor_bytes) / coding_s(like.codec, direction, round(tensor_bytes))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -22,6 +25,7 @@ def measure_together_s(
         budget_s: roughly how long to measure in all.
         least, most: bounds on the number of timed calls of each.
     """
+    keep_freed_memory()
     for run in runs:
         run()
         run()
@@ -33,3 +37,29 @@ def measure_together_s(
             run()
             times.append(time.perf_counter() - start)
     return [float(np.median(times)) for times in taken]
+
+
+@cache
+def copied_bytes_per_s(size_bytes: int = 1 << 26) -> float:
+    """Memory traffic a second of one core that copies an array larger than its caches; read and written bytes count."""
+    source, target = np.ones(size_bytes, dtype=np.uint8), np.empty(size_bytes, dtype=np.uint8)
+    return 2 * size_bytes / measure_s(lambda: np.copyto(target, source))
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Let the C library keep what is freed, for good; returns whether that could be arranged (with glibc it can).
+
+    Else it hands large blocks back to the system, at once or when enough has gathered, and every page of the next
+    such tensor is faulted in anew: a head with maps of 13 MB took 3.5 ms or 14.5 ms, by what had run before it. A
+    process that is there to run networks should call this first.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    largest = any(mallopt(mmap_threshold, size) for size in (1 << 30, 1 << 25))  # older ones allow 32 MiB
+    return largest and bool(mallopt(trim_threshold, (1 << 31) - 1))

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from splitimpera.errors import RequirementError
+from splitimpera.markup import html_table
 from splitimpera.qos.pareto import pareto_front
 from splitimpera.qos.requirement import METRICS, Requirement, check_consistent, check_metrics, parse_requirement
 from splitimpera.records import Evaluation
@@ -144,6 +145,20 @@ class Recommendation:
     nearest: Verdict | None
     relax: tuple[str, ...]
     reasons: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the verdicts, best first, and the reasons."""
+        caption = f"Run {self.chosen.id} ({self.chosen.certainty})" if self.chosen else "Nothing fits"
+        rows = [
+            [
+                verdict.id,
+                *("grows" if judgement.endless else judgement.written for judgement in verdict.judgements),
+                f"fits, {verdict.certainty}" if verdict.feasible else f"misses {len(verdict.misses)}",
+            ]
+            for verdict in self.verdicts
+        ]
+        wanted = [judgement.requirement.text for judgement in self.verdicts[0].judgements]
+        return html_table(caption, ["plan", *wanted, "verdict"], rows, self.reasons)
 
 
 def recommend(evaluations: Sequence[Evaluation], requirements: Iterable[Requirement | str]) -> Recommendation:

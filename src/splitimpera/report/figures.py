@@ -1,153 +1,138 @@
-"""Interactive figures (Plotly), drawn from results alone."""
+"""Interactive figures of the plans (Plotly), and all figures together, drawn from results alone.
+
+The page finds traces and lines by their `meta` and `name`, and moves them when its limits are moved.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from splitimpera import units
-from splitimpera.report.results import Results
-from splitimpera.saliency.curve import log10_or_gap
+from splitimpera.qos.requirement import METRICS
+from splitimpera.report.network_figures import classes_figure, layers_figure, saliency_figure
+from splitimpera.report.results import Results, format_metric
+from splitimpera.report.style import (
+    COLOURS,
+    PALETTE,
+    STAR_COLOUR,
+    draw_limits,
+    faint,
+    plain,
+    quality_axis,
+    text,
+    time_axis,
+)
 
-COLOURS = {"LC": "#E69F00", "RC": "#0072B2", "SC": "#009E73"}  # Okabe and Ito: told apart without colour vision
-CURVE_COLOUR = "#0072B2"
-STAR_COLOUR = "#D55E00"
-BAR_COLOUR = "rgba(128,128,128,0.35)"
-PALETTE = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00")  # the same authors'
+LATENCIES_DRAWN = 40
 BREAKDOWN_PLANS = 12
-TIMES_S = [digit * 10.0**power for power in range(-6, 4) for digit in (1, 2, 5)]
-TIME_AXIS = {"type": "log", "tickvals": TIMES_S, "ticktext": [units.format_time(time_s) for time_s in TIMES_S]}
-"""A logarithmic axis with whole words: Plotly's own labels leave the unit away between decades."""
+PARTS = {"device": "#E69F00", "encode": "#CC79A7", "link": "#56B4E9", "queue": "#D55E00", "server": "#009E73"}
 
 
-def curve_points(results: Results) -> list[Results]:
-    """The cuts that have a CS, in order, each with `log_cs` and the reasons why it is a candidate."""
-    reasons = {candidate["cut"]: candidate["reasons"] for candidate in results["candidates"]}
-    return [
-        cut | {"log_cs": float(log10_or_gap([cut["cs"]])[0]), "reasons": reasons.get(cut["index"], [])}
-        for cut in results["cuts"]
-        if cut["cs"] is not None
-    ]
-
-
-def saliency_figure(results: Results) -> go.Figure:
-    """log10 CS over the cuts with the candidates starred, and the bytes that cross there."""
-    points = curve_points(results)
-    names = [point["name"] for point in points]
-    figure = make_subplots(specs=[[{"secondary_y": True}]])
-    figure.add_bar(
-        x=names,
-        y=[point["bytes"] for point in points],
-        name="bytes that cross (float32)",
-        marker_color=BAR_COLOUR,
-        hovertemplate="%{x}: %{y:,} bytes<extra></extra>",
-    )
-    figure.add_scatter(
-        x=names,
-        y=[point["log_cs"] for point in points],
-        name="log10 CS",
-        mode="lines+markers",
-        line={"color": CURVE_COLOUR},
-        customdata=[[point["index"], " x ".join(map(str, point["shapes"][0]))] for point in points],
-        hovertemplate="cut %{customdata[0]}, behind %{x}<br>log10 CS %{y:.2f}, sends %{customdata[1]}<extra></extra>",
-        secondary_y=True,
-    )
-    starred = [point for point in points if point["reasons"]]
-    figure.add_scatter(
-        x=[point["name"] for point in starred],
-        y=[point["log_cs"] for point in starred],
-        name="candidate",
-        mode="markers",
-        marker={"symbol": "star", "size": 15, "color": STAR_COLOUR},
-        text=[", ".join(point["reasons"]) for point in starred],
-        hovertemplate="%{x}: %{text}<extra></extra>",
-        secondary_y=True,
-    )
-    # the second axis is drawn above the first: the curve must not lie behind the bars
-    figure.update_yaxes(title_text="log10 CS", side="left", tickmode="auto", showgrid=True, secondary_y=True)
-    bytes_axis = {"type": "log", "dtick": 1, "exponentformat": "SI", "ticksuffix": "B", "showgrid": False}
-    figure.update_yaxes(title_text="bytes", side="right", secondary_y=False, **bytes_axis)
-    figure.update_xaxes(title_text="cut behind layer", tickangle=-45, automargin=True)
-    return _plain(figure)
-
-
-def classes_figure(results: Results) -> go.Figure:
-    """log10 CS of each class's pictures, relative to the curve of all: where a class would rather be split."""
-    points = curve_points(results)
-    whole = np.array([point["log_cs"] for point in points])
-    figure = go.Figure()
-    for name, values in results["curve"]["per_class"].items():
-        figure.add_scatter(
-            x=[point["name"] for point in points],
-            y=log10_or_gap(values) - whole,
-            name=name,
-            mode="lines+markers",
-            hovertemplate=f"class {name}, behind %{{x}}: %{{y:+.2f}}<extra></extra>",
-        )
-    figure.update_xaxes(title_text="cut behind layer", tickangle=-45, automargin=True)
-    figure.update_yaxes(title_text="log10 CS of the class / CS of all")
-    return _plain(figure)
+def figures(results: Results) -> dict[str, go.Figure]:
+    """Every figure of the report, by name; those that would be empty are left out."""
+    makers: dict[str, Callable[[Results], go.Figure]] = {
+        "plans": plans_figure,
+        "saliency": saliency_figure,
+        "classes": classes_figure,
+        "layers": layers_figure,
+        "latency": latency_figure,
+        "breakdown": breakdown_figure,
+        "loss": loss_figure,
+    }
+    stable = any(plan["stable"] for plan in results["plans"])
+    wanted = {
+        "plans": stable,
+        "saliency": bool(results["curve"]["cuts"]),
+        "classes": bool(results["curve"]["cuts"]) and len(results["curve"]["per_class"]) > 1,
+        "layers": bool(results["layers"]),
+        "latency": stable,
+        "breakdown": stable,
+        "loss": bool(results["loss_curves"]),
+    }
+    return {name: make(results) for name, make in makers.items() if wanted[name]}
 
 
 def plans_figure(results: Results) -> go.Figure:
-    """Accuracy against p95 latency of every stable plan, with the limits that the requirements set."""
+    """Quality against p95 latency of every stable plan, what is best in these two, and the limits on them."""
+    quality = results["quality"]
+    stable = [plan for plan in results["plans"] if plan["stable"] and _both_known(plan, quality)]
     figure = go.Figure()
-    stable = [plan for plan in results["plans"] if plan["stable"]]
-    chosen = results["recommendation"]["plan"]
+    steps = front(results)
+    figure.add_scatter(
+        x=[plan["metrics"]["latency_p95"] for plan in steps],
+        y=[plan["metrics"][quality] for plan in steps],
+        mode="lines",
+        line={"shape": "hv", "color": "rgba(128,128,128,0.7)", "width": 1.5},
+        name="front: none is quicker and better",
+        hoverinfo="skip",
+    )
     for kind, colour in COLOURS.items():
-        for feasible in (True, False):
-            plans = [p for p in stable if p["configuration"] == kind and p["feasible"] is feasible]
-            if not plans:
-                continue
-            figure.add_scatter(
-                x=[plan["latency_p95_s"] for plan in plans],
-                y=[plan["accuracy"] for plan in plans],
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [plan["accuracy_ci"][1] - plan["accuracy"] for plan in plans],
-                    "arrayminus": [plan["accuracy"] - plan["accuracy_ci"][0] for plan in plans],
-                    "thickness": 1,
-                    "color": colour,
-                },
-                mode="markers",
-                name=f"{kind}, {'fits' if feasible else 'does not fit'}",
+        for fits in (True, False):
+            _add_plans(figure, [p for p in stable if (p["configuration"], p["feasible"]) == (kind, fits)], quality)
+            figure.data[-1].update(
+                name=f"{kind}, {'fits' if fits else 'does not fit'}",
+                meta={"kind": kind, "fits": fits},
+                error_y_color=colour,
                 marker={
                     "color": colour,
                     "size": 11,
-                    "symbol": "circle" if feasible else "x-thin",
+                    "symbol": "circle" if fits else "x-thin",
                     "line": {"width": 2, "color": colour},
                 },
-                customdata=[[plan["id"], _fate(plan)] for plan in plans],
-                hovertemplate="<b>%{customdata[0]}</b><br>accuracy %{y:.2%}, p95 %{x:.4s}s<br>"
-                "%{customdata[1]}<extra></extra>",
             )
-    for plan in stable:
-        if plan["id"] == chosen:
-            figure.add_scatter(
-                x=[plan["latency_p95_s"]],
-                y=[plan["accuracy"]],
-                mode="markers",
-                name="recommended",
-                marker={"symbol": "star-open", "size": 22, "color": STAR_COLOUR, "line": {"width": 2}},
-                hoverinfo="skip",
-            )
-    for requirement in results["requirements"]:
-        line: dict[str, Any] = {"line_dash": "dash", "line_color": STAR_COLOUR}
-        words: dict[str, Any] = {"text": requirement["text"], "showarrow": False}
-        if requirement["metric"] == "accuracy":
-            figure.add_hline(y=requirement["limit"], **line)
-            figure.add_annotation(x=1, xref="paper", xanchor="right", y=requirement["limit"], yanchor="top", **words)
-        elif requirement["metric"] == "latency_p95":
-            figure.add_vline(x=requirement["limit"], **line)
-            place = float(np.log10(requirement["limit"]))  # an annotation on a logarithmic axis wants the exponent
-            figure.add_annotation(x=place, xanchor="left", y=0, yref="paper", yanchor="bottom", **words)
-    figure.update_xaxes(title_text="p95 latency", **TIME_AXIS)
-    figure.update_yaxes(title_text="accuracy", tickformat=".0%")
-    return _plain(figure)
+    chosen = [plan for plan in stable if plan["id"] == results["recommendation"]["plan"]]
+    figure.add_scatter(
+        x=[plan["metrics"]["latency_p95"] for plan in chosen],
+        y=[plan["metrics"][quality] for plan in chosen],
+        mode="markers",
+        name="recommended",
+        meta={"chosen": True},
+        marker={"symbol": "star-open", "size": 22, "color": STAR_COLOUR, "line": {"width": 2}},
+        hoverinfo="skip",
+    )
+    figure.update_xaxes(title_text="p95 latency", **time_axis(plan["metrics"]["latency_p95"] for plan in stable))
+    figure.update_yaxes(**quality_axis(results))
+    draw_limits(figure, results, quality, upright=False)
+    draw_limits(figure, results, "latency_p95", upright=True)
+    return plain(figure, height=520)
+
+
+def _add_plans(figure: go.Figure, plans: Sequence[Results], quality: str) -> None:
+    figure.add_scatter(
+        x=[plan["metrics"]["latency_p95"] for plan in plans],
+        y=[plan["metrics"][quality] for plan in plans],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [plan["accuracy_ci"][1] - plan["metrics"][quality] for plan in plans],
+            "arrayminus": [plan["metrics"][quality] - plan["accuracy_ci"][0] for plan in plans],
+            "thickness": 1,
+        },
+        mode="markers",
+        showlegend=bool(plans),
+        ids=[plan["id"] for plan in plans],
+        customdata=[
+            [text(plan["id"]), format_metric(quality, plan["metrics"][quality]), fate(plan, "<br>")] for plan in plans
+        ],
+        hovertemplate="<b>%{customdata[0]}</b><br>" + quality + " %{customdata[1]}, p95 %{x:.4s}s<br>"
+        "%{customdata[2]}<extra></extra>",
+    )
+
+
+def front(results: Results) -> list[Results]:
+    """The stable plans that can run and than which none is both quicker and better, by rising p95 latency."""
+    quality = results["quality"]
+    sign = 1 if METRICS[quality].better == "higher" else -1
+    able = [p for p in results["plans"] if p["stable"] and not p["impossible"] and _both_known(p, quality)]
+    able.sort(key=lambda plan: (plan["metrics"]["latency_p95"], -sign * plan["metrics"][quality]))
+    best: list[Results] = []
+    for plan in able:
+        if not best or sign * plan["metrics"][quality] > sign * best[-1]["metrics"][quality]:
+            best.append(plan)
+    return best
 
 
 def latency_figure(results: Results) -> go.Figure:
@@ -158,15 +143,15 @@ def latency_figure(results: Results) -> go.Figure:
     figure = go.Figure()
     shares = results["latency_shares"]
     for plan in latency_plans(results):
-        colour, group = COLOURS[plan["configuration"]], plan["id"]
-        chosen = group == results["recommendation"]["plan"]
+        colour, group = COLOURS[plan["configuration"]], text(plan["id"])
+        chosen = plan["id"] == results["recommendation"]["plan"]
         shown: dict[str, Any] = {"legendgroup": group, "visible": True if plan["shown"] else "legendonly"}
         low, high = plan["latency_quantiles_low_s"], plan["latency_quantiles_high_s"]
         figure.add_scatter(
             x=[*low, *high[::-1]],
             y=[*shares, *shares[::-1]],
             fill="toself",
-            fillcolor=_faint(colour),
+            fillcolor=faint(colour),
             mode="none",
             hoverinfo="skip",
             showlegend=False,
@@ -181,116 +166,125 @@ def latency_figure(results: Results) -> go.Figure:
             hovertemplate=f"<b>{group}</b><br>%{{y:.1%}} within %{{x:.4s}}s<extra></extra>",
             **shown,
         )
-    for requirement in results["requirements"]:
-        if requirement["metric"].startswith("latency"):
-            figure.add_vline(x=requirement["limit"], line_dash="dash", line_color=STAR_COLOUR)
-            place = float(np.log10(requirement["limit"]))
-            figure.add_annotation(
-                x=place, xanchor="left", y=0, yref="paper", yanchor="bottom", text=requirement["text"], showarrow=False
-            )
-    figure.update_xaxes(title_text="latency", **TIME_AXIS)
+    reached = [plan["latency_quantiles_s"][end] for plan in latency_plans(results) for end in (0, -1)]
+    figure.update_xaxes(title_text="latency", **time_axis(reached))
     figure.update_yaxes(title_text="frames answered by then", tickformat=".0%")
-    _plain(figure)
+    draw_limits(figure, results, "latency", upright=True)
+    plain(figure, height=520)
     # many plans: beside the figure, where the legend scrolls
-    figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"}, height=520)
+    figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"})
     return figure
 
 
+def latency_plans(results: Results) -> list[Results]:
+    """The best stable plans, in their order; `shown` marks the first of each configuration and transport."""
+    seen: set[tuple[str, str | None]] = set()
+    first: list[tuple[int, Results]] = []
+    others: list[tuple[int, Results]] = []
+    for place, plan in enumerate(results["plans"]):
+        if plan["latency_quantiles_s"] is not None:
+            kind = (plan["configuration"], plan["transport"])
+            (others if kind in seen else first).append((place, plan | {"shown": kind not in seen}))
+            seen.add(kind)
+    kept = sorted([*first, *others][: max(LATENCIES_DRAWN, len(first))], key=lambda pair: pair[0])
+    return [plan for _, plan in kept]
+
+
 def loss_figure(results: Results) -> go.Figure:
-    """Accuracy against the share of packets lost, of the best plans over UDP, with 95 % bands."""
+    """Quality against the share of packets lost, of the best plans over UDP, with 95 % bands."""
+    quality = results["quality"]
     figure = go.Figure()
     for index, curve in enumerate(results["loss_curves"]):
-        colour = PALETTE[index % len(PALETTE)]
+        colour, group = PALETTE[index % len(PALETTE)], text(curve["plan"])
         chosen = curve["plan"] == results["recommendation"]["plan"]
         figure.add_scatter(
             x=[*curve["loss"], *curve["loss"][::-1]],
             y=[*curve["accuracy_low"], *curve["accuracy_high"][::-1]],
             fill="toself",
-            fillcolor=_faint(colour),
+            fillcolor=faint(colour),
             mode="none",
             hoverinfo="skip",
             showlegend=False,
-            legendgroup=curve["plan"],
+            legendgroup=group,
         )
         figure.add_scatter(
             x=curve["loss"],
             y=curve["accuracy"],
             mode="lines+markers",
-            name=curve["plan"] + (" (recommended)" if chosen else ""),
-            legendgroup=curve["plan"],
+            name=group + (" (recommended)" if chosen else ""),
+            legendgroup=group,
             line={"color": colour, "width": 4 if chosen else 2},
-            hovertemplate=f"<b>{curve['plan']}</b><br>%{{y:.1%}} right at %{{x:.0%}} loss<extra></extra>",
+            hovertemplate=f"<b>{group}</b><br>{quality} %{{y:.4~g}} at %{{x:.0%}} loss<extra></extra>",
         )
-    for requirement in results["requirements"]:
-        if requirement["metric"] == "accuracy":
-            figure.add_hline(y=requirement["limit"], line_dash="dash", line_color=STAR_COLOUR)
     figure.update_xaxes(title_text="packets lost", tickformat=".0%")
-    figure.update_yaxes(title_text="accuracy", tickformat=".0%")
-    return _plain(figure)
+    figure.update_yaxes(**quality_axis(results))
+    draw_limits(figure, results, quality, upright=False, words=False)
+    return plain(figure)
 
 
-def latency_plans(results: Results) -> list[Results]:
-    """The stable plans, best first; `shown` marks the first of each configuration and transport."""
-    seen: set[tuple[str, str | None]] = set()
-    plans = []
-    for plan in results["plans"]:
-        if plan["stable"]:
-            kind = (plan["configuration"], plan["transport"])
-            plans.append(plan | {"shown": kind not in seen})
-            seen.add(kind)
-    return plans
+def breakdown_figure(results: Results) -> go.Figure:
+    """Where the time of a frame goes in the best plans: device, encode, link, queue, server; hatched: estimated."""
+    plans = breakdown_plans(results)[::-1]
+    figure = go.Figure()
+    for kind, colour in PARTS.items():
+        parts = [{n: t for n, t in plan["parts_s"].items() if part_kind(n, plan) == kind} for plan in plans]
+        guessed = [any(name in plan["estimates"] for name in part) for part, plan in zip(parts, plans, strict=True)]
+        figure.add_bar(
+            x=[sum(part.values()) for part in parts],
+            y=[text(plan["id"]) for plan in plans],
+            name=kind,
+            orientation="h",
+            marker={"color": colour, "pattern": {"shape": ["/" if guess else "" for guess in guessed], "size": 6}},
+            customdata=[_details(part, plan) for part, plan in zip(parts, plans, strict=True)],
+            hovertemplate="<b>%{y}</b><br>%{customdata}<extra></extra>",
+        )
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(title_text="mean time of a frame", ticksuffix="s", tickformat="~s")
+    figure.update_yaxes(automargin=True)
+    draw_limits(figure, results, "latency", upright=True, words=False)
+    plain(figure, height=160 + 28 * max(len(plans), 6))
+    figure.update_layout(legend_traceorder="normal")
+    return figure
+
+
+def breakdown_plans(results: Results) -> list[Results]:
+    """The best stable plans, with the best of each configuration."""
+    stable = [plan for plan in results["plans"] if plan["stable"]]
+    kinds = [next((plan for plan in stable if plan["configuration"] == kind), None) for kind in COLOURS]
+    best = stable[:BREAKDOWN_PLANS]
+    return best + [plan for plan in kinds if plan is not None and plan not in best]
+
+
+def part_kind(part: str, plan: Results) -> str:
+    """To which of `PARTS` a part of a frame's time belongs; the answer's way back is the link's, too."""
+    device, _, work = part.partition(": ")
+    if work in ("queue", "encode"):
+        return work
+    if not work:
+        return "link"
+    return "device" if device == plan["devices"][0] else "server"
+
+
+def _details(parts: dict[str, float], plan: Results) -> str:
+    return "<br>".join(
+        f"{text(name)}: {units.format_time(time_s)}{' (estimated)' if name in plan['estimates'] else ''}"
+        for name, time_s in parts.items()
+    )
+
+
+def fate(plan: Results, between: str) -> str:
+    """In words whether a plan fits, and how surely, or what it misses; one line a miss."""
+    if plan["impossible"]:
+        return between.join(f"cannot run: {text(why)}" for why in plan["impossible"])
+    if plan["feasible"]:
+        return f"fits, {plan['certainty']}"
+    return between.join(f"misses {text(miss['requirement'])}" for miss in plan["misses"])
+
+
+def _both_known(plan: Results, quality: str) -> bool:
+    return plan["metrics"]["latency_p95"] is not None and plan["metrics"][quality] is not None
 
 
 def _dash(transport: str | None) -> str:
     """TCP's lines are broken, UDP's are not."""
     return "dash" if transport is not None and transport.startswith("tcp") else "solid"
-
-
-def _faint(colour: str) -> str:
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.2)"
-
-
-def breakdown_figure(results: Results) -> go.Figure:
-    """Where the time of a frame goes, for the best plans."""
-    figure = go.Figure()
-    plans = [plan for plan in results["plans"] if plan["stable"]][:BREAKDOWN_PLANS][::-1]
-    parts = dict.fromkeys(part for plan in plans[::-1] for part in plan["parts_s"])
-    for part in parts:
-        figure.add_bar(
-            x=[plan["parts_s"].get(part) for plan in plans],
-            y=[plan["id"] for plan in plans],
-            name=part,
-            orientation="h",
-            hovertemplate="%{y}<br>" + part + ": %{x:.3s}s<extra></extra>",
-        )
-    for requirement in results["requirements"]:
-        if requirement["metric"].startswith("latency"):
-            figure.add_vline(
-                x=requirement["limit"], line_dash="dash", line_color=STAR_COLOUR, annotation_text=requirement["text"]
-            )
-    figure.update_layout(barmode="stack")
-    figure.update_xaxes(title_text="mean time of a frame", ticksuffix="s", exponentformat="SI")
-    figure.update_yaxes(automargin=True)
-    return _plain(figure)
-
-
-def _fate(plan: Results) -> str:
-    return (
-        "fits" if plan["feasible"] else "misses " + "<br>misses ".join(miss["requirement"] for miss in plan["misses"])
-    )
-
-
-def _plain(figure: go.Figure) -> go.Figure:
-    figure.update_layout(
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "color": "#333"},
-        margin={"l": 70, "r": 70, "t": 30, "b": 60},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        height=460,
-    )
-    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    return figure

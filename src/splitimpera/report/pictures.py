@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
+from splitimpera import units
+from splitimpera.qos.requirement import METRICS
 from splitimpera.records import FloatArray
-from splitimpera.report.figures import COLOURS, CURVE_COLOUR, STAR_COLOUR, curve_points
+from splitimpera.report.figures import front
 from splitimpera.report.files import png
-from splitimpera.report.results import Results
+from splitimpera.report.results import Results, curve_points
+from splitimpera.report.style import COLOURS, CURVE_COLOUR, STAR_COLOUR
 
 
 def saliency_png(results: Results) -> bytes:
@@ -47,38 +51,55 @@ def draw_curve(
     axes.patch.set_visible(False)
     axes.plot(places, values, "o-", color=CURVE_COLOUR, label=label)
     axes.plot(starred, [values[place] for place in starred], "*", markersize=16, color=STAR_COLOUR, label="candidate")
-    axes.set_xticks(places, names, rotation=60, ha="right")
+    # a dollar would begin a formula
+    axes.set_xticks(places, [name.replace("$", r"\$") for name in names], rotation=60, ha="right")
     axes.set_xlabel("cut behind layer")
     axes.set_ylabel(label)
     axes.figure.legend(loc="outside upper center", ncols=3, frameon=False)
 
 
 def plans_png(results: Results) -> bytes:
-    """Accuracy against p95 latency of every stable plan."""
+    """Quality against p95 latency of every stable plan."""
+    quality = results["quality"]
     stable = [plan for plan in results["plans"] if plan["stable"]]
+    chosen = [plan for plan in stable if plan["id"] == results["recommendation"]["plan"]]
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.add_subplot()
+    steps = front(results)
+    axes.step(*_places(steps, quality), where="post", color="0.6", linewidth=1, label="front")
     for kind, colour in COLOURS.items():
         for feasible, marker in ((True, "o"), (False, "x")):
             plans = [p for p in stable if p["configuration"] == kind and p["feasible"] is feasible]
             if plans:
-                x, y = ([plan[key] for plan in plans] for key in ("latency_p95_s", "accuracy"))
                 label = f"{kind}, {'fits' if feasible else 'does not fit'}"
-                axes.plot(x, y, marker, color=colour, markersize=9, label=label)
-    for plan in stable:
-        if plan["id"] == results["recommendation"]["plan"]:
-            axes.plot(plan["latency_p95_s"], plan["accuracy"], "*", markersize=22, mfc="none", color=STAR_COLOUR)
-            axes.annotate(plan["id"], (plan["latency_p95_s"], plan["accuracy"]), (12, -14), textcoords="offset points")
+                axes.plot(*_places(plans, quality), marker, color=colour, markersize=9, label=label)
+    for plan in chosen:
+        axes.plot(*_places([plan], quality), "*", markersize=22, mfc="none", color=STAR_COLOUR)
+        place = plan["metrics"]["latency_p95"], plan["metrics"][quality]
+        axes.annotate(plan["id"], place, (12, -14), textcoords="offset points")
     for requirement in results["requirements"]:
-        if requirement["metric"] == "accuracy":
-            axes.axhline(requirement["limit"], linestyle="--", color=STAR_COLOUR, linewidth=1)
+        style: dict[str, Any] = {
+            "linestyle": "--" if requirement["weight"] is None else ":",
+            "color": STAR_COLOUR,
+            "linewidth": 1,
+        }
+        if requirement["metric"] == quality:
+            axes.axhline(requirement["limit"], **style)
         elif requirement["metric"] == "latency_p95":
-            axes.axvline(requirement["limit"], linestyle="--", color=STAR_COLOUR, linewidth=1)
+            axes.axvline(requirement["limit"], **style)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter("s"))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if METRICS[quality].dimension is units.FRACTION:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel("p95 latency")
-    axes.set_ylabel("accuracy")
+    axes.set_ylabel(quality)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=6, frameon=False)
     return png(figure)
+
+
+def _places(plans: Sequence[Results], quality: str) -> tuple[list[float], list[float]]:
+    """What is not known is not drawn."""
+    values = [(plan["metrics"]["latency_p95"], plan["metrics"][quality]) for plan in plans]
+    known = [pair for pair in values if None not in pair]
+    return [x for x, _ in known], [y for _, y in known]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from splitimpera import __version__
-from splitimpera.qos.recommendation import Verdict
-from splitimpera.records import Cut, Evaluation
+from splitimpera.qos.requirement import METRICS, Requirement
+from splitimpera.records import Cut, Evaluation, FloatArray
+from splitimpera.saliency.curve import log10_or_gap
 
 if TYPE_CHECKING:
     from splitimpera.method import Design
+    from splitimpera.qos.exploration import Change, Sensitivity
+    from splitimpera.qos.recommendation import Judgement, Recommendation, Verdict
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 SHARES = (*(i / 100 for i in range(99)), 0.99, 0.992, 0.995, 0.998, 0.999, 1.0)
 """Where a latency distribution is kept: the tail in finer steps."""
@@ -23,6 +28,8 @@ Results = dict[str, Any]
 
 def results(design: Design) -> Results:
     """Numbers are numbers, in SI units; docs/results.md describes every key."""
+    from splitimpera.cost.work import uncosted  # brings torch, which those who only read results can do without
+
     decision = design.recommendation
     on_test = design.chosen_on_test
     return {
@@ -31,15 +38,8 @@ def results(design: Design) -> Results:
         "scenario": design.scenario.summary(),
         "seed": design.seed,
         "seeds": design.seeds,
-        "requirements": [
-            {
-                "text": requirement.text,
-                "metric": requirement.metric,
-                "limit": requirement.limit,
-                "kind": "upper" if requirement.upper else "lower",
-            }
-            for requirement in design.scenario.requirements
-        ],
+        "quality": decision.verdicts[0].evaluation.quality,
+        "requirements": [requirement_values(requirement) for requirement in design.scenario.requirements],
         "pictures": {
             "train": len(design.data.train),
             "validation": len(design.data.validation),
@@ -47,6 +47,18 @@ def results(design: Design) -> Results:
         },
         "base_accuracy": design.base.value,
         "base_accuracy_ci": list(design.base.interval),
+        "layers": [
+            {
+                "index": layer.index,
+                "name": layer.name,
+                "operation": layer.operation,
+                "macs": layer.macs,
+                "parameters": layer.parameters,
+                "bytes": layer.output.bytes,
+            }
+            for layer in design.graph.layers
+        ],
+        "uncosted": list(uncosted(design.graph)),
         "cuts": [_cut(cut, design) for cut in design.graph.cuts],
         "candidates": [
             {"cut": candidate.cut, "name": candidate.name, "reasons": list(candidate.reasons)}
@@ -57,11 +69,11 @@ def results(design: Design) -> Results:
             "on_curve": list(design.curve.on_curve),
             "pictures": design.curve.pictures,
             "per_class": {
-                design.curve.class_name(label): values.tolist() for label, values in design.curve.per_class.items()
+                design.curve.class_name(label): _list(values) for label, values in design.curve.per_class.items()
             },
         },
         "latency_shares": list(SHARES),
-        "plans": [_plan(verdict) for verdict in decision.verdicts],
+        "plans": [plan_values(verdict) for verdict in decision.verdicts],
         "loss_curves": [
             {
                 "plan": curve.plan.id,
@@ -73,18 +85,104 @@ def results(design: Design) -> Results:
             }
             for curve in design.loss_curves
         ],
-        "recommendation": {
-            "plan": decision.chosen.id if decision.chosen else None,
-            "reasons": list(decision.reasons),
+        "recommendation": decision_values(decision)
+        | {
+            "change": _change(design.change) if design.change else None,
+            "changes": [_change(change) for change in design.changes],
             "test_accuracy": on_test.value if on_test else None,
             "test_accuracy_ci": list(on_test.interval) if on_test else None,
-            "nearest": decision.nearest.id if decision.nearest else None,
-            "relax": list(decision.relax),
         },
+        "sensitivity": [_sensitivity(found) for found in design.sensitivities],
+        "carried": {"senders": design.carried.senders, "bottleneck": design.carried.bottleneck}
+        if design.carried
+        else None,
     }
 
 
+def requirement_values(requirement: Requirement) -> Results:
+    return {
+        "text": requirement.text,
+        "metric": requirement.metric,
+        "limit": requirement.limit,
+        "kind": "upper" if requirement.upper else "lower",
+        "weight": requirement.weight,
+    }
+
+
+def decision_values(decision: Recommendation) -> Results:
+    """The recommendation without what was found out beside it."""
+    return {
+        "plan": decision.chosen.id if decision.chosen else None,
+        "certainty": decision.chosen.certainty if decision.chosen else None,
+        "reasons": list(decision.reasons),
+        "nearest": decision.nearest.id if decision.nearest else None,
+        "relax": list(decision.relax),
+    }
+
+
+def plan_values(verdict: Verdict) -> Results:
+    """One plan: what it is, what it does, how it is judged."""
+    evaluation, plan = verdict.evaluation, verdict.evaluation.plan
+    hop = plan.hops[0] if plan.hops else None
+    missed = [judgement for judgement in verdict.judgements if not judgement.met]
+    return {
+        "id": plan.id,
+        "configuration": plan.configuration,
+        "cut": hop.cut if hop else None,
+        "codec": hop.codec if hop else None,
+        "bottleneck": hop.bottleneck if hop else 0.0,
+        "transport": hop.transport if hop else None,
+        "metrics": {name: _finite(value) for name, value in evaluation.metrics().items()},
+        "intervals": {name: [_finite(end) for end in ends] for name, ends in evaluation.intervals.items()},
+        "accuracy_ci": list(evaluation.accuracy_ci),
+        "latency_p95_seeds_s": [_quantile(run, 0.95) for run in evaluation.latency_s],
+        **_distribution(evaluation),
+        "stable": evaluation.stable,
+        "parts_s": evaluation.parts_s,
+        "estimates": list(evaluation.estimates),
+        "utilisation": {stage: _finite(share) for stage, share in evaluation.utilisation.items()},
+        "busiest": evaluation.bottleneck,
+        "memory_bytes": list(evaluation.memory_bytes),
+        "energy_j": evaluation.energy_j,
+        "hops": [
+            {"cut": hop.cut, "codec": hop.codec, "transport": hop.transport, "link": hop.link.name} for hop in plan.hops
+        ],
+        "devices": [device.name for device in plan.devices],
+        "impossible": list(evaluation.impossible),
+        "feasible": verdict.feasible,
+        "certainty": verdict.certainty,
+        "judgements": [_judgement(judgement) for judgement in verdict.judgements],
+        "misses": [_miss(judgement) for judgement in missed if judgement.requirement.weight is None],
+        "soft_misses": [_miss(judgement) for judgement in missed if judgement.requirement.weight is not None],
+        "score": _finite(verdict.score),
+        "penalty": _finite(verdict.penalty),
+        "pareto": verdict.pareto,
+    }
+
+
+def format_metric(name: str, value: float | None) -> str:
+    """A metric's value in human units."""
+    return "unknown" if value is None else METRICS[name].format(value)
+
+
+def curve_points(results: Results) -> list[Results]:
+    """The cuts at which CS was taken, in order, each with `log_cs`, NaN where it is none, and why it is a candidate."""
+    reasons = {candidate["cut"]: candidate["reasons"] for candidate in results["candidates"]}
+    cuts = {cut["index"]: cut for cut in results["cuts"]}
+    points = [cuts[index] for index in results["curve"]["cuts"]]
+    return [
+        cut | {"log_cs": float(log), "reasons": reasons.get(cut["index"], [])}
+        for cut, log in zip(points, log_cs([cut["cs"] for cut in points]), strict=True)
+    ]
+
+
+def log_cs(values: Sequence[float | None]) -> FloatArray:
+    """log10; NaN where there is no value or none above 0."""
+    return log10_or_gap([np.nan if value is None else value for value in values])
+
+
 def _cut(cut: Cut, design: Design) -> Results:
+    cs = design.curve.at_cut(cut.index)
     return {
         "index": cut.index,
         "name": cut.name,
@@ -96,58 +194,81 @@ def _cut(cut: Cut, design: Design) -> Results:
         "parameters_tail": cut.parameters_tail,
         "single": cut.single,
         "block": cut.block,
-        "cs": design.curve.at_cut(cut.index),
+        "cs": None if cs is None else _finite(cs),
     }
 
 
-def _plan(verdict: Verdict) -> Results:
-    evaluation, plan = verdict.evaluation, verdict.evaluation.plan
-    metrics = evaluation.metrics()
-    hop = plan.hops[0] if plan.hops else None
+def _judgement(judgement: Judgement) -> Results:
     return {
-        "id": plan.id,
-        "configuration": plan.configuration,
-        "cut": hop.cut if hop else None,
-        "codec": hop.codec if hop else None,
-        "bottleneck": hop.bottleneck if hop else 0.0,
-        "transport": hop.transport if hop else None,
-        "payload_bytes": evaluation.payload_bytes,
-        "accuracy": evaluation.accuracy,
-        "accuracy_ci": list(evaluation.accuracy_ci),
-        **{f"{name}_s": metrics[name] for name in metrics if name.startswith("latency_")},
-        "latency_p95_seeds_s": np.quantile(evaluation.latency_s, 0.95, axis=1).tolist(),
-        **_distribution(evaluation),
-        "fps": evaluation.fps,
-        "on_time_accuracy": evaluation.on_time_accuracy,
-        "lost_packet_rate": evaluation.lost_packet_rate,
-        "stable": evaluation.stable,
-        "parts_s": evaluation.parts_s,
-        "hops": [
-            {"cut": hop.cut, "codec": hop.codec, "transport": hop.transport, "link": hop.link.name} for hop in plan.hops
-        ],
-        "devices": [device.name for device in plan.devices],
-        "feasible": verdict.feasible,
-        "misses": [
-            {
-                "requirement": miss.requirement.text,
-                "metric": miss.requirement.metric,
-                "value": miss.value,
-                "limit": miss.requirement.limit,
-                "margin": miss.margin,
-                "endless": miss.endless,
-            }
-            for miss in verdict.misses
-        ],
-        "score": verdict.score,
+        "requirement": judgement.requirement.text,
+        "metric": judgement.requirement.metric,
+        "value": _finite(judgement.value),
+        "margin": _finite(judgement.margin),
+        "certainty": judgement.certainty,
+        "endless": judgement.endless,
+        "met": judgement.met,
+    }
+
+
+def _miss(judgement: Judgement) -> Results:
+    return {
+        "requirement": judgement.requirement.text,
+        "metric": judgement.requirement.metric,
+        "value": _finite(judgement.value),
+        "limit": judgement.requirement.limit,
+        "margin": _finite(judgement.margin),
+        "endless": judgement.endless,
+    }
+
+
+def _change(change: Change) -> Results:
+    return {
+        "lever": change.lever,
+        "before": change.before,
+        "after": change.after,
+        "ratio": _finite(change.ratio),
+        "plan": change.plan,
+        "text": change.text,
+    }
+
+
+def _sensitivity(found: Sensitivity) -> Results:
+    return {
+        "lever": found.lever,
+        "unit": found.unit,
+        "now": found.now,
+        "values": list(found.values),
+        "plans": list(found.plans),
+        "flips": [{"value": flip.value, "before": flip.before, "after": flip.after} for flip in found.flips],
+        "text": found.text,
     }
 
 
 def _distribution(evaluation: Evaluation) -> Results:
-    """The latency at `SHARES`, of all frames, and the least and the most of any seed; null for an unstable plan."""
+    """The latency at `SHARES`, of all answered frames, and the least and the most of any seed.
+
+    Null where there is none: for an unstable plan, and where no frame is answered.
+    """
     names = ("latency_quantiles_s", "latency_quantiles_low_s", "latency_quantiles_high_s")
-    if not evaluation.stable:
+    answered = [run[~np.isnan(run)] for run in evaluation.latency_s]
+    seeds = np.array([np.quantile(run, SHARES) for run in answered if len(run)])
+    if not evaluation.stable or not len(seeds):
         return dict.fromkeys(names)
-    seeds = np.quantile(evaluation.latency_s, SHARES, axis=1)
-    curves = (np.quantile(evaluation.latency_s, SHARES), seeds.min(axis=1), seeds.max(axis=1))
+    curves = (np.quantile(np.concatenate(answered), SHARES), seeds.min(axis=0), seeds.max(axis=0))
     # five digits draw any curve, and the file stays small
     return {name: [float(f"{value:.5g}") for value in curve] for name, curve in zip(names, curves, strict=True)}
+
+
+def _quantile(latency_s: FloatArray, share: float) -> float | None:
+    """Of the answered frames; None where there are none."""
+    answered = latency_s[~np.isnan(latency_s)]
+    return float(np.quantile(answered, share)) if len(answered) else None
+
+
+def _list(values: FloatArray) -> list[float | None]:
+    return [_finite(value) for value in values.tolist()]
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity."""
+    return float(value) if isfinite(value) else None

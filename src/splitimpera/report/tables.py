@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
+from math import inf
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -14,28 +15,50 @@ from rich.table import Table
 from rich.text import Text
 
 from splitimpera import units
-from splitimpera.report.results import Results
-from splitimpera.saliency.curve import log10_or_gap
+from splitimpera.qos.requirement import METRICS
+from splitimpera.report.results import Results, curve_points, format_metric
 
 PLANS_SHOWN = 12
 CURVE_ROWS = 40
-NOT_IN_CSV = (
-    *("parts_s", "hops", "devices", "accuracy_ci", "misses", "latency_p95_seeds_s"),
-    *("latency_quantiles_s", "latency_quantiles_low_s", "latency_quantiles_high_s"),
-)
+CSV_UNITS = {"energy": "energy_j", "device_memory": "device_memory_bytes"}
+"""Metrics whose column says the unit that their name leaves open; latencies get `_s`."""
 
 
 def plans_csv(results: Results) -> str:
     """One line a plan, best first; SI units as in results.json. An unstable plan has no latencies."""
-    columns = [key for key in results["plans"][0] if key not in NOT_IN_CSV]
+    metrics = metric_names(results)
+    hop = ("cut", "codec", "bottleneck", "transport")
+    judged = ("stable", "feasible", "certainty", "score", "penalty", "pareto")
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*columns, "accuracy_low", "accuracy_high", "misses"])
+    columns = [_column(name) for name in metrics]
+    ends = ("accuracy_low", "accuracy_high")
+    writer.writerow(["id", "configuration", *hop, *columns, *ends, *judged, "busiest", "misses", "impossible"])
     for plan in results["plans"]:
-        misses = "; ".join(miss["requirement"] for miss in plan["misses"])
-        cells = [_cell(plan[key]) if plan["stable"] or not key.startswith("latency_") else "" for key in columns]
-        writer.writerow([*cells, *plan["accuracy_ci"], misses])
+        values = [plan["metrics"].get(name) for name in metrics]
+        if not plan["stable"]:
+            values = [None if name.startswith("latency_") else v for name, v in zip(metrics, values, strict=True)]
+        writer.writerow(
+            [
+                *(plan["id"], plan["configuration"], *(_cell(plan[key]) for key in hop)),
+                *(_cell(value) for value in values),
+                *plan["accuracy_ci"],
+                *(_cell(plan[key]) for key in judged),
+                plan["busiest"],
+                "; ".join(miss["requirement"] for miss in plan["misses"] + plan["soft_misses"]),
+                "; ".join(plan["impossible"]),
+            ]
+        )
     return file.getvalue()
+
+
+def metric_names(results: Results) -> list[str]:
+    """The metrics that any plan has, in the order of the first plan that has them."""
+    return list(dict.fromkeys(name for plan in results["plans"] for name in plan["metrics"]))
+
+
+def _column(metric: str) -> str:
+    return f"{metric}_s" if metric.startswith("latency_") else CSV_UNITS.get(metric, metric)
 
 
 def _cell(value: object) -> object:
@@ -52,28 +75,48 @@ def show(results: Results, console: Console) -> None:
 def recommendation(results: Results) -> RenderableType:
     """The decision, in words."""
     decision = results["recommendation"]
+    lines = list(decision["reasons"])
     if decision["plan"]:
-        title, style = f"Recommended: {decision['plan']}", "green"
+        title = f"Recommended: {decision['plan']} ({decision['certainty']})"
+        style = "green"
         low, high = decision["test_accuracy_ci"]
-        last = [
-            f"On {results['pictures']['test']} test pictures that had no part in choosing it, it is right on "
-            f"{decision['test_accuracy']:.2%} ({low:.1%} to {high:.1%})."
-        ]
+        value = METRICS[results["quality"]].format
+        lines.append(
+            f"On {results['pictures']['test']} test pictures that had no part in choosing it, its {results['quality']} "
+            f"is {value(decision['test_accuracy'])} ({value(low)} to {value(high)})."
+        )
     else:
-        title, style, last = f"Nothing fits; nearest: {decision['nearest']}", "yellow", []
-    return Panel(Text("\n".join([*decision["reasons"], *last])), title=title, border_style=style, title_align="left")
+        title, style = f"Nothing fits; nearest: {decision['nearest']}", "yellow"
+    if decision["change"]:
+        lines.append(f"The smallest change that helps: {change_words(decision['change'])}.")
+    if results["carried"]:
+        lines.append(carried_words(results["carried"]))
+    lines += [found["text"] for found in results["sensitivity"]]
+    return Panel(Text("\n".join(lines)), title=title, border_style=style, title_align="left")
+
+
+def change_words(change: Results) -> str:
+    return f"{change['text']}: then {change['plan']} fits"
+
+
+def carried_words(carried: Results) -> str:
+    """How many sensors may send at once, and what gives way then."""
+    senders, bottleneck = carried["senders"], carried["bottleneck"]
+    if not senders:
+        return f"Not even one sensor is carried: {bottleneck} cannot keep up."
+    sensors = "1 sensor is" if senders == 1 else f"{senders} sensors are"
+    return f"{sensors} carried" + (f"; with one more, {bottleneck} cannot keep up." if bottleneck else ", or more.")
 
 
 def _curve(results: Results) -> RenderableType:
-    points = [cut for cut in results["cuts"] if cut["cs"] is not None]
+    points = curve_points(results)
     if not points:
         return Text("No cut has a cumulative saliency.")
-    reasons = {candidate["cut"]: candidate["reasons"] for candidate in results["candidates"]}
-    logs = log10_or_gap([cut["cs"] for cut in points])
+    logs = [point["log_cs"] for point in points]
     if not np.isfinite(logs).any():
         return Text("Cumulative saliency is 0 at every cut.")
     line = Text.assemble("log10 CS  ", (sparkline(logs), "cyan"), f"  {np.nanmin(logs):.2f} to {np.nanmax(logs):.2f}")
-    shown = points if len(points) <= CURVE_ROWS else [cut for cut in points if cut["index"] in reasons]
+    shown = points if len(points) <= CURVE_ROWS else [cut for cut in points if cut["reasons"]]
     table = Table(title="Cumulative saliency: where the network may be split", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("cut", justify="right")
     table.add_column("behind layer", no_wrap=True)
@@ -81,16 +124,14 @@ def _curve(results: Results) -> RenderableType:
     for name in ("bytes", "log10 CS"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("peak", no_wrap=True)
-    for cut, log in zip(points, logs, strict=True):
-        if cut not in shown:
-            continue
-        why = reasons.get(cut["index"], [])
+    for cut in shown:
+        why = cut["reasons"]
         table.add_row(
             str(cut["index"]),
-            cut["name"],
+            Text(cut["name"]),
             " x ".join(str(size) for size in cut["shapes"][0]),
             units.format_bytes(cut["bytes"]),
-            f"{log:.2f}",
+            f"{cut['log_cs']:.2f}",
             "* " + ", ".join(reason.split()[0] for reason in why) if why else "",
             style="bold" if why else "",
         )
@@ -98,38 +139,64 @@ def _curve(results: Results) -> RenderableType:
 
 
 def _plans(results: Results) -> RenderableType:
-    plans = results["plans"]
-    table = Table(title=f"Plans, best first ({len(plans)} in all)", title_justify="left", box=SIMPLE_HEAD)
+    plans, quality = results["plans"], results["quality"]
+    title = f"Plans, best first ({len(plans)} in all)"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("plan", no_wrap=True)
-    for name in ("bytes", "accuracy", "p95", "fps"):
+    wanted = {requirement["metric"] for requirement in results["requirements"]}
+    more = [name for name in ("energy", "device_memory", "cut_depth") if name in wanted]
+    for name in ("bytes", quality, "p95", "fps", *map(short_name, more)):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
     for plan in _worth_showing(plans):
+        metrics = plan["metrics"]
         table.add_row(
             plan["id"],
-            units.format_bytes(plan["payload_bytes"]) if plan["hops"] else "-",
-            f"{plan['accuracy']:.1%}",
-            units.format_time(plan["latency_p95_s"]) if plan["stable"] else "grows",
-            f"{plan['fps']:.3g}",
-            Text("fits", "green") if plan["feasible"] else Text(_misses(plan["misses"]), "red"),
+            units.format_bytes(metrics["payload_bytes"]) if plan["hops"] else "-",
+            format_metric(quality, metrics[quality]),
+            format_metric("latency_p95", metrics["latency_p95"]) if plan["stable"] else "grows",
+            "-" if metrics["fps"] is None else f"{metrics['fps']:.3g}",
+            *(format_metric(name, metrics.get(name)) for name in more),
+            _verdict(plan),
         )
     hidden = len(plans) - table.row_count
     return Group(table, Text(f"and {hidden} more, in plans.csv and report.html", "dim")) if hidden else table
 
 
+def short_name(metric: str) -> str:
+    """For a table's narrow columns."""
+    short = {"payload_bytes": "bytes", "lost_packet_rate": "lost", "dropped_frames": "dropped", "cut_depth": "depth"}
+    return short.get(metric, metric.removeprefix("latency_").removeprefix("device_"))
+
+
+def _verdict(plan: Results) -> Text:
+    """Whether it fits and how surely, or its worst miss with the margin and how many more there are."""
+    if plan["impossible"]:
+        return Text("cannot run", "red")
+    if plan["feasible"]:
+        return Text(f"fits, {plan['certainty']}", "green" if plan["certainty"] == "certain" else "yellow")
+    return Text(_misses(plan["misses"]), "red")
+
+
 def _misses(misses: list[Results]) -> str:
-    """The worst miss with its margin, and how many more there are; a latency that grows without end is the worst."""
-    worst = max(misses, key=lambda miss: (bool(miss["endless"]), -float(miss["margin"])))
-    by = f"{100 * worst['margin']:+.2g}%" if worst["margin"] > -1 else "far off"
-    word = "unstable" if worst["endless"] else f"{worst['metric']} {by}"
+    """A latency that grows without end is the worst."""
+    worst = max(misses, key=lambda miss: (bool(miss["endless"]), -margin_of(miss)))
+    by = f"{100 * worst['margin']:+.2g}%" if margin_of(worst) > -1 else "far off"
+    word = "unstable" if worst["endless"] else f"{short_name(worst['metric'])} {by}"
     return word + (f" (+{len(misses) - 1})" if len(misses) > 1 else "")
+
+
+def margin_of(judged: Results) -> float:
+    """A margin as a number: null stands for minus infinity."""
+    return -inf if judged["margin"] is None else float(judged["margin"])
 
 
 def sparkline(values: Iterable[float]) -> str:
     """A curve as a row of block characters, blank where a value is not finite."""
     blocks = "▁▂▃▄▅▆▇█"
     heights = np.asarray(list(values), dtype=float)
-    low, high = np.nanmin(heights), np.nanmax(heights)
+    finite = heights[np.isfinite(heights)]
+    low, high = finite.min(), finite.max()
     steps = (heights - low) / (high - low or 1.0)
     return "".join(blocks[round(step * (len(blocks) - 1))] if np.isfinite(step) else " " for step in steps)
 

@@ -1,107 +1,195 @@
-"""results -> report.html, self-contained: text, tables, figures and the script that draws them."""
+"""results -> report.html, self-contained: text, tables, figures and the scripts that draw and decide."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
 from html import escape
 from importlib.resources import files
+from itertools import pairwise
 from string import Template
 
-import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from splitimpera import units
-from splitimpera.report.figures import (
-    breakdown_figure,
-    classes_figure,
-    latency_figure,
-    loss_figure,
-    plans_figure,
-    saliency_figure,
-)
+from splitimpera.qos.requirement import METRICS
+from splitimpera.report.figures import breakdown_plans, figures
+from splitimpera.report.html import plans as table
+from splitimpera.report.network_figures import drawn_classes
 from splitimpera.report.results import Results
+from splitimpera.report.style import COLOURS
+from splitimpera.report.tables import carried_words, change_words
+
+CHAPTERS = {
+    "what-if": "What if?",
+    "splits": "Where it may be split",
+    "layers": "Layers",
+    "latency": "Latency",
+    "breakdown": "Where the time goes",
+    "losses": "Losses",
+    "sensitivity": "Sensitivity",
+    "all-plans": "All plans",
+    "setting": "Setting",
+}
+FIGURES = {
+    "plans": "each plan's quality against its 95th percentile of latency",
+    "saliency": "cumulative saliency and bytes at each cut",
+    "classes": "cumulative saliency of each class at each cut",
+    "layers": "multiply-accumulates, parameters and output bytes of each layer",
+    "latency": "the latency distributions of the plans",
+    "breakdown": "the time of a frame in each part of the best plans",
+    "loss": "quality of the best plans against packet loss",
+}
+LEVERS = {"bit/s": units.format_rate, "s": units.format_time, "loss": units.format_fraction}
+"""How a lever's values are written, by their unit, or by its name where it has none."""
 
 
 def report_html(results: Results) -> str:
     """The whole page."""
-    template = Template((files(__package__) / "page.html").read_text(encoding="utf-8"))
+    home = files(__package__)
+    drawn = figures(results | {"plans": table.shown_plans(results)})
     decision = results["recommendation"]
-    pictures = results["pictures"]
-    low, high = results["base_accuracy_ci"]
-    return template.substitute(
-        title=escape(f"{results['scenario']['name']}: split design"),
-        name=escape(results["scenario"]["name"]),
-        verdict=escape(f"Run {decision['plan']}" if decision["plan"] else "Nothing fits"),
-        verdict_class="fits" if decision["plan"] else "misses",
-        reasons="".join(f"<li>{escape(reason)}</li>" for reason in decision["reasons"]),
-        on_test=_on_test(results),
-        base=f"{results['base_accuracy']:.2%} ({low:.1%} to {high:.1%}, {pictures['test']} test pictures)",
-        requirements="".join(f"<li><code>{escape(r['text'])}</code></li>" for r in results["requirements"]),
-        setting=_setting(results),
-        saliency=_figure(saliency_figure(results), "saliency"),
-        classes=_classes(results),
-        plans_figure=_figure(plans_figure(results), "plans"),
-        latency=_figure(latency_figure(results), "latency"),
-        loss=_loss(results),
-        unstable=_unstable(results),
-        seeds=results["seeds"],
-        breakdown=_figure(breakdown_figure(results), "breakdown"),
-        candidates=_candidates(results),
-        plans=_plans(results),
-        validation=pictures["validation"],
-        version=escape(results["splitimpera_version"]),
+    choice = f"Run {decision['plan']}" if decision["plan"] else "Nothing fits"
+    fitting = f"{sum(plan['feasible'] for plan in results['plans'])} of {len(results['plans'])} plans fit."
+    wanted = table.columns(results)
+    plots = {name: _plot(name, name in drawn) for name in ("plans", "saliency", "layers", "latency", "breakdown")}
+    content = {
+        "title": escape(f"{results['scenario']['name']}: split design"),
+        "name": escape(results["scenario"]["name"]),
+        "verdict": escape(choice),
+        "verdict_class": "fits" if decision["plan"] else "misses",
+        "certainty": escape(_certainty(results)),
+        "change": _change(results),
+        "reasons": "".join(f"<li>{escape(reason)}</li>" for reason in decision["reasons"]),
+        "on_test": _on_test(results),
+        "others": _others(results),
+        "sliders": table.sliders(results),
+        "status": escape(f"With the scenario's limits: {choice}. {_certainty(results)} {fitting}"),
+        "plans_figure": plots["plans"],
+        "quality_words": escape(results["quality"].capitalize()),
+        "validation": results["pictures"]["validation"],
+        "seeds": _seeds(results),
+        "unstable": _unstable(results),
+        "saliency": plots["saliency"],
+        "candidates": _candidates(results),
+        "classes": _classes(results, "classes" in drawn),
+        "layers": plots["layers"],
+        "uncosted": _uncosted(results),
+        "latency": plots["latency"],
+        "breakdown": plots["breakdown"],
+        "measured": _measured(results),
+        "loss": _loss(results, "loss" in drawn),
+        "sensitivity": _sensitivity(results),
+        "columns": table.head(wanted),
+        "rows": table.rows(results, wanted),
+        "about_table": _about_table(results),
+        "setting": _setting(results),
+        "version": escape(results["splitimpera_version"]),
+    }
+    there = [name for name in CHAPTERS if content.get({"losses": "loss"}.get(name, name), "there")]
+    data = table.data(results) | {"figures": {name: json.loads(figure.to_json()) for name, figure in drawn.items()}}
+    return Template((home / "page.html").read_text(encoding="utf-8")).substitute(
+        content,
+        contents="".join(f'<a href="#{name}">{CHAPTERS[name]}</a>' for name in there),
+        css=(home / "page.css").read_text(encoding="utf-8"),
+        data=as_data(data),
+        decide=(home / "decide.js").read_text(encoding="utf-8"),
+        script=(home / "page.js").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
     )
 
 
-def _figure(figure: go.Figure, name: str) -> str:
-    options = {"responsive": True, "displayModeBar": False}
-    html: str = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=options)
-    return html
+def as_data(value: Results) -> str:
+    """JSON that can stand in a script element, whatever names are in it."""
+    written = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return written.replace("<", "\\u003c")
 
 
-def _classes(results: Results) -> str:
-    if len(results["curve"]["per_class"]) < 2:
+def _plot(name: str, drawn: bool) -> str:
+    """The place of a figure; the same numbers stand in the tables, for those who cannot see it."""
+    if not drawn:
+        return "<p>There is nothing to draw.</p>"
+    return f'<div id="figure-{name}" class="plot" role="img" aria-label="Figure: {FIGURES[name]}"></div>'
+
+
+def _certainty(results: Results) -> str:
+    decision = results["recommendation"]
+    if decision["plan"]:
+        return table.CERTAINTIES[decision["certainty"]]
+    nearest = next(plan for plan in results["plans"] if plan["id"] == decision["nearest"])
+    return f"Nearest: {nearest['id']}." if not nearest["impossible"] else "No plan can run."
+
+
+def _change(results: Results) -> str:
+    """What would let a plan in, the smallest change first."""
+    changes = results["recommendation"]["changes"]
+    if not changes:
         return ""
-    text = "<p>The curve of each class's pictures, relative to that of all; a gap where a class has no saliency.</p>"
-    return f"<h3>Class by class</h3>{text}{_figure(classes_figure(results), 'classes')}"
-
-
-def _loss(results: Results) -> str:
-    if not results["loss_curves"]:
-        return ""
-    text = (
-        "<p>Accuracy of the best plans over UDP, were the link to lose other shares of the packets; a packet takes the "
-        "values with it that it carries. Bands are 95 % intervals.</p>"
-    )
-    return f"<h2>What losses do</h2>{text}{_figure(loss_figure(results), 'loss')}"
+    lines = [f"<p>The smallest single change that helps: <strong>{escape(change_words(changes[0]))}</strong>.</p>"]
+    if len(changes) > 1:
+        others = "".join(f"<li>{escape(change_words(change))}</li>" for change in changes[1:])
+        lines.append(f"<p>Or one of these:</p><ul>{others}</ul>")
+    return f'<div class="change">{"".join(lines)}</div>'
 
 
 def _on_test(results: Results) -> str:
     decision = results["recommendation"]
+    base = (
+        f"The whole network on one machine: {_quality(results, results['base_accuracy'], results['base_accuracy_ci'])}"
+    )
     if decision["plan"] is None:
-        return "<p>Nearest plan: <strong>" + escape(decision["nearest"]) + "</strong>.</p>"
-    low, high = decision["test_accuracy_ci"]
+        return f"<p>{base}.</p>"
+    own = _quality(results, decision["test_accuracy"], decision["test_accuracy_ci"])
+    carried = f" {escape(carried_words(results['carried']))}" if results["carried"] else ""
     return (
-        f"<p>On {results['pictures']['test']} test pictures that had no part in choosing it, "
-        f"this plan is right on <strong>{decision['test_accuracy']:.2%}</strong> ({low:.1%} to {high:.1%}).</p>"
+        f"<p>On {results['pictures']['test']} test pictures that had no part in choosing it, this plan's "
+        f"{escape(results['quality'])} is {own}. {base}.{carried}</p>"
     )
 
 
-def _setting(results: Results) -> str:
-    scenario = results["scenario"]
-    rows = [("network", scenario["network"]["model"]), ("data", scenario["data"]["source"])]
-    rows += [("device", f"{device['name']}: time factor {device['time_factor']:g}") for device in scenario["devices"]]
-    rows += [
-        (
-            "link",
-            f"{link['name']}: {units.format_rate(link['rate'])}, {units.format_time(link['delay'])} one way, "
-            f"{units.format_fraction(link['loss'])} loss, MTU {link['mtu']} B",
-        )
-        for link in scenario["links"]
-    ]
-    workload = scenario["workload"]
-    rows.append(("workload", f"{workload['fps']:g} frames a second, {workload['frames']} frames simulated"))
-    return "".join(f"<tr><th scope='row'>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in rows)
+def _quality(results: Results, value: float, ends: list[float]) -> str:
+    write = METRICS[results["quality"]].format
+    low, high = (write(float(f"{end:.3g}")) for end in ends)
+    return f"<strong>{write(value)}</strong> ({low} to {high})"
+
+
+def _others(results: Results) -> str:
+    """How many plans miss each requirement, and how many of them nothing else."""
+    plans = results["plans"]
+    lines = []
+    for requirement in results["requirements"]:
+        name = "misses" if requirement["weight"] is None else "soft_misses"
+        missing = [p for p in plans if any(miss["requirement"] == requirement["text"] for miss in p[name])]
+        alone = sum(len(plan["misses"]) == 1 and not plan["impossible"] for plan in missing) if name == "misses" else 0
+        end = f", {alone} of them nothing else" if alone else ""
+        kind = "" if requirement["weight"] is None else " (preferred)"
+        lines.append(f"<code>{escape(requirement['text'])}</code>{kind}: {len(missing)} of {len(plans)} plans{end}")
+    stuck = [plan for plan in plans if plan["impossible"]]
+    if stuck:
+        why = "; ".join(dict.fromkeys(reason for plan in stuck for reason in plan["impossible"]))
+        lines.append(f"{len(stuck)} of {len(plans)} plans cannot run: {escape(_shortened(why))}")
+    return f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
+
+
+def _seeds(results: Results) -> str:
+    return f"{results['seeds']} runs with different losses" if results["seeds"] > 1 else "one run"
+
+
+def _unstable(results: Results) -> str:
+    """Which plans have no latency to draw."""
+    plans = [plan["id"] for plan in results["plans"] if not plan["stable"]]
+    if not plans:
+        return ""
+    count = f"{len(plans)} plans are" if len(plans) > 1 else "One plan is"
+    names = escape(_shortened(", ".join(plans)))
+    return (
+        f"<p>{count} unstable and not drawn: frames come faster than they can be answered, so that latency grows "
+        f"without end. <span class='margin'>{names}</span></p>"
+    )
+
+
+def _shortened(words: str, most: int = 400) -> str:
+    return words if len(words) <= most else words[:most].rsplit(" ", 1)[0] + " ..."
 
 
 def _candidates(results: Results) -> str:
@@ -116,53 +204,133 @@ def _candidates(results: Results) -> str:
     return "".join(rows)
 
 
-def _plans(results: Results) -> str:
-    rows = []
-    for plan in results["plans"]:
-        low, high = plan["accuracy_ci"]
-        misses = "<br>".join(
-            f"{escape(miss['requirement'])} <span class='margin'>({_by(miss)})</span>" for miss in plan["misses"]
-        )
-        cells = [
-            escape(plan["id"]),
-            units.format_bytes(plan["payload_bytes"]) if plan["hops"] else "",
-            f"{plan['accuracy']:.2%}<br><span class='margin'>{low:.1%} to {high:.1%}</span>",
-            *_latencies(plan),
-            f"{plan['fps']:.3g}",
-            f"{plan['lost_packet_rate']:.2%}" if plan["hops"] else "",
-            f"{plan['score']:+.3f}" if plan["stable"] else "",
-            misses or "fits" + ("" if plan["stable"] else ", but unstable"),
-        ]
-        chosen = " class='chosen'" if plan["id"] == results["recommendation"]["plan"] else ""
-        rows.append(f"<tr{chosen}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return "".join(rows)
-
-
-def _latencies(plan: Results) -> list[str]:
-    """p50, p95 with its spread over the seeds, p99; or that there are none."""
-    if not plan["stable"]:
-        return ["unstable", "<span class='margin'>grows without end</span>", ""]
-    least, most = (units.format_time(end(plan["latency_p95_seeds_s"])) for end in (min, max))
-    spread = f"<br><span class='margin'>{least} to {most}</span>" if least != most else ""
-    p50, p95, p99 = (units.format_time(plan[f"latency_{name}_s"]) for name in ("p50", "p95", "p99"))
-    return [p50, p95 + spread, p99]
-
-
-def _by(miss: Results) -> str:
-    return "grows without end" if miss["endless"] else f"{miss['margin']:+.1%}"
-
-
-def _unstable(results: Results) -> str:
-    """Which plans have no latency to draw."""
-    plans = [plan["id"] for plan in results["plans"] if not plan["stable"]]
-    if not plans:
+def _classes(results: Results, drawn: bool) -> str:
+    if not drawn:
         return ""
-    count = f"{len(plans)} plans are" if len(plans) > 1 else "One plan is"
-    names = escape(", ".join(plans))
+    count, shown = len(results["curve"]["per_class"]), len(drawn_classes(results))
+    some = f" Of {count} classes the {shown} that differ most are drawn." if shown < count else ""
     return (
-        f"<p>{count} unstable and not drawn: frames come faster than they can be answered, so that latency grows "
-        f"without end. <span class='margin'>{names}</span></p>"
+        "<h3>Class by class</h3><p>The curve of each class's pictures, relative to that of all; a gap where a class "
+        f"has no saliency.{some}</p>{_plot('classes', True)}"
     )
+
+
+def _uncosted(results: Results) -> str:
+    names = results["uncosted"]
+    if not names:
+        return ""
+    return f"No multiply-accumulates are counted for {escape(_shortened(', '.join(names)))}."
+
+
+def _measured(results: Results) -> str:
+    """Which times were measured on the machine that has them, and which were not."""
+    plans = breakdown_plans(results)
+    worked = dict.fromkeys(
+        part for plan in plans for part in plan["parts_s"] if ": " in part and not part.endswith(": queue")
+    )
+    guessed = {part for plan in plans for part in plan["estimates"]}
+    said = [
+        f"{how}: {escape(', '.join(parts))}."
+        for how, parts in (
+            ("Measured on its machine", [part for part in worked if part not in guessed]),
+            ("Estimated for its machine and hatched", [part for part in worked if part in guessed]),
+        )
+        if parts
+    ]
+    return " ".join([*said, "Links and queues are simulated. Broken lines are limits on latency."])
+
+
+def _loss(results: Results, drawn: bool) -> str:
+    if not drawn:
+        return ""
+    quality = escape(results["quality"].capitalize())
+    text = (
+        f"<p>{quality} of the best plans over UDP, were the link to lose other shares of the packets; a packet takes "
+        "the values with it that it carries. Bands are 95 % intervals.</p>"
+    )
+    return f"<h2 id='losses'>What losses do</h2>{text}{_plot('loss', True)}"
+
+
+def _sensitivity(results: Results) -> str:
+    """For each lever a bar of what would be chosen where, and the same in words."""
+    if not results["sensitivity"]:
+        return ""
+    kinds = {plan["id"]: plan["configuration"] for plan in results["plans"]}
+    parts = [
+        '<h2 id="sensitivity">Where the choice would turn</h2>',
+        "<p>One number of the scenario at a time was changed, and all plans were evaluated anew.</p>",
+    ]
+    for found in results["sensitivity"]:
+        unit = found["unit"]
+        write = LEVERS.get(unit or found["lever"], lambda value, unit=unit: f"{value:.3g} {unit}".strip())
+        boxes = []
+        for span, plan, now in _spans(found, write):
+            colour = f" style='--colour:{COLOURS[kinds[plan]]}'" if plan in kinds else ""
+            mark, here = (" class='now'", " (now)") if now else ("", "")
+            choice = escape(plan) if plan else "nothing fits"
+            boxes.append(f"<li{mark}{colour}>{escape(span)}{here}<br><strong>{choice}</strong></li>")
+        parts.append(
+            f"<div class='lever'><h3>{escape(found['lever'].capitalize())}, now {escape(write(found['now']))}</h3>"
+            f"<ul class='bar'>{''.join(boxes)}</ul><p class='margin'>{escape(found['text'])}</p></div>"
+        )
+    return "".join(parts)
+
+
+def _spans(found: Results, write: Callable[[float], str]) -> Iterator[tuple[str, str | None, bool]]:
+    """From where to where which plan is the choice, and whether the present value lies there."""
+    flips = found["flips"]
+    borders = [found["values"][0], *(flip["value"] for flip in flips), found["values"][-1]]
+    choices = [found["plans"][0], *(flip["after"] for flip in flips)]
+    places = [place for place, border in enumerate(borders[1:]) if found["now"] <= border]
+    for place, (choice, (low, high)) in enumerate(zip(choices, pairwise(borders), strict=True)):
+        span = write(low) if low == high else f"{write(low)} to {write(high)}"
+        yield span, choice, place == (places or [len(choices) - 1])[0]
+
+
+def _about_table(results: Results) -> str:
+    said = (
+        "The score is a plan's smallest margin over what is required, as a share of the limit. Front: no other plan is "
+        "as good in everything and better in something. "
+    )
+    shown = len(table.shown_plans(results))
+    if shown < len(results["plans"]):
+        said += f"The page has room for {shown} of {len(results['plans'])} plans; all are in results.json. "
+    return said
+
+
+def _setting(results: Results) -> str:
+    scenario = results["scenario"]
+    rows = [("network", scenario["network"]["model"]), ("data", scenario["data"]["source"])]
+    rows += [("device", _values(device)) for device in scenario["devices"]]
+    rows += [("link", _values(link)) for link in scenario["links"]]
+    rows.append(("workload", _values(scenario["workload"])))
+    rows.append(("seed", f"{results['seed']}, {_seeds(results)}"))
+    return "".join(
+        f"<tr><th scope='row'>{escape(key)}</th><td class='wide'>{escape(value)}</td></tr>" for key, value in rows
+    )
+
+
+def _values(section: Results) -> str:
+    """What a section of the scenario says, in the scenario's own words where they have a unit."""
+    writers = {
+        **dict.fromkeys(("rate", "back_rate"), units.format_rate),
+        **dict.fromkeys(("delay", "back_delay", "jitter", "deadline"), units.format_time),
+        **dict.fromkeys(("loss", "back_loss"), units.format_fraction),
+        **dict.fromkeys(("mtu", "memory", "queue_bytes", "answer"), units.format_bytes),
+    }
+    said = []
+    for key, value in section.items():
+        if value is None or value == [] or isinstance(value, bool):
+            continue
+        plain = isinstance(value, (int, float)) and key in writers
+        said.append(str(value) if key == "name" else f"{key} {writers[key](value) if plain else _plain(value)}")
+    return ", ".join(said)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key} {_plain(entry)}" for key, entry in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _row(cells: list[str]) -> str:

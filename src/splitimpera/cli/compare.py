@@ -1,0 +1,34 @@
+"""`splitimpera compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    first: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a design, with its results.json.")],
+    second: Annotated[Path, typer.Argument(metavar="DIR", help="Another one.")],
+    out: Annotated[Path | None, typer.Option(help="Write all plans with all metrics to this file (HTML).")] = None,
+) -> None:
+    """Set two designs side by side: settings, decisions, and what each plan does in either."""
+    from splitimpera.models.cache import check_writable
+    from splitimpera.report.loading import load_results
+
+    results = [load_results(folder) for folder in (first, second)]
+    if out is not None:
+        check_writable(out.parent, "--out")
+
+    from splitimpera.cli.terminal import console
+    from splitimpera.report.comparison import compare, comparison_tables
+
+    comparison = compare(*results)
+    console.print(comparison_tables(comparison))
+    if out is not None:
+        from splitimpera.report.files import write
+        from splitimpera.report.html.comparison import comparison_html
+
+        write(out, comparison_html(comparison).encode(), "--out")
+        console.print(f"Written: {out}", highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,220 @@
+"""`splitimpera profile`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from splitimpera.cli.saliency import NETWORK
+from splitimpera.errors import SplitImperaError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from torch import Tensor
+
+    from splitimpera.graph.tracing import ModelGraph
+    from splitimpera.machines import Profile
+
+SLOWEST = 10
+ELEMENTS_AT_MOST = 100_000_000
+
+
+def run(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=NETWORK)],
+    shape: Annotated[str, typer.Option("--input", help="Shape of the input, one frame: 1,3,224,224.")] = "",
+    data: Annotated[str, typer.Option(help="Take a picture of this data as the input: a set, folder, factory.")] = "",
+    weights: Annotated[Path | None, typer.Option(help="A state dict for the network.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="How many PyTorch uses (default: as many as it likes).")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="What runs heads and tails: eager, compile or onnxruntime.")] = "eager",
+    cuts: Annotated[
+        str, typer.Option(help="Whose heads and tails are timed: single, blocks, or indices: 3,7.")
+    ] = "single",
+    codecs: Annotated[str, typer.Option(help="Which codecs are timed.")] = "float32,uint8",
+    rounds: Annotated[int, typer.Option(min=3, max=1000, help="How often everything is timed.")] = 15,
+    out: Annotated[Path | None, typer.Option(help="Where the profile goes (default: profile.json).")] = None,
+) -> None:
+    """Measure a network on this machine: each layer, each cut's head and tail, codecs."""
+    from splitimpera.errors import CodecError, DataError, OutputError
+    from splitimpera.models.cache import check_writable
+
+    path = out or Path("profile.json")
+    if path.is_dir():
+        raise OutputError(f"'{path}' is a folder, a file is expected", where="--out")
+    if out is None and path.exists():
+        raise OutputError(
+            f"'{path}' is there already", where="--out", hint="name another file, or this one to replace it"
+        )
+    check_writable(path.parent, "--out")
+    if bool(shape) == bool(data):
+        hint = "write for example --input 1,3,224,224 or --data digits"
+        raise DataError(
+            "the input's size is taken from --input or from --data, one of them", where="--input", hint=hint
+        )
+
+    from splitimpera.cli.terminal import console, progress
+    from splitimpera.codec.registry import codec_kind
+    from splitimpera.cost.engines import ENGINES
+    from splitimpera.cost.profiles import write_profile
+    from splitimpera.cost.profiling import chosen_cuts, profile_network
+    from splitimpera.cost.work import uncosted
+    from splitimpera.graph.tracing import trace
+    from splitimpera.models.loading import load_network
+    from splitimpera.scenario import NetworkSection
+    from splitimpera.units import format_bytes, format_time
+
+    with _option("--engine"):
+        ENGINES[engine]
+    names = [name.strip() for name in codecs.split(",") if name.strip()]
+    with _option("--codecs"):
+        for name in names:
+            if codec_kind(name).pictures_only:
+                raise CodecError(f"'{name}' writes pictures only", hint="other codecs are profiled")
+    x = _picture(data) if data else _random(shape)
+    with progress() as track:
+        graph = trace(load_network(NetworkSection(model=model, weights=weights), Path.cwd(), track), x)
+        with _option("--cuts"):
+            wanted = chosen_cuts(graph, _cuts(cuts))
+        with _option("--engine"):
+            profile = profile_network(
+                graph,
+                (x,),
+                network=model,
+                cuts=wanted,
+                codecs=names,
+                threads=threads,
+                engine=engine,
+                rounds=rounds,
+                track=track,
+            )
+    write_profile(profile, path)
+    console.print(f"{profile.machine}, {profile.threads} threads, {profile.engine}", highlight=False, soft_wrap=True)
+    console.print(_slowest(profile, graph))
+    console.print(_cut_table(profile, graph))
+    console.print(
+        f"The whole network takes {format_time(profile.cuts[-1].head_s)}, a process with it "
+        f"{format_bytes(profile.peak_bytes)} of memory.",
+        *_codec_lines(profile),
+        sep="\n",
+        highlight=False,
+        soft_wrap=True,
+    )
+    missing = uncosted(graph)
+    if missing:
+        console.print(f"Operations whose multiply-accumulates are not known: {', '.join(missing)}.", soft_wrap=True)
+    console.print(
+        f"\nWritten to {path}. In a scenario, of the device that this machine is:\n\n"
+        f"    devices:\n      - {{name: ..., profile: {path}}}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@contextmanager
+def _option(name: str) -> Iterator[None]:
+    """Errors from inside name the option."""
+    try:
+        yield
+    except SplitImperaError as error:
+        raise error.at(name) from error.__cause__
+
+
+def _random(shape: str) -> Tensor:
+    import torch
+
+    from splitimpera.errors import DataError
+
+    sides = [part.strip() for part in shape.split(",")]
+    if not all(side.isascii() and side.isdecimal() and int(side) > 0 for side in sides):
+        raise DataError(f"'{shape}' is no shape", where="--input", hint="write for example 1,3,224,224")
+    sizes = [int(side) for side in sides]
+    if sizes[0] != 1:
+        raise DataError(
+            f"'{shape}' is {sizes[0]} frames, a profile is of one",
+            where="--input",
+            hint=f"write 1,{','.join(sides[1:])}",
+        )
+    if torch.Size(sizes).numel() > ELEMENTS_AT_MOST:
+        raise DataError(f"'{shape}' is too large", where="--input")
+    return torch.randn(sizes, generator=torch.Generator().manual_seed(0))
+
+
+def _picture(data: str) -> Tensor:
+    from splitimpera.models.datasets import load_data
+    from splitimpera.scenario import DataSection
+
+    return load_data(DataSection(source=data), Path.cwd()).validation.inputs[:1]
+
+
+def _cuts(text: str) -> Literal["single", "blocks"] | list[int]:
+    from splitimpera.errors import CutError
+
+    if text == "single":
+        return "single"
+    if text == "blocks":
+        return "blocks"
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        raise CutError(f"'{text}' names no cuts", hint="write single, blocks, or indices such as 3,7")
+    return [int(part) for part in parts]
+
+
+def _slowest(profile: Profile, graph: ModelGraph) -> Table:
+    from rich.table import Table
+
+    from splitimpera.units import format_count, format_time
+
+    total_s = sum(layer.seconds for layer in profile.layers)
+    table = Table(title=f"The slowest of {len(profile.layers)} layers, {format_time(total_s)} together")
+    table.add_column("layer", no_wrap=True)
+    table.add_column("operation")
+    for column in ("time", "share", "MACs", "MACs/s"):
+        table.add_column(column, justify="right")
+    slowest = sorted(zip(profile.layers, graph.layers, strict=True), key=lambda pair: -pair[0].seconds)
+    for measured, layer in slowest[:SLOWEST]:
+        rate = layer.macs / measured.seconds if measured.seconds else 0.0
+        table.add_row(
+            *(f"{layer.index} {layer.name}", layer.operation, format_time(measured.seconds)),
+            f"{measured.seconds / total_s:.1%}" if total_s else "",
+            *(format_count(layer.macs), format_count(rate) if rate else ""),
+        )
+    return table
+
+
+def _cut_table(profile: Profile, graph: ModelGraph) -> Table:
+    from rich.table import Table
+
+    from splitimpera.units import format_bytes, format_time
+
+    table = Table(title="Heads and tails")
+    table.add_column("cut")
+    for column in ("crosses", "head", "spread", "tail", "spread"):
+        table.add_column(column, justify="right")
+    for measured in profile.cuts:
+        cut = graph.cuts[measured.cut]
+        table.add_row(
+            f"{cut.index} {cut.name}",
+            format_bytes(cut.bytes),
+            *(format_time(value) for value in (measured.head_s, measured.head_spread_s)),
+            *(format_time(value) for value in (measured.tail_s, measured.tail_spread_s)),
+        )
+    return table
+
+
+def _codec_lines(profile: Profile) -> Iterator[str]:
+    from splitimpera.units import format_time
+
+    for codec in profile.codecs:
+        encode, decode = (
+            f"{format_time(start_s)} and {format_time(1e6 * per_byte_s)} for each MB"
+            for start_s, per_byte_s in (
+                (codec.encode_start_s, codec.encode_per_byte_s),
+                (codec.decode_start_s, codec.decode_per_byte_s),
+            )
+        )
+        yield f"{codec.codec} takes {encode} to encode, {decode} to decode."

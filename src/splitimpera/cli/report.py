@@ -1,0 +1,38 @@
+"""`splitimpera report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a design, with its results.json.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Write only the page, to this file (default: page, pictures and table in DIR).")
+    ] = None,
+) -> None:
+    """Make a design's report anew from its results.json."""
+    from splitimpera.models.cache import check_writable
+    from splitimpera.report.loading import load_results
+
+    results = load_results(folder)
+    if out is not None:
+        check_writable(out.parent, "--out")
+
+    from splitimpera.cli.terminal import console
+
+    if out is None:
+        from splitimpera.report.writing import redraw
+
+        names = ", ".join(sorted(path.name for path in redraw(results, folder)))
+        console.print(f"Written to {folder}: {names}", highlight=False, soft_wrap=True, markup=False)
+        return
+
+    from splitimpera.report.files import write
+    from splitimpera.report.html.page import report_html
+
+    write(out, report_html(results).encode(), "--out")
+    console.print(f"Written: {out}", highlight=False, soft_wrap=True, markup=False)

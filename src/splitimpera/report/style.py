@@ -1,0 +1,97 @@
+"""What all interactive figures share: colours, axes, limits, and text made harmless."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from html import escape
+from math import log10
+from typing import Any
+
+import plotly.graph_objects as go
+
+from splitimpera import units
+from splitimpera.qos.requirement import METRICS
+from splitimpera.report.results import Results
+
+COLOURS = {"LC": "#E69F00", "RC": "#0072B2", "SC": "#009E73"}  # Okabe and Ito: told apart without colour vision
+CURVE_COLOUR = "#0072B2"
+STAR_COLOUR = "#D55E00"
+BAR_COLOUR = "rgba(128,128,128,0.35)"
+PALETTE = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00")  # the same authors'
+
+
+def plain(figure: go.Figure, height: int = 460) -> go.Figure:
+    """Transparent, so that the page's own colours show; the legend above."""
+    figure.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "color": "#333"},
+        margin={"l": 70, "r": 70, "t": 30, "b": 60},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        height=height,
+    )
+    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    return figure
+
+
+def time_axis(times_s: Iterable[float]) -> dict[str, Any]:
+    """A logarithmic axis with whole words: Plotly's own labels leave the unit away between decades."""
+    known = [time_s for time_s in times_s if time_s > 0]
+    span = max(known, default=1.0) / min(known, default=1.0)
+    dense, middling, wide = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), (1, 1.5, 2, 3, 5, 7), (1, 2, 5)
+    digits: tuple[float, ...] = dense if span < 8 else middling if span < 30 else wide
+    ticks_s = [float(f"{digit}e{power}") for power in range(-6, 5) for digit in digits]
+    return {"type": "log", "tickvals": ticks_s, "ticktext": [units.format_time(time_s) for time_s in ticks_s]}
+
+
+def faint(colour: str) -> str:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.2)"
+
+
+def text(words: object) -> str:
+    """For a figure: Plotly reads some HTML in labels, and names are the user's."""
+    return escape(str(words), quote=False)
+
+
+def labels(named: Sequence[Results]) -> list[str]:
+    """The names of cuts or layers, each only once: with its index where another one is called the same."""
+    times = Counter(entry["name"] for entry in named)
+    return [
+        text(entry["name"] if times[entry["name"]] == 1 else f"{entry['name']} ({entry['index']})") for entry in named
+    ]
+
+
+def quality_axis(results: Results) -> dict[str, Any]:
+    """Of the answers' quality, whichever the task has."""
+    quality = results["quality"]
+    axis: dict[str, Any] = {"title_text": quality}
+    return axis | ({"tickformat": ".0%"} if METRICS[quality].dimension is units.FRACTION else {})
+
+
+def draw_limits(figure: go.Figure, results: Results, metric: str, *, upright: bool, words: bool = True) -> None:
+    """A broken line, with the requirement's text, for each limit on a metric (or on all that begin with `metric_`).
+
+    The lines are called limit-0, limit-1, ... by the requirement's place, so that the page can move them.
+    """
+    for place, requirement in enumerate(results["requirements"]):
+        if requirement["metric"] != metric and not requirement["metric"].startswith(f"{metric}_"):
+            continue
+        name, limit = f"limit-{place}", requirement["limit"]
+        style: dict[str, Any] = {
+            "line_dash": "dash" if requirement["weight"] is None else "dot",
+            "line_color": STAR_COLOUR,
+            "name": name,
+        }
+        note: dict[str, Any] = {"text": text(requirement["text"]) if words else "", "showarrow": False, "name": name}
+        if upright:
+            figure.add_vline(x=limit, **style)
+            # an annotation on a logarithmic axis wants the exponent
+            at = log10(limit) if figure.layout.xaxis.type == "log" else limit
+            figure.add_annotation(x=at, xanchor="left", y=0, yref="paper", yanchor="bottom", **note)
+        else:
+            figure.add_hline(y=limit, **style)
+            figure.add_annotation(x=1, xref="paper", xanchor="right", y=limit, yanchor="top", **note)

@@ -1,0 +1,204 @@
+"""Results without a run: made-up evaluations, matched as a design matches them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from splitimpera import __version__
+from splitimpera.machines import Device
+from splitimpera.qos.recommendation import recommend
+from splitimpera.qos.requirement import METRICS, parse_requirement
+from splitimpera.records import Evaluation, Hop, Link, Plan
+from splitimpera.report.results import SCHEMA_VERSION, SHARES, decision_values, plan_values, requirement_values
+
+LAYERS = [
+    {"index": 1, "name": "stem", "operation": "conv2d", "macs": 20_000, "parameters": 80, "bytes": 2048},
+    {"index": 2, "name": "block.conv", "operation": "conv2d", "macs": 40_000, "parameters": 584, "bytes": 2048},
+    {"index": 3, "name": "block.add", "operation": "add", "macs": 0, "parameters": 0, "bytes": 2048},
+    {"index": 4, "name": "pool", "operation": "max_pool2d", "macs": 0, "parameters": 0, "bytes": 512},
+    {"index": 5, "name": "head", "operation": "linear", "macs": 320, "parameters": 330, "bytes": 40},
+]
+CAMERA, SERVER = Device("camera"), Device("server")
+RADIO = Link("radio")
+
+
+def evaluation(
+    name="SC3-uint8-udp", *, accuracy=0.95, p95_s=0.05, fps=30.0, size=1000.0, cut=3, stable=True, intervals=(), **more
+):
+    """One plan. All frames take `p95_s`; LC has no hop."""
+    _, codec, transport, *_ = [*name.split("-"), "", ""]
+    plan = Plan(name, (CAMERA,)) if name == "LC" else Plan(name, (CAMERA, SERVER), (Hop(cut, codec, transport, RADIO),))
+    time_s = 0.0 if np.isnan(p95_s) else p95_s
+    parts = {"camera: queue": 0.0, "camera: network": time_s / 2}
+    if plan.hops:
+        parts |= {"camera: encode": time_s / 10, "radio": time_s / 5, "server: decode": 0.001, "server: network": 0.002}
+    return Evaluation(
+        plan,
+        accuracy=accuracy,
+        accuracy_ci=(max(0.0, accuracy - 0.02), min(1.0, accuracy + 0.02)),
+        latency_s=np.full((2, 4), p95_s),
+        parts_s=parts,
+        payload_bytes=size if plan.hops else 0.0,
+        fps=fps,
+        stable=stable,
+        cut_depth=cut if plan.hops else 5,
+        utilisation={"camera": 0.5, "radio": 0.8} if plan.hops else {"camera": 0.9},
+        bottleneck="radio" if plan.hops else "camera",
+        intervals=dict(intervals),
+        **more,
+    )
+
+
+def random_evaluations(rng, count, energy=False):
+    """Coarse values, so that ties and values on a limit are common; some endless, unknown, unstable or impossible."""
+    found = []
+    for place in range(count):
+        kind = rng.choice(["LC", "RC", "SC"]) if place else "LC"
+        name = "LC" if kind == "LC" and place == 0 else f"{'RC' if kind == 'RC' else 'SC'}{place}-uint8-udp"
+        p95_s = float(rng.choice([0.01, 0.02, 0.03, 0.04, 0.0401, 0.1, 7.0]))
+        accuracy = float(rng.choice([0.5, 0.8, 0.9, 0.91, 0.95, 1.0]))
+        one = evaluation(
+            name,
+            accuracy=accuracy,
+            p95_s=p95_s,
+            fps=float(rng.choice([5.0, 20.0, 25.0, 100.0])),
+            size=float(rng.choice([100.0, 1000.0, 1024.5])),
+            cut=0 if kind == "RC" else int(rng.integers(1, 5)),
+            stable=bool(rng.random() < 0.8),
+            impossible=("the weights do not fit into camera's memory",) if rng.random() < 0.1 else (),
+            energy_j=float(rng.choice([0.001, 0.002, 0.01])) if energy else None,
+            memory_bytes=(int(rng.integers(1, 4)) * 100_000, 1_000_000),
+            on_time_accuracy=accuracy if rng.random() < 0.5 else 0.5,
+            lost_packet_rate=float(rng.choice([0.0, 0.03])),
+        )
+        if rng.random() < 0.1:
+            one = replace(one, latency_s=np.full((2, 4), np.nan))  # no frame is answered
+        found.append(replace(one, intervals=_intervals(rng, one.metrics())))
+    return found
+
+
+def _intervals(rng, metrics):
+    return {
+        name: (value * float(rng.choice([0.9, 0.99, 1.0])), value * float(rng.choice([1.0, 1.01, 1.2])))
+        for name, value in metrics.items()
+        if name not in ("payload_bytes", "cut_depth", "device_memory")
+    }
+
+
+CHOICES = {
+    "accuracy": ["accuracy >= 50 %", "accuracy >= 90 %", "accuracy >= 0.91", "accuracy >= 1"],
+    "latency_p95": ["latency_p95 <= 40 ms", "latency_p95 <= 20 ms", "latency_p95 <= 1 s", "latency_p95 <= 5 ms"],
+    "fps": ["fps >= 20", "fps >= 30"],
+    "payload_bytes": ["payload_bytes <= 1000 B", "payload_bytes <= 150 B"],
+    "energy": ["energy <= 2 mJ"],
+    "device_memory": ["device_memory <= 200 kB"],
+    "cut_depth": ["cut_depth >= 1", "cut_depth >= 3"],
+    "on_time_accuracy": ["on_time_accuracy >= 80 %"],
+    "lost_packet_rate": ["lost_packet_rate <= 1 %"],
+}
+
+
+def random_requirements(rng):
+    """One to five on different metrics, soft ones among them."""
+    metrics = rng.choice(list(CHOICES), size=int(rng.integers(1, 6)), replace=False)
+    weights = [None, None, 0.5, 2.0]
+    return [
+        parse_requirement(str(rng.choice(CHOICES[metric])), weights[int(rng.integers(len(weights)))])
+        for metric in metrics
+    ]
+
+
+def made_results(evaluations, requirements, **changes):
+    """What `results.json` would hold, for a network of five layers."""
+    wanted = [parse_requirement(r) if isinstance(r, str) else r for r in requirements]
+    decision = recommend(evaluations, wanted)
+    names = ["input", *(layer["name"] for layer in LAYERS)]
+    chosen = decision.chosen
+    quality = evaluations[0].quality
+    made = {
+        "schema_version": SCHEMA_VERSION,
+        "splitimpera_version": __version__,
+        "scenario": {
+            "name": "made",
+            "seed": 0,
+            "network": {"model": "mine.py:network"},
+            "data": {"source": "digits"},
+            "devices": [{"name": "camera", "time_factor": 40.0}, {"name": "server", "time_factor": 1.0}],
+            "links": [{"name": "radio", "rate": 3e5, "delay": 0.02, "loss": 0.03, "mtu": 127}],
+            "workload": {"fps": 20.0, "frames": 1000, "deadline": None},
+        },
+        "seed": 0,
+        "seeds": 2,
+        "quality": quality,
+        "requirements": [requirement_values(requirement) for requirement in wanted],
+        "pictures": {"train": 100, "validation": 50, "test": 60},
+        "base_accuracy": 0.97,
+        "base_accuracy_ci": [0.95, 0.99],
+        "layers": LAYERS,
+        "uncosted": [],
+        "cuts": [
+            {
+                "index": index,
+                "name": name,
+                "shapes": [[8, 8, 8]],
+                "bytes": 2048 if index < 4 else 512,
+                "macs_head": sum(layer["macs"] for layer in LAYERS[:index]),
+                "macs_tail": sum(layer["macs"] for layer in LAYERS[index:]),
+                "parameters_head": 0,
+                "parameters_tail": 0,
+                "single": True,
+                "block": True,
+                "cs": {1: 0.01, 2: 0.1, 3: 0.05, 4: 0.5}.get(index),
+            }
+            for index, name in enumerate(names)
+        ],
+        "candidates": [{"cut": 2, "name": "block.conv", "reasons": ["local maximum of CS"]}],
+        "curve": {
+            "cuts": [1, 2, 3, 4],
+            "on_curve": [True] * 4,
+            "pictures": 50,
+            "per_class": {"cat": [0.01, 0.2, 0.05, 0.5], "dog": [0.01, 0.05, None, 0.5]},
+        },
+        "latency_shares": list(SHARES),
+        "plans": [plan_values(verdict) for verdict in decision.verdicts],
+        "loss_curves": [],
+        "recommendation": decision_values(decision)
+        | {
+            "change": None,
+            "changes": [],
+            "test_accuracy": chosen.evaluation.accuracy if chosen else None,
+            "test_accuracy_ci": list(chosen.evaluation.accuracy_ci) if chosen else None,
+        },
+        "sensitivity": [],
+        "carried": None,
+    }
+    assert METRICS[quality]
+    return made | changes
+
+
+SENSITIVITY = {
+    "lever": "rate",
+    "unit": "bit/s",
+    "now": 3e5,
+    "values": [1e5, 3e5, 1e6],
+    "plans": [None, "SC3-uint8-udp", "LC"],
+    "flips": [
+        {"value": 2e5, "before": None, "after": "SC3-uint8-udp"},
+        {"value": 5e5, "before": "SC3-uint8-udp", "after": "LC"},
+    ],
+    "text": "Rate (now 300 kbit/s): up to 200 kbit/s nothing fits, beyond it something does.",
+}
+
+
+def four_plans():
+    """A fast one that is often wrong, two good ones, one that is right but slow, one unstable."""
+    ends = {"accuracy": (0.93, 0.97)}
+    return [
+        evaluation("SC3-uint8-udp", accuracy=0.95, p95_s=0.05, intervals=ends),
+        evaluation("SC4-uint8-tcp", accuracy=0.96, p95_s=0.07, cut=4, size=512.0, intervals={"accuracy": (0.89, 0.98)}),
+        evaluation("RC-uint8-udp", accuracy=0.85, p95_s=0.02, cut=0),
+        evaluation("RC-png-tcp", accuracy=0.99, p95_s=0.3, cut=0, size=4000.0),
+        evaluation("LC", accuracy=0.97, p95_s=9.0, fps=5.0, stable=False),
+    ]

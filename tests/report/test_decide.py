@@ -1,0 +1,100 @@
+"""The page's script decides as Python does."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from browser import chromium
+from made import evaluation, made_results, random_evaluations, random_requirements
+
+from splitimpera.qos.recommendation import recommend
+from splitimpera.report.html import plans as table
+
+SCRIPT = (files("splitimpera.report.html") / "decide.js").read_text()
+CASES = 300
+
+ANSWER = """
+(({plans, requirements, quality}) => decide(plans, requirements, quality).map((verdict) => ({
+  id: verdict.id, feasible: verdict.feasible, certainty: verdict.certainty, pareto: verdict.pareto,
+  met: verdict.judgements.map(({met}) => met), endless: verdict.judgements.map(({endless}) => endless),
+  score: String(verdict.score), penalty: String(verdict.penalty),
+})))
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        page = browser.open("about:blank")
+        page.run(f"{SCRIPT}; 1")
+        yield page
+
+
+def asked(evaluations, requirements):
+    """What a page would ask its script."""
+    data = table.data(made_results(evaluations, requirements))
+    return {
+        "plans": data["plans"],
+        "quality": data["quality"],
+        "requirements": [
+            {key: wanted[key] for key in ("metric", "upper", "weight")} | {"limit": wanted["stops"][wanted["own"]]}
+            for wanted in data["requirements"]
+        ],
+    }
+
+
+def expected(evaluations, requirements):
+    return [
+        {
+            "id": verdict.id,
+            "feasible": verdict.feasible,
+            "certainty": verdict.certainty,
+            "pareto": verdict.pareto,
+            "met": [judgement.met for judgement in verdict.judgements],
+            "endless": [judgement.endless for judgement in verdict.judgements],
+            "score": verdict.score,
+            "penalty": verdict.penalty,
+        }
+        for verdict in recommend(evaluations, requirements).verdicts
+    ]
+
+
+def answers(page, cases):
+    found = page.run(f"{json.dumps([asked(*case) for case in cases])}.map({ANSWER})")
+    for verdicts in found:
+        for verdict in verdicts:
+            for key in ("score", "penalty"):
+                verdict[key] = float(verdict[key])
+    return found
+
+
+def test_hundreds_of_random_matches_come_out_alike(page):
+    rng = np.random.default_rng(11)
+    cases = [(random_evaluations(rng, rng.integers(1, 13), True), random_requirements(rng)) for _ in range(CASES)]
+    wanted = [expected(*case) for case in cases]
+    for case, found, verdicts in zip(cases, answers(page, cases), wanted, strict=True):
+        assert found == verdicts, [requirement.text for requirement in case[1]]
+    first = [verdicts[0] for verdicts in wanted]
+    # the cases are not all of one kind
+    assert 50 < sum(verdict["feasible"] for verdict in first) < CASES - 50
+    assert {verdict["certainty"] for verdict in first} == {"certain", "likely", "unlikely"}
+    assert any(any(verdict["endless"]) for verdicts in wanted for verdict in verdicts)
+    assert any(verdict["penalty"] > 0 and verdict["feasible"] for verdict in first)
+
+
+def test_an_error_is_better_when_it_is_smaller(page):
+    plans = [evaluation(f"SC{i}-x-tcp", accuracy=error, quality="rmse") for i, error in enumerate([0.3, 0.1, 0.2])]
+    case = plans, ["rmse <= 1", "fps >= 30"]
+    found = answers(page, [case])[0]
+    assert [verdict["id"] for verdict in found] == ["SC1-x-tcp", "SC2-x-tcp", "SC0-x-tcp"]
+    assert found == expected(*case)
+
+
+def test_of_equal_plans_the_name_decides(page):
+    case = [evaluation(f"SC{i}-x-tcp") for i in (10, 9, 2)], ["accuracy >= 90 %"]
+    found = answers(page, [case])[0]
+    assert [verdict["id"] for verdict in found] == ["SC10-x-tcp", "SC2-x-tcp", "SC9-x-tcp"]
+    assert found == expected(*case)

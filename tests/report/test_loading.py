@@ -1,0 +1,156 @@
+"""results.json as it may come: of another version, damaged, or whole."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pytest
+from made import SENSITIVITY, four_plans, made_results
+
+from splitimpera.errors import DataError, SplitImperaError
+from splitimpera.report.comparison import compare
+from splitimpera.report.html.comparison import comparison_html
+from splitimpera.report.loading import check_results, load_results
+from splitimpera.report.pictures import plans_png
+from splitimpera.report.tables import plans_csv
+
+REQUIREMENTS = ["accuracy >= 90 %", "latency_p95 <= 60 ms"]
+
+
+@pytest.fixture
+def results():
+    change = {
+        "lever": "rate",
+        "before": 3e5,
+        "after": 6e5,
+        "ratio": 2.0,
+        "plan": "LC",
+        "text": "rate at least 1 Mbit/s",
+    }
+    made = made_results(
+        four_plans(),
+        REQUIREMENTS,
+        sensitivity=[copy.deepcopy(SENSITIVITY)],
+        carried={"senders": 3, "bottleneck": "radio"},
+        loss_curves=[
+            {"plan": "SC3-uint8-udp", "configuration": "SC"}
+            | {"loss": [0.0, 0.1], "accuracy": [0.9, 0.8], "accuracy_low": [0.8, 0.7], "accuracy_high": [0.95, 0.9]}
+        ],
+    )
+    made["recommendation"] |= {"change": change, "changes": [change]}
+    return json.loads(json.dumps(made))
+
+
+def test_what_was_written_is_read(results, tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    assert load_results(tmp_path) == results
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not valid JSON: Expecting property name"),
+        ('{"schema_version": NaN}', "NaN is no number in JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ("[]", "not the results of a design"),
+        ('{"schema_version": "4"}', "not the results of a design"),
+        ('{"schema_version": true}', "not the results of a design"),
+        ('{"schema_version": 3}', "schema version 3, only 4 can be read: older results lack"),
+        ('{"schema_version": 5}', "schema version 5, only 4 can be read: a newer splitimpera wrote it; use that one"),
+        ('{"schema_version": 4}', "it is damaged: splitimpera_version: Field required"),
+        (b"\xff\xfe", "not text in UTF-8"),
+    ],
+)
+def test_other_files_are_refused_with_the_reason(content, words, tmp_path):
+    (tmp_path / "results.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError) as error:
+        load_results(tmp_path)
+    assert words in str(error.value)
+    assert "run 'splitimpera design' again" in str(error.value)
+    assert str(error.value).startswith(str(tmp_path / "results.json"))
+
+
+def test_what_is_no_design_is_said(tmp_path):
+    with pytest.raises(DataError, match=r"there is no results\.json in"):
+        load_results(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="is a file, the folder of a design is expected"):
+        load_results(tmp_path / "file")
+    (tmp_path / "results.json").mkdir()
+    with pytest.raises(DataError, match="cannot be read"):
+        load_results(tmp_path)
+
+
+def test_a_file_that_no_design_writes_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("splitimpera.report.loading.LARGEST_BYTES", 10)
+    (tmp_path / "results.json").write_text('{"schema_version": 4}')
+    with pytest.raises(DataError, match="is larger than 10 B"):
+        load_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("plans", 1, "metrics", "fps"), "fast", "plans[1].metrics.fps: Input should be a valid number"),
+        (("plans", 0, "id"), "LC", "plans: two have one id"),
+        (("plans", 2, "certainty"), "sure", "plans[2].certainty: Input should be 'certain', 'likely' or 'unlikely'"),
+        (("plans", 0, "metrics"), {}, "plans[0].metrics: accuracy is missing"),
+        (("plans", 0, "judgements"), [], "plans[0].judgements: not one a requirement"),
+        (("plans", 0, "latency_quantiles_s"), [0.1], "plans[0].latency_quantiles_s: not one value a share"),
+        (("plans", 0, "latency_quantiles_low_s"), None, "plans[0].latency_quantiles_s: its band is missing"),
+        (("requirements", 0, "metric"), "beauty", "requirements[0].metric: 'beauty' is not known"),
+        (("requirements", 0, "limit"), 0, "requirements[0].limit: Input should be greater than or equal to"),
+        (("requirements", 0, "kind"), "upper", "requirements[0].kind: higher accuracy is better"),
+        (("recommendation", "plan"), "SC99", "recommendation: it names no plan"),
+        (("curve", "cuts"), [1, 2, 3, 77], "curve.cuts: one of them is not there"),
+        (("sensitivity", 0, "plans"), [], "sensitivity: not one plan a value"),
+        (("pictures", "test"), 1.5, "pictures.test: Input should be a valid integer"),
+    ],
+)
+def test_a_damaged_value_is_named(results, place, value, words):
+    inner = results
+    for part in place[:-1]:
+        inner = inner[part]
+    inner[place[-1]] = value
+    with pytest.raises(DataError) as error:
+        check_results(results, "results.json")
+    assert f"results.json: it is damaged: {words}" in str(error.value)
+
+
+def places(value, path=()):
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in entries:
+        yield (*path, key)
+        yield from places(inner, (*path, key))
+
+
+def test_whatever_is_broken_in_a_file_there_is_a_report_or_a_reason(results, monkeypatch):
+    from splitimpera.report.html import page
+
+    monkeypatch.setattr(page, "get_plotlyjs", str)
+    rng = np.random.default_rng(1)
+    every = list(places(results))
+    odd = [None, -1, 0, 1e9, "x", True, [], {}, [None], "<b>$"]
+    refused = 0
+    for _ in range(80):
+        broken = copy.deepcopy(results)
+        *path, last = every[rng.integers(len(every))]
+        inner = broken
+        for part in path:
+            inner = inner[part]
+        if rng.random() < 0.3:
+            del inner[last]
+        else:
+            inner[last] = odd[rng.integers(len(odd))]
+        try:
+            check_results(broken)
+        except SplitImperaError:
+            refused += 1
+            continue
+        page.report_html(broken)
+        comparison_html(compare(results, broken))
+        plans_csv(broken)
+    plans_png(results)
+    assert 20 < refused < 75
