@@ -433,8 +433,8 @@ class Transport(Protocol):
 class Codec(Protocol):
     """Seam 2: tensors <-> bytes, for tensors of fixed shapes and with constants calibrated beforehand.
 
-    `tolerates_loss` says whether `decode` can fill a gap; where it cannot, a frame with a gap is lost. `previous` is the
-    frame before as it was decoded, for codecs that fill with it.
+    `tolerates_loss` says whether `decode` can fill a gap; where it cannot, a frame with a gap is lost. `previous` is
+    the frame before as it was decoded, for codecs that fill with it.
     """
 
     name: str

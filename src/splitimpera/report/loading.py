@@ -208,6 +208,12 @@ class _Carried(_Part):
     bottleneck: str | None
 
 
+class _Preset(_Part):
+    device: str
+    preset: str
+    error: Maybe
+
+
 class _Results(_Part):
     splitimpera_version: str
     scenario: _Scenario
@@ -220,6 +226,7 @@ class _Results(_Part):
     base_accuracy_ci: Interval
     layers: list[_Layer]
     uncosted: list[str]
+    presets: list[_Preset]
     cuts: list[_Cut]
     candidates: list[_Candidate]
     curve: _Curve

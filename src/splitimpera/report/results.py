@@ -59,6 +59,11 @@ def results(design: Design) -> Results:
             for layer in design.graph.layers
         ],
         "uncosted": list(uncosted(design.graph)),
+        "presets": [
+            {"device": device.name, "preset": device.roofline.name, "error": device.roofline.error}
+            for device in max((evaluation.plan.devices for evaluation in design.evaluations), key=len)
+            if device.roofline is not None
+        ],
         "cuts": [_cut(cut, design) for cut in design.graph.cuts],
         "candidates": [
             {"cut": candidate.cut, "name": candidate.name, "reasons": list(candidate.reasons)}

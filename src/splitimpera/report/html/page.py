@@ -237,6 +237,10 @@ def _measured(results: Results) -> str:
         )
         if parts
     ]
+    for preset in results["presets"]:
+        error = preset["error"]
+        known = f"at worst {100 * error:+.0f} % off published times" if error is not None else "with an unknown error"
+        said.append(f"Those of {escape(preset['device'])} are a roofline's ({escape(preset['preset'])}), {known}.")
     return " ".join([*said, "Links and queues are simulated. Broken lines are limits on latency."])
 
 
@@ -258,7 +262,7 @@ def _sensitivity(results: Results) -> str:
     kinds = {plan["id"]: plan["configuration"] for plan in results["plans"]}
     parts = [
         '<h2 id="sensitivity">Where the choice would turn</h2>',
-        "<p>One number of the scenario at a time was changed, and all plans were evaluated anew.</p>",
+        "<p>One number of the scenario at a time was changed, and the best few plans of each configuration were evaluated anew.</p>",
     ]
     for found in results["sensitivity"]:
         unit = found["unit"]
