@@ -28,7 +28,7 @@ from splitimpera.scenario import load_scenario
 LOSSES = tuple(np.linspace(0.02, 0.5, 10))
 SEEDS = 5
 LIMIT = 1.2
-ROUNDS = 5
+ROUNDS = 11
 BATCH = 128
 
 

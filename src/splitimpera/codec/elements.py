@@ -262,9 +262,21 @@ class ElementCodec:
         Raises:
             CodecError: a range lies outside the payload.
         """
-        copies = tuple(tensor.copy() for tensor in tensors)
-        self._fill(copies, checked_gaps(erased, self.payload_bytes), previous)
+        copies = tuple(np.empty_like(tensor) for tensor in tensors)
+        self.put_with_gaps(copies, tensors, checked_gaps(erased, self.payload_bytes), previous)
         return copies
+
+    def put_with_gaps(
+        self,
+        into: Sequence[Array],
+        tensors: Sequence[Array],
+        gaps: Sequence[ByteRange],
+        previous: Sequence[Array] | None = None,
+    ) -> None:
+        """The same, written to arrays that are there, with gaps inside the payload."""
+        for target, tensor in zip(into, tensors, strict=True):
+            target[...] = tensor
+        self._fill(into, gaps, previous)
 
     def _fill(self, tensors: Sequence[Array], gaps: Sequence[ByteRange], previous: Sequence[Array] | None) -> None:
         places = zip(tensors, self.numbers, self.orders, self.offsets, strict=True)

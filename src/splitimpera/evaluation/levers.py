@@ -140,5 +140,5 @@ def evaluated(
     found = []
     for plan in plans:
         turned, workload = turn.apply(plan, testbed.workload, value)
-        found.append(evaluate(turned, testbed.with_workload(workload), rng(plan), seeds=seeds))
+        found.append(evaluate(turned, testbed.with_workload(workload), rng(plan), seeds=seeds, intervals=False))
     return found

@@ -49,7 +49,7 @@ def accuracy_against_loss(
     found = []
     for loss in losses:
         hops = tuple(replace(hop, link=with_loss(hop.link, loss)) for hop in plan.hops)
-        found.append(evaluate(replace(plan, hops=hops), testbed, rng, part, seeds, quality))
+        found.append(evaluate(replace(plan, hops=hops), testbed, rng, part, seeds, quality, intervals=False))
     low, high = np.array([evaluation.accuracy_ci for evaluation in found]).T
     return LossCurve(plan, np.array(losses), np.array([evaluation.accuracy for evaluation in found]), low, high)
 

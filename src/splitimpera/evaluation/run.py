@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, groupby
+from itertools import chain
 from typing import Any, TypedDict
 
 import numpy as np
@@ -16,7 +16,7 @@ from splitimpera.codec.elements import ElementCodec
 from splitimpera.cost.devices import Cost, energy_j, fits
 from splitimpera.evaluation.pipeline import serve
 from splitimpera.evaluation.quality import Classification, Quality
-from splitimpera.evaluation.testbed import Part, Row, Testbed
+from splitimpera.evaluation.testbed import Part, Row, Testbed, batched
 from splitimpera.evaluation.uncertainty import latency_intervals, mean_interval, quality_interval
 from splitimpera.machines import Device
 from splitimpera.net.registry import TRANSPORTS
@@ -47,6 +47,7 @@ def evaluate(
     part: Part = "validation",
     seeds: int = 1,
     quality: Quality = CLASSIFICATION,
+    intervals: bool = True,
 ) -> Evaluation:
     """Simulate a plan's frames through devices and links, and answer each with the values that arrived.
 
@@ -61,6 +62,7 @@ def evaluate(
         rng: the randomness of all links; every seed draws from a child of its own.
         seeds: how often the links are simulated. What does not depend on them is computed once.
         quality: what makes an answer good; the evaluation's `accuracy` is its value.
+        intervals: also say by a bootstrap how sure each metric is.
 
     Returns:
         An evaluation with `latency_s` of shape (seeds, frames); all other numbers are means over seeds and frames. It
@@ -69,7 +71,7 @@ def evaluate(
     Raises:
         SplitImperaError: a codec or link that does not fit.
     """
-    return _Run(plan, testbed, rng.spawn(seeds), part, quality).evaluation()
+    return _Run(plan, testbed, rng.spawn(seeds), part, quality, intervals).evaluation()
 
 
 class _Run:
@@ -80,13 +82,20 @@ class _Run:
     """
 
     def __init__(
-        self, plan: Plan, testbed: Testbed, rngs: Sequence[np.random.Generator], part: Part, quality: Quality
+        self,
+        plan: Plan,
+        testbed: Testbed,
+        rngs: Sequence[np.random.Generator],
+        part: Part,
+        quality: Quality,
+        intervals: bool = False,
     ) -> None:
         self.plan = plan
         self.testbed = testbed
         self.rngs = rngs
         self.part = part
         self.quality = quality
+        self.intervals = intervals
         self.samples = testbed.samples(part)
         self.targets = self.samples.labels.numpy()
         wanted = testbed.workload
@@ -232,7 +241,8 @@ class _Run:
                     damaged.setdefault((int(self.content[seed, frame]), erased), []).append((seed, frame))
         gaps = sorted(damaged)
         for row, gap in enumerate(gaps, len(payloads)):
-            self.content[tuple(zip(*damaged[gap], strict=True))] = row
+            for place in damaged[gap]:
+                self.content[place] = row
         self.shown = self.shown[[*range(len(payloads)), *(source for source, _ in gaps)]]
         self.parts_s[hop.link.name] = _mean(np.maximum(complete - self.now_s, 0))
         wire_bytes = np.array([sent.wire_bytes.mean() for sent in runs])
@@ -244,7 +254,7 @@ class _Run:
         self.payload_bytes += float(sizes.mean())
         self.deliveries.append(runs)
         self.now_s = complete
-        return (codec.decode(payload.data) for payload in payloads), _damaged(codec, payloads, gaps)
+        return (codec.decode(payload.data) for payload in payloads), _Damaged(codec, payloads, gaps)
 
     def _spend(self, device: Device, busy_s: float, wire_bytes: float, airtime_s: float) -> None:
         spent_j = energy_j(device, busy_s, wire_bytes, airtime_s)
@@ -302,6 +312,8 @@ class _Run:
             bottleneck=max(utilisation, key=lambda name: utilisation[name]),
             quality=self.quality.name,
         )
+        if not self.intervals:
+            return found
         intervals = {
             self.quality.name: quality_interval(self.quality, answered),
             f"on_time_{self.quality.name}": quality_interval(self.quality, in_time),
@@ -346,22 +358,45 @@ def _mean(times_s: FloatArray) -> float:
     return float(np.nanmean(times_s)) if np.isfinite(times_s).any() else 0.0
 
 
-def _damaged(codec: Codec, payloads: Sequence[Payload], gaps: Sequence[Gap]) -> Iterator[Row]:
-    """The rows of payloads with gaps, which come in the order of the payloads.
+class _Damaged:
+    """The rows of payloads with gaps, which come in the order of the payloads; `Batched` where frames can be stacked.
 
     A codec that fills gaps with the frame before gets the one of the picture before, as if it had come whole.
     """
-    fills_with_last = "last" in codec.name.split("+")
-    for source, group in groupby(gaps, key=lambda gap: gap[0]):
-        data = payloads[source].data
-        previous = (codec.decode(payloads[source - 1].data),) if fills_with_last and source else ()
-        if isinstance(codec, ElementCodec):  # spares reading the same payload for each of its gaps
-            whole = codec.decode(data)
-            for _, erased in group:
-                yield codec.with_gaps(whole, erased, *previous)
-        else:
-            for _, erased in group:
-                yield codec.decode(data, erased, *previous)
+
+    def __init__(self, codec: Codec, payloads: Sequence[Payload], gaps: Sequence[Gap]) -> None:
+        self.codec = codec
+        self.payloads = payloads
+        self.gaps = gaps
+        self.fills_with_last = "last" in codec.name.split("+")
+
+    def __iter__(self) -> Iterator[Row]:
+        for source, erased in self.gaps:
+            yield self.codec.decode(self.payloads[source].data, erased, *self._previous(source))
+
+    def batches(self, size: int) -> Iterator[Row]:
+        """The same, stacked; no payload is read for each of its gaps."""
+        codec = self.codec
+        if not isinstance(codec, ElementCodec):
+            for rows in batched(self, size):
+                yield tuple(np.stack(tensors) for tensors in zip(*rows, strict=True))
+            return
+        read = -1
+        whole: Row = ()
+        previous: tuple[Row, ...] = ()
+        for first in range(0, len(self.gaps), size):
+            some = self.gaps[first : first + size]
+            stacked: Row = ()
+            for place, (source, erased) in enumerate(some):
+                if source != read:
+                    read, whole, previous = source, codec.decode(self.payloads[source].data), self._previous(source)
+                if not stacked:
+                    stacked = tuple(np.empty((len(some), *tensor.shape), tensor.dtype) for tensor in whole)
+                codec.put_with_gaps([array[place] for array in stacked], whole, erased, *previous)
+            yield stacked
+
+    def _previous(self, source: int) -> tuple[Row, ...]:
+        return (self.codec.decode(self.payloads[source - 1].data),) if self.fills_with_last and source else ()
 
 
 def survives(codec: Codec, size: int, erased: Sequence[ByteRange]) -> bool:

@@ -39,7 +39,7 @@ def saturation(plan: Plan, testbed: Testbed, rng: Callable[[], np.random.Generat
     def stage(senders: int) -> str | None:
         """What is too slow for so many."""
         bench = testbed.with_workload(replace(workload, senders=senders))
-        found = evaluate(plan, bench, rng(), seeds=seeds)
+        found = evaluate(plan, bench, rng(), seeds=seeds, intervals=False)
         return None if found.stable else found.bottleneck
 
     if (bottleneck := stage(1)) is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import islice, pairwise
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,15 @@ Segment = tuple[int, int, float, float]
 CHUNK = 128
 CALIBRATION_PICTURES = 256
 KEPT_BYTES = 1 << 30
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """Rows that come stacked."""
+
+    def batches(self, size: int) -> Iterator[Row]:
+        """At most `size` frames at a time, stacked in front."""
+        ...
 
 
 class Testbed:
@@ -95,7 +104,7 @@ class Testbed:
         """Run the layers between two cuts on many frames, a bounded number at a time.
 
         Args:
-            rows: for each frame the tensors that cross `start`.
+            rows: for each frame the tensors that cross `start`; where they are `Batched`, they are taken so.
             finish: what to keep of the tensors that cross `end`.
             arriving, leaving: the ratios of the bottlenecks at `start` and `end`, whose latents cross then; 0: none.
         """
@@ -103,11 +112,13 @@ class Testbed:
         first, last = self._specs(start, arriving), self._specs(end, leaving)
         chunk = CHUNK if all(spec.batch_dim is not None for spec in (*first, *last)) else 1
         kept: list[T] = []
-        iterator = iter(rows)
+        if isinstance(rows, Batched) and chunk > 1:
+            batches = (_tensors(stacked, first) for stacked in rows.batches(chunk))
+        else:
+            batches = (_stack(some, first) for some in batched(rows, chunk))
         with torch.inference_mode():
-            while batch := list(islice(iterator, chunk)):
-                made = program(*_stack(batch, first))
-                kept += [finish(row) for row in _unstack(made, last, len(batch))]
+            for batch in batches:
+                kept += [finish(row) for row in _unstack(program(*batch), last)]
         return kept
 
     def crossing(self, part: Part, cut: int, ratio: float = 0.0) -> list[Row]:
@@ -280,6 +291,13 @@ class Testbed:
         return tuple(tensor[0] for tensor in self._calibration(cut, ratio).tensors)
 
 
+def batched(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    """At most `size` at a time."""
+    iterator = iter(rows)
+    while some := list(islice(iterator, size)):
+        yield some
+
+
 def _own(row: Row) -> Row:
     """The same tensors apart from their batch, which then need not be kept."""
     return tuple(tensor.copy() for tensor in row)
@@ -287,21 +305,28 @@ def _own(row: Row) -> Row:
 
 def _stack(rows: Sequence[Row], specs: Sequence[TensorSpec]) -> tuple[Tensor, ...]:
     """Frames -> the batch that a program takes."""
-    tensors = []
-    for spec, frames in zip(specs, zip(*rows, strict=True), strict=True):
-        if spec.batch_dim is None:
-            (frame,) = frames
-            tensors.append(torch.from_numpy(np.ascontiguousarray(frame)))
-        else:
-            tensors.append(torch.from_numpy(np.stack(frames)).movedim(0, spec.batch_dim))
-    return tuple(tensors)
+    if all(spec.batch_dim is not None for spec in specs):
+        return _tensors(tuple(np.stack(frames) for frames in zip(*rows, strict=True)), specs)
+    (row,) = rows
+    return tuple(
+        torch.from_numpy(
+            np.ascontiguousarray(frame if spec.batch_dim is None else np.expand_dims(frame, spec.batch_dim))
+        )
+        for spec, frame in zip(specs, row, strict=True)
+    )
 
 
-def _unstack(tensors: Sequence[Tensor], specs: Sequence[TensorSpec], frames: int) -> Iterator[Row]:
+def _tensors(stacked: Row, specs: Sequence[TensorSpec]) -> tuple[Tensor, ...]:
+    """Arrays with the frames in front -> the batch that a program takes."""
+    return tuple(
+        torch.from_numpy(array).movedim(0, spec.batch_dim or 0) for array, spec in zip(stacked, specs, strict=True)
+    )
+
+
+def _unstack(tensors: Sequence[Tensor], specs: Sequence[TensorSpec]) -> Iterator[Row]:
     """What a program made -> frames."""
     arrays = [
         tensor.numpy()[None] if spec.batch_dim is None else tensor.movedim(spec.batch_dim, 0).numpy()
         for tensor, spec in zip(tensors, specs, strict=True)
     ]
-    for frame in range(frames):
-        yield tuple(array[frame] for array in arrays)
+    yield from zip(*arrays, strict=True)

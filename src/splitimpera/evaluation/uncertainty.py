@@ -32,14 +32,14 @@ def quality_interval(quality: Quality, counts: FloatArray) -> Interval:
         counts: of each seed and picture, shape (seeds, pictures, k).
     """
     seeds, pictures = drawn(len(counts), 0), drawn(counts.shape[1], 1)
-    # a draw's counts of each picture, then their sum: one matrix product for each of the few numbers
-    totals = np.stack([((seeds @ counts[:, :, k]) * pictures).sum(1) for k in range(counts.shape[2])], axis=1)
+    # matrix products would wake BLAS, whose idle threads keep the network's waiting for a while
+    totals = np.stack([np.einsum("ds,sp,dp->d", seeds, of_all, pictures) for of_all in np.moveaxis(counts, 2, 0)], 1)
     return _ends(np.array([quality.value(total) for total in totals]))
 
 
 def mean_interval(of_seeds: FloatArray) -> Interval:
     """Of a mean over seeds, shape (seeds,)."""
-    return _ends(drawn(len(of_seeds), 0) @ of_seeds / len(of_seeds))
+    return _ends((drawn(len(of_seeds), 0) * of_seeds).sum(1) / len(of_seeds))
 
 
 def latency_intervals(latency_s: FloatArray) -> dict[str, Interval]:
@@ -62,7 +62,7 @@ def latency_intervals(latency_s: FloatArray) -> dict[str, Interval]:
         if below[-1] == 0:  # only seeds without an answer
             continue
         places = np.searchsorted(below, np.array([0.5, 0.95, 0.99, 1.0]) * below[-1])
-        found[draw] = (weights @ values / below[-1], *values[np.minimum(places, len(values) - 1)])
+        found[draw] = ((weights * values).sum() / below[-1], *values[np.minimum(places, len(values) - 1)])
     return {name: _ends(column) for name, column in zip(LATENCIES, found[of_draw].T, strict=True)}
 
 

@@ -262,7 +262,8 @@ def _sensitivity(results: Results) -> str:
     kinds = {plan["id"]: plan["configuration"] for plan in results["plans"]}
     parts = [
         '<h2 id="sensitivity">Where the choice would turn</h2>',
-        "<p>One number of the scenario at a time was changed, and the best few plans of each configuration were evaluated anew.</p>",
+        "<p>One number of the scenario at a time was changed, and the best few plans of each configuration were "
+        "evaluated anew.</p>",
     ]
     for found in results["sensitivity"]:
         unit = found["unit"]
