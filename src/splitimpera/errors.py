@@ -11,7 +11,7 @@
     ├── CutError             a cut that does not exist
     ├── CodecError           a codec that does not fit, or a damaged payload
     ├── SimulationError      a link, workload or transport that cannot be simulated
-    ├── RequirementError     a requirement that cannot be parsed
+    ├── RequirementError     a requirement that cannot be used
     └── OutputError          a folder or file that cannot be written
 
 The command line prints `str(error)` and exits with code 2, without a traceback.
@@ -91,7 +91,7 @@ class SimulationError(SplitImperaError, ValueError):
 
 
 class RequirementError(SplitImperaError, ValueError):
-    """A requirement that cannot be parsed."""
+    """A requirement that cannot be parsed or met, or does not go with another."""
 
 
 class OutputError(SplitImperaError):
