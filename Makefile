@@ -10,8 +10,9 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/splitimpera design examples/digits/scenario.yaml
 
+# Two processes, each with one thread: more threads would only wait for one another.
 test: $(READY)
-	$(BIN)/pytest --cov
+	OMP_NUM_THREADS=1 $(BIN)/pytest --cov --numprocesses 2 --dist loadfile
 
 slow: $(READY)
 	$(BIN)/pytest -m slow

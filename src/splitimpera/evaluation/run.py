@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,11 +12,11 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from splitimpera.codec.elements import ElementCodec
 from splitimpera.cost.devices import Cost, energy_j, fits
+from splitimpera.evaluation.damage import DamagedRows, Gap, survives
 from splitimpera.evaluation.pipeline import serve
 from splitimpera.evaluation.quality import Classification, Quality
-from splitimpera.evaluation.testbed import Part, Row, Testbed, batched
+from splitimpera.evaluation.testbed import Part, Row, Testbed
 from splitimpera.evaluation.uncertainty import latency_intervals, mean_interval, quality_interval
 from splitimpera.machines import Device
 from splitimpera.net.registry import TRANSPORTS
@@ -24,7 +24,6 @@ from splitimpera.net.replication import mostly
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.net.ways import mean_rate_bps
 from splitimpera.records import (
-    ByteRange,
     Codec,
     Deliveries,
     Evaluation,
@@ -36,8 +35,6 @@ from splitimpera.records import (
 )
 
 CLASSIFICATION = Classification()
-Gap = tuple[int, tuple[ByteRange, ...]]
-"""Which payload, and the bytes of it that are missing."""
 
 
 def evaluate(
@@ -254,7 +251,7 @@ class _Run:
         self.payload_bytes += float(sizes.mean())
         self.deliveries.append(runs)
         self.now_s = complete
-        return (codec.decode(payload.data) for payload in payloads), _Damaged(codec, payloads, gaps)
+        return (codec.decode(payload.data) for payload in payloads), DamagedRows(codec, payloads, gaps)
 
     def _spend(self, device: Device, busy_s: float, wire_bytes: float, airtime_s: float) -> None:
         spent_j = energy_j(device, busy_s, wire_bytes, airtime_s)
@@ -356,53 +353,6 @@ class Stage:
 def _mean(times_s: FloatArray) -> float:
     """Over the frames that were not dropped."""
     return float(np.nanmean(times_s)) if np.isfinite(times_s).any() else 0.0
-
-
-class _Damaged:
-    """The rows of payloads with gaps, which come in the order of the payloads; `Batched` where frames can be stacked.
-
-    A codec that fills gaps with the frame before gets the one of the picture before, as if it had come whole.
-    """
-
-    def __init__(self, codec: Codec, payloads: Sequence[Payload], gaps: Sequence[Gap]) -> None:
-        self.codec = codec
-        self.payloads = payloads
-        self.gaps = gaps
-        self.fills_with_last = "last" in codec.name.split("+")
-
-    def __iter__(self) -> Iterator[Row]:
-        for source, erased in self.gaps:
-            yield self.codec.decode(self.payloads[source].data, erased, *self._previous(source))
-
-    def batches(self, size: int) -> Iterator[Row]:
-        """The same, stacked; no payload is read for each of its gaps."""
-        codec = self.codec
-        if not isinstance(codec, ElementCodec):
-            for rows in batched(self, size):
-                yield tuple(np.stack(tensors) for tensors in zip(*rows, strict=True))
-            return
-        read = -1
-        whole: Row = ()
-        previous: tuple[Row, ...] = ()
-        for first in range(0, len(self.gaps), size):
-            some = self.gaps[first : first + size]
-            stacked: Row = ()
-            for place, (source, erased) in enumerate(some):
-                if source != read:
-                    read, whole, previous = source, codec.decode(self.payloads[source].data), self._previous(source)
-                if not stacked:
-                    stacked = tuple(np.empty((len(some), *tensor.shape), tensor.dtype) for tensor in whole)
-                codec.put_with_gaps([array[place] for array in stacked], whole, erased, *previous)
-            yield stacked
-
-    def _previous(self, source: int) -> tuple[Row, ...]:
-        return (self.codec.decode(self.payloads[source - 1].data),) if self.fills_with_last and source else ()
-
-
-def survives(codec: Codec, size: int, erased: Sequence[ByteRange]) -> bool:
-    """Whether a codec can decode a payload of `size` bytes with gaps."""
-    own: Callable[[int, Sequence[ByteRange]], bool] | None = getattr(codec, "survives", None)
-    return codec.tolerates_loss if own is None else own(size, erased)
 
 
 def _coding(hop: Hop) -> tuple[int, str, float, int]:
