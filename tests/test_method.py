@@ -283,6 +283,15 @@ def test_what_may_change_is_explored(folder):
     assert result.carried.senders >= 1
 
 
+def test_exploring_that_would_take_long_is_left_out_and_said_to_be(folder, monkeypatch):
+    monkeypatch.setattr("splitimpera.method.EXPLORING_S", 0.0)
+    lines = []
+    result = design(folder, *FEW, explore=None, seeds=1, say=lines.append)
+    assert result.sensitivities == ()
+    assert result.carried is None
+    assert "design --explore" in lines[-1]
+
+
 def test_the_smallest_change_makes_a_plan_fit(folder):
     """The way out is tried: with the scenario changed as it says, a plan does fit."""
     strict = (*FEW, ("latency_p95 <= 10 s", "latency_p95 <= 1.2 ms"), ("{name: camera, time_factor: 0.001}", CAMERA))

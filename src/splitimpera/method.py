@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ from splitimpera.scenario import Scenario, load_scenario
 from splitimpera.training.cache import trained_split
 
 MORE_SEEDS = 4
+EXPLORING_S = 600.0
+DECISIONS = 60
+"""How many times the best plans are about to be evaluated when what may change is explored."""
 KNOWN_METRICS = frozenset(METRICS) - {"miou", "on_time_miou", "rmse", "on_time_rmse"}
 """A design is made for classifiers."""
 
@@ -127,7 +131,7 @@ def design(
     *,
     seed: int | None = None,
     seeds: int = 5,
-    explore: bool = True,
+    explore: bool | None = None,
     track: Track[Any] = no_progress,
     say: Callable[[str], object] = str,
 ) -> Design:
@@ -140,6 +144,7 @@ def design(
         seeds: how often each plan's links are simulated, each time with randomness of its own; plans on whose verdict
             chance decides are simulated `MORE_SEEDS` times as often.
         explore: also find out how the choice depends on link and machines and, where nothing fits, what would help.
+            None: if that is likely to take less than `EXPLORING_S`.
         track: shows progress.
         say: takes a line of news after each stage.
 
@@ -167,10 +172,12 @@ def design(
     plans = _plans(scenario, graph, curve, say)
     _train(scenario, testbed, plans, track, say)
     testbed.measure_segments(plans)
+    begun_s = time.monotonic()
     evaluations = tuple(
         evaluate(plan, testbed, _rng(seed, plan), seeds=seeds)
         for plan in track(plans, "Simulating the plans", len(plans))
     )
+    plan_s = (time.monotonic() - begun_s) / len(plans)
     recommendation = recommend(evaluations, scenario.requirements)
     undecided = [verdict for verdict in recommendation.verdicts if verdict.open and _chance_decides(verdict)]
     if undecided:
@@ -195,7 +202,13 @@ def design(
     changed: tuple[Change, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
     carried = None
-    if explore:
+    expected_s = plan_s * len(shortlist(recommendation.verdicts)) * DECISIONS
+    if explore is None and expected_s > EXPLORING_S:
+        say(
+            f"What would change the choice was left out: it might take {expected_s / 60:.0f} minutes. "
+            "'splitimpera design --explore' does it all the same."
+        )
+    if explore or (explore is None and expected_s <= EXPLORING_S):
         changed, sensitivities = _explored(scenario, testbed, recommendation, seed, seeds, track)
         if recommendation.chosen is not None:
             chosen = recommendation.chosen.evaluation.plan

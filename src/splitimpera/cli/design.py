@@ -14,8 +14,12 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the simulation (default: the scenario's).")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="How often each plan's links are simulated.")] = 5,
     explore: Annotated[
-        bool, typer.Option(help="Also find what would help where nothing fits, and where the choice flips.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--explore/--no-explore",
+            help="Also find what would help where nothing fits, and where the choice flips (default: if it is quick).",
+        ),
+    ] = None,
 ) -> None:
     """Find where to split a network: saliency, simulation, choice; with a report."""
     from splitimpera.models.cache import check_writable
