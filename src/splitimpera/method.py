@@ -164,6 +164,7 @@ def design(
     with _located("network.model"):
         graph = trace(model, data.validation.inputs[:1])
     _check_labels(graph, data)
+    _devices(scenario, graph)  # a profile of another network is refused before anything is computed
     testbed = Testbed(graph, data, scenario.workload.record())
     base = _base_accuracy(testbed)
     low, high = base.interval

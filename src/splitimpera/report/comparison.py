@@ -18,6 +18,8 @@ from splitimpera.report.results import Results, format_metric
 from splitimpera.report.tables import metric_names, short_name
 
 PLANS_SHOWN = 12
+SAME = 1e-4
+"""Values this near to each other, as a share, are written alike, with four digits."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def change_words(pair: Pair, metric: str) -> str:
     before, after = _value(pair.first, metric), _value(pair.second, metric)
     if before is None or after is None:
         return ""
-    if isclose(before, after, rel_tol=1e-9):
+    if isclose(before, after, rel_tol=SAME):
         return "same"
     if METRICS[metric].dimension is units.FRACTION:
         return f"{100 * (after - before):+.3g} points"
