@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -164,13 +165,13 @@ def design(
     with _located("network.model"):
         graph = trace(model, data.validation.inputs[:1])
     _check_labels(graph, data)
-    _devices(scenario, graph)  # a profile of another network is refused before anything is computed
+    devices = _devices(scenario, graph)  # a profile of another network is refused before anything is computed
     testbed = Testbed(graph, data, scenario.workload.record())
     base = _base_accuracy(testbed)
     low, high = base.interval
     say(f"The whole network is right on {base.value:.2%} of {len(data.test)} test pictures ({low:.1%} to {high:.1%}).")
     curve = cumulative_saliency(graph, data.validation, class_names=data.classes, track=track)
-    plans = _plans(scenario, graph, curve, say)
+    plans = _plans(scenario, devices, graph, curve, say)
     _train(scenario, testbed, plans, track, say)
     testbed.measure_segments(plans)
     begun_s = time.monotonic()
@@ -307,7 +308,13 @@ def _base_accuracy(testbed: Testbed) -> Accuracy:
     return Accuracy(share, wilson_interval(share, len(samples)))
 
 
-def _plans(scenario: Scenario, graph: ModelGraph, curve: SaliencyCurve, say: Callable[[str], object]) -> list[Plan]:
+def _plans(
+    scenario: Scenario,
+    devices: tuple[Device, Device],
+    graph: ModelGraph,
+    curve: SaliencyCurve,
+    say: Callable[[str], object],
+) -> list[Plan]:
     wanted = scenario.plans.cuts
     inner = graph.cuts[1:-1]
     if wanted == "candidates":
@@ -321,7 +328,7 @@ def _plans(scenario: Scenario, graph: ModelGraph, curve: SaliencyCurve, say: Cal
         split_at = [cut.index for cut in _inner_cuts(graph, wanted, "plans.cuts")]
     split_at = sorted(set(split_at))
     return build_plans(
-        _devices(scenario, graph),
+        devices,
         build_link(scenario.links[0], scenario.folder),
         graph.cuts,
         split_at,
@@ -434,7 +441,7 @@ def _explored(
     """What would help where nothing fits, and how the choice depends on what may change; by evaluating plans anew."""
     plans = shortlist(found.verdicts)
     turned = turns([verdict.evaluation.plan for verdict in found.verdicts], testbed.workload)
-    decide = decider(plans, turned, testbed, scenario.requirements, lambda plan: _rng(seed, plan), seeds)
+    decide = cache(decider(plans, turned, testbed, scenario.requirements, lambda plan: _rng(seed, plan), seeds))
     changed: tuple[Change, ...] = ()
     if found.chosen is None:
         levers = [turn.lever for turn in turned]

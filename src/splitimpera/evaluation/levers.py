@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -97,14 +98,14 @@ def _frames(fps: float) -> Turn:
 
 def shortlist(verdicts: Sequence[Verdict]) -> list[Plan]:
     """The plans that are evaluated anew: the best few of each configuration."""
-    chosen: dict[str, Plan] = {}
-    counts: dict[str, int] = {}
+    chosen: list[Plan] = []
+    counts = Counter[str]()
     for verdict in verdicts:
         plan = verdict.evaluation.plan
-        if not verdict.evaluation.impossible and counts.get(plan.configuration, 0) < OF_EACH:
-            counts[plan.configuration] = counts.get(plan.configuration, 0) + 1
-            chosen[plan.id] = plan
-    return list(chosen.values())
+        if verdict.possible and counts[plan.configuration] < OF_EACH:
+            counts[plan.configuration] += 1
+            chosen.append(plan)
+    return chosen
 
 
 def decider(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -227,26 +228,11 @@ def _miss(judgement: Judgement) -> Results:
 
 
 def _change(change: Change) -> Results:
-    return {
-        "lever": change.lever,
-        "before": change.before,
-        "after": change.after,
-        "ratio": _finite(change.ratio),
-        "plan": change.plan,
-        "text": change.text,
-    }
+    return asdict(change) | {"ratio": _finite(change.ratio)}
 
 
 def _sensitivity(found: Sensitivity) -> Results:
-    return {
-        "lever": found.lever,
-        "unit": found.unit,
-        "now": found.now,
-        "values": list(found.values),
-        "plans": list(found.plans),
-        "flips": [{"value": flip.value, "before": flip.before, "after": flip.after} for flip in found.flips],
-        "text": found.text,
-    }
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(found).items()}
 
 
 def _distribution(evaluation: Evaluation) -> Results:
