@@ -19,7 +19,60 @@ The command line prints `str(error)` and exits with code 2, without a traceback.
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
 from typing import Self
+
+VALUE_CHARACTERS = 80
+LIST_ENTRIES = 10
+LINE_CHARACTERS = 1000
+LINES = 20
+
+
+def printable(text: str) -> str:
+    """Text that is safe on a terminal: control characters, lone surrogates and what turns the direction of writing
+    become escapes such as \\x1b; line breaks stay.
+
+    >>> print(printable("red \\x1b[31m"))
+    red \\x1b[31m
+    """
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(letter if letter == "\n" or _harmless(letter) else _escaped(letter) for letter in text)
+
+
+def shown(value: object, most: int = VALUE_CHARACTERS) -> str:
+    """A value from outside as a message may show it: printable, on one line, of at most `most` characters.
+
+    >>> shown("x" * 1000, 10)
+    'xxxxxxxxxx...'
+    """
+    try:
+        text = value if isinstance(value, str) else str(value)
+    except Exception as failure:  # a user's object may refuse, and str() refuses integers of thousands of digits
+        text = f"<{type(value).__name__} without text: {type(failure).__name__}>"
+    short = text[:most]
+    line = printable(short).replace("\n", "\\n")
+    return line + "..." if len(text) > most else line
+
+
+def listed(entries: Iterable[object], most: int = LIST_ENTRIES) -> str:
+    """Entries with commas between them, and how many more there are.
+
+    >>> listed(range(5), most=3)
+    '0, 1, 2 and 2 more'
+    """
+    words = [shown(entry) for entry in entries]
+    more = len(words) - most
+    return ", ".join(words[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _harmless(letter: str) -> bool:
+    return unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("ascii", "backslashreplace").decode() if ord(letter) > 127 else f"\\x{ord(letter):02x}"
 
 
 class SplitImperaError(Exception):
@@ -47,7 +100,16 @@ class SplitImperaError(Exception):
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         advice = f"; {self.hint}" if self.hint else ""
-        return f"{place}{self.problem}{advice}"
+        lines = f"{place}{self.problem}{advice}".split("\n")
+        more = [f"and {len(lines) - LINES} more"] if len(lines) > LINES else []
+        # whatever a message quotes, it stays one that a person reads
+        return "\n".join([*(printable(_cut(line)) for line in lines[:LINES]), *more])
+
+
+def _cut(line: str) -> str:
+    return (
+        line if len(line) <= LINE_CHARACTERS else f"{line[: LINE_CHARACTERS // 2]} ... {line[-LINE_CHARACTERS // 3 :]}"
+    )
 
 
 class ScenarioError(SplitImperaError):

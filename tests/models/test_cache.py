@@ -6,7 +6,7 @@ from torch import nn
 
 from splitimpera.errors import OutputError
 from splitimpera.models import recipes
-from splitimpera.models.cache import read_cached, write_atomically, write_cached
+from splitimpera.models.cache import read_cached, write_cached
 from splitimpera.models.recipes import Recipe, trained
 
 
@@ -35,20 +35,6 @@ def test_a_damaged_or_half_written_file_is_as_good_as_none(cache, damage):
     write_cached("a", b"some content that is long enough")
     (cache / "a").write_bytes(damage((cache / "a").read_bytes()))
     assert read_cached("a") is None
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-
-    def fail(*arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("os.replace", fail)
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Write all plans with all metrics to this file (HTML).")] = None,
 ) -> None:
     """Set two designs side by side: settings, decisions, and what each plan does in either."""
-    from splitimpera.models.cache import check_writable
+    from splitimpera.files import check_writable
     from splitimpera.report.loading import load_results
 
     results = [load_results(folder) for folder in (first, second)]
@@ -27,8 +27,8 @@ def run(
     comparison = compare(*results)
     console.print(comparison_tables(comparison))
     if out is not None:
-        from splitimpera.report.files import write
+        from splitimpera.files import write_output
         from splitimpera.report.html.comparison import comparison_html
 
-        write(out, comparison_html(comparison).encode(), "--out")
+        write_output(out, comparison_html(comparison).encode(), "--out")
         console.print(f"Written: {out}", highlight=False, soft_wrap=True, markup=False)

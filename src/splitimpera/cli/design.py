@@ -22,7 +22,7 @@ def run(
     ] = None,
 ) -> None:
     """Find where to split a network: saliency, simulation, choice; with a report."""
-    from splitimpera.models.cache import check_writable
+    from splitimpera.files import check_writable
     from splitimpera.scenario import load_scenario
 
     wanted = load_scenario(scenario)

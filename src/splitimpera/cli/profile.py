@@ -41,7 +41,7 @@ def run(
 ) -> None:
     """Measure a network on this machine: each layer, each cut's head and tail, codecs."""
     from splitimpera.errors import CodecError, DataError, OutputError
-    from splitimpera.models.cache import check_writable
+    from splitimpera.files import check_writable
 
     path = out or Path("profile.json")
     if path.is_dir():

@@ -15,7 +15,7 @@ def run(
     ] = None,
 ) -> None:
     """Make a design's report anew from its results.json."""
-    from splitimpera.models.cache import check_writable
+    from splitimpera.files import check_writable
     from splitimpera.report.loading import load_results
 
     results = load_results(folder)
@@ -31,8 +31,8 @@ def run(
         console.print(f"Written to {folder}: {names}", highlight=False, soft_wrap=True, markup=False)
         return
 
-    from splitimpera.report.files import write
+    from splitimpera.files import write_output
     from splitimpera.report.html.page import report_html
 
-    write(out, report_html(results).encode(), "--out")
+    write_output(out, report_html(results).encode(), "--out")
     console.print(f"Written: {out}", highlight=False, soft_wrap=True, markup=False)

@@ -24,7 +24,7 @@ def run(
     plot: Annotated[Path | None, typer.Option(help="Draw the curves to this file (PNG).")] = None,
 ) -> None:
     """The saliency curve of a network over data: where it may be split."""
-    from splitimpera.models.cache import check_writable
+    from splitimpera.files import check_writable
 
     for path, argument in ((json, "--json"), (plot, "--plot")):
         if path is not None:
@@ -32,9 +32,9 @@ def run(
 
     from splitimpera.cli.terminal import console, progress
     from splitimpera.errors import DataError
+    from splitimpera.files import write_output
     from splitimpera.models.datasets import load_data
     from splitimpera.models.loading import load_network
-    from splitimpera.report.files import write
     from splitimpera.report.saliency import curve_json, curve_table, curves_png
     from splitimpera.saliency.cumulative import cumulative_saliency
     from splitimpera.scenario import DataSection, NetworkSection
@@ -60,6 +60,6 @@ def run(
         )
     console.print(curve_table(curve, score))
     if json is not None:
-        write(json, curve_json(curve), "--json")
+        write_output(json, curve_json(curve), "--json")
     if plot is not None:
-        write(plot, curves_png(curve, score), "--plot")
+        write_output(plot, curves_png(curve, score), "--plot")

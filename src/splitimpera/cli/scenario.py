@@ -20,7 +20,7 @@ def init(
     """Write a commented scenario to start from; it runs as it is."""
     from importlib.resources import files
 
-    from splitimpera.models.cache import write_atomically
+    from splitimpera.files import write_atomically
 
     if file.exists() and not force:
         raise OutputError(f"'{file}' exists already", hint="give another name, or --force to replace it")

@@ -62,7 +62,7 @@ def run(
     plot: Annotated[Path | None, typer.Option(help="Draw the latency distribution to this file (PNG).")] = None,
 ) -> None:
     """What a link does to frames at a fixed rate: latency, loss, retransmissions."""
-    from splitimpera.models.cache import check_writable
+    from splitimpera.files import check_writable
 
     for path, argument in ((json, "--json"), (plot, "--plot")):
         if path is not None:
@@ -105,8 +105,8 @@ def run(
     simulate, workers = _engine(engine)
 
     from splitimpera.cli.terminal import console
+    from splitimpera.files import write_output
     from splitimpera.net.replication import replicate
-    from splitimpera.report.files import write
     from splitimpera.report.simulation import latency_png, settings_line, simulation_json, summary
 
     name = "tcp-cubic" if transport == "tcp" else transport
@@ -115,9 +115,9 @@ def run(
     console.print(settings_line(result, engine), highlight=False, soft_wrap=True)
     console.print(summary(result))
     if json is not None:
-        write(json, simulation_json(result, engine), "--json")
+        write_output(json, simulation_json(result, engine), "--json")
     if plot is not None:
-        write(plot, latency_png(result), "--plot")
+        write_output(plot, latency_png(result), "--plot")
 
 
 def _link(changes: dict[str, Any], preset: str | None, trace: Path | None, drops: Path | None) -> Link:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splitimpera.codec.registry import codec_kind
 from splitimpera.errors import DataError, OutputError, SplitImperaError
+from splitimpera.files import write_atomically
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.machines import CodecTime, CutTime, LayerTime, Profile
-from splitimpera.models.cache import write_atomically
 
 SCHEMA_VERSION = 1
 BYTES_AT_MOST = 20_000_000

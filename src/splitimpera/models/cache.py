@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
 from splitimpera.errors import OutputError
+from splitimpera.files import write_atomically
 
 
 def cache_folder() -> Path:
@@ -40,39 +40,4 @@ def write_cached(name: str, content: bytes) -> None:
         raise OutputError(
             f"the cache folder '{folder}' cannot be written: {error.strerror or error}",
             hint="set SPLITIMPERA_CACHE to a folder that can",
-        ) from None
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside, then rename: whoever reads `path` sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def check_writable(folder: Path, argument: str) -> None:
-    """Raise OutputError where files could not be written to `folder`; asked before any work is done.
-
-    What does not exist yet is not made; its nearest existing parent is tried with a file that is gone at once.
-    """
-    existing = folder.absolute()
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    if not existing.is_dir():
-        raise OutputError(f"'{existing}' is a file, a folder is expected", where=argument)
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise OutputError(
-            f"'{folder}' cannot be written: {error.strerror or error}", where=argument, hint="choose another place"
         ) from None

@@ -12,8 +12,8 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 from splitimpera import units
 from splitimpera.qos.requirement import METRICS
 from splitimpera.records import FloatArray
+from splitimpera.report.drawing import png
 from splitimpera.report.figures import front
-from splitimpera.report.files import png
 from splitimpera.report.results import Results, curve_points
 from splitimpera.report.style import COLOURS, CURVE_COLOUR, STAR_COLOUR
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from splitimpera import units
 from splitimpera.records import FloatArray
-from splitimpera.report.files import png
+from splitimpera.report.drawing import png
 from splitimpera.report.pictures import draw_curve
 from splitimpera.report.tables import sparkline
 from splitimpera.saliency.curve import SaliencyCurve, log10_or_gap

@@ -16,7 +16,7 @@ from rich.text import Text
 from splitimpera import __version__, units
 from splitimpera.net.replication import Estimate, Replication
 from splitimpera.records import FloatArray, Link
-from splitimpera.report.files import png
+from splitimpera.report.drawing import png
 
 SCHEMA_VERSION = 1
 SEEDS_SHOWN = 20

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from splitimpera.errors import OutputError
-from splitimpera.models.cache import check_writable, write_atomically
+from splitimpera.files import check_writable, write_atomically
 from splitimpera.report.html.page import report_html
 from splitimpera.report.pictures import plans_png, saliency_png
 from splitimpera.report.results import Results

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Unpack
 
 from splitimpera.errors import ModelError, OutputError
+from splitimpera.files import check_writable
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.models.cache import cache_folder, check_writable, read_cached, write_cached
+from splitimpera.models.cache import cache_folder, read_cached, write_cached
 from splitimpera.models.datasets import Samples
 from splitimpera.records import Cut, Track, no_progress
 from splitimpera.training.settings import Training, TrainingArguments

@@ -13,8 +13,8 @@ import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
 from torch import Tensor
 
 from splitimpera.errors import DataError, OutputError
+from splitimpera.files import write_atomically
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.models.cache import write_atomically
 from splitimpera.models.datasets import Samples
 from splitimpera.partition.cutter import split
 from splitimpera.partition.probe import as_logits

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from splitimpera.errors import ModelError, OutputError, SplitImperaError
+from splitimpera.files import write_atomically
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.models.cache import write_atomically
 from splitimpera.partition.bottleneck import Bottleneck, bottleneck_for
 from splitimpera.partition.cutter import Halves, Head, Tail, split
 from splitimpera.records import Cut, TensorSpec
