@@ -19,7 +19,6 @@ The command line prints `str(error)` and exits with code 2, without a traceback.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from typing import Self
 
@@ -31,14 +30,12 @@ LINES = 20
 
 def printable(text: str) -> str:
     """Text that is safe on a terminal: control characters, lone surrogates and what turns the direction of writing
-    become escapes such as \\x1b; line breaks stay.
+    become escapes such as \\x1b, as all that Python does not call printable; line breaks stay.
 
     >>> print(printable("red \\x1b[31m"))
     red \\x1b[31m
     """
-    if text.isascii() and text.replace("\n", "").isprintable():
-        return text
-    return "".join(letter if letter == "\n" or _harmless(letter) else _escaped(letter) for letter in text)
+    return "".join(letter if letter == "\n" or letter.isprintable() else _escaped(letter) for letter in text)
 
 
 def shown(value: object, most: int = VALUE_CHARACTERS) -> str:
@@ -65,10 +62,6 @@ def listed(entries: Iterable[object], most: int = LIST_ENTRIES) -> str:
     words = [shown(entry) for entry in entries]
     more = len(words) - most
     return ", ".join(words[:most]) + (f" and {more} more" if more > 0 else "")
-
-
-def _harmless(letter: str) -> bool:
-    return unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def _escaped(letter: str) -> str:
