@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# pinned, and so are the build's own needs, by one variable up to pip 25.2 and by the other from then on
+INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test slow check format benchmarks browser clean
+.PHONY: demo test slow check format constraints audit browser clean
 
 demo: $(READY)
 	$(BIN)/splitimpera design examples/digits/scenario.yaml
@@ -34,8 +36,21 @@ browser:
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	touch $(READY)
+
+# Pins what pyproject.toml asks for and all that it brings. What is pinned already stays: take a line out to renew it.
+# The platform's own part of torch's version is left out, so that the pin holds everywhere.
+constraints: $(READY)
+	$(INSTALL) --editable '.[dev,pins]'
+	CUSTOM_COMPILE_COMMAND='make constraints' $(BIN)/pip-compile --quiet --strip-extras --no-emit-options \
+		--extra dev --extra pins --build-deps-for editable --output-file constraints.txt pyproject.toml
+	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9]*$$/\1/' constraints.txt
+
+# Known faults of what is pinned; it asks a public database, which not every network allows.
+audit: $(READY)
+	$(INSTALL) --editable '.[dev,pins]'
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .coverage .import_linter_cache
