@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import warnings
 from collections.abc import Sequence
 from math import prod
@@ -21,6 +22,8 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 """Types that torch stores but hardly computes with."""
+READ = (list, tuple, range, int, float, array.array, memoryview)
+HINT = "return a tensor or an array, all of whose rows have one shape"
 KINDS = {
     **{"b": "truth values", "c": "complex numbers", "m": "spans of time", "M": "dates", "O": "objects"},
     **{"S": "bytes", "T": "text", "U": "text", "V": "records"},
@@ -114,13 +117,13 @@ def _plain_tensor(tensor: Tensor, what: str) -> Tensor:
     shape, problem = "", ""
     kind = type(tensor)
     if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
-        problem = f"a {kind.__name__}, whose values lie elsewhere"
+        problem = f"{kind.__name__}, a tensor of a type of its own"
     elif tensor.is_nested:
         problem = "a nested tensor"
     else:
         shape = f" of shape {tuple(tensor.shape)}"
         if tensor.is_meta:
-            problem = "a meta tensor, which has no values"
+            problem = "a meta tensor without values"
         elif tensor.is_quantized:
             problem = "a quantised tensor"
         elif tensor.layout != torch.strided:
@@ -129,7 +132,8 @@ def _plain_tensor(tensor: Tensor, what: str) -> Tensor:
             problem = f"a tensor of {_type_name(tensor)}"
     if problem:
         raise DataError(
-            f"{what} are {shown(problem)}{shape}, a dense tensor of numbers is expected", hint="convert it in the factory"
+            f"{what} are {shown(problem)}{shape}, a dense tensor of numbers is expected",
+            hint="convert it in the factory",
         )
     _check_elements(tensor.numel(), tuple(tensor.shape), what)
     plain = tensor.detach().as_subclass(Tensor).cpu().resolve_neg()
@@ -139,25 +143,30 @@ def _plain_tensor(tensor: Tensor, what: str) -> Tensor:
 
 def _plain_array(value: object, what: str) -> Array:
     given = type(value).__name__
+    # what else behaves like a sequence may have any length, and code of its own behind every entry
+    if not isinstance(value, READ) and not any(
+        hasattr(type(value), way) for way in ("__array__", "__array_interface__")
+    ):
+        raise DataError(f"{what} are {shown(given)}, an array of numbers is expected", hint=HINT)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            array = np.asarray(value)
+            found = np.asarray(value)
     except Exception as failure:  # whatever the object's own code raises, and ragged lists
         words = (str(failure).splitlines() or [type(failure).__name__])[0]
-        raise DataError(f"{what} are no array of numbers but {shown(given)}: {shown(words)}") from None
-    if array.dtype.kind not in "fiu":
-        kind = KINDS.get(array.dtype.kind, str(array.dtype))
+        raise DataError(f"{what} are no array of numbers but {shown(given)}: {shown(words)}", hint=HINT) from None
+    if found.dtype.kind not in "fiu":
+        kind = KINDS.get(found.dtype.kind, str(found.dtype))
         raise DataError(
-            f"{what} are {kind} ({shown(given)} of shape {array.shape}), an array of numbers is expected",
-            hint="return a tensor or an array, all of whose rows have one shape",
+            f"{what} are {kind} ({shown(given)} of shape {found.shape}), an array of numbers is expected",
+            hint=HINT,
         )
-    _check_elements(array.size, array.shape, what)
-    known = array.dtype.newbyteorder("=")
+    _check_elements(found.size, found.shape, what)
+    known = found.dtype.newbyteorder("=")
     if known.kind == "f" and known.itemsize > 8:
         known = np.dtype(np.float64)
     with np.errstate(over="ignore"):  # infinite values are refused later
-        return np.require(array, known, ["C", "W", "A"])
+        return np.require(found, known, ["C", "W", "A"])
 
 
 def _check_elements(count: int, shape: tuple[int, ...], what: str) -> None:

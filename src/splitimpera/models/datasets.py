@@ -84,7 +84,7 @@ class Pixels:
         if inputs.ndim != 4 or inputs.shape[1] != len(self.mean) or not inputs.is_floating_point():
             return False
         mean, std = self._columns()
-        for some in inputs.split(256):
+        for some in torch.split(inputs, 256):
             levels = (some.to(torch.float32) * std + mean) * 255
             if not bool(((levels - levels.round().clamp(0, 255)).abs() < LEVEL_ERROR).all()):
                 return False
@@ -207,7 +207,7 @@ def _loaded(section: DataSection, folder: Path) -> Dataset:
     source = section.source
     if source in DATASETS:
         _refuse(section, f"'{source}' comes with its own parts", *SHARES)
-        _refuse(section, f"'{source}' comes as a network takes it", *LOOKS)
+        _refuse(section, f"'{source}' comes as a network takes it", "size", *LOOKS)
         return DATASETS[source]()
     if is_factory(source):
         made = call_factory(load_factory(source, folder, DataError), source, DataError)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splitimpera.errors import DataError, shown
+from splitimpera.errors import DataError, shown, shown_path
 from splitimpera.files import read_file, reason
 from splitimpera.models.arrays import check_amount
 from splitimpera.records import Array
@@ -60,20 +60,20 @@ def read_pictures(folder: Path, size: tuple[int, int] | None) -> tuple[Array, Ar
             if picture.shape[:2] != pictures.shape[1:3]:
                 (height, width), (first_height, first_width) = picture.shape[:2], pictures.shape[1:3]
                 raise DataError(
-                    f"the pictures differ in size: '{shown(path)}' has {height} x {width} pixels, "
-                    f"'{shown(paths[0])}' {first_height} x {first_width}",
+                    f"the pictures differ in size: '{shown_path(path)}' has {height} x {width} pixels, "
+                    f"'{shown_path(paths[0])}' {first_height} x {first_width}",
                     where="data.size",
                     hint="give the size [height, width] they get",
                 )
             if picture.dtype != pictures.dtype:
                 raise DataError(
-                    f"the pictures differ in depth: '{shown(path)}' has {8 * picture.itemsize} bits, "
-                    f"'{shown(paths[0])}' {8 * pictures.itemsize}",
+                    f"the pictures differ in depth: '{shown_path(path)}' has {8 * picture.itemsize} bits, "
+                    f"'{shown_path(paths[0])}' {8 * pictures.itemsize}",
                     hint="convert all of them to 8 or to 16 bits",
                 )
             pictures[index] = picture
     if pictures is None:
-        raise DataError(f"the folder '{shown(folder)}' has no pictures")
+        raise DataError(f"the folder '{shown_path(folder)}' has no pictures")
     return pictures[..., :1] if grey else pictures, np.array(labels), classes
 
 
@@ -81,13 +81,13 @@ def _listing(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
     """The pictures of each class with their labels, and the classes' names, safe to print."""
     places = [place for place in _entries(folder) if _is_class(place)]
     if len(places) < 2:
-        raise DataError(f"the folder '{shown(folder)}' has {len(places)} sub-folders, one a class is expected")
+        raise DataError(f"the folder '{shown_path(folder)}' has {len(places)} sub-folders, one a class is expected")
     paths, labels = [], []
     for label, place in enumerate(places):
         for path in _entries(place):
             if path.suffix.lower() in FOREIGN_SUFFIXES:
                 raise DataError(
-                    f"'{shown(path)}' is a picture in a format that is not read",
+                    f"'{shown_path(path)}' is a picture in a format that is not read",
                     hint="convert it to PNG, or move it elsewhere",
                 )
             if path.suffix.lower() in SUFFIXES:
@@ -101,16 +101,16 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except (OSError, ValueError) as failure:
-        raise DataError(f"the folder '{shown(folder)}' cannot be read: {reason(failure)}") from None
+        raise DataError(f"the folder '{shown_path(folder)}' cannot be read: {reason(failure)}") from None
 
 
 def _is_class(place: Path) -> bool:
     try:
         if place.is_symlink() and not place.exists():
-            raise DataError(f"'{shown(place)}' is a link that leads nowhere", hint="remove it, or mend it")
+            raise DataError(f"'{shown_path(place)}' is a link that leads nowhere", hint="remove it, or mend it")
         return place.is_dir()
     except OSError as failure:
-        raise DataError(f"'{shown(place)}' cannot be read: {reason(failure)}") from None
+        raise DataError(f"'{shown_path(place)}' cannot be read: {reason(failure)}") from None
 
 
 @contextmanager
@@ -153,11 +153,11 @@ def _read(path: Path, size: tuple[int, int] | None, count: int) -> Array:
         raise
     except UnidentifiedImageError:
         raise DataError(
-            f"the picture '{shown(path)}' cannot be read: it is damaged, or none of {', '.join(FORMATS)}"
+            f"the picture '{shown_path(path)}' cannot be read: it is damaged, or none of {', '.join(FORMATS)}"
         ) from None
     except Exception as failure:  # readers of hostile files fail with more kinds of errors than are documented
         words = (str(failure).splitlines() or [type(failure).__name__])[0]
-        raise DataError(f"the picture '{shown(path)}' cannot be read: {shown(words, 200)}") from None
+        raise DataError(f"the picture '{shown_path(path)}' cannot be read: {shown(words, 200)}") from None
     if picture.mode == "I":
         values = values.clip(0, 65535).astype(np.uint16)  # resizing does not exceed the range, rounding might
     return values.reshape(picture.height, picture.width, -1)
@@ -165,7 +165,7 @@ def _read(path: Path, size: tuple[int, int] | None, count: int) -> Array:
 
 def _refused(path: Path, why: str) -> DataError:
     return DataError(
-        f"the picture '{shown(path)}' {why} and cannot be read truly",
+        f"the picture '{shown_path(path)}' {why} and cannot be read truly",
         hint="convert it to an opaque picture, grey or RGB of 8 bits or grey of 16 bits, or write a factory",
     )
 
@@ -175,6 +175,8 @@ def _untrue(image: Image) -> str:
     bits, mode = _bits(image), f"(mode {image.mode})"
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a JPEG's further pictures are previews
         return f"has several frames {mode}"
+    if image.mode == "F":
+        return f"has floating-point values {mode}"
     if image.mode not in (*WIDE, *GREY, *COLOUR):
         return f"has no values of grey or RGB {mode}"
     if image.mode in WIDE and bits != 16:
@@ -203,8 +205,6 @@ def _bits(image: Image) -> int:
         return max(image.tag_v2.get(BITS_PER_SAMPLE, (1,)))  # type: ignore[attr-defined, no-any-return]
     if image.format in ("PNG", "PPM"):
         decoder, _, _, arguments = _tiles(image)[0]
-        if image.mode == "F":
-            return 32
         cut = ";16" in arguments if image.format == "PNG" else decoder.startswith("ppm") and arguments[-1] > 255
         return 16 if cut or image.mode == "I" else 8
     return 8
