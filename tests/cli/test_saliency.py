@@ -122,6 +122,25 @@ def test_bad_input_gives_one_message(arguments, message):
     assert len(run.stderr.strip().splitlines()) == 1
 
 
+def test_names_of_classes_with_marks_of_their_own(folder):
+    """Matplotlib reads mathematics between dollars, and leaves out what begins with an underscore."""
+    (folder / "net.py").write_text(
+        "from torch import nn\n"
+        "def net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))\n"
+    )
+    for name in ("$x^$", "_\x1b]0;owned\x07[bold]"):
+        (folder / "pets" / name).mkdir(parents=True)
+        for index in range(2):
+            Image.new("RGB", (8, 8), (index * 50, 99, 7)).save(folder / "pets" / name / f"{index}.png")
+    run = CliRunner().invoke(
+        app, ["saliency", "net.py:net", "--data", "pets", "--plot", "s.png", "--json", "s.json"], catch_exceptions=False
+    )
+    assert run.exit_code == 0
+    assert "\x1b]0" not in run.output
+    per_class = json.loads((folder / "s.json").read_text())["per_class"]
+    assert list(per_class) == ["$x^$", "_\\x1b]0;owned\\x07[bold]"]
+
+
 def test_a_package_that_is_not_there_says_what_to_install(monkeypatch):
     import sys
 
