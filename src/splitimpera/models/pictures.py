@@ -7,9 +7,10 @@ what a picture's header claims is checked before it is decoded.
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,6 +128,23 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
+@contextmanager
+def _mute() -> Iterator[None]:
+    """libtiff writes what it finds in damaged files straight to the process's standard error."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _read(path: Path, size: tuple[int, int] | None, count: int) -> Array:
     """One of `count` pictures, (H, W, C), uint8 or uint16."""
     from PIL import Image, UnidentifiedImageError
@@ -142,7 +160,8 @@ def _read(path: Path, size: tuple[int, int] | None, count: int) -> Array:
             if untrue:
                 raise _refused(path, untrue)
             check_amount(count, (3 if image.mode in COLOUR else 1, *(size or (height, width))))
-            image.load()
+            with _mute() if image.format == "TIFF" else nullcontext():
+                image.load()
             if _transparent(image):
                 raise _refused(path, f"is transparent in places (mode {image.mode})")
             picture = _upright(_plain(image), image.getexif().get(ORIENTATION))
