@@ -53,6 +53,16 @@ def shown(value: object, most: int = VALUE_CHARACTERS) -> str:
     return line + "..." if len(text) > most else line
 
 
+def shown_path(path: object, most: int = VALUE_CHARACTERS) -> str:
+    """As `shown`, but of a long path the end is kept, which tells files apart.
+
+    >>> shown_path("/a/long/way/to/cat/0.png", 10)
+    '.../cat/0.png'
+    """
+    text = str(path)
+    return shown(text, most) if len(text) <= most else "..." + shown(text[-most:], most)
+
+
 def listed(entries: Iterable[object], most: int = LIST_ENTRIES) -> str:
     """Entries with commas between them, and how many more there are.
 

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from splitimpera.errors import OutputError, SplitImperaError, shown
+from splitimpera.errors import OutputError, SplitImperaError, shown, shown_path
 from splitimpera.units import format_bytes
 
 TEMPORARY_SUFFIX = ".sei-tmp"
@@ -40,18 +40,18 @@ def read_file(
         with os.fdopen(handle, "rb") as file:
             found = os.fstat(handle)
             if stat.S_ISDIR(found.st_mode):
-                raise error(f"'{shown(path)}' is a folder, a {what} is expected", hint=hint)
+                raise error(f"'{shown_path(path)}' is a folder, a {what} is expected", hint=hint)
             if not stat.S_ISREG(found.st_mode):
-                raise error(f"'{shown(path)}' is a pipe or a device, a {what} is expected", hint=hint)
+                raise error(f"'{shown_path(path)}' is a pipe or a device, a {what} is expected", hint=hint)
             content = file.read(most_bytes + 1) if found.st_size <= most_bytes else None
     except FileNotFoundError:
-        raise error(f"the {what} '{shown(path)}' does not exist", hint=hint) from None
+        raise error(f"the {what} '{shown_path(path)}' does not exist", hint=hint) from None
     except IsADirectoryError:
-        raise error(f"'{shown(path)}' is a folder, a {what} is expected", hint=hint) from None
+        raise error(f"'{shown_path(path)}' is a folder, a {what} is expected", hint=hint) from None
     except (OSError, ValueError) as failure:  # ValueError: a null character in the path
-        raise error(f"the {what} '{shown(path)}' cannot be read: {reason(failure)}", hint=hint) from None
+        raise error(f"the {what} '{shown_path(path)}' cannot be read: {reason(failure)}", hint=hint) from None
     if content is None or len(content) > most_bytes:
-        raise error(f"the {what} '{shown(path)}' is larger than {format_bytes(most_bytes)}, the most that is read")
+        raise error(f"the {what} '{shown_path(path)}' is larger than {format_bytes(most_bytes)}, the most that is read")
     return content
 
 

@@ -16,7 +16,7 @@ import torch
 
 from splitimpera.codec.registry import codec_kind
 from splitimpera.cost.devices import build_device, power_w
-from splitimpera.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError
+from splitimpera.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError, shown
 from splitimpera.evaluation.accuracy import wilson_interval
 from splitimpera.evaluation.levers import decider, shortlist, turns
 from splitimpera.evaluation.loss import LossCurve, accuracy_against_loss, worth_a_curve
@@ -26,8 +26,7 @@ from splitimpera.evaluation.saturation import Saturation, saturation
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.machines import Device
-from splitimpera.models.datasets import DATASETS, Dataset, load_data
-from splitimpera.models.imports import is_factory
+from splitimpera.models.datasets import DATASETS, Dataset, is_source, load_data
 from splitimpera.models.loading import OTHER_WAYS, is_network_name, load_network, network_names
 from splitimpera.net.links import build_link, with_plain_links
 from splitimpera.net.registry import TRANSPORTS
@@ -244,9 +243,9 @@ def check_names(scenario: Scenario) -> None:
     if not is_network_name(network):
         hint = f"{nearest(network, network_names())}, or write {OTHER_WAYS}"
         raise ScenarioError(f"no network is called '{network}'", where="network.model", hint=hint)
-    if not (source in DATASETS or is_factory(source) or (scenario.folder / source).is_dir()):
+    if not is_source(source, scenario.folder):
         hint = f"{nearest(source, DATASETS.names())}, or write a folder, 'package.module:factory' or 'file.py:factory'"
-        raise ScenarioError(f"no data set is called '{source}'", where="data.source", hint=hint)
+        raise ScenarioError(f"no data set is called '{shown(source)}'", where="data.source", hint=hint)
     plans = scenario.plans
     lists = {"plans.codecs": plans.codecs, "plans.input_codecs": plans.input_codecs}
     for key, names in (lists | {"bottlenecks.codecs": scenario.bottlenecks.codecs}).items():

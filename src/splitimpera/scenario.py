@@ -68,16 +68,40 @@ class NetworkSection(_Section):
     weights: Path | None = None
 
 
+MOST_PIXELS = 50_000_000
+"""Of one picture."""
+
+
+def check_pixels(height: int, width: int) -> None:
+    """Refuse a picture that is too large, before it is decoded or made.
+
+    Raises:
+        ValueError: it has more than MOST_PIXELS.
+    """
+    if height * width > MOST_PIXELS:
+        raise ValueError(
+            f"{height} x {width} are {units.format_count(height * width)} pixels a picture, at most "
+            f"{units.format_count(MOST_PIXELS)} are loaded"
+        )
+
+
 class DataSection(_Section):
     """Labelled data; what is not given in splits is shuffled once with `seed` and divided."""
 
     source: str
     validation: Annotated[Fraction, Field(gt=0, lt=1)] = 0.3
     test: Annotated[Fraction, Field(gt=0, lt=1)] = 0.5
-    seed: Annotated[int, Field(ge=0)] = 0
-    size: tuple[Annotated[int, Field(gt=0, le=16384)], Annotated[int, Field(gt=0, le=16384)]] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    size: tuple[Annotated[int, Field(gt=0, le=MOST_PIXELS)], Annotated[int, Field(gt=0, le=MOST_PIXELS)]] | None = None
+    mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] | None = None
+    std: tuple[Annotated[float, Field(ge=1e-6, le=1000)], ...] | None = None
+
+    @field_validator("size")
+    @classmethod
+    def _size_fits(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        if size is not None:
+            check_pixels(*size)
+        return size
 
     @model_validator(mode="after")
     def _something_left(self) -> DataSection:

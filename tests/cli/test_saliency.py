@@ -103,6 +103,14 @@ def test_networks_of_other_packages_by_name_and_by_import_path(library, name, fo
         (["resnet20", "--data", "digits"], "the network refuses inputs of shape (2, 1, 32, 32)"),
         (["digits-vgg16", "--data", "digitz"], "did you mean 'digits'"),
         (["digits-vgg16", "--data", "digits", "--size", "8"], "'8' is no height and width"),
+        (["digits-vgg16", "--data", "digits", "--size", "8,8"], "--size: 'digits' comes as a network takes it"),
+        (["digits-vgg16", "--data", "digits", "--size", "99999,99999"], "99999 x 99999 are 10 G pixels a picture"),
+        (["digits-vgg16", "--data", "digits", "--size", "9" * 5000 + ",8"], "...' is no height and width"),
+        (["digits-vgg16", "--data", "digits", "--size", "٨,٨"], "is no height and width"),
+        (["digits-vgg16", "--data", "digits", "--classes", "9" * 5000], "--classes: '9999"),
+        (["digits-vgg16", "--data", "digits", "--output", "9" * 5000], "--output: '9999"),
+        (["digits-vgg16", "--data", "x" * 300], "--data: 'xxx"),
+        (["digits-vgg16", "--data", ""], "--data: '' is no built-in data set"),
         (["digits-vgg16", "--data", "digits", "--json", "/proc/x.json"], "--json: '/proc' cannot be written"),
         (["torchvision/resnet18@trained", "--data", "digits"], "only '@pretrained' may follow"),
     ],
@@ -112,6 +120,25 @@ def test_bad_input_gives_one_message(arguments, message):
     assert run.returncode == 2
     assert message in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_names_of_classes_with_marks_of_their_own(folder):
+    """Matplotlib reads mathematics between dollars, and leaves out what begins with an underscore."""
+    (folder / "net.py").write_text(
+        "from torch import nn\n"
+        "def net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))\n"
+    )
+    for name in ("$x^$", "_\x1b]0;owned\x07[bold]"):
+        (folder / "pets" / name).mkdir(parents=True)
+        for index in range(2):
+            Image.new("RGB", (8, 8), (index * 50, 99, 7)).save(folder / "pets" / name / f"{index}.png")
+    run = CliRunner().invoke(
+        app, ["saliency", "net.py:net", "--data", "pets", "--plot", "s.png", "--json", "s.json"], catch_exceptions=False
+    )
+    assert run.exit_code == 0
+    assert "\x1b]0" not in run.output
+    per_class = json.loads((folder / "s.json").read_text())["per_class"]
+    assert list(per_class) == ["$x^$", "_\\x1b]0;owned\\x07[bold]"]
 
 
 def test_a_package_that_is_not_there_says_what_to_install(monkeypatch):

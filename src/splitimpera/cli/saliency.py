@@ -19,7 +19,7 @@ def run(
     score: Annotated[str, typer.Option(help="Show this score: cs, fisher, taylor, gradient_agreement, ...")] = "cs",
     output: Annotated[str, typer.Option(help="Which result, where the network returns several.")] = "",
     size: Annotated[str, typer.Option(help="Height and width for pictures from a folder: 224,224.")] = "",
-    batch: Annotated[int, typer.Option(min=1, help="Pictures a pass.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Pictures a pass.")] = 32,
     json: Annotated[Path | None, typer.Option(help="Write all numbers to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the curves to this file (PNG).")] = None,
 ) -> None:
@@ -39,22 +39,24 @@ def run(
     from splitimpera.saliency.cumulative import cumulative_saliency
     from splitimpera.scenario import DataSection, NetworkSection
 
-    sides = [part.strip() for part in size.split(",")] if size else []
-    if sides and (len(sides) != 2 or not all(side.isdecimal() and int(side) > 0 for side in sides)):
-        raise DataError(f"'{size}' is no height and width", where="--size", hint="write for example 224,224")
+    wanted_size = _size(size)
+    wanted_classes = [_label(part.strip(), "--classes") for part in classes.split(",")] if classes else None
+    wanted_output = _label(output, "--output")
     here = Path.cwd()
     with progress() as track:
         network = load_network(NetworkSection(model=model, weights=weights), here, track)
-        section = DataSection(source=data, size=(int(sides[0]), int(sides[1])) if sides else None)
-        pictures = load_data(section, here)
+        try:
+            pictures = load_data(DataSection(source=data, size=wanted_size), here)
+        except DataError as error:
+            raise error.at({"data.source": "--data", "data.size": "--size"}.get(error.where, error.where)) from None
         curve = cumulative_saliency(
             network,
             pictures.everything(),
             target=target,  # type: ignore[arg-type]  # checked there
-            classes=[part.strip() for part in classes.split(",")] if classes else None,
+            classes=wanted_classes,
             class_names=pictures.classes,
             scores=[score],
-            output=int(output) if output.isdecimal() else output or None,
+            output=int(wanted_output) if wanted_output.isdecimal() else wanted_output or None,
             batch=batch,
             track=track,
         )
@@ -63,3 +65,34 @@ def run(
         write_output(json, curve_json(curve), "--json")
     if plot is not None:
         write_output(plot, curves_png(curve, score), "--plot")
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    """Height and width; None for ''."""
+    from splitimpera.errors import DataError, shown
+    from splitimpera.scenario import check_pixels
+
+    if not text:
+        return None
+    sides = [part.strip() for part in text.split(",", 2)]
+    if len(sides) != 2 or not all(_is_number(side) and int(side) > 0 for side in sides):
+        raise DataError(f"'{shown(text)}' is no height and width", where="--size", hint="write for example 224,224")
+    height, width = map(int, sides)
+    try:
+        check_pixels(height, width)
+    except ValueError as error:
+        raise DataError(str(error), where="--size", hint="write for example 224,224") from None
+    return height, width
+
+
+def _label(text: str, option: str) -> str:
+    """A name, or a number of at most nine digits."""
+    from splitimpera.errors import DataError, shown
+
+    if text.isdecimal() and not _is_number(text):
+        raise DataError(f"'{shown(text)}' is no number up to 999999999", where=option)
+    return text
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 9

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +13,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitimpera.errors import DataError
+from splitimpera.errors import DataError, listed, shown
+from splitimpera.models.arrays import as_numbers, check_amount, class_indices, finite_inputs
 from splitimpera.models.imports import call_factory, is_factory, load_factory
+from splitimpera.models.pictures import read_pictures
 from splitimpera.plugins import Registry, nearest
 from splitimpera.records import Array
 
 if TYPE_CHECKING:
     from splitimpera.scenario import DataSection
+
+PARTS = ("train", "validation", "test")
+SHARES = ("validation", "test", "seed")
+LOOKS = ("mean", "std")
+LONGEST_NAME = 255
+LEVEL_ERROR = 0.1
+"""How far, in 8-bit levels, inputs may be from those of 8-bit pictures: more than float32 rounds, less than matters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +44,16 @@ class Samples:
     labels: Tensor
 
     def __post_init__(self) -> None:
+        for name, tensor in (("inputs", self.inputs), ("labels", self.labels)):
+            if not isinstance(tensor, Tensor) or not tensor.ndim:
+                given = "a single number" if isinstance(tensor, Tensor) else type(tensor).__name__
+                raise DataError(f"{name} are {shown(given)}, a tensor with a row a picture is expected")
         if self.labels.ndim != 1 or len(self.labels) != len(self.inputs):
             raise DataError(
                 f"{len(self.inputs)} inputs need as many labels in one dimension, "
                 f"the labels have shape {tuple(self.labels.shape)}"
             )
-        if self.labels.is_floating_point() or self.labels.is_complex():
-            raise DataError(f"labels are class indices, these are {self.labels.dtype}".replace("torch.", ""))
-        object.__setattr__(self, "labels", self.labels.to(torch.int64))
+        object.__setattr__(self, "labels", class_indices(self.labels))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,16 +64,35 @@ class Samples:
 
 @dataclass(frozen=True)
 class Pixels:
-    """How inputs follow from 8-bit pictures: input = (picture / 255 - mean) / std, a value a channel."""
+    """How inputs follow from pictures: input = (picture / white - mean) / std, a value a channel.
+
+    White is 255, or 65535 for pictures of 16 bits.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def inputs(self, pictures: Array) -> Tensor:
-        """uint8 (N, H, W, C) -> float32 (N, C, H, W)."""
-        x = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).to(torch.float32) / 255
+        """uint8 or uint16 (N, H, W, C) -> float32 (N, C, H, W)."""
+        x = torch.from_numpy(pictures.transpose(0, 3, 1, 2).astype(np.float32, order="C"))
+        mean, std = self._columns()
+        # in place: this may be most of the memory there is
+        return x.div_(float(np.iinfo(pictures.dtype).max)).sub_(mean).div_(std)
+
+    def made(self, inputs: Tensor) -> bool:
+        """Whether inputs (N, C, H, W) are those of some 8-bit pictures."""
+        if inputs.ndim != 4 or inputs.shape[1] != len(self.mean) or not inputs.is_floating_point():
+            return False
+        mean, std = self._columns()
+        for some in torch.split(inputs, 256):
+            levels = (some.to(torch.float32) * std + mean) * 255
+            if not bool(((levels - levels.round().clamp(0, 255)).abs() < LEVEL_ERROR).all()):
+                return False
+        return True
+
+    def _columns(self) -> tuple[Tensor, Tensor]:
         mean, std = (torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1) for values in (self.mean, self.std))
-        return (x - mean) / std
+        return mean, std
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +100,7 @@ class Dataset:
     """Three disjoint parts of one set of data.
 
     `train` is for training and calibration (it may be empty), `validation` for choosing a plan, `test` for the accuracy
-    that is quoted for the chosen one. `pixels` is None where the inputs were not made from pictures.
+    that is quoted for the chosen one. `pixels` is None where the inputs were not made from 8-bit pictures.
     """
 
     train: Samples
@@ -147,97 +179,176 @@ def divide(
     )
 
 
+def is_source(source: str, folder: Path) -> bool:
+    """Whether `load_data` knows what a source means, without loading anything."""
+    return source in DATASETS or is_factory(source) or _is_folder(source, folder)
+
+
 def load_data(section: DataSection, folder: Path) -> Dataset:
     """The data that a scenario names.
 
     Args:
         section: `source` is a built-in name, a folder `class name/picture`, `package.module:factory` or
             `file.py:factory`. A factory returns (inputs, labels), or a mapping with "train", "validation" and "test",
-            each such a pair. uint8 inputs (N, H, W, C) are pictures and become float by `mean` and `std`.
+            each such a pair, or a Dataset. uint8 and uint16 inputs (N, H, W, C) are pictures and become float by
+            `mean` and `std`.
         folder: what relative paths start from.
 
     Raises:
         DataError: nothing is found there, or it is not labelled data.
     """
+    try:
+        return _loaded(section, folder)
+    except DataError as error:
+        raise error.at(error.where or "data.source") from error.__cause__
+
+
+def _loaded(section: DataSection, folder: Path) -> Dataset:
     source = section.source
     if source in DATASETS:
-        _refuse_shares(section, f"'{source}'")
+        _refuse(section, f"'{source}' comes with its own parts", *SHARES)
+        _refuse(section, f"'{source}' comes as a network takes it", "size", *LOOKS)
         return DATASETS[source]()
     if is_factory(source):
-        return _from_factory(call_factory(load_factory(source, folder, DataError), source, DataError), section)
-    if (folder / source).is_dir():
-        pictures, labels, classes = _read_pictures(folder / source, section.size)
-        return _from_arrays(pictures, labels, section, classes)
+        made = call_factory(load_factory(source, folder, DataError), source, DataError)
+        # what a factory returns may run its user's code when it is read
+        return call_factory(partial(_from_factory, made, section), source, DataError)  # type: ignore[return-value]
+    if _is_folder(source, folder):
+        pictures, labels, classes = read_pictures(folder / source, section.size)
+        return _divided(*_samples(pictures, labels, section), section, classes)
     raise DataError(
-        f"'{source}' is no built-in data set, no 'package.module:factory' and no folder",
-        where="data.source",
+        f"'{shown(source)}' is no built-in data set, no 'package.module:factory' and no folder",
         hint=nearest(source, DATASETS.names()),
     )
 
 
-def _refuse_shares(section: DataSection, source: str) -> None:
-    for key in ("validation", "test", "seed"):
-        if key in section.model_fields_set:
-            raise DataError(f"{source} comes with its own parts", where=f"data.{key}", hint="leave this key out")
+def _is_folder(source: str, folder: Path) -> bool:
+    try:
+        return bool(source.strip()) and (folder / source).is_dir()
+    except (OSError, ValueError):  # a name that is too long, or a place that may not be looked at
+        return False
+
+
+def _refuse(section: DataSection, why: str, *keys: str) -> None:
+    for key in keys:
+        if key in section.model_fields_set and getattr(section, key) is not None:
+            raise DataError(why, where=f"data.{key}", hint="leave this key out")
 
 
 def _from_factory(made: object, section: DataSection) -> Dataset:
-    source = f"'{section.source}'"
+    source = f"'{shown(section.source)}'"
+    _refuse(section, f"{source} is no folder of pictures", "size")
     if isinstance(made, Dataset):
-        _refuse_shares(section, source)
-        return made
-    if isinstance(made, Mapping):
-        _refuse_shares(section, source)
-        missing = {"validation", "test"} - made.keys()
-        if missing:
-            raise DataError(f"{source} returns no {' and no '.join(sorted(missing))} part", where="data.source")
-        parts = {}
-        for part in ("train", "validation", "test"):
-            pair = made.get(part, made["validation"])
-            rows = slice(None) if part in made else slice(0)
-            parts[part] = _samples(*_pair(pair, source), section).take(rows)
-        pixels = _pixels(_pair(made["test"], source)[0], section)
-        return Dataset(parts["train"], parts["validation"], parts["test"], pixels=pixels)
-    return _from_arrays(*_pair(made, source), section)
+        _refuse(section, f"{source} comes with its own parts", *SHARES)
+        _refuse(section, f"{source} comes as a network takes it", *LOOKS)
+        return _checked(made, section)
+    if not isinstance(made, Mapping):
+        return _divided(*_samples(*_pair(made), section), section)
+    _refuse(section, f"{source} comes with its own parts", *SHARES)
+    found = dict(made)
+    missing = [part for part in ("validation", "test") if part not in found]
+    if missing:
+        raise DataError(f"{source} returns no {' and no '.join(missing)} part")
+    unknown = [key for key in found if key not in PARTS]
+    if unknown:
+        raise DataError(f"{source} returns parts called {listed(unknown)}; {', '.join(PARTS)} are known")
+    pairs = {part: _pair(found[part], f" as '{part}'") for part in PARTS if part in found}
+    return _of_parts({part: _samples(*pair, section, f" of '{part}'") for part, pair in pairs.items()})
 
 
-def _pair(made: object, source: str) -> tuple[object, object]:
+def _checked(made: Dataset, section: DataSection) -> Dataset:
+    """A Dataset that a factory returned may say anything; so may its parts."""
+    parts = {}
+    for part in PARTS:
+        samples = getattr(made, part)
+        if not isinstance(samples, Samples):
+            raise DataError(f"the part '{part}' is {shown(type(samples).__name__)}, Samples are expected")
+        parts[part] = (_samples(samples.inputs, samples.labels, section, f" of '{part}'", pictures=False)[0], None)
+    found = _of_parts(parts)
+    pixels = made.pixels
+    if pixels is not None and not isinstance(pixels, Pixels):
+        raise DataError(f"pixels are {shown(type(pixels).__name__)}, Pixels or None is expected")
+    every = (found.train, found.validation, found.test)
+    if pixels is not None and not all(pixels.made(samples.inputs) for samples in every):
+        raise DataError(
+            f"the inputs are not those that pixels (mean {shown(pixels.mean)}, std {shown(pixels.std)}) make of "
+            "8-bit pictures",
+            hint="give the mean and std that were used, or None",
+        )
+    return Dataset(found.train, found.validation, found.test, class_names(made.classes), pixels)
+
+
+def _of_parts(parts: Mapping[str, tuple[Samples, Pixels | None]]) -> Dataset:
+    validation, pixels = parts["validation"]
+    kinds = {}
+    for part, (samples, made) in parts.items():
+        if not len(samples) and part != "train":
+            raise DataError(f"the part '{part}' is empty")
+        if len(samples):
+            kinds[part] = (tuple(samples.inputs.shape[1:]), str(samples.inputs.dtype).removeprefix("torch."), made)
+    if len(set(kinds.values())) > 1:
+        texts = [
+            f"'{part}' has {'8-bit pictures' if made else dtype} of shape {shape}"
+            for part, (shape, dtype, made) in kinds.items()
+        ]
+        raise DataError(f"all parts have one shape and one type of inputs, here {listed(texts)}")
+    train = parts["train"][0] if "train" in kinds else validation.take(slice(0))
+    return Dataset(train, validation, parts["test"][0], pixels=pixels)
+
+
+def _pair(made: object, what: str = "") -> tuple[object, object]:
     if isinstance(made, (tuple, list)) and len(made) == 2:
         return made[0], made[1]
-    raise DataError(f"{source} returns {type(made).__name__}, a pair (inputs, labels) is expected", where="data.source")
+    given = type(made).__name__ + (f" of {len(made)}" if isinstance(made, (tuple, list)) else "")
+    raise DataError(f"the factory returns {shown(given)}{what}, a pair (inputs, labels) is expected")
 
 
-def _from_arrays(inputs: object, labels: object, section: DataSection, classes: Sequence[str] = ()) -> Dataset:
+def _divided(samples: Samples, pixels: Pixels | None, section: DataSection, classes: Sequence[str] = ()) -> Dataset:
     return divide(
-        _samples(inputs, labels, section),
+        samples,
         validation=section.validation,
         test=section.test,
         seed=section.seed,
-        classes=classes,
-        pixels=_pixels(inputs, section),
+        classes=class_names(classes),
+        pixels=pixels,
     )
 
 
-def _samples(inputs: object, labels: object, section: DataSection) -> Samples:
-    x, y = torch.as_tensor(inputs), torch.as_tensor(labels)
-    if not len(x):
-        raise DataError("the data set is empty", where="data.source")
-    pixels = _pixels(x, section)
-    if pixels is not None:
+def _samples(
+    inputs: object, labels: object, section: DataSection, what: str = "", pictures: bool = True
+) -> tuple[Samples, Pixels | None]:
+    """What is given as inputs and labels, and how the inputs were made of 8-bit pictures (None where they were not).
+
+    Args:
+        what: which part, in messages.
+        pictures: whether inputs may be pictures, which `mean` and `std` turn into what the network takes.
+    """
+    name = f"the inputs{what}"
+    x, y = as_numbers(inputs, name), as_numbers(labels, f"the labels{what}")
+    if not x.ndim:
+        raise DataError(f"{name} are a single number, a row a picture is expected")
+    if not len(x) and not what:
+        raise DataError("the data set is empty")
+    if len(x) and not x[0].numel():
+        raise DataError(f"{name} have shape {tuple(x.shape)}: there is nothing in a row")
+    pixels = None
+    if pictures and x.dtype in (torch.uint8, torch.uint16) and x.ndim == 4:
+        check_amount(len(x), x.shape[1:])
+        eight_bits, pixels = x.dtype == torch.uint8, _pixels(x.shape[3], section)
         x = pixels.inputs(x.numpy())
-    elif x.dtype == torch.float64:
-        x = x.to(torch.float32)
-    if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-        raise DataError("the inputs contain NaN or infinite values", where="data.source")
-    return Samples(x, y)
+        pixels = pixels if eight_bits else None
+    elif pictures:
+        shape = tuple(x.shape)
+        _refuse(section, f"{name} of shape {shape} are no pictures (N, H, W, C) of 8 or 16 bits", *LOOKS)
+    x = finite_inputs(x, name)
+    try:
+        return Samples(x, y), pixels
+    except DataError as error:
+        raise DataError(f"{error.problem}{f' (the part{what})' if what else ''}", hint=error.hint) from None
 
 
-def _pixels(inputs: object, section: DataSection) -> Pixels | None:
-    """How to make floats of 8-bit pictures; None for other inputs."""
-    x = torch.as_tensor(inputs)
-    if x.dtype != torch.uint8 or x.ndim != 4:
-        return None
-    channels = x.shape[3]
+def _pixels(channels: int, section: DataSection) -> Pixels:
+    """How to make floats of pictures."""
     given = {"mean": section.mean or (0.0,) * channels, "std": section.std or (1.0,) * channels}
     for key, values in given.items():
         if len(values) != channels:
@@ -245,34 +356,16 @@ def _pixels(inputs: object, section: DataSection) -> Pixels | None:
     return Pixels(given["mean"], given["std"])
 
 
-def _read_pictures(folder: Path, size: tuple[int, int] | None) -> tuple[Array, Array, list[str]]:
-    """Pictures (N, H, W, C) uint8, labels (N,) and class names of a folder `class name/picture`."""
-    from PIL import Image
+def class_names(names: object) -> tuple[str, ...]:
+    """Class names that are safe to print, and different.
 
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    if len(classes) < 2:
-        raise DataError(
-            f"the folder '{folder}' has {len(classes)} sub-folders, one a class is expected", where="data.source"
-        )
-    pictures, labels = [], []
-    for label, name in enumerate(classes):
-        for path in sorted((folder / name).iterdir()):
-            if path.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".tiff"}:
-                continue
-            try:
-                with Image.open(path) as image:
-                    picture = image if image.mode in ("L", "RGB") else image.convert("RGB")
-                    if size is not None:
-                        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-                    pictures.append(np.asarray(picture).reshape(picture.height, picture.width, -1))
-            except (OSError, Image.DecompressionBombError) as error:
-                raise DataError(f"the picture '{path}' cannot be read: {error}", where="data.source") from None
-            labels.append(label)
-    shapes = {picture.shape for picture in pictures}
-    if not pictures:
-        raise DataError(f"the folder '{folder}' has no pictures", where="data.source")
-    if len({shape[:2] for shape in shapes}) > 1:
-        raise DataError("the pictures differ in size", where="data.size", hint="give the size [height, width] they get")
-    if len(shapes) > 1:
-        pictures = [np.broadcast_to(picture, (*picture.shape[:2], 3)) for picture in pictures]
-    return np.stack(pictures), np.array(labels), classes
+    Raises:
+        DataError: they are no list of texts, or two are the same.
+    """
+    if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
+        raise DataError("class names are a list of texts")
+    safe = tuple(shown(name, LONGEST_NAME) for name in names)
+    twice = [name for name, times in Counter(safe).items() if times > 1]
+    if twice:
+        raise DataError(f"several classes are called {listed(twice)}", hint="give each a name of its own")
+    return safe

@@ -83,14 +83,21 @@ def curves_png(curve: SaliencyCurve, score: str = "cs") -> bytes:
     draw_curve(panels[0], curve.names, log10_or_gap(curve.scores[score]), curve.bytes, starred, f"log10 {score}")
     if curve.per_class:
         for label, values in curve.per_class.items():
-            panels[1].plot(range(len(values)), log10_or_gap(values), ".-", label=curve.class_name(label), linewidth=1)
+            panels[1].plot(
+                range(len(values)), log10_or_gap(values), ".-", label=_plain_text(curve.class_name(label)), linewidth=1
+            )
         panels[1].set_ylabel("log10 cs of each class")
-        panels[1].set_xticks(range(len(curve.names)), curve.names, rotation=60, ha="right")
+        panels[1].set_xticks(range(len(curve.names)), map(_plain_text, curve.names), rotation=60, ha="right")
         panels[1].legend(fontsize="small", ncols=5, frameon=False)
         panels[1].grid(alpha=0.3)
         panels[0].tick_params(labelbottom=False)
         panels[0].set_xlabel("")
     return png(figure)
+
+
+def _plain_text(name: str) -> str:
+    """Matplotlib reads mathematics between dollars, and leaves out of legends what begins with an underscore."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def _plain(values: FloatArray) -> list[float | None]:
