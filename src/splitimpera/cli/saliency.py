@@ -26,6 +26,8 @@ def run(
     """The saliency curve of a network over data: where it may be split."""
     from splitimpera.files import check_writable
 
+    # a network's or data's code may go to another folder
+    json, plot = (None if path is None else path.absolute() for path in (json, plot))
     for path, argument in ((json, "--json"), (plot, "--plot")):
         if path is not None:
             check_writable(path.parent, argument)
@@ -33,6 +35,7 @@ def run(
     from splitimpera.cli.terminal import console, progress
     from splitimpera.errors import DataError
     from splitimpera.files import write_output
+    from splitimpera.graph.tracing import trace
     from splitimpera.models.datasets import load_data
     from splitimpera.models.loading import load_network
     from splitimpera.report.saliency import curve_json, curve_table, curves_png
@@ -47,9 +50,10 @@ def run(
         network = load_network(NetworkSection(model=model, weights=weights), here, track)
         section = DataSection(source=data, size=(int(sides[0]), int(sides[1])) if sides else None)
         pictures = load_data(section, here)
+        samples = pictures.everything()
         curve = cumulative_saliency(
-            network,
-            pictures.everything(),
+            trace(network, samples.inputs, say=lambda line: console.print(line, highlight=False)),
+            samples,
             target=target,  # type: ignore[arg-type]  # checked there
             classes=[part.strip() for part in classes.split(",")] if classes else None,
             class_names=pictures.classes,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from splitimpera.errors import DataError
-from splitimpera.models.imports import call_factory, is_factory, load_factory
+from splitimpera.models.imports import is_factory, run_factory
 from splitimpera.plugins import Registry, nearest
 from splitimpera.records import Array
 
@@ -164,7 +164,7 @@ def load_data(section: DataSection, folder: Path) -> Dataset:
         _refuse_shares(section, f"'{source}'")
         return DATASETS[source]()
     if is_factory(source):
-        return _from_factory(call_factory(load_factory(source, folder, DataError), source, DataError), section)
+        return _from_factory(run_factory(source, folder, DataError), section)
     if (folder / source).is_dir():
         pictures, labels, classes = _read_pictures(folder / source, section.size)
         return _from_arrays(pictures, labels, section, classes)
