@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitimpera.errors import DataError
-from splitimpera.models.imports import is_factory, run_factory
+from splitimpera.errors import DataError, shown
+from splitimpera.models.imports import contained, is_factory, run_factory, telling
 from splitimpera.plugins import Registry, nearest
 from splitimpera.records import Array
 
@@ -164,7 +164,9 @@ def load_data(section: DataSection, folder: Path) -> Dataset:
         _refuse_shares(section, f"'{source}'")
         return DATASETS[source]()
     if is_factory(source):
-        return _from_factory(run_factory(source, folder, DataError), section)
+        made = run_factory(source, folder, DataError)
+        with contained(), telling(DataError, f"what '{shown(source)}' returns cannot be used"):
+            return _from_factory(made, section)
     if (folder / source).is_dir():
         pictures, labels, classes = _read_pictures(folder / source, section.size)
         return _from_arrays(pictures, labels, section, classes)
