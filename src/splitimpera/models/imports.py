@@ -116,7 +116,8 @@ def user_frame(failure: BaseException) -> str:
         if not installed and not code.co_filename.startswith(ours):
             found = f"{shown(Path(code.co_filename).name)}, line {trace.tb_lineno}, in {shown(code.co_name)}"
         trace = trace.tb_next
-    return found if found or failure.__cause__ is None else user_frame(failure.__cause__)
+    earlier = failure.__cause__ or failure.__context__
+    return found if found or earlier is None else user_frame(earlier)
 
 
 def _import_file(path: Path) -> ModuleType:
