@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from splitimpera.errors import CutError, ShapeError, TraceError
+from splitimpera.errors import CutError, ShapeError, TraceError, shown
 from splitimpera.graph import operations
 from splitimpera.graph.cuts import INPUT, Value, crossing_values
 from splitimpera.graph.fallback import trace_with_fx
@@ -27,6 +27,8 @@ from splitimpera.plugins import nearest
 from splitimpera.records import DTYPE_BYTES, Cut, Layer, TensorSpec
 
 Example = Tensor | tuple[Tensor, ...]
+
+NAME_CHARACTERS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +69,7 @@ class ModelGraph:
         for cut in self.cuts:
             if cut.name == which:
                 return cut
-        raise CutError(f"no layer is called '{which}'", hint=nearest(which, (cut.name for cut in self.cuts)))
+        raise CutError(f"no layer is called '{shown(which)}'", hint=nearest(which, (cut.name for cut in self.cuts)))
 
 
 def trace(model: nn.Module, example: Example, *, say: Callable[[str], object] = warnings.warn) -> ModelGraph:
@@ -473,7 +475,8 @@ def _layer_names(groups: Sequence[Sequence[fx.Node]]) -> list[str]:
     """A name for each layer, in the user's words.
 
     The path of the module that calls its operation, where it is that module's last one (so that a block's output bears
-    the block's name); else path and operation; the operation alone at top level. A module called again gets "@1".
+    the block's name); else path and operation; the operation alone at top level. A module called again gets "@1". Names are
+    printable, whatever a module is called, for they are printed and drawn wherever cuts are.
     """
     stacks = [[(key, entry[0]) for key, entry in _module_stack(group[0])] for group in groups]
     last = {key: index for index, stack in enumerate(stacks) for key, _ in stack}
@@ -482,7 +485,8 @@ def _layer_names(groups: Sequence[Sequence[fx.Node]]) -> list[str]:
     for index, (group, stack) in enumerate(zip(groups, stacks, strict=True)):
         key, path = stack[-1] if stack else ("", "")
         operation = operation_name(group[0])
-        name = operation if not path else path if last[key] == index else f"{path}.{operation}"
+        place = shown(path, NAME_CHARACTERS)
+        name = operation if not path else place if last[key] == index else f"{place}.{operation}"
         names.append(f"{name}@{seen[name]}" if seen[name] else name)
         seen[name] += 1
     return names
