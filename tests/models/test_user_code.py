@@ -99,8 +99,18 @@ def readable(error):
     return message
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("end", ENDS)
+QUICK = {"at the import", "in the factory"}
+
+
+@pytest.mark.parametrize(
+    ("place", "end"),
+    [
+        # those that trace take longer; what they raise is told in one place
+        pytest.param(place, end, marks=() if place in QUICK or number % 5 == 0 else pytest.mark.slow)
+        for place in PLACES
+        for number, end in enumerate(ENDS)
+    ],
+)
 def test_whatever_a_network_raises_is_an_error_with_its_line(place, end, tmp_path):
     with pytest.raises(ModelError) as caught:
         loaded(tmp_path, PLACES[place].format(end=end))

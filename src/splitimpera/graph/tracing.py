@@ -475,8 +475,8 @@ def _layer_names(groups: Sequence[Sequence[fx.Node]]) -> list[str]:
     """A name for each layer, in the user's words.
 
     The path of the module that calls its operation, where it is that module's last one (so that a block's output bears
-    the block's name); else path and operation; the operation alone at top level. A module called again gets "@1". Names are
-    printable, whatever a module is called, for they are printed and drawn wherever cuts are.
+    the block's name); else path and operation; the operation alone at top level. A module called again gets "@1".
+    Names are printable, whatever a module is called, for they are printed and drawn wherever cuts are.
     """
     stacks = [[(key, entry[0]) for key, entry in _module_stack(group[0])] for group in groups]
     last = {key: index for index, stack in enumerate(stacks) for key, _ in stack}
