@@ -7,8 +7,10 @@ import os
 import stat
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from splitimpera.errors import OutputError, SplitImperaError, shown, shown_path
 from splitimpera.units import format_bytes
@@ -34,25 +36,36 @@ def read_file(
     Raises:
         error: it does not exist, is no regular file, is too large, or cannot be read.
     """
+    with open_file(path, error, what=what, hint=hint) as file:
+        try:
+            small = os.fstat(file.fileno()).st_size <= most_bytes
+            content = file.read(most_bytes + 1) if small else None
+        except OSError as failure:
+            raise error(f"the {what} '{shown_path(path)}' cannot be read: {reason(failure)}", hint=hint) from None
+    if content is None or len(content) > most_bytes:
+        raise error(f"the {what} '{shown_path(path)}' is larger than {format_bytes(most_bytes)}, the most that is read")
+    return content
+
+
+@contextmanager
+def open_file(
+    path: str | Path, error: type[SplitImperaError], *, what: str = "file", hint: str = ""
+) -> Iterator[BinaryIO]:
+    """A regular file, open for reading; arguments and errors as `read_file` has them, without a limit."""
     try:
         # a pipe without a writer would wait for one
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(handle, "rb") as file:
-            found = os.fstat(handle)
-            if stat.S_ISDIR(found.st_mode):
-                raise error(f"'{shown_path(path)}' is a folder, a {what} is expected", hint=hint)
-            if not stat.S_ISREG(found.st_mode):
-                raise error(f"'{shown_path(path)}' is a pipe or a device, a {what} is expected", hint=hint)
-            content = file.read(most_bytes + 1) if found.st_size <= most_bytes else None
+        file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
     except FileNotFoundError:
         raise error(f"the {what} '{shown_path(path)}' does not exist", hint=hint) from None
     except IsADirectoryError:
         raise error(f"'{shown_path(path)}' is a folder, a {what} is expected", hint=hint) from None
     except (OSError, ValueError) as failure:  # ValueError: a null character in the path
         raise error(f"the {what} '{shown_path(path)}' cannot be read: {reason(failure)}", hint=hint) from None
-    if content is None or len(content) > most_bytes:
-        raise error(f"the {what} '{shown_path(path)}' is larger than {format_bytes(most_bytes)}, the most that is read")
-    return content
+    with file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            raise error(f"'{shown_path(path)}' is a pipe or a device, a {what} is expected", hint=hint)
+        yield file
 
 
 def reason(failure: Exception) -> str:

@@ -31,7 +31,7 @@ from splitimpera.models.loading import OTHER_WAYS, is_network_name, load_network
 from splitimpera.net.links import build_link, with_plain_links
 from splitimpera.net.registry import TRANSPORTS
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES
-from splitimpera.partition.bottleneck import bottleneck_for
+from splitimpera.partition.bottleneck import bottleneck_for, check_apart
 from splitimpera.plugins import nearest
 from splitimpera.qos.exploration import Change, Sensitivity, changes, relaxations, sensitivity
 from splitimpera.qos.recommendation import Recommendation, Verdict, recommend
@@ -162,7 +162,7 @@ def design(
     with _located("data.source"):
         data = load_data(scenario.data, scenario.folder)
     with _located("network.model"):
-        graph = trace(model, data.validation.inputs[:1])
+        graph = trace(model, data.validation.inputs, say=say)
     _check_labels(graph, data)
     devices = _devices(scenario, graph)  # a profile of another network is refused before anything is computed
     testbed = Testbed(graph, data, scenario.workload.record())
@@ -291,6 +291,8 @@ def _check_labels(graph: ModelGraph, data: Dataset) -> None:
         raise ModelError(
             f"the network's result has shape {shapes} a picture, one logit a class is expected", where="network.model"
         )
+    if "complex" in result[0].dtype:
+        raise ModelError("the network's result is complex, real logits are expected", where="network.model")
     classes = result[0].shape[0]
     labels = torch.cat([samples.labels for samples in (data.train, data.validation, data.test)])
     low, high = int(labels.min()), int(labels.max())
@@ -365,6 +367,7 @@ def _bottlenecks(
     for cut in cuts:
         for ratio in wanted.ratios:
             try:
+                check_apart(graph)
                 bottleneck_for(cut, ratio=ratio, cuts=graph.cuts)
             except CutError as error:
                 if named:

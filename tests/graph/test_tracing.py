@@ -176,3 +176,16 @@ def test_a_write_through_a_conversion_that_converts_nothing_is_seen():
         for cut in graph.cuts:
             halves = sei.split(graph, cut)
             torch.testing.assert_close(halves.tail(halves.head(x)), model(x))
+
+
+def test_names_of_modules_are_printable_and_short_and_differ():
+    model = nn.Sequential()
+    for name in ("\x1b[2J", "x" * 5000 + "1", "x" * 5000 + "2"):
+        model.add_module(name, nn.Conv2d(3, 3, 3))
+    names = [layer.name for layer in sei.trace(model, image()).layers]
+    assert names[0] == "\\x1b[2J"
+    assert all(name.isprintable() and len(name) < 250 for name in names)
+    assert len(set(names)) == 3
+    with pytest.raises(CutError) as caught:
+        sei.trace(model, image()).cut("\x1b[2J" * 1000)
+    assert len(str(caught.value)) < 1000

@@ -96,7 +96,7 @@ def test_weights_that_do_not_fit_or_could_run_code_are_refused(folder):
     [
         ("mine.py:netwrok", "did you mean 'network'"),
         ("nowhere:network", "cannot be imported"),
-        ("mine.py:pair", "returns tuple, an nn.Module is expected"),
+        ("mine.py:pair", "returns is tuple, an nn.Module is expected"),
     ],
 )
 def test_networks_that_cannot_be_loaded(folder, name, message):

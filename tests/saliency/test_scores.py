@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from networks import inputs, make
+from networks import Chain, inputs, make
 
 import splitimpera as sei
 from splitimpera.errors import DataError, ModelError, UnknownNameError
@@ -158,13 +158,19 @@ def test_a_path_without_gradient_names_the_cut():
         sei.cumulative_saliency(Rounded(), torch.randn(2, 3, 8, 8))
 
 
+class RootOfNothing(Chain):
+    """Finite logits, by way of sqrt(0), whose gradient is infinite."""
+
+    def forward(self, x):
+        return self.head((self.body(x).mean((2, 3)) * 0).sqrt())
+
+
 def test_dead_layers_and_nan_are_reported():
     model, (x,) = make("Chain"), inputs("Chain", 3)
     torch.nn.init.zeros_(model.head.weight)
     curve = sei.cumulative_saliency(model, x)
     assert set(curve.dead) == {"body.0", "body.3", "body.4", "mean"}
-    torch.nn.init.constant_(model.head.weight, float("nan"))
-    curve = sei.cumulative_saliency(model, x)
+    curve = sei.cumulative_saliency(RootOfNothing(), x)
     assert "body.0" in curve.not_finite
     assert not [c for c in curve.candidates if "maximum" in " ".join(c.reasons)]
 

@@ -26,7 +26,8 @@ def run(
     from splitimpera.scenario import load_scenario
 
     wanted = load_scenario(scenario)
-    folder = out or Path("runs") / wanted.name
+    named = out or Path("runs") / wanted.name
+    folder = named.absolute()  # a network's or data's code may go to another folder
     check_writable(folder, "--out")
 
     from splitimpera.cli.terminal import console, progress
@@ -46,5 +47,5 @@ def run(
     files = result.save(folder)
     show(result.results(), console)
     console.print(
-        f"Written to {folder}: {', '.join(sorted(path.name for path in files))}", highlight=False, soft_wrap=True
+        f"Written to {named}: {', '.join(sorted(path.name for path in files))}", highlight=False, soft_wrap=True
     )

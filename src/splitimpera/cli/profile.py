@@ -43,12 +43,13 @@ def run(
     from splitimpera.errors import CodecError, DataError, OutputError
     from splitimpera.files import check_writable
 
-    path = out or Path("profile.json")
+    named = out or Path("profile.json")
+    path = named.absolute()  # a network's code may go to another folder
     if path.is_dir():
-        raise OutputError(f"'{path}' is a folder, a file is expected", where="--out")
+        raise OutputError(f"'{named}' is a folder, a file is expected", where="--out")
     if out is None and path.exists():
         raise OutputError(
-            f"'{path}' is there already", where="--out", hint="name another file, or this one to replace it"
+            f"'{named}' is there already", where="--out", hint="name another file, or this one to replace it"
         )
     check_writable(path.parent, "--out")
     if bool(shape) == bool(data):
@@ -77,7 +78,8 @@ def run(
                 raise CodecError(f"'{name}' writes pictures only", hint="other codecs are profiled")
     x = _picture(data) if data else _random(shape)
     with progress() as track:
-        graph = trace(load_network(NetworkSection(model=model, weights=weights), Path.cwd(), track), x)
+        network = load_network(NetworkSection(model=model, weights=weights), Path.cwd(), track)
+        graph = trace(network, x, say=lambda line: console.print(line, highlight=False))
         with _option("--cuts"):
             wanted = chosen_cuts(graph, _cuts(cuts))
         with _option("--engine"):
@@ -108,8 +110,8 @@ def run(
     if missing:
         console.print(f"Operations whose multiply-accumulates are not known: {', '.join(missing)}.", soft_wrap=True)
     console.print(
-        f"\nWritten to {path}. In a scenario, of the device that this machine is:\n\n"
-        f"    devices:\n      - {{name: ..., profile: {path}}}",
+        f"\nWritten to {named}. In a scenario, of the device that this machine is:\n\n"
+        f"    devices:\n      - {{name: ..., profile: {named}}}",
         highlight=False,
         soft_wrap=True,
     )

@@ -26,6 +26,8 @@ def run(
     """The saliency curve of a network over data: where it may be split."""
     from splitimpera.files import check_writable
 
+    # a network's or data's code may go to another folder
+    json, plot = (None if path is None else path.absolute() for path in (json, plot))
     for path, argument in ((json, "--json"), (plot, "--plot")):
         if path is not None:
             check_writable(path.parent, argument)
@@ -33,6 +35,7 @@ def run(
     from splitimpera.cli.terminal import console, progress
     from splitimpera.errors import DataError
     from splitimpera.files import write_output
+    from splitimpera.graph.tracing import trace
     from splitimpera.models.datasets import load_data
     from splitimpera.models.loading import load_network
     from splitimpera.report.saliency import curve_json, curve_table, curves_png
@@ -49,9 +52,10 @@ def run(
             pictures = load_data(DataSection(source=data, size=wanted_size), here)
         except DataError as error:
             raise error.at({"data.source": "--data", "data.size": "--size"}.get(error.where, error.where)) from None
+        samples = pictures.everything()
         curve = cumulative_saliency(
-            network,
-            pictures.everything(),
+            trace(network, samples.inputs, say=lambda line: console.print(line, highlight=False)),
+            samples,
             target=target,  # type: ignore[arg-type]  # checked there
             classes=wanted_classes,
             class_names=pictures.classes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
@@ -18,10 +18,12 @@ from splitimpera.codec.registry import PACKET_BYTES, Calibration, make_codec
 from splitimpera.cost.devices import Cost, codec_cost, network_cost
 from splitimpera.cost.measure import measure_s, measure_together_s
 from splitimpera.cost.work import NetworkWork, Work, half_work, with_batch
-from splitimpera.errors import CutError, SplitImperaError
+from splitimpera.errors import CutError, ModelError, SplitImperaError
+from splitimpera.graph.finite import check_finite
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.machines import Device
 from splitimpera.models.datasets import Dataset, Samples
+from splitimpera.models.imports import telling
 from splitimpera.partition.cutter import segment as segment_of
 from splitimpera.records import Array, Codec, FloatArray, Payload, Plan, TensorSpec, Workload
 from splitimpera.training.trained import TrainedSplit
@@ -45,6 +47,21 @@ class Batched(Protocol):
     def batches(self, size: int) -> Iterator[Row]:
         """At most `size` frames at a time, stacked in front."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """The inputs of some samples as rows; what the whole network makes of them must be finite."""
+
+    samples: Samples
+
+    def __iter__(self) -> Iterator[Row]:
+        for x in self.samples.inputs:
+            yield (x.numpy(),)
+
+    def batches(self, size: int) -> Iterator[Row]:
+        for x in torch.split(self.samples.inputs, size):
+            yield (x.numpy(),)
 
 
 class Testbed:
@@ -107,18 +124,26 @@ class Testbed:
             rows: for each frame the tensors that cross `start`; where they are `Batched`, they are taken so.
             finish: what to keep of the tensors that cross `end`.
             arriving, leaving: the ratios of the bottlenecks at `start` and `end`, whose latents cross then; 0: none.
+
+        Raises:
+            ModelError: the network's answers to `Pictures` are not finite, or it cannot be run.
         """
         program = self._program((start, end, arriving, leaving))
         first, last = self._specs(start, arriving), self._specs(end, leaving)
-        chunk = CHUNK if all(spec.batch_dim is not None for spec in (*first, *last)) else 1
+        chunk = CHUNK if self.graph.stacks((*first, *last)) else 1
         kept: list[T] = []
+        whole = isinstance(rows, Pictures) and end == self.last
         if isinstance(rows, Batched) and chunk > 1:
             batches = (_tensors(stacked, first) for stacked in rows.batches(chunk))
         else:
             batches = (_stack(some, first) for some in batched(rows, chunk))
         with torch.inference_mode():
             for batch in batches:
-                kept += [finish(row) for row in _unstack(program(*batch), last)]
+                with telling(ModelError, "the network cannot be run"):
+                    made = program(*batch)
+                if whole:
+                    check_finite(self.graph, batch, made)
+                kept += [finish(row) for row in _unstack(made, last)]
         return kept
 
     def crossing(self, part: Part, cut: int, ratio: float = 0.0) -> list[Row]:
@@ -144,9 +169,8 @@ class Testbed:
             self._answers[key] = make()
         return self._answers[key]
 
-    def inputs(self, samples: Samples) -> Iterator[Row]:
-        for x in samples.inputs:
-            yield (x.numpy(),)
+    def inputs(self, samples: Samples) -> Pictures:
+        return Pictures(samples)
 
     def codec(self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES) -> Codec:
         """A codec for what crosses a cut, calibrated on training pictures.
@@ -237,7 +261,7 @@ class Testbed:
         """A call that runs a segment on so many frames; one by one where the network cannot stack them."""
         start, _, arriving, _ = segment
         program, specs, row = self._program(segment), self._specs(start, arriving), self._example(start, arriving)
-        if all(spec.batch_dim is not None for spec in specs):
+        if self.graph.stacks(specs):
             stacked = _stack([row] * batch, specs)
             return lambda: program(*stacked)
         single = _stack([row], specs)

@@ -6,25 +6,29 @@ import io
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from splitimpera.errors import CutError, ShapeError, TraceError
+from splitimpera.errors import CutError, ShapeError, TraceError, shown
 from splitimpera.graph import operations
 from splitimpera.graph.cuts import INPUT, Value, crossing_values
 from splitimpera.graph.fallback import trace_with_fx
+from splitimpera.graph.frames import MIXED, answers_alone
 from splitimpera.graph.functional import called_module, operation_name, remove_in_place
-from splitimpera.models.imports import user_frame, where_it_failed
+from splitimpera.models.imports import contained, telling, where_it_failed
+from splitimpera.models.kinds import check_network, unwrapped
 from splitimpera.plugins import nearest
-from splitimpera.records import Cut, Layer, TensorSpec
+from splitimpera.records import DTYPE_BYTES, Cut, Layer, TensorSpec
 
 Example = Tensor | tuple[Tensor, ...]
+
+NAME_CHARACTERS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +40,21 @@ class ModelGraph:
         cuts: every legal cut, from the input's (index 0) to the result's.
         program: the functional ATen graph behind them, in eval mode; it shares the model's parameters.
         out_spec: how the model's results are nested.
+        made_by: the layer that makes each value of the program that depends on the input; `INPUT` for the input.
+        apart: whether frames that are run together are answered as each alone. Where not (batch statistics in eval
+            mode, a softmax over the batch), they are run one by one, everywhere.
     """
 
     layers: tuple[Layer, ...]
     cuts: tuple[Cut, ...]
     program: fx.GraphModule
     out_spec: pytree.TreeSpec
+    made_by: Mapping[str, int] = field(default_factory=dict)
+    apart: bool = True
+
+    def stacks(self, tensors: Iterable[TensorSpec]) -> bool:
+        """Whether frames of which these tensors cross can be run together."""
+        return self.apart and all(spec.batch_dim is not None for spec in tensors)
 
     def cut(self, which: int | str) -> Cut:
         """The cut of an index, or the first one behind the layer of that name.
@@ -56,42 +69,47 @@ class ModelGraph:
         for cut in self.cuts:
             if cut.name == which:
                 return cut
-        raise CutError(f"no layer is called '{which}'", hint=nearest(which, (cut.name for cut in self.cuts)))
+        raise CutError(f"no layer is called '{shown(which)}'", hint=nearest(which, (cut.name for cut in self.cuts)))
 
 
-def trace(model: nn.Module, example: Example) -> ModelGraph:
-    """Trace a network in eval mode; the model is left as it was found.
+def trace(model: nn.Module, example: Example, *, say: Callable[[str], object] = warnings.warn) -> ModelGraph:
+    """Trace a network in eval mode; the model is left as it was found, and so is the process.
 
     Args:
         model: any `nn.Module` that `torch.export` can trace.
-        example: what it takes, one tensor (N, ...) or a tuple of them, N pictures; only shapes and types matter.
+        example: what it takes, one tensor (N, ...) or a tuple of them, N pictures. With `frames.PICTURES` of them, real
+            ones, it is tried whether the network answers pictures together as it answers each alone.
+        say: takes a line where it does not.
 
     Raises:
+        ModelError: it is of a kind that cannot be traced (`models.kinds`).
         ShapeError: the model refuses the example.
         TraceError: it cannot be traced; the message names the operation and the line in the user's file.
     """
-    inputs = example if isinstance(example, tuple) else (example,)
+    given = example if isinstance(example, tuple) else (example,)
     # a batch of one would be taken for a constant
-    inputs = tuple(torch.cat([x[:1], x[:1]]) if x.ndim else x for x in inputs)
-    with evaluating(model):
-        try:
-            with torch.no_grad():
+    inputs = tuple(torch.cat([x[:1], x[:1]]) if x.ndim else x for x in given)
+    shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+    with contained(), telling(TraceError, "the network cannot be traced"):
+        model = unwrapped(check_network(model))
+        with evaluating(model), torch.no_grad():
+            refusing = f"the network refuses inputs of shape {shapes}"
+            with telling(ShapeError, refusing, hint="check the data's shape"):
                 expected = model(*inputs)
-        except Exception as failure:
-            shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
-            raise ShapeError(
-                f"the network refuses inputs of shape {shapes}: {where_it_failed(failure)}",
-                hint="check the data's shape",
-            ) from failure
-        program, structure = _traced(model, inputs)
-        _check(program, inputs, expected)
-    return _Reader(program, structure, _blocks(model)).graph()
+            program, structure = _traced(model, inputs)
+            _check(program, inputs, expected)
+            graph = _Reader(program, structure, _blocks(model)).graph()
+            if not graph.cuts[-1].tensors:
+                raise TraceError("the network's result does not depend on its input, or is no tensor")
+            graph = replace(graph, apart=answers_alone(model, program, given))
+    if not graph.apart:
+        say(MIXED)
+    return graph
 
 
 def _check(program: fx.GraphModule, inputs: tuple[Tensor, ...], expected: Any) -> None:
     """What was traced must compute what the network computes; anything else would be a silent lie at every cut."""
-    with torch.no_grad():
-        made = pytree.tree_leaves(program(*inputs))
+    made = pytree.tree_leaves(program(*inputs))
     for ours, theirs in zip(made, pytree.tree_leaves(expected), strict=True):
         if isinstance(theirs, Tensor) and not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4, equal_nan=True):
             gap = float((ours - theirs).abs().max())
@@ -130,7 +148,9 @@ def _traced(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[fx.GraphModul
     except TraceError as failure:
         try:
             return trace_with_fx(model, inputs)
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             raise failure from failure.__cause__
     return _functional_module(program), program.call_spec.out_spec
 
@@ -140,9 +160,11 @@ def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.Export
     try:
         with _quiet():
             return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
-    except Exception as failure:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as failure:
         raise TraceError(
-            f"the network cannot be traced: {_diagnosis(failure)}",
+            f"the network cannot be traced: {where_it_failed(failure)}",
             hint="torch.export must be able to follow it: no step may depend on the values of the data",
         ) from failure
 
@@ -158,12 +180,6 @@ def _quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(disabled)
-
-
-def _diagnosis(failure: BaseException) -> str:
-    words = " ".join(str(failure).split("\n\n")[0].split())
-    place = user_frame(failure)
-    return f"{type(failure).__name__}: {words[:300]}" + (f" ({place})" if place else "")
 
 
 def _functional_module(program: torch.export.ExportedProgram) -> fx.GraphModule:
@@ -212,7 +228,8 @@ class _Reader:
             label = "input" if value.made == INPUT else names[value.made]
             self.specs[name] = _spec(label, self._by_name[name], self.channels.get(name, 1))
         layers = tuple(self._layer(index, name) for index, name in enumerate(names))
-        return ModelGraph(layers, tuple(self._cuts(layers)), self.module, self.out_spec)
+        made_by = {name: value.made for name, value in self.values.items()}
+        return ModelGraph(layers, tuple(self._cuts(layers)), self.module, self.out_spec, made_by)
 
     def _data(self, node: fx.Node) -> bool:
         return node.name in self.values
@@ -426,7 +443,10 @@ def _spec(name: str, node: fx.Node, channel_dim: int) -> TensorSpec:
     shape = tuple(_one_frame(size) for dim, size in enumerate(sizes) if dim != batch_dim)
     if batch_dim is not None and channel_dim > batch_dim:
         channel_dim -= 1
-    return TensorSpec(name, shape, str(value.dtype).removeprefix("torch."), batch_dim, channel_dim)
+    dtype = str(value.dtype).removeprefix("torch.")
+    if dtype not in DTYPE_BYTES:
+        raise TraceError(f"the network makes tensors of the type {dtype}, which cannot cross", hint="convert them")
+    return TensorSpec(name, shape, dtype, batch_dim, channel_dim)
 
 
 def _macs(node: fx.Node) -> int:
@@ -456,6 +476,7 @@ def _layer_names(groups: Sequence[Sequence[fx.Node]]) -> list[str]:
 
     The path of the module that calls its operation, where it is that module's last one (so that a block's output bears
     the block's name); else path and operation; the operation alone at top level. A module called again gets "@1".
+    Names are printable, whatever a module is called, for they are printed and drawn wherever cuts are.
     """
     stacks = [[(key, entry[0]) for key, entry in _module_stack(group[0])] for group in groups]
     last = {key: index for index, stack in enumerate(stacks) for key, _ in stack}
@@ -464,7 +485,8 @@ def _layer_names(groups: Sequence[Sequence[fx.Node]]) -> list[str]:
     for index, (group, stack) in enumerate(zip(groups, stacks, strict=True)):
         key, path = stack[-1] if stack else ("", "")
         operation = operation_name(group[0])
-        name = operation if not path else path if last[key] == index else f"{path}.{operation}"
+        place = shown(path, NAME_CHARACTERS)
+        name = operation if not path else place if last[key] == index else f"{place}.{operation}"
         names.append(f"{name}@{seen[name]}" if seen[name] else name)
         seen[name] += 1
     return names

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from splitimpera.errors import DataError, listed, shown
 from splitimpera.models.arrays import as_numbers, check_amount, class_indices, finite_inputs
-from splitimpera.models.imports import call_factory, is_factory, load_factory
+from splitimpera.models.imports import contained, is_factory, run_factory, telling
 from splitimpera.models.pictures import read_pictures
 from splitimpera.plugins import Registry, nearest
 from splitimpera.records import Array
@@ -210,9 +209,10 @@ def _loaded(section: DataSection, folder: Path) -> Dataset:
         _refuse(section, f"'{source}' comes as a network takes it", "size", *LOOKS)
         return DATASETS[source]()
     if is_factory(source):
-        made = call_factory(load_factory(source, folder, DataError), source, DataError)
+        made = run_factory(source, folder, DataError)
         # what a factory returns may run its user's code when it is read
-        return call_factory(partial(_from_factory, made, section), source, DataError)  # type: ignore[return-value]
+        with contained(), telling(DataError, f"what '{shown(source)}' returns cannot be used"):
+            return _from_factory(made, section)
     if _is_folder(source, folder):
         pictures, labels, classes = read_pictures(folder / source, section.size)
         return _divided(*_samples(pictures, labels, section), section, classes)

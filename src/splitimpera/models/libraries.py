@@ -11,8 +11,8 @@ from importlib import import_module
 
 from torch import nn
 
-from splitimpera.errors import ModelError
-from splitimpera.models.imports import where_it_failed
+from splitimpera.errors import ModelError, shown
+from splitimpera.models.imports import contained, exception_text, telling
 from splitimpera.plugins import Registry, nearest
 
 Maker = Callable[[str, bool], nn.Module]
@@ -34,15 +34,13 @@ def load_from_library(name: str) -> nn.Module:
     library, _, rest = name.partition("/")
     network, _, wish = rest.partition("@")
     if wish not in ("", "pretrained"):
-        raise ModelError(f"'{name}' asks for '{wish}'", hint="only '@pretrained' may follow the name")
-    try:
-        return LIBRARIES[library](network, bool(wish))
-    except ModelError:
-        raise
-    except ImportError as failure:
-        raise ModelError(f"'{name}' needs the package {library}: {failure}", hint=f"pip install {library}") from None
-    except Exception as failure:
-        raise ModelError(f"{library} cannot make '{network}': {where_it_failed(failure)}") from failure
+        raise ModelError(f"'{shown(name)}' asks for '{shown(wish)}'", hint="only '@pretrained' may follow the name")
+    with contained(), telling(ModelError, f"{library} cannot make '{shown(network)}'"):
+        try:
+            return LIBRARIES[library](network, bool(wish))
+        except ImportError as failure:
+            words = f"'{shown(name)}' needs the package {library}: {exception_text(failure)}"
+            raise ModelError(words, hint=f"pip install {library}") from None
 
 
 @LIBRARIES.register("torchvision")
@@ -50,7 +48,7 @@ def _torchvision(name: str, pretrained: bool) -> nn.Module:
     models = import_module("torchvision.models")
     known = models.list_models()
     if name not in known:
-        raise ModelError(f"torchvision has no network '{name}'", hint=nearest(name, known))
+        raise ModelError(f"torchvision has no network '{shown(name)}'", hint=nearest(name, known))
     model: nn.Module = models.get_model(name, weights="DEFAULT" if pretrained else None)
     return model
 
@@ -59,7 +57,7 @@ def _torchvision(name: str, pretrained: bool) -> nn.Module:
 def _timm(name: str, pretrained: bool) -> nn.Module:
     timm = import_module("timm")
     if not timm.is_model(name):
-        raise ModelError(f"timm has no network '{name}'", hint="timm.list_models() lists them")
+        raise ModelError(f"timm has no network '{shown(name)}'", hint="timm.list_models() lists them")
     model: nn.Module = timm.create_model(name, pretrained=pretrained)
     return model
 
@@ -74,6 +72,6 @@ def _transformers(name: str, pretrained: bool) -> nn.Module:
     kind = getattr(transformers, name, None)
     if not isinstance(kind, type) or not issubclass(kind, nn.Module):
         known = [key for key in dir(transformers) if key.endswith("ForImageClassification")]
-        raise ModelError(f"transformers has no network class '{name}'", hint=nearest(name, known))
+        raise ModelError(f"transformers has no network class '{shown(name)}'", hint=nearest(name, known))
     made: nn.Module = kind(kind.config_class())  # type: ignore[attr-defined]
     return made

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from splitimpera.errors import CutError
+from splitimpera.graph.tracing import ModelGraph
 from splitimpera.records import Cut, TensorSpec
 
 
@@ -120,6 +121,15 @@ def check_layout(spec: TensorSpec) -> None:
         raise CutError(
             f"'{spec.name}' is {spec.dtype} {spec.shape}, maps (C, H, W) or vectors (K,) of floats are expected",
             hint="choose another cut",
+        )
+
+
+def check_apart(graph: ModelGraph) -> None:
+    """CutError where pictures that are run together are answered otherwise than each alone."""
+    if not graph.apart:
+        raise CutError(
+            "the network answers a picture otherwise when others are in its batch, and codes are fitted to batches",
+            hint="leave bottlenecks out, or mend the network's batch statistics",
         )
 
 

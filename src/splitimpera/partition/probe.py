@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from splitimpera.errors import DataError, ModelError
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Samples
-from splitimpera.partition.bottleneck import check_layout, single_tensor
+from splitimpera.partition.bottleneck import check_apart, check_layout, single_tensor
 from splitimpera.partition.cutter import Halves, split
 from splitimpera.records import Cut
 from splitimpera.saliency.scores import by_channel
@@ -85,10 +85,11 @@ def linear_code_probe(
         side: side of the patches that it averages over.
 
     Raises:
-        CutError: several tensors cross, or the tensor is neither maps nor a vector.
+        CutError: several tensors cross, the tensor is neither maps nor a vector, or the network mixes pictures.
         DataError: no picture to calibrate or to measure on.
         ModelError: the network does not return logits.
     """
+    check_apart(graph)
     halves = split(graph, cut)
     code = fit_linear_code(halves, calibration_inputs, latent_channels, side)
     return accuracy_and_cross_entropy(answers(halves, code, samples.inputs), samples.labels)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from splitimpera.errors import DataError, ModelError, ShapeError, SplitImperaError, UnknownNameError
+from splitimpera.errors import DataError, ModelError, ShapeError, UnknownNameError
+from splitimpera.graph.finite import check_finite
 from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.models.datasets import Samples
-from splitimpera.models.imports import where_it_failed
+from splitimpera.models.imports import telling
 from splitimpera.plugins import nearest
 from splitimpera.records import Cut, FloatArray, Track, no_progress
 from splitimpera.saliency.curve import SaliencyCurve, curve_points
@@ -57,8 +58,8 @@ def cumulative_saliency(
         autocast: run in mixed precision of this type (torch.bfloat16).
 
     Raises:
-        ModelError: no logits, several results and no `output`, half precision on a CPU, or a cut that no gradient
-            reaches.
+        ModelError: no logits, or logits that are not finite, several results and no `output`, half precision on a CPU,
+            or a cut that no gradient reaches.
         ShapeError: the network refuses the data.
         DataError: no data, no labels where they are needed, or labels out of range.
         UnknownNameError: a score or a class that does not exist.
@@ -72,7 +73,7 @@ def cumulative_saliency(
     points, on_curve = curve_points(graph.cuts)
     collector = _Collector(points, scores, _labels_of(classes, class_names), output, graph)
     score = _target(target, output)
-    one_by_one = any(cut.tensors[0].batch_dim is None for cut in points)
+    one_by_one = not graph.stacks(cut.tensors[0] for cut in points)
     for x, y in track(_again(first, batches), "Cumulative saliency", total):
         for inputs, known in _single(x, y) if one_by_one else [(x, y)]:
             collector.start(_count(inputs), known)
@@ -197,18 +198,14 @@ def _one_pass(
     def scored(result: tuple[Any, ...]) -> Tensor:
         whole = pytree.tree_unflatten(list(result), graph.out_spec)
         collector.see_result(whole)
-        return score(whole, labels)
+        total = score(whole, labels)
+        if not bool(torch.isfinite(total)):
+            check_finite(graph, inputs, result)
+        return total
 
-    try:
-        with mixed:
-            gradients(graph, inputs, scored, tuple(collector.specs), collector.observe)
-    except SplitImperaError:
-        raise
-    except RuntimeError as failure:
-        shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
-        raise ShapeError(
-            f"the network cannot be run and differentiated for inputs of shape {shapes}: {where_it_failed(failure)}"
-        ) from failure
+    shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+    with telling(ShapeError, f"the network cannot be run and differentiated for inputs of shape {shapes}"), mixed:
+        gradients(graph, inputs, scored, tuple(collector.specs), collector.observe)
 
 
 def _batches(data: Data, batch: int) -> tuple[Iterator[Batch], int]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from splitimpera.errors import DataError
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Samples
-from splitimpera.partition.bottleneck import Bottleneck, bottleneck_for
+from splitimpera.partition.bottleneck import Bottleneck, bottleneck_for, check_apart
 from splitimpera.partition.cutter import split
 from splitimpera.partition.probe import as_logits
 from splitimpera.records import Cut, Track, no_progress
@@ -50,6 +50,7 @@ def fit_bottleneck(
     """
     if len(samples) < 2:
         raise DataError(f"a bottleneck is trained on two pictures or more, here is {len(samples)}")
+    check_apart(graph)
     halves = split(graph, cut)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -16,6 +16,7 @@ from splitimpera.errors import DataError, OutputError
 from splitimpera.files import write_atomically
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Samples
+from splitimpera.partition.bottleneck import check_apart
 from splitimpera.partition.cutter import split
 from splitimpera.partition.probe import as_logits
 from splitimpera.records import Cut, Track, no_progress
@@ -140,6 +141,7 @@ class _Run:
         self.training = training
         self.cut = cut
         self.samples = samples
+        check_apart(graph)
         self.halves = split(graph, cut)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)

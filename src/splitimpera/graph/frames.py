@@ -1,0 +1,101 @@
+"""Whether pictures that are run together are answered as each of them alone; tried once, on a few real ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from splitimpera.errors import ShapeError, TraceError
+from splitimpera.models.imports import telling
+
+PICTURES = 4
+TOLERANCE = 1e-4
+"""Of a result's largest value: rounding differs with the size of a batch, since other kernels sum in another order."""
+MIXED = (
+    "The network answers a picture otherwise when others are in its batch (batch statistics in eval mode, for instance,"
+    " or a step over dimension 0): pictures are run one by one, as a device would see them."
+)
+
+
+def answers_alone(model: nn.Module, program: fx.GraphModule, given: tuple[Tensor, ...]) -> bool:
+    """Whether a traced program answers a few pictures together as the network answers each of them alone.
+
+    Args:
+        model: in eval mode.
+        given: any number of pictures; a single one gets its mirror image beside it.
+
+    Raises:
+        ShapeError: the network does not answer a single picture, or in another shape.
+        TraceError: the program answers a single picture otherwise than the network.
+    """
+    pictures = _some(given)
+    count = max((len(x) for x in pictures if x.ndim), default=0)
+    singles = [tuple(x[row : row + 1] if x.ndim else x for x in pictures) for row in range(count)]
+    with telling(ShapeError, "the network refuses a single picture"):
+        alone = [pytree.tree_leaves(model(*single)) for single in singles]
+    together = pytree.tree_leaves(program(*pictures))
+    output = next(iter(reversed(program.graph.nodes)))
+    results = {
+        place: dim
+        for place, node in enumerate(pytree.tree_leaves(output.args[0]))
+        if (dim := _batch_dim(node)) is not None
+    }
+    for place, dim in results.items():
+        for row in range(count):
+            expected, found = alone[row][place], together[place].narrow(dim, row, 1)
+            if expected.shape != found.shape:
+                raise ShapeError(
+                    f"the network's result for a single picture has shape {tuple(expected.shape)}, "
+                    f"{tuple(found.shape)} is expected",
+                    hint="squeeze(), for instance, drops the batch of one: write squeeze(dim)",
+                )
+            if not _close(found, expected):
+                _check_single(program, singles[row], alone[row], results)
+                return False
+    return True
+
+
+def _check_single(
+    program: fx.GraphModule, single: tuple[Tensor, ...], expected: list[Any], results: dict[int, int]
+) -> None:
+    made = pytree.tree_leaves(program(*single))
+    if not all(
+        made[place].shape == expected[place].shape and _close(made[place], expected[place]) for place in results
+    ):
+        raise TraceError(
+            "the network takes another way for a single picture than for several, which a trace cannot follow",
+            hint="no step may depend on the number of pictures",
+        )
+
+
+def _some(given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A few pictures, evenly spread over those that are given."""
+    count = max((len(x) for x in given if x.ndim), default=0)
+    if count == 1:  # its mirror image holds values that the network may meet, in other places
+        return tuple(torch.cat([x, x.flip(tuple(range(1, x.ndim)))]) if x.ndim else x for x in given)
+    rows = torch.linspace(0, count - 1, min(count, PICTURES)).round().long()
+    return tuple(x[rows.to(x.device)] if x.ndim else x for x in given)
+
+
+def _batch_dim(node: object) -> int | None:
+    """Where a result's pictures are counted; None where it is no tensor, or mixes them with another dimension."""
+    value = node.meta.get("val") if isinstance(node, fx.Node) else None
+    if not isinstance(value, Tensor):
+        return None
+    sizes: list[Any] = list(value.shape)
+    symbolic = [dim for dim, size in enumerate(sizes) if isinstance(size, torch.SymInt)]
+    plain = len(symbolic) == 1 and sizes[symbolic[0]].node.expr.is_Symbol
+    return symbolic[0] if plain else None
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    if not (found.is_floating_point() or found.is_complex()):
+        return torch.equal(found, expected)
+    tolerance = max(TOLERANCE, 8 * torch.finfo(found.dtype).eps)
+    found, expected = (x.to(torch.complex128 if x.is_complex() else torch.float64) for x in (found, expected))
+    finite = expected.abs()[torch.isfinite(expected)]
+    largest = float(finite.max()) if finite.numel() else 0.0
+    return torch.allclose(found, expected, rtol=0, atol=tolerance * largest, equal_nan=True)

@@ -1,0 +1,149 @@
+"""Networks whose answers depend on the batch: seen once, and run picture by picture from then on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from networks import NETWORKS, inputs, make
+from torch import nn
+
+import splitimpera as sei
+from splitimpera.errors import CutError, ShapeError, TraceError
+from splitimpera.evaluation.testbed import CHUNK
+from splitimpera.graph.frames import MIXED
+from splitimpera.models.datasets import Dataset, Samples
+from splitimpera.models.reference import REFERENCE
+from splitimpera.partition.probe import linear_code_probe
+from splitimpera.records import Workload
+from splitimpera.training.bottleneck import fit_bottleneck
+from splitimpera.training.split import train_split
+
+
+class Mixing(nn.Module):
+    """A small classifier with one step that looks at the whole batch."""
+
+    def __init__(self, step=lambda y: y, norm=None):
+        super().__init__()
+        torch.manual_seed(3)
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = norm or nn.Identity()
+        self.head = nn.Linear(4, 5)
+        self.step = step
+
+    def forward(self, x):
+        return self.head(self.step(self.norm(self.conv(x)).relu().mean((2, 3))))
+
+
+STEPS = {
+    "softmax over dimension 0": lambda y: 9 * y.softmax(0),
+    "the batch's mean": lambda y: y - y.mean(0),
+    "the batch's largest": lambda y: y / y.amax(0, keepdim=True),
+    "sorted by batch": lambda y: y.sort(0).values,
+    "turned round": lambda y: y.flip(0),
+    "added up": lambda y: y.cumsum(0),
+    "the first of all": lambda y: y + y[:1],
+}
+NETWORKS_THAT_MIX = {name: lambda step=step: Mixing(step) for name, step in STEPS.items()} | {
+    "batch statistics": lambda: Mixing(norm=nn.BatchNorm2d(4, track_running_stats=False)),
+}
+
+
+def pictures(count):
+    return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+
+
+def samples(model, count):
+    """Labelled by the network itself, each picture alone."""
+    x = pictures(count)
+    with torch.no_grad():
+        return Samples(x, torch.tensor([int(model.eval()(one[None]).argmax()) for one in x]))
+
+
+@pytest.mark.parametrize("name", NETWORKS_THAT_MIX)
+@pytest.mark.parametrize("given", [1, 6])
+def test_a_network_that_mixes_pictures_is_seen_and_answers_them_one_by_one(name, given):
+    model, said = NETWORKS_THAT_MIX[name](), []
+    data = samples(model, 30)
+    graph = sei.trace(model, data.inputs[:given], say=said.append)
+    assert said == [MIXED]
+    assert not graph.apart
+    bed = sei.Testbed(graph, Dataset(data, data, data), Workload(10.0, 1000))
+    answers = bed.run(0, bed.last, bed.inputs(data), lambda row: int(row[0].argmax()))
+    assert answers == data.labels.tolist()
+    crossing = torch.tensor([row[0][0, 0] for row in bed.run(0, 1, bed.inputs(data), lambda row: (row[0][0],))])
+    assert len(crossing) == 30
+    single = [sei.cumulative_saliency(graph, one[None]).cs for one in data.inputs[:6]]
+    together = sei.cumulative_saliency(graph, data.inputs[:6], batch=6).cs
+    torch.testing.assert_close(torch.tensor(together), torch.tensor(np.mean(single, axis=0)), rtol=1e-5, atol=1e-9)
+
+
+def test_it_is_warned_where_nobody_listens():
+    with pytest.warns(UserWarning, match="run one by one"):
+        sei.trace(Mixing(STEPS["the batch's mean"]), pictures(4))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_that_keep_pictures_apart_are_not_flagged(name):
+    said = []
+    assert sei.trace(make(name), inputs(name, 4), say=said.append).apart
+    assert not said
+
+
+@pytest.mark.parametrize(("name", "side"), [("mobilenet_v2", 64), ("resnet20", 32)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rounding_is_no_mixing(name, side, dtype):
+    x = torch.randn(4, 3, side, side).to(dtype)
+    model = REFERENCE[name]().to(dtype)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_var.uniform_(0.5, 2.0)
+    assert sei.trace(model, x).apart
+
+
+def test_batches_are_larger_than_one_where_pictures_are_apart():
+    graph = sei.trace(make("Chain"), pictures(2))
+    bed = sei.Testbed(graph, Dataset(*(Samples(pictures(9), torch.arange(9)),) * 3), Workload(10.0, 1000))
+    program, sizes = bed._program((0, bed.last, 0.0, 0.0)), []
+    bed._programs[0, bed.last, 0.0, 0.0] = lambda x: (sizes.append(len(x)), program(x))[1]
+    bed.run(0, bed.last, bed.inputs(bed.data.test), tuple)
+    assert sizes == [min(9, CHUNK)]
+
+
+def test_codes_are_not_fitted_to_batches_that_mix():
+    model = Mixing(STEPS["the batch's mean"])
+    data = samples(model, 20)
+    graph = sei.trace(model, data.inputs, say=str)
+    for fit in (
+        lambda: train_split(graph, 1, data, ratio=2),
+        lambda: fit_bottleneck(graph, 1, data, epochs=1),
+        lambda: linear_code_probe(graph, 1, data.inputs, data, 2),
+    ):
+        with pytest.raises(CutError, match="others are in its batch"):
+            fit()
+
+
+def test_a_network_that_drops_a_batch_of_one_is_refused_with_the_remedy():
+    with pytest.raises(ShapeError, match=r"shape \(5,\), \(1, 5\) is expected.*squeeze\(dim\)"):
+        sei.trace(Mixing(lambda y: y.squeeze()), pictures(2))
+
+
+def test_a_network_that_refuses_a_single_picture_names_the_line():
+    class Pair(Mixing):
+        def forward(self, x):
+            if x.shape[0] == 1:
+                raise ValueError("one is too few")
+            return super().forward(x)
+
+    with pytest.raises(ShapeError, match=r"a single picture: ValueError: one is too few \(test_frames\.py, line \d+"):
+        sei.trace(Pair(), pictures(2))
+
+
+def test_a_network_that_goes_another_way_for_a_single_picture_is_refused():
+    class Otherwise(Mixing):
+        def forward(self, x):
+            return super().forward(x) * (1 if x.shape[0] > 1 else -1)
+
+    with pytest.raises(TraceError, match="another way for a single picture"):
+        sei.trace(Otherwise(), pictures(2))
