@@ -97,12 +97,12 @@ sections = st.one_of(
 
 def load(returned, **options):
     """load_data of a factory that returns this."""
-    own = datasets.load_factory
-    datasets.load_factory = lambda *_: lambda: returned
+    own = datasets.run_factory
+    datasets.run_factory = lambda *_: returned
     try:
         return load_data(DataSection(source="mine.py:data", **options), Path())
     finally:
-        datasets.load_factory = own
+        datasets.run_factory = own
 
 
 def check(returned, options):

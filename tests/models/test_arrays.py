@@ -45,7 +45,7 @@ def loaded(monkeypatch, tmp_path):
     """load_data of what a factory returns."""
 
     def load(made, **options):
-        monkeypatch.setattr(datasets, "load_factory", lambda *_: lambda: made)
+        monkeypatch.setattr(datasets, "run_factory", lambda *_: made)
         return load_data(DataSection(source="mine.py:data", **options), tmp_path)
 
     return load
