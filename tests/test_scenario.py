@@ -84,11 +84,11 @@ def test_other_faults(tmp_path, old, new, message):
 def test_missing_and_unreadable_files(tmp_path):
     with pytest.raises(ScenarioError, match=r"nowhere\.yaml' does not exist; 'splitimpera scenario init'"):
         sei.load_scenario(tmp_path / "nowhere.yaml")
-    with pytest.raises(ScenarioError, match="cannot be read"):
+    with pytest.raises(ScenarioError, match="is a folder, a scenario file is expected"):
         sei.load_scenario(tmp_path)
     binary = tmp_path / "binary.yaml"
-    binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ScenarioError, match="cannot be read"):
+    binary.write_bytes(b"name: a\n\xff\xfe\x00")
+    with pytest.raises(ScenarioError, match=r"binary\.yaml:2: this is not text in UTF-8"):
         sei.load_scenario(binary)
 
 

@@ -79,7 +79,7 @@ def test_what_is_no_design_is_said(tmp_path):
     with pytest.raises(DataError, match="is a file, the folder of a design is expected"):
         load_results(tmp_path / "file")
     (tmp_path / "results.json").mkdir()
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder, a results file is expected"):
         load_results(tmp_path)
 
 

@@ -6,8 +6,9 @@ in docs/scenario.md.
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    TypeAdapter,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -23,6 +25,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from splitimpera import units
+from splitimpera.errors import shown
+from splitimpera.files import LONGEST_NAME_BYTES
 from splitimpera.machines import QueuePolicy
 from splitimpera.qos.requirement import Requirement, check_consistent, parse_requirement
 from splitimpera.records import Jitter, Workload
@@ -34,8 +38,8 @@ def _quantity(dimension: units.Dimension) -> BeforeValidator:
 
 def _whole_bytes(value: object) -> int:
     size = units.parse(value, units.SIZE)
-    if size != int(size):
-        raise ValueError(f"'{value}' is not a whole number of bytes")
+    if not size.is_integer():
+        raise ValueError(f"'{shown(value)}' is not a whole number of bytes")
     return int(size)
 
 
@@ -46,11 +50,40 @@ Frequency = Annotated[float, _quantity(units.FREQUENCY)]
 Watts = Annotated[float, _quantity(units.POWER)]
 Factor = Annotated[float, _quantity(units.FACTOR)]
 Bytes = Annotated[int, BeforeValidator(_whole_bytes)]
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][\w.-]*$")]
+
+
+def _usable(text: str) -> str:
+    """Text that can be shown, and looked for as a file."""
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
+        raise ValueError(f"'{shown(text)}' has control characters, which no name may have")
+    longest = max(len(part.encode()) for part in text.split("/"))
+    if longest > LONGEST_NAME_BYTES:
+        raise ValueError(f"'{shown(text)}' has a name of {longest} bytes, {LONGEST_NAME_BYTES} at most are possible")
+    return text
+
+
+def _path(value: object) -> object:
+    return Path(_TEXT.validate_python(str(value))) if isinstance(value, (str, Path)) else value
+
+
+MOST_ENTRIES = 100
+MOST_CUTS = 10_000
+
+Kind = TypeVar("Kind")
+Row = Annotated[Kind, Field(strict=False)]
+"""A tuple, which the file writes as a list; its entries are as strict as all else."""
+
+Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_usable)]
+Name = Annotated[Text, Field(max_length=100, pattern=r"^[A-Za-z0-9][\w.-]*$")]
+Names = Annotated[list[Text], Field(max_length=MOST_ENTRIES)]
+Cuts = Annotated[list[Text | int], Field(max_length=MOST_CUTS)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+_TEXT = TypeAdapter(Text)
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # true is no number, 1.0 no count, 5 no text
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class NetworkSection(_Section):
@@ -59,20 +92,20 @@ class NetworkSection(_Section):
     `model` is a built-in name, `package.module:factory` or `file.py:factory`; `weights` a state dict beside it.
     """
 
-    model: str
-    weights: Path | None = None
+    model: Text
+    weights: FilePath | None = None
 
 
 class DataSection(_Section):
     """Labelled data; what is not given in splits is shuffled once with `seed` and divided."""
 
-    source: str
+    source: Text
     validation: Annotated[Fraction, Field(gt=0, lt=1)] = 0.3
     test: Annotated[Fraction, Field(gt=0, lt=1)] = 0.5
-    seed: Annotated[int, Field(ge=0)] = 0
-    size: tuple[Annotated[int, Field(gt=0, le=16384)], Annotated[int, Field(gt=0, le=16384)]] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    size: Row[tuple[Annotated[int, Field(gt=0, le=16384)], Annotated[int, Field(gt=0, le=16384)]]] | None = None
+    mean: Row[tuple[Annotated[float, Field(ge=-1e6, le=1e6)], ...]] | None = None
+    std: Row[tuple[Annotated[float, Field(ge=1e-6, le=1e6)], ...]] | None = None
 
     @model_validator(mode="after")
     def _something_left(self) -> DataSection:
@@ -96,12 +129,12 @@ class DeviceSection(_Section):
     """
 
     name: Name
-    preset: str | None = None
-    profile: Path | None = None
+    preset: Text | None = None
+    profile: FilePath | None = None
     time_factor: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
     memory: Annotated[Bytes, Field(gt=0, le=10**15)] | None = None
     power: Annotated[Watts, Field(gt=0, le=1e6)] | None = None
-    radio: str | RadioSection | None = None
+    radio: Text | RadioSection | None = None
     queue: QueuePolicy = "wait"
     queue_frames: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     batch: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -158,9 +191,9 @@ class LinkSection(_Section):
     """
 
     name: Name = "link"
-    preset: str | None = None
-    trace: Path | None = None
-    drops: Path | None = None
+    preset: Text | None = None
+    trace: FilePath | None = None
+    drops: FilePath | None = None
     rate: Annotated[BitRate, Field(gt=0, le=1e13)] | None = Field(default=None, validate_default=True)
     delay: Annotated[Seconds, Field(ge=0, le=3600)] | None = Field(default=None, validate_default=True)
     loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
@@ -174,7 +207,7 @@ class LinkSection(_Section):
     queue: Annotated[Bytes, Field(ge=68, le=10**10)] | None = None
     queue_packets: Annotated[int, Field(ge=1, le=10**7)] | None = None
     mtu: Annotated[Bytes, Field(ge=68, le=65535)] = 1500
-    link_header: Annotated[int | str, BeforeValidator(_header)] = 2
+    link_header: Annotated[int | Text, BeforeValidator(_header)] = 2
     app_header: Annotated[Bytes, Field(ge=0, le=1000)] = 12
 
     @field_validator("rate", "delay", mode="before")
@@ -226,19 +259,19 @@ class WorkloadSection(_Section):
 class PlansSection(_Section):
     """Which designs are built."""
 
-    cuts: Literal["candidates", "blocks", "single", "all"] | list[str | int] = "candidates"
-    codecs: Annotated[list[str], Field(min_length=1)] = ["float32", "uint8"]
-    input_codecs: list[str] = []
-    transports: Annotated[list[str], Field(min_length=1)] = ["tcp", "udp"]
+    cuts: Literal["candidates", "blocks", "single", "all"] | Cuts = "candidates"
+    codecs: Annotated[Names, Field(min_length=1)] = ["float32", "uint8"]
+    input_codecs: Names = []
+    transports: Annotated[Names, Field(min_length=1)] = ["tcp", "udp"]
 
 
 class BottlenecksSection(_Section):
     """Trained autoencoders that shrink what crosses, and how they are trained."""
 
-    ratios: list[Annotated[Factor, Field(gt=1, le=1e6)]] = []
-    cuts: list[str | int] | None = None
-    codecs: Annotated[list[str], Field(min_length=1)] = ["uint8"]
-    epochs: tuple[Annotated[int, Field(ge=0, le=10_000)], Annotated[int, Field(ge=0, le=10_000)]] = (20, 20)
+    ratios: Annotated[list[Annotated[Factor, Field(gt=1, le=1e6)]], Field(max_length=MOST_ENTRIES)] = []
+    cuts: Cuts | None = None
+    codecs: Annotated[Names, Field(min_length=1)] = ["uint8"]
+    epochs: Row[tuple[Annotated[int, Field(ge=0, le=10_000)], Annotated[int, Field(ge=0, le=10_000)]]] = (20, 20)
     bits: Annotated[int, Field(ge=1, le=16)] | None = 8
     loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
     whole: bool = False
@@ -247,7 +280,7 @@ class BottlenecksSection(_Section):
 class SoftSection(_Section):
     """A requirement that a plan may miss; a miss counts by its margin and its weight."""
 
-    prefer: str
+    prefer: Text
     weight: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
 
 
@@ -279,7 +312,7 @@ class Scenario(_Section):
     bottlenecks: BottlenecksSection = BottlenecksSection()
     requirements: Annotated[
         list[Annotated[Requirement, BeforeValidator(_requirement)]],
-        Field(min_length=1),
+        Field(min_length=1, max_length=MOST_ENTRIES),
         AfterValidator(_consistent),
     ]
 
