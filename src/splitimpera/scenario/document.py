@@ -89,7 +89,7 @@ def read_document(text: str, name: str) -> tuple[object, dict[Place, int]]:
         raise ScenarioError(
             problem if isinstance(error, _Refused) else f"this is not valid YAML: {problem}", where=where
         ) from None
-    except ValueError as error:  # of numbers inside escapes and directives
+    except (ValueError, OverflowError) as error:  # of numbers inside escapes and directives
         raise ScenarioError(f"this is not valid YAML: {shown(error, PROBLEM_CHARACTERS)}", where=name) from None
 
 

@@ -71,10 +71,12 @@ def _faults(details: list[ErrorDetails], lines: dict[Place, int], path: Path) ->
 
 def _place(detail: ErrorDetails, lines: dict[Place, int]) -> Place:
     """Where a fault is in the file: a union's branches and tagged types appear in pydantic's location, too."""
-    location = detail["loc"]
-    while location and location not in lines and detail["type"] != "missing":
-        location = location[:-1]
-    return location
+    *_, last = detail["loc"] or ("",)
+    location: Place = ()
+    for part in detail["loc"]:
+        if (*location, part) in lines:
+            location = (*location, part)
+    return (*location, last) if detail["type"] == "missing" else location
 
 
 def _fault(detail: ErrorDetails, location: Place, lines: dict[Place, int], path: Path) -> str:
