@@ -109,7 +109,8 @@ class Requirement:
 
         None where no limit could be written that the value meets: it is infinite, or beyond what a limit may be.
         """
-        if not 2 * SMALLEST_LIMIT < value < LARGEST_LIMIT / 2:  # rounding must not lead beyond
+        most = 1.0 if METRICS[self.metric].dimension is units.FRACTION else LARGEST_LIMIT / 2
+        if not 2 * SMALLEST_LIMIT < value <= most:  # rounding must not lead beyond
             return None
         sign = "<=" if self.upper else ">="
         context = Context(prec=4, rounding=ROUND_CEILING if self.upper else ROUND_FLOOR)
@@ -165,7 +166,7 @@ def parse_requirement(text: object, weight: float | None = None) -> Requirement:
         raise RequirementError(f"'{shown(text)}' is not a whole number of layers", hint=hint)
     if weight is not None and not 0 < weight <= LARGEST_WEIGHT:
         raise RequirementError(
-            f"'{shown(text)}' has a weight of {weight:g}, it must be above 0 and at most {LARGEST_WEIGHT:g}"
+            f"'{shown(text)}' has a weight of {shown(weight)}, it must be above 0 and at most {LARGEST_WEIGHT:g}"
         )
     return Requirement(name, limit, text, weight)
 

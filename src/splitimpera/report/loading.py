@@ -291,7 +291,9 @@ def check_results(values: object, where: str = "") -> Results:
         )
         hint = AGAIN if version < SCHEMA_VERSION else f"use that one, or {AGAIN}"
         raise DataError(
-            f"it has schema version {version}, only {SCHEMA_VERSION} can be read: {reason}", where=where, hint=hint
+            f"it has schema version {shown(version)}, only {SCHEMA_VERSION} can be read: {reason}",
+            where=where,
+            hint=hint,
         )
     if problem := _unbearable(values):
         raise DataError(f"it is damaged: {problem.lstrip('.')}", where=where, hint=AGAIN)
