@@ -16,7 +16,7 @@ import torch
 
 from splitimpera.codec.registry import codec_kind
 from splitimpera.cost.devices import build_device, power_w
-from splitimpera.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError
+from splitimpera.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError, shown
 from splitimpera.evaluation.accuracy import wilson_interval
 from splitimpera.evaluation.levers import decider, shortlist, turns
 from splitimpera.evaluation.loss import LossCurve, accuracy_against_loss, worth_a_curve
@@ -243,10 +243,10 @@ def check_names(scenario: Scenario) -> None:
     network, source = scenario.network.model, scenario.data.source
     if not is_network_name(network):
         hint = f"{nearest(network, network_names())}, or write {OTHER_WAYS}"
-        raise ScenarioError(f"no network is called '{network}'", where="network.model", hint=hint)
+        raise ScenarioError(f"no network is called '{shown(network)}'", where="network.model", hint=hint)
     if not (source in DATASETS or is_factory(source) or (scenario.folder / source).is_dir()):
         hint = f"{nearest(source, DATASETS.names())}, or write a folder, 'package.module:factory' or 'file.py:factory'"
-        raise ScenarioError(f"no data set is called '{source}'", where="data.source", hint=hint)
+        raise ScenarioError(f"no data set is called '{shown(source)}'", where="data.source", hint=hint)
     plans = scenario.plans
     lists = {"plans.codecs": plans.codecs, "plans.input_codecs": plans.input_codecs}
     for key, names in (lists | {"bottlenecks.codecs": scenario.bottlenecks.codecs}).items():

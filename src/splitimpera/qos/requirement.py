@@ -109,7 +109,10 @@ class Requirement:
 
         None where no limit could be written that the value meets: it is infinite, or beyond what a limit may be.
         """
-        most = 1.0 if METRICS[self.metric].dimension is units.FRACTION else LARGEST_LIMIT / 2
+        dimension = METRICS[self.metric].dimension
+        if dimension is _LAYERS:
+            value //= 1
+        most = 1.0 if dimension is units.FRACTION else LARGEST_LIMIT / 2
         if not 2 * SMALLEST_LIMIT < value <= most:  # rounding must not lead beyond
             return None
         sign = "<=" if self.upper else ">="
