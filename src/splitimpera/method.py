@@ -242,7 +242,7 @@ def check_names(scenario: Scenario) -> None:
     network, source = scenario.network.model, scenario.data.source
     if not is_network_name(network):
         hint = f"{nearest(network, network_names())}, or write {OTHER_WAYS}"
-        raise ScenarioError(f"no network is called '{network}'", where="network.model", hint=hint)
+        raise ScenarioError(f"no network is called '{shown(network)}'", where="network.model", hint=hint)
     if not is_source(source, scenario.folder):
         hint = f"{nearest(source, DATASETS.names())}, or write a folder, 'package.module:factory' or 'file.py:factory'"
         raise ScenarioError(f"no data set is called '{shown(source)}'", where="data.source", hint=hint)

@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Generic, TypeVar
 
-from splitimpera.errors import UnknownNameError
+from splitimpera.errors import LIST_ENTRIES, VALUE_CHARACTERS, UnknownNameError, listed, shown
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Words that help with an unknown name: the nearest known one, or all of them where none is near."""
+    """Words that help with an unknown name: the nearest known one, and the first of all of them, near ones first."""
     names = sorted(known)
-    close = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    listing = ", ".join(names)
-    return f"did you mean '{close[0]}'? Known: {listing}" if close else f"known: {listing}"
+    close = get_close_matches(name[:VALUE_CHARACTERS].lower(), names, n=LIST_ENTRIES, cutoff=0.6)
+    if not close:
+        return f"known: {listed(names)}"
+    # whoever is shown all of them looks for them in order
+    others = names if len(names) <= LIST_ENTRIES else [*close, *(other for other in names if other not in close)]
+    return f"did you mean '{shown(close[0])}'? Known: {listed(others)}"
 
 
 T = TypeVar("T")
@@ -44,7 +47,9 @@ class Registry(Generic[T]):
         try:
             return self._entries[name]
         except KeyError:
-            raise UnknownNameError(f"no {self.kind} is called '{name}'", hint=nearest(name, self._entries)) from None
+            raise UnknownNameError(
+                f"no {self.kind} is called '{shown(name)}'", hint=nearest(name, self._entries)
+            ) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

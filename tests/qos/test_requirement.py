@@ -215,3 +215,39 @@ def test_a_metric_that_the_task_does_not_have_is_refused(requirement, available,
 
 def test_metrics_that_the_task_has_pass():
     check_metrics(texts("accuracy >= 0.9", "fps >= 20"), CLASSIFIER)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("latency_p95 <= 1e300 s", "has a limit out of range, it must be at least 1e-15 and at most 1e+15"),
+        ("latency_p95 <= 1e-300 s", "has a limit out of range"),
+        ("payload_bytes <= 1e16 B", "has a limit out of range"),
+        ("latency_p95 <= 50 ms" + " " * 10**6, "latency_p95 <= 50 ms      "),
+        ("latency_p95" + " " * 10**6 + "x", "is not a requirement"),
+        ("a" * 10**6, "aaa...' is not a requirement"),
+        (["x"] * 10**5, "is not a requirement"),
+        (True, "True is not a requirement"),
+        ("\x1b[2J >= 1", "'\\x1b[2J >= 1' is not a requirement"),
+    ],
+    ids=lambda part: str(part)[:20],
+)
+def test_texts_and_limits_are_bounded_and_quoted_short(text, message):
+    with pytest.raises(RequirementError) as caught:
+        parse_requirement(text)
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("weight", [0, -1, math.nan, math.inf, 1e7, 10**400], ids=lambda weight: str(weight)[:10])
+def test_weights_are_bounded(weight):
+    with pytest.raises(RequirementError, match="it must be above 0 and at most 1e"):
+        parse_requirement("fps >= 20", weight)
+
+
+@given(st.sampled_from(sorted(METRICS)), st.floats())
+def test_whatever_the_value_a_relaxed_requirement_can_be_read(metric, value):
+    sign = ">=" if METRICS[metric].better == "higher" else "<="
+    unit = max(METRICS[metric].dimension.units, key=METRICS[metric].dimension.units.get)
+    relaxed = parse_requirement(f"{metric} {sign} 1 {unit}").relaxed(value)
+    assert relaxed is None or parse_requirement(relaxed).met(value)

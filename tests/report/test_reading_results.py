@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from made import SENSITIVITY, four_plans, made_results
+from rich.console import Console
 
-from splitimpera.errors import DataError, SplitImperaError
-from splitimpera.report.comparison import compare
+from splitimpera.errors import DataError, SplitImperaError, printable
+from splitimpera.report.comparison import compare, comparison_tables
 from splitimpera.report.html.comparison import comparison_html
 from splitimpera.report.loading import check_results, load_results
-from splitimpera.report.pictures import plans_png
-from splitimpera.report.tables import plans_csv
+from splitimpera.report.pictures import plans_png, saliency_png
+from splitimpera.report.tables import plans_csv, show
 
 REQUIREMENTS = ["accuracy >= 90 %", "latency_p95 <= 60 ms"]
 
@@ -58,6 +62,7 @@ def test_what_was_written_is_read(results, tmp_path):
         ('{"schema_version": "4"}', "not the results of a design"),
         ('{"schema_version": true}', "not the results of a design"),
         ('{"schema_version": 3}', "schema version 3, only 4 can be read: older results lack"),
+        ('{"schema_version": 1' + "0" * 400 + "}", "schema version 1" + "0" * 79 + "..., only 4 can be read"),
         ('{"schema_version": 5}', "schema version 5, only 4 can be read: a newer splitimpera wrote it; use that one"),
         ('{"schema_version": 4}', "it is damaged: splitimpera_version: Field required"),
         (b"\xff\xfe", "not text in UTF-8"),
@@ -79,7 +84,7 @@ def test_what_is_no_design_is_said(tmp_path):
     with pytest.raises(DataError, match="is a file, the folder of a design is expected"):
         load_results(tmp_path / "file")
     (tmp_path / "results.json").mkdir()
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder, a results file is expected"):
         load_results(tmp_path)
 
 
@@ -117,6 +122,88 @@ def test_a_damaged_value_is_named(results, place, value, words):
     with pytest.raises(DataError) as error:
         check_results(results, "results.json")
     assert f"results.json: it is damaged: {words}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("base_accuracy",), 10**400, "base_accuracy: 1000000000"),
+        (("layers", 0, "macs"), -(10**400), "layers[0].macs: -1000000000"),
+        (
+            ("plans", 0, "metrics", "fps"),
+            1e300,
+            "plans[0].metrics.fps: 1e+300 is out of range, it must be at most 1e+40",
+        ),
+        (("scenario", "workload", "fps"), 10**41, "scenario.workload.fps: 1000000000"),
+        (("nobody", "looks"), [1, {"here": -1e41}], "nobody.looks[1].here: -1e+41 is out of range"),
+        (("cuts", 0, "name"), "\ud800", "cuts[0].name: '\\ud800' has half of a character"),
+        (("curve", "per_class", "\udfff"), [], "curve.per_class.\\udfff: '\\udfff' has half of a character"),
+        (("plans", 0, "busiest"), "x" * 10_001, "plans[0].busiest: it has 10001 characters"),
+        (("scenario", "more"), json.loads("[" * 30 + "]" * 30), "it is nested deeper than 20 levels"),
+    ],
+    ids=str,
+)
+def test_what_nothing_could_be_drawn_from_is_named(results, place, value, words, tmp_path):
+    inner = results
+    for part in place[:-1]:
+        inner = inner.setdefault(part, {}) if isinstance(inner, dict) else inner[part]
+    inner[place[-1]] = value
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    with pytest.raises(DataError) as error:
+        load_results(tmp_path)
+    assert f"it is damaged: {words}" in str(error.value) or words in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_long_integers_are_refused(digits, tmp_path):
+    (tmp_path / "results.json").write_text('{"schema_version": 4, "seed": ' + "9" * digits + "}")
+    with pytest.raises(DataError) as error:
+        load_results(tmp_path)
+    assert len(str(error.value)) < 500
+
+
+def test_many_small_values_are_refused_before_they_are_made(tmp_path, monkeypatch):
+    monkeypatch.setattr("splitimpera.report.loading.MOST_VALUES", 1000)
+    (tmp_path / "results.json").write_text("[" + "[]," * 1000 + "[]]")
+    with pytest.raises(DataError, match="there are more than 1000 values in it"):
+        load_results(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_and_devices_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "results.json")
+    with pytest.raises(DataError, match="is a pipe or a device, a results file is expected"):
+        load_results(tmp_path)
+    (tmp_path / "device").mkdir()
+    (tmp_path / "device" / "results.json").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="is a pipe or a device"):
+        load_results(tmp_path / "device")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_impossible_folders_are_refused(name):
+    with pytest.raises(DataError, match=r"there is no results\.json in"):
+        load_results(Path(name))
+
+
+@pytest.mark.parametrize("name", ["[/bold]", "[red]x", "$a$ $\\frac$", "\x1b[2J", "", "x" * 10_000])
+def test_any_name_is_drawn_as_it_is(results, name):
+    results["plans"][0]["id"] = results["recommendation"]["plan"] = name or "LC2"
+    results["candidates"][0]["reasons"] = [name]
+    results["cuts"][2]["name"] = results["candidates"][0]["name"] = name
+    results["requirements"][0]["text"] = name
+    for plan in results["plans"]:
+        plan["judgements"][0]["requirement"] = name
+    check_results(results)
+    told = Console(file=io.StringIO(), width=200)
+    show(results, told)
+    told.print(comparison_tables(compare(results, results | {"seed": 5})))
+    assert "\x1b" not in told.file.getvalue()
+    if 0 < len(name) < 10:
+        assert printable(name) in told.file.getvalue()
+    assert plans_png(results)
+    assert saliency_png(results)
 
 
 def places(value, path=()):

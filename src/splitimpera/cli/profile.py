@@ -66,7 +66,7 @@ def run(
     from splitimpera.cost.work import uncosted
     from splitimpera.graph.tracing import trace
     from splitimpera.models.loading import load_network
-    from splitimpera.scenario import NetworkSection
+    from splitimpera.scenario import NetworkSection, section_of
     from splitimpera.units import format_bytes, format_time
 
     with _option("--engine"):
@@ -78,7 +78,11 @@ def run(
                 raise CodecError(f"'{name}' writes pictures only", hint="other codecs are profiled")
     x = _picture(data) if data else _random(shape)
     with progress() as track:
-        network = load_network(NetworkSection(model=model, weights=weights), Path.cwd(), track)
+        network = load_network(
+            section_of(NetworkSection, {"model": "MODEL", "weights": "--weights"}, model=model, weights=weights),
+            Path.cwd(),
+            track,
+        )
         graph = trace(network, x, say=lambda line: console.print(line, highlight=False))
         with _option("--cuts"):
             wanted = chosen_cuts(graph, _cuts(cuts))
@@ -148,9 +152,9 @@ def _random(shape: str) -> Tensor:
 
 def _picture(data: str) -> Tensor:
     from splitimpera.models.datasets import load_data
-    from splitimpera.scenario import DataSection
+    from splitimpera.scenario import DataSection, section_of
 
-    return load_data(DataSection(source=data), Path.cwd()).validation.inputs[:1]
+    return load_data(section_of(DataSection, {"source": "--data"}, source=data), Path.cwd()).validation.inputs[:1]
 
 
 def _cuts(text: str) -> Literal["single", "blocks"] | list[int]:

@@ -40,16 +40,20 @@ def run(
     from splitimpera.models.loading import load_network
     from splitimpera.report.saliency import curve_json, curve_table, curves_png
     from splitimpera.saliency.cumulative import cumulative_saliency
-    from splitimpera.scenario import DataSection, NetworkSection
+    from splitimpera.scenario import DataSection, NetworkSection, section_of
 
     wanted_size = _size(size)
     wanted_classes = [_label(part.strip(), "--classes") for part in classes.split(",")] if classes else None
     wanted_output = _label(output, "--output")
+    wanted_network = section_of(
+        NetworkSection, {"model": "MODEL", "weights": "--weights"}, model=model, weights=weights
+    )
+    wanted_data = section_of(DataSection, {"source": "--data", "size": "--size"}, source=data, size=wanted_size)
     here = Path.cwd()
     with progress() as track:
-        network = load_network(NetworkSection(model=model, weights=weights), here, track)
+        network = load_network(wanted_network, here, track)
         try:
-            pictures = load_data(DataSection(source=data, size=wanted_size), here)
+            pictures = load_data(wanted_data, here)
         except DataError as error:
             raise error.at({"data.source": "--data", "data.size": "--size"}.get(error.where, error.where)) from None
         samples = pictures.everything()

@@ -16,7 +16,7 @@ from itertools import combinations
 from typing import Literal
 
 from splitimpera import units
-from splitimpera.errors import RequirementError, UnitError
+from splitimpera.errors import RequirementError, UnitError, shown
 from splitimpera.plugins import nearest
 
 
@@ -62,6 +62,10 @@ METRICS: dict[str, Metric] = {
     "cut_depth": Metric(_LAYERS, "higher", _format_layers),
 }
 
+SMALLEST_LIMIT, LARGEST_LIMIT = 1e-15, 1e15
+LARGEST_WEIGHT = 1e6
+LONGEST_TEXT = 200
+
 _EXPRESSION = re.compile(r"\s*([A-Za-z]\w*)\s*(>=|<=|==|>|<|=)\s*(.*?)\s*")
 
 
@@ -103,9 +107,13 @@ class Requirement:
     def relaxed(self, value: float) -> str | None:
         """The requirement as it would have to read for `value` to meet it, in four digits rounded to the safe side.
 
-        None where no limit could be written that the value meets: it is infinite, or a lower limit would have to be 0.
+        None where no limit could be written that the value meets: it is infinite, or beyond what a limit may be.
         """
-        if not math.isfinite(value) or (value <= 0 and not self.upper):
+        dimension = METRICS[self.metric].dimension
+        if dimension is _LAYERS:
+            value //= 1
+        most = 1.0 if dimension is units.FRACTION else LARGEST_LIMIT / 2
+        if not 2 * SMALLEST_LIMIT < value <= most:  # rounding must not lead beyond
             return None
         sign = "<=" if self.upper else ">="
         context = Context(prec=4, rounding=ROUND_CEILING if self.upper else ROUND_FLOOR)
@@ -123,38 +131,47 @@ def parse_requirement(text: object, weight: float | None = None) -> Requirement:
 
     Raises:
         RequirementError: it is no comparison, the metric is unknown, the direction makes no sense, the limit is not
-            positive (a margin is a share of the limit) or out of the metric's range, or the weight is not positive.
+            positive (a margin is a share of the limit) or out of range, or the weight is.
     """
-    match = _EXPRESSION.fullmatch(text) if isinstance(text, str) else None
+    match = _EXPRESSION.fullmatch(text) if isinstance(text, str) and len(text) <= LONGEST_TEXT else None
     if match is None:
-        raise RequirementError(f"{text!r} is not a requirement", hint="write for example 'latency_p95 <= 50 ms'")
+        said = f"'{shown(text)}'" if isinstance(text, str) else shown(text)
+        raise RequirementError(f"{said} is not a requirement", hint="write for example 'latency_p95 <= 50 ms'")
+    text = " ".join(match[0].split())
     name, sign, value = match.groups()
     metric = METRICS.get(name)
     if metric is None:
-        raise RequirementError(f"'{text}' names no known metric", hint=nearest(name, METRICS))
+        raise RequirementError(f"'{shown(text)}' names no known metric", hint=nearest(name, METRICS))
     wanted = ">=" if metric.better == "higher" else "<="
     if sign != wanted:
         raise RequirementError(
-            f"'{text}' compares with '{sign}', but {metric.better} {name} is better",
+            f"'{shown(text)}' compares with '{sign}', but {metric.better} {name} is better",
             hint=f"write '{name} {wanted} ...'",
         )
     try:
         limit = units.parse(value, metric.dimension)
     except UnitError as error:
-        raise RequirementError(f"'{text}': {error.problem}", hint=error.hint) from None
+        raise RequirementError(f"'{shown(text)}': {error.problem}", hint=error.hint) from None
     if limit <= 0:
         hint = "leave it out if anything will do"
         if metric.better == "lower":
             hint = f"write the most that you would bear, such as '{metric.dimension.example}'"
-        raise RequirementError(f"'{text}' has a limit that is not above 0", hint=hint)
+        raise RequirementError(f"'{shown(text)}' has a limit that is not above 0", hint=hint)
+    if not SMALLEST_LIMIT <= limit <= LARGEST_LIMIT:
+        raise RequirementError(
+            f"'{shown(text)}' has a limit out of range, it must be at least {SMALLEST_LIMIT:g} and at most "
+            f"{LARGEST_LIMIT:g} (in SI units)"
+        )
     if metric.dimension is units.FRACTION and limit > 1:
-        raise RequirementError(f"'{text}' has a limit above 1", hint=f"write '{limit:g} %' for per cent")
+        raise RequirementError(f"'{shown(text)}' has a limit above 1", hint=f"write '{limit:g} %' for per cent")
     if metric.dimension is _LAYERS and limit != int(limit):
         hint = f"write '{name} >= {math.ceil(limit)}'"
-        raise RequirementError(f"'{text}' is not a whole number of layers", hint=hint)
-    if weight is not None and not (math.isfinite(weight) and weight > 0):
-        raise RequirementError(f"'{text}' has a weight of {weight:g}, it must be above 0")
-    return Requirement(name, limit, " ".join(str(text).split()), weight)
+        raise RequirementError(f"'{shown(text)}' is not a whole number of layers", hint=hint)
+    if weight is not None and not 0 < weight <= LARGEST_WEIGHT:
+        raise RequirementError(
+            f"'{shown(text)}' has a weight of {shown(weight)}, it must be above 0 and at most {LARGEST_WEIGHT:g}"
+        )
+    return Requirement(name, limit, text, weight)
 
 
 def check_consistent(requirements: Iterable[Requirement]) -> None:
@@ -234,4 +251,4 @@ def check_metrics(
             hint = f"its answers are judged by {own}; write '{wanted} {sign} ...'"
         else:
             hint = nearest(metric, known)
-        raise RequirementError(f"'{requirement.text}': this task has no {metric}", hint=hint)
+        raise RequirementError(f"'{shown(requirement.text)}': this task has no {metric}", hint=hint)

@@ -15,7 +15,7 @@ from rich.text import Text
 from splitimpera import units
 from splitimpera.qos.requirement import METRICS
 from splitimpera.report.results import Results, format_metric
-from splitimpera.report.tables import metric_names, short_name
+from splitimpera.report.tables import metric_names, short_name, words
 
 PLANS_SHOWN = 12
 SAME = 1e-4
@@ -177,7 +177,7 @@ def comparison_tables(comparison: Comparison) -> RenderableType:
 def _decisions(comparison: Comparison) -> RenderableType:
     table = Table(title="Decision", title_justify="left", box=SIMPLE_HEAD, show_header=False)
     for name, run in zip(("first", "second"), runs(comparison), strict=True):
-        table.add_row(name, Text(run["scenario"]["name"]), decision_words(run))
+        table.add_row(name, words(run["scenario"]["name"]), words(decision_words(run)))
     return table
 
 
@@ -186,10 +186,10 @@ def _differences(comparison: Comparison) -> RenderableType:
     for name in ("setting", "first", "second"):
         table.add_column(name, overflow="fold")
     for entry in comparison.settings:
-        table.add_row(*(Text(words) for words in (entry.name, written(entry.first), written(entry.second))))
+        table.add_row(*map(words, (entry.name, written(entry.first), written(entry.second))))
     for text, where in requirements_of(comparison):
         if where != "both":
-            table.add_row("requirement", *(text if where == run else "-" for run in ("first", "second")))
+            table.add_row("requirement", *(words(text if where == run else "-") for run in ("first", "second")))
     return table if table.row_count else Text("Settings and requirements are the same.")
 
 
@@ -208,7 +208,7 @@ def _plans(comparison: Comparison) -> RenderableType:
     table.add_column("verdict", no_wrap=True)
     worth = _worth_showing(comparison)
     for pair in worth:
-        table.add_row(Text(pair.id, "bold"))
+        table.add_row(words(pair.id, "bold"))
         for name, plan in (("first", pair.first), ("second", pair.second)):
             table.add_row(f"  {name}", *(value_words(plan, metric) for metric in metrics), verdict_words(plan))
         if pair.first and pair.second:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import ceil, floor, isclose, isfinite, log10
 
 from splitimpera import units
-from splitimpera.qos.requirement import METRICS, parse_requirement
+from splitimpera.qos.requirement import LARGEST_LIMIT, METRICS, SMALLEST_LIMIT, parse_requirement
 from splitimpera.report.results import Results
 
 MOST_STOPS = 200
@@ -27,8 +27,9 @@ def stops(requirement: Results, plans: Iterable[Results]) -> list[Results]:
     metric, own = requirement["metric"], requirement["limit"]
     values = [plan["metrics"].get(metric) for plan in plans if plan["stable"]]
     known = [value for value in values if value is not None and isfinite(value) and value > 0]
-    low = max(min([own, *known]), own / WIDEST)
-    high = min(max([own, *known]), own * WIDEST)
+    # what is written in four digits and read again must still be a limit
+    low = max(min([own, *known]), own / WIDEST, 2 * SMALLEST_LIMIT)
+    high = min(max([own, *known]), own * WIDEST, LARGEST_LIMIT / 2)
     sign = ">=" if METRICS[metric].better == "higher" else "<="
     found = {own: requirement["text"]}
     for round_limit in _grid(metric, low, high):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -10,15 +11,22 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splitimpera import units
-from splitimpera.errors import DataError
-from splitimpera.qos.requirement import METRICS, QUALITIES
+from splitimpera.errors import DataError, shown
+from splitimpera.files import read_file
+from splitimpera.qos.requirement import LARGEST_LIMIT, METRICS, QUALITIES, SMALLEST_LIMIT
 from splitimpera.report.results import SCHEMA_VERSION, Results
 
-LARGEST_BYTES = 500_000_000
+LARGEST_BYTES = 100_000_000
+MOST_VALUES = 4_000_000
+DEEPEST = 20
+LONGEST_TEXT = 10_000
+LARGEST_NUMBER = 1e40
+"""What is drawn is divided, multiplied and raised to powers of ten: this much can be borne."""
+
 AGAIN = "run 'splitimpera design' again"
 NEEDED_METRICS = ("latency_p95", "fps", "payload_bytes")
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]  # and no larger than LARGEST_NUMBER, as every value
 Maybe = Number | None
 Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
 OpenInterval = Annotated[list[Maybe], Field(min_length=2, max_length=2)]
@@ -56,7 +64,7 @@ class _Scenario(_Named):
 class _Requirement(_Part):
     text: str
     metric: str
-    limit: Annotated[Number, Field(ge=1e-15, le=1e15)]
+    limit: Annotated[Number, Field(ge=SMALLEST_LIMIT, le=LARGEST_LIMIT)]
     kind: Literal["upper", "lower"]
     weight: Annotated[Number, Field(gt=0)] | None
 
@@ -246,25 +254,22 @@ def load_results(folder: Path) -> Results:
             is missing or wrong.
     """
     path = folder / "results.json"
-    if folder.is_file():
-        raise DataError(f"'{folder}' is a file, the folder of a design is expected")
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise DataError(
-                f"'{path}' is larger than {units.format_bytes(LARGEST_BYTES)}, no design writes such a file"
-            )
-        content = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not os.path.lexists(path):
+        if os.path.isfile(folder):  # noqa: PTH113 (Path.is_file raises where a name is too long)
+            raise DataError(f"'{shown(folder)}' is a file, the folder of a design is expected")
         hint = "'splitimpera design SCENARIO --out DIR' writes one"
-        raise DataError(f"there is no results.json in '{folder}'", hint=hint) from None
+        raise DataError(f"there is no results.json in '{shown(folder)}'", hint=hint)
+    raw = read_file(path, LARGEST_BYTES, DataError, what="results file", hint=AGAIN)
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MOST_VALUES:
+        raise DataError(
+            f"there are more than {MOST_VALUES} values in it, no design writes such a file", where=str(path)
+        )
+    try:
+        values = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError:
         raise DataError("this is not text in UTF-8", where=str(path), hint=AGAIN) from None
-    except OSError as error:
-        raise DataError(f"'{path}' cannot be read: {error.strerror or error}") from None
-    try:
-        values = json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else shown(error)
         raise DataError(f"this is not valid JSON: {reason}", where=str(path), hint=AGAIN) from None
     return check_results(values, str(path))
 
@@ -286,16 +291,43 @@ def check_results(values: object, where: str = "") -> Results:
         )
         hint = AGAIN if version < SCHEMA_VERSION else f"use that one, or {AGAIN}"
         raise DataError(
-            f"it has schema version {version}, only {SCHEMA_VERSION} can be read: {reason}", where=where, hint=hint
+            f"it has schema version {shown(version)}, only {SCHEMA_VERSION} can be read: {reason}",
+            where=where,
+            hint=hint,
         )
+    if problem := _unbearable(values):
+        raise DataError(f"it is damaged: {problem.lstrip('.')}", where=where, hint=AGAIN)
     try:
         _Results.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         raise DataError(f"it is damaged: {_place(first['loc'])}: {first['msg']}", where=where, hint=AGAIN) from None
     for problem in _contradictions(values):
         raise DataError(f"it is damaged: {problem}", where=where, hint=AGAIN)
     return values
+
+
+def _unbearable(value: object, depth: int = 0) -> str:
+    """What nothing could be drawn or written from, also under keys that nobody looks at: its place and why, or ""."""
+    if isinstance(value, (int, float)):
+        if not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
+            return f": {shown(value)} is out of range, it must be at most {LARGEST_NUMBER:g}"
+    elif isinstance(value, str):
+        if len(value) > LONGEST_TEXT:
+            return f": it has {len(value)} characters, it must have at most {LONGEST_TEXT}"
+        if not value.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            return f": '{shown(value)}' has half of a character"
+    elif depth == DEEPEST:
+        return f": it is nested deeper than {DEEPEST} levels"
+    elif isinstance(value, list):
+        for index, entry in enumerate(value):
+            if problem := _unbearable(entry, depth + 1):
+                return f"[{index}]{problem}"
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            if problem := _unbearable(key) or _unbearable(entry, depth + 1):
+                return f".{shown(key)}{problem}"
+    return ""
 
 
 def _contradictions(values: Results) -> Iterator[str]:
@@ -308,7 +340,7 @@ def _contradictions(values: Results) -> Iterator[str]:
     for place, requirement in enumerate(values["requirements"]):
         metric = METRICS.get(requirement["metric"])
         if metric is None:
-            yield f"requirements[{place}].metric: '{requirement['metric']}' is not known"
+            yield f"requirements[{place}].metric: '{shown(requirement['metric'])}' is not known"
         elif (metric.better == "lower") != (requirement["kind"] == "upper"):
             yield f"requirements[{place}].kind: {metric.better} {requirement['metric']} is better"
         elif metric.dimension is units.FRACTION and requirement["limit"] > 1:
@@ -340,7 +372,7 @@ def _contradictions_of(plan: Results, values: Results) -> Iterator[str]:
             yield f"metrics: {name} is missing"
     for name in plan["metrics"]:
         if name not in METRICS:
-            yield f"metrics: '{name}' is not known"
+            yield f"metrics: '{shown(name)}' is not known"
     if plan["metrics"].get("payload_bytes") is None:
         yield "metrics.payload_bytes: it is null"
     wanted = [requirement["text"] for requirement in values["requirements"]]
@@ -358,7 +390,8 @@ def _contradictions_of(plan: Results, values: Results) -> Iterator[str]:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    words = (f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in location)
+    return "".join(words).lstrip(".")
 
 
 def _refuse_constant(name: str) -> NoReturn:

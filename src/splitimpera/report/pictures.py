@@ -10,12 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from splitimpera import units
+from splitimpera.errors import shown
 from splitimpera.qos.requirement import METRICS
 from splitimpera.records import FloatArray
 from splitimpera.report.drawing import png
 from splitimpera.report.figures import front
 from splitimpera.report.results import Results, curve_points
 from splitimpera.report.style import COLOURS, CURVE_COLOUR, STAR_COLOUR
+
+LABEL_CHARACTERS = 40
 
 
 def saliency_png(results: Results) -> bytes:
@@ -51,8 +54,7 @@ def draw_curve(
     axes.patch.set_visible(False)
     axes.plot(places, values, "o-", color=CURVE_COLOUR, label=label)
     axes.plot(starred, [values[place] for place in starred], "*", markersize=16, color=STAR_COLOUR, label="candidate")
-    # a dollar would begin a formula
-    axes.set_xticks(places, [name.replace("$", r"\$") for name in names], rotation=60, ha="right")
+    axes.set_xticks(places, [_label(name) for name in names], rotation=60, ha="right")
     axes.set_xlabel("cut behind layer")
     axes.set_ylabel(label)
     axes.figure.legend(loc="outside upper center", ncols=3, frameon=False)
@@ -76,7 +78,7 @@ def plans_png(results: Results) -> bytes:
     for plan in chosen:
         axes.plot(*_places([plan], quality), "*", markersize=22, mfc="none", color=STAR_COLOUR)
         place = plan["metrics"]["latency_p95"], plan["metrics"][quality]
-        axes.annotate(plan["id"], place, (12, -14), textcoords="offset points")
+        axes.annotate(_label(plan["id"]), place, (12, -14), textcoords="offset points")
     for requirement in results["requirements"]:
         style: dict[str, Any] = {
             "linestyle": "--" if requirement["weight"] is None else ":",
@@ -96,6 +98,11 @@ def plans_png(results: Results) -> bytes:
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=6, frameon=False)
     return png(figure)
+
+
+def _label(name: str) -> str:
+    """A name as it can be drawn: short enough for a figure, and a dollar begins no formula."""
+    return shown(name, LABEL_CHARACTERS).replace("$", r"\$")
 
 
 def _places(plans: Sequence[Results], quality: str) -> tuple[list[float], list[float]]:

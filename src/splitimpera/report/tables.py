@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from splitimpera import units
+from splitimpera.errors import printable
 from splitimpera.qos.requirement import METRICS
 from splitimpera.report.results import Results, curve_points, format_metric
 
@@ -65,6 +66,11 @@ def _cell(value: object) -> object:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else value
 
 
+def words(text: object, style: str = "") -> Text:
+    """Text from outside: nothing in it is markup, and nothing moves the terminal."""
+    return Text(printable(str(text)), style)
+
+
 def show(results: Results, console: Console) -> None:
     """The account on the terminal: the curve, the plans, the recommendation."""
     console.print(_curve(results))
@@ -92,7 +98,7 @@ def recommendation(results: Results) -> RenderableType:
     if results["carried"]:
         lines.append(carried_words(results["carried"]))
     lines += [found["text"] for found in results["sensitivity"]]
-    return Panel(Text("\n".join(lines)), title=title, border_style=style, title_align="left")
+    return Panel(words("\n".join(lines)), title=words(title), border_style=style, title_align="left")
 
 
 def change_words(change: Results) -> str:
@@ -128,11 +134,11 @@ def _curve(results: Results) -> RenderableType:
         why = cut["reasons"]
         table.add_row(
             str(cut["index"]),
-            Text(cut["name"]),
+            words(cut["name"]),
             " x ".join(str(size) for size in cut["shapes"][0]),
             units.format_bytes(cut["bytes"]),
             f"{cut['log_cs']:.2f}",
-            "* " + ", ".join(reason.split()[0] for reason in why) if why else "",
+            words("* " + ", ".join(reason.partition(" ")[0] for reason in why)) if why else "",
             style="bold" if why else "",
         )
     return Group(table, line)
@@ -151,7 +157,7 @@ def _plans(results: Results) -> RenderableType:
     for plan in _worth_showing(plans):
         metrics = plan["metrics"]
         table.add_row(
-            plan["id"],
+            words(plan["id"]),
             units.format_bytes(metrics["payload_bytes"]) if plan["hops"] else "-",
             format_metric(quality, metrics[quality]),
             format_metric("latency_p95", metrics["latency_p95"]) if plan["stable"] else "grows",
@@ -175,7 +181,7 @@ def _verdict(plan: Results) -> Text:
         return Text("cannot run", "red")
     if plan["feasible"]:
         return Text(f"fits, {plan['certainty']}", "green" if plan["certainty"] == "certain" else "yellow")
-    return Text(_misses(plan["misses"]), "red")
+    return words(_misses(plan["misses"]), "red")
 
 
 def _misses(misses: list[Results]) -> str:

@@ -1,16 +1,15 @@
-"""The scenario file: one YAML file from which everything follows.
+"""What a scenario may say: its sections, their keys and bounds.
 
-Only the specification is read here; the names of networks, data sets, codecs and transports are resolved by the stages
-that own them. Every key is described in docs/scenario.md.
+The names of networks, data sets, codecs and transports are resolved by the stages that own them. Every key is described
+in docs/scenario.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -18,17 +17,17 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    ValidationError,
+    TypeAdapter,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from splitimpera import units
-from splitimpera.errors import ScenarioError, SplitImperaError
+from splitimpera.errors import shown
+from splitimpera.files import LONGEST_NAME_BYTES
 from splitimpera.machines import QueuePolicy
-from splitimpera.plugins import nearest
 from splitimpera.qos.requirement import Requirement, check_consistent, parse_requirement
 from splitimpera.records import Jitter, Workload
 
@@ -39,8 +38,8 @@ def _quantity(dimension: units.Dimension) -> BeforeValidator:
 
 def _whole_bytes(value: object) -> int:
     size = units.parse(value, units.SIZE)
-    if size != int(size):
-        raise ValueError(f"'{value}' is not a whole number of bytes")
+    if not size.is_integer():
+        raise ValueError(f"'{shown(value)}' is not a whole number of bytes")
     return int(size)
 
 
@@ -51,11 +50,40 @@ Frequency = Annotated[float, _quantity(units.FREQUENCY)]
 Watts = Annotated[float, _quantity(units.POWER)]
 Factor = Annotated[float, _quantity(units.FACTOR)]
 Bytes = Annotated[int, BeforeValidator(_whole_bytes)]
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][\w.-]*$")]
+
+
+def _usable(text: str) -> str:
+    """Text that can be shown, and looked for as a file."""
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
+        raise ValueError(f"'{shown(text)}' has control characters, which no name may have")
+    longest = max(len(part.encode()) for part in text.split("/"))
+    if longest > LONGEST_NAME_BYTES:
+        raise ValueError(f"'{shown(text)}' has a name of {longest} bytes, {LONGEST_NAME_BYTES} at most are possible")
+    return text
+
+
+def _path(value: object) -> object:
+    return Path(_TEXT.validate_python(str(value))) if isinstance(value, (str, Path)) else value
+
+
+MOST_ENTRIES = 100
+MOST_CUTS = 10_000
+
+Kind = TypeVar("Kind")
+Row = Annotated[Kind, Field(strict=False)]
+"""A tuple, which the file writes as a list; its entries are as strict as all else."""
+
+Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_usable)]
+Name = Annotated[Text, Field(max_length=100, pattern=r"^[A-Za-z0-9][\w.-]*$")]
+Names = Annotated[list[Text], Field(max_length=MOST_ENTRIES)]
+Cuts = Annotated[list[Text | int], Field(max_length=MOST_CUTS)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+_TEXT = TypeAdapter(Text)
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # true is no number, 1.0 no count, 5 no text
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class NetworkSection(_Section):
@@ -64,8 +92,8 @@ class NetworkSection(_Section):
     `model` is a built-in name, `package.module:factory` or `file.py:factory`; `weights` a state dict beside it.
     """
 
-    model: str
-    weights: Path | None = None
+    model: Text
+    weights: FilePath | None = None
 
 
 MOST_PIXELS = 50_000_000
@@ -88,13 +116,15 @@ def check_pixels(height: int, width: int) -> None:
 class DataSection(_Section):
     """Labelled data; what is not given in splits is shuffled once with `seed` and divided."""
 
-    source: str
+    source: Text
     validation: Annotated[Fraction, Field(gt=0, lt=1)] = 0.3
     test: Annotated[Fraction, Field(gt=0, lt=1)] = 0.5
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    size: tuple[Annotated[int, Field(gt=0, le=MOST_PIXELS)], Annotated[int, Field(gt=0, le=MOST_PIXELS)]] | None = None
-    mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] | None = None
-    std: tuple[Annotated[float, Field(ge=1e-6, le=1000)], ...] | None = None
+    size: (
+        Row[tuple[Annotated[int, Field(gt=0, le=MOST_PIXELS)], Annotated[int, Field(gt=0, le=MOST_PIXELS)]]] | None
+    ) = None
+    mean: Row[tuple[Annotated[float, Field(ge=-1000, le=1000)], ...]] | None = None
+    std: Row[tuple[Annotated[float, Field(ge=1e-6, le=1000)], ...]] | None = None
 
     @field_validator("size")
     @classmethod
@@ -125,12 +155,12 @@ class DeviceSection(_Section):
     """
 
     name: Name
-    preset: str | None = None
-    profile: Path | None = None
+    preset: Text | None = None
+    profile: FilePath | None = None
     time_factor: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
     memory: Annotated[Bytes, Field(gt=0, le=10**15)] | None = None
     power: Annotated[Watts, Field(gt=0, le=1e6)] | None = None
-    radio: str | RadioSection | None = None
+    radio: Text | RadioSection | None = None
     queue: QueuePolicy = "wait"
     queue_frames: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     batch: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -187,9 +217,9 @@ class LinkSection(_Section):
     """
 
     name: Name = "link"
-    preset: str | None = None
-    trace: Path | None = None
-    drops: Path | None = None
+    preset: Text | None = None
+    trace: FilePath | None = None
+    drops: FilePath | None = None
     rate: Annotated[BitRate, Field(gt=0, le=1e13)] | None = Field(default=None, validate_default=True)
     delay: Annotated[Seconds, Field(ge=0, le=3600)] | None = Field(default=None, validate_default=True)
     loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
@@ -203,7 +233,7 @@ class LinkSection(_Section):
     queue: Annotated[Bytes, Field(ge=68, le=10**10)] | None = None
     queue_packets: Annotated[int, Field(ge=1, le=10**7)] | None = None
     mtu: Annotated[Bytes, Field(ge=68, le=65535)] = 1500
-    link_header: Annotated[int | str, BeforeValidator(_header)] = 2
+    link_header: Annotated[int | Text, BeforeValidator(_header)] = 2
     app_header: Annotated[Bytes, Field(ge=0, le=1000)] = 12
 
     @field_validator("rate", "delay", mode="before")
@@ -255,19 +285,19 @@ class WorkloadSection(_Section):
 class PlansSection(_Section):
     """Which designs are built."""
 
-    cuts: Literal["candidates", "blocks", "single", "all"] | list[str | int] = "candidates"
-    codecs: Annotated[list[str], Field(min_length=1)] = ["float32", "uint8"]
-    input_codecs: list[str] = []
-    transports: Annotated[list[str], Field(min_length=1)] = ["tcp", "udp"]
+    cuts: Literal["candidates", "blocks", "single", "all"] | Cuts = "candidates"
+    codecs: Annotated[Names, Field(min_length=1)] = ["float32", "uint8"]
+    input_codecs: Names = []
+    transports: Annotated[Names, Field(min_length=1)] = ["tcp", "udp"]
 
 
 class BottlenecksSection(_Section):
     """Trained autoencoders that shrink what crosses, and how they are trained."""
 
-    ratios: list[Annotated[Factor, Field(gt=1, le=1e6)]] = []
-    cuts: list[str | int] | None = None
-    codecs: Annotated[list[str], Field(min_length=1)] = ["uint8"]
-    epochs: tuple[Annotated[int, Field(ge=0, le=10_000)], Annotated[int, Field(ge=0, le=10_000)]] = (20, 20)
+    ratios: Annotated[list[Annotated[Factor, Field(gt=1, le=1e6)]], Field(max_length=MOST_ENTRIES)] = []
+    cuts: Cuts | None = None
+    codecs: Annotated[Names, Field(min_length=1)] = ["uint8"]
+    epochs: Row[tuple[Annotated[int, Field(ge=0, le=10_000)], Annotated[int, Field(ge=0, le=10_000)]]] = (20, 20)
     bits: Annotated[int, Field(ge=1, le=16)] | None = 8
     loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
     whole: bool = False
@@ -276,7 +306,7 @@ class BottlenecksSection(_Section):
 class SoftSection(_Section):
     """A requirement that a plan may miss; a miss counts by its margin and its weight."""
 
-    prefer: str
+    prefer: Text
     weight: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
 
 
@@ -308,7 +338,7 @@ class Scenario(_Section):
     bottlenecks: BottlenecksSection = BottlenecksSection()
     requirements: Annotated[
         list[Annotated[Requirement, BeforeValidator(_requirement)]],
-        Field(min_length=1),
+        Field(min_length=1, max_length=MOST_ENTRIES),
         AfterValidator(_consistent),
     ]
 
@@ -334,126 +364,3 @@ class Scenario(_Section):
             for requirement in self.requirements
         ]
         return values | {"requirements": texts}
-
-
-def load_scenario(path: str | Path) -> Scenario:
-    """Read and validate a scenario file.
-
-    Raises:
-        ScenarioError: the file is missing, is no YAML, or a key or value is wrong; the message has one line a fault,
-            each with the line in the file, the key, what was given and what to do.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ScenarioError(
-            f"the scenario file '{path}' does not exist", hint="'splitimpera scenario init' writes one to start from"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"the scenario file '{path}' cannot be read: {_first_line(error)}") from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or _first_line(error)
-        raise ScenarioError(f"this is not valid YAML: {problem}", where=place) from None
-    if not isinstance(content, dict):
-        raise ScenarioError(
-            f"a scenario is a mapping of keys, this is {_kind(content)}",
-            where=str(path),
-            hint="'splitimpera scenario init' writes one to start from",
-        )
-    if "name" not in content:
-        content["name"] = path.parent.resolve().name if path.stem == "scenario" else path.stem
-    lines = dict(_lines(node, ()))
-    try:
-        scenario = Scenario.model_validate(content)
-        scenario._folder = path.parent.resolve()
-        return scenario
-    except ValidationError as error:
-        faults = [_fault(detail, lines, path) for detail in error.errors()]
-        raise ScenarioError("\n".join(dict.fromkeys(faults))) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _kind(value: object) -> str:
-    return {list: "a list", str: "text", type(None): "empty"}.get(type(value), f"a {type(value).__name__}")
-
-
-def _lines(node: yaml.Node | None, where: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
-    """The line of every key and list item."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield (*where, key.value), key.start_mark.line + 1
-            yield from _lines(value, (*where, key.value))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield (*where, index), value.start_mark.line + 1
-            yield from _lines(value, (*where, index))
-
-
-def _fault(detail: ErrorDetails, lines: dict[tuple[str | int, ...], int], path: Path) -> str:
-    """One line for one fault that pydantic found."""
-    # a union's branches and tagged types appear in pydantic's location; the user's file knows only its keys
-    location = tuple(part for part in detail["loc"])
-    while location and location not in lines and detail["type"] != "missing":
-        location = location[:-1]
-    line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), 1)
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    problem, hint = _words(detail, location)
-    return str(ScenarioError(problem, where=f"{path}:{line}: {key}" if key else f"{path}:{line}", hint=hint))
-
-
-def _words(detail: ErrorDetails, location: tuple[str | int, ...]) -> tuple[str, str]:
-    given, context = detail["input"], detail.get("ctx", {})
-    cause = context.get("error")
-    if isinstance(cause, SplitImperaError):
-        return cause.problem, cause.hint
-    match detail["type"]:
-        case "missing":
-            return "this key is missing", "'splitimpera scenario init' writes a file with every key"
-        case "extra_forbidden":
-            return "this key is unknown", nearest(str(location[-1]), _known_keys(location[:-1]))
-        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            sign = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-            bounds = [f"{word} {context[short]:g}" for short, word in sign.items() if short in context]
-            return f"{given} is out of range, it must be {' and '.join(bounds)} (in SI units)", ""
-        case "too_short" | "too_long":
-            low, high = context.get("min_length"), context.get("max_length")
-            wanted = f"at least {low}" if low is not None else f"at most {high}"
-            return f"{context['actual_length']} entries are given, {wanted} expected", ""
-        case "model_type" | "dict_type":
-            return f"{given!r} is not a mapping of keys", "see docs/scenario.md"
-        case "string_pattern_mismatch":
-            return f"'{given}' is not a name", "use letters, digits, '-', '_' and '.', no spaces or slashes"
-        case _:
-            message = detail["msg"].removeprefix("Value error, ")
-            return f"{message[0].lower()}{message[1:]}" + ("" if cause else f", given {given!r}"), ""
-
-
-def _known_keys(location: tuple[str | int, ...]) -> list[str]:
-    """The keys that the section at `location` may have."""
-    section: type[BaseModel] = Scenario
-    for part in location:
-        if isinstance(part, str):
-            section = _SECTIONS[part]
-    return list(section.model_fields)
-
-
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "network": NetworkSection,
-    "data": DataSection,
-    "devices": DeviceSection,
-    "links": LinkSection,
-    "workload": WorkloadSection,
-    "plans": PlansSection,
-    "bottlenecks": BottlenecksSection,
-    "radio": RadioSection,
-    "requirements": SoftSection,
-}

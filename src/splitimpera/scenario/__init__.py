@@ -1,0 +1,17 @@
+"""The scenario file: one YAML file from which everything follows."""
+
+from splitimpera.scenario.loading import load_scenario as load_scenario
+from splitimpera.scenario.loading import section_of as section_of
+from splitimpera.scenario.sections import LINK_FIELDS as LINK_FIELDS
+from splitimpera.scenario.sections import BottlenecksSection as BottlenecksSection
+from splitimpera.scenario.sections import DataSection as DataSection
+from splitimpera.scenario.sections import DeviceSection as DeviceSection
+from splitimpera.scenario.sections import LinkSection as LinkSection
+from splitimpera.scenario.sections import NetworkSection as NetworkSection
+from splitimpera.scenario.sections import PlansSection as PlansSection
+from splitimpera.scenario.sections import RadioSection as RadioSection
+from splitimpera.scenario.sections import Scenario as Scenario
+from splitimpera.scenario.sections import SoftSection as SoftSection
+from splitimpera.scenario.sections import WorkloadSection as WorkloadSection
+from splitimpera.scenario.sections import check_pixels as check_pixels
+from splitimpera.scenario.sections import check_room as check_room

@@ -1,0 +1,171 @@
+"""The scenario file -> Scenario: bounds on what is read, and a line for each fault in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from splitimpera.errors import LIST_ENTRIES, ScenarioError, SplitImperaError, shown
+from splitimpera.files import read_file
+from splitimpera.plugins import nearest
+from splitimpera.scenario.document import Place, key_words, read_document
+from splitimpera.scenario.sections import (
+    BottlenecksSection,
+    DataSection,
+    DeviceSection,
+    LinkSection,
+    NetworkSection,
+    PlansSection,
+    RadioSection,
+    Scenario,
+    SoftSection,
+    WorkloadSection,
+)
+
+S = TypeVar("S", bound=BaseModel)
+
+LARGEST_BYTES = 1_000_000
+START = "'splitimpera scenario init' writes one to start from"
+
+
+def load_scenario(path: str | Path) -> Scenario:
+    """Read and validate a scenario file.
+
+    Raises:
+        ScenarioError: the file is missing, too large or no YAML, or a key or value is wrong; the message has one line
+            a fault, `LIST_ENTRIES` at most, each with the line in the file, the key, what was given and what to do.
+    """
+    raw = read_file(path, LARGEST_BYTES, ScenarioError, what="scenario file", hint=START)
+    path = Path(path)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ScenarioError("this is not text in UTF-8", where=f"{path}:{line}") from None
+    content, lines = read_document(text, str(path))
+    if not isinstance(content, dict):
+        kind = "empty" if content is None else "a list" if isinstance(content, list) else _written(content)
+        raise ScenarioError(f"a scenario is a mapping of keys, this is {kind}", where=str(path), hint=START)
+    if "name" not in content:
+        content["name"] = path.parent.resolve().name if path.stem == "scenario" else path.stem
+    try:
+        scenario = Scenario.model_validate(content)
+        scenario._folder = path.parent.resolve()
+        return scenario
+    except ValidationError as error:
+        raise ScenarioError(_faults(error.errors(include_url=False), lines, path)) from None
+
+
+def section_of(kind: type[S], options: Mapping[str, str], **values: object) -> S:
+    """A section made of what a command line gives.
+
+    Args:
+        options: which option each value is from.
+
+    Raises:
+        ScenarioError: a value is wrong; names the option of the first.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        location = first["loc"] or ("",)
+        problem, hint = _words(first, location)
+        raise ScenarioError(problem, where=options.get(str(location[0]), str(location[0])), hint=hint) from None
+
+
+def _faults(details: list[ErrorDetails], lines: dict[Place, int], path: Path) -> str:
+    """A line for each of the first faults, and how many there are besides."""
+    at: dict[Place, list[ErrorDetails]] = {}
+    for detail in details:
+        at.setdefault(_place(detail, lines), []).append(detail)
+    # where a value may be this or that, pydantic finds fault with either
+    first = [_fault(detail, place, lines, path) for place in islice(at, LIST_ENTRIES) for detail in at[place]]
+    more = len(at) - LIST_ENTRIES
+    return "\n".join([*dict.fromkeys(first), *([f"and {more} more"] if more > 0 else [])])
+
+
+def _place(detail: ErrorDetails, lines: dict[Place, int]) -> Place:
+    """Where a fault is in the file: a union's branches and tagged types appear in pydantic's location, too."""
+    *_, last = detail["loc"] or ("",)
+    location: Place = ()
+    for part in detail["loc"]:
+        if (*location, part) in lines:
+            location = (*location, part)
+    return (*location, last) if detail["type"] == "missing" else location
+
+
+def _fault(detail: ErrorDetails, location: Place, lines: dict[Place, int], path: Path) -> str:
+    """One line for one fault that pydantic found."""
+    line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), 1)
+    problem, hint = _words(detail, location)
+    where = f"{path}:{line}: {key_words(location)}" if location else f"{path}:{line}"
+    return str(ScenarioError(problem, where=where, hint=hint)).replace("\n", " ")
+
+
+def _words(detail: ErrorDetails, location: Place) -> tuple[str, str]:
+    given, context = _written(detail["input"]), detail.get("ctx", {})
+    cause = context.get("error")
+    if isinstance(cause, SplitImperaError):
+        return cause.problem, cause.hint
+    match detail["type"]:
+        case "missing":
+            return "this key is missing", "'splitimpera scenario init' writes a file with every key"
+        case "extra_forbidden":
+            return "this key is unknown", nearest(str(location[-1]), _known_keys(location[:-1]))
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            sign = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+            bounds = [f"{word} {context[short]:g}" for short, word in sign.items() if short in context]
+            return f"{shown(detail['input'])} is out of range, it must be {' and '.join(bounds)} (in SI units)", ""
+        case "too_short" | "too_long":
+            low, high = context.get("min_length"), context.get("max_length")
+            wanted = f"at least {low}" if low is not None else f"at most {high}"
+            return f"{context['actual_length']} entries are given, {wanted} expected", ""
+        case "model_type" | "dict_type":
+            return f"{given} is not a mapping of keys", "see docs/scenario.md"
+        case "string_pattern_mismatch":
+            return f"{given} is not a name", "use letters, digits, '-', '_' and '.', no spaces or slashes"
+        case "string_type":
+            return f"text is expected, given {given}", "write it in quotes"
+        case "bool_type":
+            return f"true or false is expected, given {given}", ""
+        case "int_type":
+            return f"a whole number is expected, given {given}", "write it without quotes, unit, point and exponent"
+        case "float_type":
+            return f"a number is expected, given {given}", "write it without quotes and unit"
+        case _:
+            message = detail["msg"].removeprefix("Value error, ")
+            return f"{message[0].lower()}{message[1:]}" + ("" if cause else f", given {given}"), ""
+
+
+def _written(value: object) -> str:
+    """A value of the file as a message quotes it, much as the file writes it."""
+    return f"'{shown(value)}'" if isinstance(value, str) else shown(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _known_keys(location: Place) -> list[str]:
+    """The keys that the section at `location` may have."""
+    section: type[BaseModel] = Scenario
+    for part in location:
+        if isinstance(part, str):
+            section = _SECTIONS[part]
+    return list(section.model_fields)
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "network": NetworkSection,
+    "data": DataSection,
+    "devices": DeviceSection,
+    "links": LinkSection,
+    "workload": WorkloadSection,
+    "plans": PlansSection,
+    "bottlenecks": BottlenecksSection,
+    "radio": RadioSection,
+    "requirements": SoftSection,
+}
