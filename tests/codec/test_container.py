@@ -58,7 +58,8 @@ def with_header(change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda header: header["tensors"][0].update(shape=[1 << 20, 1 << 20]), "more than 16777216 elements"),
+        (lambda header: header["tensors"][0].update(shape=[1 << 20, 1 << 20]), "larger than anything"),
+        (lambda header: header["tensors"][0].update(shape=[1 << 20, 2]), "tensors of 8.389 MB are claimed"),
         (lambda header: header["tensors"][0].update(shape=[-1]), "damaged"),
         (lambda header: header["tensors"][0].update(shape=[2.5]), "damaged"),
         (lambda header: header["tensors"][0].update(channel_dim=True), "damaged"),
