@@ -135,7 +135,7 @@ def test_too_large_missing_and_a_folder(tmp_path):
     path = tmp_path / "p.json"
     with path.open("wb") as handle:
         handle.truncate(30_000_000)
-    with pytest.raises(DataError, match="too large for a profile"):
+    with pytest.raises(DataError, match="larger than 20 MB"):
         read_profile(path)
     with pytest.raises(DataError, match="does not exist"):
         read_profile(tmp_path / "q.json")

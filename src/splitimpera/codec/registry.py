@@ -172,6 +172,12 @@ def calibrate(name: str, calibration: Calibration) -> Constants:
                 f"calibration data of shape {tensors.shape} are given, (n, {str(spec.shape)[1:]} is expected",
                 where=spec.name,
             )
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        typed = [
+            tensors.astype(array_dtype(spec), copy=False)
+            for tensors, spec in zip(calibration.tensors, specs, strict=True)
+        ]
+    calibration = replace(calibration, tensors=tuple(typed))
     arrays: dict[str, Array] = {}
     constants = Constants(name, specs, calibration.packet_bytes, arrays)
     for index, spec in enumerate(specs):
@@ -241,7 +247,8 @@ def _elements(constants: Constants, asked: CodecName) -> ElementCodec:
         mean = None
         if is_floating(spec) and asked.filling != "zero":
             given = _broadcast(constants, f"{index}.mean", spec)
-            mean = np.broadcast_to(given, spec.shape).astype(array_dtype(spec)).reshape(-1)
+            with np.errstate(over="ignore"):
+                mean = np.broadcast_to(given, spec.shape).astype(array_dtype(spec)).reshape(-1)
         means.append(mean)
         if asked.kind.family == "quantised" and is_floating(spec):
             numbers.append(Quantised(spec, _stored_scale(constants, index, BITS[asked.base]), BITS[asked.base]))

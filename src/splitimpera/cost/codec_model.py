@@ -34,7 +34,7 @@ class Stage:
     Attributes:
         start_s: of a call.
         unit_s: of each unit, where its bytes lie in the caches.
-        moved_bytes: what each unit reads and writes.
+        moved_bytes: what each unit reads and writes at least.
     """
 
     start_s: float
