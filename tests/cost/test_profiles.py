@@ -139,7 +139,7 @@ def test_too_large_missing_and_a_folder(tmp_path):
         read_profile(path)
     with pytest.raises(DataError, match="does not exist"):
         read_profile(tmp_path / "q.json")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder, a profile is expected"):
         read_profile(tmp_path)
     with pytest.raises(OutputError, match="cannot be written"):
         write_profile(read_profile_like(), path / "below.json")

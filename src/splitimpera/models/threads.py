@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 import torch
 
-THREADS_AT_MOST = 4096
-
 
 @contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
