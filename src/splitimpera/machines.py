@@ -22,6 +22,7 @@ class Roofline:
         note: what to bear in mind.
         error: how far its estimates of whole networks lie from published measurements, the largest such error (-0.3:
             30 % too short); None: no measurement is known.
+        core: how many times longer one of its cores takes than the reference machine's, on which codecs were timed.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Roofline:
     source: str
     note: str = ""
     error: float | None = None
+    core: float = 1.0
 
 
 @dataclass(frozen=True)

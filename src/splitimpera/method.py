@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from splitimpera.codec.registry import codec_kind
-from splitimpera.cost.devices import build_device, power_w
+from splitimpera.cost.devices import build_device, measured_here, power_w
 from splitimpera.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError, shown
 from splitimpera.evaluation.accuracy import wilson_interval
 from splitimpera.evaluation.levers import decider, shortlist, turns
@@ -28,6 +28,7 @@ from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.machines import Device
 from splitimpera.models.datasets import DATASETS, Dataset, is_source, load_data
 from splitimpera.models.loading import OTHER_WAYS, is_network_name, load_network, network_names
+from splitimpera.models.threads import torch_threads
 from splitimpera.net.links import build_link, with_plain_links
 from splitimpera.net.registry import TRANSPORTS
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES
@@ -139,8 +140,9 @@ def design(
 
     Args:
         scenario: a scenario, or the path of its file.
-        seed: of all randomness; the scenario's own where None. Times are measured, so that latencies differ a little
-            from run to run all the same.
+        seed: of all randomness; the scenario's own where None. With a profile or preset for each device the same seed
+            gives the same plans to the last digit; values are then computed on one thread. Else times are measured
+            here, so that latencies differ a little from run to run.
         seeds: how often each plan's links are simulated, each time with randomness of its own; plans on whose verdict
             chance decides are simulated `MORE_SEEDS` times as often.
         explore: also find out how the choice depends on link and machines and, where nothing fits, what would help.
@@ -165,6 +167,23 @@ def design(
         graph = trace(model, data.validation.inputs, say=say)
     _check_labels(graph, data)
     devices = _devices(scenario, graph)  # a profile of another network is refused before anything is computed
+    # where nothing is measured, all is to be the same again, and sums of several threads may differ in the last bit
+    with torch_threads(None if any(map(measured_here, devices)) else 1):
+        return _designed(scenario, seed, seeds, explore, graph, data, devices, track, say)
+
+
+def _designed(
+    scenario: Scenario,
+    seed: int,
+    seeds: int,
+    explore: bool | None,
+    graph: ModelGraph,
+    data: Dataset,
+    devices: tuple[Device, Device],
+    track: Track[Any],
+    say: Callable[[str], object],
+) -> Design:
+    """What `design` finds, with network, data and devices at hand."""
     testbed = Testbed(graph, data, scenario.workload.record())
     base = _base_accuracy(testbed)
     low, high = base.interval

@@ -105,3 +105,19 @@ def test_only_pictures_are_written():
     spec = TensorSpec("features.3", (8, 4, 4))
     with pytest.raises(CodecError, match="1 or 3 channels"):
         make_codec("png", Calibration((spec,), (np.zeros((1, 8, 4, 4), np.float32),)))
+
+
+def test_jpeg_files_with_many_scans_are_refused_before_they_are_read():
+    """Every scan of a progressive file goes over the whole picture once more."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16), dtype=np.uint8)
+    scale = picture_scale((0.5,) * 3, (0.25,) * 3)
+    x = scale.to_values(pixels, "float32")
+    codec = make_codec("jpeg:75", Calibration((TensorSpec("input", x.shape),), (x[None],), scale))
+    baseline = codec.encode([x]).data
+    codec.decode(baseline)
+    file = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "JPEG", progressive=True)
+    scan = baseline.index(b"\xff\xda")
+    for wrong in (file.getvalue(), baseline[:-2] + baseline[scan:], baseline[:scan], baseline[2:], baseline + b"x"):
+        with pytest.raises(CodecError, match="JPEG data are damaged, or no plain picture"):
+            codec.decode(wrong)

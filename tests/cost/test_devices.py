@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from splitimpera.cost import devices
+from splitimpera.cost.codec_model import modelled_s, reference
 from splitimpera.cost.devices import (
     Cost,
     build_device,
@@ -104,27 +104,23 @@ def test_codecs_of_a_profile():
     assert codec_cost(device, "uint8", "decode", 100, not_asked) == Cost(4.0 + 4.0, "measured")
 
 
-def test_a_codec_that_a_profile_does_not_know_is_as_much_slower_as_one_that_it_does(monkeypatch):
-    asked = []
+def test_a_codec_that_a_profile_does_not_know_is_as_much_slower_as_one_that_it_does():
+    def model_s(name, direction):
+        return modelled_s(name, direction, 100, reference())
 
-    def coding_s(name, direction, size):
-        asked.append((name, direction, size))
-        return 0.5
-
-    monkeypatch.setattr(devices, "coding_s", coding_s)
     device = Device("d", profile=PROFILE)
-    assert codec_cost(device, "uint8+range", "encode", 100, lambda: 0.25) == Cost(0.25 * 6.0 / 0.5, "estimated")
-    assert codec_cost(device, "png", "decode", 100, lambda: 0.25) == Cost(0.25 * 4.0 / 0.5, "estimated")
-    assert asked == [("uint8", "encode", 100), ("float32", "decode", 100)]
+    expected = model_s("uint8+range", "encode") * 6.0 / model_s("uint8", "encode")
+    assert codec_cost(device, "uint8+range", "encode", 100, not_asked) == Cost(pytest.approx(expected), "estimated")
+    expected = model_s("png", "decode") * 4.0 / model_s("float32", "decode")
+    assert codec_cost(device, "png", "decode", 100, not_asked) == Cost(pytest.approx(expected), "estimated")
     without = Device("d", profile=replace(PROFILE, codecs=()))
-    assert codec_cost(without, "uint8", "encode", 100, lambda: 0.25) == Cost(0.25, "estimated")
+    assert codec_cost(without, "uint8", "encode", 100, not_asked) == Cost(model_s("uint8", "encode"), "estimated")
 
 
-def test_a_codec_on_a_roofline_is_slower_as_the_memory_is_but_not_faster(monkeypatch):
-    monkeypatch.setattr(devices, "copied_bytes_per_s", lambda: 700.0)
-    assert codec_cost(Device("d", roofline=ROOFLINE), "uint8", "encode", 9, lambda: 2.0) == Cost(14.0, "estimated")
-    fast = replace(ROOFLINE, bytes_per_s=1e12)
-    assert codec_cost(Device("d", roofline=fast), "uint8", "encode", 9, lambda: 2.0) == Cost(2.0, "estimated")
+def test_a_codec_on_a_roofline_is_modelled():
+    device = Device("d", 2.0, replace(ROOFLINE, core=3.0))
+    expected = 2.0 * modelled_s("uint4:channel+range", "decode", 4000, device.roofline, 8)
+    assert codec_cost(device, "uint4:channel+range", "decode", 4000, not_asked, 8) == Cost(expected, "estimated")
 
 
 def test_memory():

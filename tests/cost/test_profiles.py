@@ -135,11 +135,11 @@ def test_too_large_missing_and_a_folder(tmp_path):
     path = tmp_path / "p.json"
     with path.open("wb") as handle:
         handle.truncate(30_000_000)
-    with pytest.raises(DataError, match="too large for a profile"):
+    with pytest.raises(DataError, match="larger than 20 MB"):
         read_profile(path)
     with pytest.raises(DataError, match="does not exist"):
         read_profile(tmp_path / "q.json")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder, a profile is expected"):
         read_profile(tmp_path)
     with pytest.raises(OutputError, match="cannot be written"):
         write_profile(read_profile_like(), path / "below.json")

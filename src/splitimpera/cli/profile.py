@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from splitimpera.cli.saliency import NETWORK
-from splitimpera.errors import SplitImperaError
+from splitimpera.errors import CodecError, CutError, DataError, OutputError, SplitImperaError, printable, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,7 +23,22 @@ if TYPE_CHECKING:
     from splitimpera.machines import Profile
 
 SLOWEST = 10
-ELEMENTS_AT_MOST = 100_000_000
+ELEMENTS_AT_MOST = 50_000_000
+CODECS_AT_MOST = 100
+DIMENSIONS_AT_MOST, DIGITS_AT_MOST = 10, 15
+THREADS_AT_MOST, ROUNDS = 1024, (3, 1000)
+
+
+def whole(option: str, least: int, most: int) -> Callable[[object], int]:
+    """Reads a whole number; typer's own reader echoes as many digits as are given."""
+
+    def read(given: object) -> int:
+        text = str(given).strip()
+        if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most):
+            raise DataError(f"'{shown(text)}' is no whole number from {least} to {most}", where=option)
+        return int(text)
+
+    return read
 
 
 def run(
@@ -29,29 +47,36 @@ def run(
     data: Annotated[str, typer.Option(help="Take a picture of this data as the input: a set, folder, factory.")] = "",
     weights: Annotated[Path | None, typer.Option(help="A state dict for the network.")] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="How many PyTorch uses (default: as many as it likes).")
+        int | None,
+        typer.Option(
+            metavar="INTEGER",
+            parser=whole("--threads", 1, THREADS_AT_MOST),
+            help="How many PyTorch uses (default: as many as it likes).",
+        ),
     ] = None,
     engine: Annotated[str, typer.Option(help="What runs heads and tails: eager, compile or onnxruntime.")] = "eager",
     cuts: Annotated[
         str, typer.Option(help="Whose heads and tails are timed: single, blocks, or indices: 3,7.")
     ] = "single",
     codecs: Annotated[str, typer.Option(help="Which codecs are timed.")] = "float32,uint8",
-    rounds: Annotated[int, typer.Option(min=3, max=1000, help="How often everything is timed.")] = 15,
+    rounds: Annotated[
+        int,
+        typer.Option(metavar="INTEGER", parser=whole("--rounds", *ROUNDS), help="How often everything is timed."),
+    ] = 15,
     out: Annotated[Path | None, typer.Option(help="Where the profile goes (default: profile.json).")] = None,
 ) -> None:
     """Measure a network on this machine: each layer, each cut's head and tail, codecs."""
-    from splitimpera.errors import CodecError, DataError, OutputError
     from splitimpera.files import check_writable
 
     named = out or Path("profile.json")
     path = named.absolute()  # a network's code may go to another folder
+    check_writable(path.parent, "--out")
     if path.is_dir():
-        raise OutputError(f"'{named}' is a folder, a file is expected", where="--out")
+        raise OutputError(f"'{shown(named)}' is a folder, a file is expected", where="--out")
     if out is None and path.exists():
         raise OutputError(
-            f"'{named}' is there already", where="--out", hint="name another file, or this one to replace it"
+            f"'{shown(named)}' is there already", where="--out", hint="name another file, or this one to replace it"
         )
-    check_writable(path.parent, "--out")
     if bool(shape) == bool(data):
         hint = "write for example --input 1,3,224,224 or --data digits"
         raise DataError(
@@ -71,8 +96,10 @@ def run(
 
     with _option("--engine"):
         ENGINES[engine]
-    names = [name.strip() for name in codecs.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in codecs.split(",") if name.strip()))
     with _option("--codecs"):
+        if len(names) > CODECS_AT_MOST:
+            raise CodecError(f"{len(names)} codecs are given, {CODECS_AT_MOST} are the most")
         for name in names:
             if codec_kind(name).pictures_only:
                 raise CodecError(f"'{name}' writes pictures only", hint="other codecs are profiled")
@@ -84,6 +111,7 @@ def run(
             track,
         )
         graph = trace(network, x, say=lambda line: console.print(line, highlight=False))
+        _check_memory(graph)
         with _option("--cuts"):
             wanted = chosen_cuts(graph, _cuts(cuts))
         with _option("--engine"):
@@ -99,25 +127,23 @@ def run(
                 track=track,
             )
     write_profile(profile, path)
-    console.print(f"{profile.machine}, {profile.threads} threads, {profile.engine}", highlight=False, soft_wrap=True)
+    lines = partial(console.print, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    lines(f"{printable(profile.machine)}, {profile.threads} threads, {profile.engine}")
     console.print(_slowest(profile, graph))
     console.print(_cut_table(profile, graph))
-    console.print(
+    lines(
         f"The whole network takes {format_time(profile.cuts[-1].head_s)}, a process with it "
         f"{format_bytes(profile.peak_bytes)} of memory.",
         *_codec_lines(profile),
         sep="\n",
-        highlight=False,
-        soft_wrap=True,
     )
     missing = uncosted(graph)
     if missing:
-        console.print(f"Operations whose multiply-accumulates are not known: {', '.join(missing)}.", soft_wrap=True)
-    console.print(
-        f"\nWritten to {named}. In a scenario, of the device that this machine is:\n\n"
-        f"    devices:\n      - {{name: ..., profile: {named}}}",
-        highlight=False,
-        soft_wrap=True,
+        lines(f"Operations whose multiply-accumulates are not known: {printable(', '.join(missing))}.")
+    place = printable(str(named))
+    lines(
+        f"\nWritten to {place}. In a scenario, of the device that this machine is:\n\n"
+        f"    devices:\n      - {{name: ..., profile: {place}}}",
     )
 
 
@@ -130,23 +156,44 @@ def _option(name: str) -> Iterator[None]:
         raise error.at(name) from error.__cause__
 
 
+def _check_memory(graph: ModelGraph) -> None:
+    """Refuse, before it runs, a network that this machine has not the memory for."""
+    from splitimpera.cost.work import NetworkWork
+    from splitimpera.units import format_bytes
+
+    needed = NetworkWork(graph).between(0, len(graph.cuts) - 1).memory_bytes
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        return
+    if needed > there:
+        raise DataError(
+            f"with such an input the network needs {format_bytes(needed)} of weights and activations, this machine has "
+            f"{format_bytes(there)}",
+            where="--input",
+        )
+
+
 def _random(shape: str) -> Tensor:
     import torch
 
-    from splitimpera.errors import DataError
-
     sides = [part.strip() for part in shape.split(",")]
-    if not all(side.isascii() and side.isdecimal() and int(side) > 0 for side in sides):
-        raise DataError(f"'{shape}' is no shape", where="--input", hint="write for example 1,3,224,224")
+    if len(sides) > DIMENSIONS_AT_MOST or not all(
+        side.isascii() and side.isdecimal() and len(side) <= DIGITS_AT_MOST and int(side) > 0 for side in sides
+    ):
+        raise DataError(f"'{shown(shape)}' is no shape", where="--input", hint="write for example 1,3,224,224")
     sizes = [int(side) for side in sides]
     if sizes[0] != 1:
         raise DataError(
-            f"'{shape}' is {sizes[0]} frames, a profile is of one",
+            f"'{shown(shape)}' is {sizes[0]} frames, a profile is of one",
             where="--input",
             hint=f"write 1,{','.join(sides[1:])}",
         )
-    if torch.Size(sizes).numel() > ELEMENTS_AT_MOST:
-        raise DataError(f"'{shape}' is too large", where="--input")
+    if prod(sizes) > ELEMENTS_AT_MOST:
+        raise DataError(
+            f"'{shown(shape)}' is too large: {prod(sizes):.4g} elements, {ELEMENTS_AT_MOST:.4g} are the most",
+            where="--input",
+        )
     return torch.randn(sizes, generator=torch.Generator().manual_seed(0))
 
 
@@ -158,20 +205,19 @@ def _picture(data: str) -> Tensor:
 
 
 def _cuts(text: str) -> Literal["single", "blocks"] | list[int]:
-    from splitimpera.errors import CutError
-
     if text == "single":
         return "single"
     if text == "blocks":
         return "blocks"
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdecimal() for part in parts):
-        raise CutError(f"'{text}' names no cuts", hint="write single, blocks, or indices such as 3,7")
+    if not all(part.isascii() and part.isdecimal() and len(part) <= DIGITS_AT_MOST for part in parts):
+        raise CutError(f"'{shown(text)}' names no cuts", hint="write single, blocks, or indices such as 3,7")
     return [int(part) for part in parts]
 
 
 def _slowest(profile: Profile, graph: ModelGraph) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     from splitimpera.units import format_count, format_time
 
@@ -185,7 +231,8 @@ def _slowest(profile: Profile, graph: ModelGraph) -> Table:
     for measured, layer in slowest[:SLOWEST]:
         rate = layer.macs / measured.seconds if measured.seconds else 0.0
         table.add_row(
-            *(f"{layer.index} {layer.name}", layer.operation, format_time(measured.seconds)),
+            *(Text(printable(f"{layer.index} {layer.name}")), Text(printable(layer.operation))),
+            format_time(measured.seconds),
             f"{measured.seconds / total_s:.1%}" if total_s else "",
             *(format_count(layer.macs), format_count(rate) if rate else ""),
         )
@@ -194,6 +241,7 @@ def _slowest(profile: Profile, graph: ModelGraph) -> Table:
 
 def _cut_table(profile: Profile, graph: ModelGraph) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     from splitimpera.units import format_bytes, format_time
 
@@ -204,7 +252,7 @@ def _cut_table(profile: Profile, graph: ModelGraph) -> Table:
     for measured in profile.cuts:
         cut = graph.cuts[measured.cut]
         table.add_row(
-            f"{cut.index} {cut.name}",
+            Text(printable(f"{cut.index} {cut.name}")),
             format_bytes(cut.bytes),
             *(format_time(value) for value in (measured.head_s, measured.head_spread_s)),
             *(format_time(value) for value in (measured.tail_s, measured.tail_spread_s)),

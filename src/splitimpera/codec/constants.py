@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from splitimpera.errors import CodecError
+from splitimpera.codec.given import arrays_of
+from splitimpera.errors import CodecError, shown
 from splitimpera.records import Array, TensorSpec
 
 
@@ -41,15 +42,15 @@ class Constants:
             CodecError: it is missing, of another type or shape, or has NaN or infinite values.
         """
         if key not in self.arrays:
-            raise CodecError(f"the constants lack '{key}'", where=self.name)
-        array = self.arrays[key]
+            raise CodecError(f"the constants lack '{key}'", where=shown(self.name))
+        (array,) = arrays_of([self.arrays[key]])
         if array.dtype.kind != kind or (shape is not None and array.shape != shape):
             raise CodecError(
                 f"the constant '{key}' is {array.dtype} of shape {array.shape}, not what the codec needs",
-                where=self.name,
+                where=shown(self.name),
             )
         if not np.isfinite(array).all():
-            raise CodecError(f"the constant '{key}' contains NaN or infinite values", where=self.name)
+            raise CodecError(f"the constant '{key}' contains NaN or infinite values", where=shown(self.name))
         return array
 
     def described(self) -> dict[str, object]:

@@ -15,20 +15,21 @@ from typing import Any
 import numpy as np
 
 from splitimpera.codec.constants import Constants
-from splitimpera.errors import CodecError
+from splitimpera.codec.given import checked_bytes, checked_specs
+from splitimpera.errors import CodecError, shown
 from splitimpera.records import Array, TensorSpec
 
 MAGIC = b"SEIfile\0"
 VERSION = 1
 START_BYTES = len(MAGIC) + 6
 HEADER_LIMIT_BYTES = 1 << 20
-ELEMENTS_LIMIT = 1 << 24
+SIDE_LIMIT = 1 << 32
 DTYPES = ("<f4", "<f8", "<u4", "|u1")
 
 
 @dataclass(frozen=True, eq=False)
 class Container:
-    """Frames with what is needed to read them: `registry.codec_from(constants)` decodes each of the payloads."""
+    """Frames, and what is needed to read them: `registry.codec_from(constants, expected)` decodes each payload."""
 
     constants: Constants
     payloads: tuple[bytes, ...]
@@ -44,13 +45,18 @@ def write_container(container: Container) -> bytes:
     return b"".join([start, text, container.constants.values(), *container.payloads])
 
 
-def read_container(data: bytes) -> Container:
+def read_container(data: bytes, expected: Sequence[TensorSpec] | None = None) -> Container:
     """The inverse of `write_container`, for files from anywhere. Allocates as much as the file is long.
 
+    Args:
+        expected: the tensors whose shapes and types the file's frames must have. A few bytes may rightly stand for
+            millions of elements, so that without them no frame may have more than 4 MB.
+
     Raises:
-        CodecError: no such file, a newer version, one cut short, or a header that makes no sense, among them tensors of
-            more than 2**24 elements.
+        CodecError: no such file, a newer version, one cut short, a header that makes no sense, or tensors that are not
+            expected.
     """
+    data = checked_bytes(data)
     if data[: len(MAGIC)] != MAGIC or len(data) < START_BYTES:
         raise CodecError("this is no file of coded tensors", where="container")
     version = int.from_bytes(data[len(MAGIC) : len(MAGIC) + 2], "little")
@@ -69,9 +75,9 @@ def read_container(data: bytes) -> Container:
         name, packet_bytes = _text(header["codec"]), _whole(header["packet_bytes"], 1, 1 << 24)
         sizes = [_whole(size, 0, len(data)) for size in header["frames"]]
     except (KeyError, TypeError, ValueError, RecursionError) as failure:
-        raise CodecError(f"the header is damaged: {failure!r}", where="container") from None
-    if sum(spec.elements for spec in specs) > ELEMENTS_LIMIT:
-        raise CodecError(f"tensors of more than {ELEMENTS_LIMIT} elements are claimed", where="container")
+        reason = f"{type(failure).__name__}: {shown(failure)}"
+        raise CodecError(f"the header is damaged: {reason}", where="container") from None
+    checked_specs(specs, expected)
     lengths = [dtype.itemsize * prod(shape) for _, dtype, shape in described_arrays] + sizes
     if START_BYTES + length + sum(lengths) != len(data):
         raise CodecError(
@@ -82,6 +88,8 @@ def read_container(data: bytes) -> Container:
     arrays: dict[str, Array] = {
         key: np.frombuffer(next(pieces), dtype).reshape(shape) for key, dtype, shape in described_arrays
     }
+    if len(arrays) < len(described_arrays):
+        raise CodecError("two of the constants have the same key", where="container")
     return Container(Constants(name, specs, packet_bytes, arrays), tuple(pieces))
 
 
@@ -104,23 +112,26 @@ def _spec(described: dict[str, Any]) -> TensorSpec:
 
 def _shape(given: object) -> tuple[int, ...]:
     if not isinstance(given, list) or len(given) > 16:
-        raise ValueError(f"{given!r} is no shape")
-    return tuple(_whole(side, 0, ELEMENTS_LIMIT) for side in given)
+        raise ValueError(f"{shown(given)} is no shape")
+    shape = tuple(_whole(side, 0, SIDE_LIMIT) for side in given)
+    if prod(max(side, 1) for side in shape) > SIDE_LIMIT:
+        raise ValueError(f"{shape} is larger than anything that can be written")
+    return shape
 
 
 def _whole(given: object, least: int, most: int) -> int:
     if not isinstance(given, int) or isinstance(given, bool) or not least <= given <= most:
-        raise ValueError(f"{given!r} is no whole number from {least} to {most}")
+        raise ValueError(f"{shown(given)} is no whole number from {least} to {most}")
     return given
 
 
 def _text(given: object) -> str:
     if not isinstance(given, str):
-        raise ValueError(f"{given!r} is no text")
+        raise ValueError(f"{shown(given)} is no text")
     return given
 
 
 def _one_of(given: object, known: Sequence[str]) -> str:
     if given not in known:
-        raise ValueError(f"{given!r} is none of {', '.join(known)}")
+        raise ValueError(f"{shown(given)} is none of {', '.join(known)}")
     return str(given)

@@ -9,9 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from splitimpera.codec.packets import Fill, checked_gaps
+from splitimpera.codec.given import array_dtype, checked_bytes, checked_gaps, checked_tensors
+from splitimpera.codec.packets import Fill
 from splitimpera.errors import CodecError
-from splitimpera.records import DTYPE_BYTES, Array, ByteRange, IntArray, Payload, TensorSpec
+from splitimpera.records import Array, ByteRange, IntArray, Payload, TensorSpec
 
 BFLOAT16_MAX = np.uint32(0x7F7F0000).view(np.float32)
 HALF_RANGE = (np.float32(-65504), np.float32(65504))
@@ -30,12 +31,13 @@ class Scale:
 
     def to_integers(self, tensor: Array) -> Array:
         """Values beyond the range take its nearest end, NaN its lower one."""
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             steps = np.rint((tensor - self.low) / self.step)
         return np.fmin(np.fmax(steps, 0), self.levels).astype(np.uint8)
 
     def to_values(self, integers: Array, dtype: str | np.dtype[np.generic]) -> Array:
-        values: Array = (self.low + self.step * integers).astype(dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # the constants may be anybody's
+            values: Array = (self.low + self.step * integers).astype(dtype)
         return values
 
 
@@ -45,34 +47,8 @@ def picture_scale(mean: Sequence[float], std: Sequence[float]) -> Scale:
     return Scale(-mean_ / std_, 1 / (255 * std_))
 
 
-def array_dtype(spec: TensorSpec) -> np.dtype[np.generic]:
-    """The type of the arrays that stand for a tensor; NumPy has no bfloat16, whose values come as float32.
-
-    Raises:
-        CodecError: elements of a type that is not known.
-    """
-    if spec.dtype not in DTYPE_BYTES:
-        raise CodecError(f"elements of type '{spec.dtype}' cannot be written", where=spec.name)
-    return np.dtype("float32" if spec.dtype == "bfloat16" else spec.dtype)
-
-
 def is_floating(spec: TensorSpec) -> bool:
     return spec.dtype in ("bfloat16", "float16", "float32", "float64")
-
-
-def checked_tensors(tensors: Sequence[Array], specs: Sequence[TensorSpec]) -> None:
-    """Refuse tensors that are not those of the plan.
-
-    Raises:
-        CodecError: another number of them, another shape, or elements that this type cannot hold.
-    """
-    if len(tensors) != len(specs):
-        raise CodecError(f"{len(tensors)} tensors are given, {len(specs)} are expected")
-    for tensor, spec in zip(tensors, specs, strict=True):
-        if tensor.shape != spec.shape:
-            raise CodecError(f"{spec.name}: a tensor of shape {tensor.shape} is given, {spec.shape} is expected")
-        if not np.can_cast(tensor.dtype, array_dtype(spec), "same_kind"):
-            raise CodecError(f"{spec.name}: a tensor of {tensor.dtype} is given, {spec.dtype} is expected")
 
 
 class Numbers(Protocol):
@@ -113,10 +89,9 @@ class Plain:
         self.bits = 8 * self.stored.itemsize
         self._own = own
         self._limit = float(np.finfo(str(wanted)).max) if is_floating(spec) else np.inf
-        self._narrower = is_floating(spec) and wanted.itemsize < own.itemsize
 
     def write(self, tensor: Array) -> Array:
-        if self._narrower:
+        if tensor.dtype.kind == "f" and tensor.dtype.itemsize > self.stored.itemsize:
             tensor = np.clip(tensor, -self._limit, self._limit)
         return np.ascontiguousarray(tensor, dtype=self.stored).reshape(-1)
 
@@ -212,6 +187,7 @@ class ElementCodec:
         for kind, group in zip(self.numbers, groups, strict=True):
             self.offsets.append(-(-self.payload_bytes // group) * group)
             self.payload_bytes = self.offsets[-1] + (kind.spec.elements * kind.bits + 7) // 8
+        self.most_bytes = self.payload_bytes
 
     def encode(self, tensors: Sequence[Array]) -> Payload:
         """Tensors of one frame -> bytes.
@@ -219,10 +195,10 @@ class ElementCodec:
         Raises:
             CodecError: they are not those of the plan.
         """
-        checked_tensors(tensors, self.specs)
+        given = checked_tensors(tensors, self.specs)
         pieces: list[bytes] = []
         size = 0
-        for tensor, kind, order, offset in zip(tensors, self.numbers, self.orders, self.offsets, strict=True):
+        for tensor, kind, order, offset in zip(given, self.numbers, self.orders, self.offsets, strict=True):
             numbers = kind.write(tensor)
             written = packed(numbers if order is None else numbers[order], kind.bits)
             pieces += [bytes(offset - size), written]
@@ -240,6 +216,7 @@ class ElementCodec:
         Raises:
             CodecError: the length is not the plan's, or a range lies outside.
         """
+        data = checked_bytes(data)
         if len(data) != self.payload_bytes:
             raise CodecError(f"a payload of {len(data)} bytes is given, {self.name} writes {self.payload_bytes} here")
         gaps = checked_gaps(erased, len(data))

@@ -9,8 +9,8 @@ import numpy as np
 import zstandard
 from constriction import stream as coding
 
-from splitimpera.codec.elements import ElementCodec, Numbers, checked_tensors
-from splitimpera.codec.packets import checked_gaps
+from splitimpera.codec.elements import ElementCodec, Numbers
+from splitimpera.codec.given import arrays_of, checked_bytes, checked_gaps, checked_tensors
 from splitimpera.codec.quantised import Quantised, channel_axis
 from splitimpera.errors import CodecError
 from splitimpera.records import Array, ByteRange, IntArray, Payload
@@ -112,7 +112,7 @@ def probabilities(counts: Array) -> Array:
     overall = counts.sum(axis=0, dtype=np.float64) + SMOOTHING
     weighted = counts + TENSOR_WEIGHT * overall / overall.sum()
     shares = np.asarray(weighted / weighted.sum(axis=1, keepdims=True))
-    return shares if len(counts) > 1 else np.asarray(overall / overall.sum())[None]
+    return shares if len(counts) != 1 else np.asarray(overall / overall.sum())[None]
 
 
 class _Models:
@@ -134,12 +134,15 @@ class _Models:
         lengths = [tensor.columns for tensor in self.tensors for _ in range(tensor.rows)]
         self.ends = np.cumsum(lengths)  # of the rows of all tensors
         self.bits = [-np.log2(tensor) for tensor in shares]
+        rows_bits = [float(row.max(initial=0)) for tensor in self.bits for row in tensor]
+        self.dearest_bits = max(rows_bits, default=0.0)
+        self.most_bits = sum(length * bits for length, bits in zip(lengths, rows_bits, strict=True))
         self.seal = coding.model.Uniform(SEAL_MODEL_SYMBOLS)
 
     def symbols(self, tensors: Sequence[Array]) -> Array:
         """Tensors of one frame -> all their symbols, uint8 (count,)."""
-        checked_tensors(tensors, self.raw.specs)
-        parts = [rows.of(rows.numbers.write(tensor)) for rows, tensor in zip(self.tensors, tensors, strict=True)]
+        given = checked_tensors(tensors, self.raw.specs)
+        parts = [rows.of(rows.numbers.write(tensor)) for rows, tensor in zip(self.tensors, given, strict=True)]
         return np.concatenate(parts) if parts else np.zeros(0, np.uint8)
 
     def costs_bits(self, symbols: Array) -> Array:
@@ -221,7 +224,12 @@ class RangeCodec:
         self.raw = raw
         self._models = _Models(raw, counts, per_channel)
 
+    @property
+    def most_bytes(self) -> int:
+        return self.raw.payload_bytes
+
     def encode(self, tensors: Sequence[Array]) -> Payload:
+        tensors = arrays_of(tensors)
         stream = self._models.write(self._models.symbols(tensors), slice(0, self._models.count))
         return Payload(stream) if len(stream) < self.raw.payload_bytes else Payload(self.raw.encode(tensors).data)
 
@@ -229,7 +237,7 @@ class RangeCodec:
         self, data: bytes, erased: Sequence[ByteRange] = (), previous: Sequence[Array] | None = None
     ) -> tuple[Array, ...]:
         """Raises CodecError for damaged data and wherever something is missing. Allocates as for a right payload."""
-        _checked_whole(self.name, data, erased, self.raw.payload_bytes)
+        data = _checked_whole(self.name, data, erased, self.raw.payload_bytes)
         if len(data) == self.raw.payload_bytes:
             return self.raw.decode(data)
         symbols = np.empty(self._models.count, dtype=np.uint8)
@@ -272,6 +280,14 @@ class RangePacketsCodec:
                 f"packets of {packet_bytes} bytes are too small for range-packets",
                 hint=f"give {LEAST_ROOM_BYTES + 2 * self._place_bytes} or more",
             )
+        # whatever the symbols, twice as many as the dearest would fill
+        least_bits = max(8 * self._room_bytes - SLACK_BITS - self._models.dearest_bits, 1)
+        needed = ceil(2 * self._models.most_bits / least_bits) + 1
+        self._most_packets = min(needed, max(self._models.count, 1))
+
+    @property
+    def most_bytes(self) -> int:
+        return self._most_packets * self.packet_bytes
 
     def encode(self, tensors: Sequence[Array]) -> Payload:
         models = self._models
@@ -304,12 +320,14 @@ class RangePacketsCodec:
             CodecError: a packet is damaged or another plan's, packets do not follow each other, a range lies outside.
         """
         models, size = self._models, self.packet_bytes
+        data = checked_bytes(data)
         packets = -(-len(data) // size)
-        lost = np.zeros(packets, dtype=bool)
-        for start, end in checked_gaps(erased, len(data)):
-            lost[start // size : -(-end // size)] = True
-        if not 1 <= packets <= max(models.count, 1):
+        gaps = checked_gaps(erased, len(data))
+        if not 1 <= packets <= self._most_packets:
             raise CodecError(f"a payload of {len(data)} bytes is given, which is none of {self.name} here")
+        lost = np.zeros(packets, dtype=bool)
+        for start, end in gaps:
+            lost[start // size : -(-end // size)] = True
         symbols = np.zeros(models.count, dtype=np.uint8)
         missing = np.ones(models.count, dtype=bool)
         reached, known = 0, True
@@ -376,6 +394,10 @@ class ZstdCodec:
         except zstandard.ZstdError as failure:
             raise CodecError(f"the constant 'dictionary' is none of zstd's: {failure}", where=name) from None
 
+    @property
+    def most_bytes(self) -> int:
+        return self.raw.payload_bytes
+
     def encode(self, tensors: Sequence[Array]) -> Payload:
         plain = self.raw.encode(tensors).data
         small = self._compressor.compress(plain)
@@ -386,7 +408,7 @@ class ZstdCodec:
     ) -> tuple[Array, ...]:
         """Raises CodecError for damaged data and wherever something is missing. Allocates as for a right payload."""
         size = self.raw.payload_bytes
-        _checked_whole(self.name, data, erased, size)
+        data = _checked_whole(self.name, data, erased, size)
         if len(data) == size:
             return self.raw.decode(data)
         try:
@@ -420,8 +442,10 @@ def trained_dictionary(raw: ElementCodec, frames: Sequence[Sequence[Array]], lev
         return None
 
 
-def _checked_whole(name: str, data: bytes, erased: Sequence[ByteRange], most_bytes: int) -> None:
+def _checked_whole(name: str, data: bytes, erased: Sequence[ByteRange], most_bytes: int) -> bytes:
+    data = checked_bytes(data)
     if checked_gaps(erased, len(data)):
         raise CodecError(f"{name} cannot be read with parts missing")
     if len(data) > most_bytes:
         raise CodecError(f"a payload of {len(data)} bytes is given, {name} writes {most_bytes} at most here")
+    return data

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import zfec
 
-from splitimpera.codec.packets import checked_gaps
+from splitimpera.codec.given import checked_bytes, checked_gaps
 from splitimpera.errors import CodecError
 from splitimpera.records import Array, ByteRange, Codec, Payload
 
 MOST_IN_GROUP = 256
+DATA_PACKETS_AT_MOST = 1 << 17
+
+
+class BoundedCodec(Codec, Protocol):
+    """A codec that knows how long its payloads can become.
+
+    Attributes:
+        most_bytes: no payload is longer.
+    """
+
+    @property
+    def most_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ class FecCodec:
         tolerates_loss: whether every loss is tolerable; see `survives` for what the repair packets can do besides.
     """
 
-    def __init__(self, name: str, inner: Codec, percent: int, packet_bytes: int, atom_bytes: int) -> None:
+    def __init__(self, name: str, inner: BoundedCodec, percent: int, packet_bytes: int, atom_bytes: int) -> None:
         self.name = name
         self.inner = inner
         self.percent = percent
@@ -92,6 +105,13 @@ class FecCodec:
         self.packet_bytes = packet_bytes // atom_bytes * atom_bytes
         if not self.packet_bytes:
             raise CodecError(f"fec: packets of {packet_bytes} bytes hold no atom of {atom_bytes}")
+        packets = max(-(-inner.most_bytes // self.packet_bytes), 1)
+        if packets > DATA_PACKETS_AT_MOST:
+            raise CodecError(
+                f"fec: {inner.most_bytes} bytes in packets of {self.packet_bytes} are {packets} packets, "
+                f"{DATA_PACKETS_AT_MOST} are the most"
+            )
+        self.most_bytes = inner.most_bytes + repair_packets(packets, percent) * self.packet_bytes
 
     def encode(self, tensors: Sequence[Array]) -> Payload:
         plain, size = self.inner.encode(tensors).data, self.packet_bytes
@@ -118,9 +138,10 @@ class FecCodec:
         Raises:
             CodecError: too much is missing for a codec that bears no gap, or whatever the other codec refuses.
         """
+        data = checked_bytes(data)
         gaps = checked_gaps(erased, len(data))
         layout = Layout.of_packets(len(data), self.packet_bytes, self.percent)
-        if layout is None:
+        if layout is None or len(data) > self.most_bytes:
             raise CodecError(f"a payload of {len(data)} bytes is given, which is none of {self.name}")
         lost = layout.lost(gaps)
         restored: dict[int, bytes] = {}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from splitimpera.codec.elements import Scale, checked_tensors
-from splitimpera.codec.packets import checked_gaps
+from splitimpera.codec.elements import Scale
+from splitimpera.codec.given import checked_bytes, checked_gaps, checked_tensors
 from splitimpera.errors import CodecError
 from splitimpera.records import Array, ByteRange, Payload, TensorSpec
 
+START_OF_FRAME, START_OF_SCAN, END_OF_IMAGE = 0xC0, 0xDA, b"\xff\xd9"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -47,8 +49,7 @@ class ImageCodec:
         """Raises CodecError for another tensor than the plan's."""
         from PIL import Image
 
-        checked_tensors(tensors, [self.spec])
-        (tensor,) = tensors
+        (tensor,) = checked_tensors(tensors, [self.spec])
         picture = self.scale.to_integers(tensor).transpose(1, 2, 0)
         file = io.BytesIO()
         Image.fromarray(picture if picture.shape[2] == 3 else picture[:, :, 0]).save(file, self.format, **self.options)
@@ -60,6 +61,7 @@ class ImageCodec:
         """Raises CodecError for a damaged file, for one of another size, and wherever something is missing."""
         from PIL import Image
 
+        data = checked_bytes(data)
         if checked_gaps(erased, len(data)):
             raise CodecError(f"{self.name} cannot be read with parts missing")
         if len(data) > self.most_bytes:
@@ -68,12 +70,13 @@ class ImageCodec:
         grey, expected = channels == 1, (width, height)
         if self.format == "PNG":
             self._check_size(png_size(data), expected)
+        elif self.format == "JPEG":
+            self._check_size(jpeg_size(data), expected)
         elif self.format == "WEBP":
             self._check_size(webp_size(data), expected)
         try:
             with Image.open(io.BytesIO(data), formats=[self.format]) as image:
-                # JPEG's size is known here, before anything is allocated for it; WebP knows no grey pictures
-                self._check_size(image.size, expected)
+                # WebP knows no grey pictures
                 mode = "L" if grey and self.format != "WEBP" else "RGB"
                 if image.mode != mode:
                     raise CodecError(f"an image of mode {image.mode} is given, {mode} is expected")
@@ -107,6 +110,32 @@ def png_size(data: bytes) -> tuple[int, int]:
     if place != len(data) or pixels < 1 or chunks != [b"IHDR", *[b"IDAT"] * pixels, b"IEND"]:
         raise CodecError("the PNG data are damaged, or no plain picture")
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a baseline JPEG file with one scan, which is what is written here.
+
+    Every scan of a progressive file goes over the whole picture again, and takes but a few bytes to ask for.
+
+    Raises:
+        CodecError: it is damaged, or has another number of scans.
+    """
+    size, place = None, 2
+    while data.startswith(b"\xff\xd8") and place + 4 <= len(data) and data[place] == 0xFF:
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker == START_OF_FRAME and size is None and length >= 8:
+            size = (
+                int.from_bytes(data[place + 7 : place + 9], "big"),
+                int.from_bytes(data[place + 5 : place + 7], "big"),
+            )
+        place += 2 + length
+        if marker == START_OF_SCAN:
+            # within a scan these alone stand behind 0xff
+            next_marker = re.compile(rb"\xff[^\x00\xd0-\xd7]").search(data, place)
+            if size is not None and next_marker is not None and data[next_marker.start() :] == END_OF_IMAGE:
+                return size
+            break
+    raise CodecError("the JPEG data are damaged, or no plain picture")
 
 
 def webp_size(data: bytes) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from splitimpera.codec.given import checked_tensors
 from splitimpera.errors import CodecError
 from splitimpera.records import Array, ByteRange, Codec, IntArray, TensorSpec
 
@@ -43,17 +44,6 @@ def interleaved(shape: tuple[int, ...]) -> IntArray:
     return order
 
 
-def checked_gaps(erased: Sequence[ByteRange], size: int) -> list[ByteRange]:
-    """The ranges that are not empty.
-
-    Raises:
-        CodecError: one lies outside a payload of `size` bytes.
-    """
-    if any(not 0 <= start <= end <= size for start, end in erased):
-        raise CodecError(f"an erased range lies outside the payload's {size} bytes")
-    return [(start, end) for start, end in erased if start < end]
-
-
 @dataclass(frozen=True, eq=False)
 class Fill:
     """What stands where a value is missing.
@@ -83,10 +73,11 @@ class Fill:
         """
         mean = self.means[tensor]
         if self.filling == "last" and previous is not None:
-            shapes = [earlier.shape for earlier in previous]
-            if shapes != [spec.shape for spec in self.specs]:
-                raise CodecError(f"the frame before has tensors of shapes {shapes}, not those of this plan")
-            values[where] = previous[tensor].reshape(-1)[where]
+            try:
+                earlier = checked_tensors(previous, self.specs)
+            except CodecError as error:
+                raise CodecError(f"the frame before is none of this plan: {error.problem}") from None
+            values[where] = earlier[tensor].reshape(-1)[where]
         else:
             values[where] = 0 if mean is None else mean[where]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from splitimpera.codec.elements import Scale, array_dtype
+from splitimpera.codec.elements import Scale
+from splitimpera.codec.given import array_dtype
 from splitimpera.errors import CodecError
 from splitimpera.records import Array, TensorSpec
 

@@ -7,13 +7,13 @@ calibrated, then built from the constants that this gives, by the sender and by 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 import numpy as np
 
 from splitimpera.codec.constants import Constants
-from splitimpera.codec.elements import BFloat16, ElementCodec, Numbers, Plain, Scale, array_dtype, is_floating
+from splitimpera.codec.elements import BFloat16, ElementCodec, Numbers, Plain, Scale, is_floating
 from splitimpera.codec.entropy import (
     ZSTD_LEVEL,
     RangeCodec,
@@ -23,17 +23,19 @@ from splitimpera.codec.entropy import (
     symbol_counts,
     trained_dictionary,
 )
-from splitimpera.codec.fec import FecCodec
+from splitimpera.codec.fec import BoundedCodec, FecCodec
+from splitimpera.codec.given import UNEXPECTED_MODELS, array_dtype, arrays_of, checked_specs
 from splitimpera.codec.images import ImageCodec
 from splitimpera.codec.packets import Fill, Filling, interleaved
 from splitimpera.codec.quantised import BITS, Quantised, calibrated_scale, channel_axis, coarser
-from splitimpera.errors import CodecError
+from splitimpera.errors import CodecError, shown
 from splitimpera.plugins import Registry
 from splitimpera.records import Array, Codec, TensorSpec
 
 Family = Literal["float", "quantised", "image"]
 
 PACKET_BYTES = 1400
+NAME_CHARACTERS = 200
 FILLINGS = ("zero", "mean", "last")
 CODERS = ("range", "range-packets", "zstd")
 
@@ -113,6 +115,8 @@ def codec_kind(name: str) -> CodecKind:
 
 def parsed(name: str) -> CodecName:
     """A name taken apart; raises as `codec_kind`."""
+    if not isinstance(name, str) or len(name) > NAME_CHARACTERS:
+        raise CodecError(f"'{shown(name)}' is no codec's name")
     first, *rest = name.split("+")
     base, _, argument = first.partition(":")
     kind = CODECS[base]
@@ -147,23 +151,33 @@ def make_codec(name: str, calibration: Calibration) -> Codec:
     Raises:
         UnknownNameError, CodecError: as `codec_kind`, and for tensors or calibration data that do not fit.
     """
-    return codec_from(calibrate(name, calibration))
+    return codec_from(calibrate(name, calibration), calibration.specs)
 
 
 def calibrate(name: str, calibration: Calibration) -> Constants:
     """What the named codec is to be fixed with; raises as `make_codec`."""
     asked, specs = parsed(name), calibration.specs
-    if calibration.packet_bytes < 1:
-        raise CodecError(f"packets of {calibration.packet_bytes} bytes carry nothing", where=name)
+    if not isinstance(calibration.packet_bytes, int) or calibration.packet_bytes < 1:
+        raise CodecError(f"packets of {shown(calibration.packet_bytes)} bytes carry nothing", where=name)
+    calibration = replace(calibration, tensors=arrays_of(calibration.tensors))
     if len(calibration.tensors) != len(specs):
         raise CodecError(f"{len(calibration.tensors)} tensors are given to calibrate {len(specs)}", where=name)
     for tensors, spec in zip(calibration.tensors, specs, strict=True):
-        array_dtype(spec)
+        if not np.can_cast(tensors.dtype, array_dtype(spec), "same_kind"):
+            raise CodecError(
+                f"calibration data of {tensors.dtype} are given, {spec.dtype} is expected", where=spec.name
+            )
         if tensors.shape[1:] != spec.shape or not tensors.ndim:
             raise CodecError(
                 f"calibration data of shape {tensors.shape} are given, (n, {str(spec.shape)[1:]} is expected",
                 where=spec.name,
             )
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        typed = [
+            tensors.astype(array_dtype(spec), copy=False)
+            for tensors, spec in zip(calibration.tensors, specs, strict=True)
+        ]
+    calibration = replace(calibration, tensors=tuple(typed))
     arrays: dict[str, Array] = {}
     constants = Constants(name, specs, calibration.packet_bytes, arrays)
     for index, spec in enumerate(specs):
@@ -186,14 +200,20 @@ def calibrate(name: str, calibration: Calibration) -> Constants:
     return constants
 
 
-def codec_from(constants: Constants) -> Codec:
+def codec_from(constants: Constants, expected: Sequence[TensorSpec] | None = None) -> Codec:
     """The codec that some constants fix, wherever they come from.
 
+    Args:
+        expected: the tensors that it is to read and write; without them none above 4 MB and no more than 4096 models
+            of an entropy code are made for constants that may be anybody's.
+
     Raises:
-        UnknownNameError, CodecError: as `make_codec`, and for arrays that are missing or make no sense.
+        UnknownNameError, CodecError: as `make_codec`, for arrays that are missing or make no sense, and for tensors
+            that are not expected.
     """
     asked, name = parsed(constants.name), constants.name
-    codec: Codec
+    checked_specs(constants.specs, expected)
+    codec: BoundedCodec
     if asked.kind.family == "image":
         codec, atom_bytes = _image(constants, asked), 1
     else:
@@ -204,10 +224,12 @@ def codec_from(constants: Constants) -> Codec:
             codec, atom_bytes = ZstdCodec(name, raw, int(asked.modifiers["zstd"] or ZSTD_LEVEL), dictionary), 1
         elif "range" in asked.modifiers:
             channel = asked.modifiers["range"] == "channel"
-            codec, atom_bytes = RangeCodec(name, raw, _counts(constants, raw, channel), channel), 1
+            counts = _counts(constants, raw, channel, expected is not None)
+            codec, atom_bytes = RangeCodec(name, raw, counts, channel), 1
         elif "range-packets" in asked.modifiers:
             channel, atom_bytes = asked.modifiers["range-packets"] == "channel", constants.packet_bytes
-            codec = RangePacketsCodec(name, raw, _counts(constants, raw, channel), channel, atom_bytes)
+            counts = _counts(constants, raw, channel, expected is not None)
+            codec = RangePacketsCodec(name, raw, counts, channel, atom_bytes)
     if "fec" in asked.modifiers:
         codec = FecCodec(name, codec, int(asked.modifiers["fec"]), constants.packet_bytes, atom_bytes)
     return codec
@@ -225,7 +247,8 @@ def _elements(constants: Constants, asked: CodecName) -> ElementCodec:
         mean = None
         if is_floating(spec) and asked.filling != "zero":
             given = _broadcast(constants, f"{index}.mean", spec)
-            mean = np.broadcast_to(given, spec.shape).astype(array_dtype(spec)).reshape(-1)
+            with np.errstate(over="ignore"):
+                mean = np.broadcast_to(given, spec.shape).astype(array_dtype(spec)).reshape(-1)
         means.append(mean)
         if asked.kind.family == "quantised" and is_floating(spec):
             numbers.append(Quantised(spec, _stored_scale(constants, index, BITS[asked.base]), BITS[asked.base]))
@@ -287,10 +310,17 @@ def _broadcast(constants: Constants, key: str, spec: TensorSpec) -> Array:
     return array
 
 
-def _counts(constants: Constants, raw: ElementCodec, per_channel: bool) -> list[Array]:
-    counts = []
+def _counts(constants: Constants, raw: ElementCodec, per_channel: bool, expected: bool) -> list[Array]:
+    counts, models = [], 0
     for index, numbers in enumerate(raw.numbers):
         rows = Symbols(numbers, per_channel)
+        models += rows.rows
+        if models > UNEXPECTED_MODELS and not expected:
+            raise CodecError(
+                f"more than {UNEXPECTED_MODELS} models are claimed",
+                where=shown(constants.name),
+                hint="say with expected=... which tensors you expect",
+            )
         counts.append(constants.array(f"{index}.counts", "u", (rows.rows, rows.alphabet)))
     return counts
 

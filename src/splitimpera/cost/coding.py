@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Literal
 
 import numpy as np
 
 from splitimpera.codec.registry import Calibration, make_codec
-from splitimpera.cost.measure import measure_s
+from splitimpera.cost.codec_model import Direction
 from splitimpera.machines import CodecTime
 from splitimpera.records import TensorSpec
-
-Direction = Literal["encode", "decode"]
 
 CHANNELS = 16
 
@@ -32,12 +28,6 @@ def coding(name: str, tensor_bytes: int) -> dict[Direction, Callable[[], object]
     row = (frames[0],)
     data = codec.encode(row).data
     return {"encode": lambda: codec.encode(row), "decode": lambda: codec.decode(data)}
-
-
-@cache
-def coding_s(name: str, direction: Direction, tensor_bytes: int) -> float:
-    """Median seconds of one call; measured once."""
-    return measure_s(coding(name, tensor_bytes)[direction], budget_s=0.02)
 
 
 def fitted(codec: str, sizes_bytes: Sequence[int], encode_s: Sequence[float], decode_s: Sequence[float]) -> CodecTime:

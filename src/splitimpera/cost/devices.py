@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from splitimpera.cost.coding import Direction, coded_s, coding_s
-from splitimpera.cost.measure import copied_bytes_per_s
+from splitimpera.cost.codec_model import Direction, modelled_s, reference
+from splitimpera.cost.coding import coded_s
 from splitimpera.cost.presets import DEVICES, RADIOS
 from splitimpera.cost.profiles import check_profile, codec_time, read_profile
 from splitimpera.cost.work import LayerWork, Work
@@ -74,6 +74,11 @@ def build_device(section: DeviceSection, folder: Path, graph: ModelGraph | None 
     )
 
 
+def measured_here(device: Device) -> bool:
+    """Whether nothing is known of a device, so that its times are those of this machine."""
+    return device.profile is None and device.roofline is None
+
+
 def network_cost(device: Device, work: Work, here: Callable[[], float]) -> Cost:
     """What a device takes for a run of layers.
 
@@ -93,25 +98,32 @@ def network_cost(device: Device, work: Work, here: Callable[[], float]) -> Cost:
 
 
 def codec_cost(
-    device: Device, codec: str, direction: Direction, tensor_bytes: float, here: Callable[[], float]
+    device: Device,
+    codec: str,
+    direction: Direction,
+    tensor_bytes: float,
+    here: Callable[[], float],
+    channels: int = 1,
 ) -> Cost:
     """What a device takes to write one frame with a codec, or to read it.
 
-    A codec that a profile does not know takes as much longer than here as one that it does; on a roofline the codec
-    runs on one core, which is not faster than this machine's, and slower as its memory is.
+    On a roofline the codec takes what `codec_model` says for one core; one that a profile does not know takes as much
+    longer than the model says as one that it does.
 
     Args:
         tensor_bytes: size of what is coded.
-        here: seconds of the same on this machine; called only where a profile does not tell.
+        here: seconds of the same on this machine; called only where nothing is known of the device.
+        channels: of what is coded.
     """
     profile, roofline = device.profile, device.roofline
     if profile is not None:
         known = codec_time(profile, codec)
         if known is not None:
             return _cost(device, coded_s(known, direction, tensor_bytes), True)
-        return _cost(device, here() * _slower_at_coding(profile, codec, direction, tensor_bytes), False)
+        seconds = modelled_s(codec, direction, tensor_bytes, reference(), channels)
+        return _cost(device, seconds * _slower_at_coding(profile, codec, direction, tensor_bytes), False)
     if roofline is not None:
-        return _cost(device, here() * max(1.0, copied_bytes_per_s() / roofline.bytes_per_s), False)
+        return _cost(device, modelled_s(codec, direction, tensor_bytes, roofline, channels), False)
     return _cost(device, here(), True)
 
 
@@ -200,9 +212,9 @@ def _halves_s(work: Work, layers_s: list[float]) -> float:
 
 
 def _slower_at_coding(profile: Profile, codec: str, direction: Direction, tensor_bytes: float) -> float:
-    """How many times longer than this machine a profile's machine takes, by a codec that it knows."""
+    """How many times longer than the reference machine a profile's machine takes, by a codec that it knows."""
     if not profile.codecs:
         return 1.0
     base = codec.split("+")[0].split(":")[0]
     like = next((time for time in profile.codecs if time.codec == base), profile.codecs[0])
-    return coded_s(like, direction, tensor_bytes) / coding_s(like.codec, direction, round(tensor_bytes))
+    return coded_s(like, direction, tensor_bytes) / modelled_s(like.codec, direction, tensor_bytes, reference())

@@ -60,6 +60,7 @@ def _devices() -> Registry[DevicePreset]:
             source=values["source"],
             note=values["note"],
             error=values.get("error"),
+            core=float(values["core"]),
         )
         published = tuple(
             Published(entry["network"], tuple(entry["input"]), units.parse(entry["time"], units.TIME), entry["source"])

@@ -11,13 +11,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splitimpera.codec.registry import codec_kind
-from splitimpera.errors import DataError, OutputError, SplitImperaError
-from splitimpera.files import write_atomically
+from splitimpera.errors import DataError, SplitImperaError, shown
+from splitimpera.files import read_file, write_output
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.machines import CodecTime, CutTime, LayerTime, Profile
 
 SCHEMA_VERSION = 1
 BYTES_AT_MOST = 20_000_000
+KEYS_AT_MOST = 50
 
 Name = Annotated[str, Field(max_length=500)]
 Seconds = Annotated[float, Field(ge=0, le=1e5, allow_inf_nan=False)]
@@ -98,10 +99,7 @@ def write_profile(profile: Profile, path: Path) -> None:
         OutputError: that cannot be written.
     """
     content = {"schema_version": SCHEMA_VERSION} | asdict(profile)
-    try:
-        write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be written: {error.strerror or error}") from None
+    write_output(path, (json.dumps(content, indent=1) + "\n").encode(), "--out")
 
 
 def read_profile(path: Path) -> Profile:
@@ -111,22 +109,17 @@ def read_profile(path: Path) -> Profile:
         DataError: there is no such file, or it is no profile, or one of another version.
     """
     hint = "'splitimpera profile' writes one, on the machine that it is of"
+    text, name = read_file(path, BYTES_AT_MOST, DataError, what="profile", hint=hint), shown(path)
     try:
-        if path.stat().st_size > BYTES_AT_MOST:
-            raise DataError(f"'{path}' is too large for a profile", hint=hint)
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"the profile '{path}' does not exist", hint=hint) from None
-    except OSError as error:
-        raise DataError(f"the profile '{path}' cannot be read: {error.strerror or error}", hint=hint) from None
+        content = json.loads(text.decode(), object_pairs_hook=_entries)
     except (ValueError, RecursionError):
-        raise DataError(f"'{path}' is no profile: it is not JSON", hint=hint) from None
+        raise DataError(f"'{name}' is no profile: it is not JSON as it should be", hint=hint) from None
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
-        raise DataError(f"'{path}' is no profile: it has no schema_version", hint=hint)
+        raise DataError(f"'{name}' is no profile: it has no schema_version", hint=hint)
     if version != SCHEMA_VERSION:
         raise DataError(
-            f"'{path}' is a profile of version {version}, this program reads version {SCHEMA_VERSION}",
+            f"'{name}' is a profile of version {shown(version)}, this program reads version {SCHEMA_VERSION}",
             hint="profile the machine again with the same version of splitimpera as here",
         )
     try:
@@ -135,11 +128,11 @@ def read_profile(path: Path) -> Profile:
             codec_kind(time.codec)
         return profile
     except SplitImperaError as error:
-        raise DataError(f"'{path}' is a profile of codecs that there are not here: {error}") from None
+        raise DataError(f"'{name}' is a profile of codecs that there are not here: {error}") from None
     except ValidationError as error:
-        first: Any = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"'{path}' is no profile: {key}: {first['msg'].lower()}", hint=hint) from None
+        first: Any = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        key = shown(".".join(str(part) for part in first["loc"]))
+        raise DataError(f"'{name}' is no profile: {key}: {shown(first['msg'].lower())}", hint=hint) from None
 
 
 def check_profile(profile: Profile, graph: ModelGraph) -> None:
@@ -151,7 +144,7 @@ def check_profile(profile: Profile, graph: ModelGraph) -> None:
     shape = input_shape(graph)
     if profile.input_shape != shape:
         raise DataError(
-            f"this profile of '{profile.network}' was taken with inputs of {_by(profile.input_shape)}, "
+            f"this profile of '{shown(profile.network)}' was taken with inputs of {_by(profile.input_shape)}, "
             f"here they are {_by(shape)}",
             hint=f"profile the machine again with --input 1,{','.join(map(str, shape))}",
         )
@@ -161,14 +154,14 @@ def check_profile(profile: Profile, graph: ModelGraph) -> None:
         raise DataError("this profile has other layers or cuts than the network that it says it is of")
     named = next(
         (
-            f"layer {place} is '{theirs.name}' there and '{ours.name}' here"
+            f"layer {place} is '{shown(theirs.name)}' there and '{shown(ours.name)}' here"
             for place, (theirs, ours) in enumerate(zip(profile.layers, graph.layers, strict=False), 1)
             if (theirs.name, theirs.operation) != (ours.name, ours.operation)
         ),
         f"{len(profile.layers)} layers there, {len(graph.layers)} here",
     )
     raise DataError(
-        f"this profile is of '{profile.network}', another network than the scenario's: {named}",
+        f"this profile is of '{shown(profile.network)}', another network than the scenario's: {named}",
         hint="profile the machine again with this network",
     )
 
@@ -176,6 +169,14 @@ def check_profile(profile: Profile, graph: ModelGraph) -> None:
 def codec_time(profile: Profile, codec: str) -> CodecTime | None:
     """What a profile knows of a codec, by its exact name."""
     return next((time for time in profile.codecs if time.codec == codec), None)
+
+
+def _entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; every entry that is not known would be one error more."""
+    found = dict(pairs)
+    if len(found) < len(pairs) or len(found) > KEYS_AT_MOST:
+        raise ValueError("keys that stand there twice, or too many of them")
+    return found
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -6,8 +6,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -22,6 +21,7 @@ from splitimpera.cost.profiles import fingerprint, input_shape
 from splitimpera.cost.work import NetworkWork
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.machines import CodecTime, CutTime, LayerTime, Profile
+from splitimpera.models.threads import torch_threads
 from splitimpera.partition.cutter import segment
 from splitimpera.records import FloatArray, Track, no_progress
 
@@ -67,7 +67,7 @@ def profile_network(
     """
     call = engine_called(engine)
     wanted = chosen_cuts(graph, cuts)
-    with _threads(threads), torch.inference_mode():
+    with torch_threads(threads), torch.inference_mode():
         used = torch.get_num_threads()
         last = len(graph.cuts) - 1
         peak_bytes = peak_memory_bytes(lambda: graph.program(*inputs))  # before there is anything else to hold
@@ -280,16 +280,6 @@ def machine_name() -> str:
     except OSError:
         pass
     return f"{name}, {os.cpu_count()} cores"
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(count or before)
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _median_and_spread(times_s: FloatArray) -> tuple[float, float]:

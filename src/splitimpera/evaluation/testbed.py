@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from splitimpera.codec.elements import picture_scale
 from splitimpera.codec.registry import PACKET_BYTES, Calibration, make_codec
-from splitimpera.cost.devices import Cost, codec_cost, network_cost
+from splitimpera.cost.devices import Cost, codec_cost, measured_here, network_cost
 from splitimpera.cost.measure import measure_s, measure_together_s
 from splitimpera.cost.work import NetworkWork, Work, half_work, with_batch
 from splitimpera.errors import CutError, ModelError, SplitImperaError
@@ -194,7 +194,7 @@ class Testbed:
         for plan in plans:
             places = [(0, 0.0), *((hop.cut, hop.bottleneck) for hop in plan.hops), (self.last, 0.0)]
             for device, ((start, arriving), (end, leaving)) in zip(plan.devices, pairwise(places), strict=True):
-                if device.roofline is None and device.profile is None:
+                if measured_here(device):
                     wanted |= {((start, end, arriving, leaving), batch): None for batch in {1, device.batch}}
         missing = [key for key in wanted if ("network", *key) not in self._times_s]
         if missing:
@@ -250,7 +250,9 @@ class Testbed:
             key = (direction, cut, name, ratio, packet_bytes)
             return self._time(key, lambda: measure_s(work, budget_s=0.02))
 
-        return codec_cost(device, name, direction, sum(tensor.nbytes for tensor in row), here)
+        specs = self._specs(cut, ratio)
+        channels = sum(spec.shape[spec.channel_dim] for spec in specs if spec.channel_dim < len(spec.shape))
+        return codec_cost(device, name, direction, sum(tensor.nbytes for tensor in row), here, channels)
 
     def _time(self, key: tuple[object, ...], measure: Callable[[], float]) -> float:
         if key not in self._times_s:

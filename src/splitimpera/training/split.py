@@ -16,6 +16,7 @@ from splitimpera.errors import DataError, OutputError
 from splitimpera.files import write_atomically
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Samples
+from splitimpera.models.threads import torch_threads
 from splitimpera.partition.bottleneck import check_apart
 from splitimpera.partition.cutter import split
 from splitimpera.partition.probe import as_logits
@@ -25,7 +26,7 @@ from splitimpera.training.packets import lose_packets, packets_of
 from splitimpera.training.settings import Training, TrainingArguments
 from splitimpera.training.trained import Epoch, HeldOut, Parts, TrainedSplit, made, untrained, weights_of
 
-VERSION = 1
+VERSION = 2
 """Goes up whenever other weights come out of the same arguments, so that old files are not taken for new ones."""
 
 KIND = "checkpoint of a training"
@@ -62,7 +63,8 @@ def train_split(
             is then the same as without the interruption. It stays when the training is done.
         arguments: the fields of `Training`.
 
-    The same arguments give the same weights on the same machine with the same number of threads.
+    The same arguments give the same weights on the same machine: PyTorch uses one thread, since sums in another order
+    would be other weights. For bottlenecks of small networks that is hardly slower.
 
     Raises:
         CutError: no such cut, none that a bottleneck can be made for, or a ratio that leaves no channel.
@@ -75,13 +77,14 @@ def train_split(
     if not isinstance(cut, Cut):
         cut = graph.cut(cut)
     key = training_key(graph, cut, samples, training) if checkpoint else ""
-    run = _Run(graph, cut, samples, training)
-    if checkpoint:
-        run.resume(checkpoint, key)
-    for stage in (1, 2):
-        if run.state.stage == stage:
-            run.train_stage(stage, track, checkpoint, key)
-    return run.result(weights_of(graph))
+    with torch_threads(1):
+        run = _Run(graph, cut, samples, training)
+        if checkpoint:
+            run.resume(checkpoint, key)
+        for stage in (1, 2):
+            if run.state.stage == stage:
+                run.train_stage(stage, track, checkpoint, key)
+        return run.result(weights_of(graph))
 
 
 def training_key(graph: ModelGraph, cut: Cut, samples: Samples, training: Training) -> str:

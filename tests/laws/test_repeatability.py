@@ -1,0 +1,124 @@
+"""Where no device is measured, the same seed gives the same plans to the byte, in any process, on any threads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import splitimpera as sei
+from splitimpera.cost import measure
+from splitimpera.evaluation import testbed
+from splitimpera.report.tables import plans_csv
+
+# for seven frames the last convolution's sums differ in their last bit from one number of threads to another
+NETWORK = """
+import torch
+from torch import nn
+
+def network():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        body = [nn.Conv2d(3, 64, 3, stride=4), nn.ReLU(), nn.Conv2d(64, 512, 2), nn.ReLU(), nn.Conv2d(512, 512, 1)]
+        return nn.Sequential(*body, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10)).eval()
+
+def data():
+    generator = torch.Generator().manual_seed(1)
+    x, y = torch.randn(50, 3, 12, 12, generator=generator), torch.randint(0, 10, (50,), generator=generator)
+    return {"train": (x[14:], y[14:]), "validation": (x[:7], y[:7]), "test": (x[7:14], y[7:14])}
+"""
+
+SCENARIO = """
+network: {model: "mine.py:network"}
+data: {source: "mine.py:data"}
+devices:
+  - {name: camera, preset: raspberry-pi-4, radio: wifi}
+  - {name: server, preset: t4}
+links: [{rate: 5 Mbit/s, delay: 2 ms, jitter: 1 ms, loss: 3 %}]
+workload: {fps: 20, answer: 100 B}
+plans:
+  cuts: all
+  codecs: [float32+zstd, "uint4:channel+range", float16, uint6+interleaved+mean+fec:20]
+  transports: [tcp, udp]
+requirements: [latency_p95 <= 1 s, energy <= 1 J]
+"""
+
+DIGITS = """
+network: {model: digits-vgg16}
+data: {source: digits}
+devices:
+  - {name: camera, preset: cortex-m7, radio: ble}
+  - {name: server, preset: raspberry-pi-5}
+links: [{rate: 300 kbit/s, delay: 20 ms, loss: 3 %, mtu: 127 B}]
+workload: {fps: 5, deadline: 150 ms}
+plans:
+  cuts: candidates
+  codecs: [float16, uint8+range, uint4+zstd:9, "uint8+range-packets:channel+interleaved"]
+  input_codecs: ["jpeg:50", webp]
+  transports: [tcp, udp]
+bottlenecks: {ratios: [16], cuts: [features.13], codecs: [uint8, "uint4:channel+range"], epochs: [2, 2]}
+requirements: [accuracy >= 90 %, latency_p95 <= 200 ms]
+"""
+
+
+def scenario_in(folder, text):
+    folder.mkdir(exist_ok=True)
+    (folder / "mine.py").write_text(NETWORK)
+    (folder / "s.yaml").write_text(text)
+    return folder / "s.yaml"
+
+
+def in_a_process(path, out, hash_seed, threads, cache=None):
+    """`plans.csv`, as the command line writes it."""
+    environment = os.environ | {"PYTHONHASHSEED": str(hash_seed), "OMP_NUM_THREADS": str(threads)}
+    if cache is not None:
+        environment["SPLITIMPERA_CACHE"] = str(cache)
+    command = [sys.executable, "-m", "splitimpera", "design", str(path), "--no-explore", "--out", str(out)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stderr
+    return (out / "plans.csv").read_bytes()
+
+
+def not_measured(*arguments, **more):
+    raise AssertionError("something was measured, though every device is known")
+
+
+def test_presets_alone_give_the_same_plans_on_another_number_of_threads(tmp_path, monkeypatch):
+    for module, name in ((testbed, "measure_s"), (testbed, "measure_together_s"), (measure, "copied_bytes_per_s")):
+        monkeypatch.setattr(module, name, not_measured)
+    few = SCENARIO.replace("cuts: all", "cuts: [3]").replace("tcp, ", "")
+    path, before = scenario_in(tmp_path, few), torch.get_num_threads()
+    tables = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            tables.append(plans_csv(sei.design(path, seeds=2, explore=False).results()))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert tables[0] == tables[1]
+    assert tables[0].count("\n") > 6
+
+
+@pytest.mark.slow
+def test_the_same_in_processes_with_other_hashes_and_threads(tmp_path):
+    path = scenario_in(tmp_path, SCENARIO)
+    first = in_a_process(path, tmp_path / "a", 0, 1)
+    assert first.count(b"\n") > 20
+    for name, hash_seed, threads in (("b", 1, 2), ("c", 12345, 3)):
+        assert in_a_process(path, tmp_path / name, hash_seed, threads) == first
+
+
+@pytest.mark.slow
+def test_digits_with_a_bottleneck_from_untrained_weights(tmp_path):
+    """Two caches: network and bottleneck are trained twice, on another number of threads each time."""
+    path = scenario_in(tmp_path, DIGITS)
+    tables = [
+        in_a_process(path, tmp_path / f"out{threads}", 7 * threads, threads, tmp_path / f"cache{threads}")
+        for threads in (1, 2)
+    ]
+    assert tables[0] == tables[1]
+    assert tables[0].count(b"-b16-") == 4
