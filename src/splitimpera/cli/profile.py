@@ -41,7 +41,7 @@ def run(
 ) -> None:
     """Measure a network on this machine: each layer, each cut's head and tail, codecs."""
     from splitimpera.errors import CodecError, DataError, OutputError
-    from splitimpera.files import check_writable
+    from splitimpera.files import check_file
 
     path = out or Path("profile.json")
     if path.is_dir():
@@ -50,7 +50,7 @@ def run(
         raise OutputError(
             f"'{path}' is there already", where="--out", hint="name another file, or this one to replace it"
         )
-    check_writable(path.parent, "--out")
+    check_file(path, "--out")
     if bool(shape) == bool(data):
         hint = "write for example --input 1,3,224,224 or --data digits"
         raise DataError(

@@ -92,7 +92,7 @@ def recommendation(results: Results) -> RenderableType:
     if results["carried"]:
         lines.append(carried_words(results["carried"]))
     lines += [found["text"] for found in results["sensitivity"]]
-    return Panel(Text("\n".join(lines)), title=title, border_style=style, title_align="left")
+    return Panel(Text("\n".join(lines)), title=Text(title), border_style=style, title_align="left")
 
 
 def change_words(change: Results) -> str:
