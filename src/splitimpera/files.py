@@ -170,8 +170,10 @@ def check_kind(path: Path, argument: str) -> None:
     """
     try:
         mode = path.stat().st_mode
-    except FileNotFoundError:
+    except OSError as failure:
         _check_link(path, argument)
+        if not isinstance(failure, FileNotFoundError):
+            raise
     else:
         if not stat.S_ISREG(mode):
             what = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
