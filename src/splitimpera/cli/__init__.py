@@ -9,7 +9,10 @@ def main() -> None:
     try:
         from splitimpera.cli.process import run
     except KeyboardInterrupt:
-        os._exit(130)
+        try:
+            os.write(2, b"interrupted\n")
+        finally:
+            os._exit(130)
 
     run(_command)
 

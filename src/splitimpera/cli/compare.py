@@ -30,5 +30,5 @@ def run(
         from splitimpera.files import write_output
         from splitimpera.report.html.comparison import comparison_html
 
-        write_output(out, comparison_html(comparison).encode(), "--out")
+        write_output(out, comparison_html(comparison).encode("utf-8", "backslashreplace"), "--out")
         console.print(f"Written: {out}", soft_wrap=True)

@@ -29,14 +29,18 @@ def run(command: Callable[[], int]) -> NoReturn:
     _listen()
     streams = _steady_streams()
     try:
-        code = command()
-    except BaseException as error:
-        # whatever became of it on its way through other people's code
-        if not _interrupted and not isinstance(error, KeyboardInterrupt):
-            raise
+        try:
+            signal.signal(signal.SIGINT, _interrupt)
+            code = command()
+        except BaseException as error:
+            # whatever became of it on its way through other people's code
+            if not _interrupted and not isinstance(error, KeyboardInterrupt):
+                raise
+            code = INTERRUPTED
+        finally:
+            signal.signal(signal.SIGINT, _leave)
+    except KeyboardInterrupt:  # between the lines above
         code = INTERRUPTED
-    # all is done: nothing is left that would have to be told
-    signal.signal(signal.SIGINT, _leave)
     if _interrupted or code == INTERRUPTED:
         _say("interrupted")
         sys.exit(INTERRUPTED)
@@ -52,7 +56,7 @@ def run(command: Callable[[], int]) -> NoReturn:
 def _listen() -> None:
     global _interrupted
     _interrupted = False
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGINT, _leave)  # before the work begins and after it, nobody has anything to tidy up
     if sys.unraisablehook is sys.__unraisablehook__:
         sys.unraisablehook = _lost
 

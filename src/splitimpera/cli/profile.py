@@ -44,13 +44,11 @@ def run(
     from splitimpera.files import check_file
 
     path = out or Path("profile.json")
-    if path.is_dir():
-        raise OutputError(f"'{path}' is a folder, a file is expected", where="--out")
+    check_file(path, "--out")
     if out is None and path.exists():
         raise OutputError(
             f"'{path}' is there already", where="--out", hint="name another file, or this one to replace it"
         )
-    check_file(path, "--out")
     if bool(shape) == bool(data):
         hint = "write for example --input 1,3,224,224 or --data digits"
         raise DataError(

@@ -34,5 +34,5 @@ def run(
     from splitimpera.files import write_output
     from splitimpera.report.html.page import report_html
 
-    write_output(out, report_html(results).encode(), "--out")
+    write_output(out, report_html(results).encode("utf-8", "backslashreplace"), "--out")
     console.print(f"Written: {out}", soft_wrap=True)

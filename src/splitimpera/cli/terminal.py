@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
+from rich.text import Text
 
 from splitimpera.errors import printable
 from splitimpera.records import Track
@@ -27,6 +28,12 @@ class PlainConsole(Console):
         super().__init__(markup=False, emoji=False, highlight=False)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        if isinstance(renderable, str):
+            renderable = self.render_str(renderable)
+        if isinstance(renderable, Text) and (safe := self._safe(renderable.plain)) != renderable.plain:
+            # before lines are broken, which takes the width of what will be seen
+            renderable = renderable.copy()
+            renderable.plain = safe
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment

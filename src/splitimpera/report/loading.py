@@ -246,9 +246,9 @@ def load_results(folder: Path) -> Results:
             is missing or wrong.
     """
     path = folder / "results.json"
-    if folder.is_file():
-        raise DataError(f"'{folder}' is a file, the folder of a design is expected")
     try:
+        if folder.is_file():
+            raise DataError(f"'{folder}' is a file, the folder of a design is expected")
         if path.stat().st_size > LARGEST_BYTES:
             raise DataError(
                 f"'{path}' is larger than {units.format_bytes(LARGEST_BYTES)}, no design writes such a file"

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from splitimpera import units
+from splitimpera.errors import printable
 from splitimpera.qos.requirement import METRICS
 from splitimpera.records import FloatArray
 from splitimpera.report.drawing import png
@@ -52,7 +53,7 @@ def draw_curve(
     axes.plot(places, values, "o-", color=CURVE_COLOUR, label=label)
     axes.plot(starred, [values[place] for place in starred], "*", markersize=16, color=STAR_COLOUR, label="candidate")
     # a dollar would begin a formula
-    axes.set_xticks(places, [name.replace("$", r"\$") for name in names], rotation=60, ha="right")
+    axes.set_xticks(places, [printable(name).replace("$", r"\$") for name in names], rotation=60, ha="right")
     axes.set_xlabel("cut behind layer")
     axes.set_ylabel(label)
     axes.figure.legend(loc="outside upper center", ncols=3, frameon=False)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 DRAWN: dict[str, Callable[[Results], bytes]] = {
     "saliency.png": saliency_png,
     "plans.png": plans_png,
-    "report.html": lambda results: report_html(results).encode(),
-    "plans.csv": lambda results: plans_csv(results).encode(),
+    "report.html": lambda results: report_html(results).encode("utf-8", "backslashreplace"),
+    "plans.csv": lambda results: plans_csv(results).encode("utf-8", "backslashreplace"),
 }
 """What can be made anew from the results."""
 FILES = ("results.json", *DRAWN)
