@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from splitimpera.errors import DataError, OutputError
 from splitimpera.files import (
     STALE_S,
     TEMPORARY_SUFFIX,
+    UNHELD_S,
+    check_file,
     check_writable,
+    hold,
     read_file,
     remove_stale,
     write_atomically,
@@ -86,6 +90,43 @@ def test_links_that_lead_nowhere_or_in_a_circle_are_refused_before_work_begins(t
 def test_names_that_no_system_takes_are_refused_before_work_begins(name, tmp_path):
     with pytest.raises(OutputError, match="cannot be written"):
         check_writable(tmp_path / name, "--out")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes with names")
+@pytest.mark.parametrize("given", ["pipe", "/dev/null", "folder", "nowhere", "circle", "x" * 256])
+def test_a_file_is_written_to_a_regular_file_or_a_new_one_only(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    Path("folder").mkdir()
+    Path("nowhere").symlink_to("there")
+    Path("circle").symlink_to("circle")
+    before = sorted((path.name, path.lstat().st_ino) for path in tmp_path.iterdir())
+    null = Path("/dev/null").lstat().st_ino
+    with pytest.raises(OutputError, match=r"--json: "):
+        check_file(Path(given), "--json")
+    with pytest.raises(OutputError, match=r"--json: "):
+        write_output(Path(given), b"content", "--json")
+    assert sorted((path.name, path.lstat().st_ino) for path in tmp_path.iterdir()) == before
+    assert Path("/dev/null").lstat().st_ino == null
+
+
+def test_a_link_to_a_file_stays_one(tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("file")
+    write_output(tmp_path / "link", b"new", "--json")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_what_a_living_process_writes_stays_until_it_is_a_day_old(tmp_path):
+    held, left = (tmp_path / f".{name}{TEMPORARY_SUFFIX}" for name in "ab")
+    for path in (held, left):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - 2 * UNHELD_S,) * 2)
+    with held.open("rb") as file:
+        hold(file.fileno())
+        write_output(tmp_path / "file", b"content", "--json")
+    assert {path.name for path in tmp_path.iterdir()} == {held.name, "file"}
 
 
 def test_a_full_disk_is_said_and_leaves_what_was_there():

@@ -115,6 +115,10 @@ def _cut(line: str) -> str:
     )
 
 
+class SplitImperaWarning(UserWarning):
+    """Something that the user should know and that stops nothing; the command line prints it as one line."""
+
+
 class ScenarioError(SplitImperaError):
     """The scenario file cannot be read or one of its values makes no sense."""
 

@@ -7,7 +7,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,8 @@ TEMPORARY_SUFFIX = ".sei-tmp"
 LONGEST_NAME_BYTES = 255
 STALE_S = 86_400.0
 """A temporary file of this age was left behind by a process that was killed while it wrote."""
+UNHELD_S = 60.0
+"""So was one of this age that no process holds; a younger one may have been made just now, and be held soon."""
 
 
 def read_file(
@@ -84,6 +86,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{os.getpid()}-", suffix=TEMPORARY_SUFFIX, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
+            hold(handle)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -96,13 +99,16 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_output(path: Path, content: bytes, argument: str) -> None:
-    """Write a file that the user named.
+    """Write a file that the user named; where that is a link, the file that it leads to.
 
     Raises:
         OutputError: it cannot be written; `argument` is the option that named it.
     """
     try:
-        write_atomically(path, content)
+        check_kind(path, argument)
+        place = path.resolve()
+        remove_stale(place.parent)
+        write_atomically(place, content)
     except (OSError, ValueError) as failure:
         raise output_error(path, failure, argument) from None
 
@@ -114,41 +120,118 @@ def output_error(path: Path, failure: Exception, argument: str = "") -> OutputEr
     return OutputError(f"'{shown(path)}' cannot be written: {reason(failure)}", where=argument, hint=hint)
 
 
-def remove_stale(folder: Path, now_s: float | None = None) -> list[Path]:
-    """Remove the temporary files of killed processes: those older than `STALE_S`; returns what was removed."""
-    limit = (time.time() if now_s is None else now_s) - STALE_S
+def remove_stale(folder: Path, names: Collection[str] = (), now_s: float | None = None) -> list[Path]:
+    """Remove what killed processes left while they wrote; returns what was removed.
+
+    That is what is older than `STALE_S` or, where the system tells so, held by no process. Of folders only such files
+    go that have another name elsewhere, or one of `names`.
+    """
+    now_s = time.time() if now_s is None else now_s
     removed = []
     with suppress(OSError):
         for path in sorted(folder.glob(f".*{TEMPORARY_SUFFIX}")):
             with suppress(OSError):
-                if path.lstat().st_mtime < limit and not path.is_dir():
-                    path.unlink()
+                age_s = now_s - path.lstat().st_mtime
+                if age_s > STALE_S or (age_s > UNHELD_S and not _is_held(path)):
+                    discard(path, names)
                     removed.append(path)
     return removed
 
 
-def check_writable(folder: Path, argument: str) -> None:
-    """Raise OutputError where files could not be written to `folder`; asked before any work is done.
+def check_writable(folder: Path, argument: str, names: Collection[str] = ()) -> None:
+    """Raise OutputError where files (of these names) could not be written to `folder`; asked before any work is done.
 
     What does not exist yet is not made; its nearest existing parent is tried with a file that is gone at once. Links
     that lead nowhere, or in a circle, are refused.
     """
-    existing = folder.absolute()
     try:
         if "\0" in str(folder):
             raise ValueError("it contains a null character")
+        existing = folder.absolute()
         while not existing.exists() and existing != existing.parent:
-            if existing.is_symlink():
-                raise OutputError(
-                    f"'{shown(existing)}' is a link that leads nowhere", where=argument, hint="choose another place"
-                )
+            _check_link(existing, argument)
             existing = existing.parent
         if not existing.is_dir():
-            raise OutputError(f"'{shown(existing)}' is a file, a folder is expected", where=argument)
+            what = "file" if existing.is_file() else "pipe or a device"
+            raise OutputError(f"'{shown(existing)}' is a {what}, a folder is expected", where=argument)
         for name in folder.parts:
             if len(os.fsencode(name)) > LONGEST_NAME_BYTES:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         with tempfile.TemporaryFile(dir=existing):
             pass
+        for name in names:
+            check_kind(folder / name, argument)
     except (OSError, ValueError) as failure:
         raise output_error(folder, failure, argument) from None
+
+
+def check_file(path: Path, argument: str) -> None:
+    """Raise OutputError where a file could not be written to `path`; asked before any work is done."""
+    check_writable(path.parent, argument)
+    try:
+        check_kind(path, argument)
+    except OSError as failure:
+        raise output_error(path, failure, argument) from None
+
+
+def check_kind(path: Path, argument: str) -> None:
+    """Raise OutputError where something but a regular file stands: nothing else is ever replaced.
+
+    Raises:
+        OSError: the system does not tell.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as failure:
+        _check_link(path, argument)
+        if not isinstance(failure, FileNotFoundError):
+            raise
+    else:
+        if not stat.S_ISREG(mode):
+            what = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
+            raise OutputError(f"'{shown(path)}' is a {what}, a file is expected", where=argument)
+
+
+def _check_link(path: Path, argument: str) -> None:
+    if path.is_symlink():
+        raise OutputError(f"'{shown(path)}' is a link that leads nowhere", where=argument, hint="choose another place")
+
+
+# Temporary files -----------------------------------------------------------------------------------------------------
+
+
+def discard(path: Path, names: Collection[str]) -> None:
+    """Remove a temporary file, or folder. What a folder should not hold stays, and so does the folder."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False) and (
+                entry.name in names or entry.stat(follow_symlinks=False).st_nlink > 1
+            ):
+                Path(entry.path).unlink()
+    path.rmdir()
+
+
+def hold(handle: int) -> None:
+    """Mark a temporary file as its process's; the system takes the mark off when that ends, however it does."""
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process holds a temporary file, as far as the system tells."""
+    try:
+        import fcntl
+
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(handle)
+    except (ImportError, OSError):
+        return True
+    return False

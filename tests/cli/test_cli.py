@@ -51,7 +51,7 @@ def test_version_and_help():
 
 def test_help_imports_nothing_heavy():
     heavy = ("torch", "numpy", "plotly", "pydantic", "matplotlib")
-    code = f"import sys, splitimpera.cli; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, splitimpera.cli.app; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
 

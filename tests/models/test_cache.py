@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import os
+import sys
+import time
+
 import pytest
 import torch
 from torch import nn
 
-from splitimpera.errors import OutputError
+from splitimpera.errors import SplitImperaWarning
+from splitimpera.files import STALE_S, TEMPORARY_SUFFIX
 from splitimpera.models import recipes
-from splitimpera.models.cache import read_cached, write_cached
+from splitimpera.models.cache import read_cached, usable_cache, write_cached
 from splitimpera.models.recipes import Recipe, trained
 
 
@@ -37,11 +42,48 @@ def test_a_damaged_or_half_written_file_is_as_good_as_none(cache, damage):
     assert read_cached("a") is None
 
 
-def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_says_what_to_do_and_stops_nothing(tmp_path, monkeypatch):
     (tmp_path / "cache").write_text("a file")
     monkeypatch.setenv("SPLITIMPERA_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(OutputError, match="SPLITIMPERA_CACHE"):
+    with pytest.warns(SplitImperaWarning, match="set SPLITIMPERA_CACHE to a folder that can be written"):
         write_cached("a", b"content")
+    with pytest.warns(SplitImperaWarning, match="kept for this run only"):
+        assert usable_cache() is None
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "/dev/full", "/dev/null/x", "x" * 300])
+def test_without_a_cache_a_network_is_trained_all_the_same_and_the_user_hears_of_it_before(
+    place, recipe, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPLITIMPERA_CACHE", place)
+    fit = recipes._fit
+
+    def fit_after_the_warning(*arguments):
+        assert len(warned) == 1
+        fit(*arguments)
+
+    monkeypatch.setattr(recipes, "_fit", fit_after_the_warning)
+    with pytest.warns(SplitImperaWarning) as warned:
+        model = trained(recipe)
+    assert len(warned) == 1
+    assert not model.training
+
+
+def test_what_killed_processes_left_goes_before_a_training(cache, recipe):
+    left = cache / f".1-a{TEMPORARY_SUFFIX}"
+    cache.mkdir()
+    left.write_bytes(b"half")
+    os.utime(left, (time.time() - 2 * STALE_S,) * 2)
+    trained(recipe)
+    assert [path.name for path in cache.iterdir()] == [recipe.file_name()]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes with names")
+def test_a_pipe_in_the_cache_does_not_hang(cache):
+    cache.mkdir()
+    os.mkfifo(cache / "a")
+    assert read_cached("a") is None
 
 
 def test_a_network_is_trained_once_and_again_when_its_file_is_damaged(cache, recipe, monkeypatch):

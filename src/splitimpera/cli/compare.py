@@ -14,12 +14,12 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Write all plans with all metrics to this file (HTML).")] = None,
 ) -> None:
     """Set two designs side by side: settings, decisions, and what each plan does in either."""
-    from splitimpera.files import check_writable
+    from splitimpera.files import check_file
     from splitimpera.report.loading import load_results
 
     results = [load_results(folder) for folder in (first, second)]
     if out is not None:
-        check_writable(out.parent, "--out")
+        check_file(out, "--out")
 
     from splitimpera.cli.terminal import console
     from splitimpera.report.comparison import compare, comparison_tables
@@ -30,5 +30,5 @@ def run(
         from splitimpera.files import write_output
         from splitimpera.report.html.comparison import comparison_html
 
-        write_output(out, comparison_html(comparison).encode(), "--out")
-        console.print(f"Written: {out}", highlight=False, soft_wrap=True, markup=False)
+        write_output(out, comparison_html(comparison).encode("utf-8", "backslashreplace"), "--out")
+        console.print(f"Written: {out}", soft_wrap=True)

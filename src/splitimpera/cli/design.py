@@ -26,26 +26,24 @@ def run(
     from splitimpera.scenario import load_scenario
 
     wanted = load_scenario(scenario)
-    named = out or Path("runs") / wanted.name
-    folder = named.absolute()  # a network's or data's code may go to another folder
+    folder = out or Path("runs") / wanted.name
     check_writable(folder, "--out")
+    place = folder.absolute()  # before the user's code runs, which may go elsewhere
+
+    from rich.text import Text
 
     from splitimpera.cli.terminal import console, progress
+    from splitimpera.errors import shown
     from splitimpera.method import design
     from splitimpera.report.tables import show
+    from splitimpera.report.writing import FILES
 
-    console.print(f"[bold]{wanted.name}[/bold]: {wanted.network.model} on {wanted.data.source}", highlight=False)
-    with progress() as track:
-        result = design(
-            wanted,
-            seed=seed,
-            seeds=seeds,
-            explore=explore,
-            track=track,
-            say=lambda line: console.print(line, highlight=False),
-        )
-    files = result.save(folder)
-    show(result.results(), console)
+    check_writable(place, "--out", FILES)
     console.print(
-        f"Written to {named}: {', '.join(sorted(path.name for path in files))}", highlight=False, soft_wrap=True
+        Text.assemble((shown(wanted.name), "bold"), f": {shown(wanted.network.model)} on {shown(wanted.data.source)}")
     )
+    with progress() as track:
+        result = design(wanted, seed=seed, seeds=seeds, explore=explore, track=track, say=console.print)
+    files = result.save(place)
+    show(result.results(), console)
+    console.print(f"Written to {folder}: {', '.join(sorted(path.name for path in files))}", soft_wrap=True)

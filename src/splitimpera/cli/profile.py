@@ -66,13 +66,11 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Where the profile goes (default: profile.json).")] = None,
 ) -> None:
     """Measure a network on this machine: each layer, each cut's head and tail, codecs."""
-    from splitimpera.files import check_writable
+    from splitimpera.files import check_file
 
     named = out or Path("profile.json")
     path = named.absolute()  # a network's code may go to another folder
-    check_writable(path.parent, "--out")
-    if path.is_dir():
-        raise OutputError(f"'{shown(named)}' is a folder, a file is expected", where="--out")
+    check_file(path, "--out")
     if out is None and path.exists():
         raise OutputError(
             f"'{shown(named)}' is there already", where="--out", hint="name another file, or this one to replace it"

@@ -15,12 +15,12 @@ def run(
     ] = None,
 ) -> None:
     """Make a design's report anew from its results.json."""
-    from splitimpera.files import check_writable
+    from splitimpera.files import check_file
     from splitimpera.report.loading import load_results
 
     results = load_results(folder)
     if out is not None:
-        check_writable(out.parent, "--out")
+        check_file(out, "--out")
 
     from splitimpera.cli.terminal import console
 
@@ -28,11 +28,11 @@ def run(
         from splitimpera.report.writing import redraw
 
         names = ", ".join(sorted(path.name for path in redraw(results, folder)))
-        console.print(f"Written to {folder}: {names}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"Written to {folder}: {names}", soft_wrap=True)
         return
 
     from splitimpera.files import write_output
     from splitimpera.report.html.page import report_html
 
-    write_output(out, report_html(results).encode(), "--out")
-    console.print(f"Written: {out}", highlight=False, soft_wrap=True, markup=False)
+    write_output(out, report_html(results).encode("utf-8", "backslashreplace"), "--out")
+    console.print(f"Written: {out}", soft_wrap=True)

@@ -24,13 +24,13 @@ def run(
     plot: Annotated[Path | None, typer.Option(help="Draw the curves to this file (PNG).")] = None,
 ) -> None:
     """The saliency curve of a network over data: where it may be split."""
-    from splitimpera.files import check_writable
+    from splitimpera.files import check_file
 
     # a network's or data's code may go to another folder
     json, plot = (None if path is None else path.absolute() for path in (json, plot))
     for path, argument in ((json, "--json"), (plot, "--plot")):
         if path is not None:
-            check_writable(path.parent, argument)
+            check_file(path, argument)
 
     from splitimpera.cli.terminal import console, progress
     from splitimpera.errors import DataError

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splitimpera.errors import OutputError
+from splitimpera.errors import OutputError, shown
 
 app = typer.Typer(help="Write or check a scenario file.", no_args_is_help=True)
 
@@ -20,16 +20,14 @@ def init(
     """Write a commented scenario to start from; it runs as it is."""
     from importlib.resources import files
 
-    from splitimpera.files import write_atomically
+    from splitimpera.cli.terminal import console
+    from splitimpera.files import check_file, write_output
 
+    check_file(file, "FILE")
     if file.exists() and not force:
-        raise OutputError(f"'{file}' exists already", hint="give another name, or --force to replace it")
-    content = (files("splitimpera.cli") / "scenario.yaml").read_bytes()
-    try:
-        write_atomically(file, content)
-    except OSError as error:
-        raise OutputError(f"'{file}' cannot be written: {error.strerror or error}") from None
-    typer.echo(f"Wrote {file}. Next: splitimpera design {file}")
+        raise OutputError(f"'{shown(file)}' exists already", hint="give another name, or --force to replace it")
+    write_output(file, (files("splitimpera.cli") / "scenario.yaml").read_bytes(), "FILE")
+    console.print(f"Wrote {file}. Next: splitimpera design {file}", soft_wrap=True)
 
 
 @app.command()
@@ -39,10 +37,12 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="The scenari
 
     scenario = load_scenario(file)
 
+    from splitimpera.cli.terminal import console
     from splitimpera.method import check_names
 
     check_names(scenario)
-    typer.echo(
-        f"{file} is a valid scenario: {scenario.network.model} on {scenario.data.source}, "
-        f"{len(scenario.requirements)} requirements."
+    console.print(
+        f"{file} is a valid scenario: {shown(scenario.network.model)} on {shown(scenario.data.source)}, "
+        f"{len(scenario.requirements)} requirements.",
+        soft_wrap=True,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splitimpera import units
-from splitimpera.errors import OutputError, SimulationError, SplitImperaError, UnitError
+from splitimpera.errors import SimulationError, SplitImperaError, UnitError
 
 if TYPE_CHECKING:
     from splitimpera.net.replication import Simulate
@@ -62,13 +62,11 @@ def run(
     plot: Annotated[Path | None, typer.Option(help="Draw the latency distribution to this file (PNG).")] = None,
 ) -> None:
     """What a link does to frames at a fixed rate: latency, loss, retransmissions."""
-    from splitimpera.files import check_writable
+    from splitimpera.files import check_file
 
     for path, argument in ((json, "--json"), (plot, "--plot")):
         if path is not None:
-            if path.is_dir():
-                raise OutputError(f"'{path}' is a folder, a file is expected", where=argument)
-            check_writable(path.parent, argument)
+            check_file(path, argument)
 
     from splitimpera.net.registry import TRANSPORTS
     from splitimpera.records import Workload

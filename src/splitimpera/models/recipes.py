@@ -13,7 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from splitimpera.models.cache import read_cached, write_cached
+from splitimpera.models.cache import read_cached, usable_cache, write_cached
 from splitimpera.models.datasets import DATASETS, Samples
 from splitimpera.models.resnet import CifarResNet
 from splitimpera.models.threads import torch_threads
@@ -74,11 +74,12 @@ def trained(recipe: Recipe, track: Track[int] = no_progress) -> nn.Module:
                 return model.eval()
             except (SafetensorError, RuntimeError):
                 model = recipe.build()  # a file of that name by another hand: make it anew
+        kept = usable_cache() is not None
         with torch_threads(1):
             _fit(model, DATASETS[recipe.data]().train, recipe, track)
-    write_cached(
-        recipe.file_name(), save_tensors({key: value.contiguous() for key, value in model.state_dict().items()})
-    )
+    if kept:
+        tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+        write_cached(recipe.file_name(), save_tensors(tensors))
     return model.eval()
 
 

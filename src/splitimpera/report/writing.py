@@ -1,14 +1,14 @@
-"""Write a design's files; what stood there stays whole until each new file is complete."""
+"""Write a design's files: all of one run, together."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from splitimpera.errors import OutputError
-from splitimpera.files import check_writable, write_atomically
+from splitimpera.files import check_writable
+from splitimpera.folders import write_together
 from splitimpera.report.html.page import report_html
 from splitimpera.report.pictures import plans_png, saliency_png
 from splitimpera.report.results import Results
@@ -20,43 +20,38 @@ if TYPE_CHECKING:
 DRAWN: dict[str, Callable[[Results], bytes]] = {
     "saliency.png": saliency_png,
     "plans.png": plans_png,
-    "report.html": lambda results: report_html(results).encode(),
-    "plans.csv": lambda results: plans_csv(results).encode(),
+    "report.html": lambda results: report_html(results).encode("utf-8", "backslashreplace"),
+    "plans.csv": lambda results: plans_csv(results).encode("utf-8", "backslashreplace"),
 }
 """What can be made anew from the results."""
+FILES = ("results.json", *DRAWN)
 
 
 def save(design: Design, folder: Path) -> list[Path]:
-    """Make every file's content first, then write them all.
+    """Make every file's content first, then write them together.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written; what was there is as it was.
     """
-    check_writable(folder, "--out")
-    results = design.results()
+    return write_results(design.results(), folder)
+
+
+def write_results(results: Results, folder: Path) -> list[Path]:
+    """The same from plain values."""
+    check_writable(folder, "--out", FILES)
     content = (json.dumps(results, indent=1, allow_nan=False) + "\n").encode()
-    return _write(_drawn(results, folder) | {folder / "results.json": content}, "--out")
+    return write_together(folder, {"results.json": content} | _drawn(results), "--out")
 
 
 def redraw(results: Results, folder: Path) -> list[Path]:
     """Make all files but results.json anew.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written; what was there is as it was.
     """
-    check_writable(folder, "DIR")
-    return _write(_drawn(results, folder), "DIR")
+    check_writable(folder, "DIR", DRAWN)
+    return write_together(folder, _drawn(results), "DIR")
 
 
-def _drawn(results: Results, folder: Path) -> dict[Path, bytes]:
-    return {folder / name: make(results) for name, make in DRAWN.items()}
-
-
-def _write(contents: Mapping[Path, bytes], where: str) -> list[Path]:
-    try:
-        for path, content in contents.items():
-            write_atomically(path, content)
-    except OSError as error:
-        folder = next(iter(contents)).parent
-        raise OutputError(f"'{folder}' cannot be written: {error.strerror or error}", where=where) from None
-    return list(contents)
+def _drawn(results: Results) -> dict[str, bytes]:
+    return {name: make(results) for name, make in DRAWN.items()}

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Unpack
 
 from splitimpera.errors import ModelError, OutputError
-from splitimpera.files import check_writable
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.models.cache import cache_folder, read_cached, write_cached
+from splitimpera.models.cache import read_cached, usable_cache, write_cached
 from splitimpera.models.datasets import Samples
 from splitimpera.records import Cut, Track, no_progress
 from splitimpera.training.settings import Training, TrainingArguments
 from splitimpera.training.split import read_checkpoint, train_split, training_key
 from splitimpera.training.trained import TrainedSplit
-
-STALE_S = 600
-"""A half-written file of this age was left behind by a process that was killed while it wrote."""
 
 
 def trained_split(
@@ -31,10 +25,8 @@ def trained_split(
     """As `split.train_split`, from the cache where the same network, cut, data and arguments were trained before.
 
     An interrupted training leaves a checkpoint in the cache folder, from which the next call goes on; a finished one
-    leaves its result alone. Damaged files are made anew.
-
-    Raises:
-        OutputError: the cache folder cannot be written; nothing has been trained then.
+    leaves its result alone. Damaged files are made anew. Where the folder cannot be written nothing is kept, with a
+    warning.
     """
     training = Training(**arguments)
     if not isinstance(cut, Cut):
@@ -46,9 +38,10 @@ def trained_split(
             return TrainedSplit.from_bytes(stored, graph)
         except ModelError:
             pass  # a file of that name by another hand: train it anew
-    check_writable(cache_folder(), "SPLITIMPERA_CACHE")
-    checkpoint = cache_folder() / f"split-{key[:24]}.checkpoint"
-    _tidy(checkpoint.parent, key)
+    folder = usable_cache()
+    if folder is None:
+        return train_split(graph, cut, samples, track=track, **arguments)
+    checkpoint = folder / f"split-{key[:24]}.checkpoint"
     try:
         read_checkpoint(checkpoint, key)
     except OutputError:
@@ -61,13 +54,3 @@ def trained_split(
 
 def _name(key: str) -> str:
     return f"split-{key[:24]}.weights"
-
-
-def _tidy(folder: Path, key: str) -> None:
-    """Remove half-written files of killed processes; younger ones may be another process's, being written."""
-    for path in folder.glob(f".split-{key[:24]}.*"):
-        try:
-            if time.time() - path.stat().st_mtime > STALE_S:
-                path.unlink()
-        except OSError:
-            continue

@@ -1,0 +1,85 @@
+"""The commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+
+from splitimpera import __version__
+from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate
+from splitimpera.errors import SplitImperaError, SplitImperaWarning, printable
+
+MISUSE: type[Any] = typer.BadParameter.__bases__[0]
+"""Arguments that cannot be understood; the class is Typer's or Click's, as their version has it."""
+
+app = typer.Typer(
+    name="splitimpera",
+    help="Where to split a neural network between a device and a server, and why.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("design")(design.run)
+app.command("report")(report.run)
+app.command("compare")(compare.run)
+app.command("profile")(profile.run)
+app.command("saliency")(saliency.run)
+app.command("simulate")(simulate.run)
+app.add_typer(scenario.app, name="scenario")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"splitimpera {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run() -> int:
+    """Run the command that the arguments name, and return the exit code: a user's mistake ends in one message and 2."""
+    with warnings.catch_warnings():
+        shown_by_python = warnings.showwarning
+        said = set()
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, SplitImperaWarning):
+                shown_by_python(message, category, *place, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                print(f"warning: {printable(str(message))}", file=sys.stderr)
+
+        warnings.showwarning = show
+        try:
+            # 0, or what a command that ends early wants
+            return int(app(standalone_mode=False) or 0)
+        except SplitImperaError as error:
+            return _refused(error)
+        except typer.Abort:
+            return _refused(SplitImperaError("the input ended while something was read from it"))
+        except Exception as error:
+            if not isinstance(error, MISUSE):
+                raise
+            return _misused(error)
+
+
+def _misused(error: Any) -> int:
+    if type(error).__name__ != "NoArgsIsHelpError":
+        return _refused(SplitImperaError(error.format_message(), hint="--help tells what there is"))
+    error.show()
+    return int(error.exit_code)
+
+
+def _refused(error: SplitImperaError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
