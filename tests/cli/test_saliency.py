@@ -11,7 +11,7 @@ from PIL import Image
 from test_cli import here, splitimpera
 from typer.testing import CliRunner
 
-from splitimpera.cli import app
+from splitimpera.cli.app import app
 
 DATA = """
 import torch

@@ -231,7 +231,7 @@ def test_another_engine_has_the_same_call(monkeypatch):
 def test_it_imports_nothing_that_it_does_not_need():
     heavy = ("torch", "plotly", "splitimpera.scenario", "matplotlib", "sklearn")
     code = (
-        "import sys; from splitimpera.cli import app\n"
+        "import sys; from splitimpera.cli.app import app\n"
         f"try: app({['simulate', *SETTING]!r})\n"
         "except SystemExit: pass\n"
         f"print([m for m in {heavy} if m in sys.modules])"
