@@ -1,14 +1,15 @@
-"""What each quantity of a link, a workload, its frames and a trace may be: one table for scenario, command line, Python.
+"""What each quantity of a link, a workload, its frames and a trace may be: in scenarios, commands and Python alike.
 
-The simulator counts whole nanoseconds in 64 bits and keeps some times as floats, so that nothing may be so slow, so late
-or so large that it leaves them; the bounds lie far beyond what networks do. What several values make together, such as
-many frames over a slow link, is bounded by `splitimpera.net.work`.
+The simulator counts whole nanoseconds in 64 bits and keeps some times as floats, so that nothing may be so slow, so
+late or so large that it leaves them; the bounds lie far beyond what networks do. What several values make together,
+such as many frames over a slow link, is bounded by `splitimpera.net.work`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Bound:
             value < self.high if self.below else value <= self.high
         )
 
-    def limits(self) -> dict[str, float]:
+    def limits(self) -> dict[str, Any]:
         """The same as the keywords of a pydantic field."""
         low, high = (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
         return {"gt" if self.above else "ge": low, "lt" if self.below else "le": high}

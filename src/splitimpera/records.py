@@ -224,11 +224,11 @@ class Link:
     def __post_init__(self) -> None:
         _bounded(self, "rate_bps", "delay_s", "loss", "back_rate_bps", "back_delay_s", "back_loss", "jitter_s")
         _bounded(self, "mtu_bytes", "link_header_bytes", "app_header_bytes", "queue_bytes", "queue_packets")
+        _bounded(self, "loss_burst")
         if self.loss_burst is not None:
             # the good state's mean stay is burst (1 - loss) / loss packets, and cannot be shorter than one
             least = max(1.0, self.loss / (1 - self.loss))
             _require(self.loss_burst >= least, "loss_burst", self.loss_burst, f"{least:g} or more at this loss")
-            _bounded(self, "loss_burst")
         _require(self.jitter in get_args(Jitter), "jitter", repr(self.jitter), "uniform, exponential or normal")
         largest = self.mtu_bytes + self.link_header_bytes
         _require(

@@ -86,7 +86,13 @@ def parse(value: object, dimension: Dimension) -> float:
         raise UnitError(f"'{shown(value)}' is not {dimension.name}: the unit is missing", hint=f"write one of {known}")
     folded = {name.lower(): name for name in dimension.units}
     better = folded.get(unit.lower()) or folded.get(f"{unit.lower()}/s")
-    advice = f"write '{shown(match[1])} {better}'" if better else f"write one of {known}" if known else "write a plain number"
+    advice = (
+        f"write '{shown(match[1])} {better}'"
+        if better
+        else f"write one of {known}"
+        if known
+        else "write a plain number"
+    )
     raise UnitError(f"'{shown(value)}' is not {dimension.name}", hint=advice)
 
 

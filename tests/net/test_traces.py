@@ -76,7 +76,7 @@ def test_the_content_tells_the_format_not_the_name(tmp_path):
         ("time_s,delay_s\n0,20 ms\n", "link.txt:2: delay_s: a plain number is expected, given '20 ms'"),
         ("time_s,delay_s\n0,nan\n", "link.txt:2: delay_s: a plain number is expected, given 'nan'"),
         ("time_s,rate_bps\n0,1e999\n", "link.txt:2: rate_bps: '1e999' is out of range"),
-        ("time_s,rate_bps\n0,-1\n", "link.txt:2: rate_bps: '-1' is out of range, it must be 0 to 1e+13"),
+        ("time_s,rate_bps\n0,-1\n", "link.txt:2: rate_bps: '-1' is out of range, it must be 0, or 1 to 1e+16"),
         ("time_s,loss\n0,1.5\n", "link.txt:2: loss: '1.5' is out of range, it must be 0 to 1"),
         ("time_s,loss\n-1,0\n", "link.txt:2: time_s: '-1' is out of range"),
         ("time_s,loss\n7,0\n8,0\n", "link.txt:2: the first time must be 0, given 7; subtract 7 from all of them"),
@@ -96,7 +96,7 @@ def test_broken_traces(tmp_path, content, message):
 def test_files_that_are_none(tmp_path, monkeypatch):
     with pytest.raises(SimulationError, match=r"nowhere' does not exist"):
         load_trace(tmp_path / "nowhere")
-    with pytest.raises(SimulationError, match="is not a file"):
+    with pytest.raises(SimulationError, match="is a folder, a trace is expected"):
         load_trace(tmp_path)
     monkeypatch.setattr(traces, "MOST_BYTES", 1000)
     with pytest.raises(SimulationError, match="is larger than"):

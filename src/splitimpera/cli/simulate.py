@@ -15,7 +15,7 @@ from splitimpera.errors import OutputError, SimulationError, SplitImperaError, U
 
 if TYPE_CHECKING:
     from splitimpera.net.replication import Simulate
-    from splitimpera.records import Link, Workload
+    from splitimpera.records import Link
 
 SEEDS_AT_MOST = 1000
 MOST_DIGITS = 30

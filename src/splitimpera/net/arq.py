@@ -43,9 +43,7 @@ class ArqLink:
             raise SimulationError("udp-arq simulates no answers", where="answer_bytes", hint="leave them out")
         payload = payload_bytes(self.link, frames.atom_bytes)
         tries = 1 / ((1 - self.link.loss) * (1 - self.link.back_loss))
-        check_work(
-            self.link, frames, frames.size_bytes, payload, headers_bytes(self.link), tries=tries, runs=runs
-        )
+        check_work(self.link, frames, frames.size_bytes, payload, headers_bytes(self.link), tries=tries, runs=runs)
 
     def transfer(self, frames: Frames) -> Deliveries:
         """Simulate all frames, which queue for the link in the order in which they are ready.

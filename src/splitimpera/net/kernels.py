@@ -97,8 +97,8 @@ WAY = record(
     "opportunity_time head tail lost queue_lost sent_bytes",
     "ns_per_byte busy loss to_bad to_good jitter lap_bytes",
 )
-"""One way of a link. `head` and `tail` are those of its ring of packets under way; a trace begins at `origin` and carries
-`lap_bytes` until it starts again."""
+"""One way of a link. `head` and `tail` are those of its ring of packets under way; a trace begins at `origin` and
+carries `lap_bytes` until it starts again."""
 
 STEP = record("time delay", "ns_per_byte loss carried")
 """`carried`: the bytes that fit into a lap in front of this step."""
@@ -2065,8 +2065,9 @@ def reschedule(w, soonest, i):
 def run_tcp(w, soonest):
     """All connections on a link until all is delivered; `counters[3]` counts what is not.
 
-    `soonest` is a tree of when each end has something to do, all NEVER at first: the root stands at 1, below i stand 2 i
-    and 2 i + 1, the ends are the second half. It is no part of the world, which costs time wherever that is handed on.
+    `soonest` is a tree of when each end has something to do, all NEVER at first: the root stands at 1, below i stand
+    2 i and 2 i + 1, the ends are the second half. It is no part of the world, which costs time wherever that is handed
+    on.
     """
     there, back = w.ways[0], w.ways[1]
     at = np.int64(0)  # when the last event was

@@ -179,10 +179,6 @@ def _check_link(link: Link) -> None:
         _refuse("back_delay_s", "another delay on the way back")
     if link.link_header_bytes != PPP_HEADER_BYTES:
         _refuse("link_header_bytes", f"{link.link_header_bytes} bytes of link header, its own has {PPP_HEADER_BYTES},")
-    for name in ("rate_bps", "back_rate_bps"):
-        rate = getattr(link, name)
-        if rate is not None and not 1 <= rate < 2**63:
-            _refuse(name, f"{rate:g} bit/s")
 
 
 def _check_frames(frames: Frames) -> None:

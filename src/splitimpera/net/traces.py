@@ -93,9 +93,13 @@ def load_drops(path: str | Path) -> tuple[int, ...]:
         kind = {dict: "an object", str: "text", type(None): "null", bool: "true or false"}.get(
             type(content), "a number"
         )
-        raise SimulationError(f"an array of packet ordinals is expected, this is {kind}", where=_name(path), hint=advice)
+        raise SimulationError(
+            f"an array of packet ordinals is expected, this is {kind}", where=_name(path), hint=advice
+        )
     if len(content) > MOST_DROPS:
-        raise SimulationError(f"{len(content)} packets are too many, at most {MOST_DROPS} are dropped", where=_name(path))
+        raise SimulationError(
+            f"{len(content)} packets are too many, at most {MOST_DROPS} are dropped", where=_name(path)
+        )
     for index, drop in enumerate(content):
         if not BOUNDS["drops"].holds(drop):
             raise SimulationError(

@@ -1,7 +1,7 @@
 """How much is simulated at once: one rule for all transports, asked before anything is allocated.
 
-A run holds up to a hundred bytes a packet and simulates a few million packets a second, so that what is let through fits
-into some 5 GB and takes about a minute. And it ends before the kernels' clock does.
+A run holds up to a hundred bytes a packet and simulates a few million packets a second, so that what is let through
+fits into some 5 GB and takes about a minute. And it ends before the kernels' clock does.
 """
 
 from __future__ import annotations
