@@ -26,8 +26,10 @@ class Bound:
         """Whether a number lies within; what is none never does, nor does NaN, nor True."""
         if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
             return False
-        return (self.low < value if self.above else self.low <= value) and (
-            value < self.high if self.below else value <= self.high
+        number: Any = value
+        return bool(
+            (self.low < number if self.above else self.low <= number)
+            and (number < self.high if self.below else number <= self.high)
         )
 
     def limits(self) -> dict[str, Any]:

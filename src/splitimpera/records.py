@@ -157,6 +157,8 @@ class Trace:
         _require((np.diff(times) >= 0).all(), "time_s", "a time before the one in front of it", "ascending")
         _require(times[-1] <= self.period_s, "period_s", self.period_s, "no less than the last time")
         if self.opportunity_bytes:
+            mean_bps = 8 * self.opportunity_bytes * len(times) / self.period_s
+            _require(BOUNDS["rate_bps"].holds(mean_bps), "opportunity_bytes", f"{mean_bps:g} bit/s", _MEAN_RATE)
             return
         _require(times[0] == 0, "time_s", times[0], "0 at the first step")
         steps_s = np.diff([*times, self.period_s])
@@ -168,8 +170,12 @@ class Trace:
             # a link may stand still for a while
             values = _all_bounded(getattr(self, name), name, bound, zero=True)
             _require(len(values) in (0, len(times)), name, f"{len(values)} values", f"{len(times)} values, or none")
-        _require(not self.rate_bps or max(self.rate_bps) > 0, "rate_bps", "0 all the time", "above 0 at some time")
+        if self.rate_bps:
+            mean_bps = float(steps_s @ np.array(self.rate_bps)) / self.period_s
+            _require(BOUNDS["rate_bps"].holds(mean_bps), "rate_bps", f"{mean_bps:g} bit/s", _MEAN_RATE)
 
+
+_MEAN_RATE = f"{BOUNDS['rate_bps']} bit/s in the mean"
 
 Jitter = Literal["uniform", "exponential", "normal"]
 

@@ -211,8 +211,12 @@ requirements: [accuracy >= 50 %]
     from splitimpera.method import check_names
 
     for link, more, message in (
-        ("rate: 1 Gbit/s", ", answer: 1 GB", "workload.answer: 690,608,000 packets are too many"),
-        ("trace: still.csv", "", "links[0].trace: these frames may take"),
+        ("rate: 1 Gbit/s", ", answer: 1 GB", "workload.answer: 690,609,000 packets are too many"),
+        (
+            "trace: still.csv",
+            "",
+            "still.csv: rate_bps: 5e-14 bit/s is out of range, it must be 1 to 1e+16 bit/s in the",
+        ),
         ("rate: 1 bit/s", ", answer: 10 MB", "links[0].rate: these frames may take"),
     ):
         (tmp_path / "s.yaml").write_text(text.format(link=link, more=more))

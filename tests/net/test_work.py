@@ -23,8 +23,8 @@ LARGE = {
     "a slow link": (Link(rate_bps=1.0), Workload(10.0, 1000, frame_bytes=10**6)),
     "a slow way back": (replace(FAST, back_rate_bps=1.0), Workload(10.0, 1000, frame_bytes=1000, answer_bytes=10**6)),
     "a trace that stands still": (
-        replace(FAST, trace=Trace("t", (0.0, 1e-6), 1e7, rate_bps=(1.0, 0.0))),
-        Workload(10.0, 10, frame_bytes=1000),
+        replace(FAST, trace=Trace("t", (0.0, 1e-6), 1e7, rate_bps=(1e13, 0.0))),
+        Workload(10.0, 1000, frame_bytes=10**6),
     ),
 }
 

@@ -211,7 +211,7 @@ def _parsed(value: str | None, option: str, dimension: units.Dimension) -> float
 def _count(value: str, option: str, low: float = -inf, high: float = inf) -> int:
     """A whole number; not left to the option's type, whose message would quote thousands of digits."""
     digits = value.strip()
-    if not digits.removeprefix("-").removeprefix("+").isdecimal():
+    if not (digits[1:] if digits[:1] in ("+", "-") else digits).isdecimal():
         raise SimulationError(f"'{shown(value)}' is not a whole number", where=option)
     if len(digits) > MOST_DIGITS or not low <= int(digits) <= high:
         expected = f", it must be {low} to {high}" if low > -inf else ""

@@ -56,10 +56,13 @@ def load_trace(path: str | Path) -> Trace:
     if not lines:
         raise SimulationError("a trace is expected, this file is empty", where=_name(path), hint=_FORMATS)
     first = lines[0][1]
-    if _MILLISECONDS.fullmatch(first):
-        return _schedule(path, lines)
-    if "," in first or first in COLUMNS:
-        return _steps(path, lines)
+    try:
+        if _MILLISECONDS.fullmatch(first):
+            return _schedule(path, lines)
+        if "," in first or first in COLUMNS:
+            return _steps(path, lines)
+    except SimulationError as error:  # of a whole that no line is to blame for
+        raise error if error.where.startswith(_name(path)) else error.at(f"{_name(path)}: {error.where}") from None
     raise SimulationError(
         f"milliseconds or column names are expected, given {_short(first)}", where=_at(path, lines[0][0]), hint=_FORMATS
     )
