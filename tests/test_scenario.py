@@ -60,7 +60,7 @@ def test_faults_name_line_and_key(tmp_path):
         sei.load_scenario(path)
     first, second = str(caught.value).splitlines()
     assert f"{path}:5: links[0].delay: '5 parsec' is not a time" in first
-    assert f"{path}:6: workload.fps: -3 is out of range, it must be above 0" in second
+    assert f"{path}:6: workload.fps: -3 is out of range, it must be at least 1e-05" in second
 
 
 @pytest.mark.parametrize(

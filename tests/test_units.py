@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +53,18 @@ def test_what_is_no_quantity_says_what_to_write(text, dimension, message):
     with pytest.raises(UnitError) as caught:
         units.parse(text, dimension)
     assert message in str(caught.value)
+
+
+LARGE = ["1" * 400_000, "1 " * 200_000, f"1e{'9' * 400_000}", 10**5000, -(10**400), "1e308 h"]
+
+
+@pytest.mark.parametrize("value", LARGE, ids=["digits", "pairs", "exponent", "number", "negative", "product"])
+def test_long_and_large_values_are_refused_at_once_and_not_quoted(value):
+    begun_s = time.process_time()
+    with pytest.raises(UnitError, match=r"is not a time|is too large for a time") as caught:
+        units.parse(value, units.TIME)
+    assert time.process_time() - begun_s < 0.5
+    assert len(str(caught.value)) < 200
 
 
 @given(st.floats(1e-9, 1e4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from splitimpera.models.datasets import DATASETS, Dataset, is_source, load_data
 from splitimpera.models.loading import OTHER_WAYS, is_network_name, load_network, network_names
 from splitimpera.models.threads import torch_threads
 from splitimpera.net.links import build_link, with_plain_links
-from splitimpera.net.registry import TRANSPORTS
+from splitimpera.net.registry import check
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.partition.bottleneck import bottleneck_for, check_apart
 from splitimpera.plugins import nearest
@@ -272,15 +272,26 @@ def check_names(scenario: Scenario) -> None:
             with _located(f"{key}[{index}]"):
                 if codec_kind(name).pictures_only and key != "plans.input_codecs":
                     raise ScenarioError(f"'{name}' writes pictures only", hint="list it under plans.input_codecs")
+    link = build_link(scenario.links[0], scenario.folder)
+    # what frames are in bytes is not known yet
+    least = replace(scenario.workload.record(), frame_bytes=1)
     for index, name in enumerate(plans.transports):
-        with _located(f"plans.transports[{index}]"):
-            TRANSPORTS[name]
-    build_link(scenario.links[0], scenario.folder)
+        try:
+            check(link, least, name)
+        except SplitImperaError as error:
+            raise error.at(_WORK_KEYS.get(error.where, f"plans.transports[{index}]")) from None
     devices = _devices(scenario)
     with _located("requirements"):
         spending = power_w(devices[0]) is not None and devices[0].radio is not None
         available = KNOWN_METRICS if spending else KNOWN_METRICS - {"energy"}
         check_metrics(scenario.requirements, available, {"energy": "give devices[0] a power (or a preset) and a radio"})
+
+
+_WORK_KEYS = {
+    **{"answer_bytes": "workload.answer", "frame_bytes": "workload.frames"},
+    **{"rate_bps": "links[0].rate", "trace": "links[0].trace", "mtu_bytes": "links[0].mtu"},
+}
+"""The key behind what is too much to be simulated."""
 
 
 def _devices(scenario: Scenario, graph: ModelGraph | None = None) -> tuple[Device, Device]:

@@ -13,7 +13,8 @@ from typing import Any, Literal, Protocol, TypeVar, get_args
 import numpy as np
 import numpy.typing as npt
 
-from splitimpera.errors import SimulationError
+from splitimpera.bounds import BOUNDS, MOST_DUE_S, MOST_FRAMES, SHORTEST_STEP_S, Bound
+from splitimpera.errors import SimulationError, shown
 from splitimpera.machines import Device
 
 FloatArray = npt.NDArray[np.float64]
@@ -150,23 +151,31 @@ class Trace:
     opportunity_bytes: int = 0
 
     def __post_init__(self) -> None:
-        times = np.array(self.time_s)
+        _bounded(self, "period_s", "opportunity_bytes")
+        times = _all_bounded(self.time_s, "time_s", BOUNDS["time_s"])
         _require(len(times) > 0, "time_s", "an empty trace", "at least one entry")
-        _require(np.isfinite(times).all() and times[0] >= 0, "time_s", times[0], "0 or more")
         _require((np.diff(times) >= 0).all(), "time_s", "a time before the one in front of it", "ascending")
-        _require(np.isfinite(self.period_s) and self.period_s > 0, "period_s", self.period_s, "above 0")
         _require(times[-1] <= self.period_s, "period_s", self.period_s, "no less than the last time")
-        _require(self.opportunity_bytes >= 0, "opportunity_bytes", self.opportunity_bytes, "0 or more")
         if self.opportunity_bytes:
+            mean_bps = 8 * self.opportunity_bytes * len(times) / self.period_s
+            _require(BOUNDS["rate_bps"].holds(mean_bps), "opportunity_bytes", f"{mean_bps:g} bit/s", _MEAN_RATE)
             return
         _require(times[0] == 0, "time_s", times[0], "0 at the first step")
-        _require((np.diff(times) > 0).all() and times[-1] < self.period_s, "time_s", "two steps at once", "ascending")
-        for name, low, high in (("rate_bps", 0.0, np.inf), ("delay_s", 0.0, np.inf), ("loss", 0.0, 1.0)):
-            values = np.array(getattr(self, name), dtype=float)
+        steps_s = np.diff([*times, self.period_s])
+        # a difference of two times is a little less than what was written
+        apart = (steps_s >= SHORTEST_STEP_S * (1 - 1e-3)).all()
+        _require(apart, "time_s", "a step that is too short", f"ascending, steps of {SHORTEST_STEP_S:g} s or more")
+        rate = BOUNDS["rate_bps"]
+        for name, bound in (("delay_s", BOUNDS["delay_s"]), ("loss", Bound(0.0, 1.0)), ("rate_bps", rate)):
+            # a link may stand still for a while
+            values = _all_bounded(getattr(self, name), name, bound, zero=True)
             _require(len(values) in (0, len(times)), name, f"{len(values)} values", f"{len(times)} values, or none")
-            _require(((values >= low) & (values <= high) & np.isfinite(values)).all(), name, values, f"{low} to {high}")
-        _require(not self.rate_bps or max(self.rate_bps) > 0, "rate_bps", "0 all the time", "above 0 at some time")
+        if self.rate_bps:
+            mean_bps = float(steps_s @ np.array(self.rate_bps)) / self.period_s
+            _require(BOUNDS["rate_bps"].holds(mean_bps), "rate_bps", f"{mean_bps:g} bit/s", _MEAN_RATE)
 
+
+_MEAN_RATE = f"{BOUNDS['rate_bps']} bit/s in the mean"
 
 Jitter = Literal["uniform", "exponential", "normal"]
 
@@ -219,17 +228,9 @@ class Link:
     trace: Trace | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rate_bps", "back_rate_bps"):
-            rate = getattr(self, name)
-            _require(rate is None or (np.isfinite(rate) and rate > 0), name, rate, "above 0")
-        for name in ("delay_s", "back_delay_s", "jitter_s"):
-            delay = getattr(self, name)
-            _require(delay is None or (np.isfinite(delay) and delay >= 0), name, delay, "0 or more")
-        for name in ("loss", "back_loss"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
-        _require(68 <= self.mtu_bytes <= 65535, "mtu_bytes", self.mtu_bytes, "68 to 65535, as IP allows")
-        _require(self.link_header_bytes >= 0, "link_header_bytes", self.link_header_bytes, "0 or more")
-        _require(self.app_header_bytes >= 0, "app_header_bytes", self.app_header_bytes, "0 or more")
+        _bounded(self, "rate_bps", "delay_s", "loss", "back_rate_bps", "back_delay_s", "back_loss", "jitter_s")
+        _bounded(self, "mtu_bytes", "link_header_bytes", "app_header_bytes", "queue_bytes", "queue_packets")
+        _bounded(self, "loss_burst")
         if self.loss_burst is not None:
             # the good state's mean stay is burst (1 - loss) / loss packets, and cannot be shorter than one
             least = max(1.0, self.loss / (1 - self.loss))
@@ -242,10 +243,8 @@ class Link:
             self.queue_bytes,
             f"{largest} or more, room for one packet",
         )
-        room = self.queue_packets is None or self.queue_packets >= 1
-        _require(room, "queue_packets", self.queue_packets, "1 or more")
         if self.drops is not None:
-            whole = all(isinstance(drop, int | np.integer) and drop >= 0 for drop in self.drops)
+            whole = all(BOUNDS["drops"].holds(drop) for drop in self.drops)
             _require(whole, "drops", "an entry", "a whole number, 0 or more")
 
 
@@ -276,19 +275,25 @@ class Workload:
     answer_bytes: int = 0
 
     def __post_init__(self) -> None:
-        _require(np.isfinite(self.fps) and self.fps > 0, "fps", self.fps, "above 0")
-        _require(self.frames >= 1, "frames", self.frames, "1 or more")
-        _require(self.deadline_s is None or self.deadline_s > 0, "deadline_s", self.deadline_s, "above 0")
-        _require(self.frame_bytes >= 0, "frame_bytes", self.frame_bytes, "0 or more")
-        _require(self.atom_bytes >= 1, "atom_bytes", self.atom_bytes, "1 or more")
+        _bounded(self, "fps", "frames", "senders", "deadline_s", "frame_bytes", "atom_bytes", "answer_bytes")
+        if self.frames * self.senders > MOST_FRAMES:
+            raise SimulationError(
+                f"{self.frames} frames from each of {self.senders} senders are too many, at most {MOST_FRAMES} are "
+                "simulated",
+                where="frames",
+            )
         for name, values in (("frame_sizes", self.frame_sizes), ("times_s", self.times_s)):
             _require(len(values) in (0, self.frames), name, f"{len(values)} entries", f"one a frame, {self.frames}")
-        _require(all(size >= 1 for size in self.frame_sizes), "frame_sizes", "a size", "1 or more")
-        times = np.array(self.times_s)
-        _require(np.isfinite(times).all() and (times >= 0).all(), "times_s", "a time", "0 or more")
+        _all_bounded(self.frame_sizes, "frame_sizes", BOUNDS["size_bytes"])
+        times = _all_bounded(self.times_s, "times_s", BOUNDS["times_s"])
         _require((np.diff(times) >= 0).all(), "times_s", "a time before the one in front of it", "ascending")
-        _require(self.senders >= 1, "senders", self.senders, "1 or more")
-        _require(self.answer_bytes >= 0, "answer_bytes", self.answer_bytes, "0 or more")
+        if not self.times_s and self.frames > MOST_DUE_S * self.fps:
+            raise SimulationError(
+                f"{self.frames} frames at {self.fps:g} a second take {self.frames / self.fps:.3g} s, at most "
+                f"{MOST_DUE_S:g} s are simulated",
+                where="fps",
+                hint="take fewer frames, or more a second",
+            )
 
     def due_s(self) -> FloatArray:
         """When each frame of the first sender is due, shape (frames,)."""
@@ -319,7 +324,32 @@ class Workload:
 
 def _require(holds: object, where: str, given: object, expected: str) -> None:
     if not holds:
-        raise SimulationError(f"{given} is out of range, it must be {expected}", where=where)
+        raise SimulationError(f"{shown(given)} is out of range, it must be {expected}", where=where)
+
+
+def _bounded(record: object, *names: str) -> None:
+    """Hold fields to their bounds; those that are None unless told may be None."""
+    for name in names:
+        value = getattr(record, name)
+        optional = vars(type(record))["__dataclass_fields__"][name].default is None
+        _require((optional and value is None) or BOUNDS[name].holds(value), name, value, str(BOUNDS[name]))
+
+
+def _all_bounded(values: Any, name: str, bound: Bound, zero: bool = False) -> FloatArray:
+    """Entries within a bound, or 0 where that is allowed, as an array."""
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        array = np.array(np.nan)
+    _require(array.ndim == 1, name, values, "a list of numbers")
+    within = (array > bound.low) if bound.above else (array >= bound.low)
+    within &= (array < bound.high) if bound.below else (array <= bound.high)
+    if bound.whole:
+        within &= array == np.floor(array)
+    within |= zero & (array == 0)
+    expected = f"0, or {bound}" if zero and bound.low > 0 else str(bound)
+    _require(within.all(), name, array[~within][0] if not within.all() else "", expected)
+    return array
 
 
 @dataclass(frozen=True)
@@ -384,7 +414,14 @@ class Frames:
     answer_bytes: int = 0
 
     def __post_init__(self) -> None:
-        _require((self.size_bytes >= 1).all(), "size_bytes", "a frame of 0 bytes", "1 or more")
+        _bounded(self, "atom_bytes", "answer_bytes")
+        for name, bound in (("ready_s", "ready_s"), ("deadline_s", "ready_s"), ("size_bytes", "size_bytes")):
+            _all_bounded(getattr(self, name), name, BOUNDS[bound])
+        counts = {len(array) for array in (self.ready_s, self.size_bytes, self.deadline_s)}
+        if self.sender is not None:
+            most = BOUNDS["senders"].high - 1
+            counts.add(len(_all_bounded(self.sender, "sender", Bound(0, most, whole=True))))
+        _require(len(counts) == 1, "size_bytes", "arrays of different lengths", "one entry a frame in each")
         _require((self.deadline_s >= self.ready_s).all(), "deadline_s", "a deadline before its frame is sent", "later")
 
 

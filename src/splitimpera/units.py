@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from splitimpera.errors import UnitError
+from splitimpera.errors import UnitError, shown
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ POWER = Dimension("a power", {"W": 1.0, "mW": 1e-3, "kW": 1e3}, "5 W")
 ENERGY = Dimension("an energy", {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6, "kJ": 1e3, "Wh": 3600.0}, "50 mJ")
 FACTOR = Dimension("a number", {"": 1.0, "x": 1.0}, "40", bare=True)
 
-_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S*)\s*")
+_QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S*)")
+LONGEST = 400
+"""Characters of a quantity; no number that a float can hold needs more."""
 
 
 def parse(value: object, dimension: Dimension) -> float:
@@ -62,25 +64,36 @@ def parse(value: object, dimension: Dimension) -> float:
     Raises:
         UnitError: no number, no unit where one is needed, or a unit of another dimension.
     """
+    example = f"write for example '{dimension.example}'"
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise UnitError(f"{value!r} is not {dimension.name}", hint=f"write for example '{dimension.example}'")
-    match = _QUANTITY.fullmatch(str(value))
+        raise UnitError(f"{shown(value)} is not {dimension.name}", hint=example)
+    if isinstance(value, int) and value.bit_length() > 1024:  # no float holds it
+        raise UnitError(f"a number of {value.bit_length() * 0.30103:.0f} digits is too large for {dimension.name}")
+    text = str(value).strip()
+    # the expression's time grows with the square of a length
+    match = _QUANTITY.fullmatch(text) if len(text) <= LONGEST else None
     if match is None:
-        raise UnitError(f"'{value}' is not {dimension.name}", hint=f"write for example '{dimension.example}'")
+        raise UnitError(f"'{shown(value)}' is not {dimension.name}", hint=example)
     number, unit = float(match[1]), match[2]
-    if not math.isfinite(number):
-        raise UnitError(f"'{value}' is too large for {dimension.name}")
+    if not math.isfinite(number * dimension.units.get(unit, 1.0)):
+        raise UnitError(f"'{shown(value)}' is too large for {dimension.name}")
     if unit in dimension.units:
         return number * dimension.units[unit]
     if unit == "" and (dimension.bare or number == 0):
         return number
     known = ", ".join(name for name in dimension.units if name)
     if unit == "":
-        raise UnitError(f"'{value}' is not {dimension.name}: the unit is missing", hint=f"write one of {known}")
+        raise UnitError(f"'{shown(value)}' is not {dimension.name}: the unit is missing", hint=f"write one of {known}")
     folded = {name.lower(): name for name in dimension.units}
     better = folded.get(unit.lower()) or folded.get(f"{unit.lower()}/s")
-    advice = f"write '{match[1]} {better}'" if better else f"write one of {known}" if known else "write a plain number"
-    raise UnitError(f"'{value}' is not {dimension.name}", hint=advice)
+    advice = (
+        f"write '{shown(match[1])} {better}'"
+        if better
+        else f"write one of {known}"
+        if known
+        else "write a plain number"
+    )
+    raise UnitError(f"'{shown(value)}' is not {dimension.name}", hint=advice)
 
 
 def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:

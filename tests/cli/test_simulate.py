@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 from test_cli import here, splitimpera
 
+from splitimpera.errors import SimulationError
 from splitimpera.net.presets import link_preset
 from splitimpera.net.registry import simulate
 from splitimpera.records import Link, Workload
+from splitimpera.scenario import load_scenario
 
 SETTING = ("--rate", "100 Mbit/s", "--delay", "5 ms", "--bytes", "20 kB", "--fps", "20", "--frames", "50")
 
@@ -132,7 +134,7 @@ def test_traces_and_drops_come_from_files(tmp_path):
         (["--rate", "1 Mbit/s", "--link-header", "ethernot"], "--link-header: no link layer is called 'ethernot'"),
         (["--trace", "steps.csv", "--rate", "1 Mbit/s"], "--rate: the trace steps.csv gives it; leave it out"),
         (["--trace", "delays.csv"], "--rate: it is missing"),
-        (["--trace", "nothing.csv"], "--trace: the file 'nothing.csv' does not exist"),
+        (["--trace", "nothing.csv"], "--trace: the trace 'nothing.csv' does not exist"),
         (["--trace", "broken.csv"], "--trace: broken.csv:2: rate_bps: a plain number is expected, given 'x'"),
         (["--rate", "1 Mbit/s", "--drops", "steps.csv"], "--drops: steps.csv:1: this is not valid JSON"),
         (["--rate", "1 Mbit/s", "--drops", "d.json", "--loss", "1 %"], "--drops: the file says which packets are lost"),
@@ -155,22 +157,23 @@ def test_files_and_names_that_do_not_fit(arguments, message, tmp_path, monkeypat
     [
         ({"--rate": "100 Mbit"}, "--rate: '100 Mbit' is not a bit rate; write '100 Mbit/s'"),
         ({"--rate": None}, "--rate: it is missing"),
-        ({"--rate": "0 bit/s"}, "--rate: 0.0 is out of range, it must be above 0"),
+        ({"--rate": "0 bit/s"}, "--rate: 0.0 is out of range, it must be 1 to 1e+16"),
         ({"--delay": "5"}, "--delay: '5' is not a time: the unit is missing"),
         ({"--delay": "-5 ms"}, "--delay: -0.005 is out of range"),
         ({"--loss": "120 %"}, "--loss: 1.2 is out of range, it must be at least 0 and below 1"),
         ({"--back-loss": "x"}, "--back-loss: 'x' is not a fraction"),
-        ({"--loss": "10 %", "--loss-burst": "0.2"}, "--loss-burst: 0.2 is out of range, it must be 1 or more"),
+        ({"--loss": "10 %", "--loss-burst": "0.2"}, "--loss-burst: 0.2 is out of range, it must be 1 to 1e+06"),
         ({"--jitter": "-1 ms"}, "--jitter: -0.001 is out of range"),
         ({"--bytes": "0"}, "--bytes: 0 is out of range, it must be 1 or more"),
         ({"--bytes": "1.5 B"}, "--bytes: '1.5 B' is not a whole number of bytes"),
         ({"--bytes": "1 TB"}, "--bytes: '1 TB' is not a size in bytes"),
-        ({"--bytes": "900 GB"}, "packets are too many"),
-        ({"--fps": "0"}, "--fps: 0.0 is out of range, it must be above 0"),
+        ({"--bytes": "900 GB"}, "--bytes: 900000000000 is out of range, it must be 0 to 1e+09"),
+        ({"--bytes": "1 GB"}, "--bytes: 172,652,000 packets in 5 runs are too many, at most 50,000,000"),
+        ({"--fps": "0"}, "--fps: 0.0 is out of range, it must be 1e-05 to 1e+06"),
         ({"--frames": "0"}, "--frames: 0 is out of range"),
         ({"--frames": "9" * 30}, "--frames: 9"),
-        ({"--senders": "0"}, "--senders: 0 is out of range, it must be 1 or more"),
-        ({"--queue-packets": "0"}, "--queue-packets: 0 is out of range, it must be 1 or more"),
+        ({"--senders": "0"}, "--senders: 0 is out of range, it must be 1 to 1000"),
+        ({"--queue-packets": "0"}, "--queue-packets: 0 is out of range, it must be 1 to 1e+07"),
         ({"--mtu": "20 B"}, "--mtu: 20 is out of range, it must be 68 to 65535"),
         ({"--link-header": "-1"}, "--link-header: -1 is out of range"),
         ({"--deadline": "0 s"}, "--deadline: 0.0 is out of range"),
@@ -189,6 +192,37 @@ def test_bad_input_gives_one_message_that_names_the_option(changes, message):
     assert message in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
     assert run.stdout == ""
+
+
+def test_the_command_line_and_a_scenario_ask_the_same(tmp_path):
+    arguments = ("--rate", "1 Gbit/s", "--bytes", "1 kB", "--fps", "10", "--answer", "1 GB")
+    run = here("simulate", *arguments)
+    assert run.returncode == 2
+    assert "--answer: 3,453,045,000 packets in 5 runs are too many" in run.stderr
+    (tmp_path / "still.csv").write_text("time_s,rate_bps\n0,1\n0.000001,0\n10000000,0\n")
+    text = """
+network: {{model: digits-vgg16}}
+data: {{source: digits}}
+devices: [{{name: camera}}, {{name: server}}]
+links: [{{{link}, delay: 5 ms}}]
+workload: {{fps: 10{more}}}
+requirements: [accuracy >= 50 %]
+"""
+    from splitimpera.method import check_names
+
+    for link, more, message in (
+        ("rate: 1 Gbit/s", ", answer: 1 GB", "workload.answer: 690,609,000 packets are too many"),
+        (
+            "trace: still.csv",
+            "",
+            "still.csv: rate_bps: 5e-14 bit/s is out of range, it must be 1 to 1e+16 bit/s in the",
+        ),
+        ("rate: 1 bit/s", ", answer: 10 MB", "links[0].rate: these frames may take"),
+    ):
+        (tmp_path / "s.yaml").write_text(text.format(link=link, more=more))
+        with pytest.raises(SimulationError) as caught:
+            check_names(load_scenario(tmp_path / "s.yaml"))
+        assert message in str(caught.value)
 
 
 def test_a_mistake_leaves_an_earlier_file_whole(tmp_path):

@@ -133,7 +133,7 @@ def test_the_application_header_is_paid_for():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Link(rate_bps=0), "rate_bps: 0 is out of range, it must be above 0"),
+        (lambda: Link(rate_bps=0), "rate_bps: 0 is out of range, it must be 1 to 1e+16"),
         (lambda: Link(delay_s=-1), "delay_s: -1 is out of range"),
         (lambda: Link(loss=1.0), "loss: 1.0 is out of range"),
         (lambda: Link(mtu_bytes=20), "mtu_bytes: 20 is out of range"),

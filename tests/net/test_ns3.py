@@ -63,7 +63,6 @@ def test_a_folder_of_that_name_is_not_ns3(tmp_path, monkeypatch):
         ("queue_packets", {"queue_packets": 100}),
         ("back_delay_s", {"back_delay_s": 0.02}),
         ("link_header_bytes", {"link_header_bytes": 14}),
-        ("rate_bps", {"rate_bps": 0.5}),
     ],
 )
 def test_refuses_what_it_cannot_simulate(field, options):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +78,7 @@ def test_the_content_tells_the_format_not_the_name(tmp_path):
         ("time_s,delay_s\n0,20 ms\n", "link.txt:2: delay_s: a plain number is expected, given '20 ms'"),
         ("time_s,delay_s\n0,nan\n", "link.txt:2: delay_s: a plain number is expected, given 'nan'"),
         ("time_s,rate_bps\n0,1e999\n", "link.txt:2: rate_bps: '1e999' is out of range"),
-        ("time_s,rate_bps\n0,-1\n", "link.txt:2: rate_bps: '-1' is out of range, it must be 0 to 1e+13"),
+        ("time_s,rate_bps\n0,-1\n", "link.txt:2: rate_bps: '-1' is out of range, it must be 0, or 1 to 1e+16"),
         ("time_s,loss\n0,1.5\n", "link.txt:2: loss: '1.5' is out of range, it must be 0 to 1"),
         ("time_s,loss\n-1,0\n", "link.txt:2: time_s: '-1' is out of range"),
         ("time_s,loss\n7,0\n8,0\n", "link.txt:2: the first time must be 0, given 7; subtract 7 from all of them"),
@@ -96,13 +98,52 @@ def test_broken_traces(tmp_path, content, message):
 def test_files_that_are_none(tmp_path, monkeypatch):
     with pytest.raises(SimulationError, match=r"nowhere' does not exist"):
         load_trace(tmp_path / "nowhere")
-    with pytest.raises(SimulationError, match="is not a file"):
+    with pytest.raises(SimulationError, match="is a folder, a trace is expected"):
         load_trace(tmp_path)
     monkeypatch.setattr(traces, "MOST_BYTES", 1000)
     with pytest.raises(SimulationError, match="is larger than"):
         load_trace(write(tmp_path, "1\n" * 501))
     with pytest.raises(SimulationError, match="is larger than"):
         load_drops(write(tmp_path, " " * 1001))
+
+
+@pytest.mark.parametrize("load", [load_trace, load_drops])
+def test_pipes_and_devices_are_refused_without_waiting(load, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, "/dev/zero"):
+        with pytest.raises(SimulationError, match="is a pipe or a device"):
+            load(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("time_s,rate_bps\n0,1e-300\n", "rate_bps: '1e-300' is out of range, it must be 0, or 1 to 1e+16"),
+        ("time_s,rate_bps\n0,1\n1e-12,2\n", "link.txt:3: a step of 1e-06 s or more is expected, given 1e-12"),
+        (f"time_s,rate_bps\n0,{'1' * 400_000}x\n", "rate_bps: a plain number is expected, given '1111"),
+        (f"{'1' * 400_000}x,rate_bps\n0,1\n", "link.txt:1: no column is called '1111"),
+        (f"time_s,rate_bps\n{'0,' * 400_000}\n", "2 values are expected (time_s,rate_bps), given 400001"),
+        (f"time_s,rate_bps{',' * 400_000}\n", "link.txt:1: no column is called ''"),
+        ("1\n" * 2_000_001, "the file has more than 2000000 lines"),
+    ],
+)
+def test_what_would_never_end_is_refused_at_once(tmp_path, content, message):
+    path = write(tmp_path, content)
+    begun_s = time.process_time()
+    with pytest.raises(SimulationError) as caught:
+        load_trace(path)
+    assert time.process_time() - begun_s < 1
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
+
+
+def test_many_drops_are_refused(tmp_path):
+    with pytest.raises(SimulationError, match="2000001 packets are too many"):
+        load_drops(write(tmp_path, f"[{'1,' * 2_000_000}1]"))
+    deep = "[" * 900 + "]" * 900
+    with pytest.raises(SimulationError, match=r"link.txt\[0\]: a whole number|not a list of packets"):
+        load_drops(write(tmp_path, f"[{deep}]"))
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1).map(sorted).filter(lambda times: times[-1] > 0))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from splitimpera import units
-from splitimpera.errors import SimulationError, SplitImperaError, UnitError
+from splitimpera.errors import SimulationError, SplitImperaError, UnitError, shown
 
 if TYPE_CHECKING:
     from splitimpera.net.replication import Simulate
-    from splitimpera.records import Link, Workload
+    from splitimpera.records import Link
 
-FRAMES_AT_MOST = 1_000_000
-PACKETS_AT_MOST = 100_000_000
+SEEDS_AT_MOST = 1000
+MOST_DIGITS = 30
 ENGINES = ("native", "ns3")
 
 OPTIONS = {
@@ -25,6 +26,7 @@ OPTIONS = {
     **{"back_loss": "--back-loss", "jitter_s": "--jitter", "mtu_bytes": "--mtu", "queue_packets": "--queue-packets"},
     **{"link_header_bytes": "--link-header", "fps": "--fps", "frames": "--frames", "deadline_s": "--deadline"},
     **{"frame_bytes": "--bytes", "size_bytes": "--bytes", "senders": "--senders", "answer_bytes": "--answer"},
+    **{"trace": "--trace", "drops": "--drops", "transport": "--transport", "seeds": "--seeds"},
 }
 """The option behind each field of the records, so that an error names what the user wrote."""
 
@@ -38,16 +40,18 @@ def run(
     transport: Annotated[
         str, typer.Option(help="udp, udp-interleaved, udp-arq, tcp-cubic, tcp-reno; tcp means tcp-cubic.")
     ] = "tcp",
-    frames: Annotated[int, typer.Option(help="How many frames, for each sender.")] = 1000,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="How many runs.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 1,
+    frames: Annotated[str, typer.Option(metavar="INTEGER", help="How many frames, for each sender.")] = "1000",
+    seeds: Annotated[str, typer.Option(metavar="INTEGER", help="How many runs, at most 1000.")] = "5",
+    seed: Annotated[str, typer.Option(metavar="INTEGER", help="Of all randomness.")] = "1",
     preset: Annotated[str | None, typer.Option(help="A link by name; other options change it.")] = None,
     trace: Annotated[Path | None, typer.Option(help="A file of how the link changes with time.")] = None,
     drops: Annotated[Path | None, typer.Option(help="A file of the packets that are lost, by ordinal.")] = None,
     loss_burst: Annotated[str | None, typer.Option(help="Mean number of packets lost in a row.")] = None,
     back_loss: Annotated[str | None, typer.Option(help="Share of packets lost on the way back.")] = None,
     jitter: Annotated[str | None, typer.Option(help="Mean random delay of a packet, on top of --delay.")] = None,
-    queue_packets: Annotated[int | None, typer.Option(help="Packets that may wait (default: any number).")] = None,
+    queue_packets: Annotated[
+        str | None, typer.Option(metavar="INTEGER", help="Packets that may wait (default: any number).")
+    ] = None,
     mtu: Annotated[str | None, typer.Option(help="Largest IP packet (default: 1500 B).")] = None,
     link_header: Annotated[
         str | None, typer.Option(help="Link-layer bytes a packet, or ethernet, ... (default: 2 B).")
@@ -55,7 +59,7 @@ def run(
     deadline: Annotated[
         str | None, typer.Option(help="When a UDP frame with gaps is used (default: one frame period).")
     ] = None,
-    senders: Annotated[int, typer.Option(help="Devices that share the link.")] = 1,
+    senders: Annotated[str, typer.Option(metavar="INTEGER", help="Devices that share the link.")] = "1",
     answer: Annotated[str | None, typer.Option(help="Size of the answer that goes back.")] = None,
     engine: Annotated[str, typer.Option(help="native, or ns3 where it is installed.")] = "native",
     json: Annotated[Path | None, typer.Option(help="Write all numbers to this file.")] = None,
@@ -67,6 +71,7 @@ def run(
     for path, argument in ((json, "--json"), (plot, "--plot")):
         if path is not None:
             check_file(path, argument)
+    runs, first_seed = _count(seeds, "--seeds", 1, SEEDS_AT_MOST), _count(seed, "--seed", 0, 2**63 - 1)
 
     from splitimpera.net.registry import TRANSPORTS
     from splitimpera.records import Workload
@@ -82,24 +87,18 @@ def run(
         "jitter_s": _parsed(jitter, "--jitter", units.TIME),
         "mtu_bytes": _whole(mtu, "--mtu"),
         "link_header_bytes": _header(link_header),
-        "queue_packets": queue_packets,
+        "queue_packets": None if queue_packets is None else _count(queue_packets, "--queue-packets"),
     }
     with _option():
-        if not 1 <= frames * max(senders, 1) <= FRAMES_AT_MOST:
-            raise SimulationError(
-                f"{frames} is out of range, it must be 1 to {FRAMES_AT_MOST}, those of all senders together",
-                where="frames",
-            )
         workload = Workload(
             fps=_parsed(fps, "--fps", units.FREQUENCY) or 0.0,
-            frames=frames,
+            frames=_count(frames, "--frames"),
             deadline_s=_parsed(deadline, "--deadline", units.TIME),
             frame_bytes=_whole(size, "--bytes") or 0,
-            senders=senders,
+            senders=_count(senders, "--senders"),
             answer_bytes=_whole(answer, "--answer") or 0,
         )
         link = _link({name: value for name, value in changes.items() if value is not None}, preset, trace, drops)
-        _check_work(link, workload, seeds)
     simulate, workers = _engine(engine)
 
     from splitimpera.cli.terminal import console
@@ -109,8 +108,8 @@ def run(
 
     name = "tcp-cubic" if transport == "tcp" else transport
     with _option():
-        result = replicate(link, workload, name, seeds, seed, run=simulate, workers=workers)
-    console.print(settings_line(result, engine), highlight=False, soft_wrap=True)
+        result = replicate(link, workload, name, runs, first_seed, run=simulate, workers=workers)
+    console.print(settings_line(result, engine), highlight=False, markup=False, soft_wrap=True)
     console.print(summary(result))
     if json is not None:
         write_output(json, simulation_json(result, engine), "--json")
@@ -158,20 +157,6 @@ def _link(changes: dict[str, Any], preset: str | None, trace: Path | None, drops
     return replace(base, **changes)
 
 
-def _check_work(link: Link, workload: Workload, seeds: int) -> None:
-    """Refuse what would fill the memory or run for hours."""
-    if workload.frame_bytes < 1:
-        raise SimulationError(f"{workload.frame_bytes} is out of range, it must be 1 or more", where="frame_bytes")
-    room = max(1, link.mtu_bytes - 52 - link.app_header_bytes)
-    packets = -(-workload.frame_bytes // room) * workload.frames * workload.senders * seeds
-    if packets > PACKETS_AT_MOST:
-        raise SimulationError(
-            f"{packets:,} packets are too many, at most {PACKETS_AT_MOST:,} are simulated",
-            where="frame_bytes",
-            hint="take fewer frames or seeds",
-        )
-
-
 def _engine(name: str) -> tuple[Simulate, int | None]:
     """What simulates one run, and on how many threads."""
     from splitimpera.net.registry import simulate
@@ -180,7 +165,7 @@ def _engine(name: str) -> tuple[Simulate, int | None]:
     if name == "native":
         return simulate, None
     if name != "ns3":
-        raise SimulationError(f"no engine is called '{name}'", where="--engine", hint=nearest(name, ENGINES))
+        raise SimulationError(f"no engine is called '{shown(name)}'", where="--engine", hint=nearest(name, ENGINES))
 
     from splitimpera.net.ns3 import Ns3Link, available
 
@@ -211,10 +196,21 @@ def _parsed(value: str | None, option: str, dimension: units.Dimension) -> float
         return units.parse(value, dimension)
 
 
+def _count(value: str, option: str, low: float = -inf, high: float = inf) -> int:
+    """A whole number; not left to the option's type, whose message would quote thousands of digits."""
+    digits = value.strip()
+    if not (digits[1:] if digits[:1] in ("+", "-") else digits).isdecimal():
+        raise SimulationError(f"'{shown(value)}' is not a whole number", where=option)
+    if len(digits) > MOST_DIGITS or not low <= int(digits) <= high:
+        expected = f", it must be {low} to {high}" if low > -inf else ""
+        raise SimulationError(f"{shown(digits)} is out of range{expected}", where=option)
+    return int(digits)
+
+
 def _whole(value: str | None, option: str) -> int | None:
     size = _parsed(value, option, units.SIZE)
     if size is not None and size != int(size):
-        raise UnitError(f"'{value}' is not a whole number of bytes", where=option)
+        raise UnitError(f"'{shown(value)}' is not a whole number of bytes", where=option)
     return None if size is None else int(size)
 
 

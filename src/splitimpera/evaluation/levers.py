@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from splitimpera import units
+from splitimpera.bounds import BOUNDS, MOST_DUE_S
 from splitimpera.evaluation.loss import with_loss
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.testbed import Testbed
@@ -42,7 +43,7 @@ def turns(plans: Sequence[Plan], workload: Workload) -> tuple[Turn, ...]:
     whole = max(plans, key=lambda plan: len(plan.hops))
     links = _of_link(whole.hops[0].link) if whole.hops else []
     speeds = [_speed(place, device.name) for place, device in enumerate(whole.devices)]
-    return (*links, *speeds, _frames(workload.fps))
+    return (*links, *speeds, _frames(workload))
 
 
 def _of_link(link: Link) -> list[Turn]:
@@ -53,10 +54,10 @@ def _of_link(link: Link) -> list[Turn]:
     if link.drops is None:
         lever = Lever("loss", link.loss, 0.0, "", *_words(units.format_fraction, "loss at most {}"), "linear")
         found.append(Turn(lever, _on_links(with_loss), LOSSES))
-    lever = Lever(
-        "rate", link.rate_bps, link.rate_bps * FASTER, "bit/s", *_words(units.format_rate, "rate at least {}")
-    )
-    values = tuple(link.rate_bps * factor for factor in FACTORS)
+    bound = BOUNDS["rate_bps"]
+    best = min(link.rate_bps * FASTER, bound.high)
+    lever = Lever("rate", link.rate_bps, best, "bit/s", *_words(units.format_rate, "rate at least {}"))
+    values = tuple(value for factor in FACTORS if bound.holds(value := link.rate_bps * factor))
     found.append(Turn(lever, _on_links(lambda link, value: replace(link, rate_bps=value)), values))
     lever = Lever("delay", link.delay_s, 0.0, "s", *_words(units.format_time, "delay at most {}"), "linear")
     return [*found, Turn(lever, _on_links(lambda link, value: replace(link, delay_s=value)))]
@@ -90,9 +91,11 @@ def _speed(place: int, name: str) -> Turn:
     return Turn(Lever(f"speed of {name}", 1.0, FASTER, "x", written, words), faster, FACTORS)
 
 
-def _frames(fps: float) -> Turn:
+def _frames(workload: Workload) -> Turn:
+    # as slow as can be simulated, at most
+    fps, slowest = workload.fps, max(BOUNDS["fps"].low, workload.frames / MOST_DUE_S)
     words = _words(lambda value: f"{value:.3g}", "at most {} frames a second")
-    lever = Lever("frames a second", fps, fps * FEWEST_FPS, "/s", *words)
+    lever = Lever("frames a second", fps, max(fps * FEWEST_FPS, slowest), "/s", *words)
     return Turn(lever, lambda plan, workload, value: (plan, replace(workload, fps=value)))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.testbed import Testbed
+from splitimpera.net.work import WorkError
 from splitimpera.records import Plan
 
 MOST_SENDERS = 1000
@@ -47,7 +48,10 @@ def saturation(plan: Plan, testbed: Testbed, rng: Callable[[], np.random.Generat
     carried, too_many = 1, 1
     while bottleneck is None and too_many < most:
         carried, too_many = too_many, min(2 * too_many, most)
-        bottleneck = stage(too_many)
+        try:
+            bottleneck = stage(too_many)
+        except WorkError:
+            return Saturation(carried, None)
     if bottleneck is None:
         return Saturation(too_many, None)
     while too_many - carried > 1:

@@ -12,8 +12,9 @@ import numpy as np
 
 from splitimpera.errors import SimulationError
 from splitimpera.net import kernels
-from splitimpera.net.udp import IP_UDP_HEADER_BYTES, datagrams, deliveries, payload_bytes
+from splitimpera.net.udp import IP_UDP_HEADER_BYTES, datagrams, deliveries, headers_bytes, payload_bytes
 from splitimpera.net.ways import build_ways
+from splitimpera.net.work import check_work
 from splitimpera.records import Deliveries, Frames, Link
 
 ACK_BYTES = IP_UDP_HEADER_BYTES + 12
@@ -28,17 +29,29 @@ class ArqLink:
         for field, given in (("reorder", link.reorder), ("trace", link.trace is not None)):
             if given:
                 raise SimulationError(
-                    "udp-arq is not simulated on such a link", where=field, hint="use udp, or another link"
+                    f"udp-arq is not simulated with {field}", where="transport", hint="use udp, or another link"
                 )
+
+    def check(self, frames: Frames, runs: int = 1) -> None:
+        """Refuse what `transfer` would, before anything is allocated.
+
+        Raises:
+            SimulationError: there are answers, the MTU leaves no room for a single atom, or so many runs are too much
+                work.
+        """
+        if frames.answer_bytes:
+            raise SimulationError("udp-arq simulates no answers", where="answer_bytes", hint="leave them out")
+        payload = payload_bytes(self.link, frames.atom_bytes)
+        tries = 1 / ((1 - self.link.loss) * (1 - self.link.back_loss))
+        check_work(self.link, frames, frames.size_bytes, payload, headers_bytes(self.link), tries=tries, runs=runs)
 
     def transfer(self, frames: Frames) -> Deliveries:
         """Simulate all frames, which queue for the link in the order in which they are ready.
 
         Raises:
-            SimulationError: the MTU leaves no room for a single atom.
+            SimulationError: as `check`.
         """
-        if frames.answer_bytes:
-            raise SimulationError("udp-arq simulates no answers", where="answer_bytes", hint="leave them out")
+        self.check(frames)
         payload = payload_bytes(self.link, frames.atom_bytes)
         order = np.argsort(frames.ready_s, kind="stable")
         before = self.rng.bit_generator.state
@@ -57,7 +70,7 @@ class ArqLink:
                 missing,
                 np.zeros(room, kernels.TRANSMISSION),
                 payload,
-                self.link.link_header_bytes + IP_UDP_HEADER_BYTES + self.link.app_header_bytes,
+                headers_bytes(self.link),
                 self.link.link_header_bytes + ACK_BYTES,
                 self.rng,
             ):

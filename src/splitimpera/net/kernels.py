@@ -10,8 +10,10 @@ Sources: RFC 9293 (TCP), 7323 (time stamps), 2018 and 2883 (SACK, D-SACK), 6298 
 
 from __future__ import annotations
 
+import logging
 from collections import namedtuple
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 import numba
@@ -26,8 +28,39 @@ WITHIN = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def entry(function: F) -> F:
-    """Compile on first call, for good: to disk, with all that it calls, and without the interpreter's lock."""
-    return numba.njit(cache=True, **OPTIONS)(function)
+    """Compile on first call, for good: to disk, with all that it calls, and without the interpreter's lock.
+
+    Where there is no folder for that, or it is full, what is compiled lasts as long as the process.
+    """
+    try:
+        kernel = numba.njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # none of the places that Numba knows can be written
+        warn_uncached()
+        return numba.njit(**OPTIONS)(function)
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            return kernel(*arguments)
+        except OSError:
+            # it was compiled, but could not be written; nothing was run yet
+            warn_uncached()
+            return kernel(*arguments)
+
+    return call  # type: ignore[return-value]
+
+
+warned: list[bool] = []
+
+
+def warn_uncached() -> None:
+    """Say once, in one line, why each process begins slowly."""
+    if not warned:
+        warned.append(True)
+        logging.getLogger(__name__).warning(
+            "note: the compiled simulator cannot be kept, so that each start compiles it anew, which takes some 10 s; "
+            "let NUMBA_CACHE_DIR name a folder that can be written"
+        )
 
 
 def compiled(function: F) -> F:
@@ -62,45 +95,88 @@ WAY = record(
     "delay loss_kind bad jitter_kind reorder last_arrival queue_bytes queue_packets entered next_drop "
     "waiting_head waiting_tail waiting_bytes trace origin step period opportunity_bytes opportunity_left "
     "opportunity_time head tail lost queue_lost sent_bytes",
-    "ns_per_byte busy loss to_bad to_good jitter",
+    "ns_per_byte busy loss to_bad to_good jitter lap_bytes",
 )
-"""One way of a link. `head` and `tail` are those of its ring of packets under way; a trace begins at `origin`."""
+"""One way of a link. `head` and `tail` are those of its ring of packets under way; a trace begins at `origin` and
+carries `lap_bytes` until it starts again."""
 
-STEP = record("time delay", "ns_per_byte loss")
+STEP = record("time delay", "ns_per_byte loss carried")
+"""`carried`: the bytes that fit into a lap in front of this step."""
+
+STEPS_IN_TURN = 32
+"""A packet that takes more of a trace's steps is not followed through each."""
 WAITING = record("start size")
 
 
 @compiled
+def first_from(steps, time):
+    """The first step of a lap at `time` or later; their number where there is none."""
+    low, high = 0, len(steps)
+    while low < high:
+        middle = (low + high) // 2
+        if steps[middle].time < time:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def step_end(way, steps, lap, place):
+    return (lap + 1) * way.period if place + 1 == len(steps) else lap * way.period + steps[place + 1].time
+
+
+@compiled
 def leaves(way, steps, start, size):
-    """When the last bit of a packet leaves that is the link's turn at `start`; never before."""
-    if way.trace == CONSTANT:
-        return start + size * way.ns_per_byte
+    """When the last bit of a packet leaves a link with a trace that is its turn at `start`; never before."""
     count = len(steps)
     start -= way.origin
     if way.trace == STEPS:
+        lap, place = way.step // count, way.step % count
+        ends = step_end(way, steps, lap, place)
+        if start >= ends:  # nothing was sent for a while
+            lap = np.int64(start) // way.period
+            place = first_from(steps, np.int64(start) - lap * way.period + 1) - 1
+            way.step = lap * count + place
+            ends = step_end(way, steps, lap, place)
         left = float(size)
-        while True:
-            lap, place = way.step // count, way.step % count
-            ends = (lap + 1) * way.period if place + 1 == count else lap * way.period + steps[place + 1].time
-            if start < ends:
-                room = (ends - start) / steps[place].ns_per_byte
-                if left <= room:
-                    return way.origin + start + left * steps[place].ns_per_byte
-                left -= room
-                start = float(ends)
+        for _ in range(STEPS_IN_TURN):
+            room = (ends - start) / steps[place].ns_per_byte
+            if left <= room:
+                return way.origin + start + left * steps[place].ns_per_byte
+            left -= room
+            start = float(ends)
             way.step += 1
-    left = size
+            place += 1
+            if place == count:
+                lap, place = lap + 1, 0
+            ends = step_end(way, steps, lap, place)
+        left += steps[place].carried
+        laps = max(np.int64(np.ceil(left / way.lap_bytes)) - 1, 0)
+        left -= laps * way.lap_bytes
+        low, high = place if laps == 0 else 0, count - 1  # where the last bit leaves: the last step that begins before
+        while low < high:
+            middle = (low + high + 1) // 2
+            if steps[middle].carried < left:
+                low = middle
+            else:
+                high = middle - 1
+        way.step = (lap + laps) * count + low
+        start = float((lap + laps) * way.period + steps[low].time)
+        return way.origin + start + max(left - steps[low].carried, 0.0) * steps[low].ns_per_byte
     if way.opportunity_time < start:
         way.opportunity_left = 0
-    while way.opportunity_left < left:
-        left -= way.opportunity_left
-        way.opportunity_left = 0
-        time = (way.step // count) * way.period + steps[way.step % count].time
-        way.step += 1
-        if time >= start:
-            way.opportunity_time = time
-            way.opportunity_left = way.opportunity_bytes
-    way.opportunity_left -= left
+    if way.opportunity_left < size:
+        size -= way.opportunity_left
+        # the first opportunity that is not over; one at the end of a lap comes before the next lap's
+        lap = max(np.int64(np.ceil(start / way.period)) - 1, 0)
+        place = first_from(steps, np.int64(np.ceil(start)) - lap * way.period)
+        uses = -(-size // way.opportunity_bytes)
+        last = max(way.step, lap * count + place) + uses - 1
+        way.opportunity_time = (last // count) * way.period + steps[last % count].time
+        way.opportunity_left = uses * way.opportunity_bytes
+        way.step = last + 1
+    way.opportunity_left -= size
     return float(way.origin + way.opportunity_time)
 
 
@@ -155,7 +231,7 @@ def enter(way, steps, drops, waiting, now, size, counts, rng):
         way.queue_lost += 1
         return DROPPED
     start = way.busy if way.busy > now else float(now)
-    way.busy = leaves(way, steps, start, size)
+    way.busy = start + size * way.ns_per_byte if way.trace == CONSTANT else leaves(way, steps, start, size)
     way.sent_bytes += size
     if is_lost(way, steps, drops, counts, rng):
         way.lost += 1
@@ -943,7 +1019,7 @@ def cubic_update(tp, now, acked):
                 tp.origin_point = tp.last_max_cwnd
         t = ((ticks - tp.epoch_start + usecs_to_jiffies(tp, tp.delay_min)) << 10) // tp.hz
         away = abs(t - tp.k)
-        delta = np.int64(CUBIC_SCALE * 10.0 * away * away * away / 2.0**40)
+        delta = np.int64(min(CUBIC_SCALE * 10.0 * away * away * away / 2.0**40, 1e15))  # within 64 bits
         target = tp.origin_point - delta if t < tp.k else tp.origin_point + delta
         tp.cnt = cwnd // (target - cwnd) if target > cwnd else 100 * cwnd
         if tp.last_max_cwnd == 0 and tp.cnt > 20:
@@ -1969,45 +2045,77 @@ def next_write(w, tp):
     return w.items[tp.item + tp.next_item].due
 
 
+@inlined
+def reschedule(w, soonest, i):
+    """Note when an end's next timer or write is."""
+    tp = w.socks[i]
+    time = NEVER
+    if tp.dead == 0:
+        time = min(min(tp.fires, tp.delack_fires), min(tp.comp_fires, next_write(w, tp)))
+    place = (len(soonest) >> 1) + i
+    while soonest[place] != time:
+        soonest[place] = time
+        if place == 1:
+            break
+        time = min(time, soonest[place ^ 1])
+        place >>= 1
+
+
 @entry
-def run_tcp(w):
-    """All connections on a link until all is delivered; `counters[3]` counts what is not."""
+def run_tcp(w, soonest):
+    """All connections on a link until all is delivered; `counters[3]` counts what is not.
+
+    `soonest` is a tree of when each end has something to do, all NEVER at first: the root stands at 1, below i stand
+    2 i and 2 i + 1, the ends are the second half. It is no part of the world, which costs time wherever that is handed
+    on.
+    """
     there, back = w.ways[0], w.ways[1]
     at = np.int64(0)  # when the last event was
     masks = len(w.flying[0]) - 1
-    while w.counters[3] > 0 and w.counters[1] == 0:
-        now = NEVER
-        which = NONE
-        for i in range(len(w.socks)):
-            tp = w.socks[i]
-            if tp.dead:
-                continue
-            earliest = min(min(tp.fires, tp.delack_fires), min(tp.comp_fires, next_write(w, tp)))
-            if earliest < now:
-                now, which = earliest, i
+    ends = len(soonest) // 2
+    i = 0  # the end that something happens to; each one's first event is looked up first
+    begun = 1
+    while True:
+        reschedule(w, soonest, i)
+        if begun < len(w.socks):
+            i = begun
+            begun += 1
+            continue
+        if w.counters[3] <= 0 or w.counters[1]:
+            break
+        now = soonest[1]
         way = NONE
         if there.head < there.tail and w.flying[0, there.head & masks].arrival <= now:
             now, way = w.flying[0, there.head & masks].arrival, 0
         if back.head < back.tail and w.flying[1, back.head & masks].arrival < now:
             now, way = w.flying[1, back.head & masks].arrival, 1
-        at = now if way != NONE or which != NONE else at
         if way != NONE:
+            at = now
             over = w.ways[way]
             flying = w.flying[way, over.head & masks]
+            i = flying.sock
             on_arrival(w, now, flying)
             over.head += 1  # only now: the place is still being read
             if over.head == over.tail:
                 over.head = over.tail = 0
             continue
-        if which == NONE:
+        if now >= NEVER:
             break
-        tp = w.socks[which]
+        at = now
+        place = 1
+        while place < ends:
+            place *= 2
+            if soonest[place] != now:
+                place += 1
+        i = place - ends
+        tp = w.socks[i]
         if tp.fires == now:
             on_timer(w, tp, now)
             if tp.dead:
                 peer = w.socks[tp.peer]
                 w.counters[3] -= tp.items - peer.read_item + peer.items - tp.read_item
                 peer.dead = 1
+                reschedule(w, soonest, tp.peer)
         elif tp.comp_fires == now:
             tp.comp_fires = NEVER
             send_compressed_ack(w, tp, now)
@@ -2016,5 +2124,5 @@ def run_tcp(w):
         else:
             tp.next_item += 1
             write(w, tp, now, tp.item + tp.next_item - 1)
-    for i in range(len(w.socks)):
-        note(w, w.socks[i], at, END, NONE, False)
+    for end in range(len(w.socks)):
+        note(w, w.socks[end], at, END, NONE, False)

@@ -29,6 +29,7 @@ import numpy as np
 from splitimpera.errors import SimulationError, UnknownNameError
 from splitimpera.net.stability import keeps_up
 from splitimpera.net.udp import payload_bytes
+from splitimpera.net.work import check_work
 from splitimpera.plugins import nearest
 from splitimpera.records import ByteRange, Deliveries, FloatArray, Frames, Link
 
@@ -90,6 +91,9 @@ class Ns3Link:
             payload_bytes(self.link, frames.atom_bytes) if udp else payload_bytes(self.link, 1, IP_TCP_HEADER_BYTES)
         )
         _check_frames(frames)
+        header = self.link.link_header_bytes + self.link.mtu_bytes - payload
+        if len(frames.size_bytes):
+            check_work(self.link, frames, frames.size_bytes, payload, header)
         origin = float(frames.ready_s[0]) if len(frames.ready_s) else 0.0
         ready = np.maximum.accumulate(frames.ready_s - origin)
         answer = _ask(self._request(frames, ready, frames.deadline_s - origin, payload))
@@ -175,10 +179,6 @@ def _check_link(link: Link) -> None:
         _refuse("back_delay_s", "another delay on the way back")
     if link.link_header_bytes != PPP_HEADER_BYTES:
         _refuse("link_header_bytes", f"{link.link_header_bytes} bytes of link header, its own has {PPP_HEADER_BYTES},")
-    for name in ("rate_bps", "back_rate_bps"):
-        rate = getattr(link, name)
-        if rate is not None and not 1 <= rate < 2**63:
-            _refuse(name, f"{rate:g} bit/s")
 
 
 def _check_frames(frames: Frames) -> None:

@@ -22,6 +22,21 @@ TRANSPORTS.register("udp-arq")(ArqLink)
 TRANSPORTS.register("udp-interleaved")(partial(UdpLink, interleaved=True))
 
 
+def check(link: Link, workload: Workload, transport: str, runs: int = 1) -> None:
+    """Refuse what cannot be simulated, before anything is: a link that does not fit, and too much work.
+
+    Args:
+        workload, transport: as `simulate` takes them.
+        runs: how often it is asked for.
+
+    Raises:
+        SplitImperaError: as `simulate`.
+    """
+    over = TRANSPORTS[transport](link, np.random.default_rng(0))
+    if hasattr(over, "check"):  # one of another package may have none
+        over.check(workload.all_frames(), runs)
+
+
 def simulate(link: Link, workload: Workload, transport: str, rng: np.random.Generator) -> Deliveries:
     """What a link does to the frames of a workload.
 
@@ -32,6 +47,6 @@ def simulate(link: Link, workload: Workload, transport: str, rng: np.random.Gene
 
     Raises:
         UnknownNameError: there is no such transport.
-        SimulationError: the workload has no frame size, or the link leaves no room for data.
+        SimulationError: the workload has no frame size, the link leaves no room for data, or it is too much work.
     """
     return TRANSPORTS[transport](link, rng).transfer(workload.all_frames())

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
-from math import cos, inf, log, pi, sin, sqrt, tan
+from math import cos, inf, isfinite, log, pi, sin, sqrt, tan
 
 import numpy as np
 
 from splitimpera.errors import SimulationError
-from splitimpera.net.registry import simulate
+from splitimpera.net.registry import check, simulate
 from splitimpera.records import Deliveries, FloatArray, Link, Workload
 
 LEVELS = (0.5, 0.95, 0.99)
@@ -39,7 +39,7 @@ class Replication:
         seed: run i draws from `numpy.random.default_rng([seed, i])`.
         deliveries: one entry a seed.
         latency_s: from a frame's due time until the receiver has all that it will ever use of it, shape
-            (seeds, frames), the frames of all senders.
+            (seeds, frames), the frames of all senders; infinite where its connection was given up.
         answer_s: from a frame's due time until the sender has the answer, same shape; NaN where there is none.
         stable: for each seed False where frames come faster than the link carries them; their latencies grow with the
             number of frames, and no quantile of them means anything.
@@ -56,8 +56,11 @@ class Replication:
 
     @property
     def quantiles_s(self) -> FloatArray:
-        """p50, p95 and p99 of the latency, shape (seeds, 3)."""
-        return np.quantile(self.latency_s, LEVELS, axis=1).T
+        """p50, p95 and p99 of the latency, shape (seeds, 3); infinite where so many frames never arrive."""
+        with np.errstate(invalid="ignore"):  # between two infinite ones
+            found = np.quantile(self.latency_s, LEVELS, axis=1).T
+        never = np.isinf(self.latency_s).any(axis=1, keepdims=True) & np.isnan(found)
+        return np.where(never, inf, found)
 
     @property
     def estimates(self) -> tuple[Estimate, ...]:
@@ -150,6 +153,8 @@ def _all(
 ) -> list[Replication]:
     if seeds < 1:
         raise SimulationError(f"{seeds} is out of range, it must be 1 or more", where="seeds")
+    for setting in settings:
+        check(*setting, runs=seeds)
 
     def one(task: tuple[tuple[Link, Workload, str], int]) -> Deliveries:
         (link, workload, transport), i = task
@@ -192,7 +197,7 @@ def mostly(stable: Sequence[bool]) -> bool:
 def mean_interval(values: FloatArray, confidence: float = CONFIDENCE) -> Estimate:
     """The mean of one value a seed, with Student's interval; unbounded for a single one."""
     mean = float(np.mean(values))
-    if len(values) < 2:
+    if len(values) < 2 or not isfinite(mean):
         return Estimate(mean, -inf, inf)
     half = student_factor(len(values) - 1, confidence) * float(np.std(values, ddof=1)) / sqrt(len(values))
     return Estimate(mean, mean - half, mean + half)
@@ -233,7 +238,7 @@ def quantile_interval(samples: FloatArray, level: float, confidence: float = CON
     tail = (1 - confidence) / 2
     low = int(np.searchsorted(up_to, tail, side="right"))  # how many may lie below at most, so this one's rank from 1
     high = int(np.searchsorted(up_to, 1 - tail))  # as many lie below at most, so the next one is above: rank from 0
-    value = float(np.quantile(samples, level))
+    value = float(np.quantile(samples, level, method="linear" if isfinite(ordered[-1]) else "higher"))
     # of very few samples the interpolated quantile may lie outside; a wider interval covers no less
     return Estimate(
         value,

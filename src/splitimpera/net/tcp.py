@@ -23,6 +23,7 @@ from splitimpera.errors import SimulationError
 from splitimpera.net import kernels
 from splitimpera.net.stability import keeps_up
 from splitimpera.net.ways import NS, build_ways, nanoseconds
+from splitimpera.net.work import check_work
 from splitimpera.records import ByteRange, Deliveries, FloatArray, Frames, Link
 
 IP_TCP_HEADER_BYTES = kernels.IP_HEADER + kernels.TCP_HEADER
@@ -31,6 +32,8 @@ FIRST_WINDOW_BYTES = 65535
 UNLIMITED_BYTES = 1 << 60
 # the connection stands this long before its first frame
 STANDING_S = 1.0
+# more is made room for where it is needed
+MOST_UNDER_WAY = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -146,17 +149,39 @@ class TcpLink:
         # as the kernel does: two segments fit into the window
         self.mss = min(link.mtu_bytes - IP_TCP_HEADER_BYTES, self.first_window // 2)
 
+    def check(self, frames: Frames, runs: int = 1) -> None:
+        """Refuse what `transfer` would, before anything is allocated.
+
+        Raises:
+            SimulationError: so many runs are too much work.
+        """
+        link = self.link
+        loss = max(link.loss, max(link.trace.loss, default=0.0) if link.trace else 0.0)
+        # a connection that gets nothing through is given up
+        tries = min(1 / max((1 - loss) * (1 - link.back_loss), 1e-9), self.parameters.retries + 5)
+        delays = [link.delay_s, *(link.trace.delay_s if link.trace else ())]
+        back_s = link.delay_s if link.back_delay_s is None else link.back_delay_s
+        wait_s = max(kernels.RTO_MAX_S, max(delays) + back_s + 2 * link.jitter_s)
+        header = link.link_header_bytes + IP_TCP_HEADER_BYTES
+        sizes = frames.size_bytes + link.app_header_bytes
+        check_work(link, frames, sizes, self.mss, header, tries=tries, wait_s=wait_s, runs=runs)
+
     def transfer(self, frames: Frames) -> Deliveries:
-        """Simulate all frames, each sender's in their order."""
+        """Simulate all frames, each sender's in their order.
+
+        Raises:
+            SimulationError: as `check`, or a sender below the highest has no frame.
+        """
         return self.transcript(frames, 0)[0]
 
     def transcript(self, frames: Frames, events: int = 100_000) -> tuple[Deliveries, list[Event]]:
         """The same, with what the ends of the connections did, up to a number of events."""
+        self.check(frames)
         before = self.rng.bit_generator.state
         room = 1
         while True:
             run = _Run(self, frames, events, room)
-            kernels.run_tcp(run.world)
+            kernels.run_tcp(run.world, np.full(2 << (len(run.world.socks) - 1).bit_length(), kernels.NEVER))
             if not run.world.counters[1]:
                 return run.deliveries(), run.events()
             self.rng.bit_generator.state = before
@@ -189,24 +214,29 @@ class _Run:
         items["size"] += tcp.link.app_header_bytes
 
         socks = np.zeros(2 * len(held), kernels.SOCK)
-        packets = 0
-        for i, sock in enumerate(socks):
-            end, first = i % 2, int(held[: i // 2].sum())
-            mine = slice(first + end * count, first + int(held[i // 2]) + end * count)
-            sizes = items["size"][mine]  # none for the far end, where there are no answers
-            items["end_byte"][mine] = np.cumsum(sizes)
-            sock["index"], sock["peer"], sock["way"] = i, i ^ 1, end
-            sock["base"], sock["item"], sock["items"] = packets, mine.start, len(sizes)
-            packets += int((-(-sizes // tcp.mss)).sum())
-            self._establish(sock)
+        first = np.cumsum(held) - held
+        packets = np.zeros(len(socks), dtype=np.int64)
+        for end in range(ends):  # of a connection; the far one sends the answers
+            mine = items[end * count : (end + 1) * count]
+            total = np.cumsum(mine["size"])
+            # counted from the connection's first byte
+            mine["end_byte"] = total - np.repeat((total - mine["size"])[first], held)
+            packets[end::2] = np.add.reduceat(-(-mine["size"] // tcp.mss), first)
+            socks["items"][end::2] = held
+        index = np.arange(len(socks))
+        socks["index"], socks["peer"], socks["way"] = index, index ^ 1, index % 2
+        socks["base"] = np.cumsum(packets) - packets
+        socks["item"] = np.repeat(first, 2) + index % 2 * count
+        self._establish(socks)
+        under_way = min(2 * int(packets.sum()) + 64, MOST_UNDER_WAY)
         ways = build_ways(tcp.link, tcp.rng, self.origin)
         ways.ways[1]["delay"] += nanoseconds(tcp.parameters.turnaround_s)
         self.world = kernels.World(
             socks=socks,
-            packets=np.zeros(packets, kernels.PACKET),
+            packets=np.zeros(int(packets.sum()), kernels.PACKET),
             items=items,
             ways=ways.ways,
-            flying=np.zeros((2, 1 << (2 * packets * room + 64).bit_length()), kernels.FLYING),
+            flying=np.zeros((2, 1 << (under_way * room).bit_length()), kernels.FLYING),
             steps=ways.steps,
             drops=ways.drops,
             waiting=ways.waiting,
@@ -215,13 +245,13 @@ class _Run:
             rng=tcp.rng,
         )
 
-    def _establish(self, sock: Any) -> None:
-        """A socket as it is after the handshake."""
+    def _establish(self, sock: np.ndarray[Any, Any]) -> None:
+        """All sockets as they are after the handshake."""
         link, parameters = self.tcp.link, self.tcp.parameters
         tick = sock["tick"] = nanoseconds(parameters.tick_s)
         sock["hz"] = round(1 / parameters.tick_s)
         if parameters.tick_phase_s is None:
-            sock["jiffy_phase"], sock["clock_phase"] = self.tcp.rng.integers(1 << 40, 1 << 41, 2)
+            sock["jiffy_phase"], sock["clock_phase"] = self.tcp.rng.integers(1 << 40, 1 << 41, (len(sock), 2)).T
         else:
             sock["jiffy_phase"] = (1 << 12) * tick - nanoseconds(STANDING_S) + nanoseconds(parameters.tick_phase_s)
             sock["clock_phase"] = nanoseconds(1.0)
@@ -231,7 +261,7 @@ class _Run:
 
         sock["mss"] = self.tcp.mss
         sock["initial_window"] = sock["snd_cwnd"] = parameters.initial_window
-        sock["min_rto_us"] = round(parameters.min_rto_s * 1e6)
+        min_rto_us = sock["min_rto_us"] = round(parameters.min_rto_s * 1e6)
         sock["give_up_ms"] = _give_up_ms(parameters)
         sock["tlp"], sock["hystart"] = parameters.tail_loss_probe, parameters.hystart
         sock["idle_restart"], sock["tso_defer"] = parameters.idle_restart, parameters.tso_deferral
@@ -257,9 +287,9 @@ class _Run:
         back_delay += parameters.turnaround_s
         rtt_us = max(1, round((link.delay_s + back_delay + bits / link.rate_bps + bits / back) * 1e6))
         sock["srtt_us"], sock["mdev_us"], sock["rtt_min_us"] = rtt_us << 3, rtt_us << 1, rtt_us
-        sock["rttvar_us"] = sock["mdev_max_us"] = max(rtt_us << 1, sock["min_rto_us"])
-        sock["rto"] = -(-(rtt_us + sock["rttvar_us"]) * 1000 // tick)
-        sock["pacing_rate"] = sock["mss"] * 80_000 * 200 * sock["snd_cwnd"] // sock["srtt_us"]
+        variance_us = sock["rttvar_us"] = sock["mdev_max_us"] = max(rtt_us << 1, min_rto_us)
+        sock["rto"] = -(-(rtt_us + variance_us) * 1000 // tick)
+        sock["pacing_rate"] = self.tcp.mss * 80_000 * 200 * parameters.initial_window // (rtt_us << 3)
         sock["lsndtime"] = sock["lrcvtime"] = sock["snd_cwnd_stamp"] = sock["jiffy_phase"] // tick
 
     def deliveries(self) -> Deliveries:
@@ -271,11 +301,14 @@ class _Run:
             return np.where(items[field] == kernels.NEVER, missing, times)[back]
 
         frames, answers = items[:count], items[count:]
-        complete_s = seconds("complete", frames, np.inf)
-        answered_s = seconds("complete", answers, np.nan) if len(answers) else np.full(count, np.nan)
+        # whole nanoseconds may lie a little before the times that they stand for
+        complete_s = np.maximum(seconds("complete", frames, np.inf), self.frames.ready_s)
+        answered_s = np.full(count, np.nan)
+        if len(answers):
+            answered_s = np.maximum(seconds("complete", answers, np.nan), complete_s)
         whole: tuple[tuple[ByteRange, ...], ...] = ((),) * count
         return Deliveries(
-            sent_s=seconds("sent", frames, np.inf),
+            sent_s=np.maximum(seconds("sent", frames, np.inf), self.frames.ready_s),
             complete_s=complete_s,
             packets=frames["packets"][back].copy(),
             lost_packets=frames["lost"][back].copy(),

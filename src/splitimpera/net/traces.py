@@ -19,15 +19,20 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from splitimpera.errors import SimulationError
+from splitimpera.bounds import BOUNDS, MOST_DUE_S, SHORTEST_STEP_S, Bound
+from splitimpera.errors import SimulationError, printable, shown
+from splitimpera.files import read_file
 from splitimpera.plugins import nearest
 from splitimpera.records import Trace
 
 OPPORTUNITY_BYTES = 1504
 MOST_BYTES = 32_000_000
-MOST_SECONDS = 1e7
-COLUMNS = {"time_s": (0.0, MOST_SECONDS), "rate_bps": (0.0, 1e13), "delay_s": (0.0, 3600.0), "loss": (0.0, 1.0)}
-"""The columns of a CSV trace, each with the least and the largest value."""
+MOST_LINES = 2_000_000
+MOST_DROPS = 2_000_000
+LONGEST = 60
+"""Characters of a cell."""
+COLUMNS = {name: BOUNDS[name] for name in ("time_s", "rate_bps", "delay_s")} | {"loss": Bound(0.0, 1.0)}
+"""The columns of a CSV trace; a rate may also be 0."""
 
 _MILLISECONDS = re.compile(r"[0-9]{1,18}")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
@@ -43,21 +48,27 @@ def load_trace(path: str | Path) -> Trace:
         SimulationError: the file cannot be read or is no trace; names the line, what was expected and what was given.
     """
     path = Path(path)
-    text = _read(path)
-    lines = [(number, line) for number, raw in enumerate(text.split("\n"), 1) if (line := raw.strip())]
-    lines = [(number, line) for number, line in lines if not line.startswith("#")]
+    text = _read(path, "trace")
+    if text.count("\n") > MOST_LINES:
+        raise SimulationError(f"the file has more than {MOST_LINES} lines", where=_name(path), hint=_SHORTER)
+    rows = enumerate(text.split("\n"), 1)
+    lines = [(number, line) for number, raw in rows if (line := raw.strip()) and not line.startswith("#")]
     if not lines:
-        raise SimulationError("a trace is expected, this file is empty", where=str(path), hint=_FORMATS)
+        raise SimulationError("a trace is expected, this file is empty", where=_name(path), hint=_FORMATS)
     first = lines[0][1]
-    if _MILLISECONDS.fullmatch(first):
-        return _schedule(path, lines)
-    if "," in first or first in COLUMNS:
-        return _steps(path, lines)
+    try:
+        if _MILLISECONDS.fullmatch(first):
+            return _schedule(path, lines)
+        if "," in first or first in COLUMNS:
+            return _steps(path, lines)
+    except SimulationError as error:  # of a whole that no line is to blame for
+        raise error if error.where.startswith(_name(path)) else error.at(f"{_name(path)}: {error.where}") from None
     raise SimulationError(
         f"milliseconds or column names are expected, given {_short(first)}", where=_at(path, lines[0][0]), hint=_FORMATS
     )
 
 
+_SHORTER = "cut it, or average it to one row of rates every few milliseconds"
 _FORMATS = "write one whole number of milliseconds a line, or a CSV file that begins with 'time_s,rate_bps'"
 
 
@@ -72,7 +83,7 @@ def load_drops(path: str | Path) -> tuple[int, ...]:
     """
     path = Path(path)
     advice = "write a JSON array such as [0, 17, 18]"
-    text = _read(path)
+    text = _read(path, "list of packets")
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
@@ -80,38 +91,35 @@ def load_drops(path: str | Path) -> tuple[int, ...]:
             f"this is not valid JSON: {error.msg[0].lower()}{error.msg[1:]}", where=_at(path, error.lineno), hint=advice
         ) from None
     except (ValueError, RecursionError):  # numbers of thousands of digits, thousands of brackets
-        raise SimulationError("this is not a list of packets", where=str(path), hint=advice) from None
+        raise SimulationError("this is not a list of packets", where=_name(path), hint=advice) from None
     if not isinstance(content, list):
         kind = {dict: "an object", str: "text", type(None): "null", bool: "true or false"}.get(
             type(content), "a number"
         )
-        raise SimulationError(f"an array of packet ordinals is expected, this is {kind}", where=str(path), hint=advice)
+        raise SimulationError(
+            f"an array of packet ordinals is expected, this is {kind}", where=_name(path), hint=advice
+        )
+    if len(content) > MOST_DROPS:
+        raise SimulationError(
+            f"{len(content)} packets are too many, at most {MOST_DROPS} are dropped", where=_name(path)
+        )
     for index, drop in enumerate(content):
-        if isinstance(drop, bool) or not isinstance(drop, int) or not 0 <= drop < 2**63:
+        if not BOUNDS["drops"].holds(drop):
             raise SimulationError(
-                f"a whole number, 0 or more, is expected, given {_short(json.dumps(drop))}",
-                where=f"{path}[{index}]",
+                f"a whole number, 0 or more, is expected, given {_short(_written(drop))}",
+                where=f"{_name(path)}[{index}]",
                 hint="the first packet is 0",
             )
     return tuple(sorted(set(content)))
 
 
-def _read(path: Path) -> str:
-    try:
-        if not path.exists():
-            raise SimulationError(f"the file '{path}' does not exist")
-        if not path.is_file():
-            raise SimulationError(f"'{path}' is not a file")
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise SimulationError(f"the file '{path}' cannot be read: {error.strerror or error}") from None
-    if len(data) > MOST_BYTES:
-        raise SimulationError(
-            f"the file is larger than {MOST_BYTES // 1_000_000} MB",
-            where=str(path),
-            hint="cut it, or average it to one row of rates every few milliseconds",
-        )
+def _written(value: object) -> str:
+    """An entry of a list as it stands in the file, where that can be told."""
+    return json.dumps(value) if value is None or isinstance(value, bool | int | float | str) else shown(value)
+
+
+def _read(path: Path, what: str) -> str:
+    data = read_file(path, MOST_BYTES, SimulationError, what=what)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -132,9 +140,9 @@ def _schedule(path: Path, lines: Lines) -> Trace:
                 f"{times[-1]} or more is expected, given {time}", where=_at(path, number), hint="sort the lines"
             )
         times.append(time)
-    if not 0 < times[-1] <= MOST_SECONDS * 1000:
+    if not 0 < times[-1] <= MOST_DUE_S * 1000:
         raise SimulationError(
-            f"the last line is when the trace starts again, 1 to {MOST_SECONDS * 1000:.0f} ms, given {times[-1]}",
+            f"the last line is when the trace starts again, 1 to {MOST_DUE_S * 1000:.0f} ms, given {times[-1]}",
             where=_at(path, lines[-1][0]),
         )
     return Trace(
@@ -147,7 +155,7 @@ def _schedule(path: Path, lines: Lines) -> Trace:
 
 def _steps(path: Path, lines: Lines) -> Trace:
     number, header = lines[0]
-    names = _columns([cell.strip() for cell in header.split(",")], _at(path, number))
+    names = _columns([cell.strip() for cell in header.split(",", len(COLUMNS))], _at(path, number))
     columns: dict[str, list[float]] = {name: [] for name in names}
     for name, value in _cells(path, lines[1:], names):
         columns[name].append(value)
@@ -168,6 +176,12 @@ def _steps(path: Path, lines: Lines) -> Trace:
                 where=_at(path, row),
                 hint="sort the rows by time, one a time",
             )
+        if after - before < SHORTEST_STEP_S * (1 - 1e-3):
+            raise SimulationError(
+                f"a step of {SHORTEST_STEP_S:g} s or more is expected, given {after - before:g}",
+                where=_at(path, row),
+                hint="average the rows to longer steps",
+            )
     if "rate_bps" in columns and max(columns["rate_bps"]) == 0:
         raise SimulationError("rate_bps is 0 all the time, nothing would ever arrive", where=_at(path, first_row))
     if "loss" in columns and min(columns["loss"]) == 1:
@@ -180,8 +194,8 @@ def _steps(path: Path, lines: Lines) -> Trace:
 def _columns(names: list[str], where: str) -> list[str]:
     for name in names:
         if name not in COLUMNS:
-            hint = nearest(name, COLUMNS)
-            if _NUMBER.fullmatch(name):
+            hint = nearest(name[:LONGEST], COLUMNS)
+            if len(name) <= LONGEST and _NUMBER.fullmatch(name):
                 hint = "name the columns in the first line, for example 'time_s,rate_bps'"
             raise SimulationError(f"no column is called {_short(name)}", where=where, hint=hint)
         if names.count(name) > 1:
@@ -196,26 +210,34 @@ def _columns(names: list[str], where: str) -> list[str]:
 def _cells(path: Path, rows: Lines, names: list[str]) -> Iterator[tuple[str, float]]:
     """Every cell as a number, row by row."""
     for number, line in rows:
-        cells = [cell.strip() for cell in line.split(",")]
+        cells = [cell.strip() for cell in line.split(",", len(names))]
         if len(cells) != len(names):
+            given = line.count(",") + 1
             raise SimulationError(
-                f"{len(names)} values are expected ({','.join(names)}), given {len(cells)}", where=_at(path, number)
+                f"{len(names)} values are expected ({','.join(names)}), given {given}", where=_at(path, number)
             )
         for name, cell in zip(names, cells, strict=True):
-            low, high = COLUMNS[name]
-            if not _NUMBER.fullmatch(cell):
+            bound = COLUMNS[name]
+            # the expression's time grows with the square of a length
+            if len(cell) > LONGEST or not _NUMBER.fullmatch(cell):
                 raise SimulationError(
                     f"{name}: a plain number is expected, given {_short(cell)}", where=_at(path, number)
                 )
-            if not low <= float(cell) <= high:
+            value = float(cell)
+            if not bound.holds(value) and not (name == "rate_bps" and value == 0):
+                zero = "0, or " if name == "rate_bps" else ""
                 raise SimulationError(
-                    f"{name}: {_short(cell)} is out of range, it must be {low:g} to {high:g}", where=_at(path, number)
+                    f"{name}: {_short(cell)} is out of range, it must be {zero}{bound}", where=_at(path, number)
                 )
-            yield name, float(cell)
+            yield name, value
 
 
 def _at(path: Path, line: int) -> str:
-    return f"{path}:{line}"
+    return f"{_name(path)}:{line}"
+
+
+def _name(path: Path) -> str:
+    return printable(str(path))
 
 
 def _short(given: str) -> str:

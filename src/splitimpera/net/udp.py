@@ -16,6 +16,7 @@ import numpy as np
 from splitimpera.errors import SimulationError
 from splitimpera.net import kernels
 from splitimpera.net.ways import NS, Ways, build_ways, mean_rate_bps, nanoseconds
+from splitimpera.net.work import check_work
 from splitimpera.records import ByteRange, Deliveries, FloatArray, Frames, IntArray, Link
 
 IP_UDP_HEADER_BYTES = 28
@@ -34,12 +35,22 @@ class UdpLink:
         self.rng = rng
         self.interleaved = interleaved
 
+    def check(self, frames: Frames, runs: int = 1) -> None:
+        """Refuse what `transfer` would, before anything is allocated.
+
+        Raises:
+            SimulationError: the MTU leaves no room for a single atom, or so many runs are too much work.
+        """
+        payload = payload_bytes(self.link, frames.atom_bytes)
+        check_work(self.link, frames, frames.size_bytes, payload, headers_bytes(self.link), runs=runs)
+
     def transfer(self, frames: Frames) -> Deliveries:
         """Simulate all frames, which queue for the link in the order in which they are ready.
 
         Raises:
-            SimulationError: the MTU leaves no room for a single atom.
+            SimulationError: as `check`.
         """
+        self.check(frames)
         ways = build_ways(self.link, self.rng)
         payload = payload_bytes(self.link, frames.atom_bytes)
         order = np.argsort(frames.ready_s, kind="stable")
@@ -50,9 +61,9 @@ class UdpLink:
         if frames.answer_bytes:
             answerable = np.flatnonzero(sent["arrived"])
             answerable = answerable[np.argsort(sent["complete"][answerable], kind="stable")]
-            ready_s = sent["complete"][answerable] / NS
-            sizes = np.full(len(answerable), frames.answer_bytes)
-            given = datagrams(ready_s, sizes, np.full(len(sizes), np.inf))
+            given = np.zeros(len(answerable), kernels.DATAGRAMS)
+            given["ready"] = sent["complete"][answerable]
+            given["size"], given["deadline"] = frames.answer_bytes, kernels.NEVER
             answers, _ = self._send(ways, 1, given, payload_bytes(self.link, 1))
             whole = answers["lost"] == 0
             answered_s[order[answerable[whole]]] = answers["complete"][whole] / NS
@@ -62,7 +73,6 @@ class UdpLink:
         self, ways: Ways, which: int, frames: np.ndarray[Any, Any], payload: int
     ) -> tuple[np.ndarray[Any, Any], IntArray]:
         missing = np.empty(int((-(-frames["size"] // payload)).sum()), dtype=np.int64)
-        header = self.link.link_header_bytes + IP_UDP_HEADER_BYTES + self.link.app_header_bytes
         kernels.run_udp(
             ways.ways,
             which,
@@ -72,11 +82,16 @@ class UdpLink:
             frames,
             missing,
             payload,
-            header,
+            headers_bytes(self.link),
             self.interleaved,
             self.rng,
         )
         return frames, missing
+
+
+def headers_bytes(link: Link) -> int:
+    """What stands in front of a datagram's payload on the wire."""
+    return link.link_header_bytes + IP_UDP_HEADER_BYTES + link.app_header_bytes
 
 
 def payload_bytes(link: Link, atom_bytes: int, header: int | None = None) -> int:
@@ -100,7 +115,7 @@ def datagrams(ready_s: FloatArray, sizes: IntArray, deadline_s: FloatArray) -> n
     frames = np.zeros(len(sizes), kernels.DATAGRAMS)
     frames["ready"] = nanoseconds(ready_s)
     frames["size"] = sizes
-    frames["deadline"] = nanoseconds(np.minimum(deadline_s, kernels.NEVER / NS))
+    frames["deadline"] = nanoseconds(deadline_s)
     return frames
 
 
@@ -116,12 +131,14 @@ def deliveries(
     """What the kernels made of frames that were sent in an order."""
     back, count = np.argsort(order), len(order)
     first_s = np.where(sent["first"] == kernels.NEVER, np.nan, sent["first"] / NS)
+    # whole nanoseconds may lie a little before the times that they stand for
+    complete_s = np.maximum(sent["complete"][back] / NS, frames.ready_s)
     needed = -(-frames.size_bytes // payload)
     demand_s = float(sent["wire_bytes"][:-1].sum()) * 8 / mean_rate_bps(link)
     erased = _erased(sent["size"], needed[order], missing, payload)
     return Deliveries(
-        sent_s=sent["sent"][back] / NS,
-        complete_s=sent["complete"][back] / NS,
+        sent_s=np.maximum(sent["sent"][back] / NS, frames.ready_s),
+        complete_s=complete_s,
         packets=sent["packets"][back].copy(),
         lost_packets=sent["lost"][back].copy(),
         retransmissions=sent["packets"][back] - needed,
@@ -129,7 +146,7 @@ def deliveries(
         erased=tuple(erased[place] for place in back),
         arrived=sent["arrived"][back].astype(bool),
         first_s=first_s[back],
-        answered_s=np.full(count, np.nan) if answered_s is None else answered_s,
+        answered_s=np.full(count, np.nan) if answered_s is None else np.maximum(answered_s, complete_s),
         stable=count == 1 or demand_s < float(np.ptp(frames.ready_s)),
     )
 

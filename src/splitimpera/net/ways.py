@@ -75,6 +75,11 @@ def _trace(link: Link, there: Any, origin: int) -> np.ndarray[Any, Any]:
         steps["ns_per_byte"] = 8 * NS / np.array(trace.rate_bps) if trace.rate_bps else there["ns_per_byte"]
     steps["delay"] = nanoseconds(np.array(trace.delay_s)) if trace.delay_s else there["delay"]
     steps["loss"] = np.array(trace.loss) if trace.loss else there["loss"]
+    if not trace.opportunity_bytes:
+        ends = np.append(steps["time"][1:], there["period"])
+        carried = np.cumsum((ends - steps["time"]) / steps["ns_per_byte"])
+        steps["carried"][1:] = carried[:-1]
+        there["lap_bytes"] = carried[-1]
     return steps
 
 

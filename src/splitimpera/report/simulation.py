@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from splitimpera import __version__, units
+from splitimpera.errors import printable
 from splitimpera.net.replication import Estimate, Replication
 from splitimpera.records import FloatArray, Link
 from splitimpera.report.drawing import png
@@ -44,7 +45,7 @@ def settings_line(replication: Replication, engine: str = "native") -> str:
 
 def _link(link: Link) -> str:
     trace = link.trace
-    stepped = f"from the trace {trace.name}" if trace else ""
+    stepped = f"from the trace {printable(trace.name)}" if trace else ""
     rate = (
         f"rate {stepped}" if trace and (trace.rate_bps or trace.opportunity_bytes) else units.format_rate(link.rate_bps)
     )
@@ -63,7 +64,7 @@ def _link(link: Link) -> str:
         parts.append(f"queue of {link.queue_packets} packets")
     if link.queue_bytes is not None:
         parts.append(f"queue of {units.format_bytes(link.queue_bytes)}")
-    return f"{link.name}: {', '.join(parts)}, MTU {link.mtu_bytes} B"
+    return f"{printable(link.name)}: {', '.join(parts)}, MTU {link.mtu_bytes} B"
 
 
 def summary(replication: Replication) -> RenderableType:
@@ -102,7 +103,8 @@ def sentences(replication: Replication) -> list[str]:
     said = []
     if replication.sustained:
         estimate = replication.estimates[NAMES.index("p95")]
-        said.append(f"95 % of the frames arrive within {units.format_time(estimate.value)}{_interval(estimate)}.")
+        if isfinite(estimate.value):
+            said.append(f"95 % of the frames arrive within {units.format_time(estimate.value)}{_interval(estimate)}.")
         if unstable:
             said.append(
                 f"Beware: in {unstable} of {runs} runs the load exceeds what the link carries, and latencies grow "
@@ -113,6 +115,12 @@ def sentences(replication: Replication) -> list[str]:
         said.append(
             "Unstable: the load exceeds what the link carries, so that latencies grow with the number of frames; no "
             "average of them means anything. Send fewer or smaller frames, or take a faster link."
+        )
+    never = float(np.mean(np.isinf(replication.latency_s)))
+    if never:
+        said.append(
+            f"{units.format_fraction(_rounded(never))} of the frames never arrive: so many packets are lost that their "
+            "connection is given up."
         )
     if replication.transport.startswith("udp"):
         said.append(
@@ -172,9 +180,9 @@ def simulation_json(replication: Replication, engine: str = "native") -> bytes:
         "workload": asdict(workload),
         "sustained": sustained,
         "stable": list(replication.stable),
-        **{f"{name}_s": numbers.tolist() for name, numbers in quantiles.items()},
+        **{f"{name}_s": [_finite(value) for value in numbers.tolist()] for name, numbers in quantiles.items()},
         # of latencies that grow with the number of frames no mean is given
-        **{f"{name}_mean_s": estimate.value if sustained else None for name, estimate in estimates.items()},
+        **{f"{name}_mean_s": _finite(estimate.value) if sustained else None for name, estimate in estimates.items()},
         **{
             f"{name}_ci_s": [_finite(estimate.low), _finite(estimate.high)] if sustained else None
             for name, estimate in estimates.items()
@@ -186,7 +194,7 @@ def simulation_json(replication: Replication, engine: str = "native") -> bytes:
         "lost_frames": [int((~run.arrived).sum()) for run in runs],
         "lossy_frames": replication.lossy_frames,
         "missing_bytes": replication.missing_bytes,
-        "latency_s": replication.latency_s.tolist(),
+        "latency_s": [[_finite(value) for value in run] for run in replication.latency_s.tolist()],
         "answer_s": [[_finite(value) for value in run] for run in replication.answer_s.tolist()]
         if workload.answer_bytes
         else None,

@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from splitimpera import units
+from splitimpera.bounds import BOUNDS
 from splitimpera.errors import shown
 from splitimpera.files import LONGEST_NAME_BYTES
 from splitimpera.machines import QueuePolicy
@@ -34,6 +35,11 @@ from splitimpera.records import Jitter, Workload
 
 def _quantity(dimension: units.Dimension) -> BeforeValidator:
     return BeforeValidator(lambda value: units.parse(value, dimension))
+
+
+def _within(field: str) -> Any:
+    """The bounds that a record's field has everywhere."""
+    return Field(**BOUNDS[field].limits())
 
 
 def _whole_bytes(value: object) -> int:
@@ -191,8 +197,8 @@ def _header(value: object) -> int | str:
     if isinstance(value, str) and value[:1].isalpha():
         return value
     size = _whole_bytes(value)
-    if not 0 <= size <= 1000:
-        raise ValueError(f"{size} is out of range, it must be at least 0 and at most 1000 (in SI units)")
+    if not BOUNDS["link_header_bytes"].holds(size):
+        raise ValueError(f"{size} is out of range, it must be {BOUNDS['link_header_bytes']} (in SI units)")
     return size
 
 
@@ -220,21 +226,21 @@ class LinkSection(_Section):
     preset: Text | None = None
     trace: FilePath | None = None
     drops: FilePath | None = None
-    rate: Annotated[BitRate, Field(gt=0, le=1e13)] | None = Field(default=None, validate_default=True)
-    delay: Annotated[Seconds, Field(ge=0, le=3600)] | None = Field(default=None, validate_default=True)
-    loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
-    loss_burst: Annotated[Factor, Field(ge=1, le=1e6)] | None = None
-    back_rate: Annotated[BitRate, Field(gt=0, le=1e13)] | None = None
-    back_delay: Annotated[Seconds, Field(ge=0, le=3600)] | None = None
-    back_loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
-    jitter: Annotated[Seconds, Field(ge=0, le=3600)] = 0.0
+    rate: Annotated[BitRate, _within("rate_bps")] | None = Field(default=None, validate_default=True)
+    delay: Annotated[Seconds, _within("delay_s")] | None = Field(default=None, validate_default=True)
+    loss: Annotated[Fraction, _within("loss")] = 0.0
+    loss_burst: Annotated[Factor, _within("loss_burst")] | None = None
+    back_rate: Annotated[BitRate, _within("back_rate_bps")] | None = None
+    back_delay: Annotated[Seconds, _within("back_delay_s")] | None = None
+    back_loss: Annotated[Fraction, _within("back_loss")] = 0.0
+    jitter: Annotated[Seconds, _within("jitter_s")] = 0.0
     jitter_distribution: Jitter = "uniform"
     reorder: bool = False
-    queue: Annotated[Bytes, Field(ge=68, le=10**10)] | None = None
-    queue_packets: Annotated[int, Field(ge=1, le=10**7)] | None = None
-    mtu: Annotated[Bytes, Field(ge=68, le=65535)] = 1500
+    queue: Annotated[Bytes, _within("queue_bytes")] | None = None
+    queue_packets: Annotated[int, _within("queue_packets")] | None = None
+    mtu: Annotated[Bytes, _within("mtu_bytes")] = 1500
     link_header: Annotated[int | Text, BeforeValidator(_header)] = 2
-    app_header: Annotated[Bytes, Field(ge=0, le=1000)] = 12
+    app_header: Annotated[Bytes, _within("app_header_bytes")] = 12
 
     @field_validator("rate", "delay", mode="before")
     @classmethod
@@ -264,18 +270,15 @@ class LinkSection(_Section):
 class WorkloadSection(_Section):
     """The frames: how many a second, how many are simulated, how long a receiver waits for a damaged one."""
 
-    fps: Annotated[Frequency, Field(gt=0, le=1e6)]
-    frames: Annotated[int, Field(ge=1000, le=1_000_000)] = 1000
-    deadline: Annotated[Seconds, Field(gt=0, le=3600)] | None = None
-    senders: Annotated[int, Field(ge=1, le=1000)] = 1
-    answer: Annotated[Bytes, Field(ge=0, le=10**9)] = 0
+    fps: Annotated[Frequency, _within("fps")]
+    frames: Annotated[int, Field(ge=1000, le=int(BOUNDS["frames"].high))] = 1000
+    deadline: Annotated[Seconds, _within("deadline_s")] | None = None
+    senders: Annotated[int, _within("senders")] = 1
+    answer: Annotated[Bytes, _within("answer_bytes")] = 0
 
     @model_validator(mode="after")
     def _bounded(self) -> WorkloadSection:
-        if self.frames * self.senders > 1_000_000:
-            raise ValueError(
-                f"{self.frames} frames from each of {self.senders} senders are too many, at most 1000000 are simulated"
-            )
+        self.record()  # which knows what its values may come to together
         return self
 
     def record(self) -> Workload:
