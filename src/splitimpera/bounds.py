@@ -2,7 +2,7 @@
 
 The simulator counts whole nanoseconds in 64 bits and keeps some times as floats, so that nothing may be so slow, so
 late or so large that it leaves them; the bounds lie far beyond what networks do. What several values make together,
-such as many frames over a slow link, is bounded by `splitimpera.net.work`.
+such as many frames over a slow link, is bounded by `splitimpera.net.budget`.
 """
 
 from __future__ import annotations

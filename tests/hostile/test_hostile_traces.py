@@ -1,4 +1,4 @@
-"""Traces in both formats and lists of drops: mutated bytes, structured nonsense, and a small run over what passes."""
+"""Traces in both formats and lists of drops: mutated bytes, structured nonsense; a small run over what passes."""
 
 from __future__ import annotations
 

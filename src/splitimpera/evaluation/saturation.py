@@ -9,7 +9,7 @@ import numpy as np
 
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.testbed import Testbed
-from splitimpera.net.work import WorkError
+from splitimpera.net.budget import WorkError
 from splitimpera.records import Plan
 
 MOST_SENDERS = 1000

@@ -12,9 +12,9 @@ import numpy as np
 
 from splitimpera.errors import SimulationError
 from splitimpera.net import kernels
+from splitimpera.net.budget import check_work
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES, datagrams, deliveries, headers_bytes, payload_bytes
 from splitimpera.net.ways import build_ways
-from splitimpera.net.work import check_work
 from splitimpera.records import Deliveries, Frames, Link
 
 ACK_BYTES = IP_UDP_HEADER_BYTES + 12

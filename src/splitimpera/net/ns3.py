@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from splitimpera.errors import SimulationError, UnknownNameError
+from splitimpera.net.budget import check_work
 from splitimpera.net.stability import keeps_up
 from splitimpera.net.udp import payload_bytes
-from splitimpera.net.work import check_work
 from splitimpera.plugins import nearest
 from splitimpera.records import ByteRange, Deliveries, FloatArray, Frames, Link
 

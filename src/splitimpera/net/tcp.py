@@ -21,9 +21,9 @@ import numpy as np
 
 from splitimpera.errors import SimulationError
 from splitimpera.net import kernels
+from splitimpera.net.budget import check_work
 from splitimpera.net.stability import keeps_up
 from splitimpera.net.ways import NS, build_ways, nanoseconds
-from splitimpera.net.work import check_work
 from splitimpera.records import ByteRange, Deliveries, FloatArray, Frames, Link
 
 IP_TCP_HEADER_BYTES = kernels.IP_HEADER + kernels.TCP_HEADER

@@ -15,8 +15,8 @@ import numpy as np
 
 from splitimpera.errors import SimulationError
 from splitimpera.net import kernels
+from splitimpera.net.budget import check_work
 from splitimpera.net.ways import NS, Ways, build_ways, mean_rate_bps, nanoseconds
-from splitimpera.net.work import check_work
 from splitimpera.records import ByteRange, Deliveries, FloatArray, Frames, IntArray, Link
 
 IP_UDP_HEADER_BYTES = 28

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from splitimpera.evaluation import saturation as saturations
+from splitimpera.net.budget import MOST_PACKETS, WorkError
 from splitimpera.net.registry import TRANSPORTS, check, simulate
 from splitimpera.net.replication import grid, replicate
-from splitimpera.net.work import MOST_PACKETS, WorkError
 from splitimpera.records import Link, Trace, Workload
 
 FAST = Link(rate_bps=1e10, delay_s=1e-3)
