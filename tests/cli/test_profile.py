@@ -54,6 +54,25 @@ def test_a_profile_is_written_and_read_back_in_a_scenario(folder):
     assert device.profile.cuts[1].head_s == content["cuts"][1]["head_s"]
 
 
+def test_paths_and_names_are_printed_as_they_are(folder):
+    (folder / "mine.py").write_text(
+        NETWORK
+        + """
+def named():
+    net = tiny()
+    layers = nn.Sequential()
+    layers.add_module("a[bold]\\x1b[2J", net)
+    return layers
+"""
+    )
+    out = "m[bold]x[/red].json"
+    run = here("profile", "mine.py:named", "--input", "1,1,8,8", "--rounds", "3", "--codecs", "", "--out", out)
+    assert run.returncode == 0, run.stderr
+    assert f"Written to {out}." in run.stdout
+    assert "\x1b" not in run.stdout
+    assert (folder / out).exists()
+
+
 def test_what_is_there_is_not_overwritten_unless_it_is_named(folder):
     (folder / "profile.json").write_text("mine")
     arguments = ("profile", "mine.py:recurrent", "--input", "1,7,6", "--rounds", "3", "--codecs", "", "--cuts", "1")
@@ -74,7 +93,12 @@ def test_what_is_there_is_not_overwritten_unless_it_is_named(folder):
         (["mine.py:tiny", "--input", "1,1,8,8", "--data", "digits"], "one of them"),
         (["mine.py:tiny", "--input", "8x8"], "--input: '8x8' is no shape; write for example 1,3,224,224"),
         (["mine.py:tiny", "--input", "4,1,8,8"], "is 4 frames, a profile is of one; write 1,1,8,8"),
-        (["mine.py:tiny", "--input", "1,100000,100000"], "is too large"),
+        (["mine.py:tiny", "--input", "1,100000,100000"], "is too large: 1e+10 elements, 5e+07 are the most"),
+        (["mine.py:tiny", "--input", "1,4294967296,4294967296"], "is too large: 1.845e+19 elements"),
+        (["mine.py:tiny", "--input", "1," + "9" * 5000], "is no shape"),
+        (["mine.py:tiny", "--threads", "99999999999"], "--threads: '99999999999' is no whole number from 1 to 1024"),
+        (["mine.py:tiny", "--rounds", "9" * 5000], "--rounds: '" + "9" * 80 + "...' is no whole number from 3 to 1000"),
+        (["mine.py:tiny", "--input", "1,1,8,8", "--cuts", "9" * 5000], "--cuts: '" + "9" * 80 + "...' names no cuts"),
         (["mine.py:tiny", "--input", "1,3,8,8"], "the network refuses inputs of shape (2, 3, 8, 8)"),
         (["mine.py:tiny", "--input", "1,1,8,8", "--engine", "fast"], "--engine: no engine is called 'fast'; known: "),
         (["mine.py:tiny", "--input", "1,1,8,8", "--codecs", "uint9"], "--codecs: no codec is called 'uint9'"),

@@ -121,3 +121,10 @@ def test_jpeg_files_with_many_scans_are_refused_before_they_are_read():
     for wrong in (file.getvalue(), baseline[:-2] + baseline[scan:], baseline[:scan], baseline[2:], baseline + b"x"):
         with pytest.raises(CodecError, match="JPEG data are damaged, or no plain picture"):
             codec.decode(wrong)
+
+
+def test_inputs_in_bfloat16_come_back_as_float32():
+    codec, x = codec_and_picture("png", 3)
+    spec = TensorSpec("input", x.shape, "bfloat16")
+    half = make_codec("png", Calibration((spec,), (x[None],), codec.scale))
+    np.testing.assert_array_equal(half.decode(half.encode([x]).data)[0], x)

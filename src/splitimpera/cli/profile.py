@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -109,7 +108,6 @@ def run(
             track,
         )
         graph = trace(network, x, say=lambda line: console.print(line, highlight=False))
-        _check_memory(graph)
         with _option("--cuts"):
             wanted = chosen_cuts(graph, _cuts(cuts))
         with _option("--engine"):
@@ -152,24 +150,6 @@ def _option(name: str) -> Iterator[None]:
         yield
     except SplitImperaError as error:
         raise error.at(name) from error.__cause__
-
-
-def _check_memory(graph: ModelGraph) -> None:
-    """Refuse, before it runs, a network that this machine has not the memory for."""
-    from splitimpera.cost.work import NetworkWork
-    from splitimpera.units import format_bytes
-
-    needed = NetworkWork(graph).between(0, len(graph.cuts) - 1).memory_bytes
-    try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not every system tells
-        return
-    if needed > there:
-        raise DataError(
-            f"with such an input the network needs {format_bytes(needed)} of weights and activations, this machine has "
-            f"{format_bytes(there)}",
-            where="--input",
-        )
 
 
 def _random(shape: str) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from splitimpera.codec.elements import Scale
-from splitimpera.codec.given import checked_bytes, checked_gaps, checked_tensors
+from splitimpera.codec.given import array_dtype, checked_bytes, checked_gaps, checked_tensors
 from splitimpera.errors import CodecError
 from splitimpera.records import Array, ByteRange, Payload, TensorSpec
 
@@ -86,7 +86,7 @@ class ImageCodec:
         except Exception as failure:
             # readers of hostile files fail with more kinds of errors than their documentation names
             raise CodecError(f"the {self.format} data are damaged: {failure}") from None
-        return (self.scale.to_values(pixels.transpose(2, 0, 1), self.spec.dtype),)
+        return (self.scale.to_values(pixels.transpose(2, 0, 1), array_dtype(self.spec)),)
 
     def _check_size(self, size: tuple[int, int], expected: tuple[int, int]) -> None:
         if size != expected:

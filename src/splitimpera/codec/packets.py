@@ -77,7 +77,8 @@ class Fill:
                 earlier = checked_tensors(previous, self.specs)
             except CodecError as error:
                 raise CodecError(f"the frame before is none of this plan: {error.problem}") from None
-            values[where] = earlier[tensor].reshape(-1)[where]
+            with np.errstate(over="ignore", invalid="ignore"):  # of a wider type
+                values[where] = earlier[tensor].reshape(-1)[where]
         else:
             values[where] = 0 if mean is None else mean[where]
 

@@ -19,6 +19,7 @@ from splitimpera.machines import CodecTime, CutTime, LayerTime, Profile
 SCHEMA_VERSION = 1
 BYTES_AT_MOST = 20_000_000
 KEYS_AT_MOST = 50
+LAYERS_AT_MOST = 20_000
 
 Name = Annotated[str, Field(max_length=500)]
 Seconds = Annotated[float, Field(ge=0, le=1e5, allow_inf_nan=False)]
@@ -37,7 +38,7 @@ class _LayerTime(_Section):
 
 
 class _CutTime(_Section):
-    cut: Annotated[int, Field(ge=0, le=100_000)]
+    cut: Annotated[int, Field(ge=0, le=LAYERS_AT_MOST)]
     head_s: Seconds
     head_spread_s: Seconds
     tail_s: Seconds
@@ -61,8 +62,8 @@ class _Profile(_Section):
     engine: Name
     threads: Annotated[int, Field(ge=1, le=4096)]
     call_s: Seconds
-    layers: Annotated[list[_LayerTime], Field(max_length=100_000)]
-    cuts: Annotated[list[_CutTime], Field(max_length=100_000)]
+    layers: Annotated[list[_LayerTime], Field(max_length=LAYERS_AT_MOST)]
+    cuts: Annotated[list[_CutTime], Field(max_length=LAYERS_AT_MOST)]
     codecs: Annotated[list[_CodecTime], Field(max_length=1000)]
     peak_bytes: Annotated[int, Field(ge=0, le=10**15)]
 
