@@ -155,7 +155,7 @@ workloads = st.fixed_dictionaries(
 TINY = 300_000
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(links, workloads, st.sampled_from(TRANSPORTS), st.integers(0, 100))
 def test_at_the_bounds_it_is_refused_or_no_time_is_negative(link, workload, transport, seed):
     workload.setdefault("times_s", ())
@@ -172,7 +172,7 @@ def test_at_the_bounds_it_is_refused_or_no_time_is_negative(link, workload, tran
     holds(delivered, work)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     st.lists(
         st.tuples(

@@ -135,7 +135,7 @@ def test_code_that_closes_or_shuts_the_streams_does_no_harm(tmp_path):
 def test_a_terminal_that_knows_ascii_only_gets_that(runs):
     (runs / "é").mkdir()
     results = made_results(four_plans(), ["accuracy >= 90 %"])
-    results["scenario"]["name"] = "größe\udcff 😀"
+    results["scenario"]["name"] = "größe 😀"
     Path("second/results.json").write_text(json.dumps(results))
     run = shell("$S compare first second --out é/both.html", **ASCII)
     assert run.returncode == 0, run.stderr

@@ -174,7 +174,7 @@ def test_long_and_strange_names_of_files_and_functions_are_errors(tmp_path):
         "a.py:b",
     ):
         with pytest.raises(ModelError) as caught:
-            load_network(NetworkSection(model=name), tmp_path)
+            load_network(NetworkSection.model_construct(model=name, weights=None), tmp_path)
         readable(caught.value)
 
 

@@ -29,7 +29,7 @@ for transport in ("udp", "udp-arq"):
 """
 
 
-@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_without_a_place_for_compiled_code(full, tmp_path):
     """A read-only installation without a home; as root may write everywhere, what should be a folder is a file."""
     copy = tmp_path / "splitimpera"

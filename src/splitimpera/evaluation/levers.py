@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from splitimpera.bounds import BOUNDS, MOST_DUE_S
 from splitimpera.evaluation.loss import with_loss
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.testbed import Testbed
+from splitimpera.net.budget import WorkError
 from splitimpera.qos.exploration import Decide, Lever
 from splitimpera.qos.recommendation import Verdict, recommend
 from splitimpera.qos.requirement import Requirement
@@ -127,7 +129,8 @@ def decider(
     by_name = {turn.lever.name: turn for turn in turned}
 
     def decide(lever: Lever, value: float) -> Verdict | None:
-        return recommend(evaluated(plans, by_name[lever.name], value, testbed, rng, seeds), requirements).chosen
+        found = evaluated(plans, by_name[lever.name], value, testbed, rng, seeds)
+        return recommend(found, requirements).chosen if found else None
 
     return decide
 
@@ -140,9 +143,10 @@ def evaluated(
     rng: Callable[[Plan], np.random.Generator],
     seeds: int,
 ) -> list[Evaluation]:
-    """Plans with one thing turned."""
+    """Plans with one thing turned; those are left out that would then be too much to simulate."""
     found = []
     for plan in plans:
         turned, workload = turn.apply(plan, testbed.workload, value)
-        found.append(evaluate(turned, testbed.with_workload(workload), rng(plan), seeds=seeds, intervals=False))
+        with suppress(WorkError):
+            found.append(evaluate(turned, testbed.with_workload(workload), rng(plan), seeds=seeds, intervals=False))
     return found
