@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from typing import Self
 
 VALUE_CHARACTERS = 80
+PATH_CHARACTERS = 200
 LIST_ENTRIES = 10
 LINE_CHARACTERS = 1000
 LINES = 20
@@ -53,7 +54,7 @@ def shown(value: object, most: int = VALUE_CHARACTERS) -> str:
     return line + "..." if len(text) > most else line
 
 
-def shown_path(path: object, most: int = VALUE_CHARACTERS) -> str:
+def shown_path(path: object, most: int = PATH_CHARACTERS) -> str:
     """As `shown`, but of a long path the end is kept, which tells files apart.
 
     >>> shown_path("/a/long/way/to/cat/0.png", 10)

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from splitimpera.errors import OutputError, SplitImperaError, shown, shown_path
+from splitimpera.errors import OutputError, SplitImperaError, shown_path
 from splitimpera.units import format_bytes
 
 TEMPORARY_SUFFIX = ".sei-tmp"
@@ -117,7 +117,7 @@ def output_error(path: Path, failure: Exception, argument: str = "") -> OutputEr
     """What to raise where a path cannot be written."""
     full = isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT)
     hint = "make room there, or choose another place" if full else "choose another place"
-    return OutputError(f"'{shown(path)}' cannot be written: {reason(failure)}", where=argument, hint=hint)
+    return OutputError(f"'{shown_path(path)}' cannot be written: {reason(failure)}", where=argument, hint=hint)
 
 
 def remove_stale(folder: Path, names: Collection[str] = (), now_s: float | None = None) -> list[Path]:
@@ -153,7 +153,7 @@ def check_writable(folder: Path, argument: str, names: Collection[str] = ()) -> 
             existing = existing.parent
         if not existing.is_dir():
             what = "file" if existing.is_file() else "pipe or a device"
-            raise OutputError(f"'{shown(existing)}' is a {what}, a folder is expected", where=argument)
+            raise OutputError(f"'{shown_path(existing)}' is a {what}, a folder is expected", where=argument)
         for name in folder.parts:
             if len(os.fsencode(name)) > LONGEST_NAME_BYTES:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
@@ -189,12 +189,14 @@ def check_kind(path: Path, argument: str) -> None:
     else:
         if not stat.S_ISREG(mode):
             what = "folder" if stat.S_ISDIR(mode) else "pipe or a device"
-            raise OutputError(f"'{shown(path)}' is a {what}, a file is expected", where=argument)
+            raise OutputError(f"'{shown_path(path)}' is a {what}, a file is expected", where=argument)
 
 
 def _check_link(path: Path, argument: str) -> None:
     if path.is_symlink():
-        raise OutputError(f"'{shown(path)}' is a link that leads nowhere", where=argument, hint="choose another place")
+        raise OutputError(
+            f"'{shown_path(path)}' is a link that leads nowhere", where=argument, hint="choose another place"
+        )
 
 
 # Temporary files -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from splitimpera.cli.saliency import NETWORK
-from splitimpera.errors import CodecError, CutError, DataError, OutputError, SplitImperaError, printable, shown
+from splitimpera.errors import (
+    CodecError,
+    CutError,
+    DataError,
+    OutputError,
+    SplitImperaError,
+    printable,
+    shown,
+    shown_path,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,7 +81,9 @@ def run(
     check_file(path, "--out")
     if out is None and path.exists():
         raise OutputError(
-            f"'{shown(named)}' is there already", where="--out", hint="name another file, or this one to replace it"
+            f"'{shown_path(named)}' is there already",
+            where="--out",
+            hint="name another file, or this one to replace it",
         )
     if bool(shape) == bool(data):
         hint = "write for example --input 1,3,224,224 or --data digits"

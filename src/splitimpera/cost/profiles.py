@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splitimpera.codec.registry import codec_kind
-from splitimpera.errors import DataError, SplitImperaError, shown
+from splitimpera.errors import DataError, SplitImperaError, shown, shown_path
 from splitimpera.files import read_file, write_output
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.machines import CodecTime, CutTime, LayerTime, Profile
@@ -110,7 +110,7 @@ def read_profile(path: Path) -> Profile:
         DataError: there is no such file, or it is no profile, or one of another version.
     """
     hint = "'splitimpera profile' writes one, on the machine that it is of"
-    text, name = read_file(path, BYTES_AT_MOST, DataError, what="profile", hint=hint), shown(path)
+    text, name = read_file(path, BYTES_AT_MOST, DataError, what="profile", hint=hint), shown_path(path)
     try:
         content = json.loads(text.decode(), object_pairs_hook=_entries)
     except (ValueError, RecursionError):

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor, nn
 
-from splitimpera.errors import ModelError, listed, shown
+from splitimpera.errors import ModelError, listed, shown, shown_path
 from splitimpera.files import open_file
 from splitimpera.models.imports import exception_text
 from splitimpera.models.kinds import strange_kind
@@ -63,14 +63,16 @@ def read_state(path: Path) -> dict[str, Tensor]:
                 raise
             except BaseException as failure:  # pickles and their readers raise what they like
                 words = exception_text(failure) or type(failure).__name__
-                raise ModelError(f"'{shown(path)}' is no state dict of tensors: {words}", hint=HINT) from None
+                raise ModelError(f"'{shown_path(path)}' is no state dict of tensors: {words}", hint=HINT) from None
         for key, value in state.items():
             if not isinstance(key, str):
-                raise ModelError(f"'{shown(path)}' names a tensor {shown(repr(key))}, a text is expected", hint=HINT)
+                raise ModelError(
+                    f"'{shown_path(path)}' names a tensor {shown(repr(key))}, a text is expected", hint=HINT
+                )
             strange = strange_kind(value) if isinstance(value, Tensor) else shown(type(value).__name__)
             if strange is not None:
                 raise ModelError(
-                    f"'{shown(path)}' is no state dict of tensors: '{shown(key)}' is {strange}, a plain tensor is "
+                    f"'{shown_path(path)}' is no state dict of tensors: '{shown(key)}' is {strange}, a plain tensor is "
                     "expected",
                     hint=HINT,
                 )

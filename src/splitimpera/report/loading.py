@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from splitimpera import units
-from splitimpera.errors import DataError, shown
+from splitimpera.errors import DataError, shown, shown_path
 from splitimpera.files import read_file
 from splitimpera.qos.requirement import LARGEST_LIMIT, METRICS, QUALITIES, SMALLEST_LIMIT
 from splitimpera.report.results import SCHEMA_VERSION, Results
@@ -256,9 +256,9 @@ def load_results(folder: Path) -> Results:
     path = folder / "results.json"
     if not os.path.lexists(path):
         if os.path.isfile(folder):  # noqa: PTH113 (Path.is_file raises where a name is too long)
-            raise DataError(f"'{shown(folder)}' is a file, the folder of a design is expected")
+            raise DataError(f"'{shown_path(folder)}' is a file, the folder of a design is expected")
         hint = "'splitimpera design SCENARIO --out DIR' writes one"
-        raise DataError(f"there is no results.json in '{shown(folder)}'", hint=hint)
+        raise DataError(f"there is no results.json in '{shown_path(folder)}'", hint=hint)
     raw = read_file(path, LARGEST_BYTES, DataError, what="results file", hint=AGAIN)
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MOST_VALUES:
         raise DataError(
