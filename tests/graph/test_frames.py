@@ -90,7 +90,7 @@ def test_networks_that_keep_pictures_apart_are_not_flagged(name):
     assert not said
 
 
-@pytest.mark.parametrize(("name", "side"), [("mobilenet_v2", 64), ("resnet20", 32)])
+@pytest.mark.parametrize(("name", "side"), [pytest.param("mobilenet_v2", 64, marks=pytest.mark.slow), ("resnet20", 32)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_rounding_is_no_mixing(name, side, dtype):
     x = torch.randn(4, 3, side, side).to(dtype)

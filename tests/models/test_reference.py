@@ -11,7 +11,15 @@ from splitimpera.models.reference import REFERENCE
 from splitimpera.scenario import NetworkSection
 
 
-@pytest.mark.parametrize("name", ["vgg11", "vgg11_bn", "vgg16", "vgg16_bn", "resnet50", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("vgg11", "vgg11_bn", "vgg16")),
+        "vgg16_bn",
+        "resnet50",
+        "mobilenet_v2",
+    ],
+)
 def test_torchvisions_weights_load_unchanged_and_give_the_same_logits(name):
     theirs = package("torchvision").models.get_model(name, weights=None).eval()
     ours = REFERENCE[name]().eval()

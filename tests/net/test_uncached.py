@@ -29,7 +29,8 @@ for transport in ("udp", "udp-arq"):
 """
 
 
-@pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("full", [False, True])
 def test_without_a_place_for_compiled_code(full, tmp_path):
     """A read-only installation without a home; as root may write everywhere, what should be a folder is a file."""
     copy = tmp_path / "splitimpera"
