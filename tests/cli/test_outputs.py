@@ -308,11 +308,22 @@ SWALLOWING = {
     "the end of the process": "import atexit\n    atexit.register(time.sleep, 60)",
 }
 SWALLOWING["a finaliser"] = "class A:\n        def __del__(self): time.sleep(60)\n    A()"
+HOWS_QUICK = ("another error", "a finaliser beside another stream", "exit")
+SWALLOWING["a finaliser beside another stream"] = (
+    "import contextlib, io\n    class A:\n        def __del__(self): time.sleep(60)\n"
+    "    with contextlib.redirect_stderr(io.StringIO()): A()"
+)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT")
 @pytest.mark.parametrize(
-    "how", [h if h in ("another error", "exit") else pytest.param(h, marks=pytest.mark.slow) for h in SWALLOWING]
+    "how",
+    [
+        h
+        if h in ("another error", "a finaliser beside another stream", "exit")
+        else pytest.param(h, marks=pytest.mark.slow)
+        for h in SWALLOWING
+    ],
 )
 def test_no_code_keeps_ctrl_c_to_itself(how):
     code = (

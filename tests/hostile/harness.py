@@ -43,7 +43,7 @@ class Measured:
 MEASURED = Measured()
 
 
-def attack(check: Callable[..., None], *strategies: Any, quick: int = 40, long: int = 2500) -> tuple[Any, Any]:
+def attack(check: Callable[..., None], *strategies: Any, quick: int = 40, long: int = 1100) -> tuple[Any, Any]:
     """The quick test and the slow one of a check, which takes one drawn value a strategy.
 
     Write `test_x, test_x_long = attack(check, strategy)`.

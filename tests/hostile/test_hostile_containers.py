@@ -90,7 +90,7 @@ def check_payloads(name, changes, gaps):
 
 
 test_payloads, test_payloads_long = attack(
-    check_payloads, st.sampled_from(NAMES), edits, st.lists(st.tuples(places, places), max_size=3), quick=80, long=4000
+    check_payloads, st.sampled_from(NAMES), edits, st.lists(st.tuples(places, places), max_size=3), quick=80, long=1700
 )
 
 
@@ -143,7 +143,7 @@ def check_headers(name, what, expects):
     refused_or_taken(lambda: read(changed(written(name)[0], what), expected))
 
 
-test_headers, test_headers_long = attack(check_headers, st.sampled_from(NAMES), changes, st.booleans(), long=3000)
+test_headers, test_headers_long = attack(check_headers, st.sampled_from(NAMES), changes, st.booleans(), long=1250)
 
 sides = st.sampled_from([0, 1, 3, 64, 1024, 1 << 16, 1 << 20, 1 << 22, 1 << 24])
 
@@ -181,7 +181,7 @@ test_claims, test_claims_long = attack(
     st.integers(0, 3),
     st.sampled_from([1, 8, 40, 1400, 1 << 24]),
     st.sampled_from([0, 1, 255]),
-    long=2000,
+    long=850,
 )
 
 
@@ -219,7 +219,7 @@ def check_arguments(name, erased, hold):
         refused_or_taken(lambda: codec.survives(len(data), [(0, 1)]))
 
 
-test_arguments, test_arguments_long = attack(check_arguments, st.sampled_from(NAMES), ranges, holders, long=3000)
+test_arguments, test_arguments_long = attack(check_arguments, st.sampled_from(NAMES), ranges, holders, long=1250)
 
 tensors = st.sampled_from(
     [
@@ -261,4 +261,4 @@ def check_tensors(name, make, row):
         codec_from(replace(constants, name=name)).encode([given[0]])
 
 
-test_tensors, test_tensors_long = attack(check_tensors, st.sampled_from(NAMES), tensors, rows, long=1500)
+test_tensors, test_tensors_long = attack(check_tensors, st.sampled_from(NAMES), tensors, rows, long=650)

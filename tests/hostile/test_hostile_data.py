@@ -159,7 +159,7 @@ indices = st.sampled_from("u1 u8 i4 i8 >u8 >i2".split()).flatmap(
     lambda kind: npst.arrays(kind, 12, elements=st.integers(0, 100))
 )
 
-test_arrays, test_arrays_long = attack(check, pairs(), sections, quick=60, long=1500)
+test_arrays, test_arrays_long = attack(check, pairs(), sections, quick=60, long=650)
 test_mappings, test_mappings_long = attack(check, mappings, sections, long=600)
-test_nonsense, test_nonsense_long = attack(check, nonsense, sections, long=1500)
-test_values, test_values_long = attack(check_values, plain, indices, which, which, quick=60, long=1500)
+test_nonsense, test_nonsense_long = attack(check, nonsense, sections, long=650)
+test_values, test_values_long = attack(check_values, plain, indices, which, which, quick=60, long=650)

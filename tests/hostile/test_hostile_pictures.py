@@ -188,5 +188,5 @@ def check(picture, size):
     assert found.pixels is None or found.pixels.made(whole.inputs)
 
 
-test_damaged_pictures, test_damaged_pictures_long = attack(check, mutated(), sizes, quick=50, long=2500)
-test_made_up_pictures, test_made_up_pictures_long = attack(check, made_up, sizes, quick=50, long=2500)
+test_damaged_pictures, test_damaged_pictures_long = attack(check, mutated(), sizes, quick=50, long=1050)
+test_made_up_pictures, test_made_up_pictures_long = attack(check, made_up, sizes, quick=50, long=1050)

@@ -83,7 +83,7 @@ def check_values(what, inner):
 
 
 test_values, test_values_long = attack(
-    check_values, st.dictionaries(keys, nonsense, min_size=1, max_size=3), st.booleans(), long=1500
+    check_values, st.dictionaries(keys, nonsense, min_size=1, max_size=3), st.booleans(), long=650
 )
 
 
@@ -132,5 +132,5 @@ test_commands, test_commands_long = attack(
     st.dictionaries(options, words, min_size=1, max_size=3),
     st.sampled_from([None, None, "/dev/null/x.json", "\x1b[2J/" + "x" * 300, "[/bold]"]),
     quick=30,
-    long=1500,
+    long=650,
 )

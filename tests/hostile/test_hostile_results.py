@@ -162,6 +162,6 @@ def tell(results) -> None:
 
 check_drawn(RESULTS)  # brings matplotlib and Plotly
 
-test_files, test_files_long = attack(check_read, damaged(), quick=20, long=1500)
-test_values, test_values_long = attack(check_told, changed(), quick=40, long=2000)
+test_files, test_files_long = attack(check_read, damaged(), quick=20, long=650)
+test_values, test_values_long = attack(check_told, changed(), quick=40, long=850)
 test_drawn, test_drawn_long = attack(check_drawn, changed(), quick=4, long=150)

@@ -130,9 +130,9 @@ def check_written(content: object) -> None:
 
 check_names(load_scenario(ROOT / "examples" / "digits" / "scenario.yaml"))  # brings torch and the compiled kernels
 
-test_lines, test_lines_long = attack(check_file, texts(), quick=40, long=2500)
-test_bytes, test_bytes_long = attack(check_file, damaged(), quick=15, long=1000)
-test_contents, test_contents_long = attack(check_written, contents(), quick=40, long=2500)
+test_lines, test_lines_long = attack(check_file, texts(), quick=40, long=1050)
+test_bytes, test_bytes_long = attack(check_file, damaged(), quick=15, long=600)
+test_contents, test_contents_long = attack(check_written, contents(), quick=40, long=1050)
 test_whole_files, test_whole_files_long = attack(
     check_file,
     st.one_of(st.binary(max_size=200), words.map(_encoded), st.text(max_size=200).map(_encoded)),

@@ -110,8 +110,8 @@ one_wrong = st.sampled_from([*NEEDED, *OPTIONS]).flatmap(
     lambda option: (NEEDED | OPTIONS)[option].map(lambda value: GOOD | {option: value})
 )
 
-test_one_value, test_one_value_long = attack(check, one_wrong, quick=25, long=1000)
-test_all_values, test_all_values_long = attack(check, calls, quick=12, long=1000)
+test_one_value, test_one_value_long = attack(check, one_wrong, quick=25, long=600)
+test_all_values, test_all_values_long = attack(check, calls, quick=12, long=600)
 
 
 @pytest.mark.parametrize("option", [*NEEDED, "--senders", "--seed", "--queue-packets", "--delay", "--rate", "--answer"])

@@ -131,4 +131,4 @@ def sane(delivered: Deliveries) -> None:
     assert (delivered.packets >= delivered.lost_packets).all()
 
 
-test_traces, test_traces_long = attack(check, contents, transports, quick=50, long=4000)
+test_traces, test_traces_long = attack(check, contents, transports, quick=50, long=1700)

@@ -87,7 +87,7 @@ def check_bytes(kind: str, steps: list[tuple[str, int, object]]) -> None:
     taken(mutated(FILES[kind], steps), kind)
 
 
-test_changed_bytes, test_changed_bytes_long = attack(check_bytes, st.sampled_from(list(FILES)), changes, long=1500)
+test_changed_bytes, test_changed_bytes_long = attack(check_bytes, st.sampled_from(list(FILES)), changes, long=650)
 
 
 def tensors() -> st.SearchStrategy[Tensor]:
@@ -137,5 +137,5 @@ def check_states(state: object, kind: str, near: dict[str, object] | None) -> No
 
 
 test_states, test_states_long = attack(
-    check_states, states, st.sampled_from(["pt", "old"]), st.none() | nearly, long=1500
+    check_states, states, st.sampled_from(["pt", "old"]), st.none() | nearly, long=650
 )

@@ -22,12 +22,16 @@ PATIENCE_S = 5.0
 """How long work may take to end after Ctrl-C: code that swallows it, threads that run to the end of what they do."""
 
 _interrupted = False
+_steady_error = False
+"""Whether standard error is ours; at the moment of Ctrl-C somebody may have put a stream of his own in its place."""
 
 
 def run(command: Callable[[], int]) -> NoReturn:
     """Run a command to the end of the process."""
+    global _steady_error
     _listen()
     streams = _steady_streams()
+    _steady_error = any(stream.fileno() == 2 for stream in streams)
     try:
         try:
             signal.signal(signal.SIGINT, _interrupt)
@@ -102,12 +106,11 @@ def _leave(*_: object) -> NoReturn:
 
 def _say(line: str) -> None:
     """A line on standard error, past all buffers: they may be in use at this moment."""
-    stream = sys.stderr
     try:
-        if isinstance(stream, _Stream):
+        if _steady_error:
             os.write(2, f"{line}\n".encode("ascii", "backslashreplace"))
         else:  # somebody else's, within a test
-            print(line, file=stream)
+            print(line, file=sys.stderr)
     except OSError:
         pass
 
