@@ -6,6 +6,7 @@ from networks import make
 from torch import nn
 
 import splitimpera as sei
+from splitimpera.cost.work import uncosted
 from splitimpera.errors import CutError, ShapeError, TraceError
 from splitimpera.models.recipes import RECIPES
 
@@ -74,6 +75,39 @@ def test_macs_of_transposed_grouped_and_attention_layers():
     tokens = {layer.name: layer for layer in sei.trace(make("Tokens"), image()).layers}
     assert tokens["scaled_dot_product_attention"].macs == 2 * 5 * 5 * 8
     assert tokens["qkv"].macs == 5 * 8 * 24
+
+
+class Einsum(nn.Module):
+    def forward(self, x):
+        return torch.einsum("bij,bjk->bik", x, x).flatten(1)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.memory = nn.LSTM(8, 16, batch_first=True)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(self.memory(x)[0][:, -1])
+
+
+class Unknown(nn.Module):
+    def forward(self, x):
+        return torch.linalg.inv(x @ x.transpose(1, 2) + torch.eye(4)).flatten(1)
+
+
+def test_macs_of_operations_that_are_made_of_several():
+    (einsum,) = sei.trace(Einsum().eval(), torch.zeros(1, 4, 16)[:, :, :4]).layers
+    assert (einsum.operation, einsum.macs) == ("einsum", 4 * 4 * 4)
+    layers = {layer.name: layer.macs for layer in sei.trace(Recurrent().eval(), torch.zeros(1, 5, 8)).layers}
+    assert layers == {"memory": 5 * (8 + 16) * 4 * 16, "head": 16 * 3}
+
+
+def test_operations_whose_cost_nobody_knows_are_listed():
+    graph = sei.trace(Unknown().eval(), torch.randn(1, 4, 6))
+    assert sum(layer.macs for layer in graph.layers) == 4 * 6 * 4  # of the product before it
+    assert any("inv" in name for name in uncosted(graph))
 
 
 def test_a_selection_crosses_where_it_is_smaller_than_what_it_selects_from():

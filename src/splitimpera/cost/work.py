@@ -12,35 +12,11 @@ from operator import attrgetter
 import torch
 from torch import Tensor, fx, nn
 
+from splitimpera.graph.counting import counted_macs
 from splitimpera.graph.functional import called_module, operation_name
-from splitimpera.graph.operations import ACTIVATIONS, ARITHMETIC, DROPOUTS, MACS, NORMALISATIONS, VIEWS, folds
+from splitimpera.graph.operations import DROPOUTS, VIEWS, computes, folds
 from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.records import TensorSpec
-
-WITHOUT_MACS = (
-    VIEWS
-    | DROPOUTS
-    | ACTIVATIONS
-    | NORMALISATIONS
-    | ARITHMETIC
-    | frozenset(
-        """
-        getitem cat concat concatenate stack roll flip pad constant_pad_nd reflection_pad2d replication_pad2d
-        pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle repeat repeat_interleave tile
-        embedding index_select gather index masked_fill where to _to_copy type_as real imag view_as_real view_as_complex
-        max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d
-        adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
-        adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d _adaptive_avg_pool2d max_pool2d_with_indices
-        upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_bilinear2d upsample_bicubic2d interpolate
-        softmax _softmax log_softmax _log_softmax logsumexp normalize
-        mean sum amax amin max min std var argmax argmin prod maximum minimum round floor ceil sign reciprocal
-        exp2 sin cos erf addcmul addcdiv lerp glu logit eq ne lt le gt ge logical_and logical_or
-        logical_not scalar_tensor zeros_like ones_like full_like new_zeros new_ones
-        fill copy slice_scatter select_scatter
-        """.split()
-    )
-)
-"""Operations that compute little beside what they read and write: their cost is the bytes that they move."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +139,12 @@ class NetworkWork:
 
     def uncosted(self) -> tuple[str, ...]:
         """As the function of this name."""
-        names = dict.fromkeys(operation_name(node) for node in self._layer_of if self._computes(node))
-        return tuple(sorted(name for name in names if name not in MACS and name not in WITHOUT_MACS))
+        names = {
+            operation_name(node)
+            for node in self._layer_of
+            if self._computes(node) and computes(operation_name(node)) and not counted_macs(node, _one_frame)
+        }
+        return tuple(sorted(names))
 
     def _layers(self) -> Iterator[tuple[fx.Node, ...]]:
         """The nodes that each layer adds, in order: what crosses behind it needs them, and nothing before it did.

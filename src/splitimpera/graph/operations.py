@@ -5,11 +5,6 @@ Names are ATen's, without overload ("conv2d"); a trailing underscore marks the i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import prod
-
-Shape = tuple[int, ...]
-
 
 def _names(words: str) -> frozenset[str]:
     return frozenset(words.split())
@@ -48,43 +43,35 @@ CHANNELS_FIRST_PREFIXES = (
 )
 
 
-def _convolution(inputs: Sequence[Shape], output: Shape) -> int:
-    weight = inputs[1]  # (out, in / groups, *kernel)
-    return prod(output) * prod(weight[1:])
+WITHOUT_MACS = (
+    VIEWS
+    | DROPOUTS
+    | ACTIVATIONS
+    | NORMALISATIONS
+    | ARITHMETIC
+    | frozenset(
+        """
+        getitem cat concat concatenate stack roll flip pad constant_pad_nd reflection_pad2d replication_pad2d
+        pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle repeat repeat_interleave tile
+        embedding index_select gather index masked_fill where to _to_copy type_as real imag view_as_real view_as_complex
+        max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d
+        adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
+        adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d _adaptive_avg_pool2d max_pool2d_with_indices
+        upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_bilinear2d upsample_bicubic2d interpolate
+        softmax _softmax log_softmax _log_softmax logsumexp normalize
+        mean sum amax amin max min std var argmax argmin prod maximum minimum round floor ceil sign reciprocal
+        exp2 sin cos erf addcmul addcdiv lerp glu logit eq ne lt le gt ge logical_and logical_or
+        logical_not scalar_tensor zeros_like ones_like full_like new_zeros new_ones
+        fill copy slice_scatter select_scatter
+        """.split()
+    )
+)
+"""Operations that compute little beside what they read and write: their cost is the bytes that they move."""
 
 
-def _transposed_convolution(inputs: Sequence[Shape], output: Shape) -> int:
-    weight = inputs[1]  # (in, out / groups, *kernel)
-    return prod(inputs[0]) * prod(weight[1:])
-
-
-def _matrix_product(inputs: Sequence[Shape], output: Shape) -> int:
-    return prod(output) * inputs[0][-1]
-
-
-def _added_product(inputs: Sequence[Shape], output: Shape) -> int:
-    return prod(output) * inputs[1][-1]
-
-
-def _attention(inputs: Sequence[Shape], output: Shape) -> int:
-    queries, keys, values = inputs[:3]  # (..., L, E), (..., S, E), (..., S, Ev)
-    return prod(queries) * keys[-2] + prod(output[:-1]) * keys[-2] * values[-1]
-
-
-MACS: dict[str, Callable[[Sequence[Shape], Shape], int]] = {
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), _convolution),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _transposed_convolution),
-    **dict.fromkeys(("linear", "mm", "bmm", "matmul"), _matrix_product),
-    **dict.fromkeys(("addmm", "baddbmm"), _added_product),
-    "scaled_dot_product_attention": _attention,
-}
-"""Multiply-accumulates, given the shapes of the tensor arguments and of the result; what is absent counts as none."""
-
-
-def macs(operation: str, inputs: Sequence[Shape], output: Shape) -> int:
-    """Multiply-accumulates of one call; additions, activations, normalisations and pools count as none."""
-    count = MACS.get(operation)
-    return count(inputs, output) if count is not None else 0
+def computes(operation: str) -> bool:
+    """Whether an operation may cost multiply-accumulates; additions, activations and pools count as none."""
+    return operation not in WITHOUT_MACS
 
 
 def folds(operation: str, data_inputs: int) -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -17,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from splitimpera.errors import CutError, ShapeError, TraceError, shown
 from splitimpera.graph import operations
+from splitimpera.graph.counting import counted_macs
 from splitimpera.graph.cuts import INPUT, Value, crossing_values
 from splitimpera.graph.fallback import trace_with_fx
 from splitimpera.graph.frames import MIXED, answers_alone
@@ -24,6 +23,7 @@ from splitimpera.graph.functional import called_module, operation_name, remove_i
 from splitimpera.models.imports import contained, telling, where_it_failed
 from splitimpera.models.kinds import check_network, unwrapped
 from splitimpera.plugins import nearest
+from splitimpera.quiet import quiet
 from splitimpera.records import DTYPE_BYTES, Cut, Layer, TensorSpec
 
 Example = Tensor | tuple[Tensor, ...]
@@ -158,7 +158,8 @@ def _traced(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[fx.GraphModul
 def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
     shapes = tuple({0: torch.export.Dim.AUTO} if x.ndim else None for x in inputs)
     try:
-        with _quiet():
+        # torch warns, logs and dumps half-traced graphs; our error says what counts
+        with quiet():
             return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
     except KeyboardInterrupt:
         raise
@@ -167,19 +168,6 @@ def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.Export
             f"the network cannot be traced: {where_it_failed(failure)}",
             hint="torch.export must be able to follow it: no step may depend on the values of the data",
         ) from failure
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch's warnings, logs and dumps of half-traced graphs from the user; our error says what counts."""
-    disabled = logging.root.manager.disable
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logging.disable(disabled)
 
 
 def _functional_module(program: torch.export.ExportedProgram) -> fx.GraphModule:
@@ -315,7 +303,7 @@ class _Reader:
             operation=operation_name(nodes[0]),
             output=self.specs[made[-1]],
             parameters=_count(self._parameters(nodes)),
-            macs=sum(_macs(node) for node in nodes),
+            macs=sum(counted_macs(node, _one_frame) for node in nodes if operations.computes(operation_name(node))),
         )
 
     def _parameters(self, nodes: Sequence[fx.Node]) -> dict[int, nn.Parameter]:
@@ -447,17 +435,6 @@ def _spec(name: str, node: fx.Node, channel_dim: int) -> TensorSpec:
     if dtype not in DTYPE_BYTES:
         raise TraceError(f"the network makes tensors of the type {dtype}, which cannot cross", hint="convert them")
     return TensorSpec(name, shape, dtype, batch_dim, channel_dim)
-
-
-def _macs(node: fx.Node) -> int:
-    value = node.meta["val"]
-    if not isinstance(value, Tensor):
-        return 0
-    inputs = [source.meta["val"] for source in node.args if isinstance(source, fx.Node)]
-    if node.op == "call_module":
-        inputs.append(getattr(called_module(node), "weight", None))
-    shapes = [tuple(_one_frame(size) for size in source.shape) for source in inputs if isinstance(source, Tensor)]
-    return operations.macs(operation_name(node), shapes, tuple(_one_frame(size) for size in value.shape))
 
 
 def _count(parameters: dict[int, nn.Parameter]) -> int:
