@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import splits
@@ -18,6 +19,11 @@ from splitimpera.training.split import train_split
 
 SAMPLES = splits.samples_of(64)
 QUICK = {"epochs": (1, 1), "batch": 16}
+
+
+def files(folder):
+    """What is kept there, beside the locks."""
+    return [path for path in folder.iterdir() if path.name != ".locks"]
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +55,24 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
+def test_two_who_ask_at_once_train_it_once(folder, epochs):
+    """Both find nothing at first: whoever waits for the lock then finds what the other has made."""
+    with ThreadPoolExecutor(2) as pool:
+        asked = [
+            pool.submit(trained_split, splits.traced(), splits.CUT, SAMPLES, track=epochs.track, **QUICK) for _ in "ab"
+        ]
+        first, second = (future.result() for future in asked)
+    assert len(epochs) == 2
+    assert same(first, second)
+
+
 def test_the_same_split_is_trained_once(graph, folder, epochs):
     first = trained_split(graph, splits.CUT, SAMPLES, track=epochs.track, **QUICK)
     again = trained_split(splits.traced(), graph.cut(splits.CUT), SAMPLES, track=epochs.track, **QUICK)
     assert len(epochs) == 2
     assert same(first, again)
     assert first.history == again.history
-    assert [path.suffix for path in folder.iterdir()] == [".weights"]  # no checkpoint is left
+    assert [path.suffix for path in files(folder)] == [".weights"]  # no checkpoint is left
 
 
 def test_what_decides_the_weights_decides_the_file(graph, folder, epochs):
@@ -83,7 +100,7 @@ def test_what_decides_the_weights_decides_the_file(graph, folder, epochs):
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:0], lambda b: b[:-9] + b"x" + b[-8:]])
 def test_a_damaged_file_is_made_anew(graph, folder, epochs, damage):
     first = trained_split(graph, splits.CUT, SAMPLES, **QUICK)
-    (path,) = folder.iterdir()
+    (path,) = files(folder)
     path.write_bytes(damage(path.read_bytes()))
     again = trained_split(graph, splits.CUT, SAMPLES, track=epochs.track, **QUICK)
     assert len(epochs) == 2
@@ -92,7 +109,7 @@ def test_a_damaged_file_is_made_anew(graph, folder, epochs, damage):
 
 def test_a_file_of_that_name_by_another_hand_is_made_anew(graph, folder, epochs):
     trained_split(graph, splits.CUT, SAMPLES, **QUICK)
-    (path,) = folder.iterdir()
+    (path,) = files(folder)
     write_cached(path.name, b"something else")
     trained_split(graph, splits.CUT, SAMPLES, track=epochs.track, **QUICK)
     assert len(epochs) == 2
@@ -108,7 +125,7 @@ def test_a_damaged_checkpoint_is_no_obstacle(graph, folder, epochs, damage):
 
     with pytest.raises(KeyboardInterrupt):
         trained_split(graph, splits.CUT, SAMPLES, track=interrupt, **arguments)
-    (checkpoint,) = folder.iterdir()
+    (checkpoint,) = files(folder)
     assert checkpoint.suffix == ".checkpoint"
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
     result = trained_split(graph, splits.CUT, SAMPLES, track=epochs.track, **arguments)
@@ -118,7 +135,7 @@ def test_a_damaged_checkpoint_is_no_obstacle(graph, folder, epochs, damage):
 
 def test_half_written_files_of_killed_processes_go_and_those_of_living_ones_stay(graph, folder):
     trained_split(graph, splits.CUT, SAMPLES, **QUICK)
-    (stored,) = folder.iterdir()
+    (stored,) = files(folder)
     stored.unlink()
     old, young, other = folder / f".1-a{TEMPORARY_SUFFIX}", folder / f".2-b{TEMPORARY_SUFFIX}", folder / ".else.c"
     for path in (old, young, other):
@@ -126,7 +143,7 @@ def test_half_written_files_of_killed_processes_go_and_those_of_living_ones_stay
     for path in (old, other):
         os.utime(path, (time.time() - 2 * STALE_S,) * 2)
     trained_split(graph, splits.CUT, SAMPLES, **QUICK)
-    assert {path.name for path in folder.iterdir()} == {stored.name, young.name, other.name}
+    assert {path.name for path in files(folder)} == {stored.name, young.name, other.name}
 
 
 def test_where_the_cache_cannot_be_written_a_split_is_trained_for_this_run(graph, tmp_path, monkeypatch, epochs):
@@ -151,7 +168,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been_killed(folder,
     finally:
         program.kill()
         program.wait()
-    assert [path.suffix for path in folder.iterdir()] == [".checkpoint"]
+    assert [path.suffix for path in files(folder)] == [".checkpoint"]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as there: sums in another order would be other weights
     try:
@@ -163,4 +180,4 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been_killed(folder,
     finally:
         torch.set_num_threads(threads)
     assert len(epochs) == 6 - after
-    assert [path.suffix for path in folder.iterdir()] == [".weights"]
+    assert [path.suffix for path in files(folder)] == [".weights"]

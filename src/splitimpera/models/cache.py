@@ -8,8 +8,11 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
 from platformdirs import user_cache_path
 
 from splitimpera.errors import OutputError, SplitImperaWarning
@@ -56,6 +59,26 @@ def write_cached(name: str, content: bytes) -> None:
         write_output(cache_folder() / name, hashlib.sha256(content).digest() + content, VARIABLE)
     except OutputError as error:
         _warn(error)
+
+
+@contextmanager
+def made_once(name: str) -> Iterator[None]:
+    """Wait until nobody else makes what is to be filed under `name`; look for it again inside.
+
+    Where nothing can be kept, nobody waits. The lock ends with its process, however that ends.
+    """
+    folder = cache_folder() / ".locks"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / name)
+        lock.acquire()
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _warn(error: OutputError) -> None:

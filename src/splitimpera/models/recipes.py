@@ -13,7 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from splitimpera.models.cache import read_cached, usable_cache, write_cached
+from splitimpera.models.cache import made_once, read_cached, usable_cache, write_cached
 from splitimpera.models.datasets import DATASETS, Samples
 from splitimpera.models.resnet import CifarResNet
 from splitimpera.models.threads import torch_threads
@@ -64,7 +64,7 @@ for _recipe in (
 
 def trained(recipe: Recipe, track: Track[int] = no_progress) -> nn.Module:
     """The recipe's network with trained weights, from the cache or trained now; in eval mode."""
-    with torch.random.fork_rng(devices=[]):
+    with made_once(recipe.file_name()), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = recipe.build()
         stored = read_cached(recipe.file_name())
@@ -77,9 +77,9 @@ def trained(recipe: Recipe, track: Track[int] = no_progress) -> nn.Module:
         kept = usable_cache() is not None
         with torch_threads(1):
             _fit(model, DATASETS[recipe.data]().train, recipe, track)
-    if kept:
-        tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-        write_cached(recipe.file_name(), save_tensors(tensors))
+        if kept:
+            tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+            write_cached(recipe.file_name(), save_tensors(tensors))
     return model.eval()
 
 

@@ -6,7 +6,7 @@ from typing import Unpack
 
 from splitimpera.errors import ModelError, OutputError
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.models.cache import read_cached, usable_cache, write_cached
+from splitimpera.models.cache import made_once, read_cached, usable_cache, write_cached
 from splitimpera.models.datasets import Samples
 from splitimpera.records import Cut, Track, no_progress
 from splitimpera.training.settings import Training, TrainingArguments
@@ -25,13 +25,20 @@ def trained_split(
     """As `split.train_split`, from the cache where the same network, cut, data and arguments were trained before.
 
     An interrupted training leaves a checkpoint in the cache folder, from which the next call goes on; a finished one
-    leaves its result alone. Damaged files are made anew. Where the folder cannot be written nothing is kept, with a
-    warning.
+    leaves its result alone. Two that ask for the same at the same time train it once. Damaged files are made anew.
+    Where the folder cannot be written nothing is kept, with a warning.
     """
     training = Training(**arguments)
     if not isinstance(cut, Cut):
         cut = graph.cut(cut)
     key = training_key(graph, cut, samples, training)
+    with made_once(_name(key)):
+        return _from_cache_or_trained(key, graph, cut, samples, track, arguments)
+
+
+def _from_cache_or_trained(
+    key: str, graph: ModelGraph, cut: Cut, samples: Samples, track: Track[int], arguments: TrainingArguments
+) -> TrainedSplit:
     stored = read_cached(_name(key))
     if stored is not None:
         try:
