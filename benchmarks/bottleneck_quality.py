@@ -23,7 +23,6 @@ from torch import Tensor, nn
 import splitimpera as sei
 from splitimpera.codec.packets import interleaved
 from splitimpera.codec.registry import Calibration, make_codec
-from splitimpera.evaluation.accuracy import Z_95, wilson_interval
 from splitimpera.evaluation.loss import LossCurve, accuracy_against_loss, with_loss
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.testbed import Testbed
@@ -36,6 +35,7 @@ from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.partition.bottleneck import bottleneck_for
 from splitimpera.records import Array, Cut, FloatArray, Hop, Link, Plan, TensorSpec, Workload
 from splitimpera.scenario import load_scenario
+from splitimpera.statistics import student_interval, wilson_interval
 from splitimpera.training.cache import trained_split
 from splitimpera.training.settings import Training
 from splitimpera.training.split import one_cycle
@@ -137,8 +137,7 @@ def rights(answer: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor) -
 def lost_points(ours: Right, bar: Right) -> tuple[float, float, float]:
     """By how much `bar` is better, and the 95 % interval of that over pictures, which both have in common."""
     difference = bar - ours
-    spread = Z_95 * float(difference.std(ddof=1)) / len(difference) ** 0.5
-    return float(difference.mean()), float(difference.mean()) - spread, float(difference.mean()) + spread
+    return float(difference.mean()), *student_interval(difference)
 
 
 def fine_tuned(model: nn.Module, samples: Samples, training: Training) -> nn.Module:

@@ -10,6 +10,7 @@
     ├── DataError            data that cannot be loaded or used
     ├── CutError             a cut that does not exist
     ├── CodecError           a codec that does not fit, or a damaged payload
+    ├── PlanError            devices and hops that make no plan
     ├── SimulationError      a link, workload or transport that cannot be simulated
     ├── RequirementError     a requirement that cannot be used
     └── OutputError          a folder or file that cannot be written
@@ -154,6 +155,10 @@ class CutError(SplitImperaError):
 
 class CodecError(SplitImperaError):
     """A codec that does not fit the tensors, or a payload that it did not make."""
+
+
+class PlanError(SplitImperaError, ValueError):
+    """Devices and hops that do not make a plan."""
 
 
 class SimulationError(SplitImperaError, ValueError):

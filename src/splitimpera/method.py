@@ -17,7 +17,6 @@ import torch
 from splitimpera.codec.registry import codec_kind
 from splitimpera.cost.devices import build_device, measured_here, power_w
 from splitimpera.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError, shown
-from splitimpera.evaluation.accuracy import wilson_interval
 from splitimpera.evaluation.levers import decider, shortlist, turns
 from splitimpera.evaluation.loss import LossCurve, accuracy_against_loss, worth_a_curve
 from splitimpera.evaluation.plans import build_plans
@@ -36,11 +35,12 @@ from splitimpera.partition.bottleneck import bottleneck_for, check_apart
 from splitimpera.plugins import nearest
 from splitimpera.qos.exploration import Change, Sensitivity, changes, relaxations, sensitivity
 from splitimpera.qos.recommendation import Recommendation, Verdict, recommend
-from splitimpera.qos.requirement import METRICS, check_metrics
+from splitimpera.qos.requirement import METRICS, check_metrics, check_objective
 from splitimpera.records import Cut, Evaluation, Plan, Track, no_progress
 from splitimpera.saliency.cumulative import cumulative_saliency
 from splitimpera.saliency.curve import SaliencyCurve
 from splitimpera.scenario import Scenario, load_scenario
+from splitimpera.statistics import wilson_interval
 from splitimpera.training.cache import trained_split
 
 MORE_SEEDS = 4
@@ -198,7 +198,7 @@ def _designed(
         for plan in track(plans, "Simulating the plans", len(plans))
     )
     plan_s = (time.monotonic() - begun_s) / len(plans)
-    recommendation = recommend(evaluations, scenario.requirements)
+    recommendation = recommend(evaluations, scenario.requirements, scenario.objective, scenario.tolerance)
     undecided = [verdict for verdict in recommendation.verdicts if verdict.open and _chance_decides(verdict)]
     if undecided:
         again = {
@@ -208,7 +208,7 @@ def _designed(
             for verdict in track(undecided, "Simulating what is undecided more often", len(undecided))
         }
         evaluations = tuple(again.get(evaluation.plan.id, evaluation) for evaluation in evaluations)
-        recommendation = recommend(evaluations, scenario.requirements)
+        recommendation = recommend(evaluations, scenario.requirements, scenario.objective, scenario.tolerance)
     on_test = None
     if recommendation.chosen is not None:
         chosen = recommendation.chosen.evaluation.plan
@@ -284,7 +284,9 @@ def check_names(scenario: Scenario) -> None:
     with _located("requirements"):
         spending = power_w(devices[0]) is not None and devices[0].radio is not None
         available = KNOWN_METRICS if spending else KNOWN_METRICS - {"energy"}
-        check_metrics(scenario.requirements, available, {"energy": "give devices[0] a power (or a preset) and a radio"})
+        why = {"energy": "give devices[0] a power (or a preset) and a radio"}
+        check_metrics(scenario.requirements, available, why)
+        check_objective(scenario.objective, available, why)
 
 
 _WORK_KEYS = {
@@ -473,12 +475,13 @@ def _explored(
     """What would help where nothing fits, and how the choice depends on what may change; by evaluating plans anew."""
     plans = shortlist(found.verdicts)
     turned = turns([verdict.evaluation.plan for verdict in found.verdicts], testbed.workload)
-    decide = cache(decider(plans, turned, testbed, scenario.requirements, lambda plan: _rng(seed, plan), seeds))
+    how = scenario.objective, scenario.tolerance
+    decide = cache(decider(plans, turned, testbed, scenario.requirements, lambda plan: _rng(seed, plan), seeds, *how))
     changed: tuple[Change, ...] = ()
     if found.chosen is None:
         levers = [turn.lever for turn in turned]
         changed = changes(
-            track(levers, "Looking for what would help", len(levers)), decide, relaxations(found.verdicts)
+            track(levers, "Looking for what would help", len(levers)), decide, relaxations(found.verdicts, *how)
         )
     looked_at = [turn for turn in turned if turn.values]
     return changed, tuple(

@@ -5,6 +5,7 @@ Units are SI and stand in the names: `_s`, `_bytes`, `_bps`; fractions are plain
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitimpera.bounds import BOUNDS, MOST_DUE_S, MOST_FRAMES, SHORTEST_STEP_S, Bound
-from splitimpera.errors import SimulationError, shown
+from splitimpera.errors import PlanError, SimulationError, listed, shown
 from splitimpera.machines import Device
 
 FloatArray = npt.NDArray[np.float64]
@@ -368,11 +369,29 @@ class Hop:
 
 @dataclass(frozen=True)
 class Plan:
-    """One design: n devices and n - 1 hops. LC has no hop, RC hops at cut 0, SC in between."""
+    """One design: n devices and n - 1 hops. LC has no hop, RC hops at cut 0, SC in between.
+
+    Raises:
+        PlanError: another number of hops, a cut in front of the one before it, or two devices or links of one name.
+    """
 
     id: str
     devices: tuple[Device, ...]
     hops: tuple[Hop, ...] = ()
+
+    def __post_init__(self) -> None:
+        place = f"plan '{shown(self.id)}'"
+        if len(self.devices) != len(self.hops) + 1:
+            given = f"{len(self.devices)} devices with {len(self.hops)} hops"
+            raise PlanError(f"{given} are given, there is one hop between two devices", where=place)
+        cuts = [hop.cut for hop in self.hops]
+        if cuts != sorted(cuts) or min(cuts, default=0) < 0:
+            raise PlanError(f"the cuts {listed(cuts)} go back, no layer is run twice", where=place)
+        stages = Counter([*(device.name for device in self.devices), *(hop.link.name for hop in self.hops)])
+        for name, times in stages.items():
+            if times > 1:
+                problem = f"{times} of its devices and links are called '{shown(name)}'"
+                raise PlanError(problem, where=place, hint="give each a name of its own")
 
     @property
     def configuration(self) -> Literal["LC", "RC", "SC"]:
@@ -507,7 +526,11 @@ class Evaluation:
         bottleneck: the busiest stage.
         impossible: why the plan cannot run at all, in words; empty where it can.
         quality: what `accuracy` is called: "accuracy", "miou" or "rmse".
-        intervals: of each metric that chance touches the 5 % and 95 % bootstrap quantiles, over pictures and seeds.
+        intervals: the 95 % bootstrap interval of each metric that chance touches.
+        contributions: what each sample contributes to the quality, shape (replications, samples, k); None: not known.
+        on_time_contributions: the same, where a late answer counts as none.
+        summarise: the quality of a sum of contributions, (k,) -> number.
+        of_replications: the metrics with one value a replication, each (replications,).
     """
 
     plan: Plan
@@ -530,6 +553,10 @@ class Evaluation:
     impossible: tuple[str, ...] = ()
     quality: str = "accuracy"
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    contributions: FloatArray | None = None
+    on_time_contributions: FloatArray | None = None
+    summarise: Callable[[FloatArray], float] | None = None
+    of_replications: dict[str, FloatArray] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
         """The numbers that a requirement may speak of, in SI units; those that are not known are left out."""

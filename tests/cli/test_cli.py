@@ -152,22 +152,57 @@ def test_ctrl_c_ends_with_130_and_leaves_earlier_results_whole(tmp_path):
 
 
 def recommended(results):
-    """The recommendation from plans and requirements alone."""
-    fitting = []
-    for plan in results["plans"]:
-        margins, penalty, fits = [], 0.0, not plan["impossible"]
-        for requirement in results["requirements"]:
-            name, limit, weight = requirement["metric"], requirement["limit"], requirement["weight"]
-            value = plan["metrics"][name]
-            margin = (limit - value) / limit if requirement["kind"] == "upper" else (value - limit) / limit
-            if not plan["stable"] and name.startswith(("latency", "fps", "on_time")):
-                margin = min(margin, -1)
-            margins.append(margin)
-            penalty += (weight or 0) * max(0, -margin)
-            fits &= margin >= 0 or weight is not None
-        if fits:
-            fitting.append((penalty, [-margin for margin in sorted(margins)], -plan["metrics"]["accuracy"], plan["id"]))
-    return min(fitting)[-1] if fitting else None
+    """The recommendation from plans, requirements and ties alone, as docs/results.md says it."""
+    wanted, decision = results["requirements"], results["recommendation"]
+
+    def margin(plan, requirement):
+        name, limit = requirement["metric"], requirement["limit"]
+        distance = limit - plan["metrics"][name] if requirement["kind"] == "upper" else plan["metrics"][name] - limit
+        unstable = not plan["stable"] and name.startswith(("latency", "fps", "on_time"))
+        return min(distance / limit, -1) if unstable else distance / limit
+
+    def tied(plan, other, requirement):
+        metric, ids = requirement["metric"], {plan["id"], other["id"]}
+        chance = decision["ties"][metric]
+        if ids & set(chance["touched"]):
+            return any(ids == set(pair) for pair in chance["tied"])
+        difference = abs(plan["metrics"][metric] - other["metrics"][metric])
+        return difference <= decision["tolerance"] * requirement["limit"]
+
+    def beats(plan, other):
+        gains = [margin(plan, requirement) - margin(other, requirement) for requirement in wanted]
+        return min(gains) >= 0 and any(
+            gain > 0 and not tied(plan, other, requirement) for gain, requirement in zip(gains, wanted, strict=True)
+        )
+
+    def fits(plan):
+        hard = [requirement for requirement in wanted if requirement["weight"] is None]
+        return not plan["impossible"] and all(margin(plan, requirement) >= 0 for requirement in hard)
+
+    fitting = [plan for plan in results["plans"] if fits(plan)]
+    best = [plan for plan in fitting if plan["certainty"] == "certain"] or fitting
+    best = [plan for plan in best if not any(beats(other, plan) for other in best)]
+
+    def levelled(plan, requirement):
+        most = max(margin(other, requirement) for other in best)
+        tops = [other for other in best if margin(other, requirement) == most]
+        same = any(plan is other or tied(plan, other, requirement) for other in tops)
+        return most if same else margin(plan, requirement)
+
+    def key(plan):
+        margins = [levelled(plan, requirement) for requirement in wanted]
+        penalty = sum(
+            (requirement["weight"] or 0) * max(0, -value) for requirement, value in zip(wanted, margins, strict=True)
+        )
+        last = (
+            len(plan["hops"]),
+            plan["metrics"]["latency_p95"],
+            plan["energy_j"] or 0,
+            plan["metrics"]["payload_bytes"],
+        )
+        return penalty, [-value for value in sorted(margins)], last, plan["id"]
+
+    return min(best, key=key)["id"] if best else None
 
 
 @pytest.fixture(
@@ -232,7 +267,7 @@ def test_results_have_the_promised_keys_and_types(finished):
         assert len(plan["latency_p95_seeds_s"]) in (5, 20)
         if plan["stable"]:
             assert len(plan["latency_quantiles_s"]) == len(results["latency_shares"])
-    assert results["schema_version"] == 4
+    assert results["schema_version"] == 5
     assert results["candidates"]
 
 

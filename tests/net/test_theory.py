@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import splitimpera as sei
-from splitimpera.net.replication import mean_interval
 from splitimpera.net.tcp import TcpLink, TcpParameters
 from splitimpera.records import Link, Trace, Workload
+from splitimpera.statistics import student_interval
 
 CONFIDENCE = 0.999
 SIGMAS = 3.29  # of a normal variable, for that
@@ -46,8 +46,8 @@ def lost_packets(delivered):
 
 
 def within(samples, expected):
-    interval = mean_interval(np.asarray(samples), CONFIDENCE)
-    return interval.low <= expected <= interval.high
+    low, high = student_interval(np.asarray(samples), CONFIDENCE)
+    return low <= expected <= high
 
 
 # --------------------------------------------------------------------------------------------------------------- queues
@@ -64,7 +64,7 @@ def test_m_d_1(load):
         wait = datagrams(link, due).complete_s - due - service
         means.append(wait[4000:].mean())
     assert within(means, service * load / (2 * (1 - load)))
-    assert mean_interval(np.array(means), CONFIDENCE).high < 1.15 * service * load / (2 * (1 - load))
+    assert student_interval(np.array(means), CONFIDENCE)[1] < 1.15 * service * load / (2 * (1 - load))
 
 
 @pytest.mark.parametrize("load", [0.5, 1.0, 1.25])

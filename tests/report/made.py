@@ -75,8 +75,28 @@ def random_evaluations(rng, count, energy=False):
         )
         if rng.random() < 0.1:
             one = replace(one, latency_s=np.full((2, 4), np.nan))  # no frame is answered
+        elif rng.random() < 0.3:
+            one = replace(one, latency_s=p95_s * rng.uniform(0.9, 1.1, (2, 4)))
+        if rng.random() < 0.5:
+            one = with_answers(one, rng.random((1 if rng.random() < 0.5 else 2, 20)) < accuracy)
         found.append(replace(one, intervals=_intervals(rng, one.metrics())))
     return found
+
+
+def with_answers(evaluation, right):
+    """The evaluation with what each sample contributes, (replications, samples)."""
+    counts = np.stack([right, np.ones_like(right)], axis=2).astype(float)
+    return replace(
+        evaluation,
+        accuracy=float(right.mean()),
+        contributions=counts,
+        on_time_contributions=counts,
+        summarise=_share_right,
+    )
+
+
+def _share_right(total):
+    return float(total[0] / total[1])
 
 
 def _intervals(rng, metrics):
@@ -110,10 +130,10 @@ def random_requirements(rng):
     ]
 
 
-def made_results(evaluations, requirements, **changes):
+def made_results(evaluations, requirements, objective="balanced", **changes):
     """What `results.json` would hold, for a network of five layers."""
     wanted = [parse_requirement(r) if isinstance(r, str) else r for r in requirements]
-    decision = recommend(evaluations, wanted)
+    decision = recommend(evaluations, wanted, objective)
     names = ["input", *(layer["name"] for layer in LAYERS)]
     chosen = decision.chosen
     quality = evaluations[0].quality

@@ -17,7 +17,7 @@ SCRIPT = (files("splitimpera.report.html") / "decide.js").read_text()
 CASES = 300
 
 ANSWER = """
-(({plans, requirements, quality}) => decide(plans, requirements, quality).map((verdict) => ({
+(({plans, requirements, quality, choice}) => decide(plans, requirements, quality, choice).map((verdict) => ({
   id: verdict.id, feasible: verdict.feasible, certainty: verdict.certainty, pareto: verdict.pareto,
   met: verdict.judgements.map(({met}) => met), endless: verdict.judgements.map(({endless}) => endless),
   score: String(verdict.score), penalty: String(verdict.penalty),
@@ -33,12 +33,13 @@ def page(tmp_path_factory):
         yield page
 
 
-def asked(evaluations, requirements):
+def asked(evaluations, requirements, objective="balanced"):
     """What a page would ask its script."""
-    data = table.data(made_results(evaluations, requirements))
+    data = table.data(made_results(evaluations, requirements, objective))
     return {
         "plans": data["plans"],
         "quality": data["quality"],
+        "choice": data["choice"],
         "requirements": [
             {key: wanted[key] for key in ("metric", "upper", "weight")} | {"limit": wanted["stops"][wanted["own"]]}
             for wanted in data["requirements"]
@@ -46,7 +47,7 @@ def asked(evaluations, requirements):
     }
 
 
-def expected(evaluations, requirements):
+def expected(evaluations, requirements, objective="balanced"):
     return [
         {
             "id": verdict.id,
@@ -58,7 +59,7 @@ def expected(evaluations, requirements):
             "score": verdict.score,
             "penalty": verdict.penalty,
         }
-        for verdict in recommend(evaluations, requirements).verdicts
+        for verdict in recommend(evaluations, requirements, objective).verdicts
     ]
 
 
@@ -73,7 +74,11 @@ def answers(page, cases):
 
 def test_hundreds_of_random_matches_come_out_alike(page):
     rng = np.random.default_rng(11)
-    cases = [(random_evaluations(rng, rng.integers(1, 13), True), random_requirements(rng)) for _ in range(CASES)]
+    objectives = ["balanced", "balanced", "accuracy", "latency_p95", "energy", "payload_bytes"]
+    cases = [
+        (random_evaluations(rng, rng.integers(1, 13), True), random_requirements(rng), str(rng.choice(objectives)))
+        for _ in range(CASES)
+    ]
     wanted = [expected(*case) for case in cases]
     for case, found, verdicts in zip(cases, answers(page, cases), wanted, strict=True):
         assert found == verdicts, [requirement.text for requirement in case[1]]

@@ -61,10 +61,10 @@ def test_what_was_written_is_read(results, tmp_path):
         ("[]", "not the results of a design"),
         ('{"schema_version": "4"}', "not the results of a design"),
         ('{"schema_version": true}', "not the results of a design"),
-        ('{"schema_version": 3}', "schema version 3, only 4 can be read: older results lack"),
-        ('{"schema_version": 1' + "0" * 400 + "}", "schema version 1" + "0" * 79 + "..., only 4 can be read"),
-        ('{"schema_version": 5}', "schema version 5, only 4 can be read: a newer splitimpera wrote it; use that one"),
-        ('{"schema_version": 4}', "it is damaged: splitimpera_version: Field required"),
+        ('{"schema_version": 3}', "schema version 3, only 5 can be read: older results lack"),
+        ('{"schema_version": 1' + "0" * 400 + "}", "schema version 1" + "0" * 79 + "..., only 5 can be read"),
+        ('{"schema_version": 6}', "schema version 6, only 5 can be read: a newer splitimpera wrote it; use that one"),
+        ('{"schema_version": 5}', "it is damaged: splitimpera_version: Field required"),
         (b"\xff\xfe", "not text in UTF-8"),
     ],
 )
@@ -90,7 +90,7 @@ def test_what_is_no_design_is_said(tmp_path):
 
 def test_a_file_that_no_design_writes_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("splitimpera.report.loading.LARGEST_BYTES", 10)
-    (tmp_path / "results.json").write_text('{"schema_version": 4}')
+    (tmp_path / "results.json").write_text('{"schema_version": 5}')
     with pytest.raises(DataError, match="is larger than 10 B"):
         load_results(tmp_path)
 
@@ -157,7 +157,7 @@ def test_what_nothing_could_be_drawn_from_is_named(results, place, value, words,
 
 @pytest.mark.parametrize("digits", [400, 5000])
 def test_long_integers_are_refused(digits, tmp_path):
-    (tmp_path / "results.json").write_text('{"schema_version": 4, "seed": ' + "9" * digits + "}")
+    (tmp_path / "results.json").write_text('{"schema_version": 5, "seed": ' + "9" * digits + "}")
     with pytest.raises(DataError) as error:
         load_results(tmp_path)
     assert len(str(error.value)) < 500

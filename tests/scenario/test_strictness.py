@@ -89,7 +89,7 @@ SECTIONS = {
             "workload": {"fps": 20},
             "requirements": ["fps >= 20"],
         },
-        {"name": "text", "seed": "count"}
+        {"name": "text", "seed": "count", "objective": "word", "tolerance": "quantity"}
         | OFTEN(("network", "data", "workload", "plans", "bottlenecks"), "section")
         | OFTEN(("devices", "links", "requirements"), "list"),
     ),

@@ -17,7 +17,7 @@ from splitimpera.evaluation.testbed import Testbed
 from splitimpera.net.budget import WorkError
 from splitimpera.qos.exploration import Decide, Lever
 from splitimpera.qos.recommendation import Verdict, recommend
-from splitimpera.qos.requirement import Requirement
+from splitimpera.qos.requirement import BALANCED, TOLERANCE, Requirement
 from splitimpera.records import Evaluation, Link, Plan, Workload
 
 FASTER = 100.0
@@ -120,17 +120,20 @@ def decider(
     requirements: Sequence[Requirement],
     rng: Callable[[Plan], np.random.Generator],
     seeds: int,
+    objective: str = BALANCED,
+    tolerance: float = TOLERANCE,
 ) -> Decide:
     """What `qos.exploration` asks: which plan would be recommended with a lever at a value.
 
     Args:
+        objective, tolerance: as `recommend` takes them.
         rng: a plan's randomness, the same at every value, so that neighbours differ by the value alone.
     """
     by_name = {turn.lever.name: turn for turn in turned}
 
     def decide(lever: Lever, value: float) -> Verdict | None:
         found = evaluated(plans, by_name[lever.name], value, testbed, rng, seeds)
-        return recommend(found, requirements).chosen if found else None
+        return recommend(found, requirements, objective, tolerance).chosen if found else None
 
     return decide
 

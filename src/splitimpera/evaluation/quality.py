@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from splitimpera.evaluation.accuracy import wilson_interval
 from splitimpera.records import Array, FloatArray
+from splitimpera.statistics import contribution_draws, ends, wilson_interval
 
 
 class Quality(Protocol):
@@ -92,7 +92,7 @@ class Segmentation:
         return float((both[either > 0] / either[either > 0]).mean())
 
     def interval(self, counts: FloatArray) -> tuple[float, float]:
-        return bootstrap_interval(self, counts)
+        return ends(contribution_draws(counts[None], self.value))
 
 
 class Regression:
@@ -114,14 +114,4 @@ class Regression:
         return float(np.sqrt(total[0] / total[1]))
 
     def interval(self, counts: FloatArray) -> tuple[float, float]:
-        return bootstrap_interval(self, counts)
-
-
-def bootstrap_interval(quality: Quality, counts: FloatArray, draws: int = 1000) -> tuple[float, float]:
-    """The 95 % percentile interval of a quality over pictures drawn with replacement; always the same draws."""
-    rng = np.random.default_rng(0)
-    pictures = len(counts)
-    # how often each picture is drawn says as much as which are
-    weights = rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=draws)
-    low, high = np.quantile([quality.value(total) for total in weights @ counts], [0.025, 0.975])
-    return float(low), float(high)
+        return ends(contribution_draws(counts[None], self.value))

@@ -17,12 +17,12 @@ from splitimpera.evaluation.damage import DamagedRows, Gap, survives
 from splitimpera.evaluation.pipeline import serve
 from splitimpera.evaluation.quality import Classification, Quality
 from splitimpera.evaluation.testbed import Part, Row, Testbed
-from splitimpera.evaluation.uncertainty import latency_intervals, mean_interval, quality_interval
 from splitimpera.machines import Device
 from splitimpera.net.registry import TRANSPORTS
 from splitimpera.net.replication import mostly
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.net.ways import mean_rate_bps
+from splitimpera.qos.chance import Draws
 from splitimpera.records import (
     Codec,
     Deliveries,
@@ -108,6 +108,7 @@ class _Run:
         self.shown = np.arange(len(self.samples))  # which picture each row is of
         self.alive = np.ones(shape, dtype=bool)
         self.parts_s: dict[str, float] = {}
+        self.spans: list[tuple[str, FloatArray, float]] = []  # parts that vary, and what else they contain
         self.estimates: list[str] = []
         self.stages: list[Stage] = []
         self.deliveries: list[tuple[Deliveries, ...]] = []  # of each hop, one entry a seed
@@ -186,8 +187,8 @@ class _Run:
         self.impossible += [] if reason is None else [reason]
         parts = {f"{device.name}: {name}": cost for name, cost in ({"network": network[0]} | coding).items()}
         self.estimates += [name for name, cost in parts.items() if cost.how != "measured"]
-        waited_s = _mean(left - arrived) - service_s[0]
-        self.parts_s |= {f"{device.name}: queue": waited_s} | {name: cost.seconds for name, cost in parts.items()}
+        self.spans.append((f"{device.name}: queue", left - arrived, service_s[0]))
+        self.parts_s |= {f"{device.name}: queue": 0.0} | {name: cost.seconds for name, cost in parts.items()}
         # the quickest that it can be, with full batches
         busy_s = np.full(len(left), min(time_s / frames for frames, time_s in enumerate(service_s, 1)))
         share = np.isfinite(left).mean(1) if device.queue != "wait" else np.isfinite(arrived).mean(1)
@@ -241,7 +242,8 @@ class _Run:
             for place in damaged[gap]:
                 self.content[place] = row
         self.shown = self.shown[[*range(len(payloads)), *(source for source, _ in gaps)]]
-        self.parts_s[hop.link.name] = _mean(np.maximum(complete - self.now_s, 0))
+        self.spans.append((hop.link.name, complete - self.now_s, 0.0))
+        self.parts_s[hop.link.name] = 0.0
         wire_bytes = np.array([sent.wire_bytes.mean() for sent in runs])
         airtime_s = wire_bytes * 8 / mean_rate_bps(hop.link)
         share = np.array(left) / sizes.shape[1]
@@ -283,7 +285,11 @@ class _Run:
                     sustained_fps[seed] = min(sustained_fps[seed], through)
                     stable[seed] = False
         if self.workload.answer_bytes and self.plan.hops:
-            self.parts_s["answer"] = float(self.back_s.mean())
+            self.spans.append(("answer", self.back_s, 0.0))
+        # of the same frames that have a latency, so that the parts add up to its mean
+        finished = np.isfinite(latency_s)
+        for name, times_s, contained_s in self.spans:
+            self.parts_s[name] = float(times_s[finished].mean()) - contained_s if finished.any() else 0.0
         # a stage that drops frames is never more than busy; behind the last frame it works on
         busy = [np.minimum(share, 1) if stage.drops else share for stage, share in zip(self.stages, load, strict=True)]
         utilisation = {stage.name: float(share.mean()) for stage, share in zip(self.stages, busy, strict=True)}
@@ -308,21 +314,12 @@ class _Run:
             utilisation=utilisation,
             bottleneck=max(utilisation, key=lambda name: utilisation[name]),
             quality=self.quality.name,
+            contributions=answered,
+            on_time_contributions=in_time,
+            summarise=self.quality.value,
+            of_replications={"fps": sustained_fps, "lost_packet_rate": lost_rate, "dropped_frames": dropped},
         )
-        if not self.intervals:
-            return found
-        intervals = {
-            self.quality.name: quality_interval(self.quality, answered),
-            f"on_time_{self.quality.name}": quality_interval(self.quality, in_time),
-            **latency_intervals(latency_s),
-            "fps": mean_interval(sustained_fps),
-            "lost_packet_rate": mean_interval(lost_rate),
-            "dropped_frames": mean_interval(dropped),
-        }
-        values = found.metrics()
-        # a percentile that was interpolated may lie beside the frames' own values
-        around = {name: (min(low, values[name]), max(high, values[name])) for name, (low, high) in intervals.items()}
-        return replace(found, intervals=around)
+        return replace(found, intervals=Draws(found).intervals()) if self.intervals else found
 
     def _of_pictures(self, counts: FloatArray, alive: np.ndarray[Any, Any]) -> FloatArray:
         """The numbers of each picture, means over the frames that show it, shape (seeds, pictures, k)."""
@@ -348,11 +345,6 @@ class Stage:
     busy_s: FloatArray
     share: FloatArray
     drops: bool = False
-
-
-def _mean(times_s: FloatArray) -> float:
-    """Over the frames that were not dropped."""
-    return float(np.nanmean(times_s)) if np.isfinite(times_s).any() else 0.0
 
 
 def _coding(hop: Hop) -> tuple[int, str, float, int]:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
-from math import cos, inf, isfinite, log, pi, sin, sqrt, tan
+from math import inf
 
 import numpy as np
 
 from splitimpera.errors import SimulationError
 from splitimpera.net.registry import check, simulate
 from splitimpera.records import Deliveries, FloatArray, Link, Workload
+from splitimpera.statistics import quantile, quantile_interval, student_interval
 
 LEVELS = (0.5, 0.95, 0.99)
-CONFIDENCE = 0.95
 
 Simulate = Callable[[Link, Workload, str, np.random.Generator], Deliveries]
 """One seed's run: this package's simulator, or another engine with the same call."""
@@ -70,8 +70,9 @@ class Replication:
         statistics, which takes the frames for independent of each other.
         """
         if len(self.latency_s) > 1:
-            return tuple(mean_interval(values) for values in self.quantiles_s.T)
-        return tuple(quantile_interval(self.latency_s[0], level) for level in LEVELS)
+            return tuple(Estimate(float(np.mean(run)), *student_interval(run)) for run in self.quantiles_s.T)
+        only = self.latency_s[0]
+        return tuple(Estimate(quantile(only, share), *quantile_interval(only, share)) for share in LEVELS)
 
     @property
     def sustained(self) -> bool:
@@ -192,56 +193,3 @@ def _replication(
 def mostly(stable: Sequence[bool]) -> bool:
     """False where more than half are False."""
     return 2 * sum(stable) >= len(stable)
-
-
-def mean_interval(values: FloatArray, confidence: float = CONFIDENCE) -> Estimate:
-    """The mean of one value a seed, with Student's interval; unbounded for a single one."""
-    mean = float(np.mean(values))
-    if len(values) < 2 or not isfinite(mean):
-        return Estimate(mean, -inf, inf)
-    half = student_factor(len(values) - 1, confidence) * float(np.std(values, ddof=1)) / sqrt(len(values))
-    return Estimate(mean, mean - half, mean + half)
-
-
-def student_factor(freedom: int, confidence: float = CONFIDENCE) -> float:
-    """The t for which a Student variable of that many degrees of freedom lies in [-t, t] with that probability.
-
-    Source: the finite series of Abramowitz and Stegun, 26.7.3 and 26.7.4, inverted by bisection.
-    """
-
-    def within(angle: float) -> float:
-        term = total = cos(angle) if freedom % 2 else 1.0
-        for k in range(2 + freedom % 2, freedom - 1, 2):
-            term *= (k - 1) / k * cos(angle) ** 2
-            total += term
-        if freedom % 2 == 0:
-            return sin(angle) * total
-        return 2 / pi * (angle + (sin(angle) * total if freedom > 1 else 0.0))
-
-    low, high = 0.0, pi / 2
-    while high - low > 1e-15 * high and low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if within(middle) < confidence else (low, middle)
-    return sqrt(freedom) * tan(low)
-
-
-def quantile_interval(samples: FloatArray, level: float, confidence: float = CONFIDENCE) -> Estimate:
-    """A quantile of independent samples with the interval between two of them, whatever their distribution.
-
-    The number of samples below the true quantile is binomial; the ends are the order statistics that it leaves outside
-    with at most half of 1 - `confidence` each. Source: H. A. David, Order Statistics, chapter 7.
-    """
-    ordered, n = np.sort(samples), len(samples)
-    below = np.arange(n + 1)
-    factorials = np.concatenate([[0.0], np.cumsum(np.log(below[1:]))])  # their logarithms
-    choices = factorials[n] - factorials - factorials[::-1]
-    up_to = np.cumsum(np.exp(choices + below * log(level) + (n - below) * log(1 - level)))
-    tail = (1 - confidence) / 2
-    low = int(np.searchsorted(up_to, tail, side="right"))  # how many may lie below at most, so this one's rank from 1
-    high = int(np.searchsorted(up_to, 1 - tail))  # as many lie below at most, so the next one is above: rank from 0
-    value = float(np.quantile(samples, level, method="linear" if isfinite(ordered[-1]) else "higher"))
-    # of very few samples the interpolated quantile may lie outside; a wider interval covers no less
-    return Estimate(
-        value,
-        min(value, float(ordered[low - 1])) if low > 0 else -inf,
-        max(value, float(ordered[high])) if high < n else inf,
-    )

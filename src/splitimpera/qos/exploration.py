@@ -16,7 +16,8 @@ from itertools import pairwise
 from typing import Literal
 
 from splitimpera.qos.recommendation import Verdict, recommend
-from splitimpera.qos.requirement import METRICS, Requirement, parse_requirement
+from splitimpera.qos.requirement import BALANCED, METRICS, Requirement, parse_requirement
+from splitimpera.qos.requirement import TOLERANCE as METRIC_TOLERANCE
 
 TOLERANCE = 0.01
 """How near the border a search ends, as a share of the value."""
@@ -118,7 +119,9 @@ def _least(lever: Lever, decide: Decide) -> Change | None:
     return Change(lever.name, lever.now, fits, _ratio(lever.now, fits), verdict.id, lever.words(fits))
 
 
-def relaxations(verdicts: Sequence[Verdict]) -> tuple[Change, ...]:
+def relaxations(
+    verdicts: Sequence[Verdict], objective: str = BALANCED, tolerance: float = METRIC_TOLERANCE
+) -> tuple[Change, ...]:
     """For each hard requirement the least by which it alone would have to be relaxed for some plan to fit.
 
     A plan that misses several hard requirements, or is unstable, or cannot run, is not let in by that. Which plan would
@@ -126,6 +129,7 @@ def relaxations(verdicts: Sequence[Verdict]) -> tuple[Change, ...]:
 
     Args:
         verdicts: one a plan, none feasible.
+        objective, tolerance: as `recommend` takes them.
     """
     wanted = [judgement.requirement for judgement in verdicts[0].judgements]
     found = []
@@ -144,7 +148,8 @@ def relaxations(verdicts: Sequence[Verdict]) -> tuple[Change, ...]:
         relaxed = parse_requirement(text) if text else None
         matched = [relaxed if each == requirement else each for each in wanted]
         left = [each for each in matched if each is not None]
-        chosen = recommend([verdict.evaluation for verdict in verdicts], left).chosen if left else None
+        evaluations = [verdict.evaluation for verdict in verdicts]
+        chosen = recommend(evaluations, left, objective, tolerance).chosen if left else None
         if chosen is not None:
             found.append(_limit_change(requirement, relaxed, chosen))
     return tuple(found)

@@ -33,6 +33,12 @@ def _format_layers(value: float) -> str:
     return "1 layer" if value == 1 else f"{value:.4g} layers"
 
 
+BALANCED = "balanced"
+"""The objective that weighs all requirements: the largest smallest margin."""
+
+TOLERANCE = 0.01
+"""Within which share of the limit values are the same that chance does not touch."""
+
 QUALITIES = ("accuracy", "miou", "rmse")
 """What answers are judged by; a task has one of them."""
 
@@ -223,6 +229,22 @@ def quality_of(metric: str) -> str | None:
     """Which of `QUALITIES` a metric speaks of, None where of none."""
     quality = metric.removeprefix("on_time_")
     return quality if quality in QUALITIES else None
+
+
+def check_objective(objective: str, available: Iterable[str], why: Mapping[str, str] | None = None) -> None:
+    """Refuse an objective that is neither "balanced" nor one of the metrics that evaluations yield.
+
+    Args:
+        why: for a metric that may be missing, what to do to have it.
+
+    Raises:
+        RequirementError: names what is missing, or the nearest metric.
+    """
+    known = [BALANCED, *available]
+    if objective not in known:
+        problem = "cannot be measured here" if objective in METRICS else "is no metric"
+        hint = (why or {}).get(objective) or nearest(objective, known)
+        raise RequirementError(f"'{shown(objective)}' {problem}", where="objective", hint=hint)
 
 
 def check_metrics(

@@ -183,7 +183,15 @@ class _Change(_Part):
     text: str
 
 
+class _Ties(_Part):
+    touched: list[str]
+    tied: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+
+
 class _Recommendation(_Part):
+    objective: str
+    tolerance: Annotated[Number, Field(ge=0, le=1)]
+    ties: dict[str, _Ties]
     plan: str | None
     certainty: Certainty | None
     reasons: list[str]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from splitimpera import __version__
-from splitimpera.qos.requirement import METRICS, Requirement
+from splitimpera.qos.requirement import BALANCED, METRICS, Requirement
 from splitimpera.records import Cut, Evaluation, FloatArray
 from splitimpera.saliency.curve import log10_or_gap
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from splitimpera.qos.exploration import Change, Sensitivity
     from splitimpera.qos.recommendation import Judgement, Recommendation, Verdict
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 SHARES = (*(i / 100 for i in range(99)), 0.99, 0.992, 0.995, 0.998, 0.999, 1.0)
 """Where a latency distribution is kept: the tail in finer steps."""
@@ -123,6 +123,24 @@ def decision_values(decision: Recommendation) -> Results:
         "reasons": list(decision.reasons),
         "nearest": decision.nearest.id if decision.nearest else None,
         "relax": list(decision.relax),
+        "objective": decision.objective,
+        "tolerance": decision.chance.tolerance,
+        "ties": ties(decision),
+    }
+
+
+def ties(decision: Recommendation) -> Results:
+    """Of each metric that decides, which plans' values chance touches, and which pairs it makes the same; by id."""
+    deciding = dict.fromkeys(judgement.requirement.metric for judgement in decision.verdicts[0].judgements)
+    if decision.objective != BALANCED:
+        deciding[decision.objective] = None
+    ids = [verdict.id for verdict in decision.verdicts]
+    return {
+        metric: {
+            "touched": [ids[place] for place in decision.chance.touched(metric)],
+            "tied": [[ids[one], ids[other]] for one, other in decision.chance.ties(metric)],
+        }
+        for metric in deciding
     }
 
 

@@ -29,7 +29,15 @@ from splitimpera.bounds import BOUNDS
 from splitimpera.errors import shown
 from splitimpera.files import LONGEST_NAME_BYTES
 from splitimpera.machines import QueuePolicy
-from splitimpera.qos.requirement import Requirement, check_consistent, parse_requirement
+from splitimpera.qos.requirement import (
+    BALANCED,
+    METRICS,
+    TOLERANCE,
+    Requirement,
+    check_consistent,
+    check_objective,
+    parse_requirement,
+)
 from splitimpera.records import Jitter, Workload
 
 
@@ -327,6 +335,11 @@ def _consistent(requirements: list[Requirement]) -> list[Requirement]:
     return requirements
 
 
+def _known_objective(objective: str) -> str:
+    check_objective(objective, METRICS)
+    return objective
+
+
 class Scenario(_Section):
     """Network, data, devices, links, workload, requirements: what a design is made for."""
 
@@ -344,6 +357,8 @@ class Scenario(_Section):
         Field(min_length=1, max_length=MOST_ENTRIES),
         AfterValidator(_consistent),
     ]
+    objective: Annotated[Text, AfterValidator(_known_objective)] = BALANCED
+    tolerance: Annotated[Fraction, Field(ge=0, le=1)] = TOLERANCE
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 
@@ -357,6 +372,8 @@ class Scenario(_Section):
         first, second = self.devices
         if first.name == second.name:
             raise ValueError(f"devices: two devices are called '{first.name}'")
+        if self.links[0].name in (first.name, second.name):
+            raise ValueError(f"links: a device is called '{self.links[0].name}', too; give the link another name")
         return self
 
     def summary(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { plans, requirements, quality, words } = data;
+  const { plans, requirements, quality, choice, words } = data;
   const sliders = requirements.map((_, i) => document.getElementById(`limit-${i}`));
   const head = document.querySelector("#plans thead");
   const body = document.querySelector("#plans tbody");
@@ -33,7 +33,7 @@
 
   function decideAnew() {
     const wanted = limits();
-    verdicts = decide(plans, wanted, quality);
+    verdicts = decide(plans, wanted, quality, choice);
     sayLimits(wanted);
     sayChoice();
     fillTable();

@@ -16,20 +16,20 @@ MOST_PLANS = 400
 """How many plans a page has room for."""
 
 CERTAINTIES = {
-    "certain": "Certain: values and the worse ends of their 90 % intervals meet every requirement.",
-    "likely": "Likely, not certain: values meet every requirement, the worse end of some 90 % interval does not.",
+    "certain": "Certain: values and the worse ends of their 95 % intervals meet every requirement.",
+    "likely": "Likely, not certain: values meet every requirement, the worse end of some 95 % interval does not.",
 }
 
 
 def shown_plans(results: Results) -> list[Results]:
     """The plans that the page shows, best first.
 
-    Where there are too many, those go first that no other dominates, since a choice is never dominated.
+    Where there are too many, those go first that no other dominates, beside the first one.
     """
     plans: list[Results] = results["plans"]
     if len(plans) <= MOST_PLANS:
         return plans
-    kept = sorted(range(len(plans)), key=lambda place: (not plans[place]["pareto"], place))[:MOST_PLANS]
+    kept = sorted(range(len(plans)), key=lambda place: (place > 0 and not plans[place]["pareto"], place))[:MOST_PLANS]
     return [plans[place] for place in sorted(kept)]
 
 
@@ -219,8 +219,17 @@ def data(results: Results) -> Results:
     wanted = [requirement["metric"] for requirement in results["requirements"]]
     exact = {*wanted, results["quality"], "latency_p95", "payload_bytes"}
     keys = [column.key for column in columns(results) if column.key in METRICS]
-    plans = shown_plans(results)
+    plans, decision = shown_plans(results), results["recommendation"]
+    objective = decision["objective"]
+    if objective in METRICS:
+        exact.add(objective)
     return {
+        "choice": {
+            "objective": objective,
+            "upper": objective in METRICS and METRICS[objective].better == "lower",
+            "tolerance": decision["tolerance"],
+            "ties": decision["ties"],
+        },
         "quality": {"metric": results["quality"], "upper": METRICS[results["quality"]].better == "lower"},
         "requirements": [_requirement(requirement, plans) for requirement in results["requirements"]],
         "plans": [
@@ -228,6 +237,8 @@ def data(results: Results) -> Results:
                 "id": plan["id"],
                 "stable": plan["stable"],
                 "possible": not plan["impossible"],
+                "hops": len(plan["hops"]),
+                "energy": plan["energy_j"],
                 "metrics": {
                     name: value if name in exact else _short(value)
                     for name, value in plan["metrics"].items()

@@ -1,0 +1,175 @@
+"""What chance may do to the metrics of evaluations, and whether a difference of two is more than chance.
+
+Two plans are compared paired, on the same samples and replications: right-or-wrong answers without loss by the exact
+McNemar test, all else by a bootstrap over samples, replications, and blocks of frames within them. What chance does not
+touch is the same within a tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from splitimpera.qos.requirement import TOLERANCE
+from splitimpera.records import Evaluation, FloatArray
+from splitimpera.statistics import LEVEL, Interval, LatencyDraws, contribution_draws, ends, mcnemar_p, mean_draws
+
+_PERCENTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
+
+
+class Draws:
+    """Bootstrap draws of an evaluation's metrics, each computed when it is first asked for."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self.evaluation = evaluation
+        self.values: Mapping[str, float] = evaluation.metrics()
+        self._found: dict[str, FloatArray | None] = {}
+        self._latencies: LatencyDraws | None = None
+
+    def of(self, metric: str) -> FloatArray | None:
+        """Draws, shape (DRAWS,); None for a metric that chance does not touch."""
+        if metric not in self._found:
+            self._found[metric] = self._drawn(metric)
+        return self._found[metric]
+
+    def intervals(self) -> dict[str, Interval]:
+        """The 95 % interval of each metric that chance may touch; a point where it does not.
+
+        A percentile that was interpolated may lie beside the frames' own values; its interval holds it all the same.
+        """
+        evaluation = self.evaluation
+        touched = [name for name in self.values if name.startswith("latency_") or name in evaluation.of_replications]
+        if evaluation.contributions is not None:
+            touched += [evaluation.quality, f"on_time_{evaluation.quality}"]
+        return {name: self._interval(name) for name in touched}
+
+    def interval(self, metric: str) -> Interval:
+        """The 95 % interval of one metric, the evaluation's own where it has one."""
+        if metric not in self.evaluation.intervals:
+            return self._interval(metric)
+        return self.evaluation.intervals[metric]
+
+    def _interval(self, metric: str) -> Interval:
+        draws, value = self.of(metric), self.values.get(metric, np.nan)
+        low, high = (value, value) if draws is None else ends(draws)
+        return min(low, value), max(high, value)
+
+    def answers(self, metric: str) -> FloatArray | None:
+        """Whether each sample was answered right, 0 or 1, shape (samples,), where nothing but the samples is chance."""
+        contributions = self._contributions(metric)
+        if contributions is None or contributions.shape[2] != 2 or (contributions != contributions[:1]).any():
+            return None
+        right, counted = contributions[0].T
+        return right if np.isin(right, (0.0, 1.0)).all() and (counted == 1).all() else None
+
+    def _contributions(self, metric: str) -> FloatArray | None:
+        evaluation = self.evaluation
+        if metric == evaluation.quality:
+            return evaluation.contributions
+        return evaluation.on_time_contributions if metric == f"on_time_{evaluation.quality}" else None
+
+    def _drawn(self, metric: str) -> FloatArray | None:
+        evaluation, contributions = self.evaluation, self._contributions(metric)
+        if contributions is not None and evaluation.summarise is not None:
+            return contribution_draws(contributions, evaluation.summarise)
+        if metric in evaluation.of_replications:
+            values = evaluation.of_replications[metric]
+            return mean_draws(values) if np.ptp(values) else None
+        if metric.startswith("latency_"):
+            return self._latency(metric)
+        return None
+
+    def _latency(self, metric: str) -> FloatArray | None:
+        latency_s = self.evaluation.latency_s
+        if all(np.array_equal(run, latency_s[0], equal_nan=True) for run in latency_s[1:]):
+            return None
+        if self._latencies is None:
+            self._latencies = LatencyDraws(latency_s)
+        if metric in _PERCENTILES:
+            return self._latencies.quantile(_PERCENTILES[metric])
+        return self._latencies.mean() if metric == "latency_mean" else self._latencies.maximum()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One plan's metric less another's.
+
+    Attributes:
+        interval: 95 %, paired; both the value itself where chance does not touch it.
+        chance: whether chance touches it.
+        tied: chance explains it, or it is within the tolerance.
+    """
+
+    value: float
+    interval: Interval
+    chance: bool
+    tied: bool
+
+
+class Chance:
+    """The differences of some evaluations, each computed when it is first asked for.
+
+    Args:
+        tolerance: within which share of the limit values are the same that chance does not touch.
+    """
+
+    def __init__(self, evaluations: Iterable[Evaluation], tolerance: float = TOLERANCE) -> None:
+        self.draws = [Draws(evaluation) for evaluation in evaluations]
+        self.values = [draws.values for draws in self.draws]
+        self.tolerance = tolerance
+        self._found: dict[tuple[str, int, int], tuple[float, Interval, bool, bool]] = {}
+
+    def reordered(self, places: Sequence[int]) -> Chance:
+        """The same evaluations in another order; what was drawn is kept."""
+        other = Chance((), self.tolerance)
+        other.draws = [self.draws[place] for place in places]
+        other.values = [draws.values for draws in other.draws]
+        return other
+
+    def touched(self, metric: str) -> list[int]:
+        """The places of the evaluations whose metric chance touches."""
+        return [place for place, draws in enumerate(self.draws) if draws.of(metric) is not None]
+
+    def ties(self, metric: str) -> list[tuple[int, int]]:
+        """The pairs of places, ascending, whose difference chance touches and explains."""
+        touched = set(self.touched(metric))
+        pairs = combinations(range(len(self.draws)), 2)
+        return [pair for pair in pairs if touched & {*pair} and self.difference(metric, *pair).tied]
+
+    def tied(self, metric: str, first: int, second: int, limit: float | None = None) -> bool:
+        return self.difference(metric, first, second, limit).tied
+
+    def difference(self, metric: str, first: int, second: int, limit: float | None = None) -> Difference:
+        """The first's value less the second's.
+
+        Args:
+            limit: what the tolerance is a share of; None: the larger of the two values.
+        """
+        key = metric, first, second
+        if key not in self._found:
+            self._found[key] = self._compared(*key)
+        value, interval, chance, explained = self._found[key]
+        if chance:
+            return Difference(value, interval, True, explained)
+        values = [self.values[place].get(metric, np.nan) for place in (first, second)]
+        span = max(abs(number) for number in values) if limit is None else limit
+        same = values[0] == values[1] or bool(abs(value) <= self.tolerance * span < np.inf)
+        return Difference(value, interval, False, same)
+
+    def _compared(self, metric: str, first: int, second: int) -> tuple[float, Interval, bool, bool]:
+        values = [self.values[place].get(metric, np.nan) for place in (first, second)]
+        value = values[0] - values[1] if values[0] != values[1] else 0.0
+        drawn = [self.draws[place].of(metric) for place in (first, second)]
+        if drawn[0] is None and drawn[1] is None:
+            return value, (value, value), False, False
+        one_drawn, other_drawn = (np.asarray(values[place] if of is None else of) for place, of in enumerate(drawn))
+        with np.errstate(invalid="ignore"):
+            interval = ends(np.where(one_drawn == other_drawn, 0.0, one_drawn - other_drawn))
+        one, other = (self.draws[place].answers(metric) for place in (first, second))
+        if one is not None and other is not None and one.shape == other.shape:
+            p = mcnemar_p(int((one > other).sum()), int((one < other).sum()))
+            return value, interval, True, p > 1 - LEVEL
+        return value, interval, True, bool(interval[0] <= 0 <= interval[1])
