@@ -101,7 +101,8 @@ def changed(draw):
         *path, last = draw(st.sampled_from(BY_KIND[draw(st.sampled_from(sorted(BY_KIND)))]))
         inner = results
         for part in path:
-            if (isinstance(inner, dict) and part in inner) or (isinstance(inner, list) and len(inner) > int(part)):
+            fits = isinstance(inner, list) and isinstance(part, int) and len(inner) > part
+            if fits or (isinstance(inner, dict) and part in inner):
                 inner = inner[part]
         kind = draw(st.sampled_from(["value", "value", "value", "drop", "more", "again"]))
         if isinstance(inner, dict) and kind == "more":

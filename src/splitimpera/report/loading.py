@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from splitimpera import units
 from splitimpera.errors import DataError, shown, shown_path
 from splitimpera.files import read_file
-from splitimpera.qos.requirement import LARGEST_LIMIT, METRICS, QUALITIES, SMALLEST_LIMIT
+from splitimpera.qos.requirement import BALANCED, LARGEST_LIMIT, METRICS, QUALITIES, SMALLEST_LIMIT
 from splitimpera.report.results import SCHEMA_VERSION, Results
 
 LARGEST_BYTES = 100_000_000
@@ -364,6 +364,8 @@ def _contradictions(values: Results) -> Iterator[str]:
     for curve in values["loss_curves"]:
         if any(len(curve[key]) != len(curve["loss"]) for key in ("accuracy", "accuracy_low", "accuracy_high")):
             yield "loss_curves: not one value a loss"
+    if decision["objective"] not in (BALANCED, *METRICS):
+        yield f"recommendation.objective: '{shown(decision['objective'])}' is not known"
     if (decision["plan"] or decision["nearest"]) not in ids:
         yield "recommendation: it names no plan"
     if decision["plan"] and None in (decision["certainty"], decision["test_accuracy"], decision["test_accuracy_ci"]):
