@@ -94,7 +94,8 @@ def test_a_profile_reproduces_what_it_measured(measured, tmp_path):
         if cut.cut:
             assert network_cost(device, work.between(cut.cut, 5), not_asked) == Cost(cut.tail_s, "measured")
     untimed = network_cost(device, work.between(0, 2), not_asked)
-    assert untimed == Cost(profile.call_s + profile.layers[0].seconds + profile.layers[1].seconds, "estimated")
+    assert untimed.how == "estimated"
+    assert untimed.seconds == pytest.approx(profile.call_s + profile.layers[0].seconds + profile.layers[1].seconds)
     assert codec_cost(device, "uint8", "encode", 576, not_asked).how == "measured"
 
 
