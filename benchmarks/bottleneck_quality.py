@@ -21,22 +21,26 @@ import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
 from torch import Tensor, nn
 
 import splitimpera as sei
-from splitimpera.codec.packets import interleaved
-from splitimpera.codec.registry import Calibration, make_codec
+from splitimpera.codec.codecs import Calibration, make_codec
+from splitimpera.codec.concealment import interleaved
+from splitimpera.core.arrays import Array, FloatArray
+from splitimpera.core.statistics import student_interval, wilson_interval
 from splitimpera.evaluation.loss import LossCurve, accuracy_against_loss, with_loss
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.machines import Device
 from splitimpera.models.datasets import Dataset, Pixels, Samples, load_data
-from splitimpera.models.loading import load_network
+from splitimpera.models.networks import load_network
 from splitimpera.models.resnet import CifarResNet
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.partition.bottleneck import bottleneck_for
-from splitimpera.records import Array, Cut, FloatArray, Hop, Link, Plan, TensorSpec, Workload
+from splitimpera.records.device import Device
+from splitimpera.records.graph import Cut, TensorSpec
+from splitimpera.records.link import Link
+from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.traffic import Workload
 from splitimpera.scenario import load_scenario
-from splitimpera.statistics import student_interval, wilson_interval
-from splitimpera.training.cache import trained_split
+from splitimpera.training.cached import trained_split
 from splitimpera.training.settings import Training
 from splitimpera.training.split import one_cycle
 

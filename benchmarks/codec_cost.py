@@ -23,12 +23,12 @@ import numba
 import numpy as np
 from scipy.optimize import nnls
 
+from splitimpera.codec.codecs import CODECS, Calibration, make_codec, parsed
 from splitimpera.codec.elements import picture_scale
-from splitimpera.codec.registry import CODECS, Calibration, make_codec, parsed
 from splitimpera.cost.codec_model import DIRECTIONS, Direction, modelled_s, reference
 from splitimpera.cost.coding import CHANNELS, coding
-from splitimpera.cost.measure import copied_bytes_per_s
-from splitimpera.records import TensorSpec
+from splitimpera.cost.timing import copied_bytes_per_s
+from splitimpera.records.graph import TensorSpec
 
 SIZES = (1024, 8192, 65_536, 524_288)
 ROUNDS = 11

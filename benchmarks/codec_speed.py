@@ -18,8 +18,9 @@ from statistics import median
 
 import numpy as np
 
-from splitimpera.codec.registry import Calibration, make_codec, parsed
-from splitimpera.records import Array, TensorSpec
+from splitimpera.codec.codecs import Calibration, make_codec, parsed
+from splitimpera.core.arrays import Array
+from splitimpera.records.graph import TensorSpec
 
 SHAPE = (64, 20, 20)
 FRAMES = 64

@@ -29,16 +29,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitimpera.codec.registry import Calibration, make_codec
-from splitimpera.cost import profiling
+from splitimpera.codec.codecs import Calibration, make_codec
+from splitimpera.core.arrays import FloatArray
+from splitimpera.cost import measuring as profiling
 from splitimpera.cost.devices import codec_cost, network_cost
 from splitimpera.cost.profiles import fingerprint, input_shape
 from splitimpera.cost.work import NetworkWork
 from splitimpera.graph.tracing import ModelGraph, trace
-from splitimpera.machines import Device, Profile
 from splitimpera.models.reference import REFERENCE
 from splitimpera.partition.cutter import segment
-from splitimpera.records import Cut, FloatArray
+from splitimpera.records.device import Device, Profile
+from splitimpera.records.graph import Cut
 
 NETWORKS = ("vgg16", "resnet50", "mobilenet_v2")
 CODECS = ("float32", "uint8")

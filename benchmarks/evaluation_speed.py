@@ -18,11 +18,13 @@ import torch
 from splitimpera.evaluation.loss import accuracy_against_loss
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import trace
-from splitimpera.machines import Device
 from splitimpera.models.datasets import load_data
-from splitimpera.models.loading import load_network
+from splitimpera.models.networks import load_network
 from splitimpera.partition.cutter import split
-from splitimpera.records import Hop, Link, Plan, Workload
+from splitimpera.records.device import Device
+from splitimpera.records.link import Link
+from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.traffic import Workload
 from splitimpera.scenario import load_scenario
 
 LOSSES = tuple(np.linspace(0.02, 0.5, 10))

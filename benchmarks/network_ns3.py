@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from splitimpera.net.ns3 import INSTALL, Ns3Link, available
-from splitimpera.records import Link, Workload
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import Workload
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / ".." / "shared" / "reference" / "network" / "linux_tcp.json"

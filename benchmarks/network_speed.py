@@ -24,11 +24,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from splitimpera.cost.measure import measure_together_s
+from splitimpera.cost.timing import measure_together_s
 from splitimpera.net.ns3 import Ns3Link, available
-from splitimpera.net.registry import simulate
 from splitimpera.net.replication import grid
-from splitimpera.records import Deliveries, Link, Workload
+from splitimpera.net.transports import simulate
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import Deliveries, Workload
 
 TCP_LIMIT = 2e6
 UDP_LIMIT = 30e6
@@ -42,8 +43,9 @@ WORKERS = 2
 FIRST = """
 import time
 import numpy as np
-from splitimpera.net.registry import simulate
-from splitimpera.records import Link, Workload
+from splitimpera.net.transports import simulate
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import Workload
 start = time.perf_counter()
 for transport in ("tcp", "udp"):
     simulate(Link(loss=0.01), Workload(10, 100, frame_bytes=100_000), transport, np.random.default_rng(1))

@@ -21,8 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from splitimpera.core.arrays import FloatArray
 from splitimpera.net.tcp import LINUX_CUBIC, LINUX_RENO, Event, TcpLink
-from splitimpera.records import Deliveries, FloatArray, Link, Workload
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import Deliveries, Workload
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "reference" / "network" / "linux_tcp.json"
 NS3 = Path(__file__).parents[1] / "runs" / "ns3_reference.json"

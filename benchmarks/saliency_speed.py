@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 import splitimpera as sei
-from splitimpera.cost.measure import measure_together_s
+from splitimpera.cost.timing import measure_together_s
 from splitimpera.models.recipes import RECIPES
 from splitimpera.models.reference import REFERENCE
 

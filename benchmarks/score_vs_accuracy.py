@@ -26,17 +26,18 @@ import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
 from torch import Tensor, nn
 
 import splitimpera as sei
+from splitimpera.core.arrays import FloatArray
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import DATASETS, Pixels, Samples
 from splitimpera.models.recipes import RECIPES, trained
 from splitimpera.models.resnet import CifarResNet
 from splitimpera.partition.bottleneck import bottleneck_for
 from splitimpera.partition.probe import answers, fit_linear_code, pool, principal_components
-from splitimpera.records import Cut, FloatArray
+from splitimpera.records.graph import Cut
 from splitimpera.saliency.curve import curve_points, local_maxima
 from splitimpera.saliency.hooks import gradients
 from splitimpera.saliency.scores import SCORES, STATISTICS, by_channel
-from splitimpera.training.bottleneck import fit_bottleneck
+from splitimpera.training.reconstruction import fit_bottleneck
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cifar10"
 Outcomes = dict[str, list[dict[str, list[float]]]]

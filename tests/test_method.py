@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import splitimpera as sei
-from splitimpera.errors import CutError, DataError, ModelError, ScenarioError
+from splitimpera.core.errors import CutError, DataError, ModelError, ScenarioError
 
 NETWORK = """
 import torch
@@ -241,7 +241,7 @@ def test_bottlenecks_make_plans_of_their_own(folder, monkeypatch):
     assert any("No bottleneck of ratio 4" in line and "conv1" in line for line in said)
     assert not any(plan.startswith("SC2-b4") for plan in plans)
     again = []
-    monkeypatch.setattr("splitimpera.training.cache.train_split", lambda *_, **__: pytest.fail("trained twice"))
+    monkeypatch.setattr("splitimpera.training.cached.train_split", lambda *_, **__: pytest.fail("trained twice"))
     design(folder, SHORT, say=again.append)
     assert [line for line in again if "held-out" in line] == [line for line in said if "held-out" in line] != []
 

@@ -6,11 +6,12 @@ import pytest
 from conftest import ROOT
 
 import splitimpera as sei
+from splitimpera.core.errors import ScenarioError
 from splitimpera.cost.devices import build_device
-from splitimpera.errors import ScenarioError
-from splitimpera.machines import Device
 from splitimpera.net.links import build_link
-from splitimpera.records import Link, Workload
+from splitimpera.records.device import Device
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import Workload
 
 MINIMAL = """
 network: {model: digits-vgg16}

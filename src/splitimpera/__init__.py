@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from splitimpera.errors import SplitImperaError as SplitImperaError
-    from splitimpera.evaluation.plans import build_plans as build_plans
+    from splitimpera.core.errors import SplitImperaError as SplitImperaError
+    from splitimpera.evaluation.plan_space import build_plans as build_plans
     from splitimpera.evaluation.run import evaluate as evaluate
     from splitimpera.evaluation.testbed import Testbed as Testbed
     from splitimpera.graph.tracing import ModelGraph as ModelGraph
     from splitimpera.graph.tracing import trace as trace
-    from splitimpera.machines import Device as Device
     from splitimpera.method import Design as Design
     from splitimpera.method import design as design
     from splitimpera.models.datasets import Dataset as Dataset
     from splitimpera.models.datasets import Pixels as Pixels
     from splitimpera.models.datasets import Samples as Samples
     from splitimpera.models.datasets import divide as divide
-    from splitimpera.net.registry import simulate as simulate
+    from splitimpera.net.transports import simulate as simulate
     from splitimpera.partition.cutter import Halves as Halves
     from splitimpera.partition.cutter import split as split
     from splitimpera.qos.recommendation import Recommendation as Recommendation
     from splitimpera.qos.recommendation import recommend as recommend
-    from splitimpera.records import Deliveries as Deliveries
-    from splitimpera.records import Evaluation as Evaluation
-    from splitimpera.records import Hop as Hop
-    from splitimpera.records import Link as Link
-    from splitimpera.records import Plan as Plan
-    from splitimpera.records import Workload as Workload
+    from splitimpera.records.device import Device as Device
+    from splitimpera.records.link import Link as Link
+    from splitimpera.records.outcome import Evaluation as Evaluation
+    from splitimpera.records.plan import Hop as Hop
+    from splitimpera.records.plan import Plan as Plan
+    from splitimpera.records.traffic import Deliveries as Deliveries
+    from splitimpera.records.traffic import Workload as Workload
     from splitimpera.saliency.cumulative import cumulative_saliency as cumulative_saliency
     from splitimpera.saliency.curve import SaliencyCurve as SaliencyCurve
     from splitimpera.scenario import Scenario as Scenario

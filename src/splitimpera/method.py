@@ -14,34 +14,37 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from splitimpera.codec.registry import codec_kind
+from splitimpera.codec.codecs import codec_kind
+from splitimpera.core.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError, shown
+from splitimpera.core.progress import Track, no_progress
+from splitimpera.core.registry import nearest
+from splitimpera.core.statistics import wilson_interval
 from splitimpera.cost.devices import build_device, measured_here, power_w
-from splitimpera.errors import CutError, DataError, ModelError, ScenarioError, SplitImperaError, shown
 from splitimpera.evaluation.levers import decider, shortlist, turns
 from splitimpera.evaluation.loss import LossCurve, accuracy_against_loss, worth_a_curve
-from splitimpera.evaluation.plans import build_plans
+from splitimpera.evaluation.plan_space import build_plans
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.saturation import Saturation, saturation
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import ModelGraph, trace
-from splitimpera.machines import Device
 from splitimpera.models.datasets import DATASETS, Dataset, is_source, load_data
-from splitimpera.models.loading import OTHER_WAYS, is_network_name, load_network, network_names
+from splitimpera.models.networks import OTHER_WAYS, is_network_name, load_network, network_names
 from splitimpera.models.threads import torch_threads
 from splitimpera.net.links import build_link, with_plain_links
-from splitimpera.net.registry import check
+from splitimpera.net.transports import check
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.partition.bottleneck import bottleneck_for, check_apart
-from splitimpera.plugins import nearest
 from splitimpera.qos.exploration import Change, Sensitivity, changes, relaxations, sensitivity
 from splitimpera.qos.recommendation import Recommendation, Verdict, recommend
 from splitimpera.qos.requirement import METRICS, check_metrics, check_objective
-from splitimpera.records import Cut, Evaluation, Plan, Track, no_progress
+from splitimpera.records.device import Device
+from splitimpera.records.graph import Cut
+from splitimpera.records.outcome import Evaluation
+from splitimpera.records.plan import Plan
 from splitimpera.saliency.cumulative import cumulative_saliency
 from splitimpera.saliency.curve import SaliencyCurve
 from splitimpera.scenario import Scenario, load_scenario
-from splitimpera.statistics import wilson_interval
-from splitimpera.training.cache import trained_split
+from splitimpera.training.cached import trained_split
 
 MORE_SEEDS = 4
 EXPLORING_S = 600.0

@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from splitimpera import files, folders
+from splitimpera.core import files, folders
 
 NAMES = ("results.json", "a.png", "b.png", "report.html", "plans.csv")
 CODE = {files.__file__, folders.__file__}

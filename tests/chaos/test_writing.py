@@ -14,8 +14,8 @@ from chaos import killing
 from chaos.killing import NAMES, contents, runs_in
 from report.made import four_plans, made_results
 
-from splitimpera.errors import OutputError
-from splitimpera.folders import write_together
+from splitimpera.core.errors import OutputError
+from splitimpera.core.folders import write_together
 
 FREE_KB = range(0, 60, 3)
 

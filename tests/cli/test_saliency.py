@@ -144,7 +144,7 @@ def test_names_of_classes_with_marks_of_their_own(folder):
 def test_a_package_that_is_not_there_says_what_to_install(monkeypatch):
     import sys
 
-    from splitimpera.errors import ModelError
+    from splitimpera.core.errors import ModelError
     from splitimpera.models.libraries import load_from_library
 
     monkeypatch.setitem(sys.modules, "timm", None)
@@ -153,7 +153,7 @@ def test_a_package_that_is_not_there_says_what_to_install(monkeypatch):
 
 
 def test_unknown_networks_of_a_package():
-    from splitimpera.errors import ModelError
+    from splitimpera.core.errors import ModelError
     from splitimpera.models.libraries import load_from_library
 
     package("torchvision")

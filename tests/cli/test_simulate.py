@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 from test_cli import here, splitimpera
 
-from splitimpera.errors import SimulationError
-from splitimpera.net.presets import link_preset
-from splitimpera.net.registry import simulate
-from splitimpera.records import Link, Workload
+from splitimpera.core.errors import SimulationError
+from splitimpera.net.link_presets import link_preset
+from splitimpera.net.transports import simulate
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import Workload
 from splitimpera.scenario import load_scenario
 
 SETTING = ("--rate", "100 Mbit/s", "--delay", "5 ms", "--bytes", "20 kB", "--fps", "20", "--frames", "50")
@@ -248,7 +249,7 @@ def test_another_engine_has_the_same_call(monkeypatch):
             self.setting = link, rng, transport
 
         def transfer(self, frames):
-            from splitimpera.net.registry import TRANSPORTS
+            from splitimpera.net.transports import TRANSPORTS
 
             link, rng, transport = self.setting
             return TRANSPORTS[transport](link, rng).transfer(frames)

@@ -6,11 +6,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from splitimpera.codec.codecs import Calibration, calibrate, codec_from
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.container import MAGIC, START_BYTES, Container, read_container, write_container
-from splitimpera.codec.registry import Calibration, calibrate, codec_from
-from splitimpera.errors import CodecError, SplitImperaError
-from splitimpera.records import TensorSpec
+from splitimpera.core.errors import CodecError, SplitImperaError
+from splitimpera.records.graph import TensorSpec
 
 NAMES = [
     *("float32", "bfloat16+interleaved", "uint8+mean", "uint4:channel", "uint8+zstd", "uint6+range:channel"),

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from splitimpera.codec.codecs import Calibration, make_codec
 from splitimpera.codec.elements import ElementCodec, packed, picture_scale, unpacked
-from splitimpera.codec.registry import Calibration, make_codec
-from splitimpera.errors import CodecError
-from splitimpera.records import TensorSpec
+from splitimpera.core.errors import CodecError
+from splitimpera.records.graph import TensorSpec
 
 shapes = hnp.array_shapes(max_dims=3, max_side=6)
 tensors = shapes.flatmap(lambda shape: hnp.arrays(np.float32, shape, elements=st.floats(-100, 100, width=32)))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import zstandard
 
+from splitimpera.codec.codecs import Calibration, calibrate, codec_from, make_codec
 from splitimpera.codec.entropy import probabilities
-from splitimpera.codec.registry import Calibration, calibrate, codec_from, make_codec
-from splitimpera.errors import CodecError
-from splitimpera.records import TensorSpec
+from splitimpera.core.errors import CodecError
+from splitimpera.records.graph import TensorSpec
 
 SHAPE = (32, 14, 14)
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from splitimpera.codec.codecs import Calibration, make_codec, parsed
+from splitimpera.codec.concealment import LastFrame
 from splitimpera.codec.elements import picture_scale
-from splitimpera.codec.packets import LastFrame
-from splitimpera.codec.registry import Calibration, make_codec, parsed
-from splitimpera.errors import CodecError
-from splitimpera.records import TensorSpec
+from splitimpera.core.errors import CodecError
+from splitimpera.records.graph import TensorSpec
 
 FLOATS = ["float32", "float16", "bfloat16"]
 QUANTISED = [base + argument for base in ("uint8", "uint6", "uint4", "uint2") for argument in ("", ":channel")]
@@ -293,7 +293,7 @@ def test_hostile_payloads_end_in_an_error_or_in_tensors_and_in_little_memory():
 
 
 def test_every_base_and_modifier_is_tested_here():
-    from splitimpera.codec.registry import CODECS, MODIFIERS
+    from splitimpera.codec.codecs import CODECS, MODIFIERS
 
     names = [parsed(name) for name in (*TOLERANT, *INTOLERANT, *CORRECTED, *PICTURES, "uint8+zero", "uint8+mean+fec:1")]
     assert {name.base for name in names} == set(CODECS.names())

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from splitimpera.codec.codecs import Calibration, make_codec
 from splitimpera.codec.fec import MOST_IN_GROUP, Layout, repair_packets
-from splitimpera.codec.registry import Calibration, make_codec
-from splitimpera.errors import CodecError
-from splitimpera.records import TensorSpec
+from splitimpera.core.errors import CodecError
+from splitimpera.records.graph import TensorSpec
 
 
 def codec_for(name, x, packet_bytes):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from splitimpera.codec.codecs import Calibration, make_codec
 from splitimpera.codec.given import checked_bytes, checked_gaps, checked_tensors
-from splitimpera.codec.registry import Calibration, make_codec
-from splitimpera.errors import CodecError
-from splitimpera.records import TensorSpec
+from splitimpera.core.errors import CodecError
+from splitimpera.records.graph import TensorSpec
 
 SPEC = TensorSpec("t", (2, 3))
 X = np.arange(6, dtype=np.float32).reshape(2, 3)

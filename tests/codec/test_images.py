@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from splitimpera.codec.codecs import Calibration, make_codec
 from splitimpera.codec.elements import picture_scale
-from splitimpera.codec.registry import Calibration, make_codec
-from splitimpera.errors import CodecError
-from splitimpera.records import TensorSpec
+from splitimpera.core.errors import CodecError
+from splitimpera.records.graph import TensorSpec
 
 
 def codec_and_picture(name, channels):

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from splitimpera.codec.codecs import Calibration, make_codec
 from splitimpera.codec.elements import picture_scale
 from splitimpera.codec.quantised import calibrated_scale, coarser
-from splitimpera.codec.registry import Calibration, make_codec
-from splitimpera.errors import CodecError
-from splitimpera.records import TensorSpec
+from splitimpera.core.errors import CodecError
+from splitimpera.records.graph import TensorSpec
 
 
 def test_a_range_for_each_channel_wherever_the_channels_are():

@@ -8,10 +8,10 @@ from itertools import product
 import pytest
 from conftest import ROOT
 
-from splitimpera.codec.registry import CODECS, CODERS, FILLINGS, parsed
+from splitimpera.codec.codecs import CODECS, CODERS, FILLINGS, parsed
+from splitimpera.core.errors import CodecError, SplitImperaError
 from splitimpera.cost.codec_model import DIRECTIONS, modelled_s, reference, stage
-from splitimpera.cost.presets import DEVICES
-from splitimpera.errors import CodecError, SplitImperaError
+from splitimpera.cost.device_presets import DEVICES
 
 HERE = replace(reference(), bytes_per_s=1e30)
 

@@ -10,11 +10,11 @@ import torch
 from conftest import ROOT
 from torch import Tensor, nn
 
-from splitimpera import units
+from splitimpera.core import units
+from splitimpera.core.errors import UnknownNameError
+from splitimpera.cost.device_presets import DEVICES, RADIOS
 from splitimpera.cost.devices import roofline_s
-from splitimpera.cost.presets import DEVICES, RADIOS
 from splitimpera.cost.work import NetworkWork
-from splitimpera.errors import UnknownNameError
 from splitimpera.graph.tracing import trace
 from splitimpera.models.reference import REFERENCE
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from splitimpera.core.errors import DataError, UnknownNameError
 from splitimpera.cost.codec_model import modelled_s, reference
 from splitimpera.cost.devices import (
     Cost,
@@ -20,8 +21,7 @@ from splitimpera.cost.devices import (
     roofline_s,
 )
 from splitimpera.cost.work import LayerWork, Work
-from splitimpera.errors import DataError, UnknownNameError
-from splitimpera.machines import CodecTime, CutTime, Device, LayerTime, Profile, Radio, Roofline
+from splitimpera.records.device import CodecTime, CutTime, Device, LayerTime, Profile, Radio, Roofline
 from splitimpera.scenario import DeviceSection
 
 HERE = Path()

@@ -9,11 +9,11 @@ import torch
 from networks import inputs, make
 from torch import nn
 
+from splitimpera.core.errors import DataError, OutputError
 from splitimpera.cost.devices import build_device
 from splitimpera.cost.profiles import check_profile, fingerprint, input_shape, read_profile, write_profile
-from splitimpera.errors import DataError, OutputError
 from splitimpera.graph.tracing import trace
-from splitimpera.machines import CodecTime, CutTime, LayerTime, Profile
+from splitimpera.records.device import CodecTime, CutTime, LayerTime, Profile
 from splitimpera.scenario import DeviceSection
 
 TIMES = ("encode_start_s", "encode_per_byte_s", "decode_start_s", "decode_per_byte_s")

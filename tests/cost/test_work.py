@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from splitimpera.cost.work import LayerWork, NetworkWork, half_work, uncosted
 from splitimpera.graph.tracing import trace
 from splitimpera.partition.bottleneck import Bottleneck
-from splitimpera.records import TensorSpec
+from splitimpera.records.graph import TensorSpec
 
 
 @cache

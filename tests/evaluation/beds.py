@@ -7,9 +7,11 @@ import torch
 from networks import make
 
 import splitimpera as sei
-from splitimpera.machines import Device
 from splitimpera.models.datasets import Dataset, Pixels, Samples
-from splitimpera.records import Hop, Link, Plan, Workload
+from splitimpera.records.device import Device
+from splitimpera.records.link import Link
+from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.traffic import Workload
 
 CAMERA, SERVER = Device("camera", 10.0), Device("server", 1.0)
 

@@ -10,16 +10,18 @@ from networks import make
 from torch import nn
 
 import splitimpera as sei
+from splitimpera.core.statistics import contribution_draws, ends, wilson_interval
 from splitimpera.evaluation.loss import accuracy_against_loss, with_loss
-from splitimpera.evaluation.plans import build_plans
+from splitimpera.evaluation.plan_space import build_plans
 from splitimpera.evaluation.quality import Classification, Regression, Segmentation
 from splitimpera.evaluation.run import CLASSIFICATION, _Run
-from splitimpera.machines import Device
 from splitimpera.models.datasets import Dataset, Samples
-from splitimpera.net.registry import TRANSPORTS
-from splitimpera.net.ways import mean_rate_bps
-from splitimpera.records import Hop, Link, Plan, Trace, Workload
-from splitimpera.statistics import contribution_draws, ends, wilson_interval
+from splitimpera.net.directions import mean_rate_bps
+from splitimpera.net.transports import TRANSPORTS
+from splitimpera.records.device import Device
+from splitimpera.records.link import Link, Trace
+from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.traffic import Workload
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,13 @@ from beds import CAMERA, SERVER, Times, known_bed, plan, run
 import splitimpera as sei
 from splitimpera.evaluation.levers import decider, shortlist, turns
 from splitimpera.evaluation.saturation import saturation
-from splitimpera.machines import Device, Radio
 from splitimpera.qos.exploration import changes, sensitivity
 from splitimpera.qos.recommendation import recommend
 from splitimpera.qos.requirement import parse_requirement
-from splitimpera.records import Plan, Trace, Workload
+from splitimpera.records.device import Device, Radio
+from splitimpera.records.link import Trace
+from splitimpera.records.plan import Plan
+from splitimpera.records.traffic import Workload
 
 
 @pytest.fixture(scope="module")

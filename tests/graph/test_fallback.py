@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 import splitimpera as sei
-from splitimpera.errors import TraceError
+from splitimpera.core.errors import TraceError
 from splitimpera.graph.tracing import evaluating
 
 _library = torch.library.Library("splitimpera_tests", "DEF")

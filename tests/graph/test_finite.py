@@ -8,9 +8,9 @@ from networks import make
 from torch import nn
 
 import splitimpera as sei
-from splitimpera.errors import DataError, ModelError
+from splitimpera.core.errors import DataError, ModelError
 from splitimpera.models.datasets import Dataset, Samples
-from splitimpera.records import Workload
+from splitimpera.records.traffic import Workload
 
 
 class Layers(nn.Module):

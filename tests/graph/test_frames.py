@@ -9,14 +9,14 @@ from networks import NETWORKS, inputs, make
 from torch import nn
 
 import splitimpera as sei
-from splitimpera.errors import CutError, ShapeError, TraceError
+from splitimpera.core.errors import CutError, ShapeError, TraceError
 from splitimpera.evaluation.testbed import CHUNK
 from splitimpera.graph.frames import MIXED
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.models.reference import REFERENCE
 from splitimpera.partition.probe import linear_code_probe
-from splitimpera.records import Workload
-from splitimpera.training.bottleneck import fit_bottleneck
+from splitimpera.records.traffic import Workload
+from splitimpera.training.reconstruction import fit_bottleneck
 from splitimpera.training.split import train_split
 
 

@@ -6,8 +6,8 @@ from networks import make
 from torch import nn
 
 import splitimpera as sei
+from splitimpera.core.errors import CutError, ShapeError, TraceError
 from splitimpera.cost.work import uncosted
-from splitimpera.errors import CutError, ShapeError, TraceError
 from splitimpera.models.recipes import RECIPES
 
 

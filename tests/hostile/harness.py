@@ -22,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from splitimpera.errors import SplitImperaError
+from splitimpera.core.errors import SplitImperaError
 
 SECONDS_AT_MOST = 2.0
 WAITING_S_AT_MOST = 30

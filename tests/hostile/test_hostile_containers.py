@@ -11,11 +11,11 @@ import torch
 from harness import attack, refused_or_taken
 from hypothesis import strategies as st
 
+from splitimpera.codec.codecs import CODECS, Calibration, calibrate, codec_from
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.container import START_BYTES, Container, read_container, write_container
 from splitimpera.codec.elements import picture_scale
-from splitimpera.codec.registry import CODECS, Calibration, calibrate, codec_from
-from splitimpera.records import DTYPE_BYTES, TensorSpec
+from splitimpera.records.graph import DTYPE_BYTES, TensorSpec
 
 NAMES = [
     *("float32", "float16+zstd:19", "bfloat16+interleaved+last", "uint8", "uint6+mean", "uint4:channel", "uint2"),

@@ -12,7 +12,7 @@ from harness import attack, commanded, refused_or_taken
 from hypothesis import strategies as st
 
 from splitimpera.cost.profiles import read_profile, write_profile
-from splitimpera.machines import CodecTime, CutTime, LayerTime, Profile
+from splitimpera.records.device import CodecTime, CutTime, LayerTime, Profile
 
 PROFILE = Profile(
     machine="a machine",

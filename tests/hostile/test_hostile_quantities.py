@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness import attack, refused_or_taken
 from hypothesis import strategies as st
 
-from splitimpera import units
+from splitimpera.core import units
 
 DIMENSIONS = [value for value in vars(units).values() if isinstance(value, units.Dimension)]
 

@@ -10,9 +10,9 @@ import pytest
 from harness import attack, bounded, command, commanded, readable
 from hypothesis import strategies as st
 
-from splitimpera import units
-from splitimpera.bounds import BOUNDS
-from splitimpera.errors import UnitError
+from splitimpera.core import units
+from splitimpera.core.bounds import BOUNDS
+from splitimpera.core.errors import UnitError
 
 HUGE = ["1e300", "-1", "0", "nan", "inf", "9" * 20, "9" * 5000, "-" + "9" * 5000, "1e-300", "", " ", "٣", "x", "-+0"]
 garbage = st.one_of(

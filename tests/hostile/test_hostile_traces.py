@@ -10,9 +10,10 @@ import numpy as np
 from harness import attack, refused_or_taken
 from hypothesis import strategies as st
 
-from splitimpera.net.registry import simulate
 from splitimpera.net.traces import load_drops, load_trace
-from splitimpera.records import Deliveries, Link, Workload
+from splitimpera.net.transports import simulate
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import Deliveries, Workload
 
 SEEDS = [
     b"1\n2\n5\n5\n1000\n",

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import splitimpera as sei
-from splitimpera.errors import PlanError
-from splitimpera.machines import Device
-from splitimpera.records import Hop, Link, Plan, Workload
+from splitimpera.core.errors import PlanError
+from splitimpera.records.device import Device
+from splitimpera.records.link import Link
+from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.traffic import Workload
 
 BED = known_bed()
 QUEUES = ({}, {"batch": 4}, {"queue": "drop-oldest"}, {"queue": "drop-newest", "queue_frames": 3})

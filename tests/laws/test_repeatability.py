@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import splitimpera as sei
-from splitimpera.cost import measure
+from splitimpera.cost import timing as measure
 from splitimpera.evaluation import testbed
 from splitimpera.models.recipes import RECIPES, trained
 from splitimpera.report.tables import plans_csv

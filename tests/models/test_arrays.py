@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from splitimpera.errors import DataError
+from splitimpera.core.errors import DataError
 from splitimpera.models import arrays, datasets
 from splitimpera.models.datasets import Dataset, Pixels, Samples, load_data
 from splitimpera.scenario import DataSection

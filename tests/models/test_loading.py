@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from splitimpera.errors import DataError, ModelError
+from splitimpera.core.errors import DataError, ModelError
 from splitimpera.models.datasets import Dataset, Pixels, Samples, digits, divide, load_data
-from splitimpera.models.loading import load_network
+from splitimpera.models.networks import load_network
 from splitimpera.scenario import DataSection, NetworkSection
 
 CODE = """

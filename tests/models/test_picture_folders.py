@@ -12,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from splitimpera.errors import DataError
-from splitimpera.models import arrays, pictures
+from splitimpera.core.errors import DataError
+from splitimpera.models import arrays
+from splitimpera.models import image_folders as pictures
 from splitimpera.models.datasets import Pixels, load_data
-from splitimpera.models.pictures import read_pictures
+from splitimpera.models.image_folders import read_pictures
 from splitimpera.scenario import DataSection
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)

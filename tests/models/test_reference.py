@@ -6,7 +6,7 @@ import pytest
 import torch
 from other_packages import package
 
-from splitimpera.models.loading import load_network
+from splitimpera.models.networks import load_network
 from splitimpera.models.reference import REFERENCE
 from splitimpera.scenario import NetworkSection
 

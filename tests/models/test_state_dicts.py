@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from splitimpera.errors import ModelError
+from splitimpera.core.errors import ModelError
 from splitimpera.models.weights import fill, read_state
 
 

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 import splitimpera as sei
-from splitimpera.errors import DataError, ModelError, SplitImperaError
+from splitimpera.core.errors import DataError, ModelError, SplitImperaError
 from splitimpera.models.datasets import load_data
 from splitimpera.models.imports import contained, run_factory
-from splitimpera.models.loading import load_network
+from splitimpera.models.networks import load_network
 from splitimpera.scenario import DataSection, NetworkSection
 
 HEAD = """
@@ -280,7 +280,7 @@ def test_a_seed_set_at_the_import_holds_in_the_factory(tmp_path):
 def test_closed_standard_streams_are_open_again(deed, tmp_path):
     (tmp_path / "mine.py").write_text(HEAD + f"def network():\n    {deed}\n    return Net()")
     code = (
-        "import sys\nfrom pathlib import Path\nfrom splitimpera.errors import ModelError\n"
+        "import sys\nfrom pathlib import Path\nfrom splitimpera.core.errors import ModelError\n"
         "from splitimpera.models.imports import run_factory\nprint('before')\n"
         "try:\n    run_factory('mine.py:network', Path.cwd(), ModelError)\nexcept ModelError as error:\n    pass\n"
         "print('after')\nprint('errors', file=sys.stderr)\nassert not sys.stdin.closed\n"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import splitimpera as sei
-from splitimpera.errors import SimulationError
-from splitimpera.records import Link, Trace, Workload
+from splitimpera.core.errors import SimulationError
+from splitimpera.records.link import Link, Trace
+from splitimpera.records.traffic import Workload
 
 INSTANT = Link(rate_bps=8e15, delay_s=0.01)
 ONE = 1472

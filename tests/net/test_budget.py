@@ -11,9 +11,10 @@ import pytest
 
 from splitimpera.evaluation import saturation as saturations
 from splitimpera.net.budget import MOST_PACKETS, WorkError
-from splitimpera.net.registry import TRANSPORTS, check, simulate
 from splitimpera.net.replication import grid, replicate
-from splitimpera.records import Link, Trace, Workload
+from splitimpera.net.transports import TRANSPORTS, check, simulate
+from splitimpera.records.link import Link, Trace
+from splitimpera.records.traffic import Workload
 
 FAST = Link(rate_bps=1e10, delay_s=1e-3)
 LARGE = {

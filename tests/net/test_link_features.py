@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import splitimpera as sei
 from splitimpera.net.tcp import TcpLink, TcpParameters
-from splitimpera.records import Link, Trace, Workload
+from splitimpera.records.link import Link, Trace
+from splitimpera.records.traffic import Workload
 
 MSS = 1448
 PAYLOAD = 1472

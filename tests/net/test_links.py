@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import splitimpera as sei
-from splitimpera.errors import SimulationError, UnknownNameError
-from splitimpera.net.registry import TRANSPORTS
+from splitimpera.core.errors import SimulationError, UnknownNameError
 from splitimpera.net.tcp import TcpLink, TcpParameters
-from splitimpera.records import Frames, Link, Workload
+from splitimpera.net.transports import TRANSPORTS
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import Frames, Workload
 
 sizes = st.integers(1, 400_000)
 rates = st.floats(1e5, 1e10)

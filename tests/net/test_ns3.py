@@ -15,10 +15,11 @@ from math import ceil
 import numpy as np
 import pytest
 
-from splitimpera.errors import SimulationError, UnknownNameError
+from splitimpera.core.errors import SimulationError, UnknownNameError
 from splitimpera.net import ns3
 from splitimpera.net.ns3 import Ns3Link
-from splitimpera.records import Frames, Link, Trace, Workload
+from splitimpera.records.link import Link, Trace
+from splitimpera.records.traffic import Frames, Workload
 
 needs_ns3 = pytest.mark.skipif(not ns3.available(), reason="ns-3 is not installed: pip install 'split-et-impera[ns3]'")
 LAN = Link(rate_bps=1e8, delay_s=1e-3)
@@ -265,7 +266,9 @@ def test_a_worker_that_was_killed_is_replaced():
 @needs_ns3
 def test_ends_with_the_program():
     code = (
-        "import os, numpy as np; from splitimpera.net import ns3; from splitimpera.records import Link, Workload\n"
+        "import os, numpy as np; from splitimpera.net import ns3\n"
+        "from splitimpera.records.link import Link\n"
+        "from splitimpera.records.traffic import Workload\n"
         "ns3.Ns3Link(Link(), np.random.default_rng(0), 'udp').transfer(Workload(1.0, 1, frame_bytes=9).all_frames())\n"
         "print(ns3._WORKERS[os.getpid()].process.pid)"
     )

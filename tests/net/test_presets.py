@@ -8,11 +8,11 @@ import pytest
 from conftest import ROOT
 from pydantic import ValidationError
 
-from splitimpera import units
-from splitimpera.errors import ScenarioError, SimulationError, UnknownNameError
+from splitimpera.core import units
+from splitimpera.core.errors import ScenarioError, SimulationError, UnknownNameError
+from splitimpera.net.link_presets import LINK_HEADERS, PRESETS, link_header_bytes, link_preset
 from splitimpera.net.links import build_link, with_plain_links
-from splitimpera.net.presets import LINK_HEADERS, PRESETS, link_header_bytes, link_preset
-from splitimpera.records import Link
+from splitimpera.records.link import Link
 from splitimpera.scenario import LinkSection, load_scenario
 
 HERE = Path()

@@ -8,11 +8,12 @@ from math import isinf
 import numpy as np
 import pytest
 
-from splitimpera.errors import SimulationError
-from splitimpera.net.registry import simulate
+from splitimpera.core.errors import SimulationError
+from splitimpera.core.statistics import quantile_interval
 from splitimpera.net.replication import grid, mostly, replicate
-from splitimpera.records import Link, Workload
-from splitimpera.statistics import quantile_interval
+from splitimpera.net.transports import simulate
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import Workload
 
 LINK = Link(rate_bps=1e7, delay_s=0.005, loss=0.02)
 WORK = Workload(10.0, 200, frame_bytes=9000)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from splitimpera.net.tcp import TcpLink, TcpParameters
-from splitimpera.records import Link, Trace, Workload
+from splitimpera.records.link import Link, Trace
+from splitimpera.records.traffic import Workload
 
 MSS = 1448
 TICK = 0.004

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import splitimpera as sei
+from splitimpera.core.statistics import student_interval
 from splitimpera.net.tcp import TcpLink, TcpParameters
-from splitimpera.records import Link, Trace, Workload
-from splitimpera.statistics import student_interval
+from splitimpera.records.link import Link, Trace
+from splitimpera.records.traffic import Workload
 
 CONFIDENCE = 0.999
 SIGMAS = 3.29  # of a normal variable, for that

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splitimpera.errors import SimulationError
+from splitimpera.core.errors import SimulationError
 from splitimpera.net import traces
 from splitimpera.net.traces import load_drops, load_trace
-from splitimpera.records import Trace
+from splitimpera.records.link import Trace
 
 
 def write(folder: Path, content: str | bytes, name: str = "link.txt") -> Path:

@@ -16,8 +16,9 @@ from splitimpera.net import kernels
 CODE = """
 import numpy as np
 from splitimpera.net import kernels
-from splitimpera.net.registry import simulate
-from splitimpera.records import Link, Workload
+from splitimpera.net.transports import simulate
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import Workload
 if {full}:
     def full(*arguments):
         raise OSError(28, "No space left on device")

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import splitimpera as sei
-from splitimpera.errors import CutError
+from splitimpera.core.errors import CutError
 from splitimpera.partition.bottleneck import Bottleneck, bottleneck_for, can_have_bottleneck
-from splitimpera.records import TensorSpec
+from splitimpera.records.graph import TensorSpec
 
 
 @settings(max_examples=40, deadline=None)

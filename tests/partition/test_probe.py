@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import splitimpera as sei
-from splitimpera.errors import CutError, DataError, ModelError
+from splitimpera.core.errors import CutError, DataError, ModelError
 from splitimpera.models.datasets import Samples
 from splitimpera.partition.probe import (
     LinearCode,

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from qos.test_recommendation import prefer
 
 import splitimpera as sei
-from splitimpera.errors import RequirementError
-from splitimpera.machines import Device
+from splitimpera.core.errors import RequirementError
 from splitimpera.qos.chance import Chance
-from splitimpera.records import Evaluation, Hop, Link, Plan
+from splitimpera.records.device import Device
+from splitimpera.records.link import Link
+from splitimpera.records.outcome import Evaluation
+from splitimpera.records.plan import Hop, Plan
 
 DEVICES = (Device("camera"), Device("server"))
 

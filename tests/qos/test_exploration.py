@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import splitimpera as sei
-from splitimpera import units
-from splitimpera.machines import Device
+from splitimpera.core import units
 from splitimpera.qos.exploration import Change, Flip, Lever, changes, relaxations, sensitivity, smallest_change
 from splitimpera.qos.requirement import parse_requirement
-from splitimpera.records import Evaluation, Plan
+from splitimpera.records.device import Device
+from splitimpera.records.outcome import Evaluation
+from splitimpera.records.plan import Plan
 
 REQUIREMENTS = ["accuracy >= 0.9", "latency_p95 <= 50 ms"]
 

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import splitimpera as sei
-from splitimpera.errors import RequirementError
-from splitimpera.machines import Device
+from splitimpera.core.errors import RequirementError
 from splitimpera.qos.requirement import parse_requirement
-from splitimpera.records import Evaluation, Hop, Link, Plan
+from splitimpera.records.device import Device
+from splitimpera.records.link import Link
+from splitimpera.records.outcome import Evaluation
+from splitimpera.records.plan import Hop, Plan
 
 DEVICES = (Device("camera"), Device("server"))
 REQUIREMENTS = ["accuracy >= 0.9", "latency_p95 <= 50 ms", "fps >= 20"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitimpera.errors import RequirementError
+from splitimpera.core.errors import RequirementError
 from splitimpera.qos.requirement import METRICS, Requirement, check_consistent, check_metrics, parse_requirement
 
 

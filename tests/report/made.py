@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from splitimpera import __version__
-from splitimpera.machines import Device
 from splitimpera.qos.recommendation import recommend
 from splitimpera.qos.requirement import METRICS, parse_requirement
-from splitimpera.records import Evaluation, Hop, Link, Plan
+from splitimpera.records.device import Device
+from splitimpera.records.link import Link
+from splitimpera.records.outcome import Evaluation
+from splitimpera.records.plan import Hop, Plan
 from splitimpera.report.results import SCHEMA_VERSION, SHARES, decision_values, plan_values, requirement_values
 
 LAYERS = [

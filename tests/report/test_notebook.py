@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 import pytest
 from made import evaluation, four_plans, made_results
 
-from splitimpera.errors import SplitImperaError
-from splitimpera.markup import ROWS_SHOWN, html_table
+from splitimpera.core.errors import SplitImperaError
+from splitimpera.core.markup import ROWS_SHOWN, html_table
 from splitimpera.qos.recommendation import recommend
 from splitimpera.report.figures import figures
 from splitimpera.report.notebook import (

@@ -13,7 +13,7 @@ import pytest
 from made import SENSITIVITY, four_plans, made_results
 from rich.console import Console
 
-from splitimpera.errors import DataError, SplitImperaError, printable
+from splitimpera.core.errors import DataError, SplitImperaError, printable
 from splitimpera.report.comparison import compare, comparison_tables
 from splitimpera.report.html.comparison import comparison_html
 from splitimpera.report.loading import check_results, load_results

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from splitimpera.net.registry import simulate
 from splitimpera.net.replication import replicate
-from splitimpera.records import Link, Trace, Workload
+from splitimpera.net.transports import simulate
+from splitimpera.records.link import Link, Trace
+from splitimpera.records.traffic import Workload
 from splitimpera.report.simulation import sentences, settings_line, simulation_json
 
 LINK = Link("wire", 1e8, 0.005, loss=0.02)

@@ -7,7 +7,7 @@ from networks import inputs, make
 from torch import nn
 
 import splitimpera as sei
-from splitimpera.errors import DataError, ModelError
+from splitimpera.core.errors import DataError, ModelError
 from splitimpera.graph.tracing import evaluating
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitimpera.records import Cut, TensorSpec
+from splitimpera.records.graph import Cut, TensorSpec
 from splitimpera.saliency.curve import SaliencyCurve, curve_points, global_maximum, local_maxima
 
 

@@ -6,9 +6,9 @@ import torch
 from networks import Chain, inputs, make
 
 import splitimpera as sei
-from splitimpera.errors import DataError, ModelError, UnknownNameError
+from splitimpera.core.errors import DataError, ModelError, UnknownNameError
 from splitimpera.models.datasets import Samples
-from splitimpera.records import TensorSpec
+from splitimpera.records.graph import TensorSpec
 from splitimpera.saliency.scores import SCORES, STATISTICS, by_channel
 
 # one picture, two channels of 1 x 2 positions

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitimpera.errors import ScenarioError
+from splitimpera.core.errors import ScenarioError
 from splitimpera.scenario import load_scenario
 from splitimpera.scenario.document import DEEPEST, MOST_VALUES, read_document
 

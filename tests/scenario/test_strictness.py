@@ -7,7 +7,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from splitimpera.errors import ScenarioError
+from splitimpera.core.errors import ScenarioError
 from splitimpera.scenario import (
     BottlenecksSection,
     DataSection,

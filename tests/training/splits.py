@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import splitimpera as sei
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Samples
-from splitimpera.training.cache import trained_split
+from splitimpera.training.cached import trained_split
 
 CLASSES = 4
 CUT = "stem.0"

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 import splitimpera as sei
-from splitimpera.errors import CutError, DataError, ModelError
+from splitimpera.core.errors import CutError, DataError, ModelError
 from splitimpera.models.datasets import Samples
 from splitimpera.partition.probe import answers
-from splitimpera.training.bottleneck import fit_bottleneck
+from splitimpera.training.reconstruction import fit_bottleneck
 
 
 def samples_of(n=64):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from splitimpera.errors import ScenarioError
+from splitimpera.core.errors import ScenarioError
 from splitimpera.training.quantisation import Quantiser
 
 

@@ -11,10 +11,10 @@ import splits
 import torch
 
 import splitimpera as sei
-from splitimpera.errors import SplitImperaWarning
-from splitimpera.files import STALE_S, TEMPORARY_SUFFIX
-from splitimpera.models.cache import write_cached
-from splitimpera.training.cache import trained_split
+from splitimpera.core.cache import write_cached
+from splitimpera.core.errors import SplitImperaWarning
+from splitimpera.core.files import STALE_S, TEMPORARY_SUFFIX
+from splitimpera.training.cached import trained_split
 from splitimpera.training.split import train_split
 
 SAMPLES = splits.samples_of(64)

@@ -10,13 +10,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 import splitimpera as sei
-from splitimpera.errors import CutError, DataError, ModelError, OutputError, ScenarioError
+from splitimpera.core.errors import CutError, DataError, ModelError, OutputError, ScenarioError
 from splitimpera.models.datasets import DATASETS, Samples
 from splitimpera.models.recipes import RECIPES, trained
 from splitimpera.partition.bottleneck import can_have_bottleneck
 from splitimpera.training import split as training_split
-from splitimpera.training.bottleneck import fit_bottleneck
-from splitimpera.training.packets import lose_packets, packets_of
+from splitimpera.training.packet_loss import lose_packets, packets_of
+from splitimpera.training.reconstruction import fit_bottleneck
 from splitimpera.training.settings import Training
 from splitimpera.training.split import one_cycle, train_split
 from splitimpera.training.trained import TrainedSplit

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitimpera.training.files import digest, pack, unpack
+from splitimpera.training.weight_files import digest, pack, unpack
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.tensor(3), "empty": torch.zeros(0, 2)}
 CONTENT = pack("thing", TENSORS, {"x": [1, 0.1, None]})

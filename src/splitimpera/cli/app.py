@@ -10,7 +10,7 @@ import typer
 
 from splitimpera import __version__
 from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate
-from splitimpera.errors import SplitImperaError, SplitImperaWarning, printable
+from splitimpera.core.errors import SplitImperaError, SplitImperaWarning, printable
 
 MISUSE: type[Any] = typer.BadParameter.__bases__[0]
 """Arguments that cannot be understood; the class is Typer's or Click's, as their version has it."""

@@ -14,7 +14,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Write all plans with all metrics to this file (HTML).")] = None,
 ) -> None:
     """Set two designs side by side: settings, decisions, and what each plan does in either."""
-    from splitimpera.files import check_file
+    from splitimpera.core.files import check_file
     from splitimpera.report.loading import load_results
 
     results = [load_results(folder) for folder in (first, second)]
@@ -27,7 +27,7 @@ def run(
     comparison = compare(*results)
     console.print(comparison_tables(comparison))
     if out is not None:
-        from splitimpera.files import write_output
+        from splitimpera.core.files import write_output
         from splitimpera.report.html.comparison import comparison_html
 
         write_output(out, comparison_html(comparison).encode("utf-8", "backslashreplace"), "--out")

@@ -22,7 +22,7 @@ def run(
     ] = None,
 ) -> None:
     """Find where to split a network: saliency, simulation, choice; with a report."""
-    from splitimpera.files import check_writable
+    from splitimpera.core.files import check_writable
     from splitimpera.scenario import load_scenario
 
     wanted = load_scenario(scenario)
@@ -33,7 +33,7 @@ def run(
     from rich.text import Text
 
     from splitimpera.cli.terminal import console, progress
-    from splitimpera.errors import shown
+    from splitimpera.core.errors import shown
     from splitimpera.method import design
     from splitimpera.report.tables import show
     from splitimpera.report.writing import FILES

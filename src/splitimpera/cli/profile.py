@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from splitimpera.cli.saliency import NETWORK
-from splitimpera.errors import (
+from splitimpera.core.errors import (
     CodecError,
     CutError,
     DataError,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from splitimpera.graph.tracing import ModelGraph
-    from splitimpera.machines import Profile
+    from splitimpera.records.device import Profile
 
 SLOWEST = 10
 ELEMENTS_AT_MOST = 50_000_000
@@ -74,7 +74,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Where the profile goes (default: profile.json).")] = None,
 ) -> None:
     """Measure a network on this machine: each layer, each cut's head and tail, codecs."""
-    from splitimpera.files import check_file
+    from splitimpera.core.files import check_file
 
     named = out or Path("profile.json")
     path = named.absolute()  # a network's code may go to another folder
@@ -92,15 +92,15 @@ def run(
         )
 
     from splitimpera.cli.terminal import console, progress
-    from splitimpera.codec.registry import codec_kind
+    from splitimpera.codec.codecs import codec_kind
+    from splitimpera.core.units import format_bytes, format_time
     from splitimpera.cost.engines import ENGINES
+    from splitimpera.cost.measuring import chosen_cuts, profile_network
     from splitimpera.cost.profiles import write_profile
-    from splitimpera.cost.profiling import chosen_cuts, profile_network
     from splitimpera.cost.work import uncosted
     from splitimpera.graph.tracing import trace
-    from splitimpera.models.loading import load_network
+    from splitimpera.models.networks import load_network
     from splitimpera.scenario import NetworkSection, section_of
-    from splitimpera.units import format_bytes, format_time
 
     with _option("--engine"):
         ENGINES[engine]
@@ -208,7 +208,7 @@ def _slowest(profile: Profile, graph: ModelGraph) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from splitimpera.units import format_count, format_time
+    from splitimpera.core.units import format_count, format_time
 
     total_s = sum(layer.seconds for layer in profile.layers)
     table = Table(title=f"The slowest of {len(profile.layers)} layers, {format_time(total_s)} together")
@@ -232,7 +232,7 @@ def _cut_table(profile: Profile, graph: ModelGraph) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from splitimpera.units import format_bytes, format_time
+    from splitimpera.core.units import format_bytes, format_time
 
     table = Table(title="Heads and tails")
     table.add_column("cut")
@@ -250,7 +250,7 @@ def _cut_table(profile: Profile, graph: ModelGraph) -> Table:
 
 
 def _codec_lines(profile: Profile) -> Iterator[str]:
-    from splitimpera.units import format_time
+    from splitimpera.core.units import format_time
 
     for codec in profile.codecs:
         encode, decode = (

@@ -15,7 +15,7 @@ def run(
     ] = None,
 ) -> None:
     """Make a design's report anew from its results.json."""
-    from splitimpera.files import check_file
+    from splitimpera.core.files import check_file
     from splitimpera.report.loading import load_results
 
     results = load_results(folder)
@@ -31,7 +31,7 @@ def run(
         console.print(f"Written to {folder}: {names}", soft_wrap=True)
         return
 
-    from splitimpera.files import write_output
+    from splitimpera.core.files import write_output
     from splitimpera.report.html.page import report_html
 
     write_output(out, report_html(results).encode("utf-8", "backslashreplace"), "--out")

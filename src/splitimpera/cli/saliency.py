@@ -24,7 +24,7 @@ def run(
     plot: Annotated[Path | None, typer.Option(help="Draw the curves to this file (PNG).")] = None,
 ) -> None:
     """The saliency curve of a network over data: where it may be split."""
-    from splitimpera.files import check_file
+    from splitimpera.core.files import check_file
 
     # a network's or data's code may go to another folder
     json, plot = (None if path is None else path.absolute() for path in (json, plot))
@@ -33,11 +33,11 @@ def run(
             check_file(path, argument)
 
     from splitimpera.cli.terminal import console, progress
-    from splitimpera.errors import DataError
-    from splitimpera.files import write_output
+    from splitimpera.core.errors import DataError
+    from splitimpera.core.files import write_output
     from splitimpera.graph.tracing import trace
     from splitimpera.models.datasets import load_data
-    from splitimpera.models.loading import load_network
+    from splitimpera.models.networks import load_network
     from splitimpera.report.saliency import curve_json, curve_table, curves_png
     from splitimpera.saliency.cumulative import cumulative_saliency
     from splitimpera.scenario import DataSection, NetworkSection, section_of
@@ -77,7 +77,7 @@ def run(
 
 def _size(text: str) -> tuple[int, int] | None:
     """Height and width; None for ''."""
-    from splitimpera.errors import DataError, shown
+    from splitimpera.core.errors import DataError, shown
     from splitimpera.scenario import check_pixels
 
     if not text:
@@ -95,7 +95,7 @@ def _size(text: str) -> tuple[int, int] | None:
 
 def _label(text: str, option: str) -> str:
     """A name, or a number of at most nine digits."""
-    from splitimpera.errors import DataError, shown
+    from splitimpera.core.errors import DataError, shown
 
     if text.isdecimal() and not _is_number(text):
         raise DataError(f"'{shown(text)}' is no number up to 999999999", where=option)

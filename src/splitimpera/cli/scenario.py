@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splitimpera.errors import OutputError, shown
+from splitimpera.core.errors import OutputError, shown
 
 app = typer.Typer(help="Write or check a scenario file.", no_args_is_help=True)
 
@@ -21,7 +21,7 @@ def init(
     from importlib.resources import files
 
     from splitimpera.cli.terminal import console
-    from splitimpera.files import check_file, write_output
+    from splitimpera.core.files import check_file, write_output
 
     check_file(file, "FILE")
     if file.exists() and not force:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from splitimpera import units
-from splitimpera.errors import SimulationError, SplitImperaError, UnitError, shown
+from splitimpera.core import units
+from splitimpera.core.errors import SimulationError, SplitImperaError, UnitError, shown
 
 if TYPE_CHECKING:
     from splitimpera.net.replication import Simulate
-    from splitimpera.records import Link
+    from splitimpera.records.link import Link
 
 SEEDS_AT_MOST = 1000
 MOST_DIGITS = 30
@@ -66,15 +66,15 @@ def run(
     plot: Annotated[Path | None, typer.Option(help="Draw the latency distribution to this file (PNG).")] = None,
 ) -> None:
     """What a link does to frames at a fixed rate: latency, loss, retransmissions."""
-    from splitimpera.files import check_file
+    from splitimpera.core.files import check_file
 
     for path, argument in ((json, "--json"), (plot, "--plot")):
         if path is not None:
             check_file(path, argument)
     runs, first_seed = _count(seeds, "--seeds", 1, SEEDS_AT_MOST), _count(seed, "--seed", 0, 2**63 - 1)
 
-    from splitimpera.net.registry import TRANSPORTS
-    from splitimpera.records import Workload
+    from splitimpera.net.transports import TRANSPORTS
+    from splitimpera.records.traffic import Workload
 
     with _option("--transport"):
         TRANSPORTS[transport]
@@ -102,7 +102,7 @@ def run(
     simulate, workers = _engine(engine)
 
     from splitimpera.cli.terminal import console
-    from splitimpera.files import write_output
+    from splitimpera.core.files import write_output
     from splitimpera.net.replication import replicate
     from splitimpera.report.simulation import latency_png, settings_line, simulation_json, summary
 
@@ -121,11 +121,11 @@ def _link(changes: dict[str, Any], preset: str | None, trace: Path | None, drops
     """The preset or a point-to-point link, with what the user wants otherwise."""
     from dataclasses import replace
 
-    from splitimpera.records import Link
+    from splitimpera.records.link import Link
 
     base = Link(name="point-to-point", delay_s=0.0)
     if preset is not None:
-        from splitimpera.net.presets import link_preset
+        from splitimpera.net.link_presets import link_preset
 
         with _option("--preset"):
             base = link_preset(preset)
@@ -159,8 +159,8 @@ def _link(changes: dict[str, Any], preset: str | None, trace: Path | None, drops
 
 def _engine(name: str) -> tuple[Simulate, int | None]:
     """What simulates one run, and on how many threads."""
-    from splitimpera.net.registry import simulate
-    from splitimpera.plugins import nearest
+    from splitimpera.core.registry import nearest
+    from splitimpera.net.transports import simulate
 
     if name == "native":
         return simulate, None
@@ -219,7 +219,7 @@ def _header(value: str | None) -> int | None:
     if value is None or not value[:1].isalpha():
         return _whole(value, "--link-header")
 
-    from splitimpera.net.presets import link_header_bytes
+    from splitimpera.net.link_presets import link_header_bytes
 
     with _option("--link-header"):
         return link_header_bytes(value)

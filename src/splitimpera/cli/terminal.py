@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.segment import Segment
 from rich.text import Text
 
-from splitimpera.errors import printable
-from splitimpera.records import Track
+from splitimpera.core.errors import printable
+from splitimpera.core.progress import Track
 
 T = TypeVar("T")
 

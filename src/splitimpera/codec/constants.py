@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from splitimpera.codec.given import arrays_of
-from splitimpera.errors import CodecError, shown
-from splitimpera.records import Array, TensorSpec
+from splitimpera.core.arrays import Array
+from splitimpera.core.errors import CodecError, shown
+from splitimpera.records.graph import TensorSpec
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,9 @@ import numpy as np
 
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.given import checked_bytes, checked_specs
-from splitimpera.errors import CodecError, shown
-from splitimpera.records import Array, TensorSpec
+from splitimpera.core.arrays import Array
+from splitimpera.core.errors import CodecError, shown
+from splitimpera.records.graph import TensorSpec
 
 MAGIC = b"SEIfile\0"
 VERSION = 1

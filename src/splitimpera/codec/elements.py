@@ -9,10 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
+from splitimpera.codec.concealment import Fill
 from splitimpera.codec.given import array_dtype, checked_bytes, checked_gaps, checked_tensors
-from splitimpera.codec.packets import Fill
-from splitimpera.errors import CodecError
-from splitimpera.records import Array, ByteRange, IntArray, Payload, TensorSpec
+from splitimpera.core.arrays import Array, IntArray
+from splitimpera.core.errors import CodecError
+from splitimpera.records.graph import TensorSpec
+from splitimpera.records.traffic import ByteRange, Payload
 
 BFLOAT16_MAX = np.uint32(0x7F7F0000).view(np.float32)
 HALF_RANGE = (np.float32(-65504), np.float32(65504))

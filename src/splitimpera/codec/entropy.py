@@ -12,8 +12,9 @@ from constriction import stream as coding
 from splitimpera.codec.elements import ElementCodec, Numbers
 from splitimpera.codec.given import arrays_of, checked_bytes, checked_gaps, checked_tensors
 from splitimpera.codec.quantised import Quantised, channel_axis
-from splitimpera.errors import CodecError
-from splitimpera.records import Array, ByteRange, IntArray, Payload
+from splitimpera.core.arrays import Array, IntArray
+from splitimpera.core.errors import CodecError
+from splitimpera.records.traffic import ByteRange, Payload
 
 SMOOTHING = 0.5
 TENSOR_WEIGHT = 32.0

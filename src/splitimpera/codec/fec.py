@@ -9,8 +9,9 @@ from typing import Protocol
 import zfec
 
 from splitimpera.codec.given import checked_bytes, checked_gaps
-from splitimpera.errors import CodecError
-from splitimpera.records import Array, ByteRange, Codec, Payload
+from splitimpera.core.arrays import Array
+from splitimpera.core.errors import CodecError
+from splitimpera.records.traffic import ByteRange, Codec, Payload
 
 MOST_IN_GROUP = 256
 DATA_PACKETS_AT_MOST = 1 << 17

@@ -8,9 +8,11 @@ from operator import index
 
 import numpy as np
 
-from splitimpera.errors import CodecError, shown
-from splitimpera.records import DTYPE_BYTES, Array, ByteRange, TensorSpec
-from splitimpera.units import format_bytes
+from splitimpera.core.arrays import Array
+from splitimpera.core.errors import CodecError, shown
+from splitimpera.core.units import format_bytes
+from splitimpera.records.graph import DTYPE_BYTES, TensorSpec
+from splitimpera.records.traffic import ByteRange
 
 UNEXPECTED_BYTES = 1 << 22
 """The most that tensors may have whose shapes nobody expects but who sent them."""

@@ -10,8 +10,10 @@ import numpy as np
 
 from splitimpera.codec.elements import Scale
 from splitimpera.codec.given import array_dtype, checked_bytes, checked_gaps, checked_tensors
-from splitimpera.errors import CodecError
-from splitimpera.records import Array, ByteRange, Payload, TensorSpec
+from splitimpera.core.arrays import Array
+from splitimpera.core.errors import CodecError
+from splitimpera.records.graph import TensorSpec
+from splitimpera.records.traffic import ByteRange, Payload
 
 START_OF_FRAME, START_OF_SCAN, END_OF_IMAGE = 0xC0, 0xDA, b"\xff\xd9"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

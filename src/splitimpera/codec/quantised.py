@@ -6,8 +6,9 @@ import numpy as np
 
 from splitimpera.codec.elements import Scale
 from splitimpera.codec.given import array_dtype
-from splitimpera.errors import CodecError
-from splitimpera.records import Array, TensorSpec
+from splitimpera.core.arrays import Array
+from splitimpera.core.errors import CodecError
+from splitimpera.records.graph import TensorSpec
 
 BITS = {"uint8": 8, "uint6": 6, "uint4": 4, "uint2": 2}
 

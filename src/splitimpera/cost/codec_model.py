@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import yaml
 
+from splitimpera.codec.codecs import CODERS, PACKET_BYTES, CodecName, parsed
 from splitimpera.codec.fec import Layout, repair_packets
 from splitimpera.codec.quantised import BITS
-from splitimpera.codec.registry import CODERS, PACKET_BYTES, CodecName, parsed
-from splitimpera.machines import Roofline
+from splitimpera.records.device import Roofline
 
 Direction = Literal["encode", "decode"]
 DIRECTIONS: tuple[Direction, ...] = ("encode", "decode")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from splitimpera.codec.registry import Calibration, make_codec
+from splitimpera.codec.codecs import Calibration, make_codec
 from splitimpera.cost.codec_model import Direction
-from splitimpera.machines import CodecTime
-from splitimpera.records import TensorSpec
+from splitimpera.records.device import CodecTime
+from splitimpera.records.graph import TensorSpec
 
 CHANNELS = 16
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from splitimpera.core.errors import SplitImperaError
+from splitimpera.core.units import format_bytes
 from splitimpera.cost.codec_model import Direction, modelled_s, reference
 from splitimpera.cost.coding import coded_s
-from splitimpera.cost.presets import DEVICES, RADIOS
+from splitimpera.cost.device_presets import DEVICES, RADIOS
 from splitimpera.cost.profiles import check_profile, codec_time, read_profile
 from splitimpera.cost.work import LayerWork, Work
-from splitimpera.errors import SplitImperaError
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.machines import Device, Profile, Radio, Roofline
+from splitimpera.records.device import Device, Profile, Radio, Roofline
 from splitimpera.scenario import DeviceSection, RadioSection
-from splitimpera.units import format_bytes
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from splitimpera.errors import ModelError
-from splitimpera.plugins import Registry
+from splitimpera.core.errors import ModelError
+from splitimpera.core.registry import Registry
 
 Inputs = tuple[Tensor, ...]
 Engine = Callable[[fx.GraphModule, Inputs, int], Callable[[], object]]

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from splitimpera.codec.registry import codec_kind
-from splitimpera.errors import DataError, SplitImperaError, shown, shown_path
-from splitimpera.files import read_file, write_output
+from splitimpera.codec.codecs import codec_kind
+from splitimpera.core.errors import DataError, SplitImperaError, shown, shown_path
+from splitimpera.core.files import read_file, write_output
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.machines import CodecTime, CutTime, LayerTime, Profile
+from splitimpera.records.device import CodecTime, CutTime, LayerTime, Profile
 
 SCHEMA_VERSION = 1
 BYTES_AT_MOST = 20_000_000

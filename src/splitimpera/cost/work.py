@@ -16,7 +16,7 @@ from splitimpera.graph.counting import counted_macs
 from splitimpera.graph.functional import called_module, operation_name
 from splitimpera.graph.operations import DROPOUTS, VIEWS, computes, folds
 from splitimpera.graph.tracing import ModelGraph, trace
-from splitimpera.records import TensorSpec
+from splitimpera.records.graph import TensorSpec
 
 
 @dataclass(frozen=True)

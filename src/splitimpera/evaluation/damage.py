@@ -8,7 +8,7 @@ import numpy as np
 
 from splitimpera.codec.elements import ElementCodec
 from splitimpera.evaluation.testbed import Row, batched
-from splitimpera.records import ByteRange, Codec, Payload
+from splitimpera.records.traffic import ByteRange, Codec, Payload
 
 Gap = tuple[int, tuple[ByteRange, ...]]
 """Which payload, and the bytes of it that are missing."""

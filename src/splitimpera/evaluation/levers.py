@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from splitimpera import units
-from splitimpera.bounds import BOUNDS, MOST_DUE_S
+from splitimpera.core import units
+from splitimpera.core.bounds import BOUNDS, MOST_DUE_S
 from splitimpera.evaluation.loss import with_loss
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.testbed import Testbed
@@ -18,7 +18,10 @@ from splitimpera.net.budget import WorkError
 from splitimpera.qos.exploration import Decide, Lever
 from splitimpera.qos.recommendation import Verdict, recommend
 from splitimpera.qos.requirement import BALANCED, TOLERANCE, Requirement
-from splitimpera.records import Evaluation, Link, Plan, Workload
+from splitimpera.records.link import Link
+from splitimpera.records.outcome import Evaluation
+from splitimpera.records.plan import Plan
+from splitimpera.records.traffic import Workload
 
 FASTER = 100.0
 """The most that a rate or a machine is improved by; more is another project."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from splitimpera.core.arrays import FloatArray
 from splitimpera.evaluation.quality import Quality
 from splitimpera.evaluation.run import CLASSIFICATION, evaluate
 from splitimpera.evaluation.testbed import Part, Testbed
 from splitimpera.qos.recommendation import Verdict
-from splitimpera.records import FloatArray, Link, Plan
+from splitimpera.records.link import Link
+from splitimpera.records.plan import Plan
 
 LOSSES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from splitimpera.machines import QueuePolicy
-from splitimpera.records import FloatArray, IntArray
+from splitimpera.core.arrays import FloatArray, IntArray
+from splitimpera.records.device import QueuePolicy
 
 
 def serve(

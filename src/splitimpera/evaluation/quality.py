@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from splitimpera.records import Array, FloatArray
-from splitimpera.statistics import contribution_draws, ends, wilson_interval
+from splitimpera.core.arrays import Array, FloatArray
+from splitimpera.core.statistics import contribution_draws, ends, wilson_interval
 
 
 class Quality(Protocol):

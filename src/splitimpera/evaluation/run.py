@@ -12,27 +12,21 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from splitimpera.core.arrays import FloatArray
 from splitimpera.cost.devices import Cost, energy_j, fits
 from splitimpera.evaluation.damage import DamagedRows, Gap, survives
 from splitimpera.evaluation.pipeline import serve
 from splitimpera.evaluation.quality import Classification, Quality
 from splitimpera.evaluation.testbed import Part, Row, Testbed
-from splitimpera.machines import Device
-from splitimpera.net.registry import TRANSPORTS
+from splitimpera.net.directions import mean_rate_bps
 from splitimpera.net.replication import mostly
+from splitimpera.net.transports import TRANSPORTS
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES
-from splitimpera.net.ways import mean_rate_bps
 from splitimpera.qos.chance import Draws
-from splitimpera.records import (
-    Codec,
-    Deliveries,
-    Evaluation,
-    FloatArray,
-    Frames,
-    Hop,
-    Payload,
-    Plan,
-)
+from splitimpera.records.device import Device
+from splitimpera.records.outcome import Evaluation
+from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.traffic import Codec, Deliveries, Frames, Payload
 
 CLASSIFICATION = Classification()
 

@@ -10,7 +10,7 @@ import numpy as np
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.net.budget import WorkError
-from splitimpera.records import Plan
+from splitimpera.records.plan import Plan
 
 MOST_SENDERS = 1000
 MOST_FRAMES = 200_000

@@ -13,19 +13,22 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from splitimpera.codec.codecs import PACKET_BYTES, Calibration, make_codec
 from splitimpera.codec.elements import picture_scale
-from splitimpera.codec.registry import PACKET_BYTES, Calibration, make_codec
+from splitimpera.core.arrays import Array, FloatArray
+from splitimpera.core.errors import CutError, ModelError, SplitImperaError
 from splitimpera.cost.devices import Cost, codec_cost, measured_here, network_cost
-from splitimpera.cost.measure import measure_s, measure_together_s
+from splitimpera.cost.timing import measure_s, measure_together_s
 from splitimpera.cost.work import NetworkWork, Work, half_work, with_batch
-from splitimpera.errors import CutError, ModelError, SplitImperaError
 from splitimpera.graph.finite import check_finite
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.machines import Device
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.models.imports import telling
 from splitimpera.partition.cutter import segment as segment_of
-from splitimpera.records import Array, Codec, FloatArray, Payload, Plan, TensorSpec, Workload
+from splitimpera.records.device import Device
+from splitimpera.records.graph import TensorSpec
+from splitimpera.records.plan import Plan
+from splitimpera.records.traffic import Codec, Payload, Workload
 from splitimpera.training.trained import TrainedSplit
 
 T = TypeVar("T")

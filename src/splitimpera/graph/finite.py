@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from splitimpera.errors import DataError, ModelError, shown
+from splitimpera.core.errors import DataError, ModelError, shown
 from splitimpera.graph.cuts import INPUT
 from splitimpera.graph.functional import operation_name
 from splitimpera.graph.tracing import ModelGraph

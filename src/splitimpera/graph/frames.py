@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from splitimpera.errors import ShapeError, TraceError
+from splitimpera.core.errors import ShapeError, TraceError
 from splitimpera.models.imports import telling
 
 PICTURES = 4

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from splitimpera.errors import CutError, ShapeError, TraceError, shown
+from splitimpera.core.errors import CutError, ShapeError, TraceError, shown
+from splitimpera.core.quiet import quiet
+from splitimpera.core.registry import nearest
 from splitimpera.graph import operations
 from splitimpera.graph.counting import counted_macs
 from splitimpera.graph.cuts import INPUT, Value, crossing_values
@@ -22,9 +24,7 @@ from splitimpera.graph.frames import MIXED, answers_alone
 from splitimpera.graph.functional import called_module, operation_name, remove_in_place
 from splitimpera.models.imports import contained, telling, where_it_failed
 from splitimpera.models.kinds import check_network, unwrapped
-from splitimpera.plugins import nearest
-from splitimpera.quiet import quiet
-from splitimpera.records import DTYPE_BYTES, Cut, Layer, TensorSpec
+from splitimpera.records.graph import DTYPE_BYTES, Cut, Layer, TensorSpec
 
 Example = Tensor | tuple[Tensor, ...]
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitimpera.errors import DataError, listed, shown
-from splitimpera.records import Array
-from splitimpera.units import format_bytes
+from splitimpera.core.arrays import Array
+from splitimpera.core.errors import DataError, listed, shown
+from splitimpera.core.units import format_bytes
 
 MOST_BYTES = 4_000_000_000
 """What the inputs of a data set may take as float32; all of them are kept in memory."""

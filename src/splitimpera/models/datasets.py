@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitimpera.errors import DataError, listed, shown
+from splitimpera.core.arrays import Array
+from splitimpera.core.errors import DataError, listed, shown
+from splitimpera.core.registry import Registry, nearest
 from splitimpera.models.arrays import as_numbers, check_amount, class_indices, finite_inputs
+from splitimpera.models.image_folders import read_pictures
 from splitimpera.models.imports import contained, is_factory, run_factory, telling
-from splitimpera.models.pictures import read_pictures
-from splitimpera.plugins import Registry, nearest
-from splitimpera.records import Array
 
 if TYPE_CHECKING:
     from splitimpera.scenario import DataSection

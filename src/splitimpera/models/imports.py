@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from splitimpera.errors import SplitImperaError, shown
-from splitimpera.plugins import nearest
+from splitimpera.core.errors import SplitImperaError, shown
+from splitimpera.core.registry import nearest
 
 TEXT_CHARACTERS = 300
 """How much of an exception's text a message quotes."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 
-from splitimpera.errors import ModelError, shown
+from splitimpera.core.errors import ModelError, shown
 
 
 def check_network(model: object, name: str = "the network") -> nn.Module:

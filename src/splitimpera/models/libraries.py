@@ -11,9 +11,9 @@ from importlib import import_module
 
 from torch import nn
 
-from splitimpera.errors import ModelError, shown
+from splitimpera.core.errors import ModelError, shown
+from splitimpera.core.registry import Registry, nearest
 from splitimpera.models.imports import contained, exception_text, telling
-from splitimpera.plugins import Registry, nearest
 
 Maker = Callable[[str, bool], nn.Module]
 

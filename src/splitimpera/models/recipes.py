@@ -13,13 +13,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from splitimpera.models.cache import made_once, read_cached, usable_cache, write_cached
+from splitimpera.core.cache import made_once, read_cached, usable_cache, write_cached
+from splitimpera.core.progress import Track, no_progress
+from splitimpera.core.registry import Registry
 from splitimpera.models.datasets import DATASETS, Samples
 from splitimpera.models.resnet import CifarResNet
 from splitimpera.models.threads import torch_threads
 from splitimpera.models.vgg import VGG
-from splitimpera.plugins import Registry
-from splitimpera.records import Track, no_progress
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from torch import nn
 
+from splitimpera.core.registry import Registry
 from splitimpera.models.mobilenet import MobileNetV2
 from splitimpera.models.resnet import CifarResNet, ResNet50
 from splitimpera.models.vgg import VGG, VGG11, VGG16
-from splitimpera.plugins import Registry
 
 REFERENCE: Registry[Callable[[], nn.Module]] = Registry("network")
 

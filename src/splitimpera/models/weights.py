@@ -12,8 +12,8 @@ from typing import BinaryIO
 import torch
 from torch import Tensor, nn
 
-from splitimpera.errors import ModelError, listed, shown, shown_path
-from splitimpera.files import open_file
+from splitimpera.core.errors import ModelError, listed, shown, shown_path
+from splitimpera.core.files import open_file
 from splitimpera.models.imports import exception_text
 from splitimpera.models.kinds import strange_kind
 

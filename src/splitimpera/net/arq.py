@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from splitimpera.errors import SimulationError
+from splitimpera.core.errors import SimulationError
 from splitimpera.net import kernels
 from splitimpera.net.budget import check_work
+from splitimpera.net.directions import build_ways
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES, datagrams, deliveries, headers_bytes, payload_bytes
-from splitimpera.net.ways import build_ways
-from splitimpera.records import Deliveries, Frames, Link
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import Deliveries, Frames
 
 ACK_BYTES = IP_UDP_HEADER_BYTES + 12
 

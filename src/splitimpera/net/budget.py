@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from splitimpera.errors import SimulationError
-from splitimpera.net.ways import mean_rate_bps
-from splitimpera.records import Frames, IntArray, Link
+from splitimpera.core.arrays import IntArray
+from splitimpera.core.errors import SimulationError
+from splitimpera.net.directions import mean_rate_bps
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import Frames
 
 MOST_PACKETS = 50_000_000
 MOST_SPAN_S = 4e9

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera.errors import ScenarioError, SplitImperaError
-from splitimpera.net.presets import link_header_bytes, link_preset
+from splitimpera.core.errors import ScenarioError, SplitImperaError
+from splitimpera.net.link_presets import link_header_bytes, link_preset
 from splitimpera.net.traces import load_drops, load_trace
-from splitimpera.records import Link, Trace
+from splitimpera.records.link import Link, Trace
 from splitimpera.scenario import LINK_FIELDS, LinkSection, Scenario, check_room
 
 KEYS = {field: key for key, field in LINK_FIELDS.items()}

@@ -26,12 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera.errors import SimulationError, UnknownNameError
+from splitimpera.core.arrays import FloatArray
+from splitimpera.core.errors import SimulationError, UnknownNameError
+from splitimpera.core.registry import nearest
 from splitimpera.net.budget import check_work
 from splitimpera.net.stability import keeps_up
 from splitimpera.net.udp import payload_bytes
-from splitimpera.plugins import nearest
-from splitimpera.records import ByteRange, Deliveries, FloatArray, Frames, Link
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import ByteRange, Deliveries, Frames
 
 INSTALL = "pip install 'split-et-impera[ns3]'"
 CONGESTION = {"tcp": "ns3::TcpCubic", "tcp-cubic": "ns3::TcpCubic", "tcp-reno": "ns3::TcpLinuxReno", "udp": ""}

@@ -11,10 +11,12 @@ from math import inf
 
 import numpy as np
 
-from splitimpera.errors import SimulationError
-from splitimpera.net.registry import check, simulate
-from splitimpera.records import Deliveries, FloatArray, Link, Workload
-from splitimpera.statistics import quantile, quantile_interval, student_interval
+from splitimpera.core.arrays import FloatArray
+from splitimpera.core.errors import SimulationError
+from splitimpera.core.statistics import quantile, quantile_interval, student_interval
+from splitimpera.net.transports import check, simulate
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import Deliveries, Workload
 
 LEVELS = (0.5, 0.95, 0.99)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from splitimpera.records import FloatArray
+from splitimpera.core.arrays import FloatArray
 
 
 def keeps_up(due_s: FloatArray, complete_s: FloatArray) -> bool:

@@ -19,12 +19,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from splitimpera.errors import SimulationError
+from splitimpera.core.arrays import FloatArray
+from splitimpera.core.errors import SimulationError
 from splitimpera.net import kernels
 from splitimpera.net.budget import check_work
+from splitimpera.net.directions import NS, build_ways, nanoseconds
 from splitimpera.net.stability import keeps_up
-from splitimpera.net.ways import NS, build_ways, nanoseconds
-from splitimpera.records import ByteRange, Deliveries, FloatArray, Frames, Link
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import ByteRange, Deliveries, Frames
 
 IP_TCP_HEADER_BYTES = kernels.IP_HEADER + kernels.TCP_HEADER
 HANDSHAKE_BYTES = 60

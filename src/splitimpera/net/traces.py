@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from splitimpera.bounds import BOUNDS, MOST_DUE_S, SHORTEST_STEP_S, Bound
-from splitimpera.errors import SimulationError, printable, shown
-from splitimpera.files import read_file
-from splitimpera.plugins import nearest
-from splitimpera.records import Trace
+from splitimpera.core.bounds import BOUNDS, MOST_DUE_S, SHORTEST_STEP_S, Bound
+from splitimpera.core.errors import SimulationError, printable, shown
+from splitimpera.core.files import read_file
+from splitimpera.core.registry import nearest
+from splitimpera.records.link import Trace
 
 OPPORTUNITY_BYTES = 1504
 MOST_BYTES = 32_000_000

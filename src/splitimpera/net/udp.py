@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera.errors import SimulationError
+from splitimpera.core.arrays import FloatArray, IntArray
+from splitimpera.core.errors import SimulationError
 from splitimpera.net import kernels
 from splitimpera.net.budget import check_work
-from splitimpera.net.ways import NS, Ways, build_ways, mean_rate_bps, nanoseconds
-from splitimpera.records import ByteRange, Deliveries, FloatArray, Frames, IntArray, Link
+from splitimpera.net.directions import NS, Ways, build_ways, mean_rate_bps, nanoseconds
+from splitimpera.records.link import Link
+from splitimpera.records.traffic import ByteRange, Deliveries, Frames
 
 IP_UDP_HEADER_BYTES = 28
 

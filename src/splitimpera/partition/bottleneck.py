@@ -9,9 +9,9 @@ from math import ceil, floor, isqrt, prod
 import torch
 from torch import Tensor, nn
 
-from splitimpera.errors import CutError
+from splitimpera.core.errors import CutError
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.records import Cut, TensorSpec
+from splitimpera.records.graph import Cut, TensorSpec
 
 
 class Bottleneck(nn.Module):

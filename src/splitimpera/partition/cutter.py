@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from splitimpera.errors import CutError
+from splitimpera.core.errors import CutError
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.records import Cut
+from splitimpera.records.graph import Cut
 
 
 class Head(nn.Module):

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
 from torch import Tensor, nn
 
-from splitimpera.errors import DataError, ModelError
+from splitimpera.core.errors import DataError, ModelError
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Samples
 from splitimpera.partition.bottleneck import check_apart, check_layout, single_tensor
 from splitimpera.partition.cutter import Halves, split
-from splitimpera.records import Cut
+from splitimpera.records.graph import Cut
 from splitimpera.saliency.scores import by_channel
 
 

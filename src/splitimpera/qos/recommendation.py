@@ -24,9 +24,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from splitimpera import units
-from splitimpera.errors import RequirementError
-from splitimpera.markup import html_table
+from splitimpera.core import units
+from splitimpera.core.errors import RequirementError
+from splitimpera.core.markup import html_table
 from splitimpera.qos.chance import Chance, Difference
 from splitimpera.qos.ordering import Criterion, order
 from splitimpera.qos.pareto import pareto_front
@@ -40,7 +40,7 @@ from splitimpera.qos.requirement import (
     check_objective,
     parse_requirement,
 )
-from splitimpera.records import Evaluation
+from splitimpera.records.outcome import Evaluation
 
 Certainty = Literal["certain", "likely", "unlikely"]
 _CERTAINTIES: tuple[Certainty, ...] = ("certain", "likely", "unlikely")

@@ -15,9 +15,9 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from itertools import combinations
 from typing import Literal
 
-from splitimpera import units
-from splitimpera.errors import RequirementError, UnitError, shown
-from splitimpera.plugins import nearest
+from splitimpera.core import units
+from splitimpera.core.errors import RequirementError, UnitError, shown
+from splitimpera.core.registry import nearest
 
 
 @dataclass(frozen=True)

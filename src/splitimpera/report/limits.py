@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import ceil, floor, isclose, isfinite, log10
 
-from splitimpera import units
+from splitimpera.core import units
 from splitimpera.qos.requirement import LARGEST_LIMIT, METRICS, SMALLEST_LIMIT, parse_requirement
 from splitimpera.report.results import Results
 

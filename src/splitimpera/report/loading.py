@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from splitimpera import units
-from splitimpera.errors import DataError, shown, shown_path
-from splitimpera.files import read_file
+from splitimpera.core import units
+from splitimpera.core.errors import DataError, shown, shown_path
+from splitimpera.core.files import read_file
 from splitimpera.qos.requirement import BALANCED, LARGEST_LIMIT, METRICS, QUALITIES, SMALLEST_LIMIT
 from splitimpera.report.results import SCHEMA_VERSION, Results
 

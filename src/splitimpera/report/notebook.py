@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from splitimpera.errors import SplitImperaError
-from splitimpera.markup import html_table
+from splitimpera.core.errors import SplitImperaError
+from splitimpera.core.markup import html_table
 from splitimpera.report.comparison import value_words, verdict_words
 from splitimpera.report.results import Results, curve_points
 from splitimpera.report.tables import change_words, metric_names

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
-from splitimpera import units
-from splitimpera.errors import shown
+from splitimpera.core import units
+from splitimpera.core.arrays import FloatArray
+from splitimpera.core.errors import shown
 from splitimpera.qos.requirement import METRICS
-from splitimpera.records import FloatArray
 from splitimpera.report.drawing import png
 from splitimpera.report.figures import front
 from splitimpera.report.results import Results, curve_points

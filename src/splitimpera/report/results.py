@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from splitimpera import __version__
+from splitimpera.core.arrays import FloatArray
 from splitimpera.qos.requirement import BALANCED, METRICS, Requirement
-from splitimpera.records import Cut, Evaluation, FloatArray
+from splitimpera.records.graph import Cut
+from splitimpera.records.outcome import Evaluation
 from splitimpera.saliency.curve import log10_or_gap
 
 if TYPE_CHECKING:

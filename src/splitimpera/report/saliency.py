@@ -12,8 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from splitimpera import units
-from splitimpera.records import FloatArray
+from splitimpera.core import units
+from splitimpera.core.arrays import FloatArray
 from splitimpera.report.drawing import png
 from splitimpera.report.pictures import draw_curve
 from splitimpera.report.tables import sparkline

@@ -13,10 +13,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from splitimpera import __version__, units
-from splitimpera.errors import printable
+from splitimpera import __version__
+from splitimpera.core import units
+from splitimpera.core.arrays import FloatArray
+from splitimpera.core.errors import printable
 from splitimpera.net.replication import Estimate, Replication
-from splitimpera.records import FloatArray, Link
+from splitimpera.records.link import Link
 from splitimpera.report.drawing import png
 
 SCHEMA_VERSION = 1

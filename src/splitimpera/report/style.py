@@ -10,7 +10,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from splitimpera import units
+from splitimpera.core import units
 from splitimpera.qos.requirement import METRICS
 from splitimpera.report.results import Results
 

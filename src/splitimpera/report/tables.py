@@ -14,8 +14,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from splitimpera import units
-from splitimpera.errors import printable
+from splitimpera.core import units
+from splitimpera.core.errors import printable
 from splitimpera.qos.requirement import METRICS
 from splitimpera.report.results import Results, curve_points, format_metric
 

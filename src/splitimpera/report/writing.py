@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from splitimpera.files import check_writable
-from splitimpera.folders import write_together
+from splitimpera.core.files import check_writable
+from splitimpera.core.folders import write_together
 from splitimpera.report.html.page import report_html
 from splitimpera.report.pictures import plans_png, saliency_png
 from splitimpera.report.results import Results

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from splitimpera.errors import DataError, ModelError, ShapeError, UnknownNameError
+from splitimpera.core.arrays import FloatArray
+from splitimpera.core.errors import DataError, ModelError, ShapeError, UnknownNameError
+from splitimpera.core.progress import Track, no_progress
+from splitimpera.core.registry import nearest
 from splitimpera.graph.finite import check_finite
 from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.models.datasets import Samples
 from splitimpera.models.imports import telling
-from splitimpera.plugins import nearest
-from splitimpera.records import Cut, FloatArray, Track, no_progress
+from splitimpera.records.graph import Cut
 from splitimpera.saliency.curve import SaliencyCurve, curve_points
 from splitimpera.saliency.hooks import gradients
 from splitimpera.saliency.scores import SCORES, STATISTICS, by_channel

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from splitimpera import units
-from splitimpera.markup import html_table
-from splitimpera.records import Candidate, Cut, FloatArray
+from splitimpera.core import units
+from splitimpera.core.arrays import FloatArray
+from splitimpera.core.markup import html_table
+from splitimpera.records.graph import Candidate, Cut
 
 
 @dataclass(frozen=True, eq=False)

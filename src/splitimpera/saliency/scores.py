@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from splitimpera.plugins import Registry
-from splitimpera.records import TensorSpec
+from splitimpera.core.registry import Registry
+from splitimpera.records.graph import TensorSpec
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """(A, G), both of shape (pictures, K, *positions) -> one number a picture, float32 (pictures,)."""

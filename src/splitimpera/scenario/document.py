@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from splitimpera.errors import ScenarioError, shown
+from splitimpera.core.errors import ScenarioError, shown
 
 MOST_VALUES = 10_000
 """How many values a document may have, each alias counted as all that it stands for."""

@@ -11,9 +11,9 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from splitimpera.errors import LIST_ENTRIES, ScenarioError, SplitImperaError, shown
-from splitimpera.files import read_file
-from splitimpera.plugins import nearest
+from splitimpera.core.errors import LIST_ENTRIES, ScenarioError, SplitImperaError, shown
+from splitimpera.core.files import read_file
+from splitimpera.core.registry import nearest
 from splitimpera.scenario.document import Place, key_words, read_document
 from splitimpera.scenario.sections import (
     BottlenecksSection,

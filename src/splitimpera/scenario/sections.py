@@ -24,11 +24,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from splitimpera import units
-from splitimpera.bounds import BOUNDS
-from splitimpera.errors import shown
-from splitimpera.files import LONGEST_NAME_BYTES
-from splitimpera.machines import QueuePolicy
+from splitimpera.core import units
+from splitimpera.core.bounds import BOUNDS
+from splitimpera.core.errors import shown
+from splitimpera.core.files import LONGEST_NAME_BYTES
 from splitimpera.qos.requirement import (
     BALANCED,
     METRICS,
@@ -38,7 +37,9 @@ from splitimpera.qos.requirement import (
     check_objective,
     parse_requirement,
 )
-from splitimpera.records import Jitter, Workload
+from splitimpera.records.device import QueuePolicy
+from splitimpera.records.link import Jitter
+from splitimpera.records.traffic import Workload
 
 
 def _quantity(dimension: units.Dimension) -> BeforeValidator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from splitimpera.errors import ScenarioError
+from splitimpera.core.errors import ScenarioError
 
 
 class Quantiser(nn.Module):

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from torch import Tensor
 
-from splitimpera.errors import ScenarioError
+from splitimpera.core.errors import ScenarioError
 
 
 class TrainingArguments(TypedDict, total=False):

@@ -12,19 +12,20 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
 from torch import Tensor
 
-from splitimpera.errors import DataError, OutputError
-from splitimpera.files import write_atomically
+from splitimpera.core.errors import DataError, OutputError
+from splitimpera.core.files import write_atomically
+from splitimpera.core.progress import Track, no_progress
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Samples
 from splitimpera.models.threads import torch_threads
 from splitimpera.partition.bottleneck import check_apart
 from splitimpera.partition.cutter import split
 from splitimpera.partition.probe import as_logits
-from splitimpera.records import Cut, Track, no_progress
-from splitimpera.training.files import digest, pack, unpack
-from splitimpera.training.packets import lose_packets, packets_of
+from splitimpera.records.graph import Cut
+from splitimpera.training.packet_loss import lose_packets, packets_of
 from splitimpera.training.settings import Training, TrainingArguments
 from splitimpera.training.trained import Epoch, HeldOut, Parts, TrainedSplit, made, untrained, weights_of
+from splitimpera.training.weight_files import digest, pack, unpack
 
 VERSION = 2
 """Goes up whenever other weights come out of the same arguments, so that old files are not taken for new ones."""

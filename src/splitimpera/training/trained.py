@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from splitimpera.errors import ModelError, OutputError, SplitImperaError
-from splitimpera.files import write_atomically
+from splitimpera.core.errors import ModelError, OutputError, SplitImperaError
+from splitimpera.core.files import write_atomically
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.partition.bottleneck import Bottleneck, bottleneck_for
 from splitimpera.partition.cutter import Halves, Head, Tail, split
-from splitimpera.records import Cut, TensorSpec
-from splitimpera.training.files import digest, pack, unpack
+from splitimpera.records.graph import Cut, TensorSpec
 from splitimpera.training.quantisation import Quantiser
+from splitimpera.training.weight_files import digest, pack, unpack
 
 KIND = "trained split"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from splitimpera import units
+from splitimpera.core import units
 from splitimpera.qos.requirement import METRICS
 from splitimpera.report.limits import stops
 from splitimpera.report.results import Results, format_metric

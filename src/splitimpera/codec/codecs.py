@@ -1,0 +1,366 @@
+"""Codecs by name: "float32", "uint4:channel+range", "uint8+interleaved+mean+fec:20", "jpeg:90".
+
+A name is base[:argument] and any number of +modifier[:argument], in any order. What a name asks for is first
+calibrated, then built from the constants that this gives, by the sender and by the receiver alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, cast
+
+import numpy as np
+
+from splitimpera.codec.concealment import Fill, Filling, interleaved
+from splitimpera.codec.constants import Constants
+from splitimpera.codec.elements import BFloat16, ElementCodec, Numbers, Plain, Scale, is_floating
+from splitimpera.codec.entropy import (
+    ZSTD_LEVEL,
+    RangeCodec,
+    RangePacketsCodec,
+    Symbols,
+    ZstdCodec,
+    symbol_counts,
+    trained_dictionary,
+)
+from splitimpera.codec.fec import BoundedCodec, FecCodec
+from splitimpera.codec.given import UNEXPECTED_MODELS, array_dtype, arrays_of, checked_specs
+from splitimpera.codec.images import ImageCodec
+from splitimpera.codec.quantised import BITS, Quantised, calibrated_scale, channel_axis, coarser
+from splitimpera.core.arrays import Array
+from splitimpera.core.errors import CodecError, shown
+from splitimpera.core.registry import Registry
+from splitimpera.records.graph import TensorSpec
+from splitimpera.records.traffic import Codec
+
+Family = Literal["float", "quantised", "image"]
+
+PACKET_BYTES = 1400
+NAME_CHARACTERS = 200
+FILLINGS = ("zero", "mean", "last")
+CODERS = ("range", "range-packets", "zstd")
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What a codec is calibrated with.
+
+    Attributes:
+        specs: the tensors that cross.
+        tensors: examples of each from training data, shape (n, *spec.shape).
+        pictures: the exact scale of the input's 8-bit pictures; None at other cuts and for other inputs.
+        packet_bytes: what one datagram of the link carries, headers apart. A transport puts as many atoms as fit into
+            one; with half of the room or less, repair packets would be lost together with what they repair.
+    """
+
+    specs: tuple[TensorSpec, ...]
+    tensors: tuple[Array, ...]
+    pictures: Scale | None = None
+    packet_bytes: int = PACKET_BYTES
+
+
+@dataclass(frozen=True)
+class CodecKind:
+    """One base: its family, and whether it is for pictures only.
+
+    Attributes:
+        argument: reads what stands behind the colon; raises CodecError for anything that makes no sense.
+        modifiers: which may stand behind it.
+    """
+
+    family: Family
+    argument: Callable[[str, str], object]
+    modifiers: tuple[str, ...]
+
+    @property
+    def pictures_only(self) -> bool:
+        return self.family == "image"
+
+
+@dataclass(frozen=True)
+class CodecName:
+    """A codec's name, taken apart.
+
+    Attributes:
+        modifiers: each with its argument, "" where there is none.
+    """
+
+    text: str
+    base: str
+    argument: str = ""
+    modifiers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> CodecKind:
+        return CODECS[self.base]
+
+    @property
+    def filling(self) -> Filling:
+        return cast(Filling, next((name for name in FILLINGS if name in self.modifiers), "zero"))
+
+
+CODECS: Registry[CodecKind] = Registry("codec")
+MODIFIERS: Registry[Callable[[str, str], object]] = Registry("codec modifier")
+"""How each modifier reads its argument."""
+
+
+def codec_kind(name: str) -> CodecKind:
+    """The kind that a name such as "jpeg:90" asks for.
+
+    Raises:
+        UnknownNameError: there is no such base or modifier.
+        CodecError: one takes no such argument, or they do not go together.
+    """
+    return parsed(name).kind
+
+
+def parsed(name: str) -> CodecName:
+    """A name taken apart; raises as `codec_kind`."""
+    if not isinstance(name, str) or len(name) > NAME_CHARACTERS:
+        raise CodecError(f"'{shown(name)}' is no codec's name")
+    first, *rest = name.split("+")
+    base, _, argument = first.partition(":")
+    kind = CODECS[base]
+    kind.argument(argument, name)
+    modifiers: dict[str, str] = {}
+    for part in rest:
+        modifier, _, given = part.partition(":")
+        MODIFIERS[modifier](given, name)
+        if modifier in modifiers:
+            raise CodecError(f"'{name}': +{modifier} stands there twice")
+        if modifier not in kind.modifiers:
+            known = ", ".join(f"+{other}" for other in kind.modifiers)
+            raise CodecError(f"'{name}': +{modifier} does not go with {base}", hint=f"{base} takes {known}")
+        modifiers[modifier] = given
+    for group in (CODERS, FILLINGS):
+        both = [f"+{modifier}" for modifier in modifiers if modifier in group]
+        if len(both) > 1:
+            raise CodecError(f"'{name}': {' and '.join(both)} exclude each other")
+    whole = next((modifier for modifier in modifiers if modifier in ("range", "zstd")), None)
+    useless = next((modifier for modifier in modifiers if modifier in (*FILLINGS, "interleaved")), None)
+    if whole and useless:
+        raise CodecError(
+            f"'{name}': +{useless} is for frames with gaps, which +{whole} cannot read",
+            hint=f"leave +{useless} out, or take +range-packets",
+        )
+    return CodecName(name, base, argument, modifiers)
+
+
+def make_codec(name: str, calibration: Calibration) -> Codec:
+    """A codec for the tensors of a calibration.
+
+    Raises:
+        UnknownNameError, CodecError: as `codec_kind`, and for tensors or calibration data that do not fit.
+    """
+    return codec_from(calibrate(name, calibration), calibration.specs)
+
+
+def calibrate(name: str, calibration: Calibration) -> Constants:
+    """What the named codec is to be fixed with; raises as `make_codec`."""
+    asked, specs = parsed(name), calibration.specs
+    if not isinstance(calibration.packet_bytes, int) or calibration.packet_bytes < 1:
+        raise CodecError(f"packets of {shown(calibration.packet_bytes)} bytes carry nothing", where=name)
+    calibration = replace(calibration, tensors=arrays_of(calibration.tensors))
+    if len(calibration.tensors) != len(specs):
+        raise CodecError(f"{len(calibration.tensors)} tensors are given to calibrate {len(specs)}", where=name)
+    for tensors, spec in zip(calibration.tensors, specs, strict=True):
+        if not np.can_cast(tensors.dtype, array_dtype(spec), "same_kind"):
+            raise CodecError(
+                f"calibration data of {tensors.dtype} are given, {spec.dtype} is expected", where=spec.name
+            )
+        if tensors.shape[1:] != spec.shape or not tensors.ndim:
+            raise CodecError(
+                f"calibration data of shape {tensors.shape} are given, (n, {str(spec.shape)[1:]} is expected",
+                where=spec.name,
+            )
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        typed = [
+            tensors.astype(array_dtype(spec), copy=False)
+            for tensors, spec in zip(calibration.tensors, specs, strict=True)
+        ]
+    calibration = replace(calibration, tensors=tuple(typed))
+    arrays: dict[str, Array] = {}
+    constants = Constants(name, specs, calibration.packet_bytes, arrays)
+    for index, spec in enumerate(specs):
+        if is_floating(spec) and asked.kind.family != "float":
+            scale = _scale(asked, calibration, index)
+            arrays[f"{index}.low"], arrays[f"{index}.step"] = scale.low, scale.step
+        if is_floating(spec) and asked.filling != "zero":
+            arrays[f"{index}.mean"] = _means(calibration.tensors[index], spec)
+    coder = next((modifier for modifier in asked.modifiers if modifier in CODERS), None)
+    if coder is not None:
+        raw = _elements(constants, asked)
+        frames = [tuple(frame) for frame in zip(*calibration.tensors, strict=True)]
+        if coder == "zstd":
+            trained = trained_dictionary(raw, frames, int(asked.modifiers["zstd"] or ZSTD_LEVEL))
+            if trained is not None:
+                arrays["dictionary"] = np.frombuffer(trained, np.uint8)
+        else:
+            counts = symbol_counts(raw, frames, asked.modifiers[coder] == "channel")
+            arrays |= {f"{index}.counts": found for index, found in enumerate(counts)}
+    return constants
+
+
+def codec_from(constants: Constants, expected: Sequence[TensorSpec] | None = None) -> Codec:
+    """The codec that some constants fix, wherever they come from.
+
+    Args:
+        expected: the tensors that it is to read and write; without them none above 4 MB and no more than 4096 models
+            of an entropy code are made for constants that may be anybody's.
+
+    Raises:
+        UnknownNameError, CodecError: as `make_codec`, for arrays that are missing or make no sense, and for tensors
+            that are not expected.
+    """
+    asked, name = parsed(constants.name), constants.name
+    checked_specs(constants.specs, expected)
+    codec: BoundedCodec
+    if asked.kind.family == "image":
+        codec, atom_bytes = _image(constants, asked), 1
+    else:
+        raw = _elements(constants, asked)
+        codec, atom_bytes = raw, raw.atom_bytes
+        if "zstd" in asked.modifiers:
+            dictionary = constants.array("dictionary", "u").tobytes() if "dictionary" in constants.arrays else None
+            codec, atom_bytes = ZstdCodec(name, raw, int(asked.modifiers["zstd"] or ZSTD_LEVEL), dictionary), 1
+        elif "range" in asked.modifiers:
+            channel = asked.modifiers["range"] == "channel"
+            counts = _counts(constants, raw, channel, expected is not None)
+            codec, atom_bytes = RangeCodec(name, raw, counts, channel), 1
+        elif "range-packets" in asked.modifiers:
+            channel, atom_bytes = asked.modifiers["range-packets"] == "channel", constants.packet_bytes
+            counts = _counts(constants, raw, channel, expected is not None)
+            codec = RangePacketsCodec(name, raw, counts, channel, atom_bytes)
+    if "fec" in asked.modifiers:
+        codec = FecCodec(name, codec, int(asked.modifiers["fec"]), constants.packet_bytes, atom_bytes)
+    return codec
+
+
+def takes_pictures(specs: Sequence[TensorSpec]) -> bool:
+    """Whether image codecs can write these tensors: one of shape (1, H, W) or (3, H, W)."""
+    return len(specs) == 1 and len(specs[0].shape) == 3 and specs[0].shape[0] in (1, 3)
+
+
+def _elements(constants: Constants, asked: CodecName) -> ElementCodec:
+    numbers: list[Numbers] = []
+    means: list[Array | None] = []
+    for index, spec in enumerate(constants.specs):
+        mean = None
+        if is_floating(spec) and asked.filling != "zero":
+            given = _broadcast(constants, f"{index}.mean", spec)
+            with np.errstate(over="ignore"):
+                mean = np.broadcast_to(given, spec.shape).astype(array_dtype(spec)).reshape(-1)
+        means.append(mean)
+        if asked.kind.family == "quantised" and is_floating(spec):
+            numbers.append(Quantised(spec, _stored_scale(constants, index, BITS[asked.base]), BITS[asked.base]))
+        elif asked.base == "bfloat16" and is_floating(spec):
+            numbers.append(BFloat16(spec))
+        else:
+            numbers.append(Plain(spec, asked.base if asked.kind.family == "float" else None))
+    orders = [interleaved(spec.shape) for spec in constants.specs] if "interleaved" in asked.modifiers else None
+    return ElementCodec(constants.name, numbers, Fill(asked.filling, constants.specs, tuple(means)), orders)
+
+
+def _image(constants: Constants, asked: CodecName) -> ImageCodec:
+    if not takes_pictures(constants.specs) or not is_floating(constants.specs[0]):
+        shapes = ", ".join(str(spec.shape) for spec in constants.specs)
+        raise CodecError(f"{asked.text} writes pictures of 1 or 3 channels, what crosses here has shape {shapes}")
+    options: dict[str, int | bool]
+    if asked.base == "png":
+        options = {"optimize": True}
+    elif asked.base == "webp" and not asked.argument:
+        options = {"lossless": True}
+    else:
+        options = {"quality": int(asked.argument or "75")}
+    scale = _stored_scale(constants, 0, 8)
+    return ImageCodec(asked.text, constants.specs[0], asked.base.upper(), scale, options)
+
+
+def _scale(asked: CodecName, calibration: Calibration, index: int) -> Scale:
+    bits = BITS.get(asked.base, 8)
+    if calibration.pictures is not None:
+        return coarser(calibration.pictures, bits)
+    per_channel = asked.argument == "channel"
+    return calibrated_scale(calibration.tensors[index], calibration.specs[index], bits, per_channel)
+
+
+def _means(tensors: Array, spec: TensorSpec) -> Array:
+    """The mean of each channel, in a shape that broadcasts against one frame's tensor."""
+    axis = channel_axis(spec)
+    if not np.isfinite(tensors).all() or not tensors.size:
+        raise CodecError("the calibration data are empty or contain NaN or infinite values", where=spec.name)
+    axes = tuple(other for other in range(tensors.ndim) if axis is None or other != axis + 1)
+    means: Array = np.asarray(tensors.mean(axis=axes, keepdims=True, dtype=np.float64))[0]
+    return means
+
+
+def _stored_scale(constants: Constants, index: int, bits: int) -> Scale:
+    spec = constants.specs[index]
+    low, step = (_broadcast(constants, f"{index}.{key}", spec) for key in ("low", "step"))
+    if (step <= 0).any():
+        raise CodecError(f"the constant '{index}.step' is not above 0", where=constants.name)
+    return Scale(low, step, 2**bits - 1)
+
+
+def _broadcast(constants: Constants, key: str, spec: TensorSpec) -> Array:
+    array: Array = constants.array(key, "f")
+    if array.ndim not in (0, len(spec.shape)) or any(
+        given not in (1, wanted) for given, wanted in zip(array.shape, spec.shape, strict=False)
+    ):
+        raise CodecError(f"the constant '{key}' of shape {array.shape} does not fit {spec.shape}", where=constants.name)
+    return array
+
+
+def _counts(constants: Constants, raw: ElementCodec, per_channel: bool, expected: bool) -> list[Array]:
+    counts, models = [], 0
+    for index, numbers in enumerate(raw.numbers):
+        rows = Symbols(numbers, per_channel)
+        models += rows.rows
+        if models > UNEXPECTED_MODELS and not expected:
+            raise CodecError(
+                f"more than {UNEXPECTED_MODELS} models are claimed",
+                where=shown(constants.name),
+                hint="say with expected=... which tensors you expect",
+            )
+        counts.append(constants.array(f"{index}.counts", "u", (rows.rows, rows.alphabet)))
+    return counts
+
+
+def _no_argument(given: str, name: str) -> None:
+    if given:
+        raise CodecError(f"'{name}': '{given}' stands behind what takes no argument", hint=f"leave ':{given}' out")
+
+
+def _channel(given: str, name: str) -> None:
+    if given not in ("", "channel"):
+        raise CodecError(f"'{name}': ':{given}' is not understood", hint="write ':channel', or nothing")
+
+
+def _whole(what: str, least: int, most: int, example: str) -> Callable[[str, str], None]:
+    def read(given: str, name: str) -> None:
+        if not (given.isascii() and given.isdecimal() and len(given) <= 4 and least <= int(given) <= most):
+            raise CodecError(f"'{name}' has no {what} from {least} to {most}", hint=f"write for example '{example}'")
+
+    return read
+
+
+def _or_none(read: Callable[[str, str], None]) -> Callable[[str, str], None]:
+    return lambda given, name: read(given, name) if given else None
+
+
+_LOSS = (*FILLINGS, "interleaved", "fec")
+for _base in ("float32", "float16", "bfloat16"):
+    CODECS.register(_base)(CodecKind("float", _no_argument, ("zstd", *_LOSS)))
+for _base in BITS:
+    CODECS.register(_base)(CodecKind("quantised", _channel, (*CODERS, *_LOSS)))
+CODECS.register("png")(CodecKind("image", _no_argument, ("fec",)))
+CODECS.register("jpeg")(CodecKind("image", _or_none(_whole("quality", 1, 95, "jpeg:75")), ("fec",)))
+CODECS.register("webp")(CodecKind("image", _or_none(_whole("quality", 1, 100, "webp:75")), ("fec",)))
+
+for _modifier in (*FILLINGS, "interleaved"):
+    MODIFIERS.register(_modifier)(_no_argument)
+for _modifier in ("range", "range-packets"):
+    MODIFIERS.register(_modifier)(_channel)
+MODIFIERS.register("zstd")(_or_none(_whole("level", 1, 19, "+zstd:3")))
+MODIFIERS.register("fec")(_whole("percentage", 1, 200, "+fec:20"))

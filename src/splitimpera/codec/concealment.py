@@ -1,0 +1,108 @@
+"""What a lost packet does to the values: in which order they are sent, and what stands where one is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import Literal
+
+import numpy as np
+
+from splitimpera.codec.given import checked_tensors
+from splitimpera.core.arrays import Array, IntArray
+from splitimpera.core.errors import CodecError
+from splitimpera.records.graph import TensorSpec
+from splitimpera.records.traffic import ByteRange, Codec
+
+MULTIPLES = 8
+CANDIDATES = 1024
+
+Filling = Literal["zero", "mean", "last"]
+
+
+def interleaved(shape: tuple[int, ...]) -> IntArray:
+    """The elements of a tensor in an order of sending that puts neighbours far apart, shape (elements,).
+
+    Element i takes place i t mod n, for a fixed t without a common factor with n. Whatever stands next to each other in
+    the order is then spread evenly over the tensor, as the multiples of an irrational number are over a circle: a lost
+    packet thins out every part of the tensor alike. t is the one that keeps neighbours along each dimension, the second
+    next, and so on, furthest apart.
+    """
+    n = int(np.prod(shape, dtype=np.int64))
+    if n < 2:
+        return np.arange(n)
+    tried = np.unique(np.linspace(1, n - 1, min(n - 1, CANDIDATES)).astype(np.int64))
+    tried = tried[[gcd(int(t), n) == 1 for t in tried]]  # t = 1 is always among them
+    worst = np.full(len(tried), np.inf)
+    for dim, side in enumerate(shape):
+        step = int(np.prod(shape[dim + 1 :], dtype=np.int64))
+        for multiple in range(1, min(side, MULTIPLES + 1)):
+            apart = tried * (step * multiple % n) % n
+            worst = np.minimum(worst, np.minimum(apart, n - apart) * multiple)
+    t = int(tried[np.argmax(worst)])
+    order = np.empty(n, dtype=np.int64)
+    order[np.arange(n) * t % n] = np.arange(n)
+    return order
+
+
+@dataclass(frozen=True, eq=False)
+class Fill:
+    """What stands where a value is missing.
+
+    Attributes:
+        filling: "zero"; "mean": the channel's mean over the calibration data; "last": the value that the same element
+            had in the frame before, and the channel's mean where no such frame is given.
+        specs: the tensors of one frame.
+        means: for each a value an element, shape (elements,); None: zero.
+    """
+
+    filling: Filling
+    specs: tuple[TensorSpec, ...]
+    means: tuple[Array | None, ...]
+
+    def into(self, values: Array, tensor: int, where: slice | Array, previous: Sequence[Array] | None) -> None:
+        """Put the right values at some places of a flat tensor.
+
+        Args:
+            values: (elements,), changed in place.
+            tensor: which of the frame's tensors it is.
+            where: its missing elements, as NumPy takes them as an index.
+            previous: the frame before, as it was decoded; used by "last" only.
+
+        Raises:
+            CodecError: the frame before has other tensors.
+        """
+        mean = self.means[tensor]
+        if self.filling == "last" and previous is not None:
+            try:
+                earlier = checked_tensors(previous, self.specs)
+            except CodecError as error:
+                raise CodecError(f"the frame before is none of this plan: {error.problem}") from None
+            with np.errstate(over="ignore", invalid="ignore"):  # of a wider type
+                values[where] = earlier[tensor].reshape(-1)[where]
+        else:
+            values[where] = 0 if mean is None else mean[where]
+
+
+class LastFrame:
+    """Decodes a stream of frames, each with what the one before left, for codecs that fill gaps with it.
+
+    The one before is the one that was decoded before, in the order of the calls; `codec` itself remembers nothing.
+
+    Args:
+        codec: any of this room.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.previous: tuple[Array, ...] | None = None
+
+    def decode(self, data: bytes, erased: Sequence[ByteRange] = ()) -> tuple[Array, ...]:
+        """As `codec.decode`; a frame that cannot be decoded leaves the one before it in place."""
+        self.previous = self.codec.decode(data, erased, self.previous)
+        return self.previous
+
+    def reset(self) -> None:
+        """Forget the frame before: another stream begins."""
+        self.previous = None

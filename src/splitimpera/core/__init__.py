@@ -1,0 +1,1 @@
+"""The ground floor: errors, units, bounds, files, statistics. No torch, no records."""

@@ -1,0 +1,58 @@
+"""Small named registries: how a stage finds a network, a codec or a transport by the name a scenario gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import Generic, TypeVar
+
+from splitimpera.core.errors import LIST_ENTRIES, VALUE_CHARACTERS, UnknownNameError, listed, shown
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Words that help with an unknown name: the nearest known one, and the first of all of them, near ones first."""
+    names = sorted(known)
+    close = get_close_matches(name[:VALUE_CHARACTERS].lower(), names, n=LIST_ENTRIES, cutoff=0.6)
+    if not close:
+        return f"known: {listed(names)}"
+    # whoever is shown all of them looks for them in order
+    others = names if len(names) <= LIST_ENTRIES else [*close, *(other for other in names if other not in close)]
+    return f"did you mean '{shown(close[0])}'? Known: {listed(others)}"
+
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names of one kind of thing, in the order in which they were registered.
+
+    Args:
+        kind: what is registered, in the singular, as an error message would call it.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that files its argument under `name`."""
+
+        def add(entry: T) -> T:
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownNameError(
+                f"no {self.kind} is called '{shown(name)}'", hint=nearest(name, self._entries)
+            ) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._entries)

@@ -1,0 +1,131 @@
+"""A network link and how it changes with time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from splitimpera.core.bounds import BOUNDS, SHORTEST_STEP_S, Bound
+from splitimpera.records.checks import all_bounded, bounded, require
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How a link changes with time; after `period_s` it starts again.
+
+    Either steps: from `time_s[i]` on, the link has `rate_bps[i]`, `delay_s[i]` and `loss[i]`; an empty tuple leaves the
+    link's own value. Or delivery opportunities: at each `time_s[i]` up to `opportunity_bytes` may leave, and what no
+    packet uses is gone.
+
+    Attributes:
+        time_s: ascending, from 0 on, before `period_s`; steps begin at 0.
+        opportunity_bytes: 0 for steps.
+    """
+
+    name: str
+    time_s: tuple[float, ...]
+    period_s: float
+    rate_bps: tuple[float, ...] = ()
+    delay_s: tuple[float, ...] = ()
+    loss: tuple[float, ...] = ()
+    opportunity_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        bounded(self, "period_s", "opportunity_bytes")
+        times = all_bounded(self.time_s, "time_s", BOUNDS["time_s"])
+        require(len(times) > 0, "time_s", "an empty trace", "at least one entry")
+        require((np.diff(times) >= 0).all(), "time_s", "a time before the one in front of it", "ascending")
+        require(times[-1] <= self.period_s, "period_s", self.period_s, "no less than the last time")
+        if self.opportunity_bytes:
+            mean_bps = 8 * self.opportunity_bytes * len(times) / self.period_s
+            require(BOUNDS["rate_bps"].holds(mean_bps), "opportunity_bytes", f"{mean_bps:g} bit/s", _MEAN_RATE)
+            return
+        require(times[0] == 0, "time_s", times[0], "0 at the first step")
+        steps_s = np.diff([*times, self.period_s])
+        # a difference of two times is a little less than what was written
+        apart = (steps_s >= SHORTEST_STEP_S * (1 - 1e-3)).all()
+        require(apart, "time_s", "a step that is too short", f"ascending, steps of {SHORTEST_STEP_S:g} s or more")
+        rate = BOUNDS["rate_bps"]
+        for name, bound in (("delay_s", BOUNDS["delay_s"]), ("loss", Bound(0.0, 1.0)), ("rate_bps", rate)):
+            # a link may stand still for a while
+            values = all_bounded(getattr(self, name), name, bound, zero=True)
+            require(len(values) in (0, len(times)), name, f"{len(values)} values", f"{len(times)} values, or none")
+        if self.rate_bps:
+            mean_bps = float(steps_s @ np.array(self.rate_bps)) / self.period_s
+            require(BOUNDS["rate_bps"].holds(mean_bps), "rate_bps", f"{mean_bps:g} bit/s", _MEAN_RATE)
+
+
+_MEAN_RATE = f"{BOUNDS['rate_bps']} bit/s in the mean"
+
+
+Jitter = Literal["uniform", "exponential", "normal"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A network link between two hosts, with a way there (data) and a way back (acknowledgements, answers).
+
+    Attributes:
+        rate_bps: bits a second on the wire, headers included.
+        delay_s: one-way propagation delay.
+        loss: probability that a packet on the way there is lost.
+        mtu_bytes: largest IP packet.
+        link_header_bytes: the link layer's bytes in front of every IP packet.
+        app_header_bytes: the application's own header (plan, frame, offset): in every UDP datagram, once a frame over
+            TCP.
+        loss_burst: mean number of packets that are lost in a row (Gilbert-Elliott: nothing is lost in the good state,
+            everything in the bad one); None: each packet is lost or not independently of all others.
+        back_loss: probability that a packet on the way back is lost, independently of all others.
+        back_rate_bps: rate of the way back; None: as there.
+        back_delay_s: delay of the way back; None: as there.
+        jitter_s: mean of a random delay that each packet on the way there suffers on top of `delay_s`.
+        jitter: its distribution: "uniform" from 0 to twice the mean, "exponential", "normal" (its positive half).
+        reorder: True: packets overtake each other as their delays fall; False: a packet is held behind the one before.
+        queue_bytes: the most bytes (link headers included) that wait in front of the link, on the way there, while a
+            packet is being sent; what finds no room is dropped; None: no limit.
+        queue_packets: the same in packets.
+        drops: the packets on the way there that the link drops, by their ordinal (the first is 0), retransmissions
+            counted too; they take the place of `loss`.
+        trace: how rate, delay and loss of the way there change with time.
+    """
+
+    name: str = "link"
+    rate_bps: float = 1e9
+    delay_s: float = 1e-4
+    loss: float = 0.0
+    mtu_bytes: int = 1500
+    link_header_bytes: int = 2
+    app_header_bytes: int = 0
+    loss_burst: float | None = None
+    back_loss: float = 0.0
+    back_rate_bps: float | None = None
+    back_delay_s: float | None = None
+    jitter_s: float = 0.0
+    jitter: Jitter = "uniform"
+    reorder: bool = False
+    queue_bytes: int | None = None
+    queue_packets: int | None = None
+    drops: tuple[int, ...] | None = None
+    trace: Trace | None = None
+
+    def __post_init__(self) -> None:
+        bounded(self, "rate_bps", "delay_s", "loss", "back_rate_bps", "back_delay_s", "back_loss", "jitter_s")
+        bounded(self, "mtu_bytes", "link_header_bytes", "app_header_bytes", "queue_bytes", "queue_packets")
+        bounded(self, "loss_burst")
+        if self.loss_burst is not None:
+            # the good state's mean stay is burst (1 - loss) / loss packets, and cannot be shorter than one
+            least = max(1.0, self.loss / (1 - self.loss))
+            require(self.loss_burst >= least, "loss_burst", self.loss_burst, f"{least:g} or more at this loss")
+        require(self.jitter in get_args(Jitter), "jitter", repr(self.jitter), "uniform, exponential or normal")
+        largest = self.mtu_bytes + self.link_header_bytes
+        require(
+            self.queue_bytes is None or self.queue_bytes >= largest,
+            "queue_bytes",
+            self.queue_bytes,
+            f"{largest} or more, room for one packet",
+        )
+        if self.drops is not None:
+            whole = all(BOUNDS["drops"].holds(drop) for drop in self.drops)
+            require(whole, "drops", "an entry", "a whole number, 0 or more")

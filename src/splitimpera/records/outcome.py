@@ -1,0 +1,98 @@
+"""What a plan does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from splitimpera.core.arrays import FloatArray
+from splitimpera.records.plan import Plan
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one plan does: its accuracy, its latency, its loss, what it costs.
+
+    Attributes:
+        accuracy: the value of `quality`; for a classifier the share of right answers, a mean over pictures.
+        accuracy_ci: its 95 % interval; pictures are counted, not pictures times loss patterns.
+        on_time_accuracy: the same, where an answer later than the workload's deadline is wrong.
+        latency_s: time from a frame's due time to its answer, shape (seeds, frames); NaN for a frame that a full queue
+            dropped.
+        parts_s: mean seconds of a frame on the device, in the codec, on the link, on the server, and in each queue.
+        estimates: the names of those parts whose time was not measured on the machine that has it.
+        payload_bytes: mean size of a frame's payload, without headers.
+        fps: answers a second that the pipeline sustains.
+        stable: False where work arrives faster than some stage can do it, so that latency grows without end.
+        dropped_frames: share of frames that a full queue dropped.
+        energy_j: what the first device spends on a frame, computing and sending; None: its power is not known.
+        memory_bytes: weights and activations on each device, in the order of the plan's.
+        cut_depth: layers on the first device; 0 where the raw input leaves it.
+        utilisation: busy share of each stage, by name.
+        bottleneck: the busiest stage.
+        impossible: why the plan cannot run at all, in words; empty where it can.
+        quality: what `accuracy` is called: "accuracy", "miou" or "rmse".
+        intervals: the 95 % bootstrap interval of each metric that chance touches.
+        contributions: what each sample contributes to the quality, shape (replications, samples, k); None: not known.
+        on_time_contributions: the same, where a late answer counts as none.
+        summarise: the quality of a sum of contributions, (k,) -> number.
+        of_replications: the metrics with one value a replication, each (replications,).
+    """
+
+    plan: Plan
+    accuracy: float
+    accuracy_ci: tuple[float, float]
+    latency_s: FloatArray
+    parts_s: dict[str, float] = field(default_factory=dict)
+    estimates: tuple[str, ...] = ()
+    payload_bytes: float = 0.0
+    lost_packet_rate: float = 0.0
+    fps: float = 0.0
+    stable: bool = True
+    on_time_accuracy: float = 0.0
+    dropped_frames: float = 0.0
+    energy_j: float | None = None
+    memory_bytes: tuple[int, ...] = ()
+    cut_depth: int = 0
+    utilisation: dict[str, float] = field(default_factory=dict)
+    bottleneck: str = ""
+    impossible: tuple[str, ...] = ()
+    quality: str = "accuracy"
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    contributions: FloatArray | None = None
+    on_time_contributions: FloatArray | None = None
+    summarise: Callable[[FloatArray], float] | None = None
+    of_replications: dict[str, FloatArray] = field(default_factory=dict)
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers that a requirement may speak of, in SI units; those that are not known are left out."""
+        known = {
+            self.quality: self.accuracy,
+            f"on_time_{self.quality}": self.on_time_accuracy,
+            **latency_metrics(self.latency_s),
+            "fps": self.fps,
+            "payload_bytes": self.payload_bytes,
+            "lost_packet_rate": self.lost_packet_rate,
+            "dropped_frames": self.dropped_frames,
+            "cut_depth": float(self.cut_depth),
+        }
+        if self.energy_j is not None:
+            known["energy"] = self.energy_j
+        if self.memory_bytes:
+            known["device_memory"] = float(self.memory_bytes[0])
+        return known
+
+
+def latency_metrics(latency_s: FloatArray) -> dict[str, float]:
+    """Mean, percentiles and maximum of all frames that were answered; infinite where none was."""
+    answered = latency_s[~np.isnan(latency_s)]
+    if not len(answered):
+        return dict.fromkeys(LATENCIES, np.inf)
+    p50, p95, p99 = np.percentile(answered, [50, 95, 99])
+    values = (answered.mean(), p50, p95, p99, answered.max())
+    return {name: float(value) for name, value in zip(LATENCIES, values, strict=True)}
+
+
+LATENCIES = ("latency_mean", "latency_p50", "latency_p95", "latency_p99", "latency_max")

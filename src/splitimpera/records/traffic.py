@@ -1,0 +1,192 @@
+"""Frames on their way, and the protocols of the two seams: transports and codecs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from splitimpera.core.arrays import Array, FloatArray, IntArray
+from splitimpera.core.bounds import BOUNDS, MOST_DUE_S, MOST_FRAMES, Bound
+from splitimpera.core.errors import SimulationError
+from splitimpera.records.checks import all_bounded, bounded, require
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Frames at a fixed rate, or at given times.
+
+    Attributes:
+        fps: frames a second; frame i is due at i / fps.
+        frames: how many are simulated, for each sender.
+        deadline_s: how long after it is due a UDP frame with losses is used with what came; None: one frame period.
+        frame_bytes: the size of every frame, where no plan gives it.
+        atom_bytes: the smallest piece that a packet must not cut through (one tensor element).
+        frame_sizes: one size a frame, in place of `frame_bytes`.
+        times_s: when each frame is due, ascending, in place of the fixed rate.
+        senders: how many devices send such frames over the same link, their frames evenly staggered.
+        answer_bytes: the size of the answer that goes back when a frame is complete; 0: none is simulated.
+    """
+
+    fps: float
+    frames: int = 1000
+    deadline_s: float | None = None
+    frame_bytes: int = 0
+    atom_bytes: int = 1
+    frame_sizes: tuple[int, ...] = ()
+    times_s: tuple[float, ...] = ()
+    senders: int = 1
+    answer_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        bounded(self, "fps", "frames", "senders", "deadline_s", "frame_bytes", "atom_bytes", "answer_bytes")
+        if self.frames * self.senders > MOST_FRAMES:
+            raise SimulationError(
+                f"{self.frames} frames from each of {self.senders} senders are too many, at most {MOST_FRAMES} are "
+                "simulated",
+                where="frames",
+            )
+        for name, values in (("frame_sizes", self.frame_sizes), ("times_s", self.times_s)):
+            require(len(values) in (0, self.frames), name, f"{len(values)} entries", f"one a frame, {self.frames}")
+        all_bounded(self.frame_sizes, "frame_sizes", BOUNDS["size_bytes"])
+        times = all_bounded(self.times_s, "times_s", BOUNDS["times_s"])
+        require((np.diff(times) >= 0).all(), "times_s", "a time before the one in front of it", "ascending")
+        if not self.times_s and self.frames > MOST_DUE_S * self.fps:
+            raise SimulationError(
+                f"{self.frames} frames at {self.fps:g} a second take {self.frames / self.fps:.3g} s, at most "
+                f"{MOST_DUE_S:g} s are simulated",
+                where="fps",
+                hint="take fewer frames, or more a second",
+            )
+
+    def due_s(self) -> FloatArray:
+        """When each frame of the first sender is due, shape (frames,)."""
+        return np.array(self.times_s) if self.times_s else np.arange(self.frames) / self.fps
+
+    def deadlines_s(self) -> FloatArray:
+        """When a receiver uses a frame with losses as it is, shape (frames,)."""
+        return self.due_s() + (1 / self.fps if self.deadline_s is None else self.deadline_s)
+
+    def all_frames(self) -> Frames:
+        """The frames of all senders as a transport takes them: frame 0 of each sender, frame 1 of each, ...
+
+        Raises:
+            SimulationError: the workload has no frame size.
+        """
+        require(self.frame_bytes >= 1 or self.frame_sizes, "frame_bytes", self.frame_bytes, "1 or more")
+        stagger = np.arange(self.senders) / (self.senders * self.fps)
+        sizes = self.frame_sizes or (self.frame_bytes,) * self.frames
+        return Frames(
+            ready_s=(self.due_s()[:, None] + stagger).ravel(),
+            size_bytes=np.repeat(np.array(sizes, dtype=np.int64), self.senders),
+            deadline_s=(self.deadlines_s()[:, None] + stagger).ravel(),
+            atom_bytes=self.atom_bytes,
+            sender=np.tile(np.arange(self.senders), self.frames),
+            answer_bytes=self.answer_bytes,
+        )
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What a codec made of one frame. Packets carry whole atoms of `atom_bytes`."""
+
+    data: bytes
+    atom_bytes: int = 1
+
+
+ByteRange = tuple[int, int]
+"""Half open: first byte, byte after the last."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is handed to a transport, arrays of shape (frames,).
+
+    Attributes:
+        ready_s: when a frame may start to be sent.
+        size_bytes: its size.
+        deadline_s: when the receiver uses it as it is, if parts are missing.
+        atom_bytes: packets carry whole atoms of this size.
+        sender: which of the devices on the link sends it, 0 and up; None: there is one.
+        answer_bytes: the size of the answer that goes back once it is complete; 0: none.
+    """
+
+    ready_s: FloatArray
+    size_bytes: IntArray
+    deadline_s: FloatArray
+    atom_bytes: int = 1
+    sender: IntArray | None = None
+    answer_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        bounded(self, "atom_bytes", "answer_bytes")
+        for name, bound in (("ready_s", "ready_s"), ("deadline_s", "ready_s"), ("size_bytes", "size_bytes")):
+            all_bounded(getattr(self, name), name, BOUNDS[bound])
+        counts = {len(array) for array in (self.ready_s, self.size_bytes, self.deadline_s)}
+        if self.sender is not None:
+            most = BOUNDS["senders"].high - 1
+            counts.add(len(all_bounded(self.sender, "sender", Bound(0, most, whole=True))))
+        require(len(counts) == 1, "size_bytes", "arrays of different lengths", "one entry a frame in each")
+        require((self.deadline_s >= self.ready_s).all(), "deadline_s", "a deadline before its frame is sent", "later")
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """What a transport did to each frame, arrays of shape (frames,).
+
+    Attributes:
+        sent_s: when its first bit went onto the link.
+        complete_s: when the receiver has all that it will ever use of it.
+        packets: data packets sent, retransmissions included.
+        lost_packets: data packets that the link dropped.
+        retransmissions: data packets sent again.
+        wire_bytes: bytes put onto the link, headers and retransmissions included.
+        erased: for each frame the byte ranges that are missing when it is used, in order.
+        arrived: False where nothing came at all.
+        first_s: when the first of its bytes arrived; NaN where nothing came.
+        answered_s: when the sender has the answer; NaN where there is none.
+        stable: False where frames come faster than the link carries them, so that latency grows with their number.
+    """
+
+    sent_s: FloatArray
+    complete_s: FloatArray
+    packets: IntArray
+    lost_packets: IntArray
+    retransmissions: IntArray
+    wire_bytes: IntArray
+    erased: tuple[tuple[ByteRange, ...], ...]
+    arrived: npt.NDArray[np.bool_]
+    first_s: FloatArray
+    answered_s: FloatArray
+    stable: bool = True
+
+    @property
+    def lost_packet_rate(self) -> float:
+        packets = int(self.packets.sum())
+        return float(self.lost_packets.sum()) / packets if packets else 0.0
+
+
+class Transport(Protocol):
+    """Seam 1: a simulated link, a loopback or a socket."""
+
+    def transfer(self, frames: Frames) -> Deliveries: ...
+
+
+class Codec(Protocol):
+    """Seam 2: tensors <-> bytes, for tensors of fixed shapes and with constants calibrated beforehand.
+
+    `tolerates_loss` says whether `decode` can fill a gap; where it cannot, a frame with a gap is lost. `previous` is
+    the frame before as it was decoded, for codecs that fill with it.
+    """
+
+    name: str
+    tolerates_loss: bool
+
+    def encode(self, tensors: Sequence[Array]) -> Payload: ...
+
+    def decode(
+        self, data: bytes, erased: Sequence[ByteRange] = (), previous: Sequence[Array] | None = None
+    ) -> tuple[Array, ...]: ...
