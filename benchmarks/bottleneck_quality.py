@@ -52,7 +52,7 @@ CUT = 9
 SMALLEST_SIDE = 8
 COMPRESSION = 200
 RATIOS = (16.0, 40.0, 64.0, 128.0)
-CODECS = ("uint8+range", "uint6+range", "uint4+range", "uint4:channel+range")
+CODECS = ("uint8+rans", "uint6+rans", "uint4+rans", "uint4:channel+rans")
 PICTURES = ("png", "jpeg:1", "jpeg:10", "jpeg:50", "jpeg:90", "webp:1", "webp:10", "webp:50", "webp:90", "webp")
 RATE_TRAINING = Training(ratio=40.0, epochs=(20, 60), bits=8)
 
@@ -277,7 +277,7 @@ def rate(report: Report, title: str, bench: Bench, cut: Cut, training: Training,
         for ratio in curve.ratios
         for point in bottleneck_points(bench, cut, training, ratio, curve.codecs, curve.seeds)
     ]
-    chosen = next(point for point in ours if point.name == f"ratio {training.ratio:g}, uint8+range")
+    chosen = next(point for point in ours if point.name == f"ratio {training.ratio:g}, uint8+rans")
     lost, low, high = lost_points(chosen.right, bar.right)
     best, worst = (100 * (bar.accuracy - of_seed) for of_seed in (max(chosen.of_seeds), min(chosen.of_seeds)))
     share = tensor_bytes / chosen.payload_bytes
@@ -299,7 +299,7 @@ def rate(report: Report, title: str, bench: Bench, cut: Cut, training: Training,
         ],
     )
     pictures = picture_points(bench, network, curve.pictures)
-    codecs = ("uint8+range", "uint4+range")
+    codecs = ("uint8+rans", "uint4+rans")
     pictures += [point for factor in (2, 4) for point in shrunk_points(bench, network, factor, codecs)]
     raw = test.inputs[0].numel()
     report.add(f"The picture itself has {raw} B in 8 bits. Decoded pictures feed the better unsplit network.", "")
@@ -558,7 +558,7 @@ def main() -> None:
             report.add("### Rate: CIFAR-10", "", "Left out: the reference pictures are not there.", "")
         else:
             bench = cifar()
-            curve = Curve(seeds, (16.0, 32.0, 64.0), ("uint8+range", "uint6+range", "uint4+range"))
+            curve = Curve(seeds, (16.0, 32.0, 64.0), ("uint8+rans", "uint6+rans", "uint4+rans"))
             training = replace(CIFAR_TRAINING, epochs=tuple(options.cifar_epochs), whole=options.cifar_whole)
             rate(report, "Rate: CIFAR-10", bench, bench.cut(options.cifar_cut), training, CIFAR_POINTS, curve)
     if options.markdown:

@@ -24,7 +24,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from splitimpera.codec.codecs import CODECS, Calibration, make_codec, parsed
-from splitimpera.codec.elements import picture_scale
+from splitimpera.codec.elements import image_scale
 from splitimpera.cost.codec_model import DIRECTIONS, Direction, modelled_s, reference
 from splitimpera.cost.coding import CHANNELS, coding
 from splitimpera.cost.timing import copied_bytes_per_s
@@ -36,10 +36,10 @@ Times = dict[tuple[str, Direction], list[tuple[int, float]]]
 COMPARED = """
 float32 float16 bfloat16 uint8 uint6 uint4 uint2 uint8:channel uint4:channel
 float32+interleaved uint4+interleaved+mean uint8+last
-uint8+range uint6+range uint4+range uint2+range uint8:channel+range:channel
-uint8+range-packets uint4+range-packets:channel uint2+range-packets+interleaved
+uint8+rans uint6+rans uint4+rans uint2+rans uint8:channel+rans:channel
+uint8+rans-packets uint4+rans-packets:channel uint2+rans-packets+interleaved
 float32+zstd float16+zstd:9 uint8+zstd:1 uint8+zstd uint8+zstd:12 uint8+zstd:19 uint4+zstd
-uint8+fec:20 float16+interleaved+fec:50 uint8+range+fec:20 uint8+zstd+fec:100 uint4+range-packets+fec:10
+uint8+fec:20 float16+interleaved+fec:50 uint8+rans+fec:20 uint8+zstd+fec:100 uint4+rans-packets+fec:10
 png jpeg:50 jpeg:90 webp webp:75 png+fec:20
 """.split()
 
@@ -71,13 +71,13 @@ def pictures(elements: int) -> Calibration:
     y, x = np.mgrid[:side, :side] / side
     smooth = np.stack([128 + 90 * np.sin(7 * x + 3 * y + channel) for channel in range(3)])
     pixels = np.clip(smooth + rng.normal(0, 4, (2, 3, side, side)), 0, 255).astype(np.uint8)
-    scale = picture_scale((0.5,) * 3, (0.25,) * 3)
+    scale = image_scale((0.5,) * 3, (0.25,) * 3)
     return Calibration((TensorSpec("input", (3, side, side)),), (scale.to_values(pixels, "float32"),), scale)
 
 
 def calls(name: str, elements: int) -> tuple[int, dict[Direction, Callable[[], object]]]:
     """Elements as they are taken, and calls that code them."""
-    if not CODECS[parsed(name).base].pictures_only:
+    if not CODECS[parsed(name).base].images_only:
         return elements, coding(name, 4 * elements)
     calibration = pictures(elements)
     codec, row = make_codec(name, calibration), (calibration.tensors[0][0],)
@@ -106,10 +106,10 @@ def measured(names: Iterable[str]) -> Times:
 def fit(core: float) -> None:
     """Print the stages: of a whole codec, or what one takes longer than another of fewer modifiers."""
     alone = "float32 float16 bfloat16 uint8 uint6 uint4 uint2 png jpeg webp".split()
-    coded = [f"{base}+{coder}" for coder in ("range", "range-packets") for base in ("uint8", "uint6", "uint4", "uint2")]
+    coded = [f"{base}+{coder}" for coder in ("rans", "rans-packets") for base in ("uint8", "uint6", "uint4", "uint2")]
     behind = {
         "+interleaved": ("uint8+interleaved", "uint8"),
-        "+range-packets+interleaved": ("uint8+range-packets+interleaved", "uint8+range-packets"),
+        "+rans-packets+interleaved": ("uint8+rans-packets+interleaved", "uint8+rans-packets"),
         **{f"+zstd:{level}": (f"uint8+zstd:{level}", "uint8") for level in range(1, 20)},
     }
     wanted = {**{name: (name, "") for name in (*alone, *coded)}, "webp:lossy": ("webp:75", ""), **behind}

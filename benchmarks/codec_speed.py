@@ -6,7 +6,7 @@ median. Limits: 2 ms for encoding and decoding together without entropy coding, 
 together with it. Whatever follows "+" besides counts as entropy coding or not as its codec does.
 
     .venv/bin/python benchmarks/codec_speed.py             # some 20 seconds
-    .venv/bin/python benchmarks/codec_speed.py uint8+range float16+zstd:9
+    .venv/bin/python benchmarks/codec_speed.py uint8+rans float16+zstd:9
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ float32 float16 bfloat16 float16+interleaved float16+zstd
 uint8 uint6 uint4 uint2 uint8:channel uint4:channel uint8+interleaved uint4+interleaved+mean
 uint8+fec:20 uint8+interleaved+fec:20
 uint8+zstd uint4+zstd
-uint8+range uint6+range uint4+range uint2+range uint8:channel+range uint8+range:channel uint4:channel+range:channel
-uint8+range-packets uint4+range-packets uint8+range-packets:channel uint8+range-packets+interleaved
-uint8+range-packets:channel+interleaved uint8+range-packets+interleaved+fec:20 uint4+range+fec:20
+uint8+rans uint6+rans uint4+rans uint2+rans uint8:channel+rans uint8+rans:channel uint4:channel+rans:channel
+uint8+rans-packets uint4+rans-packets uint8+rans-packets:channel uint8+rans-packets+interleaved
+uint8+rans-packets:channel+interleaved uint8+rans-packets+interleaved+fec:20 uint4+rans+fec:20
 """.split()
 
 
@@ -66,7 +66,7 @@ def main() -> None:
         encode_s = median_s(lambda frame, codec=codec: codec.encode([frame]), frames)
         decode_s = median_s(codec.decode, payloads)
         both_s = encode_s + decode_s
-        coded = any(modifier in ("range", "range-packets", "zstd") for modifier in parsed(name).modifiers)
+        coded = any(modifier in ("rans", "rans-packets", "zstd") for modifier in parsed(name).modifiers)
         holds = size / both_s >= LIMIT_BYTES_PER_S if coded else both_s <= LIMIT_S
         print(
             f"{name:42}{np.mean([len(data) for data in payloads]):8.0f}"

@@ -1,4 +1,4 @@
-"""What accuracy under many losses costs, next to running the network's halves so often.
+"""What accuracy under many losses costs, next to running the network's tail so often.
 
     python benchmarks/evaluation_speed.py
 
@@ -47,20 +47,20 @@ def main() -> bool:
     pictures = data.validation.inputs
     workload = Workload(1.0, len(pictures), 0.5)  # a frame a picture
     holds = True
-    print("| cut | tail's share of the MACs | halves alone | accuracy under 50 losses | ratio | |")
+    print("| cut | tail's share of the MACs | partition alone | accuracy under 50 losses | ratio | |")
     print("| --- | --- | --- | --- | --- | --- |")
     for cut in (3, 6, 10):
-        halves = split(graph, cut)
-        share = halves.cut.macs_tail / (halves.cut.macs_head + halves.cut.macs_tail)
+        partition = split(graph, cut)
+        share = partition.cut.macs_tail / (partition.cut.macs_head + partition.cut.macs_tail)
         link = Link(rate_bps=1e9, delay_s=1e-3, mtu_bytes=256)
         plan = Plan("p", (Device("device"), Device("server")), (Hop(cut, "uint8", "udp", link),))
 
-        def passes(halves: object = halves) -> None:
+        def passes(partition: object = partition) -> None:
             with torch.inference_mode():
-                crossing = [halves.head(x) for x in torch.split(pictures, BATCH)]
+                crossing = [partition.head(x) for x in torch.split(pictures, BATCH)]
                 for _ in range(len(LOSSES) * SEEDS):
                     for rows in crossing:
-                        halves.tail(rows)
+                        partition.tail(rows)
 
         def evaluated(plan: Plan = plan) -> float:
             testbed = Testbed(graph, data, workload)

@@ -191,9 +191,9 @@ def probe(graph: ModelGraph, case: Case) -> Outcomes:
     found: Outcomes = {size: [] for size in SIZES}
     for size, channels in latent_channels(cuts).items():
         for cut, kept in zip(cuts, channels, strict=True):
-            halves = sei.split(graph, cut)
-            code = fit_linear_code(halves, case.train.inputs[:CALIBRATION], kept)
-            found[size].append(outcome(answers(halves, code, case.test.inputs), case.test.labels))
+            partition = sei.split(graph, cut)
+            code = fit_linear_code(partition, case.train.inputs[:CALIBRATION], kept)
+            found[size].append(outcome(answers(partition, code, case.test.inputs), case.test.labels))
     return found
 
 

@@ -183,7 +183,7 @@ class WriteSeenThroughView(nn.Module):
 
 
 class GroupsAndBranches(nn.Module):
-    """An activation read before and after its ReLU, a split into halves, a scale per channel."""
+    """An activation read before and after its ReLU, a split into partition, a scale per channel."""
 
     def __init__(self) -> None:
         super().__init__()

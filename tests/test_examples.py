@@ -31,7 +31,7 @@ def test_another_arrangement_wins_in_each(name, winner):
 
 @pytest.mark.slow
 def test_with_the_smallest_change_a_plan_fits_what_nothing_met(tmp_path):
-    source = DIGITS / "impossible.yaml"
+    source = DIGITS / "infeasible.yaml"
     result = sei.design(source)
     assert result.recommendation.chosen is None
     change = result.change
@@ -50,20 +50,21 @@ def test_with_the_smallest_change_a_plan_fits_what_nothing_met(tmp_path):
 def changed_scenario(content, change):
     """The scenario's file as a change wants it."""
     link, after = content["links"][0], change.after
-    if change.lever == "loss":
+    if change.parameter == "loss":
         link["loss"] = after
-    elif change.lever == "rate":
+    elif change.parameter == "rate":
         link["rate"] = f"{after} bit/s"
-    elif change.lever == "delay":
+    elif change.parameter == "delay":
         link["delay"] = f"{after} s"
-    elif change.lever == "frames a second":
+    elif change.parameter == "frames a second":
         content["workload"]["fps"] = after
-    elif change.lever.startswith("speed of "):
-        device = next(device for device in content["devices"] if change.lever == f"speed of {device['name']}")
-        device["time_factor"] = 1 / after
+    elif change.parameter.startswith("speed of "):
+        device = next(device for device in content["devices"] if change.parameter == f"speed of {device['name']}")
+        device["slowdown"] = 1 / after
     else:
-        unit = " s" if change.lever.startswith("latency") else ""
+        unit = " s" if change.parameter.startswith("latency") else ""
         content["requirements"] = [
-            f"{change.lever} <= {after}{unit}" if change.lever in text else text for text in content["requirements"]
+            f"{change.parameter} <= {after}{unit}" if change.parameter in text else text
+            for text in content["requirements"]
         ]
     return content

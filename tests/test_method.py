@@ -53,7 +53,7 @@ def segmenter():
 SCENARIO = """
 network: {model: "mine.py:network"}
 data: {source: "mine.py:data", validation: 40 %, test: 40 %}
-devices: [{name: camera, time_factor: 0.001}, {name: server, time_factor: 0.001}]
+devices: [{name: camera, slowdown: 0.001}, {name: server, slowdown: 0.001}]
 links: [{rate: 5 Mbit/s, delay: 2 ms, loss: 2 %}]
 workload: {fps: 20}
 plans: {cuts: all, codecs: [float32]}
@@ -84,7 +84,7 @@ def test_every_cut_of_a_users_residual_network_becomes_a_plan(folder):
         range(1, len(result.graph.cuts) - 1)
     )
     by_tcp = [e for e in result.evaluations if e.plan.hops and e.plan.hops[0].transport == "tcp"]
-    assert all(e.accuracy == 1.0 for e in by_tcp if e.plan.hops[0].codec == "float32")
+    assert all(e.quality == 1.0 for e in by_tcp if e.plan.hops[0].codec == "float32")
     assert result.recommendation.chosen is not None
     assert result.chosen_on_test is not None
 
@@ -92,20 +92,20 @@ def test_every_cut_of_a_users_residual_network_becomes_a_plan(folder):
 def test_results_are_plain_and_the_same_seed_gives_the_same_accuracies(folder):
     first, again, other = (design(folder, seed=seed) for seed in (3, 3, 4))
     accuracies = [
-        {e.plan.id: (e.accuracy, e.lost_packet_rate) for e in run.evaluations} for run in (first, again, other)
+        {e.plan.id: (e.quality, e.lost_packet_rate) for e in run.evaluations} for run in (first, again, other)
     ]
     assert accuracies[0] == accuracies[1]
     assert accuracies[0] != accuracies[2]
     results = first.results()
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     assert results["seed"] == 3
-    assert results["seeds"] == 5
+    assert results["replications"] == 5
     inside = next(cut for cut in results["cuts"] if len(cut["shapes"]) == 2)
     assert inside["cs"] is None
 
 
 def test_distributions_come_from_several_seeds(folder):
-    result = design(folder, ("cuts: all", "cuts: [1]"), seeds=3)
+    result = design(folder, ("cuts: all", "cuts: [1]"), replications=3)
     results = result.results()
     shares = results["latency_shares"]
     for evaluation, plan in zip(result.recommendation.verdicts, results["plans"], strict=True):
@@ -117,8 +117,8 @@ def test_distributions_come_from_several_seeds(folder):
             *(plan[f"latency_quantiles{end}_s"] for end in ("_low", "", "_high")), strict=True
         ):
             assert low <= middle <= high
-    with pytest.raises(ScenarioError, match="seeds: 0 is out of range"):
-        design(folder, seeds=0)
+    with pytest.raises(ScenarioError, match="replications: 0 is out of range"):
+        design(folder, replications=0)
 
 
 def test_an_unstable_plan_is_shown_as_such_everywhere(folder, capsys):
@@ -129,13 +129,13 @@ def test_an_unstable_plan_is_shown_as_such_everywhere(folder, capsys):
 
     # a frame of 8 x 8 x 8 float32 values is 16 kbit, 20 of them are 330 kbit/s
     changes = ("5 Mbit/s", "200 kbit/s"), ("cuts: all", "cuts: [1]")
-    result = design(folder, *changes, seeds=2)
+    result = design(folder, *changes, replications=2)
     results = result.results()
     unstable = [plan for plan in results["plans"] if not plan["stable"]]
     assert {"SC1-float32-udp", "SC1-float32-tcp"} <= {plan["id"] for plan in unstable}
     for plan in unstable:
         assert not plan["feasible"]
-        assert any(miss["endless"] for miss in plan["misses"])
+        assert any(miss["unbounded"] for miss in plan["violations"])
         assert plan["latency_quantiles_s"] is None
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     drawn = {plan["id"] for plan in latency_plans(results)}
@@ -158,7 +158,7 @@ def test_an_unstable_plan_is_shown_as_such_everywhere(folder, capsys):
 def test_the_latency_figure_shows_the_best_of_each_kind_first(folder):
     from splitimpera.report.figures import latency_figure
 
-    results = design(folder, ("cuts: all", "cuts: [1]"), seeds=2).results()
+    results = design(folder, ("cuts: all", "cuts: [1]"), replications=2).results()
     lines = [trace for trace in latency_figure(results).data if trace.mode == "lines"]
     assert [line.legendgroup for line in lines] == [plan["id"] for plan in results["plans"] if plan["stable"]]
     shown = {line.legendgroup for line in lines if line.visible is True}
@@ -212,8 +212,8 @@ def test_lossy_plans_use_the_values_that_came(folder):
     losses = {e.plan.id: e for e in result.evaluations}
     split = losses["SC1-float32-udp"]
     packets = -(-8 * 8 * 8 * 4 // 160)
-    assert split.accuracy > 0.7**packets + 0.05
-    assert split.accuracy < 1.0
+    assert split.quality > 0.7**packets + 0.05
+    assert split.quality < 1.0
     assert split.lost_packet_rate == pytest.approx(0.3, abs=0.02)
 
 
@@ -274,67 +274,67 @@ FEW = (("cuts: all", "cuts: [conv2]"),)
 
 
 def test_what_may_change_is_explored(folder):
-    result = design(folder, *FEW, explore=True, seeds=2)
-    assert [found.lever for found in result.sensitivities] == ["loss", "rate", "speed of camera", "speed of server"]
+    result = design(folder, *FEW, explore=True, replications=2)
+    assert [found.parameter for found in result.sensitivities] == ["loss", "rate", "speed of camera", "speed of server"]
     for found in result.sensitivities:
         # the choice that was made is the one that is found where nothing is turned
         assert found.plans[found.values.index(found.now)] == result.recommendation.chosen.id
     assert result.changes == ()
-    assert result.carried.senders >= 1
+    assert result.capacity.senders >= 1
 
 
 def test_exploring_that_would_take_long_is_left_out_and_said_to_be(folder, monkeypatch):
     monkeypatch.setattr("splitimpera.method.EXPLORING_S", 0.0)
     lines = []
-    result = design(folder, *FEW, explore=None, seeds=1, say=lines.append)
+    result = design(folder, *FEW, explore=None, replications=1, say=lines.append)
     assert result.sensitivities == ()
-    assert result.carried is None
+    assert result.capacity is None
     assert "design --explore" in lines[-1]
 
 
 def test_the_smallest_change_makes_a_plan_fit(folder):
     """The way out is tried: with the scenario changed as it says, a plan does fit."""
-    strict = (*FEW, ("latency_p95 <= 10 s", "latency_p95 <= 1.2 ms"), ("{name: camera, time_factor: 0.001}", CAMERA))
-    result = design(folder, *strict, explore=True, seeds=2)
+    strict = (*FEW, ("latency_p95 <= 10 s", "latency_p95 <= 1.2 ms"), ("{name: camera, slowdown: 0.001}", CAMERA))
+    result = design(folder, *strict, explore=True, replications=2)
     assert result.recommendation.chosen is None
-    assert result.carried is None
-    by_lever = {change.lever: change for change in result.changes}
+    assert result.capacity is None
+    by_lever = {change.parameter: change for change in result.changes}
     limit = by_lever["latency_p95"].after
     assert result.change == min(result.changes, key=lambda change: change.ratio)
-    relaxed = design(folder, *FEW, ("latency_p95 <= 10 s", f"latency_p95 <= {limit} s"), strict[-1], seeds=2)
+    relaxed = design(folder, *FEW, ("latency_p95 <= 10 s", f"latency_p95 <= {limit} s"), strict[-1], replications=2)
     assert relaxed.recommendation.chosen.id == by_lever["latency_p95"].plan
     faster = by_lever["speed of camera"].after
     quick = (strict[-1][0], CAMERA.replace("factor: 1}", f"factor: {1 / faster}}}"))
-    again = design(folder, *strict[:-1], quick, seeds=2)
+    again = design(folder, *strict[:-1], quick, replications=2)
     assert again.recommendation.chosen.id == by_lever["speed of camera"].plan
 
 
-CAMERA = "{name: camera, preset: cortex-m4, time_factor: 1}"
+CAMERA = "{name: camera, preset: cortex-m4, slowdown: 1}"
 
 
 def test_more_seeds_are_spent_where_chance_decides(folder, monkeypatch):
     """At 2 % loss some plans by UDP lie about 98 %: those, and none that is sure, are simulated four times as often."""
     stricter = ("accuracy >= 90 %", "accuracy >= 98 %")
-    result = design(folder, stricter, seeds=2)
-    seeds = {e.plan.id: len(e.latency_s) for e in result.evaluations}
-    assert set(seeds.values()) == {2, 8}
-    assert seeds["LC"] == 2
-    monkeypatch.setattr("splitimpera.method.MORE_SEEDS", 1)
-    first = design(folder, stricter, seeds=2).recommendation
+    result = design(folder, stricter, replications=2)
+    replications = {e.plan.id: len(e.latency_s) for e in result.evaluations}
+    assert set(replications.values()) == {2, 8}
+    assert replications["LC"] == 2
+    monkeypatch.setattr("splitimpera.method.MORE_REPLICATIONS", 1)
+    first = design(folder, stricter, replications=2).recommendation
     left_open = {verdict.id for verdict in first.verdicts if verdict.open and "udp" in verdict.id}
-    assert {name for name, count in seeds.items() if count == 8} == left_open
+    assert {name for name, count in replications.items() if count == 8} == left_open
 
 
 def test_a_head_that_does_not_fit_the_device_is_impossible_and_says_so(folder):
-    result = design(folder, *FEW, ("{name: camera, time_factor: 0.001}", "{name: camera, memory: 2 kB}"), seeds=1)
+    result = design(folder, *FEW, ("{name: camera, slowdown: 0.001}", "{name: camera, memory: 2 kB}"), replications=1)
     verdicts = {verdict.id: verdict for verdict in result.recommendation.verdicts}
-    assert "camera has 2 kB" in verdicts["LC"].evaluation.impossible[0]
+    assert "camera has 2 kB" in verdicts["LC"].evaluation.cannot_run[0]
     assert not verdicts["LC"].feasible
     assert result.recommendation.chosen.evaluation.plan.configuration == "RC"
 
 
 def test_times_that_were_not_measured_are_marked(folder):
-    result = design(folder, *FEW, ("{name: camera, time_factor: 0.001}", CAMERA), seeds=1)
+    result = design(folder, *FEW, ("{name: camera, slowdown: 0.001}", CAMERA), replications=1)
     for evaluation in result.evaluations:
         assert {name for name in evaluation.estimates if name.startswith("camera")} == {
             name for name in evaluation.parts_s if name.startswith("camera") and not name.endswith("queue")
@@ -346,11 +346,11 @@ def test_times_that_were_not_measured_are_marked(folder):
     ("changes", "message"),
     [
         (
-            [("{name: camera, time_factor: 0.001}", "{name: camera, preset: cortex-m77}")],
+            [("{name: camera, slowdown: 0.001}", "{name: camera, preset: cortex-m77}")],
             r"devices\[0\].preset: .*cortex-m7",
         ),
-        ([("{name: camera, time_factor: 0.001}", "{name: camera, radio: wify}")], r"devices\[0\].radio: .*wifi"),
-        ([("{name: camera, time_factor: 0.001}", "{name: camera, profile: no.json}")], r"devices\[0\].profile: "),
+        ([("{name: camera, slowdown: 0.001}", "{name: camera, radio: wify}")], r"devices\[0\].radio: .*wifi"),
+        ([("{name: camera, slowdown: 0.001}", "{name: camera, profile: no.json}")], r"devices\[0\].profile: "),
         ([("latency_p95 <= 10 s", "energy <= 1 J")], r"requirements: .*energy.*power"),
         ([("latency_p95 <= 10 s", "miou >= 0.5")], "miou"),
         ([("latency_p95 <= 10 s", "accuracy >= 95 %")], "accuracy >= 9"),

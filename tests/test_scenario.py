@@ -16,7 +16,7 @@ from splitimpera.records.traffic import Workload
 MINIMAL = """
 network: {model: digits-vgg16}
 data: {source: digits}
-devices: [{name: a, time_factor: 40}, {name: b}]
+devices: [{name: a, slowdown: 40}, {name: b}]
 links: [{rate: 100 Mbit/s, delay: 5 ms}]
 workload: {fps: 20}
 requirements: [accuracy >= 95 %]

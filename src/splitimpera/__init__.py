@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from splitimpera.models.datasets import Samples as Samples
     from splitimpera.models.datasets import divide as divide
     from splitimpera.net.transports import simulate as simulate
-    from splitimpera.partition.cutter import Halves as Halves
+    from splitimpera.partition.cutter import Partition as Partition
     from splitimpera.partition.cutter import split as split
     from splitimpera.qos.recommendation import Recommendation as Recommendation
     from splitimpera.qos.recommendation import recommend as recommend
@@ -48,17 +48,21 @@ if TYPE_CHECKING:
     from splitimpera.scenario import load_scenario as load_scenario
 
 _HOMES = {
-    **dict.fromkeys(("SplitImperaError",), "errors"),
-    **dict.fromkeys(("build_plans",), "evaluation.plans"),
+    **dict.fromkeys(("SplitImperaError",), "core.errors"),
+    **dict.fromkeys(("build_plans",), "evaluation.plan_space"),
     **dict.fromkeys(("evaluate",), "evaluation.run"),
     **dict.fromkeys(("Testbed",), "evaluation.testbed"),
     **dict.fromkeys(("ModelGraph", "trace"), "graph.tracing"),
     **dict.fromkeys(("Design", "design"), "method"),
     **dict.fromkeys(("Dataset", "Pixels", "Samples", "divide"), "models.datasets"),
-    **dict.fromkeys(("simulate",), "net.registry"),
-    **dict.fromkeys(("Halves", "split"), "partition.cutter"),
+    **dict.fromkeys(("simulate",), "net.transports"),
+    **dict.fromkeys(("Partition", "split"), "partition.cutter"),
     **dict.fromkeys(("Recommendation", "recommend"), "qos.recommendation"),
-    **dict.fromkeys(("Deliveries", "Device", "Evaluation", "Hop", "Link", "Plan", "Workload"), "records"),
+    **dict.fromkeys(("Device",), "records.device"),
+    **dict.fromkeys(("Link",), "records.link"),
+    **dict.fromkeys(("Evaluation",), "records.outcome"),
+    **dict.fromkeys(("Hop", "Plan"), "records.plan"),
+    **dict.fromkeys(("Deliveries", "Workload"), "records.traffic"),
     **dict.fromkeys(("cumulative_saliency",), "saliency.cumulative"),
     **dict.fromkeys(("SaliencyCurve",), "saliency.curve"),
     **dict.fromkeys(("Scenario", "load_scenario"), "scenario"),

@@ -20,11 +20,11 @@ from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.registry import nearest
 from splitimpera.core.statistics import wilson_interval
 from splitimpera.cost.devices import build_device, measured_here, power_w
-from splitimpera.evaluation.levers import decider, shortlist, turns
 from splitimpera.evaluation.loss import LossCurve, accuracy_against_loss, worth_a_curve
 from splitimpera.evaluation.plan_space import build_plans
 from splitimpera.evaluation.run import evaluate
-from splitimpera.evaluation.saturation import Saturation, saturation
+from splitimpera.evaluation.saturation import Capacity, find_capacity
+from splitimpera.evaluation.sweeps import decider, shortlist, turns
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.models.datasets import DATASETS, Dataset, is_source, load_data
@@ -46,7 +46,7 @@ from splitimpera.saliency.curve import SaliencyCurve
 from splitimpera.scenario import Scenario, load_scenario
 from splitimpera.training.cached import trained_split
 
-MORE_SEEDS = 4
+MORE_REPLICATIONS = 4
 EXPLORING_S = 600.0
 DECISIONS = 60
 """How many times the best plans are about to be evaluated when what may change is explored."""
@@ -72,12 +72,12 @@ class Design:
         loss_curves: accuracy against loss, of the best plans over UDP.
         changes: where nothing fits, the single changes that would let a plan fit, the smallest first.
         sensitivities: how the choice depends on the link's loss and rate and on the machines' speeds.
-        carried: how many senders the recommended plan carries, and what gives way then; None where no plan fits.
+        capacity: how many senders the recommended plan carries, and what gives way then; None where no plan fits.
     """
 
     scenario: Scenario
     seed: int
-    seeds: int
+    replications: int
     data: Dataset
     graph: ModelGraph
     curve: SaliencyCurve
@@ -88,7 +88,7 @@ class Design:
     loss_curves: tuple[LossCurve, ...] = ()
     changes: tuple[Change, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
-    carried: Saturation | None = None
+    capacity: Capacity | None = None
 
     @property
     def change(self) -> Change | None:
@@ -134,7 +134,7 @@ def design(
     scenario: Scenario | str | Path,
     *,
     seed: int | None = None,
-    seeds: int = 5,
+    replications: int = 5,
     explore: bool | None = None,
     track: Track[Any] = no_progress,
     say: Callable[[str], object] = str,
@@ -146,8 +146,8 @@ def design(
         seed: of all randomness; the scenario's own where None. With a profile or preset for each device the same seed
             gives the same plans to the last digit; values are then computed on one thread. Else times are measured
             here, so that latencies differ a little from run to run.
-        seeds: how often each plan's links are simulated, each time with randomness of its own; plans on whose verdict
-            chance decides are simulated `MORE_SEEDS` times as often.
+        replications: how often each plan's links are simulated, each time with randomness of its own; plans on whose
+            verdict chance decides are simulated `MORE_REPLICATIONS` times as often.
         explore: also find out how the choice depends on link and machines and, where nothing fits, what would help.
             None: if that is likely to take less than `EXPLORING_S`.
         track: shows progress.
@@ -156,8 +156,8 @@ def design(
     Raises:
         SplitImperaError: something that the scenario names is wrong, missing or does not fit.
     """
-    if seeds < 1:
-        raise ScenarioError(f"{seeds} is out of range, it must be 1 or more", where="seeds")
+    if replications < 1:
+        raise ScenarioError(f"{replications} is out of range, it must be 1 or more", where="replications")
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
     seed = scenario.seed if seed is None else seed
@@ -172,13 +172,13 @@ def design(
     devices = _devices(scenario, graph)  # a profile of another network is refused before anything is computed
     # where nothing is measured, all is to be the same again, and sums of several threads may differ in the last bit
     with torch_threads(None if any(map(measured_here, devices)) else 1):
-        return _designed(scenario, seed, seeds, explore, graph, data, devices, track, say)
+        return _designed(scenario, seed, replications, explore, graph, data, devices, track, say)
 
 
 def _designed(
     scenario: Scenario,
     seed: int,
-    seeds: int,
+    replications: int,
     explore: bool | None,
     graph: ModelGraph,
     data: Dataset,
@@ -197,7 +197,7 @@ def _designed(
     testbed.measure_segments(plans)
     begun_s = time.monotonic()
     evaluations = tuple(
-        evaluate(plan, testbed, _rng(seed, plan), seeds=seeds)
+        evaluate(plan, testbed, _rng(seed, plan), replications=replications)
         for plan in track(plans, "Simulating the plans", len(plans))
     )
     plan_s = (time.monotonic() - begun_s) / len(plans)
@@ -206,7 +206,10 @@ def _designed(
     if undecided:
         again = {
             verdict.id: evaluate(
-                verdict.evaluation.plan, testbed, _rng(seed, verdict.evaluation.plan), seeds=seeds * MORE_SEEDS
+                verdict.evaluation.plan,
+                testbed,
+                _rng(seed, verdict.evaluation.plan),
+                replications=replications * MORE_REPLICATIONS,
             )
             for verdict in track(undecided, "Simulating what is undecided more often", len(undecided))
         }
@@ -215,8 +218,8 @@ def _designed(
     on_test = None
     if recommendation.chosen is not None:
         chosen = recommendation.chosen.evaluation.plan
-        tested = evaluate(chosen, testbed, _rng(seed, chosen), "test", seeds)
-        on_test = Accuracy(tested.accuracy, tested.accuracy_ci)
+        tested = evaluate(chosen, testbed, _rng(seed, chosen), "test", replications)
+        on_test = Accuracy(tested.quality, tested.quality_ci)
     lossy = worth_a_curve(recommendation.verdicts)
     loss_curves = tuple(
         accuracy_against_loss(plan, testbed, _rng(seed, plan))
@@ -224,7 +227,7 @@ def _designed(
     )
     changed: tuple[Change, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
-    carried = None
+    capacity = None
     expected_s = plan_s * len(shortlist(recommendation.verdicts)) * DECISIONS
     if explore is None and expected_s > EXPLORING_S:
         say(
@@ -232,14 +235,14 @@ def _designed(
             "'splitimpera design --explore' does it all the same."
         )
     if explore or (explore is None and expected_s <= EXPLORING_S):
-        changed, sensitivities = _explored(scenario, testbed, recommendation, seed, seeds, track)
+        changed, sensitivities = _explored(scenario, testbed, recommendation, seed, replications, track)
         if recommendation.chosen is not None:
             chosen = recommendation.chosen.evaluation.plan
-            carried = saturation(chosen, testbed, lambda: _rng(seed, chosen))
+            capacity = find_capacity(chosen, testbed, lambda: _rng(seed, chosen))
     return Design(
         with_plain_links(scenario),
         seed,
-        seeds,
+        replications,
         data,
         graph,
         curve,
@@ -250,7 +253,7 @@ def _designed(
         loss_curves,
         changed,
         sensitivities,
-        carried,
+        capacity,
     )
 
 
@@ -273,7 +276,7 @@ def check_names(scenario: Scenario) -> None:
     for key, names in (lists | {"bottlenecks.codecs": scenario.bottlenecks.codecs}).items():
         for index, name in enumerate(names):
             with _located(f"{key}[{index}]"):
-                if codec_kind(name).pictures_only and key != "plans.input_codecs":
+                if codec_kind(name).images_only and key != "plans.input_codecs":
                     raise ScenarioError(f"'{name}' writes pictures only", hint="list it under plans.input_codecs")
     link = build_link(scenario.links[0], scenario.folder)
     # what frames are in bytes is not known yet
@@ -293,7 +296,7 @@ def check_names(scenario: Scenario) -> None:
 
 
 _WORK_KEYS = {
-    **{"answer_bytes": "workload.answer", "frame_bytes": "workload.frames"},
+    **{"response_bytes": "workload.response", "frame_bytes": "workload.frames"},
     **{"rate_bps": "links[0].rate", "trace": "links[0].trace", "mtu_bytes": "links[0].mtu"},
 }
 """The key behind what is too much to be simulated."""
@@ -467,28 +470,30 @@ def _chance_decides(verdict: Verdict) -> bool:
         return False
     repeated = all(hop.transport.startswith("tcp") for hop in evaluation.plan.hops)
     return any(
-        judgement.open and not (repeated and judgement.requirement.metric == evaluation.quality)
+        judgement.open and not (repeated and judgement.requirement.metric == evaluation.quality_metric)
         for judgement in verdict.judgements
     )
 
 
 def _explored(
-    scenario: Scenario, testbed: Testbed, found: Recommendation, seed: int, seeds: int, track: Track[Any]
+    scenario: Scenario, testbed: Testbed, found: Recommendation, seed: int, replications: int, track: Track[Any]
 ) -> tuple[tuple[Change, ...], tuple[Sensitivity, ...]]:
     """What would help where nothing fits, and how the choice depends on what may change; by evaluating plans anew."""
     plans = shortlist(found.verdicts)
     turned = turns([verdict.evaluation.plan for verdict in found.verdicts], testbed.workload)
     how = scenario.objective, scenario.tolerance
-    decide = cache(decider(plans, turned, testbed, scenario.requirements, lambda plan: _rng(seed, plan), seeds, *how))
+    decide = cache(
+        decider(plans, turned, testbed, scenario.requirements, lambda plan: _rng(seed, plan), replications, *how)
+    )
     changed: tuple[Change, ...] = ()
     if found.chosen is None:
-        levers = [turn.lever for turn in turned]
+        parameters = [turn.parameter for turn in turned]
         changed = changes(
-            track(levers, "Looking for what would help", len(levers)), decide, relaxations(found.verdicts, *how)
+            track(parameters, "Looking for what would help", len(parameters)), decide, relaxations(found.verdicts, *how)
         )
     looked_at = [turn for turn in turned if turn.values]
     return changed, tuple(
-        sensitivity(turn.lever, {*turn.values, turn.lever.now}, decide)
+        sensitivity(turn.parameter, {*turn.values, turn.parameter.now}, decide)
         for turn in track(looked_at, "Changing link and machines", len(looked_at))
     )
 

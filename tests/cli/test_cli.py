@@ -177,7 +177,7 @@ def recommended(results):
 
     def fits(plan):
         hard = [requirement for requirement in wanted if requirement["weight"] is None]
-        return not plan["impossible"] and all(margin(plan, requirement) >= 0 for requirement in hard)
+        return not plan["cannot_run"] and all(margin(plan, requirement) >= 0 for requirement in hard)
 
     fitting = [plan for plan in results["plans"] if fits(plan)]
     best = [plan for plan in fitting if plan["certainty"] == "certain"] or fitting
@@ -245,7 +245,7 @@ def test_the_recommendation_follows_from_the_plans_alone(finished):
 def test_an_example_has_every_configuration_and_every_fate(finished):
     results = json.loads((finished[2] / "results.json").read_text())
     assert {plan["configuration"] for plan in results["plans"]} == {"LC", "RC", "SC"}
-    assert any(plan["misses"] for plan in results["plans"])
+    assert any(plan["violations"] for plan in results["plans"])
     assert any(plan["feasible"] for plan in results["plans"])
     assert results["base_accuracy"] >= 0.97
     assert results["pictures"]["test"] >= 500
@@ -262,7 +262,7 @@ def test_results_have_the_promised_keys_and_types(finished):
         assert plan["configuration"] in ("LC", "RC", "SC")
         low, high = plan["accuracy_ci"]
         assert 0 <= low <= plan["metrics"]["accuracy"] <= high <= 1
-        assert plan["feasible"] == (not plan["misses"])
+        assert plan["feasible"] == (not plan["violations"])
         assert len(plan["hops"]) == (plan["configuration"] != "LC")
         assert len(plan["latency_p95_seeds_s"]) in (5, 20)
         if plan["stable"]:

@@ -45,7 +45,7 @@ def data():
 SCENARIO = """
 network: {model: "mine.py:network"}
 data: {source: "mine.py:data", validation: 40 %, test: 40 %}
-devices: [{name: camera, time_factor: 0.001}, {name: server, time_factor: 0.001}]
+devices: [{name: camera, slowdown: 0.001}, {name: server, slowdown: 0.001}]
 links: [{rate: 5 Mbit/s, delay: 2 ms, loss: 2 %}]
 workload: {fps: 20}
 plans: {cuts: [1], codecs: [uint8], transports: [tcp]}
@@ -102,7 +102,7 @@ def test_a_stream_that_takes_nothing_stops_no_command(runs, how):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", REDIRECTIONS)
 def test_a_stream_that_takes_nothing_stops_no_design(mine, how):
-    run = shell(REDIRECTIONS[how].format("$S design scenario.yaml --no-explore --seeds 1 --out out"))
+    run = shell(REDIRECTIONS[how].format("$S design scenario.yaml --no-explore --replications 1 --out out"))
     assert run.returncode == 0, run.stderr
     assert sorted(path.name for path in Path("out").iterdir()) == list(RESULTS)
     assert "Broken" not in run.stderr
@@ -146,7 +146,7 @@ def test_a_terminal_that_knows_ascii_only_gets_that(runs):
 
 @pytest.mark.slow
 def test_a_design_in_an_ascii_locale(mine):
-    run = shell("$S design scenario.yaml --no-explore --seeds 1 --out out", **ASCII)
+    run = shell("$S design scenario.yaml --no-explore --replications 1 --out out", **ASCII)
     assert run.returncode == 0, run.stderr
     assert run.stdout.isascii()
     assert "log10 CS  _" in run.stdout
@@ -182,7 +182,7 @@ def test_names_from_a_results_file_are_no_commands_for_the_terminal(runs):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["design", "scenario.yaml", "--no-explore", "--seeds", "1", "--out", "m[/bold]x"],
+        ["design", "scenario.yaml", "--no-explore", "--replications", "1", "--out", "m[/bold]x"],
         ["saliency", "mine.py:network", "--data", "mine.py:data"],
         ["profile", "mine.py:network", "--data", "mine.py:data", "--rounds", "3", "--out", "[/]profile.json"],
     ],
@@ -260,7 +260,7 @@ def test_a_place_that_takes_no_results_is_refused_before_any_work(mine, given):
 def test_results_go_where_they_were_to_go_wherever_the_users_code_went(mine, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     Path("mine.py").write_text(NETWORK + f"\nimport os\nos.chdir({str(elsewhere)!r})\n")
-    code, out, errors = command("design", "scenario.yaml", "--no-explore", "--seeds", "1", "--out", "out")
+    code, out, errors = command("design", "scenario.yaml", "--no-explore", "--replications", "1", "--out", "out")
     assert (code, errors) == (0, "")
     assert sorted(path.name for path in (mine / "out").iterdir()) == list(RESULTS)
     assert "Written to out: " in out
@@ -268,7 +268,7 @@ def test_results_go_where_they_were_to_go_wherever_the_users_code_went(mine, tmp
 
 
 def test_a_design_into_a_folder_with_other_things_leaves_them_alone(mine):
-    code, _, errors = command("design", "scenario.yaml", "--no-explore", "--seeds", "1", "--out", ".")
+    code, _, errors = command("design", "scenario.yaml", "--no-explore", "--replications", "1", "--out", ".")
     assert (code, errors) == (0, "")
     assert {"mine.py", "scenario.yaml", *RESULTS} <= {path.name for path in mine.iterdir()}
     assert Path("scenario.yaml").read_text() == SCENARIO
@@ -287,7 +287,7 @@ QUICK = ("import:1", "import:9", "time:0.02")
 def test_ctrl_c_at_any_moment_ends_with_130_and_one_word(tmp_path, moment):
     child = Path(__file__).with_name("interrupting.py")
     scenario = ROOT / "examples/digits/remote.yaml"
-    arguments = ["design", scenario, "--seeds", "1000", "--explore", "--out", tmp_path / "out"]
+    arguments = ["design", scenario, "--replications", "1000", "--explore", "--out", tmp_path / "out"]
     run = subprocess.run(
         [sys.executable, child, moment, *map(str, arguments)], capture_output=True, text=True, check=False
     )

@@ -30,7 +30,7 @@ def numbers(tmp_path, *arguments):
 
 
 def test_the_numbers_are_the_simulators(tmp_path):
-    values, _ = numbers(tmp_path, *SETTING, "--transport", "udp", "--loss", "2 %", "--seeds", "3", "--seed", "4")
+    values, _ = numbers(tmp_path, *SETTING, "--transport", "udp", "--loss", "2 %", "--replications", "3", "--seed", "4")
     link = Link(rate_bps=1e8, delay_s=0.005, loss=0.02)
     workload = Workload(20.0, 50, frame_bytes=20000)
     runs = [simulate(link, workload, "udp", np.random.default_rng([4, i])) for i in range(3)]
@@ -66,16 +66,16 @@ def test_the_account_ends_in_a_plain_sentence(tmp_path):
     words = " ".join(run.stdout.split())
     assert "95 % of the frames arrive within" in words
     assert "of the frames have gaps when they are used" in words
-    lossless = here("simulate", *SETTING, "--transport", "tcp", "--seeds", "1")
+    lossless = here("simulate", *SETTING, "--transport", "tcp", "--replications", "1")
     assert "gaps" not in lossless.stdout
     assert "mean" not in lossless.stdout  # of one run
 
 
 def test_a_deadline_is_answered_for_any_transport():
     for transport in ("tcp", "udp"):
-        run = here("simulate", *SETTING, "--transport", transport, "--deadline", "6 ms", "--seeds", "2")
+        run = here("simulate", *SETTING, "--transport", transport, "--deadline", "6 ms", "--replications", "2")
         assert "0 % of the frames are whole within 6 ms." in run.stdout
-        run = here("simulate", *SETTING, "--transport", transport, "--deadline", "30 ms", "--seeds", "2")
+        run = here("simulate", *SETTING, "--transport", transport, "--deadline", "30 ms", "--replications", "2")
         assert "100 % of the frames are whole within 30 ms." in run.stdout
 
 
@@ -122,7 +122,7 @@ def test_traces_and_drops_come_from_files(tmp_path):
     trace, drops = tmp_path / "steps.csv", tmp_path / "drops.json"
     trace.write_text("time_s,rate_bps\n0,1e7\n1,2e7\n")
     drops.write_text("[0, 3]")
-    values, run = numbers(tmp_path, *SMALL, "--trace", trace, "--drops", drops, "--seeds", "2")
+    values, run = numbers(tmp_path, *SMALL, "--trace", trace, "--drops", drops, "--replications", "2")
     assert "rate from the trace steps.csv" in run.stdout
     assert "2 packets dropped" in run.stdout
     assert values["link"]["trace"] == "steps.csv"
@@ -162,7 +162,7 @@ def test_files_and_names_that_do_not_fit(arguments, message, tmp_path, monkeypat
         ({"--delay": "5"}, "--delay: '5' is not a time: the unit is missing"),
         ({"--delay": "-5 ms"}, "--delay: -0.005 is out of range"),
         ({"--loss": "120 %"}, "--loss: 1.2 is out of range, it must be at least 0 and below 1"),
-        ({"--back-loss": "x"}, "--back-loss: 'x' is not a fraction"),
+        ({"--downlink-loss": "x"}, "--downlink-loss: 'x' is not a fraction"),
         ({"--loss": "10 %", "--loss-burst": "0.2"}, "--loss-burst: 0.2 is out of range, it must be 1 to 1e+06"),
         ({"--jitter": "-1 ms"}, "--jitter: -0.001 is out of range"),
         ({"--bytes": "0"}, "--bytes: 0 is out of range, it must be 1 or more"),
@@ -178,7 +178,7 @@ def test_files_and_names_that_do_not_fit(arguments, message, tmp_path, monkeypat
         ({"--mtu": "20 B"}, "--mtu: 20 is out of range, it must be 68 to 65535"),
         ({"--link-header": "-1"}, "--link-header: -1 is out of range"),
         ({"--deadline": "0 s"}, "--deadline: 0.0 is out of range"),
-        ({"--answer": "-1"}, "--answer: -1 is out of range"),
+        ({"--response": "-1"}, "--response: -1 is out of range"),
         ({"--transport": "upd"}, "--transport: no transport is called 'upd'; did you mean 'udp'?"),
         ({"--engine": "ns2"}, "--engine: no engine is called 'ns2'; did you mean 'ns3'?"),
         ({"--json": "/proc/x.json"}, "--json: '/proc' cannot be written"),
@@ -196,10 +196,10 @@ def test_bad_input_gives_one_message_that_names_the_option(changes, message):
 
 
 def test_the_command_line_and_a_scenario_ask_the_same(tmp_path):
-    arguments = ("--rate", "1 Gbit/s", "--bytes", "1 kB", "--fps", "10", "--answer", "1 GB")
+    arguments = ("--rate", "1 Gbit/s", "--bytes", "1 kB", "--fps", "10", "--response", "1 GB")
     run = here("simulate", *arguments)
     assert run.returncode == 2
-    assert "--answer: 3,453,045,000 packets in 5 runs are too many" in run.stderr
+    assert "--response: 3,453,045,000 packets in 5 runs are too many" in run.stderr
     (tmp_path / "still.csv").write_text("time_s,rate_bps\n0,1\n0.000001,0\n10000000,0\n")
     text = """
 network: {{model: digits-vgg16}}
@@ -212,13 +212,13 @@ requirements: [accuracy >= 50 %]
     from splitimpera.method import check_names
 
     for link, more, message in (
-        ("rate: 1 Gbit/s", ", answer: 1 GB", "workload.answer: 690,609,000 packets are too many"),
+        ("rate: 1 Gbit/s", ", response: 1 GB", "workload.response: 690,609,000 packets are too many"),
         (
             "trace: still.csv",
             "",
             "still.csv: rate_bps: 5e-14 bit/s is out of range, it must be 1 to 1e+16 bit/s in the",
         ),
-        ("rate: 1 bit/s", ", answer: 10 MB", "links[0].rate: these frames may take"),
+        ("rate: 1 bit/s", ", response: 10 MB", "links[0].rate: these frames may take"),
     ):
         (tmp_path / "s.yaml").write_text(text.format(link=link, more=more))
         with pytest.raises(SimulationError) as caught:

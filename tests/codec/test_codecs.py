@@ -9,11 +9,11 @@ from splitimpera.records.graph import TensorSpec
 
 
 def test_a_name_is_a_base_and_modifiers():
-    name = parsed("uint4:channel+range-packets:channel+interleaved+fec:20")
+    name = parsed("uint4:channel+rans-packets:channel+interleaved+fec:20")
     assert (name.base, name.argument) == ("uint4", "channel")
-    assert dict(name.modifiers) == {"range-packets": "channel", "interleaved": "", "fec": "20"}
-    assert name.filling == "zero"
-    assert parsed("float16+last").filling == "last"
+    assert dict(name.modifiers) == {"rans-packets": "channel", "interleaved": "", "fec": "20"}
+    assert name.concealment == "zero"
+    assert parsed("float16+last").concealment == "last"
 
 
 def test_the_order_of_modifiers_makes_no_difference():
@@ -26,7 +26,7 @@ def test_the_order_of_modifiers_makes_no_difference():
 
 
 def test_pictures_only():
-    assert [codec_kind(name).pictures_only for name in ("png", "jpeg:9", "webp", "webp:7+fec:5", "uint8")] == [
+    assert [codec_kind(name).images_only for name in ("png", "jpeg:9", "webp", "webp:7+fec:5", "uint8")] == [
         *(True, True, True, True),
         False,
     ]
@@ -36,7 +36,7 @@ def test_pictures_only():
     ("name", "message"),
     [
         ("float23", "did you mean 'float32'"),
-        ("uint8+rang", "no codec modifier is called 'rang'; did you mean 'range'"),
+        ("uint8+rand", "no codec modifier is called 'rand'; did you mean 'rans'"),
         ("", "no codec is called ''"),
         ("uint8+", "no codec modifier is called ''"),
     ],
@@ -59,13 +59,13 @@ def test_unknown_names(name, message):
         ("uint8+fec:0", "no percentage"),
         ("uint8+zstd:20", "no level from 1 to 19"),
         ("uint8+mean:3", "takes no argument"),
-        ("uint8+range:4", "':4' is not understood"),
-        ("float32+range", "+range does not go with float32; float32 takes +zstd, +zero"),
+        ("uint8+rans:4", "':4' is not understood"),
+        ("float32+rans", "+rans does not go with float32; float32 takes +zstd, +zero"),
         ("png+interleaved", "+interleaved does not go with png; png takes +fec"),
         ("uint8+mean+mean", "+mean stands there twice"),
-        ("uint8+range+zstd", "+range and +zstd exclude each other"),
+        ("uint8+rans+zstd", "+rans and +zstd exclude each other"),
         ("uint8+mean+last", "+mean and +last exclude each other"),
-        ("uint8+interleaved+range", "+interleaved is for frames with gaps, which +range cannot read"),
+        ("uint8+interleaved+rans", "+interleaved is for frames with gaps, which +rans cannot read"),
         ("uint8+zstd+mean", "+mean is for frames with gaps, which +zstd cannot read"),
     ],
 )

@@ -13,8 +13,8 @@ from splitimpera.core.errors import CodecError, SplitImperaError
 from splitimpera.records.graph import TensorSpec
 
 NAMES = [
-    *("float32", "bfloat16+interleaved", "uint8+mean", "uint4:channel", "uint8+zstd", "uint6+range:channel"),
-    *("uint8:channel+range-packets+interleaved+last+fec:20", "png", "webp:50"),
+    *("float32", "bfloat16+interleaved", "uint8+mean", "uint4:channel", "uint8+zstd", "uint6+rans:channel"),
+    *("uint8:channel+rans-packets+interleaved+last+fec:20", "png", "webp:50"),
 ]
 
 
@@ -48,7 +48,7 @@ def test_plans_have_numbers_of_their_own():
 
 
 def with_header(change):
-    written, _ = container_and_frames("uint8+range")
+    written, _ = container_and_frames("uint8+rans")
     data = write_container(written)
     length = int.from_bytes(data[START_BYTES - 4 : START_BYTES], "little")
     header = json.loads(data[START_BYTES : START_BYTES + length])
@@ -72,7 +72,7 @@ def with_header(change):
         (lambda header: header.update(packet_bytes=0), "damaged"),
         (lambda header: header.pop("codec"), "damaged"),
         (lambda header: header.update(codec="uint9"), "did you mean"),
-        (lambda header: header.update(codec="uint4+range"), "0.counts"),
+        (lambda header: header.update(codec="uint4+rans"), "0.counts"),
         (lambda header: header["arrays"][0].update(key="other"), "lack '0.low'"),
         (lambda header: header["tensors"][0].update(dtype="object"), "'object' cannot be written"),
     ],
@@ -107,12 +107,12 @@ def large(name, shape=(64, 512, 512), dtype="float32"):
     """A file of a few kilobytes whose payload may rightly stand for 67 MB."""
     spec = TensorSpec("t", shape, dtype)
     arrays = {"0.low": np.float32(0), "0.step": np.float32(1), "0.counts": np.full((1, 256), 9, np.uint32)}
-    wanted = [key for key in arrays if not name.startswith("float") and ("counts" not in key or "range" in name)]
+    wanted = [key for key in arrays if not name.startswith("float") and ("counts" not in key or "rans" in name)]
     constants = Constants(name, (spec,), 1400, {key: np.asarray(arrays[key]) for key in wanted})
     return spec, constants, write_container(Container(constants, (bytes(8000),)))
 
 
-@pytest.mark.parametrize("name", ["uint8+range", "uint8+range-packets+interleaved", "float32+zstd", "float32+last"])
+@pytest.mark.parametrize("name", ["uint8+rans", "uint8+rans-packets+interleaved", "float32+zstd", "float32+last"])
 def test_small_files_of_large_tensors_are_refused_unless_these_are_expected(name):
     spec, constants, data = large(name)
     tracemalloc.start()
@@ -133,7 +133,7 @@ def test_small_files_of_large_tensors_are_refused_unless_these_are_expected(name
 def test_many_models_are_refused_unless_they_are_expected():
     spec = TensorSpec("t", (5000, 1))
     arrays = {"0.low": np.zeros(()), "0.step": np.ones(()), "0.counts": np.ones((5000, 4), np.uint8)}
-    constants = Constants("uint2+range:channel", (spec,), 1400, {key: np.asarray(arrays[key]) for key in arrays})
+    constants = Constants("uint2+rans:channel", (spec,), 1400, {key: np.asarray(arrays[key]) for key in arrays})
     with pytest.raises(CodecError, match="more than 4096 models are claimed"):
         codec_from(constants)
     codec_from(constants, [spec])

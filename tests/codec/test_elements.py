@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from splitimpera.codec.codecs import Calibration, make_codec
-from splitimpera.codec.elements import ElementCodec, packed, picture_scale, unpacked
+from splitimpera.codec.elements import ElementCodec, image_scale, packed, unpacked
 from splitimpera.core.errors import CodecError
 from splitimpera.records.graph import TensorSpec
 
@@ -25,7 +25,7 @@ def test_float32_is_exact(x):
     codec = codec_for("float32", x)
     payload = codec.encode([x])
     assert len(payload.data) == 4 * x.size
-    assert payload.atom_bytes == 4
+    assert payload.element_bytes == 4
     np.testing.assert_array_equal(codec.decode(payload.data)[0], x)
 
 
@@ -54,7 +54,7 @@ def test_an_erased_range_changes_only_what_it_carries(x, data, name):
     start = data.draw(st.integers(0, len(payload.data)))
     end = data.draw(st.integers(start, len(payload.data)))
     damaged = codec.decode(payload.data, [(start, end)])[0].reshape(-1)
-    size = payload.atom_bytes
+    size = payload.element_bytes
     touched = np.array([start < end and start < (i + 1) * size and i * size < end for i in range(x.size)])
     np.testing.assert_array_equal(damaged[touched], 0)
     np.testing.assert_array_equal(damaged[~touched], whole[~touched])
@@ -73,7 +73,7 @@ def test_several_tensors_follow_each_other_and_a_gap_may_span_them():
 
 def test_pictures_come_back_exactly():
     pictures = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
-    scale = picture_scale((0.3,), (0.35,))
+    scale = image_scale((0.3,), (0.35,))
     inputs = ((pictures / 255 - 0.3) / 0.35).astype(np.float32)
     np.testing.assert_array_equal(scale.to_integers(inputs), pictures)
     np.testing.assert_allclose(scale.to_values(pictures, "float32"), inputs, atol=1e-5)
@@ -110,7 +110,7 @@ def test_atoms_hold_whole_elements_of_all_tensors():
     x, i = np.linspace(0, 1, 5, dtype=np.float32), np.array([7], np.int64)
     codec = codec_for("uint6", x, i)
     payload = codec.encode([x, i])
-    assert payload.atom_bytes == 24  # three bytes hold four elements of 6 bits, eight bytes one of the other
+    assert payload.element_bytes == 24  # three bytes hold four elements of 6 bits, eight bytes one of the other
     assert len(payload.data) == 8 + 8  # 30 bits, then up to the next multiple of 8
     y, j = codec.decode(payload.data, [(0, 8)])
     assert y.tolist() == [0] * 5

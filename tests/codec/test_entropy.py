@@ -33,7 +33,7 @@ def entropy_bytes(symbols):
 
 @pytest.mark.parametrize("base", ["uint8", "uint6", "uint4:channel", "uint2"])
 def test_a_frame_takes_hardly_more_than_its_entropy(base):
-    constants = calibrate(f"{base}+range", calibration(latents(64)))
+    constants = calibrate(f"{base}+rans", calibration(latents(64)))
     raw, coded = make_codec(base, calibration(latents(64))), codec_from(constants)
     shares = probabilities(constants.arrays["0.counts"])[0]
     for x in latents(4, seed=1):
@@ -46,7 +46,7 @@ def test_a_frame_takes_hardly_more_than_its_entropy(base):
 
 def test_channels_with_models_of_their_own_take_less():
     tensors, x = latents(64), latents(1, seed=1)[0]
-    shared, apart = (make_codec(f"uint8{modifier}", calibration(tensors)) for modifier in ("+range", "+range:channel"))
+    shared, apart = (make_codec(f"uint8{modifier}", calibration(tensors)) for modifier in ("+rans", "+rans:channel"))
     raw = make_codec("uint8", calibration(tensors))
     own = sum(entropy_bytes(channel) for channel in raw.numbers[0].write(x).reshape(SHAPE[0], -1))
     size = len(apart.encode([x]).data)
@@ -56,11 +56,11 @@ def test_channels_with_models_of_their_own_take_less():
 
 def test_packets_cost_little_more_than_one_stream():
     tensors, x = latents(64), latents(1, seed=1)[0]
-    whole = len(make_codec("uint8+range", calibration(tensors)).encode([x]).data)
+    whole = len(make_codec("uint8+rans", calibration(tensors)).encode([x]).data)
     for modifier in ("", "+interleaved"):
-        packets = make_codec(f"uint8+range-packets{modifier}", calibration(tensors, packet_bytes=500))
+        packets = make_codec(f"uint8+rans-packets{modifier}", calibration(tensors, packet_bytes=500))
         payload = packets.encode([x])
-        assert payload.atom_bytes == 500
+        assert payload.element_bytes == 500
         assert len(payload.data) <= whole * 1.05
 
 
@@ -70,19 +70,19 @@ def test_a_latent_of_16_bytes_stays_one(base):
     tensors = rng.uniform(0, 1, (256, 16)).astype(np.float32)
     sizes = {
         modifier: max(len(codec.encode([x]).data) for x in tensors)
-        for modifier in ("+range", "+range-packets", "+zstd")
+        for modifier in ("+rans", "+rans-packets", "+zstd")
         for codec in [make_codec(base + modifier, calibration(tensors))]
     }
-    assert sizes["+range"] <= 16
+    assert sizes["+rans"] <= 16
     assert sizes["+zstd"] <= 16
-    assert sizes["+range-packets"] <= 22
+    assert sizes["+rans-packets"] <= 22
 
 
 def test_values_that_calibration_never_saw_are_coded_all_the_same():
     tensors = np.zeros((8, 4, 50), np.float32)
     tensors[0, 0, 0] = 1
     x = np.random.default_rng(0).uniform(-1, 2, (4, 50)).astype(np.float32)
-    for modifier in ("+range", "+range:channel", "+range-packets", "+range-packets:channel+interleaved"):
+    for modifier in ("+rans", "+rans:channel", "+rans-packets", "+rans-packets:channel+interleaved"):
         codec = make_codec(f"uint8{modifier}", calibration(tensors, packet_bytes=40))
         plain = make_codec("uint8", calibration(tensors))
         expected = plain.decode(plain.encode([x]).data)
@@ -100,7 +100,7 @@ def test_probabilities_are_those_that_were_counted_and_none_is_0():
 
 def test_lost_packets_cost_their_own_elements():
     x = latents(1, seed=1)[0]
-    codec = make_codec("uint8+range-packets+last", calibration(latents(16), packet_bytes=300))
+    codec = make_codec("uint8+rans-packets+last", calibration(latents(16), packet_bytes=300))
     data = codec.encode([x]).data
     packets = -(-len(data) // 300)
     (whole,) = codec.decode(data)
@@ -116,7 +116,7 @@ def test_lost_packets_cost_their_own_elements():
 
 def test_packets_that_do_not_follow_each_other_are_refused():
     x = latents(1)[0]
-    codec = make_codec("uint8+range-packets", calibration(latents(4), packet_bytes=300))
+    codec = make_codec("uint8+rans-packets", calibration(latents(4), packet_bytes=300))
     data = codec.encode([x]).data
     for wrong in (data[300:], data[:600], data[:300] + data[600:], data[300:600] + data[:300] + data[600:]):
         with pytest.raises(CodecError):
@@ -125,12 +125,12 @@ def test_packets_that_do_not_follow_each_other_are_refused():
     with pytest.raises(CodecError, match="symbols 0 to 65535"):
         codec.decode(forged)
     with pytest.raises(CodecError, match="packets of 16 bytes are too small"):
-        make_codec("uint8+range-packets", calibration(latents(1), packet_bytes=16))
+        make_codec("uint8+rans-packets", calibration(latents(1), packet_bytes=16))
 
 
 def test_streams_that_are_cut_or_changed_are_noticed():
     x = latents(1)[0]
-    codec = make_codec("uint8+range", calibration(latents(4)))
+    codec = make_codec("uint8+rans", calibration(latents(4)))
     data = codec.encode([x]).data
     for size in range(0, len(data), 37):
         with pytest.raises(CodecError):

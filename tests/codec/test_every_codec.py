@@ -13,18 +13,18 @@ from hypothesis.extra import numpy as hnp
 
 from splitimpera.codec.codecs import Calibration, make_codec, parsed
 from splitimpera.codec.concealment import LastFrame
-from splitimpera.codec.elements import picture_scale
+from splitimpera.codec.elements import image_scale
 from splitimpera.core.errors import CodecError
 from splitimpera.records.graph import TensorSpec
 
 FLOATS = ["float32", "float16", "bfloat16"]
 QUANTISED = [base + argument for base in ("uint8", "uint6", "uint4", "uint2") for argument in ("", ":channel")]
-CODED = ["+range", "+range:channel", "+zstd", "+zstd:9"]
+CODED = ["+rans", "+rans:channel", "+zstd", "+zstd:9"]
 PACKETED = [
-    "+range-packets",
-    "+range-packets:channel",
-    "+range-packets+interleaved",
-    "+range-packets:channel+interleaved",
+    "+rans-packets",
+    "+rans-packets:channel",
+    "+rans-packets+interleaved",
+    "+rans-packets:channel+interleaved",
 ]
 TOLERANT = [
     *(base + order for base in (*FLOATS, *QUANTISED) for order in ("", "+interleaved")),
@@ -32,10 +32,10 @@ TOLERANT = [
 ]
 INTOLERANT = [base + modifier for base in ("uint8:channel", "uint4") for modifier in CODED] + ["float16+zstd"]
 CORRECTED = [
-    *("float32+fec:50", "uint6+interleaved+fec:100", "uint8+range+fec:30", "uint4+zstd+fec:200"),
-    "uint8+range-packets+interleaved+fec:20",
+    *("float32+fec:50", "uint6+interleaved+fec:100", "uint8+rans+fec:30", "uint4+zstd+fec:200"),
+    "uint8+rans-packets+interleaved+fec:20",
 ]
-PICTURES = ["png", "jpeg", "jpeg:30", "webp", "webp:50", "png+fec:40", "webp+fec:100", "uint8", "uint4+range"]
+PICTURES = ["png", "jpeg", "jpeg:30", "webp", "webp:50", "png+fec:40", "webp+fec:100", "uint8", "uint4+rans"]
 PACKET_BYTES = 40
 UNITS = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 FINEST = {"float32": 2.0**-150, "float16": 2.0**-25, "bfloat16": 2.0**-134}
@@ -93,7 +93,7 @@ def test_elements_come_back_within_the_stated_error(given_frames, base, modifier
         assert (error <= bound(base, spec, tensors, x)).all()
 
 
-@given(frames(), st.sampled_from([*PACKETED, *CODED, "+fec:20", "+interleaved+fec:100", "+range+fec:20"]), st.data())
+@given(frames(), st.sampled_from([*PACKETED, *CODED, "+fec:20", "+interleaved+fec:100", "+rans+fec:20"]), st.data())
 @settings(max_examples=400)
 def test_what_is_done_to_the_numbers_afterwards_loses_nothing(given_frames, modifier, data):
     spec, tensors = given_frames
@@ -131,7 +131,7 @@ def test_an_erased_range_changes_only_what_it_carries(given_frames, base, data):
     spec, tensors = given_frames
     codec = codec_for(f"{base}+last", spec, tensors)
     payload = codec.encode([tensors[0]])
-    size, atom = len(payload.data), payload.atom_bytes
+    size, element = len(payload.data), payload.element_bytes
     start = data.draw(st.integers(0, size))
     end = data.draw(st.integers(start, size))
     absent = [np.full(spec.shape, np.float32(3e38))]
@@ -147,14 +147,14 @@ def test_an_erased_range_changes_only_what_it_carries(given_frames, base, data):
     noise[start:end] = data.draw(st.binary(min_size=end - start, max_size=end - start))
     gone = missing([(start, end)])
     np.testing.assert_array_equal(missing([(start, end)], bytes(noise)), gone)
-    atoms = [(first, min(first + atom, size)) for first in range(0, size, atom)]
-    carried = [missing([span]) for span in atoms]
-    # no atom cuts an element, so that each is carried by exactly one
+    elements = [(first, min(first + element, size)) for first in range(0, size, element)]
+    carried = [missing([span]) for span in elements]
+    # no element cuts an element, so that each is carried by exactly one
     np.testing.assert_array_equal(np.sum(carried, axis=0), np.ones(spec.shape))
-    touched = [one for one, (first, last) in zip(carried, atoms, strict=True) if start < last and first < end]
+    touched = [one for one, (first, last) in zip(carried, elements, strict=True) if start < last and first < end]
     within = np.any(touched, axis=0) if touched and start < end else np.zeros(spec.shape, bool)
     assert not (gone & ~within).any()
-    covered = [one for one, (first, last) in zip(carried, atoms, strict=True) if start <= first and last <= end]
+    covered = [one for one, (first, last) in zip(carried, elements, strict=True) if start <= first and last <= end]
     assert gone[np.any(covered, axis=0)].all() if covered else True
 
 
@@ -192,7 +192,7 @@ def test_a_stream_is_filled_from_the_frame_before():
         stream.codec.decode(first, [(0, 4)], [np.zeros(4)])
 
 
-@pytest.mark.parametrize("name", [*FLOATS, "uint4", "uint8+range", "uint8+range-packets", "uint8+zstd", "uint6+fec:20"])
+@pytest.mark.parametrize("name", [*FLOATS, "uint4", "uint8+rans", "uint8+rans-packets", "uint8+zstd", "uint6+fec:20"])
 def test_tensors_and_payloads_of_another_plan_are_refused(name):
     rng = np.random.default_rng(1)
     tensors = rng.normal(size=(4, 3, 8, 8)).astype(np.float32)
@@ -218,7 +218,7 @@ def test_tensors_and_payloads_of_another_plan_are_refused(name):
 def picture_codec(name):
     rng = np.random.default_rng(3)
     pictures = np.clip(np.linspace(0, 255, 16 * 20).reshape(16, 20) + rng.normal(0, 6, (2, 3, 16, 20)), 0, 255)
-    scale = picture_scale((0.5,) * 3, (0.25,) * 3)
+    scale = image_scale((0.5,) * 3, (0.25,) * 3)
     tensors = scale.to_values(pictures.astype(np.uint8), "float32")
     spec = TensorSpec("input", tensors.shape[1:])
     return make_codec(name, Calibration((spec,), (tensors,), scale, packet_bytes=200)), tensors[0]

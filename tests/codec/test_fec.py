@@ -29,7 +29,7 @@ def test_any_packets_as_many_as_the_data_packets_suffice(size, percent, data):
     k = -(-len(plain) // 50)
     m = -(-k * percent // 100)
     assert len(payload.data) == len(plain) + 50 * m  # the overhead, in bytes
-    assert payload.atom_bytes == 50
+    assert payload.element_bytes == 50
     expected = codec.inner.decode(plain)
     packets = spans(len(payload.data), 50)
     assert len(packets) == k + m
@@ -102,11 +102,11 @@ def test_sizes_that_no_frame_has_are_refused():
     for size in (0, 50, 101, 150, 250):
         with pytest.raises(CodecError, match="which is none of uint8"):
             codec.decode(bytes(size))
-    with pytest.raises(CodecError, match="hold no atom of 3"):
+    with pytest.raises(CodecError, match="hold no element of 3"):
         codec_for("uint6+fec:10", x, 2)
 
 
 def test_packets_hold_whole_elements():
     x = np.arange(1, 31, dtype=np.float32)
     codec = codec_for("float32+fec:10", x, 50)
-    assert codec.encode([x]).atom_bytes == 48
+    assert codec.encode([x]).element_bytes == 48

@@ -39,7 +39,7 @@ def test_ranges_outside(gap):
 
 
 @pytest.mark.parametrize("hold", [bytes, bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)])
-@pytest.mark.parametrize("name", ["float32", "uint8+range", "uint8+range-packets", "uint8+zstd", "uint8+fec:50", "png"])
+@pytest.mark.parametrize("name", ["float32", "uint8+rans", "uint8+rans-packets", "uint8+zstd", "uint8+fec:50", "png"])
 def test_whatever_holds_bytes_is_a_payload(name, hold):
     spec = TensorSpec("t", (1, 8, 8)) if name == "png" else SPEC
     x = np.linspace(0, 1, spec.elements, dtype=np.float32).reshape(spec.shape)
@@ -70,7 +70,7 @@ def test_slices_of_memory():
         X.T.copy().T,
     ],
 )
-@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16", "uint8", "uint4+range", "uint8+range-packets"])
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16", "uint8", "uint4+rans", "uint8+rans-packets"])
 def test_tensors_of_other_kinds_are_written_as_the_same_numbers(name, tensor):
     codec = make_codec(name, Calibration((SPEC,), (X[None],)))
     assert codec.encode([tensor]).data == codec.encode(row for row in [tensor]).data == codec.encode([X]).data

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from splitimpera.codec.codecs import Calibration, make_codec
-from splitimpera.codec.elements import picture_scale
+from splitimpera.codec.elements import image_scale
 from splitimpera.core.errors import CodecError
 from splitimpera.records.graph import TensorSpec
 
@@ -18,7 +18,7 @@ def codec_and_picture(name, channels):
     generator = np.random.default_rng(3)
     smooth = np.linspace(0, 255, 16 * 20).reshape(1, 16, 20) + generator.normal(0, 4, (channels, 16, 20))
     pictures = np.clip(smooth, 0, 255).astype(np.uint8)
-    scale = picture_scale((0.5,) * channels, (0.25,) * channels)
+    scale = image_scale((0.5,) * channels, (0.25,) * channels)
     x = scale.to_values(pictures, "float32")
     return make_codec(name, Calibration((TensorSpec("input", x.shape),), (x[None],), scale)), x
 
@@ -58,7 +58,7 @@ def test_webp_is_exact_and_near_at_a_quality(channels):
 @pytest.mark.parametrize("name", ["png", "jpeg", "webp", "webp:50"])
 def test_noise_fits_into_the_bytes_that_a_codec_accepts(name):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64)).astype(np.uint8)
-    scale = picture_scale((0,), (1,))
+    scale = image_scale((0,), (1,))
     x = scale.to_values(pictures, "float32")
     codec = make_codec(name, Calibration((TensorSpec("input", x.shape),), (x[None],), scale))
     assert codec.decode(codec.encode([x]).data)[0].shape == x.shape
@@ -110,7 +110,7 @@ def test_only_pictures_are_written():
 def test_jpeg_files_with_many_scans_are_refused_before_they_are_read():
     """Every scan of a progressive file goes over the whole picture once more."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16), dtype=np.uint8)
-    scale = picture_scale((0.5,) * 3, (0.25,) * 3)
+    scale = image_scale((0.5,) * 3, (0.25,) * 3)
     x = scale.to_values(pixels, "float32")
     codec = make_codec("jpeg:75", Calibration((TensorSpec("input", x.shape),), (x[None],), scale))
     baseline = codec.encode([x]).data

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from splitimpera.codec.codecs import Calibration, make_codec
-from splitimpera.codec.elements import picture_scale
+from splitimpera.codec.elements import image_scale
 from splitimpera.codec.quantised import calibrated_scale, coarser
 from splitimpera.core.errors import CodecError
 from splitimpera.records.graph import TensorSpec
@@ -42,7 +42,7 @@ def test_channels_with_ranges_of_their_own_err_less():
 
 
 def test_pictures_keep_their_range_in_fewer_bits():
-    scale = coarser(picture_scale((0.5,), (0.25,)), 4)
+    scale = coarser(image_scale((0.5,), (0.25,)), 4)
     pictures = np.arange(0, 256, 17, dtype=np.uint8).reshape(1, 4, 4)
     inputs = ((pictures / 255 - 0.5) / 0.25).astype(np.float32)
     np.testing.assert_array_equal(scale.to_integers(inputs).reshape(-1), np.arange(16))
@@ -50,7 +50,7 @@ def test_pictures_keep_their_range_in_fewer_bits():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["uint8", "uint2:channel", "float32+mean", "uint8+range", "uint4+zstd"])
+@pytest.mark.parametrize("name", ["uint8", "uint2:channel", "float32+mean", "uint8+rans", "uint4+zstd"])
 def test_calibration_data_that_are_not_finite_are_refused(bad, name):
     tensors = np.array([[1.0, 2.0], [bad, 3.0]], np.float32)
     with pytest.raises(

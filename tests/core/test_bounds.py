@@ -61,7 +61,9 @@ def test_no_workload_has_such_a_value(name, value):
 @pytest.mark.parametrize("key", [key for key, field in LINK_FIELDS.items() if field in BOUNDS])
 def test_a_scenarios_links_have_the_bounds_of_the_records(key):
     bound, plain = BOUNDS[LINK_FIELDS[key]], {"rate": "1 Gbit/s", "delay": "1 ms"}
-    unit = {"rate": " bit/s", "back_rate": " bit/s", "delay": " s", "back_delay": " s", "jitter": " s"}.get(key, "")
+    unit = {"rate": " bit/s", "downlink_rate": " bit/s", "delay": " s", "downlink_delay": " s", "jitter": " s"}.get(
+        key, ""
+    )
 
     def section(value):
         return LinkSection.model_validate(plain | {key: f"{value!r}{unit}" if unit else value})
@@ -72,7 +74,7 @@ def test_a_scenarios_links_have_the_bounds_of_the_records(key):
             section(beyond)
 
 
-@pytest.mark.parametrize("key", ["fps", "deadline_s", "senders", "answer_bytes"])
+@pytest.mark.parametrize("key", ["fps", "deadline_s", "senders", "response_bytes"])
 def test_a_scenarios_workload_has_the_bounds_of_the_records(key):
     bound, name = BOUNDS[key], key.removesuffix("_s").removesuffix("_bytes")
     unit = " s" if key == "deadline_s" else ""
@@ -103,8 +105,8 @@ def test_what_values_come_to_together_is_bounded_too():
         {"size_bytes": np.array([1, 0])},
         {"sender": np.array([0, 10**9])},
         {"sender": np.array([0])},
-        {"answer_bytes": 10**12},
-        {"atom_bytes": 0},
+        {"response_bytes": 10**12},
+        {"element_bytes": 0},
     ],
 )
 def test_no_frames_have_such_values(change):
@@ -148,8 +150,8 @@ workloads = st.fixed_dictionaries(
     {"fps": around("fps"), "frames": st.integers(1, 5), "frame_bytes": st.integers(1, 60_000) | around("frame_bytes")},
     optional={
         "deadline_s": around("deadline_s"),
-        "answer_bytes": st.integers(1, 5000),
-        "atom_bytes": around("atom_bytes"),
+        "response_bytes": st.integers(1, 5000),
+        "element_bytes": around("element_bytes"),
     }
     | {"senders": st.integers(1, 3), "times_s": st.lists(around("times_s"), min_size=1, max_size=5).map(tuple)},
 )
@@ -164,9 +166,9 @@ def test_at_the_bounds_it_is_refused_or_no_time_is_negative(link, workload, tran
         workload["frames"] = len(workload["times_s"])
     try:
         made, work = Link(**link), Workload(**workload)
-        few = work.frame_bytes + work.answer_bytes < TINY * min(1.0, (made.mtu_bytes - 52) / 1448)
-        few &= (1 - made.loss) * (1 - made.back_loss) > 1e-3
-        work = work if few else replace(work, frame_bytes=1, answer_bytes=0)
+        few = work.frame_bytes + work.response_bytes < TINY * min(1.0, (made.mtu_bytes - 52) / 1448)
+        few &= (1 - made.loss) * (1 - made.downlink_loss) > 1e-3
+        work = work if few else replace(work, frame_bytes=1, response_bytes=0)
         delivered = simulate(made, work, transport, rng(seed))
     except SimulationError:
         return
@@ -221,9 +223,9 @@ def holds(delivered: Deliveries, work: Workload) -> None:
     known = ~np.isnan(first)
     assert (first[known] >= ready[known] - 1e-6).all()
     assert np.isfinite(first[known]).all()
-    answered = ~np.isnan(delivered.answered_s)
-    assert (delivered.answered_s[answered] >= complete[answered]).all()
-    assert np.isfinite(delivered.answered_s[answered]).all()
+    answered = ~np.isnan(delivered.response_s)
+    assert (delivered.response_s[answered] >= complete[answered]).all()
+    assert np.isfinite(delivered.response_s[answered]).all()
     for counts in (delivered.packets, delivered.lost_packets, delivered.retransmissions, delivered.wire_bytes):
         assert (counts >= 0).all()
     assert (delivered.lost_packets <= delivered.packets).all()

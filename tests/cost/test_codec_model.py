@@ -55,9 +55,9 @@ def test_stages_add_up():
     own, packed = stage("uint4", "encode"), stage("+zstd:9", "encode")
     expected = own.start_s + 1000 * own.unit_s + packed.start_s + 500 * packed.unit_s
     assert modelled_s("uint4+zstd:9", "encode", 4000, HERE) == pytest.approx(expected)
-    coded, models = stage("uint2+range", "decode"), stage("channel model", "decode")
+    coded, models = stage("uint2+rans", "decode"), stage("channel model", "decode")
     expected = coded.start_s + 1000 * coded.unit_s + 64 * models.unit_s
-    assert modelled_s("uint2+range:channel", "decode", 4000, HERE, channels=64) == pytest.approx(expected)
+    assert modelled_s("uint2+rans:channel", "decode", 4000, HERE, channels=64) == pytest.approx(expected)
 
 
 def test_repair_packets_cost_what_they_are_multiplied_from():
@@ -82,7 +82,7 @@ def test_a_slower_core_and_a_slower_memory():
 
 def test_codecs_that_there_are_not_have_no_cost():
     with pytest.raises(CodecError):
-        modelled_s("float32+range", "encode", 100, HERE)
+        modelled_s("float32+rans", "encode", 100, HERE)
 
 
 @pytest.mark.parametrize("name", DEVICES.names())

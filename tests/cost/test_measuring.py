@@ -163,7 +163,7 @@ def test_a_line_never_goes_below_zero():
     assert steep.decode_start_s > 0
 
 
-@pytest.mark.parametrize("codec", ["float32", "uint8:channel", "uint8+range", "float16+zstd+fec:20"])
+@pytest.mark.parametrize("codec", ["float32", "uint8:channel", "uint8+rans", "float16+zstd+fec:20"])
 def test_codecs_for_tensors_of_any_size(codec):
     calls = coding(codec, 6400)
     assert calls["encode"]().data

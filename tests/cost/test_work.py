@@ -9,7 +9,7 @@ import torch
 from networks import NETWORKS, inputs, make
 from torch import Tensor, nn
 
-from splitimpera.cost.work import LayerWork, NetworkWork, half_work, uncosted
+from splitimpera.cost.work import LayerWork, NetworkWork, part_work, uncosted
 from splitimpera.graph.tracing import trace
 from splitimpera.partition.bottleneck import Bottleneck
 from splitimpera.records.graph import TensorSpec
@@ -131,7 +131,7 @@ def test_halves_of_a_bottleneck_are_counted_with_the_layers_beside_them():
     spec = TensorSpec("maps", (16, 8, 8))
     bottleneck = Bottleneck(spec)
     assert bottleneck.latent_shape == (4, 2, 2)
-    encoder, decoder = half_work(bottleneck.encoder, spec), half_work(bottleneck.decoder, bottleneck.latent_spec)
+    encoder, decoder = part_work(bottleneck.encoder, spec), part_work(bottleneck.decoder, bottleneck.latent_spec)
     assert encoder.macs == decoder.macs == 2 * 16 * (16 * 9) + 4 * 4 * (2 * 9)
     assert encoder.parameters == (16 * 9 * 2 + 2) + 2 * 2 + (2 * 9 * 4 + 4) + 2 * 4
     assert encoder.activation_bytes == (16 * 64 + 2 * 16) * 4
@@ -140,7 +140,7 @@ def test_halves_of_a_bottleneck_are_counted_with_the_layers_beside_them():
     assert head.macs == 3888 + encoder.macs
     assert head.weight_bytes == 512 + encoder.weight_bytes
     assert head.activation_bytes == encoder.activation_bytes  # the larger of the two, which do not run at once
-    assert (head.is_head, head.leaving, len(head.halves)) == (False, 64.0, 2)
+    assert (head.is_head, head.leaving, len(head.bottleneck_parts)) == (False, 64.0, 2)
     assert not work.between(1, 5, decoder=decoder, arriving=64.0).is_tail
 
 
@@ -149,5 +149,5 @@ def test_halves_for_tokens_wherever_the_frames_are_stacked(batch_dim):
     spec = TensorSpec("tokens", (17, 8), batch_dim=batch_dim, channel_dim=1)
     bottleneck = Bottleneck(spec, ratio=8)
     made = bottleneck.latent_spec
-    assert half_work(bottleneck.encoder, spec).macs >= 8 * made.shape[1]  # the class token's layer at the least
-    assert half_work(bottleneck.decoder, made).parameters == sum(p.numel() for p in bottleneck.decoder.parameters())
+    assert part_work(bottleneck.encoder, spec).macs >= 8 * made.shape[1]  # the class token's layer at the least
+    assert part_work(bottleneck.decoder, made).parameters == sum(p.numel() for p in bottleneck.decoder.parameters())

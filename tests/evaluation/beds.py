@@ -47,5 +47,5 @@ def plan(cut, codec="float32", transport="udp", devices=(CAMERA, SERVER), **link
     return Plan("p", devices, (Hop(cut, codec, transport, Link(**link)),))
 
 
-def run(bed, plan, seed=0, part="validation", seeds=1):
-    return sei.evaluate(plan, bed, np.random.default_rng(seed), part, seeds)
+def run(bed, plan, seed=0, part="validation", replications=1):
+    return sei.evaluate(plan, bed, np.random.default_rng(seed), part, replications)

@@ -31,7 +31,7 @@ def testbed():
 
 def test_local_computing_is_right_and_takes_the_devices_time(testbed):
     result = run(testbed, Plan("LC", (CAMERA,)))
-    assert result.accuracy == 1.0
+    assert result.quality == 1.0
     np.testing.assert_allclose(result.latency_s, 0.05)  # five layers, ten times slower
     assert result.payload_bytes == 0
     assert result.lost_packet_rate == 0
@@ -42,7 +42,7 @@ def test_local_computing_is_right_and_takes_the_devices_time(testbed):
 @pytest.mark.parametrize("cut", range(6))
 def test_a_lossless_split_changes_no_answer_at_any_cut(testbed, cut):
     for transport in ("tcp", "udp"):
-        assert run(testbed, plan(cut, transport=transport)).accuracy == 1.0
+        assert run(testbed, plan(cut, transport=transport)).quality == 1.0
 
 
 def test_latency_is_the_sum_of_its_parts_where_nothing_waits(testbed):
@@ -56,12 +56,12 @@ def test_latency_is_the_sum_of_its_parts_where_nothing_waits(testbed):
 
 @pytest.mark.parametrize("codec", ["uint8", "png"])
 def test_the_input_as_eight_bit_pictures_is_exact(testbed, codec):
-    assert run(testbed, plan(0, codec)).accuracy == 1.0
+    assert run(testbed, plan(0, codec)).quality == 1.0
 
 
 def test_lost_values_are_lost_accuracy_and_more_loss_loses_more(testbed):
     # small packets, so that a frame loses a part of its values
-    accuracies = [run(testbed, plan(1, loss=loss, mtu_bytes=100)).accuracy for loss in (0.0, 0.1, 0.5, 0.95)]
+    accuracies = [run(testbed, plan(1, loss=loss, mtu_bytes=100)).quality for loss in (0.0, 0.1, 0.5, 0.95)]
     assert accuracies[0] == 1.0
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[-1] < 0.7
@@ -70,33 +70,33 @@ def test_lost_values_are_lost_accuracy_and_more_loss_loses_more(testbed):
 def test_a_frame_that_is_lost_whole_is_a_wrong_answer(testbed):
     # the result itself crosses in one packet: without it there is no answer, not even a lucky one
     result = run(testbed, plan(5, loss=0.25))
-    assert result.accuracy == pytest.approx(1 - result.lost_packet_rate, abs=0.01)
+    assert result.quality == pytest.approx(1 - result.lost_packet_rate, abs=0.01)
     assert result.lost_packet_rate == pytest.approx(0.25, abs=0.05)
 
 
 def test_a_codec_that_cannot_bear_a_gap_loses_the_frame(testbed):
     png = run(testbed, plan(0, "png", loss=0.1, mtu_bytes=100))
     raw = run(testbed, plan(0, "uint8", loss=0.1, mtu_bytes=100))
-    assert png.accuracy < 0.75 < raw.accuracy
+    assert png.quality < 0.75 < raw.quality
 
 
 def test_tcp_loses_time_and_no_answers(testbed):
     clean, lossy = (run(testbed, plan(1, transport="tcp", loss=loss)) for loss in (0.0, 0.2))
-    assert lossy.accuracy == 1.0
+    assert lossy.quality == 1.0
     assert lossy.latency_s.max() > clean.latency_s.max() + 0.01
 
 
 def test_values_that_are_missing_are_zero_in_the_tail(testbed):
     """The evaluation's answer for a damaged frame is the tail's for a tensor with zeros, traced by hand."""
     cut = testbed.graph.cuts[1]
-    halves = sei.split(testbed.graph, cut)
+    partition = sei.split(testbed.graph, cut)
     x = testbed.data.validation.inputs
     codec = testbed.codec(1, "float32")
     with torch.no_grad():
-        (whole,) = halves.head(x)
+        (whole,) = partition.head(x)
         zeroed = whole.clone()
         zeroed.flatten(1)[:, 10:30] = 0
-        expected = halves.tail((zeroed,)).argmax(1)
+        expected = partition.tail((zeroed,)).argmax(1)
     rows = (codec.decode(codec.encode((picture.numpy(),)).data, [(40, 120)]) for picture in whole)
     answers = testbed.run(1, testbed.last, rows, lambda row: int(row[0].argmax()))
     assert answers == expected.tolist()
@@ -112,29 +112,29 @@ def test_an_overloaded_plan_says_so(testbed):
 def test_the_same_seed_gives_the_same_numbers_and_another_one_others(testbed):
     wanted = plan(1, loss=0.2, mtu_bytes=200)
     first, again, other = (run(testbed, wanted, seed) for seed in (1, 1, 2))
-    assert first.accuracy == again.accuracy
+    assert first.quality == again.quality
     np.testing.assert_array_equal(first.latency_s, again.latency_s)
-    assert first.accuracy != other.accuracy
+    assert first.quality != other.quality
 
 
 def test_the_interval_counts_pictures(testbed):
-    for seeds in (1, 4):
-        result = run(testbed, plan(1, loss=0.4, mtu_bytes=100), seeds=seeds)
-        assert result.accuracy_ci == wilson_interval(result.accuracy, 20)
+    for replications in (1, 4):
+        result = run(testbed, plan(1, loss=0.4, mtu_bytes=100), replications=replications)
+        assert result.quality_ci == wilson_interval(result.quality, 20)
 
 
 def test_seeds_are_simulated_apart_and_pooled(testbed):
     wanted = plan(1, loss=0.3, mtu_bytes=120)
     children = np.random.default_rng(5).spawn(3)
-    together = run(testbed, wanted, 5, seeds=3)
+    together = run(testbed, wanted, 5, replications=3)
     # the first child is the only one that a single seed spawns
     assert together.latency_s.shape == (3, 1000)
     np.testing.assert_array_equal(together.latency_s[:1], run(testbed, wanted, 5).latency_s)
     alone = [evaluate_with(testbed, wanted, [child]) for child in children]
     np.testing.assert_array_equal(together.latency_s, np.concatenate([one.latency_s for one in alone]))
-    assert together.accuracy == pytest.approx(np.mean([one.accuracy for one in alone]))
+    assert together.quality == pytest.approx(np.mean([one.quality for one in alone]))
     assert together.lost_packet_rate == pytest.approx(np.mean([one.lost_packet_rate for one in alone]))
-    assert len({one.accuracy for one in alone}) > 1
+    assert len({one.quality for one in alone}) > 1
     pooled = np.percentile(together.latency_s.ravel(), 95)
     assert together.metrics()["latency_p95"] == pooled
 
@@ -156,14 +156,14 @@ def test_the_head_runs_once_a_cut_and_a_damage_once(testbed, monkeypatch):
     bed._times_s = Times()
     bed.codec(1, "float32")  # calibrated
     monkeypatch.setattr(sei.Testbed, "run", counted)
-    run(bed, plan(1, loss=0.3), seeds=6)
-    # a frame of one packet is there or not: nothing is damaged, whatever the number of seeds
+    run(bed, plan(1, loss=0.3), replications=6)
+    # a frame of one packet is there or not: nothing is damaged, whatever the number of replications
     assert rows == [(0, 1, 20), (1, testbed.last, 20), (1, testbed.last, 0)]
     rows.clear()
-    run(bed, plan(1, loss=0.3), seeds=6)
+    run(bed, plan(1, loss=0.3), replications=6)
     assert rows == [(1, testbed.last, 0)]  # what whole frames are answered is known
     rows.clear()
-    run(bed, plan(1, loss=0.3, mtu_bytes=508), seeds=6)
+    run(bed, plan(1, loss=0.3, mtu_bytes=508), replications=6)
     # two packets, so that the codec is another one; each picture without the first, without the second
     assert rows == [(1, testbed.last, 20), (1, testbed.last, 40)]
     rows.clear()
@@ -178,12 +178,12 @@ def test_a_gap_is_filled_with_the_frame_before(testbed):
     bed = sei.Testbed(testbed.graph, Dataset(testbed.data.train, still, still), testbed.workload)
     bed._times_s = Times()
     lossy = {"loss": 0.5, "mtu_bytes": 100}
-    assert run(bed, plan(1, "float32+last", **lossy)).accuracy > 0.95
-    assert run(bed, plan(1, "float32", **lossy)).accuracy < 0.8
+    assert run(bed, plan(1, "float32+last", **lossy)).quality > 0.95
+    assert run(bed, plan(1, "float32", **lossy)).quality < 0.8
 
 
 class Tired:
-    """A transport that is not stable for the first seeds, and then delivers half as many frames a second as come."""
+    """A transport that is not stable for the first replications, and then delivers half of the frames a second."""
 
     bad = 3
 
@@ -202,7 +202,7 @@ class Tired:
 def test_most_seeds_decide_whether_a_plan_is_stable(testbed, monkeypatch, bad, stable):
     monkeypatch.setitem(TRANSPORTS._entries, "tired", Tired)
     monkeypatch.setattr(Tired, "bad", bad)
-    result = run(testbed, plan(1, transport="tired"), seeds=5)
+    result = run(testbed, plan(1, transport="tired"), replications=5)
     assert result.stable is stable
     # the camera could do one in 11 ms; where the transport cannot keep up, every second frame comes out
     assert result.fps == pytest.approx(((5 - bad) / 0.011 + bad * 5) / 5)
@@ -233,21 +233,21 @@ class Answering:
         self.inner = TRANSPORTS["udp"](link, rng)
 
     def transfer(self, frames):
-        assert frames.answer_bytes == 40
+        assert frames.response_bytes == 40
         sent = self.inner.transfer(frames)
         answered = sent.complete_s + 0.007
         answered[::4] = np.nan
-        return replace(sent, answered_s=answered)
+        return replace(sent, response_s=answered)
 
 
 def test_a_frame_is_done_when_its_sender_has_the_answer(testbed, monkeypatch):
     monkeypatch.setitem(TRANSPORTS._entries, "answering", Answering)
-    bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, answer_bytes=40))
+    bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, response_bytes=40))
     bed._times_s = Times()
     without, result = run(testbed, plan(1)), run(bed, plan(1, transport="answering"))
-    assert result.accuracy == pytest.approx(0.75)
+    assert result.quality == pytest.approx(0.75)
     np.testing.assert_allclose(np.delete(result.latency_s - without.latency_s, np.s_[::4], axis=1), 0.007)
-    assert result.parts_s["answer"] == pytest.approx(0.007 * 0.75)
+    assert result.parts_s["response"] == pytest.approx(0.007 * 0.75)
 
 
 def test_a_link_that_changes_is_as_busy_as_its_mean_rate():
@@ -264,7 +264,7 @@ def test_two_hops_run_by_the_same_path(testbed):
     edge = Device("edge", 2.0)
     hops = (Hop(1, "float32", "udp", link), Hop(3, "uint8", "tcp", replace(link, name="uplink")))
     result = run(testbed, Plan("three tiers", (CAMERA, edge, SERVER), hops))
-    assert result.accuracy >= 0.9
+    assert result.quality >= 0.9
     assert result.payload_bytes == 4 * 6 * 6 * 4 + 6 * 1 * 1
     device = 0.010 + 0.001
     assert result.latency_s[0, 0] > device + 2 * 0.0021 + 0.002 + 0.002
@@ -291,7 +291,7 @@ def test_a_network_that_mixes_pictures_inside_a_cut_runs_frame_by_frame():
     bed = sei.Testbed(sei.trace(model, x), Dataset(samples, samples, samples), Workload(10.0, 20))
     mixed = next(cut for cut in bed.graph.cuts if any(spec.batch_dim is None for spec in cut.tensors))
     bed._times_s = Times()
-    assert run(bed, plan(mixed.index)).accuracy == 1.0
+    assert run(bed, plan(mixed.index)).quality == 1.0
 
 
 def test_plans_cover_every_configuration_codec_and_transport(testbed):
@@ -329,12 +329,12 @@ def test_no_png_for_what_is_no_picture():
 
 def test_an_answer_after_the_deadline_is_wrong_for_the_on_time_accuracy(testbed):
     wanted = plan(2, rate_bps=1e6, delay_s=0.003)
-    assert run(testbed, wanted).on_time_accuracy == 1.0
+    assert run(testbed, wanted).on_time_quality == 1.0
     for deadline, right in ((0.02, 0.0), (0.04, 1.0)):
         bed = sei.Testbed(testbed.graph, testbed.data, Workload(10.0, 1000, deadline))
         bed._times_s = Times()
         late = run(bed, wanted)
-        assert (late.accuracy, late.on_time_accuracy) == (1.0, right)
+        assert (late.quality, late.on_time_quality) == (1.0, right)
 
 
 def test_another_quality_is_followed_through_losses(testbed):
@@ -361,8 +361,8 @@ def test_another_quality_is_followed_through_losses(testbed):
     with torch.no_grad():  # the network's own output arrives there
         np.testing.assert_allclose(seen, testbed.graph.program(testbed.data.validation.inputs), rtol=1e-5)
     lossy = sei.evaluate(plan(1, loss=0.5), testbed, rng, quality=Confidence())
-    assert lossy.accuracy < 0.7 * whole.accuracy
-    assert whole.accuracy_ci[0] <= whole.accuracy <= whole.accuracy_ci[1]
+    assert lossy.quality < 0.7 * whole.quality
+    assert whole.quality_ci[0] <= whole.quality <= whole.quality_ci[1]
 
 
 def test_mean_intersection_over_union_by_hand():
@@ -389,9 +389,9 @@ def test_regression_error_by_hand():
 
 def test_accuracy_falls_with_loss_from_what_it_is_without(testbed):
     curve = accuracy_against_loss(plan(1, mtu_bytes=200), testbed, np.random.default_rng(0), losses=(0.0, 0.3, 0.9))
-    assert curve.accuracy[0] == 1.0
-    assert (np.diff(curve.accuracy) < 0).all()
-    assert ((curve.low <= curve.accuracy) & (curve.accuracy <= curve.high)).all()
+    assert curve.quality[0] == 1.0
+    assert (np.diff(curve.quality) < 0).all()
+    assert ((curve.low <= curve.quality) & (curve.quality <= curve.high)).all()
 
 
 def test_a_link_with_another_loss_stays_a_link():

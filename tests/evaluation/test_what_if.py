@@ -1,4 +1,4 @@
-"""Levers, saturation, queues and costs on a testbed whose times are known."""
+"""Parameters, saturation, queues and costs on a testbed whose times are known."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from beds import CAMERA, SERVER, Times, known_bed, plan, run
 
 import splitimpera as sei
-from splitimpera.evaluation.levers import decider, shortlist, turns
-from splitimpera.evaluation.saturation import saturation
+from splitimpera.evaluation.saturation import find_capacity
+from splitimpera.evaluation.sweeps import decider, shortlist, turns
 from splitimpera.qos.exploration import changes, sensitivity
 from splitimpera.qos.recommendation import recommend
 from splitimpera.qos.requirement import parse_requirement
@@ -30,7 +30,7 @@ def fixed_rng(_=None):
 
 
 def by_name(plans, workload=None):
-    return {turn.lever.name: turn for turn in turns(plans, workload or Workload(10.0))}
+    return {turn.parameter.name: turn for turn in turns(plans, workload or Workload(10.0))}
 
 
 def test_what_may_be_turned_is_what_the_scenario_has():
@@ -52,7 +52,7 @@ def test_turning_a_lever_changes_that_and_nothing_else():
     assert turned("loss", 0.05) == (plan(1, loss=0.05, rate_bps=1e6, delay_s=0.01), Workload(10.0))
     assert turned("rate", 2e6)[0].hops[0].link.rate_bps == 2e6
     assert turned("delay", 0.0)[0].hops[0].link.delay_s == 0
-    assert turned("speed of server", 4.0)[0].devices == (CAMERA, replace(SERVER, time_factor=0.25))
+    assert turned("speed of server", 4.0)[0].devices == (CAMERA, replace(SERVER, slowdown=0.25))
     assert turned("frames a second", 5.0) == (split, Workload(5.0))
 
 
@@ -61,9 +61,9 @@ def test_the_smallest_rate_is_the_one_that_theory_gives(testbed):
     split = plan(2, rate_bps=1e5, delay_s=0.0)
     wanted = [parse_requirement("latency_p95 <= 30 ms")]
     assert recommend([run(testbed, split)], wanted).chosen is None
-    levers = turns([split], testbed.workload)
-    decide = decider([split], levers, testbed, wanted, fixed_rng, 1)
-    found = {change.lever: change for change in changes([turn.lever for turn in levers], decide)}
+    parameters = turns([split], testbed.workload)
+    decide = decider([split], parameters, testbed, wanted, fixed_rng, 1)
+    found = {change.parameter: change for change in changes([turn.parameter for turn in parameters], decide)}
     needed = (144 + 30) * 8 / (0.030 - 0.0241)
     assert needed <= found["rate"].after < needed * 1.02
     assert found["rate"].before == 1e5
@@ -76,9 +76,11 @@ def test_the_smallest_rate_is_the_one_that_theory_gives(testbed):
 def test_where_the_choice_flips_is_what_theory_gives(testbed):
     """Locally 50 ms, or 21 ms, 3.1 ms and the link: the split is the better one above 53.6 kbit/s."""
     plans = [Plan("LC", (CAMERA,)), plan(2, rate_bps=1e5, delay_s=0.0)]
-    levers = by_name(plans)
-    decide = decider(plans, list(levers.values()), testbed, [parse_requirement("latency_p95 <= 60 ms")], fixed_rng, 1)
-    found = sensitivity(levers["rate"].lever, levers["rate"].values, decide, bisections=8)
+    parameters = by_name(plans)
+    decide = decider(
+        plans, list(parameters.values()), testbed, [parse_requirement("latency_p95 <= 60 ms")], fixed_rng, 1
+    )
+    found = sensitivity(parameters["rate"].parameter, parameters["rate"].values, decide, bisections=8)
     (flip,) = found.flips
     assert (flip.before, flip.after) == ("LC", "p")
     assert flip.value == pytest.approx(174 * 8 / 0.0259, rel=0.02)
@@ -96,33 +98,33 @@ def test_the_shortlist_has_the_best_of_each_configuration(testbed):
 def test_the_sensors_that_a_server_carries_and_what_gives_way(testbed):
     """The server takes 3.1 ms a frame; at 10 frames a second 32 sensors fill 99.2 % of it, 33 fill 102.3 %."""
     split = plan(2, rate_bps=1e9)
-    found = saturation(split, testbed, fixed_rng)
-    assert (found.senders, found.bottleneck) == (32, "server")
+    found = find_capacity(split, testbed, fixed_rng)
+    assert (found.senders, found.busiest_stage) == (32, "server")
     crowded = testbed.with_workload(replace(testbed.workload, senders=33))
     result = run(crowded, split)
     assert not result.stable
-    assert result.bottleneck == "server"
+    assert result.busiest_stage == "server"
     assert result.utilisation["server"] == pytest.approx(1.023)
     assert result.utilisation["camera"] == pytest.approx(0.21)  # each has its own
 
 
 def test_the_link_gives_way_where_it_is_the_narrowest(testbed):
-    found = saturation(plan(2, rate_bps=1e5), testbed, fixed_rng)
+    found = find_capacity(plan(2, rate_bps=1e5), testbed, fixed_rng)
     # 1392 bits a frame, 10 frames a second: 7 sensors fill 97.4 %
-    assert (found.senders, found.bottleneck) == (7, "link")
+    assert (found.senders, found.busiest_stage) == (7, "link")
 
 
 def test_a_plan_may_carry_no_sensor_at_all_or_more_than_are_tried(testbed):
-    assert saturation(plan(2, rate_bps=1e4), testbed, fixed_rng).senders == 0
-    local = saturation(Plan("LC", (CAMERA,)), testbed, fixed_rng)
-    assert (local.senders, local.bottleneck) == (200, None)  # as many as are simulated: they share nothing
+    assert find_capacity(plan(2, rate_bps=1e4), testbed, fixed_rng).senders == 0
+    local = find_capacity(Plan("LC", (CAMERA,)), testbed, fixed_rng)
+    assert (local.senders, local.busiest_stage) == (200, None)  # as many as are simulated: they share nothing
 
 
 def test_batches_let_a_server_carry_more(testbed):
     """Two frames together take 4.5 ms and twice 0.1 ms: 2.35 ms each instead of 3.1."""
     batched = plan(2, rate_bps=1e9, devices=(CAMERA, replace(SERVER, batch=2)))
-    found = saturation(batched, testbed, fixed_rng)
-    assert (found.senders, found.bottleneck) == (42, "server")
+    found = find_capacity(batched, testbed, fixed_rng)
+    assert (found.senders, found.busiest_stage) == (42, "server")
 
 
 def test_a_full_queue_drops_frames_instead_of_letting_them_wait(testbed):
@@ -136,10 +138,10 @@ def test_a_full_queue_drops_frames_instead_of_letting_them_wait(testbed):
     assert dropping.dropped_frames == pytest.approx(1 - 1 / 1.2, abs=0.005)
     assert dropping.metrics()["latency_max"] < 0.12 + 1e-9
     # a frame that was dropped has no answer
-    assert dropping.accuracy == pytest.approx(1 / 1.2, abs=0.005)
+    assert dropping.quality == pytest.approx(1 / 1.2, abs=0.005)
     assert np.isnan(dropping.latency_s).mean() == pytest.approx(dropping.dropped_frames)
     assert dropping.fps == pytest.approx(1 / 0.06)
-    split = run(busy, plan(4, devices=(replace(slow, time_factor=15.0, queue="drop-newest"), SERVER)))
+    split = run(busy, plan(4, devices=(replace(slow, slowdown=15.0, queue="drop-newest"), SERVER)))
     assert split.stable
     assert split.dropped_frames > 0.1
     assert split.utilisation["camera"] <= 1
@@ -157,13 +159,13 @@ def test_energy_is_power_by_time_and_the_radios_bytes_and_airtime(testbed):
 
 
 def test_intervals_say_what_chance_touches(testbed):
-    steady = run(testbed, plan(1), seeds=5)
+    steady = run(testbed, plan(1), replications=5)
     assert steady.intervals["latency_p95"] == (steady.metrics()["latency_p95"],) * 2
     assert steady.intervals["accuracy"] == (1.0, 1.0)
-    lossy = run(testbed, plan(1, loss=0.2, mtu_bytes=100), seeds=5)
+    lossy = run(testbed, plan(1, loss=0.2, mtu_bytes=100), replications=5)
     low, high = lossy.intervals["accuracy"]
-    assert low < lossy.accuracy < high
-    tcp = run(testbed, plan(1, transport="tcp", loss=0.2), seeds=5)
+    assert low < lossy.quality < high
+    tcp = run(testbed, plan(1, transport="tcp", loss=0.2), replications=5)
     low, high = tcp.intervals["latency_p95"]
     assert low <= tcp.metrics()["latency_p95"] <= high
     assert low < high

@@ -55,8 +55,8 @@ def test_tail_of_head_equals_model_at_every_cut(model):
         for pictures in (1, 3):
             x = torch.randn(pictures, 3, 8, 8)
             for cut in graph.cuts:
-                halves = sei.split(graph, cut)
-                torch.testing.assert_close(halves.tail(halves.head(x)), model(x))
+                partition = sei.split(graph, cut)
+                torch.testing.assert_close(partition.tail(partition.head(x)), model(x))
 
 
 def test_layers_have_the_users_names_and_costs(model):

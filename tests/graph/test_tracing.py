@@ -208,8 +208,8 @@ def test_a_write_through_a_conversion_that_converts_nothing_is_seen():
     graph = sei.trace(model, x)
     with torch.no_grad():
         for cut in graph.cuts:
-            halves = sei.split(graph, cut)
-            torch.testing.assert_close(halves.tail(halves.head(x)), model(x))
+            partition = sei.split(graph, cut)
+            torch.testing.assert_close(partition.tail(partition.head(x)), model(x))
 
 
 def test_names_of_modules_are_printable_and_short_and_differ():

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from splitimpera.codec.codecs import CODECS, Calibration, calibrate, codec_from
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.container import START_BYTES, Container, read_container, write_container
-from splitimpera.codec.elements import picture_scale
+from splitimpera.codec.elements import image_scale
 from splitimpera.records.graph import DTYPE_BYTES, TensorSpec
 
 NAMES = [
     *("float32", "float16+zstd:19", "bfloat16+interleaved+last", "uint8", "uint6+mean", "uint4:channel", "uint2"),
-    *("uint8+range", "uint4+range:channel+fec:50", "uint8+zstd", "uint6+range-packets", "float32+fec:200"),
-    *("uint2:channel+range-packets:channel+interleaved+last+fec:20", "uint8+interleaved+fec:10"),
+    *("uint8+rans", "uint4+rans:channel+fec:50", "uint8+zstd", "uint6+rans-packets", "float32+fec:200"),
+    *("uint2:channel+rans-packets:channel+interleaved+last+fec:20", "uint8+interleaved+fec:10"),
     *("png", "jpeg:40", "webp", "webp:20", "png+fec:30"),
 ]
 
@@ -29,11 +29,11 @@ NAMES = [
 def written(name):
     """A container with a few frames, and what they are made of."""
     rng = np.random.default_rng(0)
-    pictures = CODECS[name.split("+")[0].split(":")[0]].pictures_only
+    pictures = CODECS[name.split("+")[0].split(":")[0]].images_only
     tensors = np.cumsum(rng.normal(size=(40, 3, 8, 8)), axis=3).astype(np.float32)
     specs = (TensorSpec("input", (3, 8, 8)),)
     if pictures:
-        tensors = picture_scale((0.5,) * 3, (0.25,) * 3).to_values(rng.integers(0, 256, tensors.shape), "float32")
+        tensors = image_scale((0.5,) * 3, (0.25,) * 3).to_values(rng.integers(0, 256, tensors.shape), "float32")
     constants = calibrate(name, Calibration(specs, (tensors,), packet_bytes=64))
     codec = codec_from(constants)
     return Container(constants, tuple(codec.encode([x]).data for x in tensors[:3])), tensors
@@ -100,7 +100,7 @@ numbers = st.sampled_from([0, 1, 2, 3, 16, 255, 1 << 10, 1 << 16, 1 << 20, 1 << 
 shapes = st.one_of(
     st.lists(numbers, max_size=5), st.just([1 << 24] * 16), st.just([0] + [1 << 24] * 4), st.just([[3]]), numbers
 )
-words = st.sampled_from([*NAMES, "uint9", "", "float32" * 1000, "uint8\ud800", "\x1b[2J", "uint8+fec:200+range"])
+words = st.sampled_from([*NAMES, "uint9", "", "float32" * 1000, "uint8\ud800", "\x1b[2J", "uint8+fec:200+rans"])
 changes = st.lists(
     st.one_of(
         st.tuples(st.just("tensors.shape"), shapes),
@@ -151,7 +151,7 @@ sides = st.sampled_from([0, 1, 3, 64, 1024, 1 << 16, 1 << 20, 1 << 22, 1 << 24])
 def check_claims(name, shape, dtype, channel, packet_bytes, fill):
     """Constants that fit shapes of any size, with counts and ranges to match where these are small."""
     spec = TensorSpec("t", tuple(shape), dtype, channel_dim=channel)
-    if "range" in name and ":channel" in name:
+    if "rans" in name and ":channel" in name:
         rows = spec.shape[channel] if channel < len(spec.shape) else 1
     else:
         rows = DTYPE_BYTES[dtype] if not name.startswith("uint") or not dtype.startswith(("float", "b")) else 1

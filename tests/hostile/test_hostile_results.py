@@ -26,12 +26,19 @@ sys.path.insert(0, str(ROOT / "tests" / "report"))
 
 from made import SENSITIVITY, four_plans, made_results
 
-CHANGE = {"lever": "rate", "before": 3e5, "after": 6e5, "ratio": 2.0, "plan": "LC", "text": "rate at least 1 Mbit/s"}
+CHANGE = {
+    "parameter": "rate",
+    "before": 3e5,
+    "after": 6e5,
+    "ratio": 2.0,
+    "plan": "LC",
+    "text": "rate at least 1 Mbit/s",
+}
 RESULTS = made_results(
     four_plans(),
     ["accuracy >= 90 %", "latency_p95 <= 60 ms"],
     sensitivity=[SENSITIVITY],
-    carried={"senders": 3, "bottleneck": "radio"},
+    capacity={"senders": 3, "busiest_stage": "radio"},
     loss_curves=[
         {"plan": "SC3-uint8-udp", "configuration": "SC"}
         | {"loss": [0.0, 0.1], "accuracy": [0.9, 0.8], "accuracy_low": [0.8, 0.7], "accuracy_high": [0.95, 0.9]}

@@ -56,7 +56,7 @@ OPTIONS: dict[str, st.SearchStrategy[str]] = {
     "--delay": quantities(times, "5 ms", "0 s", field="delay_s"),
     "--loss": quantities(["%", ""], "1 %", "0.5", "99 %", field="loss"),
     "--loss-burst": quantities([""], "2", "1", field="loss_burst"),
-    "--back-loss": quantities(["%", ""], "1 %", "0.9", field="back_loss"),
+    "--downlink-loss": quantities(["%", ""], "1 %", "0.9", field="downlink_loss"),
     "--jitter": quantities(times, "1 ms", field="jitter_s"),
     "--mtu": quantities(["B", "kB", ""], "1500", "576 B", field="mtu_bytes"),
     "--link-header": quantities(["B", ""], "2", "ethernet", "ethernot", field="link_header_bytes"),
@@ -64,7 +64,7 @@ OPTIONS: dict[str, st.SearchStrategy[str]] = {
     "--senders": counts,
     "--seed": counts,
     "--deadline": quantities(times, "20 ms", field="deadline_s"),
-    "--answer": sizes("100", "0", field="answer_bytes"),
+    "--response": sizes("100", "0", field="response_bytes"),
     "--transport": st.sampled_from(
         ["udp", "udp-interleaved", "udp-arq", "tcp", "tcp-reno", "upd", "", "\x1b[31m", "t" * 9999]
     ),
@@ -80,7 +80,7 @@ NEEDED = {
     "--bytes": sizes("3 kB", "1", "20000", field="size_bytes"),
     "--fps": quantities(["fps", "Hz", ""], "20", "1e-5", "1e6", field="fps"),
     "--frames": counts,
-    "--seeds": st.sampled_from(["1", "2"]) | counts,
+    "--replications": st.sampled_from(["1", "2"]) | counts,
 }
 calls = st.fixed_dictionaries(NEEDED, optional=OPTIONS)
 
@@ -105,7 +105,7 @@ def check(options: dict[str, str]) -> None:
             os.chdir(origin)
 
 
-GOOD = {"--rate": "10 Mbit/s", "--bytes": "3 kB", "--fps": "20", "--frames": "5", "--seeds": "1"}
+GOOD = {"--rate": "10 Mbit/s", "--bytes": "3 kB", "--fps": "20", "--frames": "5", "--replications": "1"}
 one_wrong = st.sampled_from([*NEEDED, *OPTIONS]).flatmap(
     lambda option: (NEEDED | OPTIONS)[option].map(lambda value: GOOD | {option: value})
 )
@@ -114,7 +114,9 @@ test_one_value, test_one_value_long = attack(check, one_wrong, quick=25, long=60
 test_all_values, test_all_values_long = attack(check, calls, quick=12, long=600)
 
 
-@pytest.mark.parametrize("option", [*NEEDED, "--senders", "--seed", "--queue-packets", "--delay", "--rate", "--answer"])
+@pytest.mark.parametrize(
+    "option", [*NEEDED, "--senders", "--seed", "--queue-packets", "--delay", "--rate", "--response"]
+)
 @pytest.mark.parametrize("value", ["9" * 5000, "-" + "9" * 5000, "9" * 20, "1e300", "1e300s"])
 def test_numbers_of_any_length_in_any_option(option, value):
     with bounded():

@@ -43,11 +43,11 @@ def test_halves_can_be_exported(name):
     model = LARGE[name]().eval()
     x = torch.randn(2, 3, 32, 32) if name == "vit" else torch.randn(2, 3, 64, 64)
     graph = sei.trace(model, x)
-    halves = sei.split(graph, [cut for cut in graph.cuts if cut.single][4])
+    partition = sei.split(graph, [cut for cut in graph.cuts if cut.single][4])
     batch = {0: torch.export.Dim.AUTO}
     with torch.no_grad():
-        head = torch.export.export(halves.head, (x,), dynamic_shapes=((batch,),), strict=False).module()
-        crossing = halves.head(x)
+        head = torch.export.export(partition.head, (x,), dynamic_shapes=((batch,),), strict=False).module()
+        crossing = partition.head(x)
         shapes = ((batch,) * len(crossing),)
-        tail = torch.export.export(halves.tail, (crossing,), dynamic_shapes=shapes, strict=False).module()
+        tail = torch.export.export(partition.tail, (crossing,), dynamic_shapes=shapes, strict=False).module()
         torch.testing.assert_close(tail(head(x)), model(x), rtol=1e-4, atol=1e-4)

@@ -51,15 +51,15 @@ def plans(draw):
 @settings(max_examples=40)
 @given(plans(), st.sampled_from([5.0, 40.0]), st.integers(1, 3), st.sampled_from([0, 200]))
 def test_the_parts_add_up_to_the_mean_latency(plan, fps, senders, answer):
-    bed = BED.with_workload(Workload(fps, 60, senders=senders, answer_bytes=answer))
+    bed = BED.with_workload(Workload(fps, 60, senders=senders, response_bytes=answer))
     bed._times_s = Times()
-    found = sei.evaluate(plan, bed, np.random.default_rng(0), seeds=2)
+    found = sei.evaluate(plan, bed, np.random.default_rng(0), replications=2)
     answered = found.latency_s[np.isfinite(found.latency_s)]
     if len(answered):
         assert sum(found.parts_s.values()) == pytest.approx(answered.mean(), rel=1e-9, abs=1e-12)
     stages = [device.name for device in plan.devices] + [hop.link.name for hop in plan.hops]
     assert sorted(found.utilisation) == sorted(stages)
-    assert found.bottleneck in stages
+    assert found.busiest_stage in stages
 
 
 CAMERA, EDGE, SERVER = (Device(name) for name in NAMES)

@@ -46,10 +46,10 @@ devices:
   - {name: camera, preset: raspberry-pi-4, radio: wifi}
   - {name: server, preset: t4}
 links: [{rate: 5 Mbit/s, delay: 2 ms, jitter: 1 ms, loss: 3 %}]
-workload: {fps: 20, answer: 100 B}
+workload: {fps: 20, response: 100 B}
 plans:
   cuts: all
-  codecs: [float32+zstd, "uint4:channel+range", float16, uint6+interleaved+mean+fec:20]
+  codecs: [float32+zstd, "uint4:channel+rans", float16, uint6+interleaved+mean+fec:20]
   transports: [tcp, udp]
 requirements: [latency_p95 <= 1 s, energy <= 1 J]
 """
@@ -64,10 +64,10 @@ links: [{rate: 300 kbit/s, delay: 20 ms, loss: 3 %, mtu: 127 B}]
 workload: {fps: 5, deadline: 150 ms}
 plans:
   cuts: candidates
-  codecs: [float16, uint8+range, uint4+zstd:9, "uint8+range-packets:channel+interleaved"]
+  codecs: [float16, uint8+rans, uint4+zstd:9, "uint8+rans-packets:channel+interleaved"]
   input_codecs: ["jpeg:50", webp]
   transports: [tcp, udp]
-bottlenecks: {ratios: [16], cuts: ['2'], codecs: [uint8, "uint4:channel+range"], epochs: [2, 2]}
+bottlenecks: {ratios: [16], cuts: ['2'], codecs: [uint8, "uint4:channel+rans"], epochs: [2, 2]}
 requirements: [latency_p95 <= 200 ms]
 """
 
@@ -103,7 +103,7 @@ def test_presets_alone_give_the_same_plans_on_another_number_of_threads(tmp_path
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            tables.append(plans_csv(sei.design(path, seeds=2, explore=False).results()))
+            tables.append(plans_csv(sei.design(path, replications=2, explore=False).results()))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

@@ -61,14 +61,14 @@ def test_frames_of_which_nothing_comes_have_not_arrived():
     assert sent.complete_s[0] == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("back_loss", [0.0, 0.3])
-def test_with_time_enough_everything_comes(back_loss):
-    link = Link(rate_bps=1e8, delay_s=0.002, loss=0.3, back_loss=back_loss)
+@pytest.mark.parametrize("downlink_loss", [0.0, 0.3])
+def test_with_time_enough_everything_comes(downlink_loss):
+    link = Link(rate_bps=1e8, delay_s=0.002, loss=0.3, downlink_loss=downlink_loss)
     sent = send(link, 10, deadline_s=0.9, frames=300)
     assert sent.arrived.all()
     assert not any(sent.erased)
     assert (sent.retransmissions >= sent.lost_packets).all()
-    if not back_loss:
+    if not downlink_loss:
         np.testing.assert_array_equal(sent.retransmissions, sent.lost_packets)
 
 
@@ -94,5 +94,5 @@ def test_the_same_seed_gives_the_same_deliveries():
 def test_links_that_it_does_not_know_are_refused(field, options):
     with pytest.raises(SimulationError, match=field):
         send(Link(**options), 1)
-    with pytest.raises(SimulationError, match="answer_bytes"):
-        send(Link(), 1, answer_bytes=10)
+    with pytest.raises(SimulationError, match="response_bytes"):
+        send(Link(), 1, response_bytes=10)

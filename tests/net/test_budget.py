@@ -19,10 +19,13 @@ from splitimpera.records.traffic import Workload
 FAST = Link(rate_bps=1e10, delay_s=1e-3)
 LARGE = {
     "frames": (FAST, Workload(10.0, 1000, frame_bytes=10**9)),
-    "answers": (FAST, Workload(10.0, 1000, frame_bytes=1000, answer_bytes=10**9)),
+    "responses": (FAST, Workload(10.0, 1000, frame_bytes=1000, response_bytes=10**9)),
     "small packets": (replace(FAST, mtu_bytes=68), Workload(10.0, 1000, frame_bytes=10**7)),
     "a slow link": (Link(rate_bps=1.0), Workload(10.0, 1000, frame_bytes=10**6)),
-    "a slow way back": (replace(FAST, back_rate_bps=1.0), Workload(10.0, 1000, frame_bytes=1000, answer_bytes=10**6)),
+    "a slow downlink": (
+        replace(FAST, downlink_rate_bps=1.0),
+        Workload(10.0, 1000, frame_bytes=1000, response_bytes=10**6),
+    ),
     "a trace that stands still": (
         replace(FAST, trace=Trace("t", (0.0, 1e-6), 1e7, rate_bps=(1e13, 0.0))),
         Workload(10.0, 1000, frame_bytes=10**6),
@@ -34,14 +37,14 @@ LARGE = {
 @pytest.mark.parametrize("case", LARGE)
 def test_too_much_is_refused_at_once_and_without_memory(case, transport):
     link, workload = LARGE[case]
-    if transport == "udp-arq" and (workload.answer_bytes or link.trace):
+    if transport == "udp-arq" and (workload.response_bytes or link.trace):
         link, workload = LARGE["frames"]
     over = TRANSPORTS[transport](link, np.random.default_rng(0))
     frames = workload.all_frames()
     tracemalloc.start()
     begun_s = time.process_time()
     for run in (lambda: over.transfer(frames), lambda: check(link, workload, transport)):
-        with pytest.raises(WorkError, match=r"take (fewer frames|a smaller answer)"):
+        with pytest.raises(WorkError, match=r"take (fewer frames|a smaller response)"):
             run()
     assert time.process_time() - begun_s < 0.5
     assert tracemalloc.get_traced_memory()[1] < 1e6
@@ -55,15 +58,15 @@ def test_what_is_sent_again_counts():
     workload = Workload(10.0, 1000, frame_bytes=100_000)
     check(FAST, workload, "udp-arq")
     with pytest.raises(WorkError, match=r"each sent 1e\+06 times at this loss"):
-        check(replace(FAST, loss=0.999, back_loss=0.999), workload, "udp-arq")
-    check(replace(FAST, loss=0.999, back_loss=0.999), workload, "udp")  # which sends nothing again
+        check(replace(FAST, loss=0.999, downlink_loss=0.999), workload, "udp-arq")
+    check(replace(FAST, loss=0.999, downlink_loss=0.999), workload, "udp")  # which sends nothing again
 
 
 def test_runs_count():
     workload = Workload(10.0, 1000, frame_bytes=1_448_000)
     check(FAST, workload, "tcp", runs=MOST_PACKETS // 10**6)
     with pytest.raises(WorkError, match="51,000,000 packets in 51 runs are too many"):
-        replicate(FAST, workload, "tcp", seeds=51)
+        replicate(FAST, workload, "tcp", replications=51)
 
 
 def test_many_senders_take_no_longer_than_as_many_frames_of_few():
@@ -145,4 +148,4 @@ def test_saturation_ends_where_more_cannot_be_simulated(monkeypatch):
             return bench
 
     monkeypatch.setattr(saturations, "evaluate", evaluate)
-    assert saturations.saturation(None, Bench(), lambda: None) == saturations.Saturation(4, None)
+    assert saturations.find_capacity(None, Bench(), lambda: None) == saturations.Capacity(4, None)

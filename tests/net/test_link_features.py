@@ -1,4 +1,4 @@
-"""What a link can be beside a rate, a delay and a loss: its way back, replayed losses, senders, answers, gaps."""
+"""What a link can be beside a rate, a delay and a loss: its downlink, replayed losses, senders, responses, gaps."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def packets_of(ranges, payload=PAYLOAD):
     return [place for start, end in ranges for place in range(start // payload, ceil(end / payload))]
 
 
-# --------------------------------------------------------------------------------------------------------- the way back
+# --------------------------------------------------------------------------------------------------------- the downlink
 
 
 def test_the_way_back_has_its_own_delay():
     # the second window leaves when the first acknowledgement is back
-    link = Link(rate_bps=8e15, delay_s=0.01, back_delay_s=0.05)
+    link = Link(rate_bps=8e15, delay_s=0.01, downlink_delay_s=0.05)
     frames = Workload(1.0, 1, frame_bytes=20 * MSS).all_frames()
     delivered, events = TcpLink(link, rng(), EXACT).transcript(frames)
     assert [event.at_s for event in events if event.what == "sent"] == exactly([0.0] * 10 + [0.06] * 10)
@@ -50,14 +50,14 @@ def test_the_way_back_has_its_own_delay():
 
 def test_the_way_back_has_its_own_rate():
     # an acknowledgement of 54 bytes takes 1 ms, and lets two packets go
-    link = Link(rate_bps=8e15, delay_s=0.01, back_rate_bps=54 * 8 / 0.001)
+    link = Link(rate_bps=8e15, delay_s=0.01, downlink_rate_bps=54 * 8 / 0.001)
     frames = Workload(1.0, 1, frame_bytes=20 * MSS).all_frames()
     _, events = TcpLink(link, rng(), EXACT).transcript(frames)
     second = [event.at_s for event in events if event.what == "sent"][10:]
     assert second == exactly([0.02 + 0.001 * ceil(i / 2) for i in range(1, 11)])
 
 
-@pytest.mark.parametrize("option", [{"back_rate_bps": 1e3}, {"back_delay_s": 3.0}, {"back_loss": 0.9}])
+@pytest.mark.parametrize("option", [{"downlink_rate_bps": 1e3}, {"downlink_delay_s": 3.0}, {"downlink_loss": 0.9}])
 def test_datagrams_do_not_mind_the_way_back(option):
     link, workload = Link(loss=0.1), Workload(10.0, 50, frame_bytes=9000)
     one, other = simulate(link, workload), simulate(replace(link, **option), workload)
@@ -66,9 +66,9 @@ def test_datagrams_do_not_mind_the_way_back(option):
 
 
 @pytest.mark.parametrize("transport", ["tcp-cubic", "tcp-reno"])
-@pytest.mark.parametrize("back_loss", [0.1, 0.5])
-def test_tcp_survives_lost_acknowledgements(transport, back_loss):
-    link = Link(rate_bps=1e7, delay_s=0.01, back_loss=back_loss)
+@pytest.mark.parametrize("downlink_loss", [0.1, 0.5])
+def test_tcp_survives_lost_acknowledgements(transport, downlink_loss):
+    link = Link(rate_bps=1e7, delay_s=0.01, downlink_loss=downlink_loss)
     delivered = simulate(link, Workload(20.0, 300, frame_bytes=15_000), transport, seed=2)
     assert delivered.arrived.all()
     assert np.isfinite(delivered.complete_s).all()
@@ -78,7 +78,7 @@ def test_tcp_survives_lost_acknowledgements(transport, back_loss):
 
 
 def test_what_is_sent_again_for_want_of_an_acknowledgement_is_received_once():
-    link, workload = Link(rate_bps=1e7, delay_s=0.01, back_loss=0.5), Workload(0.01, 100, frame_bytes=1000)
+    link, workload = Link(rate_bps=1e7, delay_s=0.01, downlink_loss=0.5), Workload(0.01, 100, frame_bytes=1000)
     delivered = simulate(link, workload, "tcp", seed=1)
     assert delivered.retransmissions.sum() > 50
     # the first transmission delivers each frame, and by the next one the sender knows
@@ -114,7 +114,7 @@ def test_datagrams_of_all_senders_count():
 
 def test_acknowledgements_of_answers_are_no_packets_that_count():
     link = Link(rate_bps=1e7, delay_s=0.01, drops=(1,))
-    delivered = simulate(link, Workload(2.0, 3, frame_bytes=1000, answer_bytes=5000), "tcp")
+    delivered = simulate(link, Workload(2.0, 3, frame_bytes=1000, response_bytes=5000), "tcp")
     assert delivered.lost_packets.tolist() == [0, 1, 0]
 
 
@@ -163,12 +163,12 @@ def test_interleaving_costs_no_time():
     st.sets(st.integers(0, 60)),
     st.sampled_from(["udp", "udp-interleaved"]),
 )
-def test_what_is_missing_is_what_the_dropped_packets_carried(atoms, atom_bytes, app_header, drops, transport):
-    sizes = [atom_bytes * count for count in atoms[:2]]
+def test_what_is_missing_is_what_the_dropped_packets_carried(elements, element_bytes, app_header, drops, transport):
+    sizes = [element_bytes * count for count in elements[:2]]
     link = Link(mtu_bytes=1500, app_header_bytes=app_header, drops=tuple(drops))
-    workload = Workload(1.0, len(sizes), 9.0, frame_sizes=tuple(sizes), atom_bytes=atom_bytes)
+    workload = Workload(1.0, len(sizes), 9.0, frame_sizes=tuple(sizes), element_bytes=element_bytes)
     delivered = simulate(link, workload, transport)
-    payload = (1500 - 28 - app_header) // atom_bytes * atom_bytes
+    payload = (1500 - 28 - app_header) // element_bytes * element_bytes
     sent = 0
     for i, size in enumerate(sizes):
         count = ceil(size / payload)
@@ -190,7 +190,7 @@ def test_what_is_missing_is_what_the_dropped_packets_carried(atoms, atom_bytes, 
         assert delivered.packets[i] == count
 
 
-# -------------------------------------------------------------------------------------------------- senders and answers
+# ------------------------------------------------------------------------------------------------ senders and responses
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
@@ -214,39 +214,39 @@ def test_senders_share_one_link(transport):
 
 
 def test_an_answer_over_udp_takes_its_own_identity():
-    link = Link(rate_bps=1e6, delay_s=0.02, back_rate_bps=2e5, back_delay_s=0.05)
-    delivered = simulate(link, Workload(1.0, 3, frame_bytes=3000, answer_bytes=2000))
+    link = Link(rate_bps=1e6, delay_s=0.02, downlink_rate_bps=2e5, downlink_delay_s=0.05)
+    delivered = simulate(link, Workload(1.0, 3, frame_bytes=3000, response_bytes=2000))
     assert delivered.complete_s == exactly(np.arange(3) + (3000 + 3 * 30) * 8 / 1e6 + 0.02)
-    assert delivered.answered_s == exactly(delivered.complete_s + (2000 + 2 * 30) * 8 / 2e5 + 0.05)
+    assert delivered.response_s == exactly(delivered.complete_s + (2000 + 2 * 30) * 8 / 2e5 + 0.05)
 
 
 def test_answers_queue_for_the_way_back():
-    link = Link(rate_bps=1e9, delay_s=0.0, back_rate_bps=1030 * 8 / 0.1)  # 0.1 s an answer
-    delivered = simulate(link, Workload(1000.0, 4, frame_bytes=100, answer_bytes=1000))
-    assert delivered.answered_s == exactly(delivered.complete_s[0] + 0.1 * np.arange(1, 5))
+    link = Link(rate_bps=1e9, delay_s=0.0, downlink_rate_bps=1030 * 8 / 0.1)  # 0.1 s an response
+    delivered = simulate(link, Workload(1000.0, 4, frame_bytes=100, response_bytes=1000))
+    assert delivered.response_s == exactly(delivered.complete_s[0] + 0.1 * np.arange(1, 5))
 
 
 def test_a_frame_with_gaps_is_answered_after_its_deadline_and_one_that_never_came_not_at_all():
-    link = Link(rate_bps=1e9, delay_s=0.0, back_rate_bps=1e9, drops=(0, 2, 3))
-    delivered = simulate(link, Workload(1.0, 3, 0.5, frame_bytes=2 * PAYLOAD, answer_bytes=70))
+    link = Link(rate_bps=1e9, delay_s=0.0, downlink_rate_bps=1e9, drops=(0, 2, 3))
+    delivered = simulate(link, Workload(1.0, 3, 0.5, frame_bytes=2 * PAYLOAD, response_bytes=70))
     back_s = (70 + 30) * 8 / 1e9
-    assert delivered.answered_s[0] == exactly(0.5 + back_s)
-    assert np.isnan(delivered.answered_s[1])
-    assert delivered.answered_s[2] == exactly(delivered.complete_s[2] + back_s)
+    assert delivered.response_s[0] == exactly(0.5 + back_s)
+    assert np.isnan(delivered.response_s[1])
+    assert delivered.response_s[2] == exactly(delivered.complete_s[2] + back_s)
 
 
 def test_answers_get_lost_on_the_way_back():
-    workload = Workload(100.0, 4000, frame_bytes=100, answer_bytes=3000)
-    answered = np.isfinite(simulate(Link(back_loss=0.1), workload).answered_s)
+    workload = Workload(100.0, 4000, frame_bytes=100, response_bytes=3000)
+    responded = np.isfinite(simulate(Link(downlink_loss=0.1), workload).response_s)
     expected = 0.9**3  # three packets each
-    assert abs(answered.mean() - expected) < 3.29 * (expected * (1 - expected) / 4000) ** 0.5
-    over_tcp = simulate(Link(back_loss=0.1), replace(workload, frames=300), "tcp")
-    assert np.isfinite(over_tcp.answered_s).all()
+    assert abs(responded.mean() - expected) < 3.29 * (expected * (1 - expected) / 4000) ** 0.5
+    over_tcp = simulate(Link(downlink_loss=0.1), replace(workload, frames=300), "tcp")
+    assert np.isfinite(over_tcp.response_s).all()
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_without_answers_there_is_no_time_of_them(transport):
-    assert np.isnan(simulate(Link(), Workload(1.0, 3, frame_bytes=100), transport).answered_s).all()
+    assert np.isnan(simulate(Link(), Workload(1.0, 3, frame_bytes=100), transport).response_s).all()
 
 
 # ---------------------------------------------------------------------------------------------------------- laws of all
@@ -255,7 +255,7 @@ OPTIONS = {
     "plain": {},
     "loss": {"loss": 0.1},
     "bursts": {"loss": 0.1, "loss_burst": 2.0},
-    "back": {"back_loss": 0.2, "back_rate_bps": 1e6, "back_delay_s": 0.03},
+    "back": {"downlink_loss": 0.2, "downlink_rate_bps": 1e6, "downlink_delay_s": 0.03},
     "uniform": {"jitter_s": 0.005},
     "exponential": {"jitter_s": 0.005, "jitter": "exponential", "reorder": True},
     "normal": {"jitter_s": 0.005, "jitter": "normal", "reorder": True},
@@ -271,7 +271,7 @@ OPTIONS = {
 @pytest.mark.parametrize("option", OPTIONS)
 def test_the_same_seed_gives_the_same_numbers(option, transport):
     link = replace(Link(rate_bps=1e7, delay_s=0.01), **OPTIONS[option])
-    workload = Workload(20.0, 40, frame_bytes=15_000, senders=2, answer_bytes=500)
+    workload = Workload(20.0, 40, frame_bytes=15_000, senders=2, response_bytes=500)
     first, second = (simulate(link, workload, transport, seed=5) for _ in range(2))
     for name, value in vars(first).items():
         if isinstance(value, np.ndarray):
@@ -291,9 +291,9 @@ links = st.builds(
     mtu_bytes=st.sampled_from([576, 1500, 9000]),
     app_header_bytes=st.sampled_from([0, 16]),
     loss_burst=st.sampled_from([None, 1.5]),
-    back_loss=st.sampled_from([0.0, 0.1, 0.3]),
-    back_rate_bps=st.one_of(st.none(), st.floats(2e5, 1e9)),
-    back_delay_s=st.one_of(st.none(), st.floats(0, 0.1)),
+    downlink_loss=st.sampled_from([0.0, 0.1, 0.3]),
+    downlink_rate_bps=st.one_of(st.none(), st.floats(2e5, 1e9)),
+    downlink_delay_s=st.one_of(st.none(), st.floats(0, 0.1)),
     jitter_s=st.sampled_from([0.0, 0.001, 0.05]),
     jitter=st.sampled_from(["uniform", "exponential", "normal"]),
     reorder=st.booleans(),
@@ -306,7 +306,7 @@ workloads = st.builds(
     frames=st.integers(1, 8),
     frame_bytes=st.integers(1, 60_000),
     senders=st.integers(1, 3),
-    answer_bytes=st.sampled_from([0, 1, 5000]),
+    response_bytes=st.sampled_from([0, 1, 5000]),
 )
 parameters = st.builds(
     TcpParameters,
@@ -338,10 +338,10 @@ def test_tcp_delivers_all_whatever_the_link(link, workload, parameters, seed):
     assert (delivered.complete_s >= frames.ready_s + least_s - 1e-8).all()
     for sender in range(workload.senders):
         assert (np.diff(delivered.complete_s[frames.sender == sender]) >= 0).all()
-    if workload.answer_bytes:
-        back_s = link.delay_s if link.back_delay_s is None else link.back_delay_s
-        back_s += (workload.answer_bytes + 54) * 8 / (link.back_rate_bps or link.rate_bps)
-        assert (delivered.answered_s >= delivered.complete_s + back_s - 1e-8).all()
+    if workload.response_bytes:
+        back_s = link.delay_s if link.downlink_delay_s is None else link.downlink_delay_s
+        back_s += (workload.response_bytes + 54) * 8 / (link.downlink_rate_bps or link.rate_bps)
+        assert (delivered.response_s >= delivered.complete_s + back_s - 1e-8).all()
     from_senders = [event for event in events if event.end % 2 == 0]
     first = [event for event in from_senders if event.what == "sent"]
     again = [event for event in from_senders if event.what == "retransmitted"]

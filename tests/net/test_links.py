@@ -61,8 +61,8 @@ def test_frames_wait_for_the_link(transport):
 
 
 def test_datagrams_carry_whole_atoms_and_losses_are_their_ranges():
-    link = Link(rate_bps=1e6, loss=0.5, mtu_bytes=128)  # 100 bytes of payload, 96 in atoms of 8
-    frames = Frames(np.zeros(1), np.array([250]), np.array([9.0]), atom_bytes=8)
+    link = Link(rate_bps=1e6, loss=0.5, mtu_bytes=128)  # 100 bytes of payload, 96 in elements of 8
+    frames = Frames(np.zeros(1), np.array([250]), np.array([9.0]), element_bytes=8)
     seen = set()
     for seed in range(50):
         sent = TRANSPORTS["udp"](link, np.random.default_rng(seed)).transfer(frames)

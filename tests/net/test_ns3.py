@@ -62,7 +62,7 @@ def test_a_folder_of_that_name_is_not_ns3(tmp_path, monkeypatch):
         ("drops", {"drops": (3,)}),
         ("queue_bytes", {"queue_bytes": 10**6}),
         ("queue_packets", {"queue_packets": 100}),
-        ("back_delay_s", {"back_delay_s": 0.02}),
+        ("downlink_delay_s", {"downlink_delay_s": 0.02}),
         ("link_header_bytes", {"link_header_bytes": 14}),
     ],
 )
@@ -71,7 +71,7 @@ def test_refuses_what_it_cannot_simulate(field, options):
         Ns3Link(Link(**options), np.random.default_rng(0), "tcp")
 
 
-@pytest.mark.parametrize(("field", "options"), [("senders", {"senders": 2}), ("answer_bytes", {"answer_bytes": 4})])
+@pytest.mark.parametrize(("field", "options"), [("senders", {"senders": 2}), ("response_bytes", {"response_bytes": 4})])
 def test_refuses_frames_that_it_cannot_simulate(field, options, monkeypatch):
     monkeypatch.setattr(ns3, "available", lambda: True)
     with pytest.raises(SimulationError, match=rf"^{field}: ns-3 cannot simulate .*; use the native engine$"):
@@ -85,7 +85,7 @@ def test_refuses_unknown_transports():
 
 def test_refuses_a_packet_without_room(monkeypatch):
     monkeypatch.setattr(ns3, "available", lambda: True)
-    frames = Frames(np.zeros(1), np.array([100]), np.ones(1), atom_bytes=500)
+    frames = Frames(np.zeros(1), np.array([100]), np.ones(1), element_bytes=500)
     with pytest.raises(SimulationError, match=r"mtu_bytes: 68 leaves no room"):
         Ns3Link(Link(mtu_bytes=68, app_header_bytes=50), np.random.default_rng(0), "udp").transfer(frames)
 
@@ -151,9 +151,9 @@ def test_times_need_not_begin_at_zero():
 
 @needs_ns3
 def test_datagrams_carry_whole_atoms_and_losses_are_their_ranges():
-    link = Link(rate_bps=1e6, delay_s=0.0, loss=0.5, mtu_bytes=128)  # 100 bytes of payload, 96 in atoms of 8
+    link = Link(rate_bps=1e6, delay_s=0.0, loss=0.5, mtu_bytes=128)  # 100 bytes of payload, 96 in elements of 8
     count = 200
-    frames = Frames(np.arange(count) / 10, np.full(count, 250), np.arange(count) / 10 + 0.09, atom_bytes=8)
+    frames = Frames(np.arange(count) / 10, np.full(count, 250), np.arange(count) / 10 + 0.09, element_bytes=8)
     done = Ns3Link(link, np.random.default_rng(3), "udp").transfer(frames)
     pieces = [(0, 96), (96, 192), (192, 250)]
     whole = done.lost_packets == 0
@@ -213,7 +213,7 @@ def test_bursts_have_their_length_and_rate():
 
 @needs_ns3
 def test_lost_acknowledgements_cost_no_frame():
-    done = transfer(Link(rate_bps=1e7, delay_s=1e-3, back_loss=0.3), Workload(5.0, 50, frame_bytes=10_000), "tcp")
+    done = transfer(Link(rate_bps=1e7, delay_s=1e-3, downlink_loss=0.3), Workload(5.0, 50, frame_bytes=10_000), "tcp")
     assert done.arrived.all()
     assert not done.lost_packets.any()
     assert (done.complete_s >= done.sent_s).all()

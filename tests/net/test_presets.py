@@ -52,12 +52,12 @@ def test_what_3gpp_asks_of_split_inference():
     images, media, robots = (
         PRESETS[f"3gpp-{name}"] for name in ("image-recognition", "media-recognition", "robot-control")
     )
-    assert (images.frame_bytes, images.answer_bytes) == (270_000, None)
+    assert (images.frame_bytes, images.response_bytes) == (270_000, None)
     assert images.frame_bytes * 8 / images.link.rate_bps == pytest.approx(images.latency_s)
-    assert (media.frame_bytes, media.answer_bytes, media.link.back_rate_bps) == (None, 1_500_000, 150e6)
-    assert media.answer_bytes * 8 / media.link.back_rate_bps < media.latency_s == pytest.approx(0.1)
-    assert (robots.answer_bytes, robots.link.back_rate_bps) == (40_000, 320e6)
-    assert robots.answer_bytes * 8 / robots.link.back_rate_bps < robots.latency_s == pytest.approx(0.012)
+    assert (media.frame_bytes, media.response_bytes, media.link.downlink_rate_bps) == (None, 1_500_000, 150e6)
+    assert media.response_bytes * 8 / media.link.downlink_rate_bps < media.latency_s == pytest.approx(0.1)
+    assert (robots.response_bytes, robots.link.downlink_rate_bps) == (40_000, 320e6)
+    assert robots.response_bytes * 8 / robots.link.downlink_rate_bps < robots.latency_s == pytest.approx(0.012)
 
 
 def test_lora_takes_as_long_as_its_data_sheet_says():
@@ -85,7 +85,7 @@ def test_link_headers_by_name():
 def test_keys_go_before_the_preset():
     link = build_link(section(preset="lte", rate="1 Mbit/s", loss="2 %", link_header=14), HERE)
     assert (link.name, link.rate_bps, link.loss, link.link_header_bytes) == ("lte", 1e6, 0.02, 14)
-    assert link.back_rate_bps == 13e6
+    assert link.downlink_rate_bps == 13e6
     assert link.delay_s == pytest.approx(0.0245)
     assert link.app_header_bytes == 12
     assert build_link(section(preset="lte", name="radio"), HERE).name == "radio"
@@ -99,9 +99,9 @@ def test_every_key_reaches_the_link():
             delay="5 ms",
             loss="2 %",
             loss_burst=3,
-            back_rate="1 Mbit/s",
-            back_delay="7 ms",
-            back_loss="1 %",
+            downlink_rate="1 Mbit/s",
+            downlink_delay="7 ms",
+            downlink_loss="1 %",
             jitter="2 ms",
             jitter_distribution="exponential",
             reorder=True,
@@ -115,8 +115,8 @@ def test_every_key_reaches_the_link():
     )
     assert link == Link(
         **{"name": "radio", "rate_bps": 8e6, "delay_s": 0.005, "loss": 0.02, "mtu_bytes": 1400},
-        **{"link_header_bytes": 14, "app_header_bytes": 0, "loss_burst": 3.0, "back_loss": 0.01},
-        **{"back_rate_bps": 1e6, "back_delay_s": 0.007, "jitter_s": 0.002, "jitter": "exponential"},
+        **{"link_header_bytes": 14, "app_header_bytes": 0, "loss_burst": 3.0, "downlink_loss": 0.01},
+        **{"downlink_rate_bps": 1e6, "downlink_delay_s": 0.007, "jitter_s": 0.002, "jitter": "exponential"},
         **{"reorder": True, "queue_bytes": 64_000, "queue_packets": 100},
     )
 
@@ -158,7 +158,7 @@ def test_a_shown_scenario_has_numbers_and_is_still_the_same(tmp_path):
     path = tmp_path / "scenario.yaml"
     path.write_text(
         "network: {model: digits-vgg16}\ndata: {source: digits}\ndevices: [{name: a}, {name: b}]\n"
-        "links: [{preset: lte, trace: schedule}]\nworkload: {fps: 20, senders: 3, answer: 1 kB}\n"
+        "links: [{preset: lte, trace: schedule}]\nworkload: {fps: 20, senders: 3, response: 1 kB}\n"
         "requirements: [accuracy >= 95 %]\n"
     )
     scenario = load_scenario(path)
@@ -168,4 +168,4 @@ def test_a_shown_scenario_has_numbers_and_is_still_the_same(tmp_path):
     assert link["delay"] == pytest.approx(0.0245)
     assert build_link(shown.links[0], shown.folder) == build_link(scenario.links[0], tmp_path)
     assert with_plain_links(shown).summary() == shown.summary()
-    assert (scenario.workload.record().senders, scenario.workload.record().answer_bytes) == (3, 1000)
+    assert (scenario.workload.record().senders, scenario.workload.record().response_bytes) == (3, 1000)

@@ -1,4 +1,4 @@
-"""Several seeds of one setting, and many settings: quantiles, intervals, the same numbers on any number of threads."""
+"""Several replications of one setting, and many settings: quantiles, intervals, the same on any number of threads."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ WORK = Workload(10.0, 200, frame_bytes=9000)
 
 
 def test_each_seed_is_a_run_of_its_own_and_the_same_seed_gives_the_same_numbers():
-    first, again = (replicate(LINK, WORK, "udp", seeds=3, seed=7) for _ in range(2))
+    first, again = (replicate(LINK, WORK, "udp", replications=3, seed=7) for _ in range(2))
     assert first.latency_s.shape == (3, 200)
     np.testing.assert_array_equal(first.latency_s, again.latency_s)
     assert len({run.erased for run in first.deliveries}) == 3
     alone = simulate(LINK, WORK, "udp", np.random.default_rng([7, 2]))
     np.testing.assert_array_equal(first.latency_s[2], alone.complete_s - WORK.due_s())
-    other = replicate(LINK, WORK, "udp", seeds=3, seed=8)
+    other = replicate(LINK, WORK, "udp", replications=3, seed=8)
     assert first.deliveries[0].erased != other.deliveries[0].erased
 
 
 def test_quantiles_are_those_of_each_run():
-    result = replicate(LINK, WORK, "udp", seeds=4)
+    result = replicate(LINK, WORK, "udp", replications=4)
     np.testing.assert_allclose(result.quantiles_s[:, 1], np.percentile(result.latency_s, 95, axis=1))
     assert [estimate.value for estimate in result.estimates] == pytest.approx(result.quantiles_s.mean(axis=0).tolist())
     for estimate in result.estimates:
         assert estimate.low <= estimate.value <= estimate.high
-    single = replicate(LINK, WORK, "udp", seeds=1)
+    single = replicate(LINK, WORK, "udp", replications=1)
     assert (single.estimates[0].low, single.estimates[0].high) == quantile_interval(single.latency_s[0], 0.5)
     assert isinf(single.estimates[2].high)  # 200 frames cannot bound p99 from above
 
 
 def test_frames_of_several_senders_count_from_their_own_due_time():
-    result = replicate(Link(rate_bps=1e8, delay_s=0.002), replace(WORK, senders=4), "udp", seeds=1)
+    result = replicate(Link(rate_bps=1e8, delay_s=0.002), replace(WORK, senders=4), "udp", replications=1)
     assert result.latency_s.shape == (1, 800)
     np.testing.assert_allclose(result.latency_s, (9000 + 7 * 30) * 8 / 1e8 + 0.002)
 
 
 def test_gaps_are_counted_in_frames_and_in_bytes():
-    result = replicate(replace(LINK, loss=0.1), WORK, "udp", seeds=5)
+    result = replicate(replace(LINK, loss=0.1), WORK, "udp", replications=5)
     assert result.lossy_frames == pytest.approx(1 - 0.9**7, abs=0.05)
     assert result.missing_bytes == pytest.approx(0.1, abs=0.02)
-    clean = replicate(replace(LINK, loss=0.0), WORK, "udp", seeds=2)
+    clean = replicate(replace(LINK, loss=0.0), WORK, "udp", replications=2)
     assert clean.lossy_frames == clean.missing_bytes == 0
 
 
@@ -60,7 +60,7 @@ def test_the_engine_says_what_is_stable_and_most_seeds_decide():
         sent = simulate(link, workload, transport, rng)
         return replace(sent, stable=bool(rng.random() < 0.5))
 
-    result = replicate(LINK, WORK, "udp", seeds=9, run=engine)
+    result = replicate(LINK, WORK, "udp", replications=9, run=engine)
     assert set(result.stable) == {True, False}
     assert result.sustained == (sum(result.stable) > 4)
     assert mostly([True, False])
@@ -81,13 +81,13 @@ def test_serial_equals_parallel_in_order(zipped):
     for one, other in zip(serial, parallel, strict=True):
         np.testing.assert_array_equal(one.latency_s, other.latency_s)
         assert [run.erased for run in one.deliveries] == [run.erased for run in other.deliveries]
-    alone = replicate(*settings[-1], seeds=3, seed=5)
+    alone = replicate(*settings[-1], replications=3, seed=5)
     np.testing.assert_array_equal(alone.latency_s, serial[-1].latency_s)
 
 
 def test_what_cannot_be_replicated_is_refused():
-    with pytest.raises(SimulationError, match="seeds: 0 is out of range"):
-        replicate(LINK, WORK, "udp", seeds=0)
+    with pytest.raises(SimulationError, match="replications: 0 is out of range"):
+        replicate(LINK, WORK, "udp", replications=0)
     with pytest.raises(SimulationError, match="1 links, 2 workloads and 1 transports cannot be zipped"):
         grid([LINK], [WORK, WORK], ["udp"], zipped=True)
     with pytest.raises(SimulationError, match="frame_bytes"):

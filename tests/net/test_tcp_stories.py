@@ -1,7 +1,7 @@
 """What TCP does, one mechanism a story, on exact virtual times.
 
 Three links make the times easy: on INSTANT a packet takes no time but the delay, so that a round trip is 20 ms; on
-PACED every full packet takes 1 ms, on BRISK 0.1 ms, and on the way back none but the delay.
+PACED every full packet takes 1 ms, on BRISK 0.1 ms, and on the downlink none but the delay.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ RTT = 0.02
 NO_TIME = 8e15
 
 INSTANT = Link(rate_bps=NO_TIME, delay_s=RTT / 2)
-BRISK = Link(rate_bps=1502 * 8 / 0.0001, back_rate_bps=NO_TIME, delay_s=RTT / 2)
-PACED = Link(rate_bps=1502 * 8 / 0.001, back_rate_bps=NO_TIME, delay_s=RTT / 2)
+BRISK = Link(rate_bps=1502 * 8 / 0.0001, downlink_rate_bps=NO_TIME, delay_s=RTT / 2)
+PACED = Link(rate_bps=1502 * 8 / 0.001, downlink_rate_bps=NO_TIME, delay_s=RTT / 2)
 
 EXACT = TcpParameters(tick_phase_s=0.0, turnaround_s=0.0)
 RENO = replace(EXACT, congestion_control="reno")
@@ -450,7 +450,7 @@ def test_without_compression_each_goes_at_once():
     assert duplicates == exactly([0.043 + 0.001 * i for i in range(9)])
 
 
-# ------------------------------------------------------------------------------------------------- several, and answers
+# ------------------------------------------------------------------------------------------------ several, and responses
 
 
 def test_two_senders_have_a_connection_each_and_share_the_link():
@@ -473,8 +473,8 @@ def test_one_sender_s_loss_is_none_of_the_other_s():
 
 
 def test_an_answer_comes_back_behind_the_last_acknowledgement():
-    link = replace(PACED, back_rate_bps=1e6, back_delay_s=0.03)
-    delivered, _ = send(link, 3, answer_bytes=2000)
+    link = replace(PACED, downlink_rate_bps=1e6, downlink_delay_s=0.03)
+    delivered, _ = send(link, 3, response_bytes=2000)
     assert delivered.complete_s[0] == exactly(0.003 + RTT / 2)
-    acknowledgement, answer = 54, 2000 + 2 * 54
-    assert delivered.answered_s[0] == exactly(delivered.complete_s[0] + (acknowledgement + answer) * 8 / 1e6 + 0.03)
+    acknowledgement, response = 54, 2000 + 2 * 54
+    assert delivered.response_s[0] == exactly(delivered.complete_s[0] + (acknowledgement + response) * 8 / 1e6 + 0.03)

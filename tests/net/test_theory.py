@@ -1,6 +1,6 @@
 """The simulated link and TCP against queueing theory, loss models and laws of TCP; statistics within 99.9 % intervals.
 
-All seeds are fixed, so that nothing here fails by chance.
+All replications are fixed, so that nothing here fails by chance.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ def test_the_latent_is_64_times_smaller():
 def test_the_layers_are_the_papers():
     kinds = "Conv2d BatchNorm2d ReLU Conv2d BatchNorm2d ReLU", "ConvTranspose2d BatchNorm2d ReLU ConvTranspose2d"
     bottleneck = Bottleneck(TensorSpec("maps", (32, 8, 8)))
-    halves = bottleneck.encoder, bottleneck.decoder
-    assert tuple(" ".join(type(layer).__name__ for layer in half) for half in halves) == kinds
+    partition = bottleneck.encoder, bottleneck.decoder
+    assert tuple(" ".join(type(layer).__name__ for layer in half) for half in partition) == kinds
     assert [bottleneck.encoder[i].weight.shape[:2] for i in (0, 3)] == [(4, 32), (8, 4)]
     assert [bottleneck.decoder[i].weight.shape[:2] for i in (0, 3)] == [(8, 4), (4, 32)]
 
@@ -224,9 +224,9 @@ def test_every_cut_that_one_tensor_crosses_can_have_a_bottleneck(name):
     usable = [cut for cut in graph.cuts if can_have_bottleneck(cut)]
     assert usable
     for cut in usable:
-        halves = sei.split(graph, cut)
+        partition = sei.split(graph, cut)
         with torch.no_grad():
-            (a,) = halves.head(*x)
+            (a,) = partition.head(*x)
             decoded = bottleneck_for(cut).eval()(a)
             assert decoded.shape == a.shape
-            halves.tail((decoded,))
+            partition.tail((decoded,))

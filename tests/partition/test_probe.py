@@ -38,10 +38,10 @@ def test_a_code_that_keeps_all_leaves_the_network_as_it_is(graph, samples):
 
 
 def test_more_channels_keep_more(graph, samples):
-    halves = sei.split(graph, graph.cuts[1])
-    a = halves.head(samples.inputs)[0].detach()
+    partition = sei.split(graph, graph.cuts[1])
+    a = partition.head(samples.inputs)[0].detach()
     errors = [
-        float((fit_linear_code(halves, samples.inputs, channels, side=1)(a) - a).square().mean())
+        float((fit_linear_code(partition, samples.inputs, channels, side=1)(a) - a).square().mean())
         for channels in (1, 2, 3, 4)
     ]
     assert errors == sorted(errors, reverse=True)

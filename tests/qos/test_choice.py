@@ -33,14 +33,14 @@ def evaluated(name, right, latency=0.02, *, fps=40.0, cut=None, payload=0.0, **m
     hops = () if cut is None else (Hop(cut, "uint8", "tcp", Link()),)
     return Evaluation(
         Plan(name, DEVICES[: len(hops) + 1], hops),
-        accuracy=float(right.mean()),
-        accuracy_ci=(0.0, 1.0),
+        quality=float(right.mean()),
+        quality_ci=(0.0, 1.0),
         latency_s=latency_s,
         fps=fps,
         payload_bytes=payload,
         contributions=counts,
         on_time_contributions=counts,
-        on_time_accuracy=float(right.mean()),
+        on_time_quality=float(right.mean()),
         summarise=share_right,
         **more,
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import splitimpera as sei
 from splitimpera.core import units
-from splitimpera.qos.exploration import Change, Flip, Lever, changes, relaxations, sensitivity, smallest_change
+from splitimpera.qos.exploration import Change, Flip, Parameter, changes, relaxations, sensitivity, smallest_change
 from splitimpera.qos.requirement import parse_requirement
 from splitimpera.records.device import Device
 from splitimpera.records.outcome import Evaluation
@@ -18,13 +18,13 @@ from splitimpera.records.plan import Plan
 
 REQUIREMENTS = ["accuracy >= 0.9", "latency_p95 <= 50 ms"]
 
-RATE = Lever(
+RATE = Parameter(
     "rate", 1e6, 1e8, "bit/s", units.format_rate, lambda value: f"a link of at least {units.format_rate(value)}"
 )
-LOSS = Lever(
+LOSS = Parameter(
     "loss", 0.05, 0.0, "", units.format_fraction, lambda value: f"loss at most {units.format_fraction(value)}", "linear"
 )
-SPEED = Lever(
+SPEED = Parameter(
     "device speed", 1.0, 10.0, "", lambda value: f"{value:.3g}x", lambda value: f"device {value:.3g} times faster"
 )
 
@@ -33,13 +33,13 @@ def evaluation(name, accuracy=0.95, latency=0.04, **more):
     return Evaluation(Plan(name, (Device("camera"),)), accuracy, (0.0, 1.0), np.full((1, 3), latency), fps=30.0, **more)
 
 
-def world(lever, value):
+def world(parameter, value):
     """Two plans with known laws, as the recommendation sees them.
 
     "light" sends 20 kB and is right on 95 % less twice the loss; "heavy" sends 50 kB and loss does not hurt it. Both
     compute for 90 ms divided by the device's speed.
     """
-    now = {"rate": 1e7, "loss": 0.01, "device speed": 1.0} | {lever.name: value}
+    now = {"rate": 1e7, "loss": 0.01, "device speed": 1.0} | {parameter.name: value}
     compute = 0.09 / now["device speed"]
     plans = [
         evaluation("light", 0.95 - 2 * now["loss"], compute + 20_000 * 8 / now["rate"]),
@@ -51,12 +51,12 @@ def world(lever, value):
 def test_the_smallest_rate_is_the_one_that_theory_names():
     """40 ms of computing leave 10 ms for 20 kB: 16 Mbit/s."""
 
-    def decide(lever, value):
+    def decide(parameter, value):
         return sei.recommend([evaluation("light", latency=0.04 + 20_000 * 8 / value)], REQUIREMENTS).chosen
 
     change = smallest_change([RATE], decide)
     assert 16e6 <= change.after <= 16e6 * 1.01
-    assert (change.lever, change.before, change.plan) == ("rate", 1e6, "light")
+    assert (change.parameter, change.before, change.plan) == ("rate", 1e6, "light")
     assert change.ratio == pytest.approx(change.after / 1e6)
     assert change.text == f"a link of at least {change.after / 1e6:g} Mbit/s"
     assert str(change) == f"{change.text}: then light fits"
@@ -73,7 +73,7 @@ def test_the_smallest_speed_is_the_one_that_theory_names():
 def test_the_largest_loss_is_the_one_that_theory_names():
     """92 % less twice the loss is 90 % at 1 %."""
 
-    def decide(lever, value):
+    def decide(parameter, value):
         return sei.recommend([evaluation("light", 0.92 - 2 * value)], REQUIREMENTS).chosen
 
     change = smallest_change([LOSS], decide)
@@ -84,7 +84,7 @@ def test_the_largest_loss_is_the_one_that_theory_names():
 def test_a_loss_that_must_vanish_is_an_infinite_change():
     tried = []
 
-    def decide(lever, value):
+    def decide(parameter, value):
         tried.append(value)
         return sei.recommend([evaluation("light", 0.9 if value == 0 else 0.8)], REQUIREMENTS).chosen
 
@@ -94,24 +94,24 @@ def test_a_loss_that_must_vanish_is_an_infinite_change():
 
 
 def test_a_ratio_that_may_reach_0_is_searched_on_a_linear_scale():
-    lever = Lever("delay", 0.1, 0.0, "s", units.format_time, units.format_time, "ratio")
-    change = smallest_change([lever], lambda _, value: _verdict("a") if value <= 0.03 else None)
+    parameter = Parameter("delay", 0.1, 0.0, "s", units.format_time, units.format_time, "ratio")
+    change = smallest_change([parameter], lambda _, value: _verdict("a") if value <= 0.03 else None)
     assert 0.0297 <= change.after <= 0.03
 
 
 def test_what_helps_is_listed_by_its_size():
     """The rate alone cannot help: computing takes 90 ms of 50."""
     found = changes([LOSS, RATE, SPEED], world)
-    assert [change.lever for change in found] == ["device speed"]
+    assert [change.parameter for change in found] == ["device speed"]
     limit = Change("latency_p95", 0.05, 0.07, 1.4, "light", "latency_p95 limit 70 ms")
-    assert [change.lever for change in changes([SPEED], world, [limit])] == ["latency_p95", "device speed"]
+    assert [change.parameter for change in changes([SPEED], world, [limit])] == ["latency_p95", "device speed"]
     assert smallest_change([SPEED], world, [limit]) == limit
 
 
 def test_nothing_may_help():
     assert smallest_change([LOSS, RATE], world) is None
     assert smallest_change([], world) is None
-    stuck = Lever("loss", 0.0, 0.0, "", units.format_fraction, units.format_fraction, "linear")
+    stuck = Parameter("loss", 0.0, 0.0, "", units.format_fraction, units.format_fraction, "linear")
     assert smallest_change([stuck], lambda *_: pytest.fail("there is nothing to try")) is None
 
 
@@ -125,16 +125,16 @@ FITS = _verdict("a")
 @settings(max_examples=200)
 @given(st.floats(1.001, 99), st.sampled_from(["ratio", "linear"]), st.booleans())
 def test_a_border_is_found_within_one_per_cent(border, kind, downwards):
-    """Whichever way the lever goes; each value is tried once, and the one returned was tried and fitted."""
+    """Whichever way the parameter goes; each value is tried once, and the one returned was tried and fitted."""
     ends = (100.0, 1.0) if downwards else (1.0, 100.0)
-    lever = Lever("lever", *ends, "", str, str, kind)
+    parameter = Parameter("parameter", *ends, "", str, str, kind)
     tried = Counter()
 
-    def decide(lever, value):
+    def decide(parameter, value):
         tried[value] += 1
         return FITS if (value <= border if downwards else value >= border) else None
 
-    change = smallest_change([lever], decide)
+    change = smallest_change([parameter], decide)
     assert max(tried.values()) == 1
     assert len(tried) <= (12 if kind == "ratio" else 16)
     assert change.after in tried
@@ -148,12 +148,12 @@ def test_noise_never_makes_a_value_that_did_not_fit_the_answer(seed, kind):
     """Between 10 and 50 it is left to chance whether a value fits."""
     outcomes = {}
 
-    def decide(lever, value):
+    def decide(parameter, value):
         share = np.random.default_rng([seed, round(value * 1000)]).random()
         outcomes[value] = FITS if value >= 50 or (value >= 10 and share < 0.5) else None
         return outcomes[value]
 
-    change = smallest_change([Lever("lever", 1.0, 100.0, "", str, str, kind)], decide)
+    change = smallest_change([Parameter("parameter", 1.0, 100.0, "", str, str, kind)], decide)
     assert outcomes[change.after] is FITS
     assert 10 <= change.after <= 51
 
@@ -189,8 +189,8 @@ def test_a_requirement_that_would_have_to_go():
 
 def test_unstable_and_impossible_plans_are_not_let_in_by_another_limit():
     plans = [
-        evaluation("endless", latency=0.06, stable=False),
-        evaluation("stuck", latency=0.06, impossible=("no memory",)),
+        evaluation("unbounded", latency=0.06, stable=False),
+        evaluation("stuck", latency=0.06, cannot_run=("no memory",)),
     ]
     assert relaxations(sei.recommend(plans, REQUIREMENTS).verdicts) == ()
 
@@ -199,7 +199,7 @@ def test_unstable_and_impossible_plans_are_not_let_in_by_another_limit():
 @given(st.lists(st.tuples(st.floats(0.5, 0.89), st.floats(0.001, 0.2)), min_size=1, max_size=8))
 def test_no_smaller_relaxation_of_one_limit_lets_a_plan_in(rows):
     plans = [evaluation(f"p{index}", *row) for index, row in enumerate(rows)]
-    found = {change.lever: change for change in relaxations(sei.recommend(plans, REQUIREMENTS).verdicts)}
+    found = {change.parameter: change for change in relaxations(sei.recommend(plans, REQUIREMENTS).verdicts)}
     only_accuracy = [accuracy for accuracy, latency in rows if latency <= 0.05]
     assert set(found) == ({"accuracy"} if only_accuracy else set())
     if only_accuracy:
@@ -213,9 +213,9 @@ def test_the_choice_flips_where_theory_says():
     3.3 % in accuracy, too, so the next margin, of latency, decides for light. Loss hurts light alone.
     """
 
-    def decide(lever, value):
-        loss = value if lever is LOSS else 0.01
-        rate = value if lever is RATE else 2e7
+    def decide(parameter, value):
+        loss = value if parameter is LOSS else 0.01
+        rate = value if parameter is RATE else 2e7
         plans = [
             evaluation("light", 0.95 - 2 * loss, 0.0225 + 20_000 * 8 / rate),
             evaluation("heavy", 0.92, 0.0225 + 50_000 * 8 / rate),
@@ -234,7 +234,7 @@ def test_the_choice_flips_where_theory_says():
 
     found = sensitivity(LOSS, [0.1, 0.0, 0.05, 0.02, 0.02], decide)
     assert found.values == (0.0, 0.02, 0.05, 0.1)
-    assert (found.lever, found.unit, found.now) == ("loss", "", 0.05)
+    assert (found.parameter, found.unit, found.now) == ("loss", "", 0.05)
     assert found.plans == ("light", "heavy", "heavy", "heavy")
     (flip,) = found.flips
     assert (flip.before, flip.after) == ("light", "heavy")
@@ -244,11 +244,11 @@ def test_the_choice_flips_where_theory_says():
 def test_a_choice_between_two_neighbours_is_found_on_the_way():
     """a up to 3, b up to 5, then nothing, between 1 and 8."""
 
-    def decide(lever, value):
+    def decide(parameter, value):
         return _verdict("a") if value <= 3 else _verdict("b") if value <= 5 else None
 
-    lever = Lever("delay", 2.0, 0.0, "s", units.format_time, units.format_time, "linear")
-    found = sensitivity(lever, [1, 8], decide)
+    parameter = Parameter("delay", 2.0, 0.0, "s", units.format_time, units.format_time, "linear")
+    found = sensitivity(parameter, [1, 8], decide)
     assert found.flips == (Flip(2.75, "a", "b"), Flip(4.94, "b", None))
     assert found.text == (
         "Delay (now 2 s): up to 2.75 s a is the choice, up to 4.94 s b is the choice, beyond it nothing fits."
@@ -256,11 +256,11 @@ def test_a_choice_between_two_neighbours_is_found_on_the_way():
 
 
 def test_a_choice_that_never_flips():
-    lever = Lever("delay", 2.0, 0.0, "s", units.format_time, units.format_time, "linear")
-    always = sensitivity(lever, [1, 2, 8], lambda *_: FITS)
+    parameter = Parameter("delay", 2.0, 0.0, "s", units.format_time, units.format_time, "linear")
+    always = sensitivity(parameter, [1, 2, 8], lambda *_: FITS)
     assert always.flips == ()
     assert always.text == "Delay (now 2 s): at 1 s to 8 s a is the choice."
-    never = sensitivity(lever, [2], lambda *_: None)
+    never = sensitivity(parameter, [2], lambda *_: None)
     assert never.text == "Delay (now 2 s): at 2 s nothing fits."
 
 
@@ -268,18 +268,18 @@ def test_a_choice_that_never_flips():
 @given(st.lists(st.floats(1, 99), min_size=1, max_size=4, unique=True), st.integers(2, 6))
 def test_each_flip_is_verified_and_each_value_tried_once(borders, points):
     """Choices 0, 1, 2, ... change at the borders; each reported flip starts from the choice that it names."""
-    lever = Lever("lever", 1.0, 100.0, "", str, str)
+    parameter = Parameter("parameter", 1.0, 100.0, "", str, str)
     names = [_verdict(str(index)) for index in range(len(borders) + 1)]
     tried = Counter()
 
     def at(value):
         return names[sum(value > border for border in borders)]
 
-    def decide(lever, value):
+    def decide(parameter, value):
         tried[value] += 1
         return at(value)
 
-    found = sensitivity(lever, np.geomspace(1, 100, points).tolist(), decide)
+    found = sensitivity(parameter, np.geomspace(1, 100, points).tolist(), decide)
     assert max(tried.values()) == 1
     assert list(found.plans) == [at(value).id for value in found.values]
     choices = [found.plans[0]]

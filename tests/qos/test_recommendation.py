@@ -78,17 +78,19 @@ def test_equal_margins_go_to_the_simpler_the_quicker_the_more_sparing_plan_then_
 
 
 def test_a_small_error_is_a_good_quality():
-    plans = [evaluation(name, accuracy=rmse, quality="rmse") for name, rmse in (("a", 2.0), ("b", 1.0), ("c", 1.5))]
+    plans = [
+        evaluation(name, accuracy=rmse, quality_metric="rmse") for name, rmse in (("a", 2.0), ("b", 1.0), ("c", 1.5))
+    ]
     decision = sei.recommend(plans, ["rmse <= 3"])
     assert [verdict.id for verdict in decision.verdicts] == ["b", "c", "a"]
     assert [verdict.pareto for verdict in decision.verdicts] == [True, False, False]
-    assert sei.recommend(plans, ["rmse <= 1.2"]).verdicts[1].misses[0].margin == pytest.approx(-0.25)
+    assert sei.recommend(plans, ["rmse <= 1.2"]).verdicts[1].violations[0].margin == pytest.approx(-0.25)
 
 
 def test_every_miss_is_named_with_its_margin():
     decision = sei.recommend([evaluation("good"), evaluation("bad", accuracy=0.45, latency=0.1)], REQUIREMENTS)
     bad = decision.verdicts[1]
-    assert [(miss.requirement.metric, round(miss.margin, 9)) for miss in bad.misses] == [
+    assert [(miss.requirement.metric, round(miss.margin, 9)) for miss in bad.violations] == [
         ("accuracy", -0.5),
         ("latency_p95", -1.0),
     ]
@@ -110,11 +112,11 @@ def test_nothing_fits_is_a_result_with_a_way_out():
 )
 def test_an_unstable_plan_meets_no_requirement_on_time(limit):
     """However good the simulated frames look, more of them would look worse."""
-    decision = sei.recommend([evaluation("endless", latency=0.01, stable=False, on_time_accuracy=0.9)], [limit])
+    decision = sei.recommend([evaluation("unbounded", latency=0.01, stable=False, on_time_quality=0.9)], [limit])
     (verdict,) = decision.verdicts
     assert not verdict.feasible
-    assert verdict.misses[0].endless
-    assert verdict.misses[0].margin == -1
+    assert verdict.violations[0].unbounded
+    assert verdict.violations[0].margin == -1
     assert decision.chosen is None
     assert decision.relax == ()
     assert "its latency grows without end" in decision.reasons[0]
@@ -124,25 +126,25 @@ def test_an_unstable_plan_meets_no_requirement_on_time(limit):
 
 
 def test_an_unstable_plan_names_how_many_frames_a_second_it_lacks():
-    decision = sei.recommend([evaluation("endless", fps=15.0, stable=False)], REQUIREMENTS)
-    latency, fps = decision.verdicts[0].misses
-    assert latency.endless
-    assert not fps.endless
+    decision = sei.recommend([evaluation("unbounded", fps=15.0, stable=False)], REQUIREMENTS)
+    latency, fps = decision.verdicts[0].violations
+    assert latency.unbounded
+    assert not fps.unbounded
     assert fps.margin == pytest.approx(-0.25)
     assert decision.relax == ()
 
 
 def test_unstable_plans_come_last_and_are_never_nearest_to_stable_ones():
-    plans = [evaluation("endless", latency=0.01, stable=False), evaluation("slow", latency=0.5)]
+    plans = [evaluation("unbounded", latency=0.01, stable=False), evaluation("slow", latency=0.5)]
     decision = sei.recommend(plans, REQUIREMENTS)
-    assert [verdict.id for verdict in decision.verdicts] == ["slow", "endless"]
+    assert [verdict.id for verdict in decision.verdicts] == ["slow", "unbounded"]
     assert decision.nearest.id == "slow"
     assert decision.relax
 
 
 def test_an_unstable_plan_may_meet_what_does_not_speak_of_time():
-    decision = sei.recommend([evaluation("endless", stable=False)], ["accuracy >= 0.9"])
-    assert decision.chosen.id == "endless"
+    decision = sei.recommend([evaluation("unbounded", stable=False)], ["accuracy >= 0.9"])
+    assert decision.chosen.id == "unbounded"
     assert "unstable" in decision.reasons[-1]
 
 
@@ -159,10 +161,10 @@ def test_a_soft_requirement_decides_among_plans_that_fit():
     assert sei.recommend(plans, REQUIREMENTS).chosen.id == "b"
     decision = sei.recommend(plans, [*REQUIREMENTS, prefer("latency_p95 <= 20 ms", 0.5)])
     a, b = decision.verdicts
-    assert (a.id, a.penalty, a.soft_misses) == ("a", 0.0, ())
+    assert (a.id, a.penalty, a.soft_violations) == ("a", 0.0, ())
     assert b.feasible
-    assert b.misses == ()
-    assert [miss.requirement.text for miss in b.soft_misses] == ["latency_p95 <= 20 ms"]
+    assert b.violations == ()
+    assert [miss.requirement.text for miss in b.soft_violations] == ["latency_p95 <= 20 ms"]
     assert b.penalty == pytest.approx(0.2)
     assert b.score == pytest.approx(0.1)
     assert "falls further short of what is preferred: it misses latency_p95 <= 20 ms with 28 ms (-40 %)" in str(
@@ -207,13 +209,13 @@ def test_only_soft_requirements_always_have_a_choice():
 def test_a_plan_that_cannot_run_is_never_chosen_and_never_nearest_to_one_that_can():
     stuck = "the head needs 3 MB, and camera has 2 MB"
     plans = [
-        evaluation("too-large", accuracy=0.99, latency=0.01, impossible=(stuck,), cut=5),
+        evaluation("too-large", accuracy=0.99, latency=0.01, cannot_run=(stuck,), cut=5),
         evaluation("slow", latency=0.5),
-        evaluation("endless", latency=0.01, stable=False, cut=0),
+        evaluation("unbounded", latency=0.01, stable=False, cut=0),
     ]
     decision = sei.recommend(plans, REQUIREMENTS)
     assert decision.chosen is None
-    assert [verdict.id for verdict in decision.verdicts] == ["slow", "endless", "too-large"]
+    assert [verdict.id for verdict in decision.verdicts] == ["slow", "unbounded", "too-large"]
     too_large = decision.verdicts[-1]
     assert not too_large.feasible
     assert not too_large.pareto
@@ -223,8 +225,8 @@ def test_a_plan_that_cannot_run_is_never_chosen_and_never_nearest_to_one_that_ca
 
 def test_the_reasons_count_plans_that_cannot_run():
     plans = [
-        evaluation("a", impossible=("no memory",), cut=5),
-        evaluation("b", impossible=("no memory",), cut=5),
+        evaluation("a", cannot_run=("no memory",), cut=5),
+        evaluation("b", cannot_run=("no memory",), cut=5),
         evaluation("c"),
     ]
     reasons = sei.recommend(plans, REQUIREMENTS).reasons
@@ -258,7 +260,7 @@ def test_frames_that_a_full_queue_dropped_have_no_latency():
     none.latency_s[:] = np.nan
     decision = sei.recommend([none, some], ["latency_p95 <= 50 ms"])
     assert decision.chosen.id == "some"
-    (miss,) = decision.verdicts[1].misses
+    (miss,) = decision.verdicts[1].violations
     assert (miss.value, miss.margin) == (math.inf, -math.inf)
     assert str(miss) == "latency_p95 <= 50 ms, for no frame is answered"
     assert sei.recommend([none], ["latency_p95 <= 50 ms"]).relax == ("no limit on latency_p95",)
@@ -329,14 +331,14 @@ def test_no_seeds_are_spent_on_what_is_ruled_out():
     assert still_open(latency=0.051)
     assert not still_open(accuracy=0.8)
     assert not still_open(stable=False)
-    assert not still_open(impossible=("no memory",))
+    assert not still_open(cannot_run=("no memory",))
 
 
 def test_a_near_miss_says_that_more_seeds_may_let_it_in():
     plan = evaluation("a", latency=0.051, intervals={"latency_p95": (0.045, 0.055)})
     assert sei.recommend([plan], REQUIREMENTS).reasons == (
         "No plan meets every requirement; a comes nearest and misses latency_p95 <= 50 ms with 51 ms (-2 %).",
-        "That is close: the 95 % interval of latency_p95 is 45 ms to 55 ms. More seeds may let it in.",
+        "That is close: the 95 % interval of latency_p95 is 45 ms to 55 ms. More replications may let it in.",
         "It would fit if the requirements read: latency_p95 <= 51 ms.",
     )
 
@@ -347,7 +349,7 @@ def test_contradictions_and_unknown_metrics_are_refused():
     with pytest.raises(RequirementError, match="this task has no energy"):
         sei.recommend([evaluation("a")], ["energy <= 1 J"])
     with pytest.raises(RequirementError, match="judged by rmse; write 'rmse <= "):
-        sei.recommend([evaluation("a", quality="rmse")], ["accuracy >= 0.9"])
+        sei.recommend([evaluation("a", quality_metric="rmse")], ["accuracy >= 0.9"])
     assert sei.recommend([evaluation("a", energy_j=0.5)], ["energy <= 1 J"]).chosen.id == "a"
 
 
@@ -367,12 +369,12 @@ def result_sets(draw):
             accuracy=draw(st.sampled_from(QUALITIES[quality])),
             latency=draw(st.sampled_from(LATENCIES) | st.floats(0.001, 0.2)),
             fps=draw(st.sampled_from((10.0, 20.0, 30.0))),
-            on_time_accuracy=draw(st.sampled_from((0.5, 0.8, 0.9))),
+            on_time_quality=draw(st.sampled_from((0.5, 0.8, 0.9))),
             payload=draw(st.sampled_from((0.0, 50.0, 100.0))),
             stable=draw(st.sampled_from((True, True, True, False))),
-            impossible=draw(st.sampled_from(((), (), (), ("no memory",)))),
+            cannot_run=draw(st.sampled_from(((), (), (), ("no memory",)))),
             cut_depth=draw(st.integers(0, 2)),
-            quality=quality,
+            quality_metric=quality,
         )
         for index in range(draw(st.integers(1, 8)))
     ]
@@ -396,9 +398,9 @@ class Facts:
         self.margins = [self._margin(plan, metrics, requirement) for requirement in requirements]
         pairs = list(zip(self.margins, requirements, strict=True))
         self.hard = [margin for margin, requirement in pairs if requirement.weight is None]
-        self.fits = not plan.impossible and all(margin >= 0 for margin in self.hard)
+        self.fits = not plan.cannot_run and all(margin >= 0 for margin in self.hard)
         self.penalty = sum(r.weight * -margin for margin, r in pairs if r.weight is not None and margin < 0)
-        self.quality = -plan.accuracy if plan.quality == "rmse" else plan.accuracy
+        self.quality = -plan.quality if plan.quality_metric == "rmse" else plan.quality
         self.speed = -metrics["latency_p95"] if plan.stable else -math.inf
         self.goods = [*self.margins, self.quality, self.speed]
 
@@ -448,7 +450,7 @@ def test_the_choice_is_the_one_that_brute_force_finds(result_set):
 def test_the_choice_is_never_dominated(result_set):
     plans, requirements = result_set
     decision = sei.recommend(plans, requirements)
-    possible = [Facts(plan, requirements) for plan in plans if not plan.impossible]
+    possible = [Facts(plan, requirements) for plan in plans if not plan.cannot_run]
     front = {facts.id for facts in possible if not any(other.dominates(facts) for other in possible)}
     assert {verdict.id for verdict in decision.verdicts if verdict.pareto} == front
     strict = sei.recommend(plans, requirements, tolerance=0.0)
@@ -486,7 +488,7 @@ def test_what_is_said_of_each_plan_hangs_together(result_set):
         assert verdict.penalty == facts.penalty
         assert (verdict.certainty == "certain") == facts.fits
         assert not verdict.open
-    kinds = [(v.feasible, v.possible and not v.hopeless, v.possible) for v in decision.verdicts]
+    kinds = [(v.feasible, v.can_run and not v.unsatisfiable, v.can_run) for v in decision.verdicts]
     assert kinds == sorted(kinds, reverse=True)
     assert all(reason.endswith(".") and "nan" not in reason for reason in decision.reasons)
 
@@ -499,7 +501,9 @@ def test_the_way_out_is_one(result_set):
     decision = sei.recommend(plans, requirements)
     if not decision.relax:
         return
-    named = {miss.requirement.metric: text for miss, text in zip(decision.nearest.misses, decision.relax, strict=True)}
+    named = {
+        miss.requirement.metric: text for miss, text in zip(decision.nearest.violations, decision.relax, strict=True)
+    }
     relaxed = [parse_requirement(text) for text in named.values() if not text.startswith("no limit on")]
     kept = [requirement for requirement in requirements if requirement.metric not in named or not requirement.hard]
     if relaxed + kept:

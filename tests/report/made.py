@@ -38,8 +38,8 @@ def evaluation(
         parts |= {"camera: encode": time_s / 10, "radio": time_s / 5, "server: decode": 0.001, "server: network": 0.002}
     return Evaluation(
         plan,
-        accuracy=accuracy,
-        accuracy_ci=(max(0.0, accuracy - 0.02), min(1.0, accuracy + 0.02)),
+        quality=accuracy,
+        quality_ci=(max(0.0, accuracy - 0.02), min(1.0, accuracy + 0.02)),
         latency_s=np.full((2, 4), p95_s),
         parts_s=parts,
         payload_bytes=size if plan.hops else 0.0,
@@ -47,7 +47,7 @@ def evaluation(
         stable=stable,
         cut_depth=cut if plan.hops else 5,
         utilisation={"camera": 0.5, "radio": 0.8} if plan.hops else {"camera": 0.9},
-        bottleneck="radio" if plan.hops else "camera",
+        busiest_stage="radio" if plan.hops else "camera",
         intervals=dict(intervals),
         **more,
     )
@@ -69,10 +69,10 @@ def random_evaluations(rng, count, energy=False):
             size=float(rng.choice([100.0, 1000.0, 1024.5])),
             cut=0 if kind == "RC" else int(rng.integers(1, 5)),
             stable=bool(rng.random() < 0.8),
-            impossible=("the weights do not fit into camera's memory",) if rng.random() < 0.1 else (),
+            cannot_run=("the weights do not fit into camera's memory",) if rng.random() < 0.1 else (),
             energy_j=float(rng.choice([0.001, 0.002, 0.01])) if energy else None,
             memory_bytes=(int(rng.integers(1, 4)) * 100_000, 1_000_000),
-            on_time_accuracy=accuracy if rng.random() < 0.5 else 0.5,
+            on_time_quality=accuracy if rng.random() < 0.5 else 0.5,
             lost_packet_rate=float(rng.choice([0.0, 0.03])),
         )
         if rng.random() < 0.1:
@@ -90,7 +90,7 @@ def with_answers(evaluation, right):
     counts = np.stack([right, np.ones_like(right)], axis=2).astype(float)
     return replace(
         evaluation,
-        accuracy=float(right.mean()),
+        quality=float(right.mean()),
         contributions=counts,
         on_time_contributions=counts,
         summarise=_share_right,
@@ -138,7 +138,7 @@ def made_results(evaluations, requirements, objective="balanced", **changes):
     decision = recommend(evaluations, wanted, objective)
     names = ["input", *(layer["name"] for layer in LAYERS)]
     chosen = decision.chosen
-    quality = evaluations[0].quality
+    quality = evaluations[0].quality_metric
     made = {
         "schema_version": SCHEMA_VERSION,
         "splitimpera_version": __version__,
@@ -147,12 +147,12 @@ def made_results(evaluations, requirements, objective="balanced", **changes):
             "seed": 0,
             "network": {"model": "mine.py:network"},
             "data": {"source": "digits"},
-            "devices": [{"name": "camera", "time_factor": 40.0}, {"name": "server", "time_factor": 1.0}],
+            "devices": [{"name": "camera", "slowdown": 40.0}, {"name": "server", "slowdown": 1.0}],
             "links": [{"name": "radio", "rate": 3e5, "delay": 0.02, "loss": 0.03, "mtu": 127}],
             "workload": {"fps": 20.0, "frames": 1000, "deadline": None},
         },
         "seed": 0,
-        "seeds": 2,
+        "replications": 2,
         "quality": quality,
         "requirements": [requirement_values(requirement) for requirement in wanted],
         "pictures": {"train": 100, "validation": 50, "test": 60},
@@ -191,18 +191,18 @@ def made_results(evaluations, requirements, objective="balanced", **changes):
         | {
             "change": None,
             "changes": [],
-            "test_accuracy": chosen.evaluation.accuracy if chosen else None,
-            "test_accuracy_ci": list(chosen.evaluation.accuracy_ci) if chosen else None,
+            "test_accuracy": chosen.evaluation.quality if chosen else None,
+            "test_accuracy_ci": list(chosen.evaluation.quality_ci) if chosen else None,
         },
         "sensitivity": [],
-        "carried": None,
+        "capacity": None,
     }
     assert METRICS[quality]
     return made | changes
 
 
 SENSITIVITY = {
-    "lever": "rate",
+    "parameter": "rate",
     "unit": "bit/s",
     "now": 3e5,
     "values": [1e5, 3e5, 1e6],

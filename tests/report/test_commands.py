@@ -82,10 +82,10 @@ def test_a_page_that_cannot_be_written(command, tmp_path):
 
 def test_two_runs_are_compared(command, tmp_path):
     first = run_folder(tmp_path / "first")
-    second = run_folder(tmp_path / "second", evaluation("SC3-uint8-udp", p95_s=0.04), seeds=3)
+    second = run_folder(tmp_path / "second", evaluation("SC3-uint8-udp", p95_s=0.04), replications=3)
     code, said = command("compare", first, second, "--out", tmp_path / "both.html")
     assert code == 0
-    for words in ("run seeds", "SC3-uint8-udp", "-20 %", "not tried", "both.html"):
+    for words in ("run replications", "SC3-uint8-udp", "-20 %", "not tried", "both.html"):
         assert words in said.out
     assert "-20 %" in (tmp_path / "both.html").read_text()
 

@@ -97,7 +97,7 @@ def test_runs_of_different_networks_are_not_taken_for_alike(runs, capsys):
 
 
 def test_tasks_of_different_qualities(runs):
-    errors = made_results([evaluation("SC3-uint8-udp", accuracy=0.1, quality="rmse")], ["rmse <= 1"])
+    errors = made_results([evaluation("SC3-uint8-udp", accuracy=0.1, quality_metric="rmse")], ["rmse <= 1"])
     comparison = compare(runs[0], errors)
     pair = next(pair for pair in comparison.pairs if pair.id == "SC3-uint8-udp")
     assert value_words(pair.second, "rmse") == "0.1"

@@ -19,7 +19,7 @@ CASES = 300
 ANSWER = """
 (({plans, requirements, quality, choice}) => decide(plans, requirements, quality, choice).map((verdict) => ({
   id: verdict.id, feasible: verdict.feasible, certainty: verdict.certainty, pareto: verdict.pareto,
-  met: verdict.judgements.map(({met}) => met), endless: verdict.judgements.map(({endless}) => endless),
+  met: verdict.judgements.map(({met}) => met), unbounded: verdict.judgements.map(({endless}) => endless),
   score: String(verdict.score), penalty: String(verdict.penalty),
 })))
 """
@@ -55,7 +55,7 @@ def expected(evaluations, requirements, objective="balanced"):
             "certainty": verdict.certainty,
             "pareto": verdict.pareto,
             "met": [judgement.met for judgement in verdict.judgements],
-            "endless": [judgement.endless for judgement in verdict.judgements],
+            "unbounded": [judgement.unbounded for judgement in verdict.judgements],
             "score": verdict.score,
             "penalty": verdict.penalty,
         }
@@ -86,12 +86,14 @@ def test_hundreds_of_random_matches_come_out_alike(page):
     # the cases are not all of one kind
     assert 50 < sum(verdict["feasible"] for verdict in first) < CASES - 50
     assert {verdict["certainty"] for verdict in first} == {"certain", "likely", "unlikely"}
-    assert any(any(verdict["endless"]) for verdicts in wanted for verdict in verdicts)
+    assert any(any(verdict["unbounded"]) for verdicts in wanted for verdict in verdicts)
     assert any(verdict["penalty"] > 0 and verdict["feasible"] for verdict in first)
 
 
 def test_an_error_is_better_when_it_is_smaller(page):
-    plans = [evaluation(f"SC{i}-x-tcp", accuracy=error, quality="rmse") for i, error in enumerate([0.3, 0.1, 0.2])]
+    plans = [
+        evaluation(f"SC{i}-x-tcp", accuracy=error, quality_metric="rmse") for i, error in enumerate([0.3, 0.1, 0.2])
+    ]
     case = plans, ["rmse <= 1", "fps >= 30"]
     found = answers(page, [case])[0]
     assert [verdict["id"] for verdict in found] == ["SC1-x-tcp", "SC2-x-tcp", "SC0-x-tcp"]

@@ -59,7 +59,7 @@ def test_frames_have_a_row_a_plan():
     assert frame.loc["SC3-uint8-udp", "accuracy_high"] == 0.97
     assert frame.loc["SC1-uint8-udp", "energy"] == 0.02
     assert frame["feasible"].sum() == 2
-    assert frame.loc["RC-uint8-udp", "misses"] == ["accuracy >= 90 %"]
+    assert frame.loc["RC-uint8-udp", "violations"] == ["accuracy >= 90 %"]
     assert layers_frame(made_results(plans, REQUIREMENTS))["macs"].sum() == 60_320
     assert list(curve_frame(made_results(plans, REQUIREMENTS)).index) == [1, 2, 3, 4]
 

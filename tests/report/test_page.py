@@ -27,7 +27,7 @@ MOVE = """
     headline: document.getElementById("headline").textContent,
     status: document.getElementById("status").textContent,
     order: rows.map((row) => row.querySelector("th").textContent),
-    fits: rows.filter((row) => row.className !== "misses").length,
+    fits: rows.filter((row) => row.className !== "violations").length,
     chosen: rows.filter((row) => row.className === "chosen").map((row) => row.querySelector("th").textContent),
     said: input.getAttribute("aria-valuetext"),
   };
@@ -203,7 +203,7 @@ def test_the_script_changes_nothing_until_a_limit_is_moved(shown):
 def test_what_only_the_data_know_is_harmless(shown):
     evil = "</script><img src=x onerror=window.hurt=1><b>$name"
     layers = made_results(four_plans(), REQUIREMENTS)["layers"]
-    sensitivity = SENSITIVITY | {"lever": evil, "unit": evil, "text": evil}
+    sensitivity = SENSITIVITY | {"parameter": evil, "unit": evil, "text": evil}
     results = made_results(
         four_plans(),
         REQUIREMENTS,
@@ -223,7 +223,7 @@ def test_what_only_the_data_know_is_harmless(shown):
         plan["devices"] = [evil, "server"]
         plan["parts_s"] = {f"{evil}: network": 0.01, evil: 0.02}
         plan["estimates"] = [f"{evil}: network"]
-        plan["busiest"] = evil
+        plan["busiest_stage"] = evil
     page = shown(results)
     assert page.run("window.hurt") is None
     assert page.run("document.querySelectorAll('img').length") == 0
@@ -234,7 +234,7 @@ def test_what_only_the_data_know_is_harmless(shown):
 @pytest.mark.parametrize("width", [1400, 420])
 def test_wide_and_narrow_light_and_dark_and_on_paper(shown, width, tmp_path):
     changes = {
-        "lever": "rate",
+        "parameter": "rate",
         "before": 3e5,
         "after": 6e5,
         "ratio": 2.0,

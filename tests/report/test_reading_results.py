@@ -26,7 +26,7 @@ REQUIREMENTS = ["accuracy >= 90 %", "latency_p95 <= 60 ms"]
 @pytest.fixture
 def results():
     change = {
-        "lever": "rate",
+        "parameter": "rate",
         "before": 3e5,
         "after": 6e5,
         "ratio": 2.0,
@@ -37,7 +37,7 @@ def results():
         four_plans(),
         REQUIREMENTS,
         sensitivity=[copy.deepcopy(SENSITIVITY)],
-        carried={"senders": 3, "bottleneck": "radio"},
+        capacity={"senders": 3, "busiest_stage": "radio"},
         loss_curves=[
             {"plan": "SC3-uint8-udp", "configuration": "SC"}
             | {"loss": [0.0, 0.1], "accuracy": [0.9, 0.8], "accuracy_low": [0.8, 0.7], "accuracy_high": [0.95, 0.9]}
@@ -138,7 +138,7 @@ def test_a_damaged_value_is_named(results, place, value, words):
         (("nobody", "looks"), [1, {"here": -1e41}], "nobody.looks[1].here: -1e+41 is out of range"),
         (("cuts", 0, "name"), "\ud800", "cuts[0].name: '\\ud800' has half of a character"),
         (("curve", "per_class", "\udfff"), [], "curve.per_class.\\udfff: '\\udfff' has half of a character"),
-        (("plans", 0, "busiest"), "x" * 10_001, "plans[0].busiest: it has 10001 characters"),
+        (("plans", 0, "busiest_stage"), "x" * 10_001, "plans[0].busiest_stage: it has 10001 characters"),
         (("scenario", "more"), json.loads("[" * 30 + "]" * 30), "it is nested deeper than 20 levels"),
     ],
     ids=str,

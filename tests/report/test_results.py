@@ -50,7 +50,7 @@ def data():
 SCENARIO = """
 network: {model: "mine.py:network"}
 data: {source: "mine.py:data", validation: 40 %, test: 40 %}
-devices: [{name: camera, time_factor: 0.001}, {name: server, time_factor: 0.001}]
+devices: [{name: camera, slowdown: 0.001}, {name: server, slowdown: 0.001}]
 links: [{rate: 5 Mbit/s, delay: 2 ms, loss: 2 %}]
 workload: {fps: 20}
 plans: {cuts: [1], codecs: [uint8], transports: [tcp]}
@@ -61,7 +61,7 @@ requirements: [accuracy >= 90 %, latency_p95 <= 1 ns, {prefer: payload_bytes <= 
 def test_a_real_design_in_plain_values(tmp_path):
     (tmp_path / "mine.py").write_text(NETWORK)
     (tmp_path / "scenario.yaml").write_text(SCENARIO)
-    design = sei.design(tmp_path / "scenario.yaml", seeds=1)
+    design = sei.design(tmp_path / "scenario.yaml", replications=1)
     results = design.results()
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     assert check_results(results) is results
@@ -71,12 +71,12 @@ def test_a_real_design_in_plain_values(tmp_path):
     decision = results["recommendation"]
     assert decision["plan"] is None
     assert decision["changes"][0] == decision["change"]
-    assert decision["change"]["lever"] == "latency_p95"
+    assert decision["change"]["parameter"] == "latency_p95"
     assert len(results["sensitivity"]) == len(design.sensitivities) > 0
     for plan, verdict in zip(results["plans"], design.recommendation.verdicts, strict=True):
         assert plan["metrics"] == verdict.evaluation.metrics()
         assert plan["intervals"].keys() == verdict.evaluation.intervals.keys()
-        assert [miss["metric"] for miss in plan["misses"]] == ["latency_p95"]
+        assert [miss["metric"] for miss in plan["violations"]] == ["latency_p95"]
         assert [judgement["metric"] for judgement in plan["judgements"]] == ["accuracy", "latency_p95", "payload_bytes"]
         assert sum(plan["parts_s"].values()) > 0
         assert set(plan["estimates"]) < set(plan["parts_s"])
@@ -91,7 +91,7 @@ def test_what_is_infinite_or_unknown_is_null():
     plan = plan_values(verdict)
     assert plan["metrics"]["latency_p95"] is plan["latency_quantiles_s"] is plan["score"] is None
     assert plan["latency_p95_seeds_s"] == [None, None]
-    assert plan["misses"][0]["margin"] is None
+    assert plan["violations"][0]["margin"] is None
     assert json.dumps(plan, allow_nan=False)
     results = made_results([silent], REQUIREMENTS)
     assert "latency_p95 &lt;= 60 ms <span class=margin>(not known)" in report_html(results)
@@ -101,25 +101,25 @@ def test_what_is_infinite_or_unknown_is_null():
 def test_a_table_of_plans_has_its_units_and_what_each_misses():
     plans = [
         *four_plans(),
-        evaluation("SC1-uint8-udp", energy_j=0.02, memory_bytes=(500, 900), impossible=("too big",)),
+        evaluation("SC1-uint8-udp", energy_j=0.02, memory_bytes=(500, 900), cannot_run=("too big",)),
     ]
     rows = {row["id"]: row for row in csv.DictReader(plans_csv(made_results(plans, REQUIREMENTS)).splitlines())}
     assert rows["SC3-uint8-udp"]["latency_p95_s"] == "0.05"
     assert rows["SC3-uint8-udp"]["certainty"] == "certain"
     assert rows["LC"]["latency_p95_s"] == ""
     assert rows["LC"]["fps"] == "5.0"
-    assert rows["RC-uint8-udp"]["misses"] == "accuracy >= 90 %"
+    assert rows["RC-uint8-udp"]["violations"] == "accuracy >= 90 %"
     assert rows["SC1-uint8-udp"]["energy_j"] == "0.02"
     assert rows["SC1-uint8-udp"]["device_memory_bytes"] == "500.0"
-    assert rows["SC1-uint8-udp"]["impossible"] == "too big"
+    assert rows["SC1-uint8-udp"]["cannot_run"] == "too big"
     assert rows["LC"]["energy_j"] == ""
 
 
 def test_the_account_says_how_sure_what_would_help_and_who_cannot_run(capsys):
-    plans = [*four_plans()[1:], evaluation("SC1-uint8-udp", impossible=("too big",))]
-    change = {"lever": "rate", "before": 1, "after": 2, "ratio": 2.0, "plan": "LC", "text": "rate at least 2 bit/s"}
+    plans = [*four_plans()[1:], evaluation("SC1-uint8-udp", cannot_run=("too big",))]
+    change = {"parameter": "rate", "before": 1, "after": 2, "ratio": 2.0, "plan": "LC", "text": "rate at least 2 bit/s"}
     results = made_results(
-        plans, ["accuracy >= 90 %", "latency_p95 <= 80 ms"], carried={"senders": 3, "bottleneck": "radio"}
+        plans, ["accuracy >= 90 %", "latency_p95 <= 80 ms"], capacity={"senders": 3, "busiest_stage": "radio"}
     )
     show(results, Console(width=100))
     said = capsys.readouterr().out
@@ -137,10 +137,10 @@ def test_the_account_says_how_sure_what_would_help_and_who_cannot_run(capsys):
 
 
 def test_the_front_is_what_none_is_quicker_and_better_than():
-    plans = [*four_plans(), evaluation("SC2-uint8-udp", accuracy=1.0, p95_s=0.01, cut=2, impossible=("too big",))]
+    plans = [*four_plans(), evaluation("SC2-uint8-udp", accuracy=1.0, p95_s=0.01, cut=2, cannot_run=("too big",))]
     results = made_results(plans, REQUIREMENTS)
     assert [plan["id"] for plan in front(results)] == ["RC-uint8-udp", "SC3-uint8-udp", "SC4-uint8-tcp", "RC-png-tcp"]
-    errors = [evaluation(f"SC{i}-x-tcp", accuracy=i / 10, p95_s=1 / i, quality="rmse") for i in (1, 2, 3)]
+    errors = [evaluation(f"SC{i}-x-tcp", accuracy=i / 10, p95_s=1 / i, quality_metric="rmse") for i in (1, 2, 3)]
     assert [plan["id"] for plan in front(made_results(errors, ["rmse <= 1"]))] == [
         "SC3-x-tcp",
         "SC2-x-tcp",
@@ -208,7 +208,7 @@ def test_no_figure_is_drawn_of_nothing():
 def test_thousands_of_plans_still_make_a_page_below_6_mb():
     results = made_results(four_plans(), [*REQUIREMENTS, "fps >= 20", parse_requirement("payload_bytes <= 10 B", 1.0)])
     best, *_, worst = results["plans"]
-    many = [best | {"id": f"SC{i}-b16-uint8:channel+range-udp-interleaved", "pareto": i == 2990} for i in range(2999)]
+    many = [best | {"id": f"SC{i}-b16-uint8:channel+rans-udp-interleaved", "pareto": i == 2990} for i in range(2999)]
     results["plans"] = [best, *many, worst]
     results["curve"]["per_class"] = {f"class {i}": [0.01, 0.1, 0.05, 0.5] for i in range(1000)}
     page = report_html(results)

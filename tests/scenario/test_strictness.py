@@ -60,19 +60,22 @@ SECTIONS = {
     DeviceSection: (
         {"name": "x"},
         {"name": "text", "preset": "text", "profile": "path", "radio": "text", "queue": "word"}
-        | OFTEN(("time_factor", "memory", "power"), "quantity")
+        | OFTEN(("slowdown", "memory", "power"), "quantity")
         | OFTEN(("queue_frames", "batch"), "count"),
     ),
     LinkSection: (
         {"rate": "1 Mbit/s", "delay": "1 ms"},
         {"name": "text", "preset": "text", "trace": "path", "drops": "path", "jitter_distribution": "word"}
-        | OFTEN(("rate", "delay", "loss", "loss_burst", "back_rate", "back_delay", "back_loss", "jitter"), "quantity")
+        | OFTEN(
+            ("rate", "delay", "loss", "loss_burst", "downlink_rate", "downlink_delay", "downlink_loss", "jitter"),
+            "quantity",
+        )
         | OFTEN(("queue", "mtu", "app_header"), "quantity")
         | {"link_header": "quantity", "reorder": "flag", "queue_packets": "count"},
     ),
     WorkloadSection: (
         {"fps": 20},
-        OFTEN(("fps", "deadline", "answer"), "quantity") | OFTEN(("frames", "senders"), "count"),
+        OFTEN(("fps", "deadline", "response"), "quantity") | OFTEN(("frames", "senders"), "count"),
     ),
     PlansSection: ({}, OFTEN(("cuts", "codecs", "input_codecs", "transports"), "list")),
     BottlenecksSection: (
@@ -172,9 +175,9 @@ def test_names_are_as_long_as_the_system_allows(size, tmp_path):
         ("senders: 2_0", "workload.senders: a whole number is expected, given '2_0'"),
         ("senders: 1:30", "workload.senders: a whole number is expected, given '1:30'"),
         ("deadline: 1:30", "workload.deadline: '1:30' is not a time"),
-        ("answer: 1_000", "workload.answer: '1_000' is not a size"),
-        ("answer: 0b11", "workload.answer: '0b11' is not a size"),
-        ("answer: 2020-01-01", "workload.answer: '2020-01-01' is not a size"),
+        ("response: 1_000", "workload.response: '1_000' is not a size"),
+        ("response: 0b11", "workload.response: '0b11' is not a size"),
+        ("response: 2020-01-01", "workload.response: '2020-01-01' is not a size"),
     ],
 )
 def test_nothing_means_another_thing_than_is_seen(written, message, tmp_path):

@@ -29,11 +29,11 @@ def graph():
 
 def divergence(graph, cut, bottleneck, samples):
     """KL(unsplit || split), and the error of what is decoded relative to the variance of what was encoded."""
-    halves = sei.split(graph, cut)
-    wanted = answers(halves, nn.Identity(), samples.inputs).log_softmax(1)
-    given = answers(halves, bottleneck, samples.inputs).log_softmax(1)
+    partition = sei.split(graph, cut)
+    wanted = answers(partition, nn.Identity(), samples.inputs).log_softmax(1)
+    given = answers(partition, bottleneck, samples.inputs).log_softmax(1)
     with torch.no_grad():
-        a = halves.head(samples.inputs)[0]
+        a = partition.head(samples.inputs)[0]
         error = (bottleneck(a) - a).square().mean() / a.var()
     return float((wanted.exp() * (wanted - given)).sum(1).mean()), float(error)
 

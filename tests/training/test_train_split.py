@@ -62,7 +62,7 @@ def lossy_accuracy(split, test, packets, rate):
     latent = split.encode(split.head(test.inputs)[0])
     generator = torch.Generator().manual_seed(0)
     rates = torch.full((len(test),), rate)
-    answers = [split.answer(lose_packets(latent, packets, rates, generator)) for _ in range(5)]
+    answers = [split.predict(lose_packets(latent, packets, rates, generator)) for _ in range(5)]
     return sum(accuracy(logits, test) for logits in answers) / len(answers)
 
 

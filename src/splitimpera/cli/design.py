@@ -12,7 +12,7 @@ def run(
     scenario: Annotated[Path, typer.Argument(metavar="SCENARIO", help="The scenario file (YAML).")],
     out: Annotated[Path | None, typer.Option(help="Folder for the results (default: runs/<scenario name>).")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the simulation (default: the scenario's).")] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="How often each plan's links are simulated.")] = 5,
+    replications: Annotated[int, typer.Option(min=1, max=1000, help="How often each plan's links are simulated.")] = 5,
     explore: Annotated[
         bool | None,
         typer.Option(
@@ -43,7 +43,7 @@ def run(
         Text.assemble((shown(wanted.name), "bold"), f": {shown(wanted.network.model)} on {shown(wanted.data.source)}")
     )
     with progress() as track:
-        result = design(wanted, seed=seed, seeds=seeds, explore=explore, track=track, say=console.print)
+        result = design(wanted, seed=seed, replications=replications, explore=explore, track=track, say=console.print)
     files = result.save(place)
     show(result.results(), console)
     console.print(f"Written to {folder}: {', '.join(sorted(path.name for path in files))}", soft_wrap=True)

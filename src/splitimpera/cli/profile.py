@@ -109,7 +109,7 @@ def run(
         if len(names) > CODECS_AT_MOST:
             raise CodecError(f"{len(names)} codecs are given, {CODECS_AT_MOST} are the most")
         for name in names:
-            if codec_kind(name).pictures_only:
+            if codec_kind(name).images_only:
                 raise CodecError(f"'{name}' writes pictures only", hint="other codecs are profiled")
     x = _picture(data) if data else _random(shape)
     with progress() as track:

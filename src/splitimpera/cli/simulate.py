@@ -23,10 +23,15 @@ ENGINES = ("native", "ns3")
 
 OPTIONS = {
     **{"rate_bps": "--rate", "delay_s": "--delay", "loss": "--loss", "loss_burst": "--loss-burst"},
-    **{"back_loss": "--back-loss", "jitter_s": "--jitter", "mtu_bytes": "--mtu", "queue_packets": "--queue-packets"},
+    **{
+        "downlink_loss": "--downlink-loss",
+        "jitter_s": "--jitter",
+        "mtu_bytes": "--mtu",
+        "queue_packets": "--queue-packets",
+    },
     **{"link_header_bytes": "--link-header", "fps": "--fps", "frames": "--frames", "deadline_s": "--deadline"},
-    **{"frame_bytes": "--bytes", "size_bytes": "--bytes", "senders": "--senders", "answer_bytes": "--answer"},
-    **{"trace": "--trace", "drops": "--drops", "transport": "--transport", "seeds": "--seeds"},
+    **{"frame_bytes": "--bytes", "size_bytes": "--bytes", "senders": "--senders", "response_bytes": "--response"},
+    **{"trace": "--trace", "drops": "--drops", "transport": "--transport", "replications": "--replications"},
 }
 """The option behind each field of the records, so that an error names what the user wrote."""
 
@@ -41,13 +46,13 @@ def run(
         str, typer.Option(help="udp, udp-interleaved, udp-arq, tcp-cubic, tcp-reno; tcp means tcp-cubic.")
     ] = "tcp",
     frames: Annotated[str, typer.Option(metavar="INTEGER", help="How many frames, for each sender.")] = "1000",
-    seeds: Annotated[str, typer.Option(metavar="INTEGER", help="How many runs, at most 1000.")] = "5",
+    replications: Annotated[str, typer.Option(metavar="INTEGER", help="How many runs, at most 1000.")] = "5",
     seed: Annotated[str, typer.Option(metavar="INTEGER", help="Of all randomness.")] = "1",
     preset: Annotated[str | None, typer.Option(help="A link by name; other options change it.")] = None,
     trace: Annotated[Path | None, typer.Option(help="A file of how the link changes with time.")] = None,
     drops: Annotated[Path | None, typer.Option(help="A file of the packets that are lost, by ordinal.")] = None,
     loss_burst: Annotated[str | None, typer.Option(help="Mean number of packets lost in a row.")] = None,
-    back_loss: Annotated[str | None, typer.Option(help="Share of packets lost on the way back.")] = None,
+    downlink_loss: Annotated[str | None, typer.Option(help="Share of packets lost on the downlink.")] = None,
     jitter: Annotated[str | None, typer.Option(help="Mean random delay of a packet, on top of --delay.")] = None,
     queue_packets: Annotated[
         str | None, typer.Option(metavar="INTEGER", help="Packets that may wait (default: any number).")
@@ -60,7 +65,7 @@ def run(
         str | None, typer.Option(help="When a UDP frame with gaps is used (default: one frame period).")
     ] = None,
     senders: Annotated[str, typer.Option(metavar="INTEGER", help="Devices that share the link.")] = "1",
-    answer: Annotated[str | None, typer.Option(help="Size of the answer that goes back.")] = None,
+    response: Annotated[str | None, typer.Option(help="Size of the response that goes back.")] = None,
     engine: Annotated[str, typer.Option(help="native, or ns3 where it is installed.")] = "native",
     json: Annotated[Path | None, typer.Option(help="Write all numbers to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the latency distribution to this file (PNG).")] = None,
@@ -71,7 +76,7 @@ def run(
     for path, argument in ((json, "--json"), (plot, "--plot")):
         if path is not None:
             check_file(path, argument)
-    runs, first_seed = _count(seeds, "--seeds", 1, SEEDS_AT_MOST), _count(seed, "--seed", 0, 2**63 - 1)
+    runs, first_seed = _count(replications, "--replications", 1, SEEDS_AT_MOST), _count(seed, "--seed", 0, 2**63 - 1)
 
     from splitimpera.net.transports import TRANSPORTS
     from splitimpera.records.traffic import Workload
@@ -83,7 +88,7 @@ def run(
         "delay_s": _parsed(delay, "--delay", units.TIME),
         "loss": _parsed(loss, "--loss", units.FRACTION),
         "loss_burst": _parsed(loss_burst, "--loss-burst", units.FACTOR),
-        "back_loss": _parsed(back_loss, "--back-loss", units.FRACTION),
+        "downlink_loss": _parsed(downlink_loss, "--downlink-loss", units.FRACTION),
         "jitter_s": _parsed(jitter, "--jitter", units.TIME),
         "mtu_bytes": _whole(mtu, "--mtu"),
         "link_header_bytes": _header(link_header),
@@ -96,7 +101,7 @@ def run(
             deadline_s=_parsed(deadline, "--deadline", units.TIME),
             frame_bytes=_whole(size, "--bytes") or 0,
             senders=_count(senders, "--senders"),
-            answer_bytes=_whole(answer, "--answer") or 0,
+            response_bytes=_whole(response, "--response") or 0,
         )
         link = _link({name: value for name, value in changes.items() if value is not None}, preset, trace, drops)
     simulate, workers = _engine(engine)

@@ -1,4 +1,4 @@
-"""Codecs by name: "float32", "uint4:channel+range", "uint8+interleaved+mean+fec:20", "jpeg:90".
+"""Codecs by name: "float32", "uint4:channel+rans", "uint8+interleaved+mean+fec:20", "jpeg:90".
 
 A name is base[:argument] and any number of +modifier[:argument], in any order. What a name asks for is first
 calibrated, then built from the constants that this gives, by the sender and by the receiver alike.
@@ -12,13 +12,13 @@ from typing import Literal, cast
 
 import numpy as np
 
-from splitimpera.codec.concealment import Fill, Filling, interleaved
+from splitimpera.codec.concealment import Concealer, Concealment, interleaved
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.elements import BFloat16, ElementCodec, Numbers, Plain, Scale, is_floating
 from splitimpera.codec.entropy import (
     ZSTD_LEVEL,
-    RangeCodec,
-    RangePacketsCodec,
+    RansCodec,
+    RansPacketsCodec,
     Symbols,
     ZstdCodec,
     symbol_counts,
@@ -39,7 +39,7 @@ Family = Literal["float", "quantised", "image"]
 PACKET_BYTES = 1400
 NAME_CHARACTERS = 200
 FILLINGS = ("zero", "mean", "last")
-CODERS = ("range", "range-packets", "zstd")
+CODERS = ("rans", "rans-packets", "zstd")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +50,8 @@ class Calibration:
         specs: the tensors that cross.
         tensors: examples of each from training data, shape (n, *spec.shape).
         pictures: the exact scale of the input's 8-bit pictures; None at other cuts and for other inputs.
-        packet_bytes: what one datagram of the link carries, headers apart. A transport puts as many atoms as fit into
-            one; with half of the room or less, repair packets would be lost together with what they repair.
+        packet_bytes: what one datagram of the link carries, headers apart. A transport puts as many elements as fit
+            into one; with half of the room or less, repair packets would be lost together with what they repair.
     """
 
     specs: tuple[TensorSpec, ...]
@@ -74,7 +74,7 @@ class CodecKind:
     modifiers: tuple[str, ...]
 
     @property
-    def pictures_only(self) -> bool:
+    def images_only(self) -> bool:
         return self.family == "image"
 
 
@@ -96,8 +96,8 @@ class CodecName:
         return CODECS[self.base]
 
     @property
-    def filling(self) -> Filling:
-        return cast(Filling, next((name for name in FILLINGS if name in self.modifiers), "zero"))
+    def concealment(self) -> Concealment:
+        return cast(Concealment, next((name for name in FILLINGS if name in self.modifiers), "zero"))
 
 
 CODECS: Registry[CodecKind] = Registry("codec")
@@ -137,12 +137,12 @@ def parsed(name: str) -> CodecName:
         both = [f"+{modifier}" for modifier in modifiers if modifier in group]
         if len(both) > 1:
             raise CodecError(f"'{name}': {' and '.join(both)} exclude each other")
-    whole = next((modifier for modifier in modifiers if modifier in ("range", "zstd")), None)
+    whole = next((modifier for modifier in modifiers if modifier in ("rans", "zstd")), None)
     useless = next((modifier for modifier in modifiers if modifier in (*FILLINGS, "interleaved")), None)
     if whole and useless:
         raise CodecError(
             f"'{name}': +{useless} is for frames with gaps, which +{whole} cannot read",
-            hint=f"leave +{useless} out, or take +range-packets",
+            hint=f"leave +{useless} out, or take +rans-packets",
         )
     return CodecName(name, base, argument, modifiers)
 
@@ -186,7 +186,7 @@ def calibrate(name: str, calibration: Calibration) -> Constants:
         if is_floating(spec) and asked.kind.family != "float":
             scale = _scale(asked, calibration, index)
             arrays[f"{index}.low"], arrays[f"{index}.step"] = scale.low, scale.step
-        if is_floating(spec) and asked.filling != "zero":
+        if is_floating(spec) and asked.concealment != "zero":
             arrays[f"{index}.mean"] = _means(calibration.tensors[index], spec)
     coder = next((modifier for modifier in asked.modifiers if modifier in CODERS), None)
     if coder is not None:
@@ -217,27 +217,27 @@ def codec_from(constants: Constants, expected: Sequence[TensorSpec] | None = Non
     checked_specs(constants.specs, expected)
     codec: BoundedCodec
     if asked.kind.family == "image":
-        codec, atom_bytes = _image(constants, asked), 1
+        codec, element_bytes = _image(constants, asked), 1
     else:
         raw = _elements(constants, asked)
-        codec, atom_bytes = raw, raw.atom_bytes
+        codec, element_bytes = raw, raw.element_bytes
         if "zstd" in asked.modifiers:
             dictionary = constants.array("dictionary", "u").tobytes() if "dictionary" in constants.arrays else None
-            codec, atom_bytes = ZstdCodec(name, raw, int(asked.modifiers["zstd"] or ZSTD_LEVEL), dictionary), 1
-        elif "range" in asked.modifiers:
-            channel = asked.modifiers["range"] == "channel"
+            codec, element_bytes = ZstdCodec(name, raw, int(asked.modifiers["zstd"] or ZSTD_LEVEL), dictionary), 1
+        elif "rans" in asked.modifiers:
+            channel = asked.modifiers["rans"] == "channel"
             counts = _counts(constants, raw, channel, expected is not None)
-            codec, atom_bytes = RangeCodec(name, raw, counts, channel), 1
-        elif "range-packets" in asked.modifiers:
-            channel, atom_bytes = asked.modifiers["range-packets"] == "channel", constants.packet_bytes
+            codec, element_bytes = RansCodec(name, raw, counts, channel), 1
+        elif "rans-packets" in asked.modifiers:
+            channel, element_bytes = asked.modifiers["rans-packets"] == "channel", constants.packet_bytes
             counts = _counts(constants, raw, channel, expected is not None)
-            codec = RangePacketsCodec(name, raw, counts, channel, atom_bytes)
+            codec = RansPacketsCodec(name, raw, counts, channel, element_bytes)
     if "fec" in asked.modifiers:
-        codec = FecCodec(name, codec, int(asked.modifiers["fec"]), constants.packet_bytes, atom_bytes)
+        codec = FecCodec(name, codec, int(asked.modifiers["fec"]), constants.packet_bytes, element_bytes)
     return codec
 
 
-def takes_pictures(specs: Sequence[TensorSpec]) -> bool:
+def takes_images(specs: Sequence[TensorSpec]) -> bool:
     """Whether image codecs can write these tensors: one of shape (1, H, W) or (3, H, W)."""
     return len(specs) == 1 and len(specs[0].shape) == 3 and specs[0].shape[0] in (1, 3)
 
@@ -247,7 +247,7 @@ def _elements(constants: Constants, asked: CodecName) -> ElementCodec:
     means: list[Array | None] = []
     for index, spec in enumerate(constants.specs):
         mean = None
-        if is_floating(spec) and asked.filling != "zero":
+        if is_floating(spec) and asked.concealment != "zero":
             given = _broadcast(constants, f"{index}.mean", spec)
             with np.errstate(over="ignore"):
                 mean = np.broadcast_to(given, spec.shape).astype(array_dtype(spec)).reshape(-1)
@@ -259,11 +259,11 @@ def _elements(constants: Constants, asked: CodecName) -> ElementCodec:
         else:
             numbers.append(Plain(spec, asked.base if asked.kind.family == "float" else None))
     orders = [interleaved(spec.shape) for spec in constants.specs] if "interleaved" in asked.modifiers else None
-    return ElementCodec(constants.name, numbers, Fill(asked.filling, constants.specs, tuple(means)), orders)
+    return ElementCodec(constants.name, numbers, Concealer(asked.concealment, constants.specs, tuple(means)), orders)
 
 
 def _image(constants: Constants, asked: CodecName) -> ImageCodec:
-    if not takes_pictures(constants.specs) or not is_floating(constants.specs[0]):
+    if not takes_images(constants.specs) or not is_floating(constants.specs[0]):
         shapes = ", ".join(str(spec.shape) for spec in constants.specs)
         raise CodecError(f"{asked.text} writes pictures of 1 or 3 channels, what crosses here has shape {shapes}")
     options: dict[str, int | bool]
@@ -360,7 +360,7 @@ CODECS.register("webp")(CodecKind("image", _or_none(_whole("quality", 1, 100, "w
 
 for _modifier in (*FILLINGS, "interleaved"):
     MODIFIERS.register(_modifier)(_no_argument)
-for _modifier in ("range", "range-packets"):
+for _modifier in ("rans", "rans-packets"):
     MODIFIERS.register(_modifier)(_channel)
 MODIFIERS.register("zstd")(_or_none(_whole("level", 1, 19, "+zstd:3")))
 MODIFIERS.register("fec")(_whole("percentage", 1, 200, "+fec:20"))

@@ -18,7 +18,7 @@ from splitimpera.records.traffic import ByteRange, Codec
 MULTIPLES = 8
 CANDIDATES = 1024
 
-Filling = Literal["zero", "mean", "last"]
+Concealment = Literal["zero", "mean", "last"]
 
 
 def interleaved(shape: tuple[int, ...]) -> IntArray:
@@ -47,17 +47,17 @@ def interleaved(shape: tuple[int, ...]) -> IntArray:
 
 
 @dataclass(frozen=True, eq=False)
-class Fill:
+class Concealer:
     """What stands where a value is missing.
 
     Attributes:
-        filling: "zero"; "mean": the channel's mean over the calibration data; "last": the value that the same element
-            had in the frame before, and the channel's mean where no such frame is given.
+        concealment: "zero"; "mean": the channel's mean over the calibration data; "last": the value that the same
+            element had in the frame before, and the channel's mean where no such frame is given.
         specs: the tensors of one frame.
         means: for each a value an element, shape (elements,); None: zero.
     """
 
-    filling: Filling
+    concealment: Concealment
     specs: tuple[TensorSpec, ...]
     means: tuple[Array | None, ...]
 
@@ -74,7 +74,7 @@ class Fill:
             CodecError: the frame before has other tensors.
         """
         mean = self.means[tensor]
-        if self.filling == "last" and previous is not None:
+        if self.concealment == "last" and previous is not None:
             try:
                 earlier = checked_tensors(previous, self.specs)
             except CodecError as error:

@@ -20,7 +20,7 @@ class Constants:
     """Two ends with equal constants understand each other's payloads, which need no header then.
 
     Attributes:
-        name: the codec, as the scenario calls it ("uint4:channel+range").
+        name: the codec, as the scenario calls it ("uint4:channel+rans").
         specs: the tensors of one frame.
         packet_bytes: what one datagram carries.
         arrays: ranges ("0.low", "0.step"), means ("0.mean"), counts of symbols ("0.counts"), each behind the number of

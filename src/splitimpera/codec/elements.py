@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from splitimpera.codec.concealment import Fill
+from splitimpera.codec.concealment import Concealer
 from splitimpera.codec.given import array_dtype, checked_bytes, checked_gaps, checked_tensors
 from splitimpera.core.arrays import Array, IntArray
 from splitimpera.core.errors import CodecError
@@ -43,7 +43,7 @@ class Scale:
         return values
 
 
-def picture_scale(mean: Sequence[float], std: Sequence[float]) -> Scale:
+def image_scale(mean: Sequence[float], std: Sequence[float]) -> Scale:
     """The scale that gives back the 8-bit pictures (C, H, W) from which inputs were made; without any loss."""
     mean_, std_ = (np.asarray(values, dtype=np.float32).reshape(-1, 1, 1) for values in (mean, std))
     return Scale(-mean_ / std_, 1 / (255 * std_))
@@ -175,7 +175,7 @@ class ElementCodec:
     tolerates_loss = True
 
     def __init__(
-        self, name: str, numbers: Sequence[Numbers], fill: Fill, orders: Sequence[IntArray | None] | None = None
+        self, name: str, numbers: Sequence[Numbers], fill: Concealer, orders: Sequence[IntArray | None] | None = None
     ) -> None:
         self.name = name
         self.numbers = tuple(numbers)
@@ -183,7 +183,7 @@ class ElementCodec:
         self.fill = fill
         self.orders = tuple(orders or [None] * len(self.numbers))
         groups = [lcm(kind.bits, 8) // 8 for kind in self.numbers]
-        self.atom_bytes = lcm(*groups)
+        self.element_bytes = lcm(*groups)
         self.offsets = []
         self.payload_bytes = 0
         for kind, group in zip(self.numbers, groups, strict=True):
@@ -205,7 +205,7 @@ class ElementCodec:
             written = packed(numbers if order is None else numbers[order], kind.bits)
             pieces += [bytes(offset - size), written]
             size = offset + len(written)
-        return Payload(b"".join(pieces), self.atom_bytes)
+        return Payload(b"".join(pieces), self.element_bytes)
 
     def decode(
         self, data: bytes, erased: Sequence[ByteRange] = (), previous: Sequence[Array] | None = None

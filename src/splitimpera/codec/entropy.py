@@ -206,7 +206,7 @@ class _Models:
             first = last
 
 
-class RangeCodec:
+class RansCodec:
     """Codes the symbols of quantised tensors near to their entropy; the whole frame is one stream.
 
     A frame that would not get smaller is written as it is; which of the two it is shows in the length. A stream with a
@@ -246,14 +246,14 @@ class RangeCodec:
         return self._models.tensors_of(symbols, None, None)
 
 
-class RangePacketsCodec:
+class RansPacketsCodec:
     """The same in packets that can be read each by itself: a lost one costs only the elements that it carried.
 
     A packet is the places of its first symbol and of the one behind its last, little endian in as many bytes as the
     number of all symbols needs, then a stream, then zeros up to `packet_bytes`; none behind the last packet.
 
     Args:
-        packet_bytes: size of a packet, which is an atom.
+        packet_bytes: size of a packet, which is an element.
     """
 
     tolerates_loss = True
@@ -278,7 +278,7 @@ class RangePacketsCodec:
         self._room_bytes = packet_bytes - 2 * self._place_bytes
         if self._room_bytes < LEAST_ROOM_BYTES:
             raise CodecError(
-                f"packets of {packet_bytes} bytes are too small for range-packets",
+                f"packets of {packet_bytes} bytes are too small for rans-packets",
                 hint=f"give {LEAST_ROOM_BYTES + 2 * self._place_bytes} or more",
             )
         # whatever the symbols, twice as many as the dearest would fill

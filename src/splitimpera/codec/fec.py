@@ -85,27 +85,27 @@ class FecCodec:
     """Adds repair packets to what another codec writes (systematic Reed-Solomon code, by zfec).
 
     The k data packets are the other codec's payload, of the m = ceil(k percent / 100) repair packets each can stand for
-    any one of them that is lost. Every packet but the last is `packet_bytes` long and an atom, so that a transport puts
-    one into each datagram.
+    any one of them that is lost. Every packet but the last is `packet_bytes` long and an element, so that a transport
+    puts one into each datagram.
 
     Args:
         inner: the codec that reads and writes tensors.
         percent: repair packets for 100 data packets, 1 to 200.
-        packet_bytes: the most that a packet may have; whole atoms of `inner` are taken.
-        atom_bytes: of what `inner` writes.
+        packet_bytes: the most that a packet may have; whole elements of `inner` are taken.
+        element_bytes: of what `inner` writes.
 
     Attributes:
         tolerates_loss: whether every loss is tolerable; see `survives` for what the repair packets can do besides.
     """
 
-    def __init__(self, name: str, inner: BoundedCodec, percent: int, packet_bytes: int, atom_bytes: int) -> None:
+    def __init__(self, name: str, inner: BoundedCodec, percent: int, packet_bytes: int, element_bytes: int) -> None:
         self.name = name
         self.inner = inner
         self.percent = percent
         self.tolerates_loss = inner.tolerates_loss
-        self.packet_bytes = packet_bytes // atom_bytes * atom_bytes
+        self.packet_bytes = packet_bytes // element_bytes * element_bytes
         if not self.packet_bytes:
-            raise CodecError(f"fec: packets of {packet_bytes} bytes hold no atom of {atom_bytes}")
+            raise CodecError(f"fec: packets of {packet_bytes} bytes hold no element of {element_bytes}")
         packets = max(-(-inner.most_bytes // self.packet_bytes), 1)
         if packets > DATA_PACKETS_AT_MOST:
             raise CodecError(

@@ -54,9 +54,9 @@ MOST_DUE_S = 1e7
 
 BOUNDS: dict[str, Bound] = {
     # Link
-    **{"rate_bps": RATE, "back_rate_bps": RATE},
-    **{"delay_s": DELAY, "back_delay_s": DELAY, "jitter_s": DELAY},
-    **{"loss": LOSS, "back_loss": LOSS, "loss_burst": Bound(1.0, 1e6)},
+    **{"rate_bps": RATE, "downlink_rate_bps": RATE},
+    **{"delay_s": DELAY, "downlink_delay_s": DELAY, "jitter_s": DELAY},
+    **{"loss": LOSS, "downlink_loss": LOSS, "loss_burst": Bound(1.0, 1e6)},
     "mtu_bytes": Bound(68, 65535, whole=True),
     **{"link_header_bytes": HEADER, "app_header_bytes": HEADER},
     "queue_bytes": Bound(68, 10**9, whole=True),
@@ -67,8 +67,8 @@ BOUNDS: dict[str, Bound] = {
     "frames": Bound(1, 10**6, whole=True),
     "senders": Bound(1, 1000, whole=True),
     "deadline_s": Bound(0.0, MOST_DUE_S, above=True),
-    **{"frame_bytes": SIZE, "answer_bytes": SIZE, "size_bytes": Bound(1, 10**9, whole=True)},
-    "atom_bytes": Bound(1, 65535, whole=True),
+    **{"frame_bytes": SIZE, "response_bytes": SIZE, "size_bytes": Bound(1, 10**9, whole=True)},
+    "element_bytes": Bound(1, 65535, whole=True),
     "times_s": Bound(0.0, MOST_DUE_S),
     "ready_s": Bound(0.0, 1e9),
     # Trace

@@ -51,7 +51,7 @@ def modelled_s(name: str, direction: Direction, tensor_bytes: float, machine: Ro
         channels: of what is coded, for entropy codes with a model for each.
 
     Raises:
-        UnknownNameError, CodecError: as `codec.registry.parsed`.
+        UnknownNameError, CodecError: as `codec.codecs.parsed`.
     """
     seconds = 0.0
     for stage, units in _stages(parsed(name), direction, tensor_bytes / 4, channels):
@@ -83,7 +83,7 @@ def _stages(name: CodecName, direction: Direction, elements: float, channels: in
     modifiers = name.modifiers
     coder = next((modifier for modifier in CODERS if modifier in modifiers), None)
     size = elements * _bits(name) / 8
-    entropy = f"+{coder}" if coder in ("range", "range-packets") else ""
+    entropy = f"+{coder}" if coder in ("rans", "rans-packets") else ""
     yield stage(_base(name) + entropy, direction), elements
     if entropy and modifiers[str(coder)] == "channel":
         yield stage("channel model", direction), channels

@@ -62,7 +62,7 @@ def build_device(section: DeviceSection, folder: Path, graph: ModelGraph | None 
         raise error.at(key) from None
     return Device(
         name=section.name,
-        time_factor=section.time_factor,
+        slowdown=section.slowdown,
         roofline=roofline,
         profile=profile,
         memory_bytes=section.memory,
@@ -181,12 +181,12 @@ def roofline_s(roofline: Roofline, work: Work) -> float:
         computing_s, moving_s = work.batch * layer.macs / roofline.macs_per_s, moved / roofline.bytes_per_s
         return max(computing_s, moving_s) + roofline.layer_s
 
-    return sum(layer_s(layer) for layer in (*work.layers, *work.halves))
+    return sum(layer_s(layer) for layer in (*work.layers, *work.bottleneck_parts))
 
 
 def _cost(device: Device, seconds: float, measured: bool) -> Cost:
-    how: Literal["measured", "scaled"] = "measured" if device.time_factor == 1 else "scaled"
-    return Cost(seconds * device.time_factor, how if measured else "estimated")
+    how: Literal["measured", "scaled"] = "measured" if device.slowdown == 1 else "scaled"
+    return Cost(seconds * device.slowdown, how if measured else "estimated")
 
 
 def _profiled(profile: Profile, work: Work) -> tuple[float, bool]:
@@ -201,14 +201,14 @@ def _profiled(profile: Profile, work: Work) -> tuple[float, bool]:
 
 
 def _halves_s(work: Work, layers_s: list[float]) -> float:
-    """Seconds for the halves of bottlenecks, at the rate at which the layers beside them compute or move bytes."""
+    """Seconds for the parts of bottlenecks, at the rate at which the layers beside them compute or move bytes."""
     computing = [(layer.macs, time_s) for layer, time_s in zip(work.layers, layers_s, strict=True) if layer.macs]
     macs, macs_s = (sum(column) for column in zip(*computing, strict=True)) if computing else (0, 0.0)
     if macs:
-        return macs_s / macs * sum(half.macs for half in work.halves)
+        return macs_s / macs * sum(half.macs for half in work.bottleneck_parts)
     moved = sum(layer.weight_bytes + layer.moved_bytes for layer in work.layers)
-    halves = sum(half.weight_bytes + half.moved_bytes for half in work.halves)
-    return sum(layers_s) / moved * halves if moved else 0.0
+    bottleneck_parts = sum(half.weight_bytes + half.moved_bytes for half in work.bottleneck_parts)
+    return sum(layers_s) / moved * bottleneck_parts if moved else 0.0
 
 
 def _slower_at_coding(profile: Profile, codec: str, direction: Direction, tensor_bytes: float) -> float:

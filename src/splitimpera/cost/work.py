@@ -36,13 +36,13 @@ class LayerWork:
 
 @dataclass(frozen=True)
 class Work:
-    """The layers between two cuts of a network, and the halves of bottlenecks there.
+    """The layers between two cuts of a network, and the parts of bottlenecks there.
 
     Attributes:
         start, end: the cuts; layers `start` to `end - 1` are run.
         last: the network's last cut.
         layers: the work of these layers.
-        halves: the work of the layers of the bottlenecks' halves, which are no layers of the network.
+        bottleneck_parts: the work of the layers of the parts of bottlenecks, which are no layers of the network.
         parameters: how many are read, shared ones counted once.
         weight_bytes: parameters and other constants, shared ones counted once.
         activation_bytes: the most that is alive at one time for one frame, input and result included; what a kernel
@@ -58,7 +58,7 @@ class Work:
     parameters: int
     weight_bytes: int
     activation_bytes: int
-    halves: tuple[LayerWork, ...] = ()
+    bottleneck_parts: tuple[LayerWork, ...] = ()
     arriving: float = 0.0
     leaving: float = 0.0
     batch: int = 1
@@ -66,7 +66,7 @@ class Work:
     @property
     def macs(self) -> int:
         """For one frame."""
-        return sum(layer.macs for layer in (*self.layers, *self.halves))
+        return sum(layer.macs for layer in (*self.layers, *self.bottleneck_parts))
 
     @property
     def memory_bytes(self) -> int:
@@ -76,12 +76,12 @@ class Work:
     @property
     def is_head(self) -> bool:
         """Whether it is all that runs in front of cut `end`."""
-        return self.start == 0 and not self.halves
+        return self.start == 0 and not self.bottleneck_parts
 
     @property
     def is_tail(self) -> bool:
         """Whether it is all that runs behind cut `start`."""
-        return self.end == self.last and not self.halves
+        return self.end == self.last and not self.bottleneck_parts
 
 
 class NetworkWork:
@@ -116,22 +116,22 @@ class NetworkWork:
         """The work between two cuts.
 
         Args:
-            decoder, encoder: of the halves of bottlenecks at `start` and `end`, as `half_work` counts them.
+            decoder, encoder: of the parts of bottlenecks at `start` and `end`, as `part_work` counts them.
             arriving, leaving: the ratios of these bottlenecks.
             batch: how many frames are run together.
         """
         weights = {id(tensor): tensor for nodes in self.nodes[start:end] for tensor in self._weights(nodes)}
-        halves = [half for half in (decoder, encoder) if half is not None]
+        bottleneck_parts = [half for half in (decoder, encoder) if half is not None]
         return Work(
             start=start,
             end=end,
             last=len(self.nodes),
             layers=self.layers[start:end],
-            parameters=_parameters(weights.values()) + sum(half.parameters for half in halves),
-            weight_bytes=_bytes_of(weights.values()) + sum(half.weight_bytes for half in halves),
+            parameters=_parameters(weights.values()) + sum(half.parameters for half in bottleneck_parts),
+            weight_bytes=_bytes_of(weights.values()) + sum(half.weight_bytes for half in bottleneck_parts),
             # a bottleneck's half and the layers beside it do not run at the same time
-            activation_bytes=max(self._peak(start, end), *(half.activation_bytes for half in halves), 0),
-            halves=tuple(chain.from_iterable(half.layers for half in halves)),
+            activation_bytes=max(self._peak(start, end), *(half.activation_bytes for half in bottleneck_parts), 0),
+            bottleneck_parts=tuple(chain.from_iterable(half.layers for half in bottleneck_parts)),
             arriving=arriving,
             leaving=leaving,
             batch=batch,
@@ -233,7 +233,7 @@ def uncosted(graph: ModelGraph) -> tuple[str, ...]:
     return NetworkWork(graph).uncosted()
 
 
-def half_work(module: nn.Module, spec: TensorSpec) -> Work:
+def part_work(module: nn.Module, spec: TensorSpec) -> Work:
     """The work of a module that takes one tensor, such as a half of a bottleneck.
 
     Args:

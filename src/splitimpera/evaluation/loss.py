@@ -20,7 +20,7 @@ LOSSES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 
 @dataclass(frozen=True, eq=False)
 class LossCurve:
-    """Accuracy of a plan at each loss rate.
+    """Quality of a plan at each loss rate.
 
     Attributes:
         low, high: 95 % intervals over pictures.
@@ -28,7 +28,7 @@ class LossCurve:
 
     plan: Plan
     loss: FloatArray
-    accuracy: FloatArray
+    quality: FloatArray
     low: FloatArray
     high: FloatArray
 
@@ -40,7 +40,7 @@ def accuracy_against_loss(
     *,
     losses: Sequence[float] = LOSSES,
     part: Part = "validation",
-    seeds: int = 1,
+    replications: int = 1,
     quality: Quality = CLASSIFICATION,
 ) -> LossCurve:
     """Evaluate a plan with all its links at each of some loss rates; bursts keep their length.
@@ -51,9 +51,9 @@ def accuracy_against_loss(
     found = []
     for loss in losses:
         hops = tuple(replace(hop, link=with_loss(hop.link, loss)) for hop in plan.hops)
-        found.append(evaluate(replace(plan, hops=hops), testbed, rng, part, seeds, quality, intervals=False))
-    low, high = np.array([evaluation.accuracy_ci for evaluation in found]).T
-    return LossCurve(plan, np.array(losses), np.array([evaluation.accuracy for evaluation in found]), low, high)
+        found.append(evaluate(replace(plan, hops=hops), testbed, rng, part, replications, quality, intervals=False))
+    low, high = np.array([evaluation.quality_ci for evaluation in found]).T
+    return LossCurve(plan, np.array(losses), np.array([evaluation.quality for evaluation in found]), low, high)
 
 
 def with_loss(link: Link, loss: float) -> Link:

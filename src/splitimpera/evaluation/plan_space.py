@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from splitimpera.codec.codecs import takes_pictures
+from splitimpera.codec.codecs import takes_images
 from splitimpera.records.device import Device
 from splitimpera.records.graph import Cut
 from splitimpera.records.link import Link
@@ -36,7 +36,7 @@ def build_plans(
         bottlenecks: cuts, and the compression ratios of trained bottlenecks there.
         latent_codecs: for what these send.
     """
-    always = INPUT_CODECS if takes_pictures(cuts[0].tensors) else INPUT_CODECS[:1]
+    always = INPUT_CODECS if takes_images(cuts[0].tensors) else INPUT_CODECS[:1]
     for_input = tuple(dict.fromkeys((*codecs, *always, *input_codecs)))
     digits = len(str(len(cuts) - 1))
 

@@ -36,7 +36,7 @@ def evaluate(
     testbed: Testbed,
     rng: np.random.Generator,
     part: Part = "validation",
-    seeds: int = 1,
+    replications: int = 1,
     quality: Quality = CLASSIFICATION,
     intervals: bool = True,
 ) -> Evaluation:
@@ -51,22 +51,22 @@ def evaluate(
     Args:
         part: which part of the data the pictures come from.
         rng: the randomness of all links; every seed draws from a child of its own.
-        seeds: how often the links are simulated. What does not depend on them is computed once.
-        quality: what makes an answer good; the evaluation's `accuracy` is its value.
+        replications: how often the links are simulated. What does not depend on them is computed once.
+        quality: what makes an answer good; the evaluation's `quality` is its value.
         intervals: also say by a bootstrap how sure each metric is.
 
     Returns:
-        An evaluation with `latency_s` of shape (seeds, frames); all other numbers are means over seeds and frames. It
-        is stable unless most seeds are not.
+        An evaluation with `latency_s` of shape (replications, frames); all other numbers are means over
+        replications and frames. It is stable unless most replications are not.
 
     Raises:
         SplitImperaError: a codec or link that does not fit.
     """
-    return _Run(plan, testbed, rng.spawn(seeds), part, quality, intervals).evaluation()
+    return _Run(plan, testbed, rng.spawn(replications), part, quality, intervals).evaluation()
 
 
 class _Run:
-    """One plan's frames on their way, once a seed; arrays of shape (seeds, frames).
+    """One plan's frames on their way, once a seed; arrays of shape (replications, frames).
 
     `now_s` is where in time each frame is, NaN once it was dropped; `content` which of the rows it carries, `alive`
     whether it can still be answered.
@@ -109,7 +109,7 @@ class _Run:
         self.payload_bytes = 0.0
         self.energy_j: float | None = 0.0
         self.memory_bytes: list[int] = []
-        self.impossible: list[str] = []
+        self.cannot_run: list[str] = []
 
     def evaluation(self) -> Evaluation:
         testbed = self.testbed
@@ -132,7 +132,7 @@ class _Run:
         # what is answered when nothing was lost is the same on every link
         pictures = len(self.samples)
         key = (self.part, self.quality, arriving and _coding(arriving))
-        intact = testbed.kept_answers(key, lambda: self._counts(arriving, rows, self.shown[:pictures]))
+        intact = testbed.kept_predictions(key, lambda: self._counts(arriving, rows, self.shown[:pictures]))
         return self._summary(np.concatenate([intact, self._counts(arriving, damaged, self.shown[pictures:])]))
 
     def _counts(self, arriving: Hop | None, rows: Iterable[Row], shown: Iterable[int]) -> FloatArray:
@@ -178,7 +178,7 @@ class _Run:
         self.memory_bytes.append(needed)
         part = "the network" if first and leaving is None else "the head" if first else "the tail"
         reason = fits(device, needed, part if leaving is None or first else f"its part, up to cut {end},")
-        self.impossible += [] if reason is None else [reason]
+        self.cannot_run += [] if reason is None else [reason]
         parts = {f"{device.name}: {name}": cost for name, cost in ({"network": network[0]} | coding).items()}
         self.estimates += [name for name, cost in parts.items() if cost.how != "measured"]
         self.spans.append((f"{device.name}: queue", left - arrived, service_s[0]))
@@ -207,13 +207,13 @@ class _Run:
                 ready_s=ready,
                 size_bytes=sizes[seed, order],
                 deadline_s=np.maximum(self.due.deadline_s[order], ready),  # where the device is late already
-                atom_bytes=payloads[0].atom_bytes,
+                element_bytes=payloads[0].element_bytes,
                 sender=None if self.due.sender is None else self.due.sender[order],
-                answer_bytes=self.workload.answer_bytes,
+                response_bytes=self.workload.response_bytes,
             )
             return TRANSPORTS[hop.transport](hop.link, self.rngs[seed]).transfer(frames)
 
-        # compiled transports let go of the interpreter, so that seeds run side by side
+        # compiled transports let go of the interpreter, so that replications run side by side
         with ThreadPoolExecutor(min(len(orders), os.cpu_count() or 1)) as pool:
             runs = tuple(pool.map(transfer, range(len(orders))))
         # frames of one content with the same gap share one row behind the whole ones, whichever seed damaged them
@@ -221,9 +221,9 @@ class _Run:
         for seed, (order, sent) in enumerate(zip(orders, runs, strict=True)):
             complete[seed, order] = sent.complete_s
             self.alive[seed, order] &= sent.arrived
-            if self.workload.answer_bytes:
-                self.alive[seed, order] &= ~np.isnan(sent.answered_s)
-                self.back_s[seed, order] += np.nan_to_num(sent.answered_s - sent.complete_s)
+            if self.workload.response_bytes:
+                self.alive[seed, order] &= ~np.isnan(sent.response_s)
+                self.back_s[seed, order] += np.nan_to_num(sent.response_s - sent.complete_s)
             for frame, erased in zip(order, sent.erased, strict=True):
                 if not erased:
                     continue
@@ -266,7 +266,7 @@ class _Run:
             for name in ("packets", "lost_packets")
         )
         lost_rate = lost / np.maximum(packets, 1) if sent else np.zeros(len(latency_s))
-        load = [stage.busy_s * self.workload.fps * stage.share for stage in self.stages]  # (stages, seeds)
+        load = [stage.busy_s * self.workload.fps * stage.share for stage in self.stages]  # (stages, replications)
         sustained_fps = 1 / np.max([stage.busy_s for stage in self.stages], axis=0)
         stable = np.all([stage.drops | (share <= 1) for stage, share in zip(self.stages, load, strict=True)], axis=0)
         for runs in self.deliveries:
@@ -278,8 +278,8 @@ class _Run:
                     through = frames / span_s if span_s > 0 else np.inf
                     sustained_fps[seed] = min(sustained_fps[seed], through)
                     stable[seed] = False
-        if self.workload.answer_bytes and self.plan.hops:
-            self.spans.append(("answer", self.back_s, 0.0))
+        if self.workload.response_bytes and self.plan.hops:
+            self.spans.append(("response", self.back_s, 0.0))
         # of the same frames that have a latency, so that the parts add up to its mean
         finished = np.isfinite(latency_s)
         for name, times_s, contained_s in self.spans:
@@ -290,9 +290,9 @@ class _Run:
         dropped = 1 - np.isfinite(self.now_s).mean(1)
         found = Evaluation(
             plan=self.plan,
-            accuracy=self.quality.value(of_pictures.sum(0)),
-            accuracy_ci=self.quality.interval(of_pictures),
-            on_time_accuracy=self.quality.value(on_time.sum(0)),
+            quality=self.quality.value(of_pictures.sum(0)),
+            quality_ci=self.quality.interval(of_pictures),
+            on_time_quality=self.quality.value(on_time.sum(0)),
             latency_s=latency_s,
             parts_s=self.parts_s,
             estimates=tuple(self.estimates),
@@ -303,11 +303,11 @@ class _Run:
             dropped_frames=float(dropped.mean()),
             energy_j=self.energy_j,
             memory_bytes=tuple(self.memory_bytes),
-            impossible=tuple(self.impossible),
+            cannot_run=tuple(self.cannot_run),
             cut_depth=self.plan.hops[0].cut if self.plan.hops else self.testbed.last,
             utilisation=utilisation,
-            bottleneck=max(utilisation, key=lambda name: utilisation[name]),
-            quality=self.quality.name,
+            busiest_stage=max(utilisation, key=lambda name: utilisation[name]),
+            quality_metric=self.quality.name,
             contributions=answered,
             on_time_contributions=in_time,
             summarise=self.quality.value,
@@ -316,7 +316,7 @@ class _Run:
         return replace(found, intervals=Draws(found).intervals()) if self.intervals else found
 
     def _of_pictures(self, counts: FloatArray, alive: np.ndarray[Any, Any]) -> FloatArray:
-        """The numbers of each picture, means over the frames that show it, shape (seeds, pictures, k)."""
+        """The numbers of each picture, means over the frames that show it, shape (replications, pictures, k)."""
         of_frames = np.where(alive[..., None], counts[self.content], self._lost_counts[self.pictures])
         shown, pictures = self.pictures[0], len(self.samples)
         sums = [
@@ -330,7 +330,7 @@ class Stage:
     """A device or a link as all of the frames' senders share it.
 
     Attributes:
-        busy_s: how long it is busy for one frame of every sender, shape (seeds,).
+        busy_s: how long it is busy for one frame of every sender, shape (replications,).
         share: of the frames, those that it gets, or takes, where it drops some.
         drops: whether it drops frames rather than let them wait without end.
     """

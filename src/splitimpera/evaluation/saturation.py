@@ -17,17 +17,19 @@ MOST_FRAMES = 200_000
 
 
 @dataclass(frozen=True)
-class Saturation:
+class Capacity:
     """The most senders with which a plan is stable, 0 if not even one, and the stage that saturates with one more.
 
-    `bottleneck` is None where `MOST_SENDERS`, or as many as can be simulated, are not too many.
+    `busiest_stage` is None where `MOST_SENDERS`, or as many as can be simulated, are not too many.
     """
 
     senders: int
-    bottleneck: str | None
+    busiest_stage: str | None
 
 
-def saturation(plan: Plan, testbed: Testbed, rng: Callable[[], np.random.Generator], seeds: int = 1) -> Saturation:
+def find_capacity(
+    plan: Plan, testbed: Testbed, rng: Callable[[], np.random.Generator], replications: int = 1
+) -> Capacity:
     """Find it by bisection, every number of senders being simulated.
 
     Args:
@@ -40,25 +42,25 @@ def saturation(plan: Plan, testbed: Testbed, rng: Callable[[], np.random.Generat
     def stage(senders: int) -> str | None:
         """What is too slow for so many."""
         bench = testbed.with_workload(replace(workload, senders=senders))
-        found = evaluate(plan, bench, rng(), seeds=seeds, intervals=False)
-        return None if found.stable else found.bottleneck
+        found = evaluate(plan, bench, rng(), replications=replications, intervals=False)
+        return None if found.stable else found.busiest_stage
 
-    if (bottleneck := stage(1)) is not None:
-        return Saturation(0, bottleneck)
+    if (busiest_stage := stage(1)) is not None:
+        return Capacity(0, busiest_stage)
     carried, too_many = 1, 1
-    while bottleneck is None and too_many < most:
+    while busiest_stage is None and too_many < most:
         carried, too_many = too_many, min(2 * too_many, most)
         try:
-            bottleneck = stage(too_many)
+            busiest_stage = stage(too_many)
         except WorkError:
-            return Saturation(carried, None)
-    if bottleneck is None:
-        return Saturation(too_many, None)
+            return Capacity(carried, None)
+    if busiest_stage is None:
+        return Capacity(too_many, None)
     while too_many - carried > 1:
         middle = (carried + too_many) // 2
         found = stage(middle)
         if found is None:
             carried = middle
         else:
-            too_many, bottleneck = middle, found
-    return Saturation(carried, bottleneck)
+            too_many, busiest_stage = middle, found
+    return Capacity(carried, busiest_stage)

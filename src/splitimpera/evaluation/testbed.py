@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from splitimpera.codec.codecs import PACKET_BYTES, Calibration, make_codec
-from splitimpera.codec.elements import picture_scale
+from splitimpera.codec.elements import image_scale
 from splitimpera.core.arrays import Array, FloatArray
 from splitimpera.core.errors import CutError, ModelError, SplitImperaError
 from splitimpera.cost.devices import Cost, codec_cost, measured_here, network_cost
 from splitimpera.cost.timing import measure_s, measure_together_s
-from splitimpera.cost.work import NetworkWork, Work, half_work, with_batch
+from splitimpera.cost.work import NetworkWork, Work, part_work, with_batch
 from splitimpera.graph.finite import check_finite
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset, Samples
@@ -166,7 +166,7 @@ class Testbed:
             self._coded = key, [codec.encode(row) for row in self.crossing(part, cut, ratio)]
         return self._coded[1]
 
-    def kept_answers(self, key: Hashable, make: Callable[[], FloatArray]) -> FloatArray:
+    def kept_predictions(self, key: Hashable, make: Callable[[], FloatArray]) -> FloatArray:
         """What `make` gives, kept for plans that answer the same way; a few numbers a picture."""
         if key not in self._answers:
             self._answers[key] = make()
@@ -208,7 +208,7 @@ class Testbed:
     def network_cost(
         self, device: Device, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1
     ) -> Cost:
-        """What a device takes for the layers between two cuts, and the bottlenecks' halves there.
+        """What a device takes for the layers between two cuts, and the bottlenecks' parts there.
 
         Args:
             arriving, leaving: the ratios of the bottlenecks at `start` and `end`; 0: none.
@@ -227,9 +227,9 @@ class Testbed:
         key = (start, end, arriving, leaving)
         if key not in self._works:
             decoder = (
-                half_work(self._split(start, arriving).decoder, *self._specs(start, arriving)) if arriving else None
+                part_work(self._split(start, arriving).decoder, *self._specs(start, arriving)) if arriving else None
             )
-            encoder = half_work(self._split(end, leaving).encoder, *self._specs(end, 0.0)) if leaving else None
+            encoder = part_work(self._split(end, leaving).encoder, *self._specs(end, 0.0)) if leaving else None
             self._works[key] = self._network_work.between(
                 start, end, decoder=decoder, encoder=encoder, arriving=arriving, leaving=leaving
             )
@@ -293,7 +293,7 @@ class Testbed:
             raise CutError("a plan has one bottleneck, in front of its last device")
         if arriving:
             behind = self._split(start, arriving)
-            return lambda latent: tuple(tree_leaves(behind.answer(latent)))
+            return lambda latent: tuple(tree_leaves(behind.predict(latent)))
         program = segment_of(self.graph, self.graph.cuts[start], self.graph.cuts[end])
         if not leaving:
             return program
@@ -312,7 +312,7 @@ class Testbed:
             self._calibrations[cut, ratio] = Calibration(
                 specs=self._specs(cut, ratio),
                 tensors=tuple(np.stack(tensors) for tensors in zip(*rows, strict=True)),
-                pictures=picture_scale(pixels.mean, pixels.std) if pixels else None,
+                pictures=image_scale(pixels.mean, pixels.std) if pixels else None,
             )
         return self._calibrations[cut, ratio]
 

@@ -37,13 +37,13 @@ class ArqLink:
         """Refuse what `transfer` would, before anything is allocated.
 
         Raises:
-            SimulationError: there are answers, the MTU leaves no room for a single atom, or so many runs are too much
-                work.
+            SimulationError: there are responses, the MTU leaves no room for a single element, or so many runs are too
+                much work.
         """
-        if frames.answer_bytes:
-            raise SimulationError("udp-arq simulates no answers", where="answer_bytes", hint="leave them out")
-        payload = payload_bytes(self.link, frames.atom_bytes)
-        tries = 1 / ((1 - self.link.loss) * (1 - self.link.back_loss))
+        if frames.response_bytes:
+            raise SimulationError("udp-arq simulates no responses", where="response_bytes", hint="leave them out")
+        payload = payload_bytes(self.link, frames.element_bytes)
+        tries = 1 / ((1 - self.link.loss) * (1 - self.link.downlink_loss))
         check_work(self.link, frames, frames.size_bytes, payload, headers_bytes(self.link), tries=tries, runs=runs)
 
     def transfer(self, frames: Frames) -> Deliveries:
@@ -53,7 +53,7 @@ class ArqLink:
             SimulationError: as `check`.
         """
         self.check(frames)
-        payload = payload_bytes(self.link, frames.atom_bytes)
+        payload = payload_bytes(self.link, frames.element_bytes)
         order = np.argsort(frames.ready_s, kind="stable")
         before = self.rng.bit_generator.state
         packets = int((-(-frames.size_bytes // payload)).sum())

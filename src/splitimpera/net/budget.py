@@ -49,21 +49,21 @@ def check_work(
     if not len(sizes):
         raise SimulationError("there is no frame to send", where="size_bytes")
     there = float((-(-sizes // room_bytes)).sum())
-    back = float(len(sizes) * -(-frames.answer_bytes // room_bytes))
+    back = float(len(sizes) * -(-frames.response_bytes // room_bytes))
     packets = (there + back) * tries * runs
     if packets > MOST_PACKETS:
-        where = "answer_bytes" if back > there else "frame_bytes"
+        where = "response_bytes" if back > there else "frame_bytes"
         often = f", each sent {tries:.3g} times at this loss," if tries > 2 else ""
         of_runs = f" in {runs} runs" if runs > 1 else ""
         fewer = "fewer frames, smaller ones or fewer runs" if runs > 1 else "fewer frames, or smaller ones"
         raise WorkError(
             f"{packets:,.0f} packets{often}{of_runs} are too many, at most {MOST_PACKETS:,} are simulated at once",
             where=where,
-            hint=f"take {fewer if back <= there else 'a smaller answer'}",
+            hint=f"take {fewer if back <= there else 'a smaller response'}",
         )
     bytes_there = float(sizes.sum(dtype=np.float64)) + there * header_bytes
-    bytes_back = float(len(sizes)) * frames.answer_bytes + back * header_bytes
-    sending_s = 8 * (bytes_there / mean_rate_bps(link) + bytes_back / (link.back_rate_bps or link.rate_bps))
+    bytes_back = float(len(sizes)) * frames.response_bytes + back * header_bytes
+    sending_s = 8 * (bytes_there / mean_rate_bps(link) + bytes_back / (link.downlink_rate_bps or link.rate_bps))
     span_s = float(frames.deadline_s.max()) + tries * (sending_s + (there + back) * wait_s)
     if span_s > MOST_SPAN_S:
         raise WorkError(

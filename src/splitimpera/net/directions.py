@@ -28,17 +28,17 @@ def nanoseconds(seconds: float | FloatArray) -> Any:
 
 
 def build_ways(link: Link, rng: np.random.Generator, origin: int = 0) -> Ways:
-    """The way there and the way back, idle; `origin` is when a trace begins, in ns."""
+    """The uplink and the downlink, idle; `origin` is when a trace begins, in ns."""
     ways = np.zeros(2, kernels.WAY)
     there, back = ways[0], ways[1]
     ways["queue_bytes"] = ways["queue_packets"] = -1
     ways["loss_kind"] = kernels.INDEPENDENT
     there["ns_per_byte"], back["ns_per_byte"] = (
-        8 * NS / rate for rate in (link.rate_bps, link.back_rate_bps or link.rate_bps)
+        8 * NS / rate for rate in (link.rate_bps, link.downlink_rate_bps or link.rate_bps)
     )
     there["delay"] = nanoseconds(link.delay_s)
-    back["delay"] = nanoseconds(link.delay_s if link.back_delay_s is None else link.back_delay_s)
-    there["loss"], back["loss"] = link.loss, link.back_loss
+    back["delay"] = nanoseconds(link.delay_s if link.downlink_delay_s is None else link.downlink_delay_s)
+    there["loss"], back["loss"] = link.loss, link.downlink_loss
     if link.loss_burst is not None and link.loss > 0:
         there["loss_kind"] = kernels.BURSTS
         there["to_good"] = 1 / link.loss_burst
@@ -85,7 +85,7 @@ def _trace(link: Link, there: Any, origin: int) -> np.ndarray[Any, Any]:
 
 
 def mean_rate_bps(link: Link) -> float:
-    """What the way there carries in the long run."""
+    """What the uplink carries in the long run."""
     trace = link.trace
     if trace is None:
         return link.rate_bps

@@ -33,7 +33,7 @@ class Preset:
     Attributes:
         source: where its figures come from.
         frame_bytes: the frame that its source asks for; None: it names none.
-        answer_bytes: likewise the answer.
+        response_bytes: likewise the response.
         latency_s: likewise the longest time that the larger of the two may take.
     """
 
@@ -42,7 +42,7 @@ class Preset:
     source: str
     link: Link
     frame_bytes: int | None = None
-    answer_bytes: int | None = None
+    response_bytes: int | None = None
     latency_s: float | None = None
 
 
@@ -75,7 +75,7 @@ def _load() -> Registry[Preset]:
         section = LinkSection.model_validate(values["link"])
         fields = section.given()
         fields["link_header_bytes"] = link_header_bytes(fields["link_header_bytes"])
-        sizes = {key: values[key] for key in ("frame", "answer") if key in values}
+        sizes = {key: values[key] for key in ("frame", "response") if key in values}
         preset = Preset(
             name=name,
             description=values["description"],

@@ -90,7 +90,7 @@ class Ns3Link:
         """
         udp = self.transport == "udp"
         payload = (
-            payload_bytes(self.link, frames.atom_bytes) if udp else payload_bytes(self.link, 1, IP_TCP_HEADER_BYTES)
+            payload_bytes(self.link, frames.element_bytes) if udp else payload_bytes(self.link, 1, IP_TCP_HEADER_BYTES)
         )
         _check_frames(frames)
         header = self.link.link_header_bytes + self.link.mtu_bytes - payload
@@ -128,7 +128,7 @@ class Ns3Link:
             erased=erased,
             arrived=arrived,
             first_s=first,
-            answered_s=np.full(len(ready), np.nan),
+            response_s=np.full(len(ready), np.nan),
             stable=keeps_up(ready, busy_until - origin),
         )
 
@@ -145,11 +145,11 @@ class Ns3Link:
         return {
             "congestion": CONGESTION[self.transport],
             "rate_bps": round(link.rate_bps),
-            "back_rate_bps": round(link.rate_bps if link.back_rate_bps is None else link.back_rate_bps),
+            "downlink_rate_bps": round(link.rate_bps if link.downlink_rate_bps is None else link.downlink_rate_bps),
             "delay_s": float(link.delay_s),
             "lost_after_arrived": float(after_arrived),
             "lost_after_lost": float(after_lost),
-            "back_loss": float(link.back_loss),
+            "downlink_loss": float(link.downlink_loss),
             "mtu_bytes": link.mtu_bytes,
             "payload_bytes": payload,
             "app_header_bytes": link.app_header_bytes,
@@ -177,8 +177,8 @@ def _check_link(link: Link) -> None:
         _refuse("queue_bytes", "a queue with a limit")
     if link.queue_packets is not None:
         _refuse("queue_packets", "a queue with a limit")
-    if link.back_delay_s not in (None, link.delay_s):
-        _refuse("back_delay_s", "another delay on the way back")
+    if link.downlink_delay_s not in (None, link.delay_s):
+        _refuse("downlink_delay_s", "another delay on the downlink")
     if link.link_header_bytes != PPP_HEADER_BYTES:
         _refuse("link_header_bytes", f"{link.link_header_bytes} bytes of link header, its own has {PPP_HEADER_BYTES},")
 
@@ -186,8 +186,8 @@ def _check_link(link: Link) -> None:
 def _check_frames(frames: Frames) -> None:
     if frames.sender is not None and len(np.unique(frames.sender)) > 1:
         _refuse("senders", "several senders")
-    if frames.answer_bytes:
-        _refuse("answer_bytes", "answers")
+    if frames.response_bytes:
+        _refuse("response_bytes", "answers")
     if len(frames.ready_s) and float(np.ptp(frames.ready_s)) > LONGEST_S / 2:
         _refuse("ready_s", f"more than {LONGEST_S / 2:.0f} s")
 

@@ -1,4 +1,4 @@
-"""A setting simulated with several seeds: latencies, their quantiles, and how sure one can be of them."""
+"""A setting simulated with several replications: latencies, their quantiles, and how sure one can be of them."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Replication:
         seed: run i draws from `numpy.random.default_rng([seed, i])`.
         deliveries: one entry a seed.
         latency_s: from a frame's due time until the receiver has all that it will ever use of it, shape
-            (seeds, frames), the frames of all senders; infinite where its connection was given up.
-        answer_s: from a frame's due time until the sender has the answer, same shape; NaN where there is none.
+            (replications, frames), the frames of all senders; infinite where its connection was given up.
+        answer_s: from a frame's due time until the sender has the response, same shape; NaN where there is none.
         stable: for each seed False where frames come faster than the link carries them; their latencies grow with the
             number of frames, and no quantile of them means anything.
     """
@@ -58,7 +58,7 @@ class Replication:
 
     @property
     def quantiles_s(self) -> FloatArray:
-        """p50, p95 and p99 of the latency, shape (seeds, 3); infinite where so many frames never arrive."""
+        """p50, p95 and p99 of the latency, shape (replications, 3); infinite where so many frames never arrive."""
         with np.errstate(invalid="ignore"):  # between two infinite ones
             found = np.quantile(self.latency_s, LEVELS, axis=1).T
         never = np.isinf(self.latency_s).any(axis=1, keepdims=True) & np.isnan(found)
@@ -68,8 +68,8 @@ class Replication:
     def estimates(self) -> tuple[Estimate, ...]:
         """p50, p95 and p99 with their 95 % intervals.
 
-        Of several seeds the mean and Student's interval; of one seed the quantile and the interval between two order
-        statistics, which takes the frames for independent of each other.
+        Of several replications the mean and Student's interval; of one seed the quantile and the interval between two
+        order statistics, which takes the frames for independent of each other.
         """
         if len(self.latency_s) > 1:
             return tuple(Estimate(float(np.mean(run)), *student_interval(run)) for run in self.quantiles_s.T)
@@ -78,7 +78,7 @@ class Replication:
 
     @property
     def sustained(self) -> bool:
-        """False where most seeds are not stable."""
+        """False where most replications are not stable."""
         return mostly(self.stable)
 
     @property
@@ -98,7 +98,7 @@ def replicate(
     link: Link,
     workload: Workload,
     transport: str,
-    seeds: int = 5,
+    replications: int = 5,
     seed: int = 1,
     *,
     run: Simulate = simulate,
@@ -108,7 +108,7 @@ def replicate(
 
     Args:
         workload: with a frame size.
-        seeds: how many runs.
+        replications: how many runs.
         run: the engine.
         workers: threads; None: one a processor.
 
@@ -116,14 +116,14 @@ def replicate(
         UnknownNameError: there is no such transport.
         SimulationError: no seed is asked for, the workload has no frame size, or the link leaves no room for data.
     """
-    return _all([(link, workload, transport)], seeds, seed, run, workers)[0]
+    return _all([(link, workload, transport)], replications, seed, run, workers)[0]
 
 
 def grid(
     links: Sequence[Link],
     workloads: Sequence[Workload],
     transports: Sequence[str],
-    seeds: int = 5,
+    replications: int = 5,
     seed: int = 1,
     *,
     zipped: bool = False,
@@ -135,7 +135,7 @@ def grid(
     Args:
         zipped: False: every link with every workload over every transport, the transport changing fastest; True: the
             first of each, the second of each, ...
-        seeds, seed: as in `replicate`; every setting gets the same ones, so that settings compare.
+        replications, seed: as in `replicate`; every setting gets the same ones, so that settings compare.
         workers: threads; None: one a processor.
 
     Returns:
@@ -148,22 +148,22 @@ def grid(
         given = f"{len(links)} links, {len(workloads)} workloads and {len(transports)} transports"
         raise SimulationError(f"{given} cannot be zipped", hint="give lists of one length")
     settings = list(zip(links, workloads, transports, strict=True) if zipped else product(links, workloads, transports))
-    return _all(settings, seeds, seed, run, workers)
+    return _all(settings, replications, seed, run, workers)
 
 
 def _all(
-    settings: Sequence[tuple[Link, Workload, str]], seeds: int, seed: int, run: Simulate, workers: int | None
+    settings: Sequence[tuple[Link, Workload, str]], replications: int, seed: int, run: Simulate, workers: int | None
 ) -> list[Replication]:
-    if seeds < 1:
-        raise SimulationError(f"{seeds} is out of range, it must be 1 or more", where="seeds")
+    if replications < 1:
+        raise SimulationError(f"{replications} is out of range, it must be 1 or more", where="replications")
     for setting in settings:
-        check(*setting, runs=seeds)
+        check(*setting, runs=replications)
 
     def one(task: tuple[tuple[Link, Workload, str], int]) -> Deliveries:
         (link, workload, transport), i = task
         return run(link, workload, transport, np.random.default_rng([seed, i]))
 
-    tasks = list(product(settings, range(seeds)))
+    tasks = list(product(settings, range(replications)))
     threads = min(os.cpu_count() or 1 if workers is None else workers, len(tasks))
     if threads <= 1:
         runs = [one(task) for task in tasks]
@@ -171,7 +171,7 @@ def _all(
         with ThreadPoolExecutor(threads) as pool:
             runs = list(pool.map(one, tasks))
     return [
-        _replication(*setting, seed, tuple(runs[place * seeds : (place + 1) * seeds]))
+        _replication(*setting, seed, tuple(runs[place * replications : (place + 1) * replications]))
         for place, setting in enumerate(settings)
     ]
 
@@ -187,7 +187,7 @@ def _replication(
         seed,
         deliveries,
         np.array([run.complete_s - due for run in deliveries]),
-        np.array([run.answered_s - due for run in deliveries]),
+        np.array([run.response_s - due for run in deliveries]),
         tuple(bool(run.stable) for run in deliveries),
     )
 

@@ -59,7 +59,7 @@ class TcpParameters:
         ack_compression_s: the longest that they wait; they wait 5 % of the round trip if that is less.
         ack_compression_slack_s: how much later than that the timer runs.
         ack_compression_packets: as many at most are sent together.
-        delayed_ack_s: an acknowledgement waits this long for more data or the application's answer,
+        delayed_ack_s: an acknowledgement waits this long for more data or the application's response,
         delayed_ack_max_s: and this long at most.
         turnaround_s: what a host takes from a segment's arrival until its acknowledgement is on the way (interrupt,
             protocol stack, wake-up): half of the 0.1 ms that Linux hosts were seen to add to a transfer.
@@ -160,9 +160,9 @@ class TcpLink:
         link = self.link
         loss = max(link.loss, max(link.trace.loss, default=0.0) if link.trace else 0.0)
         # a connection that gets nothing through is given up
-        tries = min(1 / max((1 - loss) * (1 - link.back_loss), 1e-9), self.parameters.retries + 5)
+        tries = min(1 / max((1 - loss) * (1 - link.downlink_loss), 1e-9), self.parameters.retries + 5)
         delays = [link.delay_s, *(link.trace.delay_s if link.trace else ())]
-        back_s = link.delay_s if link.back_delay_s is None else link.back_delay_s
+        back_s = link.delay_s if link.downlink_delay_s is None else link.downlink_delay_s
         wait_s = max(kernels.RTO_MAX_S, max(delays) + back_s + 2 * link.jitter_s)
         header = link.link_header_bytes + IP_TCP_HEADER_BYTES
         sizes = frames.size_bytes + link.app_header_bytes
@@ -193,7 +193,7 @@ class TcpLink:
 class _Run:
     """The kernels' arrays for one simulation.
 
-    `items` holds the frames, sender by sender, then the answers in the same order; `order` says which frame is where.
+    `items` holds the frames, sender by sender, then the responses in the same order; `order` says which frame is where.
     """
 
     def __init__(self, tcp: TcpLink, frames: Frames, events: int, room: int) -> None:
@@ -206,19 +206,19 @@ class _Run:
             raise SimulationError(f"sender {int(np.argmin(held))} sends no frame", where="sender")
         self.order = np.lexsort((frames.ready_s, sender))
         self.origin = nanoseconds(STANDING_S - float(frames.ready_s.min()))
-        ends = 2 if frames.answer_bytes else 1
+        ends = 2 if frames.response_bytes else 1
         items = np.zeros(ends * count, kernels.ITEM)
         for field in ("due", "sent", "first", "complete"):
             items[field] = kernels.NEVER
         items["due"][:count] = self.origin + nanoseconds(frames.ready_s[self.order])
         items["size"][:count] = frames.size_bytes[self.order]
-        items["size"][count:] = frames.answer_bytes
+        items["size"][count:] = frames.response_bytes
         items["size"] += tcp.link.app_header_bytes
 
         socks = np.zeros(2 * len(held), kernels.SOCK)
         first = np.cumsum(held) - held
         packets = np.zeros(len(socks), dtype=np.int64)
-        for end in range(ends):  # of a connection; the far one sends the answers
+        for end in range(ends):  # of a connection; the far one sends the responses
             mine = items[end * count : (end + 1) * count]
             total = np.cumsum(mine["size"])
             # counted from the connection's first byte
@@ -283,11 +283,11 @@ class _Run:
         sock["window"] = sock["send_end"] = self.tcp.first_window
         sock["delivered"] = sock["rack_steps"] = 1
         sock["rcv_mss"] = kernels.MSS_DEFAULT
-        back = link.back_rate_bps or link.rate_bps
-        back_delay = link.delay_s if link.back_delay_s is None else link.back_delay_s
+        back = link.downlink_rate_bps or link.rate_bps
+        downlink_delay = link.delay_s if link.downlink_delay_s is None else link.downlink_delay_s
         bits = 8 * (HANDSHAKE_BYTES + link.link_header_bytes)
-        back_delay += parameters.turnaround_s
-        rtt_us = max(1, round((link.delay_s + back_delay + bits / link.rate_bps + bits / back) * 1e6))
+        downlink_delay += parameters.turnaround_s
+        rtt_us = max(1, round((link.delay_s + downlink_delay + bits / link.rate_bps + bits / back) * 1e6))
         sock["srtt_us"], sock["mdev_us"], sock["rtt_min_us"] = rtt_us << 3, rtt_us << 1, rtt_us
         variance_us = sock["rttvar_us"] = sock["mdev_max_us"] = max(rtt_us << 1, min_rto_us)
         sock["rto"] = -(-(rtt_us + variance_us) * 1000 // tick)
@@ -302,12 +302,12 @@ class _Run:
             times = (items[field] - self.origin) / NS
             return np.where(items[field] == kernels.NEVER, missing, times)[back]
 
-        frames, answers = items[:count], items[count:]
+        frames, responses = items[:count], items[count:]
         # whole nanoseconds may lie a little before the times that they stand for
         complete_s = np.maximum(seconds("complete", frames, np.inf), self.frames.ready_s)
-        answered_s = np.full(count, np.nan)
-        if len(answers):
-            answered_s = np.maximum(seconds("complete", answers, np.nan), complete_s)
+        response_s = np.full(count, np.nan)
+        if len(responses):
+            response_s = np.maximum(seconds("complete", responses, np.nan), complete_s)
         whole: tuple[tuple[ByteRange, ...], ...] = ((),) * count
         return Deliveries(
             sent_s=np.maximum(seconds("sent", frames, np.inf), self.frames.ready_s),
@@ -319,7 +319,7 @@ class _Run:
             erased=whole,
             arrived=np.isfinite(complete_s),
             first_s=seconds("first", frames, np.nan),
-            answered_s=answered_s,
+            response_s=response_s,
             stable=keeps_up(self.frames.ready_s, complete_s),
         )
 

@@ -1,7 +1,8 @@
 """Frames as UDP datagrams over a lossy link: nothing is sent again, and the receiver knows which bytes it lacks.
 
 One frame of N bytes without loss or backlog takes (N + h * ceil(N / p)) * 8 / rate + delay, where each datagram carries
-p = mtu - 28 - app header bytes, rounded down to whole atoms, behind h = link header + 20 (IPv4) + 8 (UDP) + app header.
+p = mtu - 28 - app header bytes, rounded down to whole elements, after h = link header + 20 (IPv4) + 8 (UDP) + app
+header.
 A frame without loss is complete when its last packet arrives. A frame with loss is complete at its deadline and used
 with what came until then.
 """
@@ -41,9 +42,9 @@ class UdpLink:
         """Refuse what `transfer` would, before anything is allocated.
 
         Raises:
-            SimulationError: the MTU leaves no room for a single atom, or so many runs are too much work.
+            SimulationError: the MTU leaves no room for a single element, or so many runs are too much work.
         """
-        payload = payload_bytes(self.link, frames.atom_bytes)
+        payload = payload_bytes(self.link, frames.element_bytes)
         check_work(self.link, frames, frames.size_bytes, payload, headers_bytes(self.link), runs=runs)
 
     def transfer(self, frames: Frames) -> Deliveries:
@@ -54,22 +55,22 @@ class UdpLink:
         """
         self.check(frames)
         ways = build_ways(self.link, self.rng)
-        payload = payload_bytes(self.link, frames.atom_bytes)
+        payload = payload_bytes(self.link, frames.element_bytes)
         order = np.argsort(frames.ready_s, kind="stable")
         sent, missing = self._send(
             ways, 0, datagrams(frames.ready_s[order], frames.size_bytes[order], frames.deadline_s[order]), payload
         )
-        answered_s = np.full(len(order), np.nan)
-        if frames.answer_bytes:
+        response_s = np.full(len(order), np.nan)
+        if frames.response_bytes:
             answerable = np.flatnonzero(sent["arrived"])
             answerable = answerable[np.argsort(sent["complete"][answerable], kind="stable")]
             given = np.zeros(len(answerable), kernels.DATAGRAMS)
             given["ready"] = sent["complete"][answerable]
-            given["size"], given["deadline"] = frames.answer_bytes, kernels.NEVER
-            answers, _ = self._send(ways, 1, given, payload_bytes(self.link, 1))
-            whole = answers["lost"] == 0
-            answered_s[order[answerable[whole]]] = answers["complete"][whole] / NS
-        return deliveries(self.link, frames, order, sent, missing, payload, answered_s)
+            given["size"], given["deadline"] = frames.response_bytes, kernels.NEVER
+            responses, _ = self._send(ways, 1, given, payload_bytes(self.link, 1))
+            whole = responses["lost"] == 0
+            response_s[order[answerable[whole]]] = responses["complete"][whole] / NS
+        return deliveries(self.link, frames, order, sent, missing, payload, response_s)
 
     def _send(
         self, ways: Ways, which: int, frames: np.ndarray[Any, Any], payload: int
@@ -96,17 +97,17 @@ def headers_bytes(link: Link) -> int:
     return link.link_header_bytes + IP_UDP_HEADER_BYTES + link.app_header_bytes
 
 
-def payload_bytes(link: Link, atom_bytes: int, header: int | None = None) -> int:
-    """What a datagram carries, in whole atoms, or what any packet does behind a header of so many bytes.
+def payload_bytes(link: Link, element_bytes: int, header: int | None = None) -> int:
+    """What a datagram carries, in whole elements, or what any packet does behind a header of so many bytes.
 
     Raises:
         SimulationError: the MTU leaves no room for one.
     """
     header = IP_UDP_HEADER_BYTES + link.app_header_bytes if header is None else header
-    payload = (link.mtu_bytes - header) // atom_bytes * atom_bytes
+    payload = (link.mtu_bytes - header) // element_bytes * element_bytes
     if payload <= 0:
         raise SimulationError(
-            f"{link.mtu_bytes} leaves no room for {atom_bytes} bytes of data behind {header} of headers",
+            f"{link.mtu_bytes} leaves no room for {element_bytes} bytes of data behind {header} of headers",
             where="mtu_bytes",
         )
     return payload
@@ -128,7 +129,7 @@ def deliveries(
     sent: np.ndarray[Any, Any],
     missing: IntArray,
     payload: int,
-    answered_s: FloatArray | None = None,
+    response_s: FloatArray | None = None,
 ) -> Deliveries:
     """What the kernels made of frames that were sent in an order."""
     back, count = np.argsort(order), len(order)
@@ -148,7 +149,7 @@ def deliveries(
         erased=tuple(erased[place] for place in back),
         arrived=sent["arrived"][back].astype(bool),
         first_s=first_s[back],
-        answered_s=np.full(count, np.nan) if answered_s is None else np.maximum(answered_s, complete_s),
+        response_s=np.full(count, np.nan) if response_s is None else np.maximum(response_s, complete_s),
         stable=count == 1 or demand_s < float(np.ptp(frames.ready_s)),
     )
 

@@ -1,1 +1,1 @@
-"""graph + cut -> two runnable halves."""
+"""graph + cut -> a runnable head and tail."""

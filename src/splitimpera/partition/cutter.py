@@ -41,7 +41,7 @@ class Tail(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Halves:
+class Partition:
     """A network cut in two: `tail(head(x))` equals `model(x)`."""
 
     cut: Cut
@@ -49,7 +49,7 @@ class Halves:
     tail: Tail
 
 
-def split(graph: ModelGraph, cut: Cut | int | str) -> Halves:
+def split(graph: ModelGraph, cut: Cut | int | str) -> Partition:
     """Cut a traced network.
 
     Args:
@@ -68,7 +68,7 @@ def split(graph: ModelGraph, cut: Cut | int | str) -> Halves:
     crossing = [node for node in nodes if node.name in cut.crossing]
     head = _program(graph.program, inputs, tuple(crossing))
     tail = _program(graph.program, crossing, nodes[-1].args[0])
-    return Halves(cut, Head(head).eval(), Tail(tail, graph.out_spec).eval())
+    return Partition(cut, Head(head).eval(), Tail(tail, graph.out_spec).eval())
 
 
 def segment(graph: ModelGraph, start: Cut, end: Cut) -> fx.GraphModule:

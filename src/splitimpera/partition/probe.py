@@ -12,7 +12,7 @@ from splitimpera.core.errors import DataError, ModelError
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Samples
 from splitimpera.partition.bottleneck import check_apart, check_layout, single_tensor
-from splitimpera.partition.cutter import Halves, split
+from splitimpera.partition.cutter import Partition, split
 from splitimpera.records.graph import Cut
 from splitimpera.saliency.scores import by_channel
 
@@ -90,28 +90,28 @@ def linear_code_probe(
         ModelError: the network does not return logits.
     """
     check_apart(graph)
-    halves = split(graph, cut)
-    code = fit_linear_code(halves, calibration_inputs, latent_channels, side)
-    return accuracy_and_cross_entropy(answers(halves, code, samples.inputs), samples.labels)
+    partition = split(graph, cut)
+    code = fit_linear_code(partition, calibration_inputs, latent_channels, side)
+    return accuracy_and_cross_entropy(answers(partition, code, samples.inputs), samples.labels)
 
 
-def fit_linear_code(halves: Halves, inputs: Tensor, latent_channels: int, side: int = 4) -> nn.Module:
+def fit_linear_code(partition: Partition, inputs: Tensor, latent_channels: int, side: int = 4) -> nn.Module:
     """The linear code of a cut's tensor, fitted to `inputs`; takes and returns (N, *shape of the tensor)."""
-    spec = single_tensor(halves.cut)
+    spec = single_tensor(partition.cut)
     check_layout(spec)
     if not len(inputs):
         raise DataError("a linear code is fitted to at least one picture, there is none")
     parts = []
     with torch.no_grad():
         for x in torch.split(inputs, _BATCH):
-            pooled = pool(_maps(by_channel(halves.head(x)[0], spec), spec.shape), side)
+            pooled = pool(_maps(by_channel(partition.head(x)[0], spec), spec.shape), side)
             parts.append(pooled.movedim(1, -1).flatten(0, -2))
     first = parts[0]
     mean, components = principal_components(torch.cat(parts), latent_channels)
     return _InLayout(LinearCode(mean.to(first), components.to(first), side), spec.channel_dim)
 
 
-def answers(halves: Halves, between: nn.Module, inputs: Tensor) -> Tensor:
+def answers(partition: Partition, between: nn.Module, inputs: Tensor) -> Tensor:
     """Logits (N, classes) of head, `between` (from the crossing tensor to one of its shape) and tail.
 
     Raises:
@@ -119,7 +119,7 @@ def answers(halves: Halves, between: nn.Module, inputs: Tensor) -> Tensor:
     """
     with torch.no_grad():
         batches = torch.split(inputs, _BATCH)
-        return torch.cat([as_logits(halves.tail((between(halves.head(x)[0]),))) for x in batches])
+        return torch.cat([as_logits(partition.tail((between(partition.head(x)[0]),))) for x in batches])
 
 
 def accuracy_and_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[float, float]:

@@ -44,7 +44,7 @@ class Draws:
         evaluation = self.evaluation
         touched = [name for name in self.values if name.startswith("latency_") or name in evaluation.of_replications]
         if evaluation.contributions is not None:
-            touched += [evaluation.quality, f"on_time_{evaluation.quality}"]
+            touched += [evaluation.quality_metric, f"on_time_{evaluation.quality_metric}"]
         return {name: self._interval(name) for name in touched}
 
     def interval(self, metric: str) -> Interval:
@@ -68,9 +68,9 @@ class Draws:
 
     def _contributions(self, metric: str) -> FloatArray | None:
         evaluation = self.evaluation
-        if metric == evaluation.quality:
+        if metric == evaluation.quality_metric:
             return evaluation.contributions
-        return evaluation.on_time_contributions if metric == f"on_time_{evaluation.quality}" else None
+        return evaluation.on_time_contributions if metric == f"on_time_{evaluation.quality_metric}" else None
 
     def _drawn(self, metric: str) -> FloatArray | None:
         evaluation, contributions = self.evaluation, self._contributions(metric)

@@ -1,9 +1,9 @@
 """What would have to change: the smallest single change that makes a plan fit, and where the choice flips.
 
-Whoever calls brings `decide`, which evaluates all plans anew with one lever at another value and returns the feasible
-plan that would be recommended then, or None. Each value that is reported was tried in this way; none is interpolated.
-Simulations have noise, so that a value may fit by chance between two that do not: the searches stand that, but find
-one border of several.
+Whoever calls brings `decide`, which evaluates all plans anew with one parameter at another value and returns the
+feasible plan that would be recommended then, or None. Each value that is reported was tried in this way; none is
+interpolated. Simulations have noise, so that a value may fit by chance between two that do not: the searches stand
+that, but find one border of several.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
-class Lever:
+class Parameter:
     """One number of the scenario that may be turned: the link's loss, a device's speed, the frames a second.
 
     Attributes:
@@ -58,8 +58,8 @@ class Lever:
         return middle if not near and low < middle < high else None
 
 
-Decide = Callable[[Lever, float], Verdict | None]
-"""The feasible plan that would be recommended with a lever at a value; None where nothing would fit."""
+Decide = Callable[[Parameter, float], Verdict | None]
+"""The feasible plan that would be recommended with a parameter at a value; None where nothing would fit."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ class Change:
     """One change with which a plan would fit.
 
     Attributes:
-        lever: the lever's name, or the metric whose limit would be relaxed.
+        parameter: the parameter's name, or the metric whose limit would be relaxed.
         before, after: in SI units; a limit that would have to go has the limit 0 after.
         ratio: the larger of after / before and before / after; infinite where one of them is 0.
         plan: id of the plan that would be recommended then.
         text: the change in words.
     """
 
-    lever: str
+    parameter: str
     before: float
     after: float
     ratio: float
@@ -85,38 +85,38 @@ class Change:
         return f"{self.text}: then {self.plan} fits"
 
 
-def smallest_change(levers: Iterable[Lever], decide: Decide, limits: Iterable[Change] = ()) -> Change | None:
+def smallest_change(parameters: Iterable[Parameter], decide: Decide, limits: Iterable[Change] = ()) -> Change | None:
     """The first of `changes`; None where no single change helps."""
-    return next(iter(changes(levers, decide, limits)), None)
+    return next(iter(changes(parameters, decide, limits)), None)
 
 
-def changes(levers: Iterable[Lever], decide: Decide, limits: Iterable[Change] = ()) -> tuple[Change, ...]:
+def changes(parameters: Iterable[Parameter], decide: Decide, limits: Iterable[Change] = ()) -> tuple[Change, ...]:
     """All single changes that help where nothing fits now, the smallest first by their ratio.
 
-    Each lever is tried at its best value; where that helps, the border to `now` is bisected.
+    Each parameter is tried at its best value; where that helps, the border to `now` is bisected.
 
     Args:
         limits: changes of another kind to sort in, such as `relaxations`.
     """
     decide = cache(decide)
-    found = [change for lever in levers if (change := _least(lever, decide)) is not None]
+    found = [change for parameter in parameters if (change := _least(parameter, decide)) is not None]
     return tuple(sorted([*found, *limits], key=lambda change: change.ratio))
 
 
-def _least(lever: Lever, decide: Decide) -> Change | None:
-    if lever.best == lever.now:
+def _least(parameter: Parameter, decide: Decide) -> Change | None:
+    if parameter.best == parameter.now:
         return None
-    fails, fits = lever.now, lever.best
-    verdict = decide(lever, fits)
+    fails, fits = parameter.now, parameter.best
+    verdict = decide(parameter, fits)
     if verdict is None:
         return None
-    while (middle := lever.between(fails, fits)) is not None:
-        found = decide(lever, middle)
+    while (middle := parameter.between(fails, fits)) is not None:
+        found = decide(parameter, middle)
         if found is None:
             fails = middle
         else:
             fits, verdict = middle, found
-    return Change(lever.name, lever.now, fits, _ratio(lever.now, fits), verdict.id, lever.words(fits))
+    return Change(parameter.name, parameter.now, fits, _ratio(parameter.now, fits), verdict.id, parameter.words(fits))
 
 
 def relaxations(
@@ -135,12 +135,12 @@ def relaxations(
     found = []
     for requirement in wanted:
         misses = [
-            verdict.misses[0]
+            verdict.violations[0]
             for verdict in verdicts
-            if verdict.possible
-            and not verdict.hopeless
-            and [miss.requirement for miss in verdict.misses] == [requirement]
-            and math.isfinite(verdict.misses[0].margin)
+            if verdict.can_run
+            and not verdict.unsatisfiable
+            and [miss.requirement for miss in verdict.violations] == [requirement]
+            and math.isfinite(verdict.violations[0].margin)
         ]
         if not misses:
             continue
@@ -181,10 +181,10 @@ class Flip:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The choice against one lever.
+    """The choice against one parameter.
 
     Attributes:
-        lever: its name.
+        parameter: its name.
         unit: of `now`, of the values and of the flips.
         values: ascending.
         plans: the id chosen at each value; None where nothing fits.
@@ -192,7 +192,7 @@ class Sensitivity:
         text: where it flips, in words.
     """
 
-    lever: str
+    parameter: str
     unit: str
     now: float
     values: tuple[float, ...]
@@ -201,7 +201,7 @@ class Sensitivity:
     text: str
 
 
-def sensitivity(lever: Lever, values: Iterable[float], decide: Decide, bisections: int = 4) -> Sensitivity:
+def sensitivity(parameter: Parameter, values: Iterable[float], decide: Decide, bisections: int = 4) -> Sensitivity:
     """Find the choice at each of some values, and between neighbours that differ narrow down where it flips.
 
     Args:
@@ -211,14 +211,14 @@ def sensitivity(lever: Lever, values: Iterable[float], decide: Decide, bisection
     decide = cache(decide)
 
     def choice(value: float) -> str | None:
-        verdict = decide(lever, value)
+        verdict = decide(parameter, value)
         return verdict.id if verdict else None
 
     def flips(low: float, high: float, left: int) -> list[Flip]:
         before, after = choice(low), choice(high)
         if before == after:
             return []
-        middle = lever.between(low, high) if left else None
+        middle = parameter.between(low, high) if left else None
         if middle is None:
             return [Flip(low, before, after)]
         return [*flips(low, middle, left - 1), *flips(middle, high, left - 1)]
@@ -226,15 +226,17 @@ def sensitivity(lever: Lever, values: Iterable[float], decide: Decide, bisection
     values = sorted(set(values))
     plans = tuple(choice(value) for value in values)
     found = [flip for low, high in pairwise(values) for flip in flips(low, high, bisections)]
-    text = _in_words(lever, values, plans[-1], found)
-    return Sensitivity(lever.name, lever.unit, lever.now, tuple(values), plans, tuple(found), text)
+    text = _in_words(parameter, values, plans[-1], found)
+    return Sensitivity(parameter.name, parameter.unit, parameter.now, tuple(values), plans, tuple(found), text)
 
 
-def _in_words(lever: Lever, values: Sequence[float], last: str | None, flips: Sequence[Flip]) -> str:
-    parts = [f"up to {lever.format(flip.value)} {_choice(flip.before)}" for flip in flips]
-    ends = " to ".join(lever.format(value) for value in dict.fromkeys((values[0], values[-1])))
+def _in_words(parameter: Parameter, values: Sequence[float], last: str | None, flips: Sequence[Flip]) -> str:
+    parts = [f"up to {parameter.format(flip.value)} {_choice(flip.before)}" for flip in flips]
+    ends = " to ".join(parameter.format(value) for value in dict.fromkeys((values[0], values[-1])))
     parts.append(f"beyond it {_choice(last)}" if flips else f"at {ends} {_choice(last)}")
-    return f"{lever.name[0].upper()}{lever.name[1:]} (now {lever.format(lever.now)}): {', '.join(parts)}."
+    return (
+        f"{parameter.name[0].upper()}{parameter.name[1:]} (now {parameter.format(parameter.now)}): {', '.join(parts)}."
+    )
 
 
 def _choice(plan: str | None) -> str:

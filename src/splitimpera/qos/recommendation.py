@@ -53,8 +53,8 @@ class Judgement:
     Attributes:
         margin: negative where the requirement is missed.
         interval: 95 %; both ends the value itself where chance does not touch it.
-        endless: the plan is not stable, and `value` holds for the simulated frames alone.
-        open: one end of the interval meets the limit and the other does not, so that more seeds may decide.
+        unbounded: the plan is not stable, and `value` holds for the simulated frames alone.
+        open: one end of the interval meets the limit and the other does not, so that more replications may decide.
     """
 
     requirement: Requirement
@@ -62,12 +62,12 @@ class Judgement:
     margin: float
     interval: tuple[float, float]
     certainty: Certainty
-    endless: bool = False
+    unbounded: bool = False
     open: bool = False
 
     @property
     def met(self) -> bool:
-        return not self.endless and self.requirement.met(self.value)
+        return not self.unbounded and self.requirement.met(self.value)
 
     @property
     def written(self) -> str:
@@ -76,7 +76,7 @@ class Judgement:
 
     def __str__(self) -> str:
         text = self.requirement.text
-        if self.endless:
+        if self.unbounded:
             return f"{text}, for it is unstable: its latency grows without end"
         if math.isnan(self.value):
             return f"{text}, for its {self.requirement.metric} is not known"
@@ -92,7 +92,7 @@ class Verdict:
 
     Attributes:
         score: the smallest margin over the hard requirements; over all where there are only soft ones.
-        misses, soft_misses: the hard and the soft requirements that it does not meet.
+        violations, soft_violations: the hard and the soft requirements that it does not meet.
         judgements: one a requirement, in their order.
         penalty: what the soft misses cost, each its weight times its margin.
         binding: the requirement of the smallest margin, among those that count for the score.
@@ -103,8 +103,8 @@ class Verdict:
 
     evaluation: Evaluation
     score: float
-    misses: tuple[Judgement, ...]
-    soft_misses: tuple[Judgement, ...]
+    violations: tuple[Judgement, ...]
+    soft_violations: tuple[Judgement, ...]
     judgements: tuple[Judgement, ...]
     penalty: float
     binding: Requirement
@@ -117,24 +117,24 @@ class Verdict:
         return self.evaluation.plan.id
 
     @property
-    def possible(self) -> bool:
+    def can_run(self) -> bool:
         """Whether the plan can run at all."""
-        return not self.evaluation.impossible
+        return not self.evaluation.cannot_run
 
     @property
     def feasible(self) -> bool:
-        return self.possible and not self.misses
+        return self.can_run and not self.violations
 
     @property
-    def hopeless(self) -> bool:
+    def unsatisfiable(self) -> bool:
         """True where the plan is unstable and that is what it misses: no other limit would help."""
-        return not self.evaluation.stable and any(needs_stability(miss.requirement.metric) for miss in self.misses)
+        return not self.evaluation.stable and any(needs_stability(miss.requirement.metric) for miss in self.violations)
 
     @property
     def open(self) -> bool:
-        """True where more seeds may turn it: a hard requirement is open, and none is missed for certain."""
+        """True where more replications may turn it: a hard requirement is open, and none is missed for certain."""
         hard = [judgement for judgement in self.judgements if judgement.requirement.hard]
-        ruled_out = not self.possible or any(not judgement.met and not judgement.open for judgement in hard)
+        ruled_out = not self.can_run or any(not judgement.met and not judgement.open for judgement in hard)
         return not ruled_out and any(judgement.open for judgement in hard)
 
 
@@ -167,8 +167,8 @@ class Recommendation:
         rows = [
             [
                 verdict.id,
-                *("grows" if judgement.endless else judgement.written for judgement in verdict.judgements),
-                f"fits, {verdict.certainty}" if verdict.feasible else f"misses {len(verdict.misses)}",
+                *("grows" if judgement.unbounded else judgement.written for judgement in verdict.judgements),
+                f"fits, {verdict.certainty}" if verdict.feasible else f"misses {len(verdict.violations)}",
             ]
             for verdict in self.verdicts
         ]
@@ -212,7 +212,7 @@ def recommend(
     if best.feasible:
         reasons = _reasons_for(verdicts, chance, objective)
         return Recommendation(verdicts, best, None, (), reasons, objective, chance)
-    relax = () if best.hopeless or not best.possible else tuple(_relaxed(miss) for miss in best.misses)
+    relax = () if best.unsatisfiable or not best.can_run else tuple(_relaxed(miss) for miss in best.violations)
     return Recommendation(verdicts, None, best, relax, _reasons_against(best, relax, verdicts), objective, chance)
 
 
@@ -222,14 +222,14 @@ def _judge(place: int, chance: Chance, requirements: Sequence[Requirement]) -> V
     hard = [judgement for judgement in judgements if judgement.requirement.hard]
     missed = [judgement for judgement in judgements if not judgement.met]
     tightest = min(hard or judgements, key=lambda judgement: judgement.margin)
-    certainties = [judgement.certainty for judgement in hard] + ["unlikely" for _ in evaluation.impossible]
-    quality = evaluation.accuracy if METRICS[evaluation.quality].better == "higher" else -evaluation.accuracy
+    certainties = [judgement.certainty for judgement in hard] + ["unlikely" for _ in evaluation.cannot_run]
+    quality = evaluation.quality if METRICS[evaluation.quality_metric].better == "higher" else -evaluation.quality
     speed = -metrics["latency_p95"] if evaluation.stable else -math.inf
     return Verdict(
         evaluation,
         score=tightest.margin,
-        misses=tuple(judgement for judgement in missed if judgement.requirement.hard),
-        soft_misses=tuple(judgement for judgement in missed if not judgement.requirement.hard),
+        violations=tuple(judgement for judgement in missed if judgement.requirement.hard),
+        soft_violations=tuple(judgement for judgement in missed if not judgement.requirement.hard),
         judgements=judgements,
         penalty=_penalties(judgements),
         binding=tightest.requirement,
@@ -277,7 +277,7 @@ def _known(value: float) -> float:
 
 def _with_front(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """Mark those that no other dominates, among the ones that can run."""
-    possible = [verdict for verdict in verdicts if verdict.possible]
+    possible = [verdict for verdict in verdicts if verdict.can_run]
     front = {
         verdict.id for verdict, alone in zip(possible, pareto_front([v.goals for v in possible]), strict=True) if alone
     }
@@ -342,7 +342,7 @@ def _last(verdict: Verdict, metrics: Mapping[str, float]) -> tuple[Any, ...]:
 def _rank_of_infeasible(verdict: Verdict, metrics: Mapping[str, float]) -> tuple[Any, ...]:
     """Smaller is better."""
     hard = [judgement for judgement in verdict.judgements if judgement.requirement.hard]
-    kind = 2 if not verdict.possible else 1 if verdict.hopeless else 0
+    kind = 2 if not verdict.can_run else 1 if verdict.unsatisfiable else 0
     return kind, _leximin(hard), verdict.penalty, *_last(verdict, metrics)
 
 
@@ -358,8 +358,8 @@ def _relaxed(miss: Judgement) -> str:
 def _reasons_for(verdicts: Sequence[Verdict], chance: Chance, objective: str) -> tuple[str, ...]:
     best = verdicts[0]
     reasons = [_first_reason(best, objective), *_how_sure(best)]
-    if best.soft_misses:
-        reasons.append(f"Of what is preferred it misses {_listed(best.soft_misses)}.")
+    if best.soft_violations:
+        reasons.append(f"Of what is preferred it misses {_listed(best.soft_violations)}.")
     fitting = [verdict for verdict in verdicts if verdict.feasible]
     if len(fitting) == 1:
         reasons.append(f"It is the only one of {len(verdicts)} plans that fits.")
@@ -372,7 +372,7 @@ def _reasons_for(verdicts: Sequence[Verdict], chance: Chance, objective: str) ->
     for configuration in ("LC", "RC", "SC"):
         others = [verdict for verdict in verdicts if verdict.evaluation.plan.configuration == configuration]
         if others and not others[0].feasible:
-            misses = f"misses {_listed(others[0].misses)}" if others[0].possible else "cannot run"
+            misses = f"misses {_listed(others[0].violations)}" if others[0].can_run else "cannot run"
             reasons.append(f"No {configuration} plan fits: the nearest, {others[0].id}, {misses}.")
     reasons += _cannot_run(verdicts)
     if not best.evaluation.stable:
@@ -385,7 +385,7 @@ def _reasons_for(verdicts: Sequence[Verdict], chance: Chance, objective: str) ->
 def _first_reason(best: Verdict, objective: str) -> str:
     if any(judgement.requirement.hard for judgement in best.judgements):
         meets = "meets every requirement"
-    elif best.soft_misses:
+    elif best.soft_violations:
         return f"Nothing is required, and {best.id} falls least short of what is preferred."
     else:
         meets = "meets all that is preferred"
@@ -420,11 +420,11 @@ def _ranges(judgements: Sequence[Judgement]) -> str:
 
 
 def _reasons_against(best: Verdict, relax: Sequence[str], verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-    if not best.possible:
+    if not best.can_run:
         return ("No plan can run.", *_cannot_run(verdicts))
-    reasons = [f"No plan meets every requirement; {best.id} comes nearest and misses {_listed(best.misses)}."]
+    reasons = [f"No plan meets every requirement; {best.id} comes nearest and misses {_listed(best.violations)}."]
     if best.open:
-        reasons.append(f"That is close: {_ranges(best.misses)}. More seeds may let it in.")
+        reasons.append(f"That is close: {_ranges(best.violations)}. More replications may let it in.")
     reasons.append(
         f"It would fit if the requirements read: {', '.join(relax)}."
         if relax
@@ -434,10 +434,10 @@ def _reasons_against(best: Verdict, relax: Sequence[str], verdicts: Sequence[Ver
 
 
 def _cannot_run(verdicts: Sequence[Verdict]) -> list[str]:
-    stuck = [verdict for verdict in verdicts if not verdict.possible]
+    stuck = [verdict for verdict in verdicts if not verdict.can_run]
     if not stuck:
         return []
-    why = "; ".join(stuck[0].evaluation.impossible)
+    why = "; ".join(stuck[0].evaluation.cannot_run)
     if len(stuck) == 1:
         return [f"{stuck[0].id} cannot run: {why}."]
     return [f"{len(stuck)} of {len(verdicts)} plans cannot run, {stuck[0].id} among them: {why}."]
@@ -472,7 +472,7 @@ class Rivals:
             unsure = [each for each in second.judgements if each.requirement.hard and each.certainty == "likely"]
             return f"is likely, not certain to fit: {_ranges(unsure)}"
         if second.penalty > best.penalty:
-            return f"falls further short of what is preferred: it misses {_listed(second.soft_misses)}"
+            return f"falls further short of what is preferred: it misses {_listed(second.soft_violations)}"
         if self.objective != BALANCED and not self._difference(self.objective, 0, other).tied:
             values = [verdict.evaluation.metrics()[self.objective] for verdict in (second, best)]
             worse, better = (METRICS[self.objective].format(value) for value in values)

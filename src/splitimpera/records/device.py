@@ -109,7 +109,7 @@ class Device:
     """A machine that runs a part of the network.
 
     Times are those of `profile` where there is one, else those that `roofline` gives, else those measured on the
-    machine that runs the design; in each case times `time_factor` (40 means forty times slower).
+    machine that runs the design; in each case times `slowdown` (40 means forty times slower).
 
     Attributes:
         memory_bytes: what head or tail may fill; None: the roofline's, or no limit.
@@ -121,7 +121,7 @@ class Device:
     """
 
     name: str
-    time_factor: float = 1.0
+    slowdown: float = 1.0
     roofline: Roofline | None = None
     profile: Profile | None = None
     memory_bytes: int | None = None

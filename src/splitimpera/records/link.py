@@ -65,30 +65,30 @@ Jitter = Literal["uniform", "exponential", "normal"]
 
 @dataclass(frozen=True)
 class Link:
-    """A network link between two hosts, with a way there (data) and a way back (acknowledgements, answers).
+    """A network link between two hosts, with a uplink (data) and a downlink (acknowledgements, responses).
 
     Attributes:
         rate_bps: bits a second on the wire, headers included.
         delay_s: one-way propagation delay.
-        loss: probability that a packet on the way there is lost.
+        loss: probability that a packet on the uplink is lost.
         mtu_bytes: largest IP packet.
         link_header_bytes: the link layer's bytes in front of every IP packet.
         app_header_bytes: the application's own header (plan, frame, offset): in every UDP datagram, once a frame over
             TCP.
         loss_burst: mean number of packets that are lost in a row (Gilbert-Elliott: nothing is lost in the good state,
             everything in the bad one); None: each packet is lost or not independently of all others.
-        back_loss: probability that a packet on the way back is lost, independently of all others.
-        back_rate_bps: rate of the way back; None: as there.
-        back_delay_s: delay of the way back; None: as there.
-        jitter_s: mean of a random delay that each packet on the way there suffers on top of `delay_s`.
+        downlink_loss: probability that a packet on the downlink is lost, independently of all others.
+        downlink_rate_bps: rate of the downlink; None: as there.
+        downlink_delay_s: delay of the downlink; None: as there.
+        jitter_s: mean of a random delay that each packet on the uplink suffers on top of `delay_s`.
         jitter: its distribution: "uniform" from 0 to twice the mean, "exponential", "normal" (its positive half).
         reorder: True: packets overtake each other as their delays fall; False: a packet is held behind the one before.
-        queue_bytes: the most bytes (link headers included) that wait in front of the link, on the way there, while a
+        queue_bytes: the most bytes (link headers included) that wait in front of the link, on the uplink, while a
             packet is being sent; what finds no room is dropped; None: no limit.
         queue_packets: the same in packets.
-        drops: the packets on the way there that the link drops, by their ordinal (the first is 0), retransmissions
+        drops: the packets on the uplink that the link drops, by their ordinal (the first is 0), retransmissions
             counted too; they take the place of `loss`.
-        trace: how rate, delay and loss of the way there change with time.
+        trace: how rate, delay and loss of the uplink change with time.
     """
 
     name: str = "link"
@@ -99,9 +99,9 @@ class Link:
     link_header_bytes: int = 2
     app_header_bytes: int = 0
     loss_burst: float | None = None
-    back_loss: float = 0.0
-    back_rate_bps: float | None = None
-    back_delay_s: float | None = None
+    downlink_loss: float = 0.0
+    downlink_rate_bps: float | None = None
+    downlink_delay_s: float | None = None
     jitter_s: float = 0.0
     jitter: Jitter = "uniform"
     reorder: bool = False
@@ -111,7 +111,9 @@ class Link:
     trace: Trace | None = None
 
     def __post_init__(self) -> None:
-        bounded(self, "rate_bps", "delay_s", "loss", "back_rate_bps", "back_delay_s", "back_loss", "jitter_s")
+        bounded(
+            self, "rate_bps", "delay_s", "loss", "downlink_rate_bps", "downlink_delay_s", "downlink_loss", "jitter_s"
+        )
         bounded(self, "mtu_bytes", "link_header_bytes", "app_header_bytes", "queue_bytes", "queue_packets")
         bounded(self, "loss_burst")
         if self.loss_burst is not None:

@@ -16,11 +16,11 @@ class Evaluation:
     """What one plan does: its accuracy, its latency, its loss, what it costs.
 
     Attributes:
-        accuracy: the value of `quality`; for a classifier the share of right answers, a mean over pictures.
-        accuracy_ci: its 95 % interval; pictures are counted, not pictures times loss patterns.
-        on_time_accuracy: the same, where an answer later than the workload's deadline is wrong.
-        latency_s: time from a frame's due time to its answer, shape (seeds, frames); NaN for a frame that a full queue
-            dropped.
+        quality: the value of `quality_metric`; for a classifier the share of right answers, a mean over pictures.
+        quality_ci: its 95 % interval; pictures are counted, not pictures times loss patterns.
+        on_time_quality: the same, where an answer later than the workload's deadline is wrong.
+        latency_s: time from a frame's due time to its answer, shape (replications, frames); NaN for a frame that a full
+            queue dropped.
         parts_s: mean seconds of a frame on the device, in the codec, on the link, on the server, and in each queue.
         estimates: the names of those parts whose time was not measured on the machine that has it.
         payload_bytes: mean size of a frame's payload, without headers.
@@ -31,9 +31,9 @@ class Evaluation:
         memory_bytes: weights and activations on each device, in the order of the plan's.
         cut_depth: layers on the first device; 0 where the raw input leaves it.
         utilisation: busy share of each stage, by name.
-        bottleneck: the busiest stage.
-        impossible: why the plan cannot run at all, in words; empty where it can.
-        quality: what `accuracy` is called: "accuracy", "miou" or "rmse".
+        busiest_stage: the busiest stage.
+        cannot_run: why the plan cannot run at all, in words; empty where it can.
+        quality_metric: what `quality` is called: "accuracy", "miou" or "rmse".
         intervals: the 95 % bootstrap interval of each metric that chance touches.
         contributions: what each sample contributes to the quality, shape (replications, samples, k); None: not known.
         on_time_contributions: the same, where a late answer counts as none.
@@ -42,8 +42,8 @@ class Evaluation:
     """
 
     plan: Plan
-    accuracy: float
-    accuracy_ci: tuple[float, float]
+    quality: float
+    quality_ci: tuple[float, float]
     latency_s: FloatArray
     parts_s: dict[str, float] = field(default_factory=dict)
     estimates: tuple[str, ...] = ()
@@ -51,15 +51,15 @@ class Evaluation:
     lost_packet_rate: float = 0.0
     fps: float = 0.0
     stable: bool = True
-    on_time_accuracy: float = 0.0
+    on_time_quality: float = 0.0
     dropped_frames: float = 0.0
     energy_j: float | None = None
     memory_bytes: tuple[int, ...] = ()
     cut_depth: int = 0
     utilisation: dict[str, float] = field(default_factory=dict)
-    bottleneck: str = ""
-    impossible: tuple[str, ...] = ()
-    quality: str = "accuracy"
+    busiest_stage: str = ""
+    cannot_run: tuple[str, ...] = ()
+    quality_metric: str = "accuracy"
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     contributions: FloatArray | None = None
     on_time_contributions: FloatArray | None = None
@@ -69,8 +69,8 @@ class Evaluation:
     def metrics(self) -> dict[str, float]:
         """The numbers that a requirement may speak of, in SI units; those that are not known are left out."""
         known = {
-            self.quality: self.accuracy,
-            f"on_time_{self.quality}": self.on_time_accuracy,
+            self.quality_metric: self.quality,
+            f"on_time_{self.quality_metric}": self.on_time_quality,
             **latency_metrics(self.latency_s),
             "fps": self.fps,
             "payload_bytes": self.payload_bytes,

@@ -24,25 +24,25 @@ class Workload:
         frames: how many are simulated, for each sender.
         deadline_s: how long after it is due a UDP frame with losses is used with what came; None: one frame period.
         frame_bytes: the size of every frame, where no plan gives it.
-        atom_bytes: the smallest piece that a packet must not cut through (one tensor element).
+        element_bytes: the smallest piece that a packet must not cut through (one tensor element).
         frame_sizes: one size a frame, in place of `frame_bytes`.
         times_s: when each frame is due, ascending, in place of the fixed rate.
         senders: how many devices send such frames over the same link, their frames evenly staggered.
-        answer_bytes: the size of the answer that goes back when a frame is complete; 0: none is simulated.
+        response_bytes: the size of the response that goes back when a frame is complete; 0: none is simulated.
     """
 
     fps: float
     frames: int = 1000
     deadline_s: float | None = None
     frame_bytes: int = 0
-    atom_bytes: int = 1
+    element_bytes: int = 1
     frame_sizes: tuple[int, ...] = ()
     times_s: tuple[float, ...] = ()
     senders: int = 1
-    answer_bytes: int = 0
+    response_bytes: int = 0
 
     def __post_init__(self) -> None:
-        bounded(self, "fps", "frames", "senders", "deadline_s", "frame_bytes", "atom_bytes", "answer_bytes")
+        bounded(self, "fps", "frames", "senders", "deadline_s", "frame_bytes", "element_bytes", "response_bytes")
         if self.frames * self.senders > MOST_FRAMES:
             raise SimulationError(
                 f"{self.frames} frames from each of {self.senders} senders are too many, at most {MOST_FRAMES} are "
@@ -83,18 +83,18 @@ class Workload:
             ready_s=(self.due_s()[:, None] + stagger).ravel(),
             size_bytes=np.repeat(np.array(sizes, dtype=np.int64), self.senders),
             deadline_s=(self.deadlines_s()[:, None] + stagger).ravel(),
-            atom_bytes=self.atom_bytes,
+            element_bytes=self.element_bytes,
             sender=np.tile(np.arange(self.senders), self.frames),
-            answer_bytes=self.answer_bytes,
+            response_bytes=self.response_bytes,
         )
 
 
 @dataclass(frozen=True)
 class Payload:
-    """What a codec made of one frame. Packets carry whole atoms of `atom_bytes`."""
+    """What a codec made of one frame. Packets carry whole elements of `element_bytes`."""
 
     data: bytes
-    atom_bytes: int = 1
+    element_bytes: int = 1
 
 
 ByteRange = tuple[int, int]
@@ -109,20 +109,20 @@ class Frames:
         ready_s: when a frame may start to be sent.
         size_bytes: its size.
         deadline_s: when the receiver uses it as it is, if parts are missing.
-        atom_bytes: packets carry whole atoms of this size.
+        element_bytes: packets carry whole elements of this size.
         sender: which of the devices on the link sends it, 0 and up; None: there is one.
-        answer_bytes: the size of the answer that goes back once it is complete; 0: none.
+        response_bytes: the size of the response that goes back once it is complete; 0: none.
     """
 
     ready_s: FloatArray
     size_bytes: IntArray
     deadline_s: FloatArray
-    atom_bytes: int = 1
+    element_bytes: int = 1
     sender: IntArray | None = None
-    answer_bytes: int = 0
+    response_bytes: int = 0
 
     def __post_init__(self) -> None:
-        bounded(self, "atom_bytes", "answer_bytes")
+        bounded(self, "element_bytes", "response_bytes")
         for name, bound in (("ready_s", "ready_s"), ("deadline_s", "ready_s"), ("size_bytes", "size_bytes")):
             all_bounded(getattr(self, name), name, BOUNDS[bound])
         counts = {len(array) for array in (self.ready_s, self.size_bytes, self.deadline_s)}
@@ -147,7 +147,7 @@ class Deliveries:
         erased: for each frame the byte ranges that are missing when it is used, in order.
         arrived: False where nothing came at all.
         first_s: when the first of its bytes arrived; NaN where nothing came.
-        answered_s: when the sender has the answer; NaN where there is none.
+        response_s: when the sender has the response; NaN where there is none.
         stable: False where frames come faster than the link carries them, so that latency grows with their number.
     """
 
@@ -160,7 +160,7 @@ class Deliveries:
     erased: tuple[tuple[ByteRange, ...], ...]
     arrived: npt.NDArray[np.bool_]
     first_s: FloatArray
-    answered_s: FloatArray
+    response_s: FloatArray
     stable: bool = True
 
     @property

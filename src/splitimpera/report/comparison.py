@@ -75,7 +75,7 @@ def _settings(results: Results) -> Iterator[tuple[str, object]]:
     """What was run, each value under its full name; requirements are compared by themselves."""
     scenario = {key: value for key, value in results["scenario"].items() if key != "requirements"}
     yield from _flat("", scenario)
-    for key in ("seed", "seeds", "quality", "splitimpera_version"):
+    for key in ("seed", "replications", "quality", "splitimpera_version"):
         yield f"run {key}", results[key]
     for part, count in results["pictures"].items():
         yield f"pictures {part}", count
@@ -126,9 +126,9 @@ def decision_words(results: Results) -> str:
 def verdict_words(plan: Results | None) -> str:
     if plan is None:
         return "not tried"
-    if plan["impossible"]:
+    if plan["cannot_run"]:
         return "cannot run"
-    return f"fits, {plan['certainty']}" if plan["feasible"] else f"misses {len(plan['misses'])}"
+    return f"fits, {plan['certainty']}" if plan["feasible"] else f"misses {len(plan['violations'])}"
 
 
 def value_words(plan: Results | None, metric: str) -> str:

@@ -126,7 +126,7 @@ def front(results: Results) -> list[Results]:
     """The stable plans that can run and than which none is both quicker and better, by rising p95 latency."""
     quality = results["quality"]
     sign = 1 if METRICS[quality].better == "higher" else -1
-    able = [p for p in results["plans"] if p["stable"] and not p["impossible"] and _both_known(p, quality)]
+    able = [p for p in results["plans"] if p["stable"] and not p["cannot_run"] and _both_known(p, quality)]
     able.sort(key=lambda plan: (plan["metrics"]["latency_p95"], -sign * plan["metrics"][quality]))
     best: list[Results] = []
     for plan in able:
@@ -256,7 +256,7 @@ def breakdown_plans(results: Results) -> list[Results]:
 
 
 def part_kind(part: str, plan: Results) -> str:
-    """To which of `PARTS` a part of a frame's time belongs; the answer's way back is the link's, too."""
+    """To which of `PARTS` a part of a frame's time belongs; the answer's downlink is the link's, too."""
     device, _, work = part.partition(": ")
     if work in ("queue", "encode"):
         return work
@@ -274,11 +274,11 @@ def _details(parts: dict[str, float], plan: Results) -> str:
 
 def fate(plan: Results, between: str) -> str:
     """In words whether a plan fits, and how surely, or what it misses; one line a miss."""
-    if plan["impossible"]:
-        return between.join(f"cannot run: {text(why)}" for why in plan["impossible"])
+    if plan["cannot_run"]:
+        return between.join(f"cannot run: {text(why)}" for why in plan["cannot_run"])
     if plan["feasible"]:
         return f"fits, {plan['certainty']}"
-    return between.join(f"misses {text(miss['requirement'])}" for miss in plan["misses"])
+    return between.join(f"misses {text(miss['requirement'])}" for miss in plan["violations"])
 
 
 def _both_known(plan: Results, quality: str) -> bool:

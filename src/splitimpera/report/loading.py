@@ -111,7 +111,7 @@ class _Miss(_Part):
     value: Maybe
     limit: Number
     margin: Maybe
-    endless: bool
+    unbounded: bool
 
 
 class _Judgement(_Part):
@@ -120,7 +120,7 @@ class _Judgement(_Part):
     value: Maybe
     margin: Maybe
     certainty: Certainty
-    endless: bool
+    unbounded: bool
     met: bool
 
 
@@ -149,17 +149,17 @@ class _Plan(_Part):
     parts_s: dict[str, Number]
     estimates: list[str]
     utilisation: dict[str, Maybe]
-    busiest: str
+    busiest_stage: str
     memory_bytes: list[Number]
     energy_j: Maybe
     hops: list[_Hop]
     devices: Annotated[list[str], Field(min_length=1)]
-    impossible: list[str]
+    cannot_run: list[str]
     feasible: bool
     certainty: Certainty
     judgements: list[_Judgement]
-    misses: list[_Miss]
-    soft_misses: list[_Miss]
+    violations: list[_Miss]
+    soft_violations: list[_Miss]
     score: Maybe
     penalty: Maybe
     pareto: bool
@@ -175,7 +175,7 @@ class _LossCurve(_Part):
 
 
 class _Change(_Part):
-    lever: str
+    parameter: str
     before: Number
     after: Number
     ratio: Maybe
@@ -210,7 +210,7 @@ class _Flip(_Part):
 
 
 class _Sensitivity(_Part):
-    lever: str
+    parameter: str
     unit: str
     now: Number
     values: list[Number]
@@ -219,9 +219,9 @@ class _Sensitivity(_Part):
     text: str
 
 
-class _Carried(_Part):
+class _Capacity(_Part):
     senders: Count
-    bottleneck: str | None
+    busiest_stage: str | None
 
 
 class _Preset(_Part):
@@ -234,7 +234,7 @@ class _Results(_Part):
     splitimpera_version: str
     scenario: _Scenario
     seed: int
-    seeds: Annotated[int, Field(ge=1)]
+    replications: Annotated[int, Field(ge=1)]
     quality: Literal[QUALITIES]  # type: ignore[valid-type]
     requirements: Annotated[list[_Requirement], Field(min_length=1)]
     pictures: _Pictures
@@ -251,7 +251,7 @@ class _Results(_Part):
     loss_curves: list[_LossCurve]
     recommendation: _Recommendation
     sensitivity: list[_Sensitivity]
-    carried: _Carried | None
+    capacity: _Capacity | None
 
 
 def load_results(folder: Path) -> Results:
@@ -393,10 +393,10 @@ def _contradictions_of(plan: Results, values: Results) -> Iterator[str]:
         yield "latency_quantiles_s: its band is missing"
     if None not in known and any(len(curve) != len(values["latency_shares"]) for curve in known):
         yield "latency_quantiles_s: not one value a share"
-    if plan["feasible"] and (plan["misses"] or plan["impossible"]):
+    if plan["feasible"] and (plan["violations"] or plan["cannot_run"]):
         yield "feasible: it misses something"
-    if not (plan["feasible"] or plan["misses"] or plan["impossible"]):
-        yield "misses: none, but it does not fit"
+    if not (plan["feasible"] or plan["violations"] or plan["cannot_run"]):
+        yield "violations: none, but it does not fit"
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -41,7 +41,7 @@ def plans_frame(results: Results) -> pd.DataFrame:
             low, high = plan["intervals"].get(name, (None, None))
             row |= {f"{name}_low": low, f"{name}_high": high}
         row |= {key: plan[key] for key in ("stable", "feasible", "certainty", "score", "penalty", "pareto")}
-        rows.append(row | {"misses": [miss["requirement"] for miss in plan["misses"]]})
+        rows.append(row | {"violations": [miss["requirement"] for miss in plan["violations"]]})
     return _frame(rows, "id").dropna(axis="columns", how="all")
 
 

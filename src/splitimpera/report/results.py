@@ -40,8 +40,8 @@ def results(design: Design) -> Results:
         "splitimpera_version": __version__,
         "scenario": design.scenario.summary(),
         "seed": design.seed,
-        "seeds": design.seeds,
-        "quality": decision.verdicts[0].evaluation.quality,
+        "replications": design.replications,
+        "quality": decision.verdicts[0].evaluation.quality_metric,
         "requirements": [requirement_values(requirement) for requirement in design.scenario.requirements],
         "pictures": {
             "train": len(design.data.train),
@@ -87,7 +87,7 @@ def results(design: Design) -> Results:
                 "plan": curve.plan.id,
                 "configuration": curve.plan.configuration,
                 "loss": curve.loss.tolist(),
-                "accuracy": curve.accuracy.tolist(),
+                "accuracy": curve.quality.tolist(),
                 "accuracy_low": curve.low.tolist(),
                 "accuracy_high": curve.high.tolist(),
             }
@@ -101,8 +101,8 @@ def results(design: Design) -> Results:
             "test_accuracy_ci": list(on_test.interval) if on_test else None,
         },
         "sensitivity": [_sensitivity(found) for found in design.sensitivities],
-        "carried": {"senders": design.carried.senders, "bottleneck": design.carried.bottleneck}
-        if design.carried
+        "capacity": {"senders": design.capacity.senders, "busiest_stage": design.capacity.busiest_stage}
+        if design.capacity
         else None,
     }
 
@@ -160,26 +160,26 @@ def plan_values(verdict: Verdict) -> Results:
         "transport": hop.transport if hop else None,
         "metrics": {name: _finite(value) for name, value in evaluation.metrics().items()},
         "intervals": {name: [_finite(end) for end in ends] for name, ends in evaluation.intervals.items()},
-        "accuracy_ci": list(evaluation.accuracy_ci),
+        "accuracy_ci": list(evaluation.quality_ci),
         "latency_p95_seeds_s": [_quantile(run, 0.95) for run in evaluation.latency_s],
         **_distribution(evaluation),
         "stable": evaluation.stable,
         "parts_s": evaluation.parts_s,
         "estimates": list(evaluation.estimates),
         "utilisation": {stage: _finite(share) for stage, share in evaluation.utilisation.items()},
-        "busiest": evaluation.bottleneck,
+        "busiest_stage": evaluation.busiest_stage,
         "memory_bytes": list(evaluation.memory_bytes),
         "energy_j": evaluation.energy_j,
         "hops": [
             {"cut": hop.cut, "codec": hop.codec, "transport": hop.transport, "link": hop.link.name} for hop in plan.hops
         ],
         "devices": [device.name for device in plan.devices],
-        "impossible": list(evaluation.impossible),
+        "cannot_run": list(evaluation.cannot_run),
         "feasible": verdict.feasible,
         "certainty": verdict.certainty,
         "judgements": [_judgement(judgement) for judgement in verdict.judgements],
-        "misses": [_miss(judgement) for judgement in missed if judgement.requirement.weight is None],
-        "soft_misses": [_miss(judgement) for judgement in missed if judgement.requirement.weight is not None],
+        "violations": [_miss(judgement) for judgement in missed if judgement.requirement.weight is None],
+        "soft_violations": [_miss(judgement) for judgement in missed if judgement.requirement.weight is not None],
         "score": _finite(verdict.score),
         "penalty": _finite(verdict.penalty),
         "pareto": verdict.pareto,
@@ -231,7 +231,7 @@ def _judgement(judgement: Judgement) -> Results:
         "value": _finite(judgement.value),
         "margin": _finite(judgement.margin),
         "certainty": judgement.certainty,
-        "endless": judgement.endless,
+        "unbounded": judgement.unbounded,
         "met": judgement.met,
     }
 
@@ -243,7 +243,7 @@ def _miss(judgement: Judgement) -> Results:
         "value": _finite(judgement.value),
         "limit": judgement.requirement.limit,
         "margin": _finite(judgement.margin),
-        "endless": judgement.endless,
+        "unbounded": judgement.unbounded,
     }
 
 
@@ -262,10 +262,10 @@ def _distribution(evaluation: Evaluation) -> Results:
     """
     names = ("latency_quantiles_s", "latency_quantiles_low_s", "latency_quantiles_high_s")
     answered = [run[~np.isnan(run)] for run in evaluation.latency_s]
-    seeds = np.array([np.quantile(run, SHARES) for run in answered if len(run)])
-    if not evaluation.stable or not len(seeds):
+    replications = np.array([np.quantile(run, SHARES) for run in answered if len(run)])
+    if not evaluation.stable or not len(replications):
         return dict.fromkeys(names)
-    curves = (np.quantile(np.concatenate(answered), SHARES), seeds.min(axis=0), seeds.max(axis=0))
+    curves = (np.quantile(np.concatenate(answered), SHARES), replications.min(axis=0), replications.max(axis=0))
     # five digits draw any curve, and the file stays small
     return {name: [float(f"{value:.5g}") for value in curve] for name, curve in zip(names, curves, strict=True)}
 

@@ -38,8 +38,8 @@ def settings_line(replication: Replication, engine: str = "native") -> str:
         parts[0] += f" from each of {workload.senders} senders"
     if workload.deadline_s is not None:
         parts.append(f"deadline {units.format_time(workload.deadline_s)}")
-    if workload.answer_bytes:
-        parts.append(f"answers of {units.format_bytes(workload.answer_bytes)}")
+    if workload.response_bytes:
+        parts.append(f"answers of {units.format_bytes(workload.response_bytes)}")
     parts.append(f"seed {replication.seed}, {runs} run{'s' if runs > 1 else ''}")
     over = f"{replication.transport} over {_link(replication.link)}"
     return f"{over}; {', '.join(parts)}" + ("" if engine == "native" else f"; by {engine}")
@@ -58,8 +58,8 @@ def _link(link: Link) -> str:
     elif link.loss_burst is not None:
         loss += f" in bursts of {link.loss_burst:g}"
     parts = [rate, delay, loss]
-    if link.back_loss:
-        parts.append(f"{units.format_fraction(link.back_loss)} loss back")
+    if link.downlink_loss:
+        parts.append(f"{units.format_fraction(link.downlink_loss)} loss back")
     if link.jitter_s:
         parts.append(f"{units.format_time(link.jitter_s)} jitter")
     if link.queue_packets is not None:
@@ -130,7 +130,7 @@ def sentences(replication: Replication) -> list[str]:
             f"on average {units.format_fraction(_rounded(replication.missing_bytes))} of a frame's bytes are missing."
         )
     answers = replication.answer_s[np.isfinite(replication.answer_s)]
-    if replication.sustained and replication.workload.answer_bytes and len(answers):
+    if replication.sustained and replication.workload.response_bytes and len(answers):
         within = units.format_time(float(np.quantile(answers, 0.95)))
         said.append(f"95 % of the answers are back within {within} of their frame's due time.")
     return said
@@ -177,7 +177,7 @@ def simulation_json(replication: Replication, engine: str = "native") -> bytes:
         "engine": engine,
         "transport": replication.transport,
         "seed": replication.seed,
-        "seeds": len(runs),
+        "replications": len(runs),
         "link": asdict(link) | {"trace": None if link.trace is None else link.trace.name},
         "workload": asdict(workload),
         "sustained": sustained,
@@ -198,7 +198,7 @@ def simulation_json(replication: Replication, engine: str = "native") -> bytes:
         "missing_bytes": replication.missing_bytes,
         "latency_s": [[_finite(value) for value in run] for run in replication.latency_s.tolist()],
         "answer_s": [[_finite(value) for value in run] for run in replication.answer_s.tolist()]
-        if workload.answer_bytes
+        if workload.response_bytes
         else None,
     }
     return (json.dumps(values, allow_nan=False) + "\n").encode()

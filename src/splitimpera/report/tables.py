@@ -34,7 +34,9 @@ def plans_csv(results: Results) -> str:
     writer = csv.writer(file, lineterminator="\n")
     columns = [_column(name) for name in metrics]
     ends = ("accuracy_low", "accuracy_high")
-    writer.writerow(["id", "configuration", *hop, *columns, *ends, *judged, "busiest", "misses", "impossible"])
+    writer.writerow(
+        ["id", "configuration", *hop, *columns, *ends, *judged, "busiest_stage", "violations", "cannot_run"]
+    )
     for plan in results["plans"]:
         values = [plan["metrics"].get(name) for name in metrics]
         if not plan["stable"]:
@@ -45,9 +47,9 @@ def plans_csv(results: Results) -> str:
                 *(_cell(value) for value in values),
                 *plan["accuracy_ci"],
                 *(_cell(plan[key]) for key in judged),
-                plan["busiest"],
-                "; ".join(miss["requirement"] for miss in plan["misses"] + plan["soft_misses"]),
-                "; ".join(plan["impossible"]),
+                plan["busiest_stage"],
+                "; ".join(miss["requirement"] for miss in plan["violations"] + plan["soft_violations"]),
+                "; ".join(plan["cannot_run"]),
             ]
         )
     return file.getvalue()
@@ -95,8 +97,8 @@ def recommendation(results: Results) -> RenderableType:
         title, style = f"Nothing fits; nearest: {decision['nearest']}", "yellow"
     if decision["change"]:
         lines.append(f"The smallest change that helps: {change_words(decision['change'])}.")
-    if results["carried"]:
-        lines.append(carried_words(results["carried"]))
+    if results["capacity"]:
+        lines.append(capacity_words(results["capacity"]))
     lines += [found["text"] for found in results["sensitivity"]]
     return Panel(words("\n".join(lines)), title=words(title), border_style=style, title_align="left")
 
@@ -105,13 +107,13 @@ def change_words(change: Results) -> str:
     return f"{change['text']}: then {change['plan']} fits"
 
 
-def carried_words(carried: Results) -> str:
+def capacity_words(capacity: Results) -> str:
     """How many sensors may send at once, and what gives way then."""
-    senders, bottleneck = carried["senders"], carried["bottleneck"]
+    senders, busiest = capacity["senders"], capacity["busiest_stage"]
     if not senders:
-        return f"Not even one sensor is carried: {bottleneck} cannot keep up."
+        return f"Not even one sensor is carried: {busiest} cannot keep up."
     sensors = "1 sensor is" if senders == 1 else f"{senders} sensors are"
-    return f"{sensors} carried" + (f"; with one more, {bottleneck} cannot keep up." if bottleneck else ", or more.")
+    return f"{sensors} carried" + (f"; with one more, {busiest} cannot keep up." if busiest else ", or more.")
 
 
 def _curve(results: Results) -> RenderableType:
@@ -177,18 +179,18 @@ def short_name(metric: str) -> str:
 
 def _verdict(plan: Results) -> Text:
     """Whether it fits and how surely, or its worst miss with the margin and how many more there are."""
-    if plan["impossible"]:
+    if plan["cannot_run"]:
         return Text("cannot run", "red")
     if plan["feasible"]:
         return Text(f"fits, {plan['certainty']}", "green" if plan["certainty"] == "certain" else "yellow")
-    return words(_misses(plan["misses"]), "red")
+    return words(_misses(plan["violations"]), "red")
 
 
 def _misses(misses: list[Results]) -> str:
     """A latency that grows without end is the worst."""
-    worst = max(misses, key=lambda miss: (bool(miss["endless"]), -margin_of(miss)))
+    worst = max(misses, key=lambda miss: (bool(miss["unbounded"]), -margin_of(miss)))
     by = f"{100 * worst['margin']:+.2g}%" if margin_of(worst) > -1 else "far off"
-    word = "unstable" if worst["endless"] else f"{short_name(worst['metric'])} {by}"
+    word = "unstable" if worst["unbounded"] else f"{short_name(worst['metric'])} {by}"
     return word + (f" (+{len(misses) - 1})" if len(misses) > 1 else "")
 
 

@@ -165,14 +165,14 @@ class RadioSection(_Section):
 class DeviceSection(_Section):
     """A machine. Its times are those of a `profile` or a `preset`, else those of the machine that runs the design.
 
-    `time_factor` 40 means forty times slower than that. `preset` and `radio` are looked up by the costs' stage, which
+    `slowdown` 40 means forty times slower than that. `preset` and `radio` are looked up by the costs' stage, which
     also reads the profile.
     """
 
     name: Name
     preset: Text | None = None
     profile: FilePath | None = None
-    time_factor: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
+    slowdown: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
     memory: Annotated[Bytes, Field(gt=0, le=10**15)] | None = None
     power: Annotated[Watts, Field(gt=0, le=1e6)] | None = None
     radio: Text | RadioSection | None = None
@@ -193,7 +193,7 @@ class DeviceSection(_Section):
 
 LINK_FIELDS = {
     **{"name": "name", "rate": "rate_bps", "delay": "delay_s", "loss": "loss", "loss_burst": "loss_burst"},
-    **{"back_rate": "back_rate_bps", "back_delay": "back_delay_s", "back_loss": "back_loss"},
+    **{"downlink_rate": "downlink_rate_bps", "downlink_delay": "downlink_delay_s", "downlink_loss": "downlink_loss"},
     **{"jitter": "jitter_s", "jitter_distribution": "jitter", "reorder": "reorder"},
     **{"queue": "queue_bytes", "queue_packets": "queue_packets"},
     **{"mtu": "mtu_bytes", "link_header": "link_header_bytes", "app_header": "app_header_bytes"},
@@ -239,9 +239,9 @@ class LinkSection(_Section):
     delay: Annotated[Seconds, _within("delay_s")] | None = Field(default=None, validate_default=True)
     loss: Annotated[Fraction, _within("loss")] = 0.0
     loss_burst: Annotated[Factor, _within("loss_burst")] | None = None
-    back_rate: Annotated[BitRate, _within("back_rate_bps")] | None = None
-    back_delay: Annotated[Seconds, _within("back_delay_s")] | None = None
-    back_loss: Annotated[Fraction, _within("back_loss")] = 0.0
+    downlink_rate: Annotated[BitRate, _within("downlink_rate_bps")] | None = None
+    downlink_delay: Annotated[Seconds, _within("downlink_delay_s")] | None = None
+    downlink_loss: Annotated[Fraction, _within("downlink_loss")] = 0.0
     jitter: Annotated[Seconds, _within("jitter_s")] = 0.0
     jitter_distribution: Jitter = "uniform"
     reorder: bool = False
@@ -283,7 +283,7 @@ class WorkloadSection(_Section):
     frames: Annotated[int, Field(ge=1000, le=int(BOUNDS["frames"].high))] = 1000
     deadline: Annotated[Seconds, _within("deadline_s")] | None = None
     senders: Annotated[int, _within("senders")] = 1
-    answer: Annotated[Bytes, _within("answer_bytes")] = 0
+    response: Annotated[Bytes, _within("response_bytes")] = 0
 
     @model_validator(mode="after")
     def _bounded(self) -> WorkloadSection:
@@ -291,7 +291,7 @@ class WorkloadSection(_Section):
         return self
 
     def record(self) -> Workload:
-        return Workload(self.fps, self.frames, self.deadline, senders=self.senders, answer_bytes=self.answer)
+        return Workload(self.fps, self.frames, self.deadline, senders=self.senders, response_bytes=self.response)
 
 
 class PlansSection(_Section):

@@ -52,14 +52,14 @@ def fit_bottleneck(
     if len(samples) < 2:
         raise DataError(f"a bottleneck is trained on two pictures or more, here is {len(samples)}")
     check_apart(graph)
-    halves = split(graph, cut)
+    partition = split(graph, cut)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        bottleneck = bottleneck_for(halves.cut, latent_channels, cuts=graph.cuts)
-    dim = halves.cut.tensors[0].batch_dim or 0
+        bottleneck = bottleneck_for(partition.cut, latent_channels, cuts=graph.cuts)
+    dim = partition.cut.tensors[0].batch_dim or 0
     with torch.no_grad():  # neither side changes: what crosses and what is answered is computed once
-        activations = torch.cat([halves.head(x)[0] for x in torch.split(samples.inputs, 256)], dim)
-        wanted = torch.cat([as_logits(halves.tail((a,))) for a in torch.split(activations, 256, dim)]).log_softmax(1)
+        activations = torch.cat([partition.head(x)[0] for x in torch.split(samples.inputs, 256)], dim)
+        wanted = torch.cat([as_logits(partition.tail((a,))) for a in torch.split(activations, 256, dim)]).log_softmax(1)
         variance = activations.var(correction=0).clamp_min(1e-12)
     bottleneck.to(activations)
     parameters = list(bottleneck.parameters())
@@ -68,11 +68,11 @@ def fit_bottleneck(
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=max(1, steps))
     bottleneck.train()
-    for _ in track(range(epochs), f"Training the bottleneck at {halves.cut.name}", epochs):
+    for _ in track(range(epochs), f"Training the bottleneck at {partition.cut.name}", epochs):
         for rows in _batches(len(samples), batch, order):
             a = activations.index_select(dim, rows.to(activations.device))
             decoded = bottleneck(a)
-            given = as_logits(halves.tail((decoded,))).log_softmax(1)
+            given = as_logits(partition.tail((decoded,))).log_softmax(1)
             loss = F.kl_div(given, wanted[rows], reduction="batchmean", log_target=True)
             loss = loss + F.mse_loss(decoded, a) / variance
             optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Train a split: first the bottleneck alone, then end to end with halves of its own, for lost packets as well."""
+"""Train a split: first the bottleneck alone, then end to end with its own head and tail, for lost packets as well."""
 
 from __future__ import annotations
 
@@ -146,14 +146,14 @@ class _Run:
         self.cut = cut
         self.samples = samples
         check_apart(graph)
-        self.halves = split(graph, cut)
+        self.partition = split(graph, cut)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             bottleneck = untrained(cut, training.ratio, graph.cuts)
         self.generator = torch.Generator().manual_seed(training.seed)
         self.train_rows, self.held_rows = self._divide()
         self.packets = self._packets(bottleneck)
-        self.parts = Parts(self.halves, bottleneck, training.bits, training.whole)
+        self.parts = Parts(self.partition, bottleneck, training.bits, training.whole)
         self.batch_dim = cut.tensors[0].batch_dim or 0
         self.crossing, self.wanted, self.variance = self._unsplit()
         self.parts.bottleneck.to(self.wanted.device)
@@ -195,8 +195,8 @@ class _Run:
         kept, answers, sums = [], [], torch.zeros(3, dtype=torch.float64)
         with torch.no_grad():
             for rows in torch.split(torch.arange(len(self.samples)), _CHUNK):
-                a = self.halves.head(self.samples.inputs[rows])[0]
-                answers.append(as_logits(self.halves.tail((a,))).log_softmax(1))
+                a = self.partition.head(self.samples.inputs[rows])[0]
+                answers.append(as_logits(self.partition.tail((a,))).log_softmax(1))
                 values = self._take(a, trained_on[rows].nonzero()[:, 0]).double()
                 sums += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()]).cpu()
                 kept += [a] if keep else []
@@ -219,7 +219,7 @@ class _Run:
         if self.crossing is not None:
             return self._take(self.crossing, rows)
         with torch.no_grad():
-            return self.halves.head.forward(self.samples.inputs[rows])[0]
+            return self.partition.head.forward(self.samples.inputs[rows])[0]
 
     def _objective(
         self, rows: Tensor, stage: int, rates: Tensor | None, generator: torch.Generator

@@ -1,4 +1,4 @@
-"""A trained split: a cut with a bottleneck and halves whose weights are its own."""
+"""A trained split: a cut with a bottleneck, and a head and tail whose weights are its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from splitimpera.core.errors import ModelError, OutputError, SplitImperaError
 from splitimpera.core.files import write_atomically
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.partition.bottleneck import Bottleneck, bottleneck_for
-from splitimpera.partition.cutter import Halves, Head, Tail, split
+from splitimpera.partition.cutter import Head, Partition, Tail, split
 from splitimpera.records.graph import Cut, TensorSpec
 from splitimpera.training.quantisation import Quantiser
 from splitimpera.training.weight_files import digest, pack, unpack
@@ -60,27 +60,27 @@ class HeldOut:
 
 
 class Parts(nn.Module):
-    """All that a split may train: bottleneck, quantiser and copies of the network's halves.
+    """All that a split may train: bottleneck, quantiser and copies of the network's head and tail.
 
     Args:
         whole: whether a copy of the head belongs to it; else the head is the network's own and is not registered here.
     """
 
-    def __init__(self, halves: Halves, bottleneck: Bottleneck, bits: int | None, whole: bool) -> None:
+    def __init__(self, partition: Partition, bottleneck: Bottleneck, bits: int | None, whole: bool) -> None:
         super().__init__()
         self.bottleneck = bottleneck
         self.quantiser = Quantiser(bits)
         # copied one by one: deep copies of the structure of the results make torch warn
-        self.tail = Tail(copied(halves.tail.program), halves.tail.out_spec)
-        self.own_head = Head(copied(halves.head.program)) if whole else None
-        self.given_head = (halves.head,)  # in a tuple, which nn.Module does not look into
+        self.tail = Tail(copied(partition.tail.program), partition.tail.out_spec)
+        self.own_head = Head(copied(partition.head.program)) if whole else None
+        self.given_head = (partition.head,)  # in a tuple, which nn.Module does not look into
         self.eval()
 
     @property
     def head(self) -> Head:
         return self.own_head or self.given_head[0]
 
-    def answer(self, latent: Tensor) -> Any:
+    def predict(self, latent: Tensor) -> Any:
         return self.tail((self.bottleneck.decoder(latent),))
 
 
@@ -95,7 +95,7 @@ def copied(program: fx.GraphModule) -> fx.GraphModule:
 
 @dataclass(frozen=True, eq=False)
 class TrainedSplit:
-    """A cut, the bottleneck there, and the halves on either side; everything in eval mode.
+    """A cut, the bottleneck there, and the head and tail on either side; everything in eval mode.
 
     Attributes:
         cut: where the network is split.
@@ -155,15 +155,15 @@ class TrainedSplit:
             latent: Tensor = self.parts.quantiser(self.encoder(crossing))
             return latent
 
-    def answer(self, latent: Tensor) -> Any:
+    def predict(self, latent: Tensor) -> Any:
         """Latents, lost elements being 0 -> what the network returns."""
         with torch.no_grad():
-            return self.parts.answer(latent)
+            return self.parts.predict(latent)
 
     def __call__(self, *inputs: Tensor) -> Any:
         """Head, bottleneck and tail, nothing lost."""
         with torch.no_grad():
-            return self.answer(self.encode(self.head(*inputs)[0]))
+            return self.predict(self.encode(self.head(*inputs)[0]))
 
     def to_bytes(self) -> bytes:
         """A safetensors file's content: its own weights, and what `load` needs to know."""
@@ -205,18 +205,18 @@ class TrainedSplit:
         if facts.get("network") != weights_of(graph):
             raise ModelError("this split was trained for a network of other weights", hint="give the network it had")
         try:
-            halves = split(graph, int(facts["cut"]))
-            bottleneck = untrained(halves.cut, facts["ratio"])
-            if _plain(facts["tensor"]) != _plain(asdict(halves.cut.tensors[0])):
-                raise ValueError(f"cut {halves.cut.index} is another one in this network")
-            parts = Parts(halves, bottleneck, facts["bits"], bool(facts["whole"]))
+            partition = split(graph, int(facts["cut"]))
+            bottleneck = untrained(partition.cut, facts["ratio"])
+            if _plain(facts["tensor"]) != _plain(asdict(partition.cut.tensors[0])):
+                raise ValueError(f"cut {partition.cut.index} is another one in this network")
+            parts = Parts(partition, bottleneck, facts["bits"], bool(facts["whole"]))
             parts.load_state_dict(tensors)
             history = tuple(Epoch(**epoch) for epoch in facts["history"])
             held_out = HeldOut(**facts["held_out"])
         except (SplitImperaError, KeyError, TypeError, ValueError, RuntimeError) as failure:
             words = (str(failure).splitlines() or [""])[0]
             raise ModelError(f"this trained split does not fit the network: {words}") from None
-        return made(halves.cut, parts, facts["ratio"], history, held_out, facts["network"])
+        return made(partition.cut, parts, facts["ratio"], history, held_out, facts["network"])
 
     @classmethod
     def load(cls, path: Path, graph: ModelGraph) -> TrainedSplit:

@@ -2,7 +2,7 @@
 /*
  * qos/recommendation.py and qos/ordering.py over again, for limits that the reader sets: margins, verdicts, their order.
  *
- * plan: {id, stable, possible, hops, energy, metrics: {name: value}, intervals: {name: [low, high]}}; null stands for no
+ * plan: {id, stable, can_run, hops, energy, metrics: {name: value}, intervals: {name: [low, high]}}; null stands for no
  * finite value. requirement: {metric, limit, upper, weight}; weight null: hard. quality: {metric, upper}.
  * choice: {objective, upper, tolerance, ties}; ties: {metric: {touched: [id], tied: [[id, id]]}}, what chance touches, and
  * which pairs it makes the same.
@@ -49,13 +49,13 @@ const decide = (() => {
       id: plan.id,
       plan,
       judgements,
-      misses,
+      violations: misses,
       softMisses: soft.filter((judgement) => !judgement.met),
-      feasible: plan.possible && misses.length === 0,
-      hopeless: !plan.stable && misses.some((judgement) => NEEDS_STABILITY.test(judgement.requirement.metric)),
+      feasible: plan.can_run && misses.length === 0,
+      unsatisfiable: !plan.stable && misses.some((judgement) => NEEDS_STABILITY.test(judgement.requirement.metric)),
       penalty: sum(soft.map((judgement) => judgement.requirement.weight * Math.max(0, -judgement.margin))),
       score: Math.min(...(hard.length ? hard : judgements).map((judgement) => judgement.margin)),
-      certainty: plan.possible ? CERTAINTIES[worst] : "unlikely",
+      certainty: plan.can_run ? CERTAINTIES[worst] : "unlikely",
       goals: [...judgements.map((judgement) => judgement.margin), good, quick],
       pareto: false,
     };
@@ -70,7 +70,7 @@ const decide = (() => {
 
   function rankOfInfeasible(verdict) {
     const hard = verdict.judgements.filter((judgement) => judgement.requirement.weight === null);
-    const kind = !verdict.plan.possible ? 2 : verdict.hopeless ? 1 : 0;
+    const kind = !verdict.plan.can_run ? 2 : verdict.unsatisfiable ? 1 : 0;
     return [kind, ...leximin(hard.map((judgement) => judgement.margin)), verdict.penalty, ...lastOf(verdict)];
   }
 
@@ -166,7 +166,7 @@ const decide = (() => {
   /* The verdicts on all plans, best first; the first is the choice if it is feasible. */
   return (plans, requirements, quality, choice) => {
     const verdicts = plans.map((plan) => verdictOf(plan, requirements, quality));
-    const possible = verdicts.filter((verdict) => verdict.plan.possible);
+    const possible = verdicts.filter((verdict) => verdict.plan.can_run);
     for (const verdict of possible) {
       verdict.pareto = !possible.some((other) => dominates(other.goals, verdict.goals));
     }

@@ -62,10 +62,10 @@
     const other = moved();
     const fitting = verdicts.filter((verdict) => verdict.feasible).length;
     const choice = best.feasible ? `Run ${best.id}` : "Nothing fits";
-    const sure = best.feasible ? words[best.certainty] : best.plan.possible ? `Nearest: ${best.id}.` : "No plan can run.";
+    const sure = best.feasible ? words[best.certainty] : best.plan.can_run ? `Nearest: ${best.id}.` : "No plan can run.";
     const headline = byId("headline");
     headline.textContent = other ? `With these limits: ${choice}` : choice;
-    headline.className = `verdict ${best.feasible ? "fits" : "misses"}`;
+    headline.className = `verdict ${best.feasible ? "fits" : "violations"}`;
     byId("certainty").textContent = sure;
     byId("status").textContent = `With ${other ? "these" : "the scenario's"} limits: ${choice}. ${sure} ${fitting} of ${plans.length} plans fit.`;
     document.body.classList.toggle("moved", other);
@@ -81,13 +81,13 @@
     return margin > -1000 ? `${Number((1 - margin).toPrecision(3))} times it` : "more than 1000 times it";
   }
 
-  function verdictLines({ plan, feasible, certainty, misses, softMisses }) {
+  function verdictLines({ plan, feasible, certainty, violations, softMisses }) {
     const line = (miss, before, className) => (
       element("div", [`${before}${miss.requirement.text} `, element("span", `(${byHowMuch(miss)})`, "margin")], className)
     );
-    const lines = plan.possible
-      ? misses.map((miss) => line(miss, ""))
-      : words.impossible[plan.id].map((why) => element("div", why));
+    const lines = plan.can_run
+      ? violations.map((miss) => line(miss, ""))
+      : words.cannot_run[plan.id].map((why) => element("div", why));
     if (feasible) lines.push(element("div", `fits, ${certainty}${plan.stable ? "" : ", but unstable"}`));
     return [...lines, ...softMisses.map((miss) => line(miss, "preferred: ", "preferred"))];
   }
@@ -101,7 +101,7 @@
     };
     verdicts.forEach((verdict, i) => {
       const row = rows.get(verdict.id);
-      row.className = i === 0 && verdict.feasible ? "chosen" : verdict.feasible ? "fits" : "misses";
+      row.className = i === 0 && verdict.feasible ? "chosen" : verdict.feasible ? "fits" : "violations";
       for (const [key, make] of Object.entries(fill)) {
         row.cells[columns.indexOf(key)].replaceChildren(...make(verdict, i));
       }
@@ -213,9 +213,9 @@
 
   function fate(verdict) {
     const harmless = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-    if (!verdict.plan.possible) return "cannot run";
+    if (!verdict.plan.can_run) return "cannot run";
     if (verdict.feasible) return `fits, ${verdict.certainty}`;
-    return verdict.misses.map(({ requirement }) => `misses ${harmless(requirement.text)}`).join("<br>");
+    return verdict.violations.map(({ requirement }) => `misses ${harmless(requirement.text)}`).join("<br>");
   }
 
   function drawLimits(wanted) {

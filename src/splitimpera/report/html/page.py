@@ -18,7 +18,7 @@ from splitimpera.report.html import plans as table
 from splitimpera.report.network_figures import drawn_classes
 from splitimpera.report.results import Results
 from splitimpera.report.style import COLOURS
-from splitimpera.report.tables import carried_words, change_words
+from splitimpera.report.tables import capacity_words, change_words
 
 CHAPTERS = {
     "what-if": "What if?",
@@ -41,7 +41,7 @@ FIGURES = {
     "loss": "quality of the best plans against packet loss",
 }
 LEVERS = {"bit/s": units.format_rate, "s": units.format_time, "loss": units.format_fraction}
-"""How a lever's values are written, by their unit, or by its name where it has none."""
+"""How a parameter's values are written, by their unit, or by its name where it has none."""
 
 
 def report_html(results: Results) -> str:
@@ -57,7 +57,7 @@ def report_html(results: Results) -> str:
         "title": escape(f"{results['scenario']['name']}: split design"),
         "name": escape(results["scenario"]["name"]),
         "verdict": escape(choice),
-        "verdict_class": "fits" if decision["plan"] else "misses",
+        "verdict_class": "fits" if decision["plan"] else "violations",
         "certainty": escape(_certainty(results)),
         "change": _change(results),
         "reasons": "".join(f"<li>{escape(reason)}</li>" for reason in decision["reasons"]),
@@ -68,7 +68,7 @@ def report_html(results: Results) -> str:
         "plans_figure": plots["plans"],
         "quality_words": escape(results["quality"].capitalize()),
         "validation": results["pictures"]["validation"],
-        "seeds": _seeds(results),
+        "replications": _seeds(results),
         "unstable": _unstable(results),
         "saliency": plots["saliency"],
         "candidates": _candidates(results),
@@ -117,7 +117,7 @@ def _certainty(results: Results) -> str:
     if decision["plan"]:
         return table.CERTAINTIES[decision["certainty"]]
     nearest = next(plan for plan in results["plans"] if plan["id"] == decision["nearest"])
-    return f"Nearest: {nearest['id']}." if not nearest["impossible"] else "No plan can run."
+    return f"Nearest: {nearest['id']}." if not nearest["cannot_run"] else "No plan can run."
 
 
 def _change(results: Results) -> str:
@@ -140,10 +140,10 @@ def _on_test(results: Results) -> str:
     if decision["plan"] is None:
         return f"<p>{base}.</p>"
     own = _quality(results, decision["test_accuracy"], decision["test_accuracy_ci"])
-    carried = f" {escape(carried_words(results['carried']))}" if results["carried"] else ""
+    capacity = f" {escape(capacity_words(results['capacity']))}" if results["capacity"] else ""
     return (
         f"<p>On {results['pictures']['test']} test pictures that had no part in choosing it, this plan's "
-        f"{escape(results['quality'])} is {own}. {base}.{carried}</p>"
+        f"{escape(results['quality'])} is {own}. {base}.{capacity}</p>"
     )
 
 
@@ -158,21 +158,25 @@ def _others(results: Results) -> str:
     plans = results["plans"]
     lines = []
     for requirement in results["requirements"]:
-        name = "misses" if requirement["weight"] is None else "soft_misses"
+        name = "violations" if requirement["weight"] is None else "soft_violations"
         missing = [p for p in plans if any(miss["requirement"] == requirement["text"] for miss in p[name])]
-        alone = sum(len(plan["misses"]) == 1 and not plan["impossible"] for plan in missing) if name == "misses" else 0
+        alone = (
+            sum(len(plan["violations"]) == 1 and not plan["cannot_run"] for plan in missing)
+            if name == "violations"
+            else 0
+        )
         end = f", {alone} of them nothing else" if alone else ""
         kind = "" if requirement["weight"] is None else " (preferred)"
         lines.append(f"<code>{escape(requirement['text'])}</code>{kind}: {len(missing)} of {len(plans)} plans{end}")
-    stuck = [plan for plan in plans if plan["impossible"]]
+    stuck = [plan for plan in plans if plan["cannot_run"]]
     if stuck:
-        why = "; ".join(dict.fromkeys(reason for plan in stuck for reason in plan["impossible"]))
+        why = "; ".join(dict.fromkeys(reason for plan in stuck for reason in plan["cannot_run"]))
         lines.append(f"{len(stuck)} of {len(plans)} plans cannot run: {escape(_shortened(why))}")
     return f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
 
 
 def _seeds(results: Results) -> str:
-    return f"{results['seeds']} runs with different losses" if results["seeds"] > 1 else "one run"
+    return f"{results['replications']} runs with different losses" if results["replications"] > 1 else "one run"
 
 
 def _unstable(results: Results) -> str:
@@ -256,7 +260,7 @@ def _loss(results: Results, drawn: bool) -> str:
 
 
 def _sensitivity(results: Results) -> str:
-    """For each lever a bar of what would be chosen where, and the same in words."""
+    """For each parameter a bar of what would be chosen where, and the same in words."""
     if not results["sensitivity"]:
         return ""
     kinds = {plan["id"]: plan["configuration"] for plan in results["plans"]}
@@ -267,7 +271,7 @@ def _sensitivity(results: Results) -> str:
     ]
     for found in results["sensitivity"]:
         unit = found["unit"]
-        write = LEVERS.get(unit or found["lever"], lambda value, unit=unit: f"{value:.3g} {unit}".strip())
+        write = LEVERS.get(unit or found["parameter"], lambda value, unit=unit: f"{value:.3g} {unit}".strip())
         boxes = []
         for span, plan, now in _spans(found, write):
             colour = f" style='--colour:{COLOURS[kinds[plan]]}'" if plan in kinds else ""
@@ -275,7 +279,8 @@ def _sensitivity(results: Results) -> str:
             choice = escape(plan) if plan else "nothing fits"
             boxes.append(f"<li{mark}{colour}>{escape(span)}{here}<br><strong>{choice}</strong></li>")
         parts.append(
-            f"<div class='lever'><h3>{escape(found['lever'].capitalize())}, now {escape(write(found['now']))}</h3>"
+            f"<div class='parameter'><h3>{escape(found['parameter'].capitalize())}, "
+            f"now {escape(write(found['now']))}</h3>"
             f"<ul class='bar'>{''.join(boxes)}</ul><p class='margin'>{escape(found['text'])}</p></div>"
         )
     return "".join(parts)
@@ -318,10 +323,10 @@ def _setting(results: Results) -> str:
 def _values(section: Results) -> str:
     """What a section of the scenario says, in the scenario's own words where they have a unit."""
     writers = {
-        **dict.fromkeys(("rate", "back_rate"), units.format_rate),
-        **dict.fromkeys(("delay", "back_delay", "jitter", "deadline"), units.format_time),
-        **dict.fromkeys(("loss", "back_loss"), units.format_fraction),
-        **dict.fromkeys(("mtu", "memory", "queue_bytes", "answer"), units.format_bytes),
+        **dict.fromkeys(("rate", "downlink_rate"), units.format_rate),
+        **dict.fromkeys(("delay", "downlink_delay", "jitter", "deadline"), units.format_time),
+        **dict.fromkeys(("loss", "downlink_loss"), units.format_fraction),
+        **dict.fromkeys(("mtu", "memory", "queue_bytes", "response"), units.format_bytes),
     }
     said = []
     for key, value in section.items():

@@ -76,7 +76,7 @@ def columns(results: Results) -> list[Column]:
     silent = (
         {"dropped_frames"} if not any(plan["metrics"].get("dropped_frames") for plan in results["plans"]) else set()
     )
-    if any(plan["busiest"] for plan in results["plans"]):
+    if any(plan["busiest_stage"] for plan in results["plans"]):
         always.add("busiest")
     return [column for column in found if column.key in always or (column.key in known and column.key not in silent)]
 
@@ -106,24 +106,26 @@ def rows(results: Results, wanted: Sequence[Column]) -> str:
             else:
                 kind = " class=number" if column.number else " class=wide" if column.key == "verdict" else ""
                 cells.append(f"<td{kind}>{column.cell(plan)}")
-        kind = "chosen" if chosen else "fits" if plan["feasible"] else "misses"
+        kind = "chosen" if chosen else "fits" if plan["feasible"] else "violations"
         lines.append(f"<tr class={kind}>{''.join(cells)}")
     return "\n".join(lines)
 
 
 def verdict(plan: Results) -> str:
     """What it misses and by how much, or that it fits and how surely."""
-    lines = [_missed(miss) for miss in plan["misses"]] if not plan["impossible"] else map(escape, plan["impossible"])
+    lines = (
+        [_missed(miss) for miss in plan["violations"]] if not plan["cannot_run"] else map(escape, plan["cannot_run"])
+    )
     said = [f"<div>{line}</div>" for line in lines]
     if plan["feasible"]:
         said.append(f"<div>fits, {plan['certainty']}{'' if plan['stable'] else ', but unstable'}</div>")
-    said += [f"<div class=preferred>preferred: {_missed(miss)}</div>" for miss in plan["soft_misses"]]
+    said += [f"<div class=preferred>preferred: {_missed(miss)}</div>" for miss in plan["soft_violations"]]
     return "".join(said)
 
 
 def _missed(miss: Results) -> str:
     margin = margin_of(miss)
-    if miss["endless"]:
+    if miss["unbounded"]:
         by = "grows without end"
     elif miss["margin"] is None:
         by = "not known"
@@ -161,12 +163,12 @@ def _with_range(plan: Results, metric: str, ends: Sequence[float]) -> str:
 
 
 def _latency(plan: Results, name: str) -> str:
-    """One percentile, of p95 with its spread over the seeds; or that there is none."""
+    """One percentile, of p95 with its spread over the replications; or that there is none."""
     if not plan["stable"]:
         return "<span class=margin>grows</span>"
     written = _metric(plan, f"latency_{name}")
-    seeds = [units.format_time(value) for value in plan["latency_p95_seeds_s"] if value is not None]
-    if name != "p95" or len(seeds) < 2:
+    replications = [units.format_time(value) for value in plan["latency_p95_seeds_s"] if value is not None]
+    if name != "p95" or len(replications) < 2:
         return written
     values = [value for value in plan["latency_p95_seeds_s"] if value is not None]
     least, most = units.format_time(min(values)), units.format_time(max(values))
@@ -181,8 +183,8 @@ def _memory(plan: Results) -> str:
 
 
 def _busiest(plan: Results) -> str:
-    share = plan["utilisation"].get(plan["busiest"])
-    return escape(plan["busiest"]) + ("" if share is None else f" <span class=margin>{100 * share:.0f} %</span>")
+    share = plan["utilisation"].get(plan["busiest_stage"])
+    return escape(plan["busiest_stage"]) + ("" if share is None else f" <span class=margin>{100 * share:.0f} %</span>")
 
 
 def _score(plan: Results) -> str:
@@ -236,7 +238,7 @@ def data(results: Results) -> Results:
             {
                 "id": plan["id"],
                 "stable": plan["stable"],
-                "possible": not plan["impossible"],
+                "can_run": not plan["cannot_run"],
                 "hops": len(plan["hops"]),
                 "energy": plan["energy_j"],
                 "metrics": {
@@ -248,7 +250,7 @@ def data(results: Results) -> Results:
             }
             for plan in plans
         ],
-        "words": CERTAINTIES | {"impossible": {plan["id"]: plan["impossible"] for plan in plans if plan["impossible"]}},
+        "words": CERTAINTIES | {"cannot_run": {plan["id"]: plan["cannot_run"] for plan in plans if plan["cannot_run"]}},
     }
 
 

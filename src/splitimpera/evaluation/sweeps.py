@@ -15,7 +15,7 @@ from splitimpera.evaluation.loss import with_loss
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.net.budget import WorkError
-from splitimpera.qos.exploration import Decide, Lever
+from splitimpera.qos.exploration import Decide, Parameter
 from splitimpera.qos.recommendation import Verdict, recommend
 from splitimpera.qos.requirement import BALANCED, TOLERANCE, Requirement
 from splitimpera.records.link import Link
@@ -36,9 +36,9 @@ Turned = tuple[Plan, Workload]
 
 @dataclass(frozen=True)
 class Turn:
-    """A lever, what a value of it makes of a plan and the workload, and the values at which the choice is looked at."""
+    """A parameter, what a value of it makes of a plan and the workload, and the values that are tried."""
 
-    lever: Lever
+    parameter: Parameter
     apply: Callable[[Plan, Workload, float], Turned]
     values: tuple[float, ...] = ()
 
@@ -57,15 +57,15 @@ def _of_link(link: Link) -> list[Turn]:
         return []
     found = []
     if link.drops is None:
-        lever = Lever("loss", link.loss, 0.0, "", *_words(units.format_fraction, "loss at most {}"), "linear")
-        found.append(Turn(lever, _on_links(with_loss), LOSSES))
+        parameter = Parameter("loss", link.loss, 0.0, "", *_words(units.format_fraction, "loss at most {}"), "linear")
+        found.append(Turn(parameter, _on_links(with_loss), LOSSES))
     bound = BOUNDS["rate_bps"]
     best = min(link.rate_bps * FASTER, bound.high)
-    lever = Lever("rate", link.rate_bps, best, "bit/s", *_words(units.format_rate, "rate at least {}"))
+    parameter = Parameter("rate", link.rate_bps, best, "bit/s", *_words(units.format_rate, "rate at least {}"))
     values = tuple(value for factor in FACTORS if bound.holds(value := link.rate_bps * factor))
-    found.append(Turn(lever, _on_links(lambda link, value: replace(link, rate_bps=value)), values))
-    lever = Lever("delay", link.delay_s, 0.0, "s", *_words(units.format_time, "delay at most {}"), "linear")
-    return [*found, Turn(lever, _on_links(lambda link, value: replace(link, delay_s=value)))]
+    found.append(Turn(parameter, _on_links(lambda link, value: replace(link, rate_bps=value)), values))
+    parameter = Parameter("delay", link.delay_s, 0.0, "s", *_words(units.format_time, "delay at most {}"), "linear")
+    return [*found, Turn(parameter, _on_links(lambda link, value: replace(link, delay_s=value)))]
 
 
 def _words(write: Callable[[float], str], change: str) -> tuple[Callable[[float], str], Callable[[float], str]]:
@@ -84,7 +84,7 @@ def _speed(place: int, name: str) -> Turn:
     def faster(plan: Plan, workload: Workload, value: float) -> Turned:
         devices = list(plan.devices)
         if place < len(devices):
-            devices[place] = replace(devices[place], time_factor=devices[place].time_factor / value)
+            devices[place] = replace(devices[place], slowdown=devices[place].slowdown / value)
         return replace(plan, devices=tuple(devices)), workload
 
     def written(value: float) -> str:
@@ -93,15 +93,15 @@ def _speed(place: int, name: str) -> Turn:
     def words(value: float) -> str:
         return f"{name} {value:.3g} times faster"
 
-    return Turn(Lever(f"speed of {name}", 1.0, FASTER, "x", written, words), faster, FACTORS)
+    return Turn(Parameter(f"speed of {name}", 1.0, FASTER, "x", written, words), faster, FACTORS)
 
 
 def _frames(workload: Workload) -> Turn:
     # as slow as can be simulated, at most
     fps, slowest = workload.fps, max(BOUNDS["fps"].low, workload.frames / MOST_DUE_S)
     words = _words(lambda value: f"{value:.3g}", "at most {} frames a second")
-    lever = Lever("frames a second", fps, max(fps * FEWEST_FPS, slowest), "/s", *words)
-    return Turn(lever, lambda plan, workload, value: (plan, replace(workload, fps=value)))
+    parameter = Parameter("frames a second", fps, max(fps * FEWEST_FPS, slowest), "/s", *words)
+    return Turn(parameter, lambda plan, workload, value: (plan, replace(workload, fps=value)))
 
 
 def shortlist(verdicts: Sequence[Verdict]) -> list[Plan]:
@@ -110,7 +110,7 @@ def shortlist(verdicts: Sequence[Verdict]) -> list[Plan]:
     counts = Counter[str]()
     for verdict in verdicts:
         plan = verdict.evaluation.plan
-        if verdict.possible and counts[plan.configuration] < OF_EACH:
+        if verdict.can_run and counts[plan.configuration] < OF_EACH:
             counts[plan.configuration] += 1
             chosen.append(plan)
     return chosen
@@ -122,20 +122,20 @@ def decider(
     testbed: Testbed,
     requirements: Sequence[Requirement],
     rng: Callable[[Plan], np.random.Generator],
-    seeds: int,
+    replications: int,
     objective: str = BALANCED,
     tolerance: float = TOLERANCE,
 ) -> Decide:
-    """What `qos.exploration` asks: which plan would be recommended with a lever at a value.
+    """What `qos.exploration` asks: which plan would be recommended with a parameter at a value.
 
     Args:
         objective, tolerance: as `recommend` takes them.
         rng: a plan's randomness, the same at every value, so that neighbours differ by the value alone.
     """
-    by_name = {turn.lever.name: turn for turn in turned}
+    by_name = {turn.parameter.name: turn for turn in turned}
 
-    def decide(lever: Lever, value: float) -> Verdict | None:
-        found = evaluated(plans, by_name[lever.name], value, testbed, rng, seeds)
+    def decide(parameter: Parameter, value: float) -> Verdict | None:
+        found = evaluated(plans, by_name[parameter.name], value, testbed, rng, replications)
         return recommend(found, requirements, objective, tolerance).chosen if found else None
 
     return decide
@@ -147,12 +147,14 @@ def evaluated(
     value: float,
     testbed: Testbed,
     rng: Callable[[Plan], np.random.Generator],
-    seeds: int,
+    replications: int,
 ) -> list[Evaluation]:
     """Plans with one thing turned; those are left out that would then be too much to simulate."""
     found = []
     for plan in plans:
         turned, workload = turn.apply(plan, testbed.workload, value)
         with suppress(WorkError):
-            found.append(evaluate(turned, testbed.with_workload(workload), rng(plan), seeds=seeds, intervals=False))
+            found.append(
+                evaluate(turned, testbed.with_workload(workload), rng(plan), replications=replications, intervals=False)
+            )
     return found

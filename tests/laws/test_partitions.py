@@ -20,8 +20,8 @@ def test_tail_of_head_equals_model_at_every_cut(name, pictures):
     with torch.no_grad(), evaluating(model):
         expected, structure = pytree.tree_flatten(model(*x))
         for cut in graph.cuts:
-            halves = sei.split(graph, cut)
-            made, made_structure = pytree.tree_flatten(halves.tail(halves.head(*x)))
+            partition = sei.split(graph, cut)
+            made, made_structure = pytree.tree_flatten(partition.tail(partition.head(*x)))
             assert made_structure == structure
             for ours, theirs in zip(made, expected, strict=True):
                 torch.testing.assert_close(ours, theirs, msg=lambda text, cut=cut: f"cut {cut.index}: {text}")
@@ -47,8 +47,8 @@ def test_halves_share_the_models_parameters(name):
     model = make(name)
     graph = sei.trace(model, inputs(name, 2))
     own = {id(parameter) for parameter in model.parameters()}
-    halves = sei.split(graph, len(graph.cuts) // 2)
-    for half in (halves.head, halves.tail):
+    partition = sei.split(graph, len(graph.cuts) // 2)
+    for half in (partition.head, partition.tail):
         assert {id(parameter) for parameter in half.parameters()} <= own
 
 
@@ -82,5 +82,5 @@ def test_built_in_networks_at_every_cut(name):
     graph = sei.trace(model, x)
     with torch.no_grad():
         for cut in graph.cuts:
-            halves = sei.split(graph, cut)
-            torch.testing.assert_close(halves.tail(halves.head(x)), model(x))
+            partition = sei.split(graph, cut)
+            torch.testing.assert_close(partition.tail(partition.head(x)), model(x))
