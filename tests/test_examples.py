@@ -8,6 +8,7 @@ from conftest import ROOT
 
 import splitimpera as sei
 from splitimpera.report.html.page import report_html
+from splitimpera.report.results import results as results_of
 
 DIGITS = ROOT / "examples" / "digits"
 
@@ -37,7 +38,7 @@ def test_with_the_smallest_change_a_plan_fits_what_nothing_met(tmp_path):
     change = result.change
     assert change is not None
     assert change.ratio == min(each.ratio for each in result.changes)
-    page = report_html(result.results())
+    page = report_html(results_of(result))
     assert change.text in page
     for each in result.changes:
         changed = changed_scenario(yaml.safe_load(source.read_text()), each)

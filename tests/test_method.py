@@ -11,6 +11,7 @@ import torch
 
 import splitimpera as sei
 from splitimpera.core.errors import CutError, DataError, ModelError, ScenarioError
+from splitimpera.report.results import results as results_of
 
 NETWORK = """
 import torch
@@ -96,7 +97,7 @@ def test_results_are_plain_and_the_same_seed_gives_the_same_accuracies(folder):
     ]
     assert accuracies[0] == accuracies[1]
     assert accuracies[0] != accuracies[2]
-    results = first.results()
+    results = results_of(first)
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     assert results["seed"] == 3
     assert results["replications"] == 5
@@ -106,7 +107,7 @@ def test_results_are_plain_and_the_same_seed_gives_the_same_accuracies(folder):
 
 def test_distributions_come_from_several_seeds(folder):
     result = design(folder, ("cuts: all", "cuts: [1]"), replications=3)
-    results = result.results()
+    results = results_of(result)
     shares = results["latency_shares"]
     for evaluation, plan in zip(result.recommendation.verdicts, results["plans"], strict=True):
         samples = evaluation.evaluation.latency_s
@@ -130,7 +131,7 @@ def test_an_unstable_plan_is_shown_as_such_everywhere(folder, capsys):
     # a frame of 8 x 8 x 8 float32 values is 16 kbit, 20 of them are 330 kbit/s
     changes = ("5 Mbit/s", "200 kbit/s"), ("cuts: all", "cuts: [1]")
     result = design(folder, *changes, replications=2)
-    results = result.results()
+    results = results_of(result)
     unstable = [plan for plan in results["plans"] if not plan["stable"]]
     assert {"SC1-float32-udp", "SC1-float32-tcp"} <= {plan["id"] for plan in unstable}
     for plan in unstable:
@@ -148,7 +149,7 @@ def test_an_unstable_plan_is_shown_as_such_everywhere(folder, capsys):
         assert rows[plan["id"]]["latency_p95_s"] == ""
     show(results, Console(width=80))
     assert "unstable" in capsys.readouterr().out
-    result.save(folder / "out")
+    sei.save(result, folder / "out")
     page = (folder / "out" / "report.html").read_text()
     assert "unstable and not drawn" in page
     assert "grows without end" in page
@@ -158,7 +159,7 @@ def test_an_unstable_plan_is_shown_as_such_everywhere(folder, capsys):
 def test_the_latency_figure_shows_the_best_of_each_kind_first(folder):
     from splitimpera.report.figures import latency_figure
 
-    results = design(folder, ("cuts: all", "cuts: [1]"), replications=2).results()
+    results = results_of(design(folder, ("cuts: all", "cuts: [1]"), replications=2))
     lines = [trace for trace in latency_figure(results).data if trace.mode == "lines"]
     assert [line.legendgroup for line in lines] == [plan["id"] for plan in results["plans"] if plan["stable"]]
     shown = {line.legendgroup for line in lines if line.visible is True}
@@ -174,13 +175,13 @@ def test_nothing_fits_is_a_result(folder, capsys):
 
     result = design(folder, ("latency_p95 <= 10 s", "latency_p95 <= 1 ns"))
     assert result.recommendation.chosen is None
-    results = result.results()
+    results = results_of(result)
     assert results["recommendation"]["plan"] is None
     assert results["recommendation"]["nearest"]
     assert results["recommendation"]["relax"]
     show(results, Console(width=80))
     assert "Nothing fits" in capsys.readouterr().out
-    names = {path.name for path in result.save(folder / "out")}
+    names = {path.name for path in sei.save(result, folder / "out")}
     assert "report.html" in names
     assert "Nothing fits" in (folder / "out" / "report.html").read_text()
 

@@ -19,12 +19,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from splitimpera.core.errors import SplitImperaError as SplitImperaError
+    from splitimpera.designs import Design as Design
     from splitimpera.evaluation.plan_space import build_plans as build_plans
     from splitimpera.evaluation.run import evaluate as evaluate
     from splitimpera.evaluation.testbed import Testbed as Testbed
     from splitimpera.graph.tracing import ModelGraph as ModelGraph
     from splitimpera.graph.tracing import trace as trace
-    from splitimpera.method import Design as Design
     from splitimpera.method import design as design
     from splitimpera.models.datasets import Dataset as Dataset
     from splitimpera.models.datasets import Pixels as Pixels
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from splitimpera.records.plan import Plan as Plan
     from splitimpera.records.traffic import Deliveries as Deliveries
     from splitimpera.records.traffic import Workload as Workload
+    from splitimpera.report.writing import save as save
     from splitimpera.saliency.cumulative import cumulative_saliency as cumulative_saliency
     from splitimpera.saliency.curve import SaliencyCurve as SaliencyCurve
     from splitimpera.scenario import Scenario as Scenario
@@ -49,11 +50,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     **dict.fromkeys(("SplitImperaError",), "core.errors"),
+    **dict.fromkeys(("Design",), "designs"),
     **dict.fromkeys(("build_plans",), "evaluation.plan_space"),
     **dict.fromkeys(("evaluate",), "evaluation.run"),
     **dict.fromkeys(("Testbed",), "evaluation.testbed"),
     **dict.fromkeys(("ModelGraph", "trace"), "graph.tracing"),
-    **dict.fromkeys(("Design", "design"), "method"),
+    **dict.fromkeys(("design",), "method"),
     **dict.fromkeys(("Dataset", "Pixels", "Samples", "divide"), "models.datasets"),
     **dict.fromkeys(("simulate",), "net.transports"),
     **dict.fromkeys(("Partition", "split"), "partition.cutter"),
@@ -63,6 +65,7 @@ _HOMES = {
     **dict.fromkeys(("Evaluation",), "records.outcome"),
     **dict.fromkeys(("Hop", "Plan"), "records.plan"),
     **dict.fromkeys(("Deliveries", "Workload"), "records.traffic"),
+    **dict.fromkeys(("save",), "report.writing"),
     **dict.fromkeys(("cumulative_saliency",), "saliency.cumulative"),
     **dict.fromkeys(("SaliencyCurve",), "saliency.curve"),
     **dict.fromkeys(("Scenario", "load_scenario"), "scenario"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.registry import nearest
 from splitimpera.core.statistics import wilson_interval
 from splitimpera.cost.devices import build_device, measured_here, power_w
-from splitimpera.evaluation.loss import LossCurve, accuracy_against_loss, worth_a_curve
+from splitimpera.designs import Accuracy, Design
+from splitimpera.evaluation.loss import accuracy_against_loss, worth_a_curve
 from splitimpera.evaluation.plan_space import build_plans
 from splitimpera.evaluation.run import evaluate
-from splitimpera.evaluation.saturation import Capacity, find_capacity
+from splitimpera.evaluation.saturation import find_capacity
 from splitimpera.evaluation.sweeps import decider, shortlist, turns
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import ModelGraph, trace
@@ -39,7 +40,6 @@ from splitimpera.qos.recommendation import Recommendation, Verdict, recommend
 from splitimpera.qos.requirement import METRICS, check_metrics, check_objective
 from splitimpera.records.device import Device
 from splitimpera.records.graph import Cut
-from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
 from splitimpera.saliency.cumulative import cumulative_saliency
 from splitimpera.saliency.curve import SaliencyCurve
@@ -52,82 +52,6 @@ DECISIONS = 60
 """How many times the best plans are about to be evaluated when what may change is explored."""
 KNOWN_METRICS = frozenset(METRICS) - {"miou", "on_time_miou", "rmse", "on_time_rmse"}
 """A design is made for classifiers."""
-
-
-@dataclass(frozen=True, eq=False)
-class Accuracy:
-    """A share of right answers with its 95 % interval."""
-
-    value: float
-    interval: tuple[float, float]
-
-
-@dataclass(frozen=True, eq=False)
-class Design:
-    """All that a design run found.
-
-    Attributes:
-        base: accuracy of the unsplit network on the test part.
-        chosen_on_test: accuracy of the recommended plan on the test part; None where no plan fits.
-        loss_curves: accuracy against loss, of the best plans over UDP.
-        changes: where nothing fits, the single changes that would let a plan fit, the smallest first.
-        sensitivities: how the choice depends on the link's loss and rate and on the machines' speeds.
-        capacity: how many senders the recommended plan carries, and what gives way then; None where no plan fits.
-    """
-
-    scenario: Scenario
-    seed: int
-    replications: int
-    data: Dataset
-    graph: ModelGraph
-    curve: SaliencyCurve
-    base: Accuracy
-    evaluations: tuple[Evaluation, ...]
-    recommendation: Recommendation
-    chosen_on_test: Accuracy | None
-    loss_curves: tuple[LossCurve, ...] = ()
-    changes: tuple[Change, ...] = ()
-    sensitivities: tuple[Sensitivity, ...] = ()
-    capacity: Capacity | None = None
-
-    @property
-    def change(self) -> Change | None:
-        """The smallest single change with which a plan would fit; None where one does, or none helps."""
-        return next(iter(self.changes), None)
-
-    def results(self) -> dict[str, Any]:
-        """What `results.json` holds; see docs/results.md."""
-        from splitimpera.report.results import results
-
-        return results(self)
-
-    def _repr_html_(self) -> str:
-        """For notebooks: the decision, its reasons and the best plans."""
-        from splitimpera.report.notebook import html_of_design
-
-        return html_of_design(self.results())
-
-    def plans_frame(self) -> Any:
-        """The plans as a pandas frame, best first.
-
-        Raises:
-            SplitImperaError: pandas is not installed.
-        """
-        from splitimpera.report.notebook import plans_frame
-
-        return plans_frame(self.results())
-
-    def figures(self) -> dict[str, Any]:
-        """The report's figures (Plotly), by name."""
-        from splitimpera.report.figures import figures
-
-        return figures(self.results())
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write results.json, plans.csv, report.html and the pictures; each appears whole or not at all."""
-        from splitimpera.report.writing import save
-
-        return save(self, Path(folder))
 
 
 def design(

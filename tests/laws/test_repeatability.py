@@ -14,6 +14,7 @@ import splitimpera as sei
 from splitimpera.cost import timing as measure
 from splitimpera.evaluation import testbed
 from splitimpera.models.recipes import RECIPES, trained
+from splitimpera.report.results import results as results_of
 from splitimpera.report.tables import plans_csv
 
 # for seven frames the last convolution's sums differ in their last bit from one number of threads to another
@@ -103,7 +104,7 @@ def test_presets_alone_give_the_same_plans_on_another_number_of_threads(tmp_path
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            tables.append(plans_csv(sei.design(path, replications=2, explore=False).results()))
+            tables.append(plans_csv(results_of(sei.design(path, replications=2, explore=False))))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

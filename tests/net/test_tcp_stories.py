@@ -450,7 +450,7 @@ def test_without_compression_each_goes_at_once():
     assert duplicates == exactly([0.043 + 0.001 * i for i in range(9)])
 
 
-# ------------------------------------------------------------------------------------------------ several, and responses
+# ---------------------------------------------------------------------------------------------- several, and responses
 
 
 def test_two_senders_have_a_connection_each_and_share_the_link():

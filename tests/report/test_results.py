@@ -27,6 +27,7 @@ from splitimpera.report.html.plans import MOST_PLANS, shown_plans
 from splitimpera.report.loading import check_results
 from splitimpera.report.network_figures import CLASSES_DRAWN, classes_figure, drawn_classes, layers_figure
 from splitimpera.report.results import plan_values
+from splitimpera.report.results import results as results_of
 from splitimpera.report.tables import plans_csv, show
 
 REQUIREMENTS = ["accuracy >= 90 %", "latency_p95 <= 60 ms"]
@@ -62,7 +63,7 @@ def test_a_real_design_in_plain_values(tmp_path):
     (tmp_path / "mine.py").write_text(NETWORK)
     (tmp_path / "scenario.yaml").write_text(SCENARIO)
     design = sei.design(tmp_path / "scenario.yaml", replications=1)
-    results = design.results()
+    results = results_of(design)
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     assert check_results(results) is results
     assert [layer["name"] for layer in results["layers"]] == [layer.name for layer in design.graph.layers]

@@ -35,8 +35,9 @@ def run(
     from splitimpera.cli.terminal import console, progress
     from splitimpera.core.errors import shown
     from splitimpera.method import design
+    from splitimpera.report.results import results
     from splitimpera.report.tables import show
-    from splitimpera.report.writing import FILES
+    from splitimpera.report.writing import FILES, write_results
 
     check_writable(place, "--out", FILES)
     console.print(
@@ -44,6 +45,7 @@ def run(
     )
     with progress() as track:
         result = design(wanted, seed=seed, replications=replications, explore=explore, track=track, say=console.print)
-    files = result.save(place)
-    show(result.results(), console)
+    found = results(result)
+    files = write_results(found, place)
+    show(found, console)
     console.print(f"Written to {folder}: {', '.join(sorted(path.name for path in files))}", soft_wrap=True)

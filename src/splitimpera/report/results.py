@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from splitimpera import __version__
 from splitimpera.core.arrays import FloatArray
+from splitimpera.designs import Design
+from splitimpera.qos.exploration import Change, Sensitivity
+from splitimpera.qos.recommendation import Judgement, Recommendation, Verdict
 from splitimpera.qos.requirement import BALANCED, METRICS, Requirement
 from splitimpera.records.graph import Cut
 from splitimpera.records.outcome import Evaluation
 from splitimpera.saliency.curve import log10_or_gap
-
-if TYPE_CHECKING:
-    from splitimpera.method import Design
-    from splitimpera.qos.exploration import Change, Sensitivity
-    from splitimpera.qos.recommendation import Judgement, Recommendation, Verdict
 
 SCHEMA_VERSION = 5
 

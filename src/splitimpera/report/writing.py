@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from splitimpera.core.files import check_writable
 from splitimpera.core.folders import write_together
+from splitimpera.designs import Design
 from splitimpera.report.html.page import report_html
 from splitimpera.report.pictures import plans_png, saliency_png
-from splitimpera.report.results import Results
+from splitimpera.report.results import Results, results
 from splitimpera.report.tables import plans_csv
-
-if TYPE_CHECKING:
-    from splitimpera.method import Design
 
 DRAWN: dict[str, Callable[[Results], bytes]] = {
     "saliency.png": saliency_png,
@@ -27,20 +24,20 @@ DRAWN: dict[str, Callable[[Results], bytes]] = {
 FILES = ("results.json", *DRAWN)
 
 
-def save(design: Design, folder: Path) -> list[Path]:
-    """Make every file's content first, then write them together.
+def save(design: Design, folder: str | Path) -> list[Path]:
+    """Write results.json, plans.csv, report.html and the pictures; each appears whole or not at all.
 
     Raises:
         OutputError: the folder cannot be written; what was there is as it was.
     """
-    return write_results(design.results(), folder)
+    return write_results(results(design), Path(folder))
 
 
-def write_results(results: Results, folder: Path) -> list[Path]:
+def write_results(found: Results, folder: Path) -> list[Path]:
     """The same from plain values."""
     check_writable(folder, "--out", FILES)
-    content = (json.dumps(results, indent=1, allow_nan=False) + "\n").encode()
-    return write_together(folder, {"results.json": content} | _drawn(results), "--out")
+    content = (json.dumps(found, indent=1, allow_nan=False) + "\n").encode()
+    return write_together(folder, {"results.json": content} | _drawn(found), "--out")
 
 
 def redraw(results: Results, folder: Path) -> list[Path]:

@@ -1,0 +1,57 @@
+"""What a design run found, as data; `report` writes and draws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from splitimpera.evaluation.loss import LossCurve
+from splitimpera.evaluation.saturation import Capacity
+from splitimpera.graph.tracing import ModelGraph
+from splitimpera.models.datasets import Dataset
+from splitimpera.qos.exploration import Change, Sensitivity
+from splitimpera.qos.recommendation import Recommendation
+from splitimpera.records.outcome import Evaluation
+from splitimpera.saliency.curve import SaliencyCurve
+from splitimpera.scenario import Scenario
+
+
+@dataclass(frozen=True, eq=False)
+class Accuracy:
+    """A share of right answers with its 95 % interval."""
+
+    value: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """All that a design run found.
+
+    Attributes:
+        base: accuracy of the unsplit network on the test part.
+        chosen_on_test: accuracy of the recommended plan on the test part; None where no plan fits.
+        loss_curves: accuracy against loss, of the best plans over UDP.
+        changes: where nothing fits, the single changes that would let a plan fit, the smallest first.
+        sensitivities: how the choice depends on the link's loss and rate and on the machines' speeds.
+        capacity: how many senders the recommended plan carries, and what gives way then; None where no plan fits.
+    """
+
+    scenario: Scenario
+    seed: int
+    replications: int
+    data: Dataset
+    graph: ModelGraph
+    curve: SaliencyCurve
+    base: Accuracy
+    evaluations: tuple[Evaluation, ...]
+    recommendation: Recommendation
+    chosen_on_test: Accuracy | None
+    loss_curves: tuple[LossCurve, ...] = ()
+    changes: tuple[Change, ...] = ()
+    sensitivities: tuple[Sensitivity, ...] = ()
+    capacity: Capacity | None = None
+
+    @property
+    def change(self) -> Change | None:
+        """The smallest single change with which a plan would fit; None where one does, or none helps."""
+        return next(iter(self.changes), None)
