@@ -11,11 +11,11 @@ Names are imported when they are first used, so that importing the package is qu
 
 from __future__ import annotations
 
+from splitimpera.core.version import __version__
+
 TYPE_CHECKING = False  # as type checkers know it; `typing` takes its time to import
 if TYPE_CHECKING:
     from typing import Any
-
-__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from splitimpera.core.errors import SplitImperaError as SplitImperaError

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from splitimpera import __version__
 from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate
 from splitimpera.core.errors import SplitImperaError, SplitImperaWarning, printable
+from splitimpera.core.version import __version__
 
 MISUSE: type[Any] = typer.BadParameter.__bases__[0]
 """Arguments that cannot be understood; the class is Typer's or Click's, as their version has it."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera import __version__
 from splitimpera.core.arrays import FloatArray
+from splitimpera.core.version import __version__
 from splitimpera.designs import Design
 from splitimpera.qos.exploration import Change, Sensitivity
 from splitimpera.qos.recommendation import Judgement, Recommendation, Verdict

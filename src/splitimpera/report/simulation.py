@@ -13,10 +13,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from splitimpera import __version__
 from splitimpera.core import units
 from splitimpera.core.arrays import FloatArray
 from splitimpera.core.errors import printable
+from splitimpera.core.version import __version__
 from splitimpera.net.replication import Estimate, Replication
 from splitimpera.records.link import Link
 from splitimpera.report.drawing import png

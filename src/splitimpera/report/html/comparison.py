@@ -6,7 +6,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from splitimpera import __version__
+from splitimpera.core.version import __version__
 from splitimpera.report.comparison import (
     Comparison,
     Pair,
