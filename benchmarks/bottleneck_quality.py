@@ -23,9 +23,9 @@ from torch import Tensor, nn
 import splitimpera as sei
 from splitimpera.codec.codecs import Calibration, make_codec
 from splitimpera.codec.concealment import interleaved
-from splitimpera.core.arrays import Array, FloatArray
+from splitimpera.core.array_types import Array, FloatArray
 from splitimpera.core.statistics import student_interval, wilson_interval
-from splitimpera.evaluation.loss import LossCurve, accuracy_against_loss, with_loss
+from splitimpera.studies.loss_curve import LossCurve, accuracy_against_loss, with_loss
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import ModelGraph

@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 
 from splitimpera.codec.codecs import Calibration, make_codec, parsed
-from splitimpera.core.arrays import Array
+from splitimpera.core.array_types import Array
 from splitimpera.records.graph import TensorSpec
 
 SHAPE = (64, 20, 20)

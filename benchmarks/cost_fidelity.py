@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from splitimpera.codec.codecs import Calibration, make_codec
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.cost import measuring as profiling
 from splitimpera.cost.devices import codec_cost, network_cost
 from splitimpera.cost.profiles import fingerprint, input_shape

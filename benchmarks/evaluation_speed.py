@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from splitimpera.evaluation.loss import accuracy_against_loss
+from splitimpera.studies.loss_curve import accuracy_against_loss
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import trace
 from splitimpera.models.datasets import load_data

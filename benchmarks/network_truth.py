@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.net.tcp import LINUX_CUBIC, LINUX_RENO, Event, TcpLink
 from splitimpera.records.link import Link
 from splitimpera.records.traffic import Deliveries, Workload

@@ -26,7 +26,7 @@ import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
 from torch import Tensor, nn
 
 import splitimpera as sei
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import DATASETS, Pixels, Samples
 from splitimpera.models.recipes import RECIPES, trained

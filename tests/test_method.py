@@ -305,7 +305,7 @@ def test_the_smallest_change_makes_a_plan_fit(folder):
     relaxed = design(folder, *FEW, ("latency_p95 <= 10 s", f"latency_p95 <= {limit} s"), strict[-1], replications=2)
     assert relaxed.recommendation.chosen.id == by_lever["latency_p95"].plan
     faster = by_lever["speed of camera"].after
-    quick = (strict[-1][0], CAMERA.replace("factor: 1}", f"factor: {1 / faster}}}"))
+    quick = (strict[-1][0], CAMERA.replace("slowdown: 1}", f"slowdown: {1 / faster}}}"))
     again = design(folder, *strict[:-1], quick, replications=2)
     assert again.recommendation.chosen.id == by_lever["speed of camera"].plan
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from splitimpera.evaluation.loss import LossCurve
-from splitimpera.evaluation.saturation import Capacity
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset
-from splitimpera.qos.exploration import Change, Sensitivity
 from splitimpera.qos.recommendation import Recommendation
+from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
 from splitimpera.saliency.curve import SaliencyCurve
-from splitimpera.scenario import Scenario
+from splitimpera.setting import Setting
+from splitimpera.studies.capacity import Capacity
+from splitimpera.studies.loss_curve import LossCurve
+from splitimpera.studies.sensitivity import Change, Sensitivity
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,21 +29,25 @@ class Design:
     """All that a design run found.
 
     Attributes:
+        setting: what the scenario stands for.
+        replications: how often each plan's links were simulated, at least.
         base: accuracy of the unsplit network on the test part.
+        measurements: the times of this machine that it rests on.
         chosen_on_test: accuracy of the recommended plan on the test part; None where no plan fits.
-        loss_curves: accuracy against loss, of the best plans over UDP.
+        loss_curves: quality against packet loss, of the best plans over UDP.
         changes: where nothing fits, the single changes that would let a plan fit, the smallest first.
         sensitivities: how the choice depends on the link's loss and rate and on the machines' speeds.
         capacity: how many senders the recommended plan carries, and what gives way then; None where no plan fits.
     """
 
-    scenario: Scenario
+    setting: Setting
     seed: int
     replications: int
     data: Dataset
     graph: ModelGraph
     curve: SaliencyCurve
     base: Accuracy
+    measurements: Measurements
     evaluations: tuple[Evaluation, ...]
     recommendation: Recommendation
     chosen_on_test: Accuracy | None

@@ -11,7 +11,7 @@ from torch import nn
 
 import splitimpera as sei
 from splitimpera.core.statistics import contribution_draws, ends, wilson_interval
-from splitimpera.evaluation.loss import accuracy_against_loss, with_loss
+from splitimpera.studies.loss_curve import accuracy_against_loss, with_loss
 from splitimpera.evaluation.plan_space import build_plans
 from splitimpera.evaluation.quality import Classification, Regression, Segmentation
 from splitimpera.evaluation.run import CLASSIFICATION, _Run

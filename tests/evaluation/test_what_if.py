@@ -9,11 +9,11 @@ import pytest
 from beds import CAMERA, SERVER, Times, known_bed, plan, run
 
 import splitimpera as sei
-from splitimpera.evaluation.saturation import find_capacity
-from splitimpera.evaluation.sweeps import decider, shortlist, turns
-from splitimpera.qos.exploration import changes, sensitivity
+from splitimpera.studies.capacity import find_capacity
+from splitimpera.studies.sweeps import decider, shortlist, turns
+from splitimpera.studies.sensitivity import changes, sensitivity
 from splitimpera.qos.recommendation import recommend
-from splitimpera.qos.requirement import parse_requirement
+from splitimpera.records.requirement import parse_requirement
 from splitimpera.records.device import Device, Radio
 from splitimpera.records.link import Trace
 from splitimpera.records.plan import Plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness import attack, refused_or_taken
 from hypothesis import strategies as st
 
-from splitimpera.qos.requirement import (
+from splitimpera.records.requirement import (
     LARGEST_LIMIT,
     METRICS,
     SMALLEST_LIMIT,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from splitimpera.evaluation import saturation as saturations
+from splitimpera.studies import capacity
 from splitimpera.net.budget import MOST_PACKETS, WorkError
 from splitimpera.net.replication import grid, replicate
 from splitimpera.net.transports import TRANSPORTS, check, simulate

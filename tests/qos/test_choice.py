@@ -12,7 +12,7 @@ from qos.test_recommendation import prefer
 
 import splitimpera as sei
 from splitimpera.core.errors import RequirementError
-from splitimpera.qos.chance import Chance
+from splitimpera.evaluation.chance import Chance
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.outcome import Evaluation

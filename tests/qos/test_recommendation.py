@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import splitimpera as sei
 from splitimpera.core.errors import RequirementError
-from splitimpera.qos.requirement import parse_requirement
+from splitimpera.records.requirement import parse_requirement
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.outcome import Evaluation

@@ -8,7 +8,7 @@ import numpy as np
 
 from splitimpera import __version__
 from splitimpera.qos.recommendation import recommend
-from splitimpera.qos.requirement import METRICS, parse_requirement
+from splitimpera.records.requirement import METRICS, parse_requirement
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.outcome import Evaluation

@@ -6,7 +6,7 @@ import pytest
 from made import evaluation, four_plans, made_results
 from rich.console import Console
 
-from splitimpera.qos.requirement import parse_requirement
+from splitimpera.records.requirement import parse_requirement
 from splitimpera.report.comparison import (
     change_words,
     compare,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made import random_evaluations
 
-from splitimpera.qos.requirement import METRICS, parse_requirement
+from splitimpera.records.requirement import METRICS, parse_requirement
 from splitimpera.report.limits import stops
 from splitimpera.report.results import requirement_values
 

@@ -10,7 +10,7 @@ from browser import chromium
 from made import SENSITIVITY, evaluation, four_plans, made_results, random_evaluations
 
 from splitimpera.qos.recommendation import recommend
-from splitimpera.qos.requirement import parse_requirement
+from splitimpera.records.requirement import parse_requirement
 from splitimpera.report.html import plans as table
 from splitimpera.report.html.page import report_html
 from splitimpera.report.limits import stops

@@ -12,7 +12,7 @@ from rich.console import Console
 
 import splitimpera as sei
 from splitimpera.qos.recommendation import recommend
-from splitimpera.qos.requirement import parse_requirement
+from splitimpera.records.requirement import parse_requirement
 from splitimpera.report.figures import (
     LATENCIES_DRAWN,
     PARTS,

@@ -38,9 +38,9 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="The scenari
     scenario = load_scenario(file)
 
     from splitimpera.cli.terminal import console
-    from splitimpera.method import check_names
+    from splitimpera.setting import resolve
 
-    check_names(scenario)
+    resolve(scenario)
     console.print(
         f"{file} is a valid scenario: {shown(scenario.network.model)} on {shown(scenario.data.source)}, "
         f"{len(scenario.requirements)} requirements.",

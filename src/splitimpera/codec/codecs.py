@@ -28,7 +28,7 @@ from splitimpera.codec.fec import BoundedCodec, FecCodec
 from splitimpera.codec.given import UNEXPECTED_MODELS, array_dtype, arrays_of, checked_specs
 from splitimpera.codec.images import ImageCodec
 from splitimpera.codec.quantised import BITS, Quantised, calibrated_scale, channel_axis, coarser
-from splitimpera.core.arrays import Array
+from splitimpera.core.array_types import Array
 from splitimpera.core.errors import CodecError, shown
 from splitimpera.core.registry import Registry
 from splitimpera.records.graph import TensorSpec

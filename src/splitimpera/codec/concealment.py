@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from splitimpera.codec.given import checked_tensors
-from splitimpera.core.arrays import Array, IntArray
+from splitimpera.core.array_types import Array, IntArray
 from splitimpera.core.errors import CodecError
 from splitimpera.records.graph import TensorSpec
 from splitimpera.records.traffic import ByteRange, Codec

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from splitimpera.codec.given import arrays_of
-from splitimpera.core.arrays import Array
+from splitimpera.core.array_types import Array
 from splitimpera.core.errors import CodecError, shown
 from splitimpera.records.graph import TensorSpec
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.given import checked_bytes, checked_specs
-from splitimpera.core.arrays import Array
+from splitimpera.core.array_types import Array
 from splitimpera.core.errors import CodecError, shown
 from splitimpera.records.graph import TensorSpec
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from splitimpera.codec.concealment import Concealer
 from splitimpera.codec.given import array_dtype, checked_bytes, checked_gaps, checked_tensors
-from splitimpera.core.arrays import Array, IntArray
+from splitimpera.core.array_types import Array, IntArray
 from splitimpera.core.errors import CodecError
 from splitimpera.records.graph import TensorSpec
 from splitimpera.records.traffic import ByteRange, Payload

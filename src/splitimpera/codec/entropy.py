@@ -12,7 +12,7 @@ from constriction import stream as coding
 from splitimpera.codec.elements import ElementCodec, Numbers
 from splitimpera.codec.given import arrays_of, checked_bytes, checked_gaps, checked_tensors
 from splitimpera.codec.quantised import Quantised, channel_axis
-from splitimpera.core.arrays import Array, IntArray
+from splitimpera.core.array_types import Array, IntArray
 from splitimpera.core.errors import CodecError
 from splitimpera.records.traffic import ByteRange, Payload
 

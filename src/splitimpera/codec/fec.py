@@ -9,7 +9,7 @@ from typing import Protocol
 import zfec
 
 from splitimpera.codec.given import checked_bytes, checked_gaps
-from splitimpera.core.arrays import Array
+from splitimpera.core.array_types import Array
 from splitimpera.core.errors import CodecError
 from splitimpera.records.traffic import ByteRange, Codec, Payload
 

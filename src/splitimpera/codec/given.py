@@ -8,7 +8,7 @@ from operator import index
 
 import numpy as np
 
-from splitimpera.core.arrays import Array
+from splitimpera.core.array_types import Array
 from splitimpera.core.errors import CodecError, shown
 from splitimpera.core.units import format_bytes
 from splitimpera.records.graph import DTYPE_BYTES, TensorSpec

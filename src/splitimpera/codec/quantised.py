@@ -6,7 +6,7 @@ import numpy as np
 
 from splitimpera.codec.elements import Scale
 from splitimpera.codec.given import array_dtype
-from splitimpera.core.arrays import Array
+from splitimpera.core.array_types import Array
 from splitimpera.core.errors import CodecError
 from splitimpera.records.graph import TensorSpec
 

@@ -43,6 +43,15 @@ class Registry(Generic[T]):
 
         return add
 
+    def remove(self, name: str) -> None:
+        """Forget a name, say before it is registered anew.
+
+        Raises:
+            UnknownNameError: nothing is registered under it.
+        """
+        self[name]  # names the nearest where there is none
+        del self._entries[name]
+
     def __getitem__(self, name: str) -> T:
         try:
             return self._entries[name]

@@ -1,46 +1,31 @@
-"""What a device makes of some work: seconds, joules, and whether it has the memory."""
+"""What a device makes of some work, in seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from splitimpera.core.errors import SplitImperaError
-from splitimpera.core.units import format_bytes
 from splitimpera.cost.codec_model import Direction, modelled_s, reference
 from splitimpera.cost.coding import coded_s
 from splitimpera.cost.device_presets import DEVICES, RADIOS
-from splitimpera.cost.profiles import check_profile, codec_time, read_profile
+from splitimpera.cost.profiles import codec_time, read_profile
 from splitimpera.cost.work import LayerWork, Work
-from splitimpera.graph.tracing import ModelGraph
+from splitimpera.records.costs import Cost
 from splitimpera.records.device import Device, Profile, Radio, Roofline
 from splitimpera.scenario import DeviceSection, RadioSection
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Seconds that a device takes for a part of its work on one frame.
-
-    Attributes:
-        how: "measured" on that very machine; "scaled" from a measurement by its time factor; else "estimated".
-    """
-
-    seconds: float
-    how: Literal["measured", "scaled", "estimated"]
-
-
-def build_device(section: DeviceSection, folder: Path, graph: ModelGraph | None = None) -> Device:
+def build_device(section: DeviceSection, folder: Path) -> Device:
     """A scenario's device, its preset and radio looked up, its profile read.
 
     Args:
         folder: what relative paths start from.
-        graph: the network that the profile must be of; None: any.
 
     Raises:
         UnknownNameError: there is no such preset or radio; names the nearest.
-        DataError: the profile cannot be read, or is of another network or input size.
+        DataError: the profile cannot be read.
         Each has the section's key as its place.
     """
     roofline = profile = radio = None
@@ -56,8 +41,6 @@ def build_device(section: DeviceSection, folder: Path, graph: ModelGraph | None 
         key = "profile"
         if section.profile is not None:
             profile = read_profile(folder / section.profile)
-            if graph is not None:
-                check_profile(profile, graph)
     except SplitImperaError as error:
         raise error.at(key) from None
     return Device(
@@ -125,49 +108,6 @@ def codec_cost(
     if roofline is not None:
         return _cost(device, modelled_s(codec, direction, tensor_bytes, roofline, channels), False)
     return _cost(device, here(), True)
-
-
-def memory_bytes(device: Device) -> int | None:
-    """What a network may fill; None: no limit is known."""
-    if device.memory_bytes is None and device.roofline is not None:
-        return device.roofline.memory_bytes
-    return device.memory_bytes
-
-
-def power_w(device: Device) -> float | None:
-    """Drawn while computing; None: not known."""
-    if device.power_w is None and device.roofline is not None:
-        return device.roofline.power_w
-    return device.power_w
-
-
-def fits(device: Device, needed_bytes: int, part: str = "its part") -> str | None:
-    """Why a part of the network does not fit a device's memory, in words; None where it does.
-
-    Args:
-        needed_bytes: weights and activations.
-        part: what the words call it ("the head").
-    """
-    limit = memory_bytes(device)
-    if limit is None or needed_bytes <= limit:
-        return None
-    return (
-        f"{part} needs {format_bytes(needed_bytes)} of weights and activations, {device.name} has {format_bytes(limit)}"
-    )
-
-
-def energy_j(device: Device, busy_s: float, wire_bytes: float, airtime_s: float) -> float | None:
-    """What a device spends on a frame; None where it does something whose power is not known.
-
-    Args:
-        busy_s: how long it computes.
-        wire_bytes, airtime_s: what it sends, and for how long; 0 where it sends nothing.
-    """
-    computing, radio = power_w(device), device.radio
-    if (busy_s and computing is None) or ((wire_bytes or airtime_s) and radio is None):
-        return None
-    spent = busy_s * (computing or 0.0)
-    return spent + wire_bytes * radio.joule_per_byte + airtime_s * radio.power_w if radio is not None else spent
 
 
 def roofline_s(roofline: Roofline, work: Work) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.cost.coding import coding, fitted
 from splitimpera.cost.engines import engine_called

@@ -19,7 +19,15 @@ def measure_s(run: Callable[[], object], *, budget_s: float = 0.1) -> float:
 def measure_together_s(
     runs: Sequence[Callable[[], object]], *, budget_s: float, least: int = 5, most: int = 200
 ) -> list[float]:
-    """Median seconds of one call of each, called in turn: a machine that slows down for a while slows all alike.
+    """Median seconds of one call of each; as `sample_together_s`."""
+    samples_s = sample_together_s(runs, budget_s=budget_s, least=least, most=most)
+    return [float(np.median(times)) for times in samples_s]
+
+
+def sample_together_s(
+    runs: Sequence[Callable[[], object]], *, budget_s: float, least: int = 5, most: int = 200
+) -> list[list[float]]:
+    """Seconds of each call of each, called in turn: a machine that slows down for a while slows all alike.
 
     Args:
         budget_s: roughly how long to measure in all.
@@ -36,7 +44,7 @@ def measure_together_s(
             start = time.perf_counter()
             run()
             times.append(time.perf_counter() - start)
-    return [float(np.median(times)) for times in taken]
+    return taken
 
 
 @cache

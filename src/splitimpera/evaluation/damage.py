@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from splitimpera.codec.elements import ElementCodec
-from splitimpera.evaluation.testbed import Row, batched
+from splitimpera.evaluation.batches import Row, batched
 from splitimpera.records.traffic import ByteRange, Codec, Payload
 
 Gap = tuple[int, tuple[ByteRange, ...]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from splitimpera.core.arrays import FloatArray, IntArray
+from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.records.device import QueuePolicy
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from splitimpera.codec.codecs import takes_images
+from splitimpera.core.errors import CutError
+from splitimpera.graph.tracing import ModelGraph
+from splitimpera.partition.bottleneck import bottleneck_for, check_apart
 from splitimpera.records.device import Device
 from splitimpera.records.graph import Cut
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
+from splitimpera.saliency.curve import SaliencyCurve
+from splitimpera.scenario import Scenario
+from splitimpera.setting import Setting, located
 
 INPUT_CODECS = ("uint8", "png")
 
@@ -57,3 +63,81 @@ def build_plans(
 
 def _words(hop: Hop) -> str:
     return f"{hop.codec.replace(':', '')}-{hop.transport}"
+
+
+def plans_of(
+    setting: Setting,
+    graph: ModelGraph,
+    curve: SaliencyCurve,
+    say: Callable[[str], object],
+) -> list[Plan]:
+    """The plans that a setting asks for.
+
+    Args:
+        curve: whose candidates are the cuts, where the scenario names none.
+        say: takes a line of news, such as where no bottleneck fits.
+
+    Raises:
+        CutError: the scenario names a cut that is none, or that cannot have the bottleneck it asks for.
+    """
+    scenario = setting.scenario
+    wanted = scenario.plans.cuts
+    inner = graph.cuts[1:-1]
+    if wanted == "candidates":
+        split_at = [candidate.cut for candidate in curve.candidates]
+    elif isinstance(wanted, str):
+        chosen = {"blocks": [c for c in inner if c.block], "single": [c for c in inner if c.single], "all": inner}[
+            wanted
+        ]
+        split_at = [cut.index for cut in chosen]
+    else:
+        split_at = [cut.index for cut in _inner_cuts(graph, wanted, "plans.cuts")]
+    split_at = sorted(set(split_at))
+    return build_plans(
+        setting.devices,
+        setting.link,
+        graph.cuts,
+        split_at,
+        codecs=scenario.plans.codecs,
+        input_codecs=scenario.plans.input_codecs,
+        transports=scenario.plans.transports,
+        bottlenecks=_bottlenecks(scenario, graph, split_at, say),
+        latent_codecs=scenario.bottlenecks.codecs,
+    )
+
+
+def _inner_cuts(graph: ModelGraph, wanted: Sequence[str | int], key: str) -> list[Cut]:
+    cuts = []
+    for index, which in enumerate(wanted):
+        with located(f"{key}[{index}]"):
+            cut = graph.cut(which)
+            if cut not in graph.cuts[1:-1]:
+                raise CutError(f"a split lies between input and result, '{which}' does not")
+            cuts.append(cut)
+    return cuts
+
+
+def _bottlenecks(
+    scenario: Scenario, graph: ModelGraph, split_at: Sequence[int], say: Callable[[str], object]
+) -> list[tuple[int, float]]:
+    """Where the scenario's bottlenecks fit. At cuts that it names they must; elsewhere it is said where they do not."""
+    wanted = scenario.bottlenecks
+    named = wanted.cuts is not None
+    cuts = (
+        _inner_cuts(graph, wanted.cuts, "bottlenecks.cuts")
+        if wanted.cuts is not None
+        else [graph.cuts[cut] for cut in split_at]
+    )
+    fitting = []
+    for cut in cuts:
+        for ratio in wanted.ratios:
+            try:
+                check_apart(graph)
+                bottleneck_for(cut, ratio=ratio, cuts=graph.cuts)
+            except CutError as error:
+                if named:
+                    raise error.at("bottlenecks") from None
+                say(f"No bottleneck of ratio {ratio:g} at cut {cut.index} ({cut.name}): {error.problem}.")
+            else:
+                fitting.append((cut.index, ratio))
+    return fitting

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from splitimpera.core.arrays import Array, FloatArray
+from splitimpera.core.array_types import Array, FloatArray
 from splitimpera.core.statistics import contribution_draws, ends, wilson_interval
 
 

@@ -1,12 +1,11 @@
-"""A network, its data and its workload, with what several plans share: programs, calibrated codecs, measured times."""
+"""A network, its data and its workload, with what several plans share: programs and calibrated codecs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from copy import copy
-from dataclasses import dataclass, replace
-from itertools import islice, pairwise
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from dataclasses import replace
+from typing import Literal, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -15,26 +14,23 @@ from torch.utils._pytree import tree_leaves
 
 from splitimpera.codec.codecs import PACKET_BYTES, Calibration, make_codec
 from splitimpera.codec.elements import image_scale
-from splitimpera.core.arrays import Array, FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import CutError, ModelError, SplitImperaError
-from splitimpera.cost.devices import Cost, codec_cost, measured_here, network_cost
-from splitimpera.cost.timing import measure_s, measure_together_s
 from splitimpera.cost.work import NetworkWork, Work, part_work, with_batch
+from splitimpera.evaluation.batches import Batched, Inputs, Row, batched, own, stack, tensors, unstack
 from splitimpera.graph.finite import check_finite
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.models.imports import telling
+from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.partition.cutter import segment as segment_of
-from splitimpera.records.device import Device
 from splitimpera.records.graph import TensorSpec
-from splitimpera.records.plan import Plan
+from splitimpera.records.plan import Hop
 from splitimpera.records.traffic import Codec, Payload, Workload
 from splitimpera.training.trained import TrainedSplit
 
 T = TypeVar("T")
 Part = Literal["validation", "test"]
-Row = tuple[Array, ...]
-"""The tensors of one frame that cross a cut."""
 Segment = tuple[int, int, float, float]
 """From which cut to which, and the ratios of the bottlenecks there, 0 for none."""
 
@@ -43,28 +39,30 @@ CALIBRATION_PICTURES = 256
 KEPT_BYTES = 1 << 30
 
 
-@runtime_checkable
-class Batched(Protocol):
-    """Rows that come stacked."""
+class Coding(NamedTuple):
+    """How a hop codes: what crosses, by which codec; a packet has room for so many bytes."""
 
-    def batches(self, size: int) -> Iterator[Row]:
-        """At most `size` frames at a time, stacked in front."""
-        ...
+    cut: int
+    codec: str
+    bottleneck: float
+    packet_bytes: int
 
 
-@dataclass(frozen=True, eq=False)
-class Pictures:
-    """The inputs of some samples as rows; what the whole network makes of them must be finite."""
+def coding_of(hop: Hop) -> Coding:
+    room = hop.link.mtu_bytes - IP_UDP_HEADER_BYTES - hop.link.app_header_bytes
+    return Coding(hop.cut, hop.codec, hop.bottleneck, room)
 
-    samples: Samples
 
-    def __iter__(self) -> Iterator[Row]:
-        for x in self.samples.inputs:
-            yield (x.numpy(),)
+class Around(TypedDict):
+    """The ratios of the bottlenecks around a run of layers, 0 for none."""
 
-    def batches(self, size: int) -> Iterator[Row]:
-        for x in torch.split(self.samples.inputs, size):
-            yield (x.numpy(),)
+    arriving: float
+    leaving: float
+
+
+def around(arriving: Hop | None, leaving: Hop | None) -> Around:
+    """The bottlenecks of the hops on either side of a device."""
+    return {"arriving": arriving.bottleneck if arriving else 0.0, "leaving": leaving.bottleneck if leaving else 0.0}
 
 
 class Testbed:
@@ -86,7 +84,6 @@ class Testbed:
         self._programs: dict[Segment, Callable[..., tuple[Tensor, ...]]] = {}
         self._calibrations: dict[tuple[int, float], Calibration] = {}
         self._codecs: dict[tuple[int, str, float, int], Codec] = {}
-        self._times_s: dict[tuple[object, ...], float] = {}
         self._answers: dict[Hashable, FloatArray] = {}
         self._network_work = NetworkWork(graph)
         self._works: dict[Segment, Work] = {}
@@ -129,31 +126,31 @@ class Testbed:
             arriving, leaving: the ratios of the bottlenecks at `start` and `end`, whose latents cross then; 0: none.
 
         Raises:
-            ModelError: the network's answers to `Pictures` are not finite, or it cannot be run.
+            ModelError: the network's answers to `Inputs` are not finite, or it cannot be run.
         """
         program = self._program((start, end, arriving, leaving))
         first, last = self._specs(start, arriving), self._specs(end, leaving)
         chunk = CHUNK if self.graph.stacks((*first, *last)) else 1
         kept: list[T] = []
-        whole = isinstance(rows, Pictures) and end == self.last
+        whole = isinstance(rows, Inputs) and end == self.last
         if isinstance(rows, Batched) and chunk > 1:
-            batches = (_tensors(stacked, first) for stacked in rows.batches(chunk))
+            batches = (tensors(stacked, first) for stacked in rows.batches(chunk))
         else:
-            batches = (_stack(some, first) for some in batched(rows, chunk))
+            batches = (stack(some, first) for some in batched(rows, chunk))
         with torch.inference_mode():
             for batch in batches:
                 with telling(ModelError, "the network cannot be run"):
                     made = program(*batch)
                 if whole:
                     check_finite(self.graph, batch, made)
-                kept += [finish(row) for row in _unstack(made, last)]
+                kept += [finish(row) for row in unstack(made, last)]
         return kept
 
     def crossing(self, part: Part, cut: int, ratio: float = 0.0) -> list[Row]:
         """What crosses a cut, for each picture; kept for plans at the same cut, which differ in what follows."""
         if self._kept is not None and self._kept[0] == (part, cut, ratio):
             return self._kept[1]
-        rows = self.run(0, cut, self.inputs(self.samples(part)), _own, leaving=ratio)
+        rows = self.run(0, cut, Inputs(self.samples(part)), own, leaving=ratio)
         if rows and sum(tensor.nbytes for tensor in rows[0]) * len(rows) <= KEPT_BYTES:
             self._kept = (part, cut, ratio), rows
         return rows
@@ -172,9 +169,6 @@ class Testbed:
             self._answers[key] = make()
         return self._answers[key]
 
-    def inputs(self, samples: Samples) -> Pictures:
-        return Pictures(samples)
-
     def codec(self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES) -> Codec:
         """A codec for what crosses a cut, calibrated on training pictures.
 
@@ -191,37 +185,6 @@ class Testbed:
                 raise error.at(f"codec '{name}' at cut {cut} ({self.graph.cuts[cut].name})") from None
         return self._codecs[key]
 
-    def measure_segments(self, plans: Iterable[Plan], budget_s: float = 2.0) -> None:
-        """Time every run of layers that some plans need, in turn, so that their times compare."""
-        wanted: dict[tuple[Segment, int], None] = {}
-        for plan in plans:
-            places = [(0, 0.0), *((hop.cut, hop.bottleneck) for hop in plan.hops), (self.last, 0.0)]
-            for device, ((start, arriving), (end, leaving)) in zip(plan.devices, pairwise(places), strict=True):
-                if measured_here(device):
-                    wanted |= {((start, end, arriving, leaving), batch): None for batch in {1, device.batch}}
-        missing = [key for key in wanted if ("network", *key) not in self._times_s]
-        if missing:
-            with torch.inference_mode():
-                times = measure_together_s([self._frames(*key) for key in missing], budget_s=budget_s)
-            self._times_s |= {("network", *key): time for key, time in zip(missing, times, strict=True)}
-
-    def network_cost(
-        self, device: Device, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1
-    ) -> Cost:
-        """What a device takes for the layers between two cuts, and the bottlenecks' parts there.
-
-        Args:
-            arriving, leaving: the ratios of the bottlenecks at `start` and `end`; 0: none.
-            batch: how many frames are run together.
-        """
-        segment = (start, end, arriving, leaving)
-
-        def here() -> float:
-            with torch.inference_mode():
-                return self._time(("network", segment, batch), lambda: measure_s(self._frames(segment, batch)))
-
-        return network_cost(device, self.work(*segment, batch=batch), here)
-
     def work(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1) -> Work:
         """What the layers between two cuts compute and need, whatever the machine; arguments as above."""
         key = (start, end, arriving, leaving)
@@ -235,41 +198,20 @@ class Testbed:
             )
         return with_batch(self._works[key], batch)
 
-    def codec_cost(
-        self,
-        device: Device,
-        direction: Literal["encode", "decode"],
-        cut: int,
-        name: str,
-        ratio: float = 0.0,
-        packet_bytes: int = PACKET_BYTES,
-    ) -> Cost:
-        """What a device takes to write one frame that crosses a cut, or to read it."""
-        codec, row = self.codec(cut, name, ratio, packet_bytes), self._example(cut, ratio)
-
-        def here() -> float:
-            data = codec.encode(row).data
-            work = (lambda: codec.encode(row)) if direction == "encode" else (lambda: codec.decode(data))
-            key = (direction, cut, name, ratio, packet_bytes)
-            return self._time(key, lambda: measure_s(work, budget_s=0.02))
-
+    def coded(self, cut: int, ratio: float = 0.0) -> tuple[int, int]:
+        """How many bytes of tensors cross a cut, and in how many channels."""
         specs = self._specs(cut, ratio)
         channels = sum(spec.shape[spec.channel_dim] for spec in specs if spec.channel_dim < len(spec.shape))
-        return codec_cost(device, name, direction, sum(tensor.nbytes for tensor in row), here, channels)
+        return sum(tensor.nbytes for tensor in self.example(cut, ratio)), channels
 
-    def _time(self, key: tuple[object, ...], measure: Callable[[], float]) -> float:
-        if key not in self._times_s:
-            self._times_s[key] = measure()
-        return self._times_s[key]
-
-    def _frames(self, segment: Segment, batch: int) -> Callable[[], object]:
+    def caller(self, segment: Segment, batch: int) -> Callable[[], object]:
         """A call that runs a segment on so many frames; one by one where the network cannot stack them."""
         start, _, arriving, _ = segment
-        program, specs, row = self._program(segment), self._specs(start, arriving), self._example(start, arriving)
+        program, specs, row = self._program(segment), self._specs(start, arriving), self.example(start, arriving)
         if self.graph.stacks(specs):
-            stacked = _stack([row] * batch, specs)
+            stacked = stack([row] * batch, specs)
             return lambda: program(*stacked)
-        single = _stack([row], specs)
+        single = stack([row], specs)
         return lambda: [program(*single) for _ in range(batch)]
 
     def _specs(self, cut: int, ratio: float) -> tuple[TensorSpec, ...]:
@@ -307,7 +249,7 @@ class Testbed:
     def _calibration(self, cut: int, ratio: float) -> Calibration:
         if (cut, ratio) not in self._calibrations:
             samples = self.data.calibration().take(slice(CALIBRATION_PICTURES))
-            rows = self.run(0, cut, self.inputs(samples), tuple, leaving=ratio)
+            rows = self.run(0, cut, Inputs(samples), tuple, leaving=ratio)
             pixels = self.data.pixels if cut == 0 else None
             self._calibrations[cut, ratio] = Calibration(
                 specs=self._specs(cut, ratio),
@@ -316,46 +258,6 @@ class Testbed:
             )
         return self._calibrations[cut, ratio]
 
-    def _example(self, cut: int, ratio: float) -> Row:
+    def example(self, cut: int, ratio: float = 0.0) -> Row:
+        """What crosses a cut for one frame of the calibration data."""
         return tuple(tensor[0] for tensor in self._calibration(cut, ratio).tensors)
-
-
-def batched(rows: Iterable[T], size: int) -> Iterator[list[T]]:
-    """At most `size` at a time."""
-    iterator = iter(rows)
-    while some := list(islice(iterator, size)):
-        yield some
-
-
-def _own(row: Row) -> Row:
-    """The same tensors apart from their batch, which then need not be kept."""
-    return tuple(tensor.copy() for tensor in row)
-
-
-def _stack(rows: Sequence[Row], specs: Sequence[TensorSpec]) -> tuple[Tensor, ...]:
-    """Frames -> the batch that a program takes."""
-    if all(spec.batch_dim is not None for spec in specs):
-        return _tensors(tuple(np.stack(frames) for frames in zip(*rows, strict=True)), specs)
-    (row,) = rows
-    return tuple(
-        torch.from_numpy(
-            np.ascontiguousarray(frame if spec.batch_dim is None else np.expand_dims(frame, spec.batch_dim))
-        )
-        for spec, frame in zip(specs, row, strict=True)
-    )
-
-
-def _tensors(stacked: Row, specs: Sequence[TensorSpec]) -> tuple[Tensor, ...]:
-    """Arrays with the frames in front -> the batch that a program takes."""
-    return tuple(
-        torch.from_numpy(array).movedim(0, spec.batch_dim or 0) for array, spec in zip(stacked, specs, strict=True)
-    )
-
-
-def _unstack(tensors: Sequence[Tensor], specs: Sequence[TensorSpec]) -> Iterator[Row]:
-    """What a program made -> frames."""
-    arrays = [
-        tensor.numpy()[None] if spec.batch_dim is None else tensor.movedim(spec.batch_dim, 0).numpy()
-        for tensor, spec in zip(tensors, specs, strict=True)
-    ]
-    yield from zip(*arrays, strict=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitimpera.core.arrays import Array
+from splitimpera.core.array_types import Array
 from splitimpera.core.errors import DataError, listed, shown
 from splitimpera.core.units import format_bytes
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitimpera.core.arrays import Array
+from splitimpera.core.array_types import Array
 from splitimpera.core.errors import DataError, listed, shown
 from splitimpera.core.registry import Registry, nearest
 from splitimpera.models.arrays import as_numbers, check_amount, class_indices, finite_inputs

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splitimpera.core.arrays import Array
+from splitimpera.core.array_types import Array
 from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.files import read_file, reason
 from splitimpera.models.arrays import check_amount

@@ -42,6 +42,12 @@ def is_factory(name: str) -> bool:
     return bool(module) and factory.isidentifier()
 
 
+def factory_file(name: str) -> str | None:
+    """The file of 'file.py:factory'; None where the name is another one."""
+    place, _, _ = name.partition(":")
+    return place if is_factory(name) and place.endswith(".py") else None
+
+
 def run_factory(name: str, folder: Path, error: type[SplitImperaError]) -> object:
     """What the function that `name` names returns; it takes no arguments.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from splitimpera.core.arrays import IntArray
+from splitimpera.core.array_types import IntArray
 from splitimpera.core.errors import SimulationError
 from splitimpera.net.directions import mean_rate_bps
 from splitimpera.records.link import Link

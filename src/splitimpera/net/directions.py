@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from splitimpera.core.arrays import FloatArray, IntArray
+from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.net import kernels
 from splitimpera.records.link import Link
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import SimulationError, UnknownNameError
 from splitimpera.core.registry import nearest
 from splitimpera.net.budget import check_work

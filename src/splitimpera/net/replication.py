@@ -11,7 +11,7 @@ from math import inf
 
 import numpy as np
 
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import SimulationError
 from splitimpera.core.statistics import quantile, quantile_interval, student_interval
 from splitimpera.net.transports import check, simulate

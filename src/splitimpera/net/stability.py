@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 
 
 def keeps_up(due_s: FloatArray, complete_s: FloatArray) -> bool:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import SimulationError
 from splitimpera.net import kernels
 from splitimpera.net.budget import check_work

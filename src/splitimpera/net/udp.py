@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera.core.arrays import FloatArray, IntArray
+from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.errors import SimulationError
 from splitimpera.net import kernels
 from splitimpera.net.budget import check_work

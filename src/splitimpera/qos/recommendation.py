@@ -27,10 +27,11 @@ from typing import Any, Literal
 from splitimpera.core import units
 from splitimpera.core.errors import RequirementError
 from splitimpera.core.markup import html_table
-from splitimpera.qos.chance import Chance, Difference
+from splitimpera.evaluation.chance import Chance, Difference
 from splitimpera.qos.ordering import Criterion, order
 from splitimpera.qos.pareto import pareto_front
-from splitimpera.qos.requirement import (
+from splitimpera.records.outcome import Evaluation
+from splitimpera.records.requirement import (
     BALANCED,
     METRICS,
     TOLERANCE,
@@ -40,7 +41,6 @@ from splitimpera.qos.requirement import (
     check_objective,
     parse_requirement,
 )
-from splitimpera.records.outcome import Evaluation
 
 Certainty = Literal["certain", "likely", "unlikely"]
 _CERTAINTIES: tuple[Certainty, ...] = ("certain", "likely", "unlikely")

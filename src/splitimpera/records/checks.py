@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.bounds import BOUNDS, Bound
 from splitimpera.core.errors import SimulationError, shown
 

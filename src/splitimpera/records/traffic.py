@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from splitimpera.core.arrays import Array, FloatArray, IntArray
+from splitimpera.core.array_types import Array, FloatArray, IntArray
 from splitimpera.core.bounds import BOUNDS, MOST_DUE_S, MOST_FRAMES, Bound
 from splitimpera.core.errors import SimulationError
 from splitimpera.records.checks import all_bounded, bounded, require

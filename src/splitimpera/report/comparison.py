@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from splitimpera.core import units
-from splitimpera.qos.requirement import METRICS
+from splitimpera.records.requirement import METRICS
 from splitimpera.report.results import Results, format_metric
 from splitimpera.report.tables import metric_names, short_name, words
 

@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from splitimpera.core import units
-from splitimpera.qos.requirement import METRICS
+from splitimpera.records.requirement import METRICS
 from splitimpera.report.network_figures import classes_figure, layers_figure, saliency_figure
 from splitimpera.report.results import Results, format_metric
 from splitimpera.report.style import (

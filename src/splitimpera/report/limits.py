@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import ceil, floor, isclose, isfinite, log10
 
 from splitimpera.core import units
-from splitimpera.qos.requirement import LARGEST_LIMIT, METRICS, SMALLEST_LIMIT, parse_requirement
+from splitimpera.records.requirement import LARGEST_LIMIT, METRICS, SMALLEST_LIMIT, parse_requirement
 from splitimpera.report.results import Results
 
 MOST_STOPS = 200

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from splitimpera.core import units
 from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.files import read_file
-from splitimpera.qos.requirement import BALANCED, LARGEST_LIMIT, METRICS, QUALITIES, SMALLEST_LIMIT
+from splitimpera.records.requirement import BALANCED, LARGEST_LIMIT, METRICS, QUALITIES, SMALLEST_LIMIT
 from splitimpera.report.results import SCHEMA_VERSION, Results
 
 LARGEST_BYTES = 100_000_000

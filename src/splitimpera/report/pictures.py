@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from splitimpera.core import units
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import shown
-from splitimpera.qos.requirement import METRICS
+from splitimpera.records.requirement import METRICS
 from splitimpera.report.drawing import png
 from splitimpera.report.figures import front
 from splitimpera.report.results import Results, curve_points

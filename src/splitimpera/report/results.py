@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.version import __version__
 from splitimpera.designs import Design
-from splitimpera.qos.exploration import Change, Sensitivity
+from splitimpera.net.links import with_plain_links
 from splitimpera.qos.recommendation import Judgement, Recommendation, Verdict
-from splitimpera.qos.requirement import BALANCED, METRICS, Requirement
 from splitimpera.records.graph import Cut
 from splitimpera.records.outcome import Evaluation
+from splitimpera.records.requirement import BALANCED, METRICS, Requirement
 from splitimpera.saliency.curve import log10_or_gap
+from splitimpera.studies.sensitivity import Change, Sensitivity
 
 SCHEMA_VERSION = 5
 
@@ -36,11 +37,11 @@ def results(design: Design) -> Results:
     return {
         "schema_version": SCHEMA_VERSION,
         "splitimpera_version": __version__,
-        "scenario": design.scenario.summary(),
+        "scenario": with_plain_links(design.setting.scenario).summary(),
         "seed": design.seed,
         "replications": design.replications,
         "quality": decision.verdicts[0].evaluation.quality_metric,
-        "requirements": [requirement_values(requirement) for requirement in design.scenario.requirements],
+        "requirements": [requirement_values(requirement) for requirement in design.setting.scenario.requirements],
         "pictures": {
             "train": len(design.data.train),
             "validation": len(design.data.validation),

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from splitimpera.core import units
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.report.drawing import png
 from splitimpera.report.pictures import draw_curve
 from splitimpera.report.tables import sparkline

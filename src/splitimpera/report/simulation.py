@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from splitimpera.core import units
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import printable
 from splitimpera.core.version import __version__
 from splitimpera.net.replication import Estimate, Replication

@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from splitimpera.core import units
-from splitimpera.qos.requirement import METRICS
+from splitimpera.records.requirement import METRICS
 from splitimpera.report.results import Results
 
 COLOURS = {"LC": "#E69F00", "RC": "#0072B2", "SC": "#009E73"}  # Okabe and Ito: told apart without colour vision

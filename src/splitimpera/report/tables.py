@@ -16,7 +16,7 @@ from rich.text import Text
 
 from splitimpera.core import units
 from splitimpera.core.errors import printable
-from splitimpera.qos.requirement import METRICS
+from splitimpera.records.requirement import METRICS
 from splitimpera.report.results import Results, curve_points, format_metric
 
 PLANS_SHOWN = 12

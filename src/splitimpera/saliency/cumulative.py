@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import DataError, ModelError, ShapeError, UnknownNameError
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.registry import nearest

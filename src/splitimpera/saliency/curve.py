@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splitimpera.core import units
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.markup import html_table
 from splitimpera.records.graph import Candidate, Cut
 

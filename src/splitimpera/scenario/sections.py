@@ -28,7 +28,9 @@ from splitimpera.core import units
 from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import shown
 from splitimpera.core.files import LONGEST_NAME_BYTES
-from splitimpera.qos.requirement import (
+from splitimpera.records.device import QueuePolicy
+from splitimpera.records.link import Jitter
+from splitimpera.records.requirement import (
     BALANCED,
     METRICS,
     TOLERANCE,
@@ -37,8 +39,6 @@ from splitimpera.qos.requirement import (
     check_objective,
     parse_requirement,
 )
-from splitimpera.records.device import QueuePolicy
-from splitimpera.records.link import Jitter
 from splitimpera.records.traffic import Workload
 
 

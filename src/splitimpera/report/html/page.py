@@ -12,7 +12,7 @@ from string import Template
 from plotly.offline import get_plotlyjs
 
 from splitimpera.core import units
-from splitimpera.qos.requirement import METRICS
+from splitimpera.records.requirement import METRICS
 from splitimpera.report.figures import breakdown_plans, figures
 from splitimpera.report.html import plans as table
 from splitimpera.report.network_figures import drawn_classes

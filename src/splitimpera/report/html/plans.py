@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from splitimpera.core import units
-from splitimpera.qos.requirement import METRICS
+from splitimpera.records.requirement import METRICS
 from splitimpera.report.limits import stops
 from splitimpera.report.results import Results, format_metric
 from splitimpera.report.tables import margin_of, metric_names

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitimpera.core.errors import RequirementError
-from splitimpera.qos.requirement import METRICS, Requirement, check_consistent, check_metrics, parse_requirement
+from splitimpera.records.requirement import METRICS, Requirement, check_consistent, check_metrics, parse_requirement
 
 
 @pytest.mark.parametrize(

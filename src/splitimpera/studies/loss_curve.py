@@ -1,4 +1,4 @@
-"""Accuracy against loss: the same plan over the same link with other loss rates."""
+"""Quality against packet loss: the same plan over the same link with other loss rates."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from splitimpera.core.arrays import FloatArray
-from splitimpera.evaluation.quality import Quality
-from splitimpera.evaluation.run import CLASSIFICATION, evaluate
-from splitimpera.evaluation.testbed import Part, Testbed
+from splitimpera.core.array_types import FloatArray
 from splitimpera.qos.recommendation import Verdict
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Plan
+from splitimpera.records.traffic import Workload
+from splitimpera.studies.trial import Trial
 
 LOSSES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 
@@ -23,7 +22,7 @@ class LossCurve:
     """Quality of a plan at each loss rate.
 
     Attributes:
-        low, high: 95 % intervals over pictures.
+        low, high: 95 % intervals over samples.
     """
 
     plan: Plan
@@ -33,16 +32,7 @@ class LossCurve:
     high: FloatArray
 
 
-def accuracy_against_loss(
-    plan: Plan,
-    testbed: Testbed,
-    rng: np.random.Generator,
-    *,
-    losses: Sequence[float] = LOSSES,
-    part: Part = "validation",
-    replications: int = 1,
-    quality: Quality = CLASSIFICATION,
-) -> LossCurve:
+def quality_against_loss(plan: Plan, workload: Workload, trial: Trial, losses: Sequence[float] = LOSSES) -> LossCurve:
     """Evaluate a plan with all its links at each of some loss rates; bursts keep their length.
 
     The link drops packets as it is simulated to, so that what is lost together in a burst hurts as it does there. The
@@ -51,7 +41,7 @@ def accuracy_against_loss(
     found = []
     for loss in losses:
         hops = tuple(replace(hop, link=with_loss(hop.link, loss)) for hop in plan.hops)
-        found.append(evaluate(replace(plan, hops=hops), testbed, rng, part, replications, quality, intervals=False))
+        found.append(trial(replace(plan, hops=hops), workload))
     low, high = np.array([evaluation.quality_ci for evaluation in found]).T
     return LossCurve(plan, np.array(losses), np.array([evaluation.quality for evaluation in found]), low, high)
 

@@ -7,21 +7,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from splitimpera.core import units
 from splitimpera.core.bounds import BOUNDS, MOST_DUE_S
-from splitimpera.evaluation.loss import with_loss
-from splitimpera.evaluation.run import evaluate
-from splitimpera.evaluation.testbed import Testbed
 from splitimpera.net.budget import WorkError
-from splitimpera.qos.exploration import Decide, Parameter
 from splitimpera.qos.recommendation import Verdict, recommend
-from splitimpera.qos.requirement import BALANCED, TOLERANCE, Requirement
 from splitimpera.records.link import Link
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
+from splitimpera.records.requirement import BALANCED, TOLERANCE, Requirement
 from splitimpera.records.traffic import Workload
+from splitimpera.studies.loss_curve import with_loss
+from splitimpera.studies.sensitivity import Decide, Parameter
+from splitimpera.studies.trial import Trial
 
 FASTER = 100.0
 """The most that a rate or a machine is improved by; more is another project."""
@@ -31,19 +28,19 @@ FACTORS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 OF_EACH = 4
 
 
-Turned = tuple[Plan, Workload]
+Varied = tuple[Plan, Workload]
 
 
 @dataclass(frozen=True)
-class Turn:
+class Sweep:
     """A parameter, what a value of it makes of a plan and the workload, and the values that are tried."""
 
     parameter: Parameter
-    apply: Callable[[Plan, Workload, float], Turned]
+    apply: Callable[[Plan, Workload, float], Varied]
     values: tuple[float, ...] = ()
 
 
-def turns(plans: Sequence[Plan], workload: Workload) -> tuple[Turn, ...]:
+def sweeps_of(plans: Sequence[Plan], workload: Workload) -> tuple[Sweep, ...]:
     """What may be turned in a scenario whose plans share a link and machines."""
     whole = max(plans, key=lambda plan: len(plan.hops))
     links = _of_link(whole.hops[0].link) if whole.hops else []
@@ -51,21 +48,21 @@ def turns(plans: Sequence[Plan], workload: Workload) -> tuple[Turn, ...]:
     return (*links, *speeds, _frames(workload))
 
 
-def _of_link(link: Link) -> list[Turn]:
+def _of_link(link: Link) -> list[Sweep]:
     """A trace gives rate, delay and loss itself; where drops are replayed there is no loss to turn."""
     if link.trace is not None:
         return []
     found = []
     if link.drops is None:
         parameter = Parameter("loss", link.loss, 0.0, "", *_words(units.format_fraction, "loss at most {}"), "linear")
-        found.append(Turn(parameter, _on_links(with_loss), LOSSES))
+        found.append(Sweep(parameter, _on_links(with_loss), LOSSES))
     bound = BOUNDS["rate_bps"]
     best = min(link.rate_bps * FASTER, bound.high)
     parameter = Parameter("rate", link.rate_bps, best, "bit/s", *_words(units.format_rate, "rate at least {}"))
     values = tuple(value for factor in FACTORS if bound.holds(value := link.rate_bps * factor))
-    found.append(Turn(parameter, _on_links(lambda link, value: replace(link, rate_bps=value)), values))
+    found.append(Sweep(parameter, _on_links(lambda link, value: replace(link, rate_bps=value)), values))
     parameter = Parameter("delay", link.delay_s, 0.0, "s", *_words(units.format_time, "delay at most {}"), "linear")
-    return [*found, Turn(parameter, _on_links(lambda link, value: replace(link, delay_s=value)))]
+    return [*found, Sweep(parameter, _on_links(lambda link, value: replace(link, delay_s=value)))]
 
 
 def _words(write: Callable[[float], str], change: str) -> tuple[Callable[[float], str], Callable[[float], str]]:
@@ -73,15 +70,15 @@ def _words(write: Callable[[float], str], change: str) -> tuple[Callable[[float]
     return write, lambda value: change.format(write(value))
 
 
-def _on_links(change: Callable[[Link, float], Link]) -> Callable[[Plan, Workload, float], Turned]:
-    def turned(plan: Plan, workload: Workload, value: float) -> Turned:
+def _on_links(change: Callable[[Link, float], Link]) -> Callable[[Plan, Workload, float], Varied]:
+    def turned(plan: Plan, workload: Workload, value: float) -> Varied:
         return replace(plan, hops=tuple(replace(hop, link=change(hop.link, value)) for hop in plan.hops)), workload
 
     return turned
 
 
-def _speed(place: int, name: str) -> Turn:
-    def faster(plan: Plan, workload: Workload, value: float) -> Turned:
+def _speed(place: int, name: str) -> Sweep:
+    def faster(plan: Plan, workload: Workload, value: float) -> Varied:
         devices = list(plan.devices)
         if place < len(devices):
             devices[place] = replace(devices[place], slowdown=devices[place].slowdown / value)
@@ -93,15 +90,15 @@ def _speed(place: int, name: str) -> Turn:
     def words(value: float) -> str:
         return f"{name} {value:.3g} times faster"
 
-    return Turn(Parameter(f"speed of {name}", 1.0, FASTER, "x", written, words), faster, FACTORS)
+    return Sweep(Parameter(f"speed of {name}", 1.0, FASTER, "x", written, words), faster, FACTORS)
 
 
-def _frames(workload: Workload) -> Turn:
+def _frames(workload: Workload) -> Sweep:
     # as slow as can be simulated, at most
     fps, slowest = workload.fps, max(BOUNDS["fps"].low, workload.frames / MOST_DUE_S)
     words = _words(lambda value: f"{value:.3g}", "at most {} frames a second")
     parameter = Parameter("frames a second", fps, max(fps * FEWEST_FPS, slowest), "/s", *words)
-    return Turn(parameter, lambda plan, workload, value: (plan, replace(workload, fps=value)))
+    return Sweep(parameter, lambda plan, workload, value: (plan, replace(workload, fps=value)))
 
 
 def shortlist(verdicts: Sequence[Verdict]) -> list[Plan]:
@@ -118,43 +115,32 @@ def shortlist(verdicts: Sequence[Verdict]) -> list[Plan]:
 
 def decider(
     plans: Sequence[Plan],
-    turned: Sequence[Turn],
-    testbed: Testbed,
+    swept: Sequence[Sweep],
+    workload: Workload,
+    trial: Trial,
     requirements: Sequence[Requirement],
-    rng: Callable[[Plan], np.random.Generator],
-    replications: int,
     objective: str = BALANCED,
     tolerance: float = TOLERANCE,
 ) -> Decide:
-    """What `qos.exploration` asks: which plan would be recommended with a parameter at a value.
+    """What `sensitivity` asks: which plan would be recommended with a parameter at a value.
 
     Args:
+        trial: evaluates a plan; with the same randomness at every value, so that neighbours differ by the value alone.
         objective, tolerance: as `recommend` takes them.
-        rng: a plan's randomness, the same at every value, so that neighbours differ by the value alone.
     """
-    by_name = {turn.parameter.name: turn for turn in turned}
+    by_name = {sweep.parameter.name: sweep for sweep in swept}
 
     def decide(parameter: Parameter, value: float) -> Verdict | None:
-        found = evaluated(plans, by_name[parameter.name], value, testbed, rng, replications)
+        found = evaluated(plans, by_name[parameter.name], value, workload, trial)
         return recommend(found, requirements, objective, tolerance).chosen if found else None
 
     return decide
 
 
-def evaluated(
-    plans: Sequence[Plan],
-    turn: Turn,
-    value: float,
-    testbed: Testbed,
-    rng: Callable[[Plan], np.random.Generator],
-    replications: int,
-) -> list[Evaluation]:
-    """Plans with one thing turned; those are left out that would then be too much to simulate."""
+def evaluated(plans: Sequence[Plan], sweep: Sweep, value: float, workload: Workload, trial: Trial) -> list[Evaluation]:
+    """Plans with one parameter at another value; those are left out that would then be too much to simulate."""
     found = []
     for plan in plans:
-        turned, workload = turn.apply(plan, testbed.workload, value)
         with suppress(WorkError):
-            found.append(
-                evaluate(turned, testbed.with_workload(workload), rng(plan), replications=replications, intervals=False)
-            )
+            found.append(trial(*sweep.apply(plan, workload, value)))
     return found

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import splitimpera as sei
 from splitimpera.core import units
-from splitimpera.qos.exploration import Change, Flip, Parameter, changes, relaxations, sensitivity, smallest_change
-from splitimpera.qos.requirement import parse_requirement
+from splitimpera.studies.sensitivity import Change, Flip, Parameter, changes, relaxations, sensitivity, smallest_change
+from splitimpera.records.requirement import parse_requirement
 from splitimpera.records.device import Device
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan

@@ -16,8 +16,8 @@ from itertools import pairwise
 from typing import Literal
 
 from splitimpera.qos.recommendation import Verdict, recommend
-from splitimpera.qos.requirement import BALANCED, METRICS, Requirement, parse_requirement
-from splitimpera.qos.requirement import TOLERANCE as METRIC_TOLERANCE
+from splitimpera.records.requirement import BALANCED, METRICS, Requirement, parse_requirement
+from splitimpera.records.requirement import TOLERANCE as METRIC_TOLERANCE
 
 TOLERANCE = 0.01
 """How near the border a search ends, as a share of the value."""
@@ -83,11 +83,6 @@ class Change:
 
     def __str__(self) -> str:
         return f"{self.text}: then {self.plan} fits"
-
-
-def smallest_change(parameters: Iterable[Parameter], decide: Decide, limits: Iterable[Change] = ()) -> Change | None:
-    """The first of `changes`; None where no single change helps."""
-    return next(iter(changes(parameters, decide, limits)), None)
 
 
 def changes(parameters: Iterable[Parameter], decide: Decide, limits: Iterable[Change] = ()) -> tuple[Change, ...]:

@@ -13,10 +13,10 @@ from itertools import combinations
 
 import numpy as np
 
-from splitimpera.core.arrays import FloatArray
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.statistics import LEVEL, Interval, LatencyDraws, contribution_draws, ends, mcnemar_p, mean_draws
-from splitimpera.qos.requirement import TOLERANCE
 from splitimpera.records.outcome import Evaluation
+from splitimpera.records.requirement import TOLERANCE
 
 _PERCENTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 

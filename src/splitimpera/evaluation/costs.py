@@ -1,0 +1,58 @@
+"""What each device of a plan takes for its part of the work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Literal
+
+from splitimpera.cost.devices import codec_cost, network_cost
+from splitimpera.evaluation.testbed import Testbed, around, coding_of
+from splitimpera.records.costs import Cost, DeviceCosts
+from splitimpera.records.device import Device
+from splitimpera.records.measurements import Measurements
+from splitimpera.records.plan import Hop, Plan
+
+
+def plan_costs(plan: Plan, testbed: Testbed, measurements: Measurements) -> tuple[DeviceCosts, ...]:
+    """The costs of a plan's devices, in their order.
+
+    Args:
+        measurements: times of this machine, for devices without profile or preset.
+
+    Raises:
+        DataError: one of these times was not measured.
+    """
+    hops = [None, *plan.hops, None]
+    return tuple(
+        _device_costs(device, testbed, measurements, arriving, leaving)
+        for device, (arriving, leaving) in zip(plan.devices, pairwise(hops), strict=True)
+    )
+
+
+def _device_costs(
+    device: Device, testbed: Testbed, measurements: Measurements, arriving: Hop | None, leaving: Hop | None
+) -> DeviceCosts:
+    start, end = arriving.cut if arriving else 0, leaving.cut if leaving else testbed.last
+    ratios = around(arriving, leaving)
+
+    def network(batch: int) -> Cost:
+        work = testbed.work(start, end, **ratios, batch=batch)
+        return network_cost(device, work, lambda: measurements.segment_s(start, end, **ratios, batch=batch))
+
+    def coding(direction: Literal["encode", "decode"], hop: Hop | None) -> Cost | None:
+        if hop is None:
+            return None
+        key = coding_of(hop)
+        size, channels = testbed.coded(key.cut, key.bottleneck)
+        return codec_cost(device, key.codec, direction, size, lambda: measurements.coding_s(direction, *key), channels)
+
+    of_one = network(1)
+    together = [of_one]
+    if device.batch > 1:
+        # between one frame and the largest batch, each further frame takes as much longer
+        most = network(device.batch)
+        step_s = (most.seconds - of_one.seconds) / (device.batch - 1)
+        together += [replace(most, seconds=of_one.seconds + step_s * more) for more in range(1, device.batch)]
+    memory_bytes = testbed.work(start, end, **ratios, batch=device.batch).memory_bytes
+    return DeviceCosts(tuple(together), coding("decode", arriving), coding("encode", leaving), memory_bytes)

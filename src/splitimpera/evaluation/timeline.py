@@ -1,0 +1,299 @@
+"""When each frame of a plan is where, without torch: from costs and payload sizes alone.
+
+`timeline` runs a plan whose payload sizes are known; `run.evaluate` steps through one, since what a further hop sends
+may depend on what an earlier one lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from splitimpera.core.array_types import FloatArray, IntArray
+from splitimpera.cost.spending import energy_j, fits
+from splitimpera.evaluation.pipeline import serve
+from splitimpera.net.directions import mean_rate_bps
+from splitimpera.net.replication import mostly
+from splitimpera.net.transports import TRANSPORTS
+from splitimpera.records.costs import DeviceCosts
+from splitimpera.records.device import Device
+from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.traffic import Deliveries, Frames, Workload
+
+
+def timeline(
+    plan: Plan,
+    workload: Workload,
+    costs: Sequence[DeviceCosts],
+    sizes: Sequence[IntArray],
+    element_bytes: Sequence[int],
+    rng: np.random.Generator,
+    replications: int = 1,
+    workers: int = 1,
+) -> Timeline:
+    """A plan's whole timeline.
+
+    Args:
+        costs: one entry a device.
+        sizes: for each hop the payload's bytes, frame by frame; repeated where there are more frames, shape (n,).
+        element_bytes: for each hop the size of an element, which no packet cuts.
+        rng: the randomness of all links.
+        workers: how many replications are simulated side by side.
+    """
+    found = Timeline(plan, workload, costs, rng.spawn(replications), workers)
+    for hop_sizes, element in zip(sizes, element_bytes, strict=True):
+        found.compute()
+        found.send(np.broadcast_to(np.resize(hop_sizes, found.now_s.shape[1]), found.now_s.shape), element)
+    found.compute()
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """What a hop did to the frames of one replication.
+
+    Attributes:
+        order: which frames were sent, in the order of the deliveries' entries, shape (sent frames,).
+    """
+
+    order: IntArray
+    deliveries: Deliveries
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A device or a link as all of the frames' senders share it.
+
+    Attributes:
+        busy_s: how long it is busy for one frame of every sender, shape (replications,).
+        share: of the frames, those that it gets, or takes, where it drops some.
+        drops: whether it drops frames rather than let them wait without end.
+    """
+
+    name: str
+    busy_s: FloatArray
+    share: FloatArray
+    drops: bool = False
+
+
+class Timeline:
+    """A plan's frames on their way, once a replication; arrays of shape (replications, frames).
+
+    A device takes decode + its layers + encode for each frame, one at a time, or as many as wait, in order of arrival;
+    a full queue may drop frames. Every sender has a first device of its own and shares all else. Frames with responses
+    are done when these are back.
+
+    Attributes:
+        now_s: where in time each frame is; NaN once it was dropped.
+        response_s: what the responses of all hops have taken so far.
+        alive: whether it can still be responded to.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        workload: Workload,
+        costs: Sequence[DeviceCosts],
+        rngs: Sequence[np.random.Generator],
+        workers: int = 1,
+    ) -> None:
+        self.plan = plan
+        self.workload = workload
+        self.costs = costs
+        self.rngs = rngs
+        self.workers = workers
+        self.due: Frames = workload.all_frames()  # their sizes are the plan's, not these
+        shape = (len(rngs), len(self.due.ready_s))
+        self.now_s: FloatArray = np.broadcast_to(self.due.ready_s, shape)
+        self.response_s: FloatArray = np.zeros(shape)
+        self.alive: npt.NDArray[np.bool_] = np.ones(shape, dtype=bool)
+        self.stages: list[Stage] = []
+        self.sent: list[tuple[Sent, ...]] = []  # of each hop, one entry a replication
+        self.payload_bytes = 0.0
+        self.energy_j: float | None = 0.0
+        self.cannot_run: list[str] = []
+        self._parts_s: dict[str, float] = {}
+        self._estimates: list[str] = []
+        self._spans: list[tuple[str, FloatArray, float]] = []  # parts that vary, and what else they contain
+        self._place = 0
+
+    def compute(self) -> None:
+        """The next device's work on every frame: decode, its layers, encode."""
+        place = self._place
+        device, costs, service_s = self.plan.devices[place], self.costs[place], self.costs[place].service_s
+        own = place == 0 and self.due.sender is not None  # every sender has a first device of its own
+        queues = [self.due.sender == sender for sender in range(self.workload.senders)] if own else [slice(None)]
+        arrived, left = self.now_s, np.empty(self.now_s.shape)
+        for replication, arrival_s in enumerate(arrived):
+            for queue in queues:
+                left[replication, queue] = serve(arrival_s[queue], service_s, device.queue, device.queue_frames)
+        self._check_memory(device, costs.memory_bytes)
+        parts = {f"{device.name}: {name}": cost for name, cost in costs.parts.items()}
+        self._estimates += [name for name, cost in parts.items() if cost.how != "measured"]
+        self._spans.append((f"{device.name}: queue", left - arrived, service_s[0]))
+        self._parts_s |= {f"{device.name}: queue": 0.0} | {name: cost.seconds for name, cost in parts.items()}
+        # the quickest that it can be, with full batches
+        busy_s = np.full(len(left), min(time_s / frames for frames, time_s in enumerate(service_s, 1)))
+        share = np.isfinite(left).mean(1) if device.queue != "wait" else np.isfinite(arrived).mean(1)
+        sharing = 1 if own else self.workload.senders
+        self.stages.append(Stage(device.name, busy_s * sharing, share, device.queue != "wait"))
+        if place == 0:
+            self._spend(device, service_s[0], 0.0, 0.0)
+        self.alive &= np.isfinite(left)
+        self.now_s = left
+
+    def send(self, sizes: IntArray, element_bytes: int) -> tuple[Sent, ...]:
+        """The next hop of every frame.
+
+        Args:
+            sizes: the payload's bytes, shape (replications, frames).
+            element_bytes: the size of an element, which no packet cuts.
+        """
+        hop = self.plan.hops[self._place]
+        self._place += 1
+        complete = np.full(sizes.shape, np.nan)
+        counts = [np.isfinite(now_s).sum() for now_s in self.now_s]
+        orders = [np.argsort(now_s, kind="stable")[:count] for now_s, count in zip(self.now_s, counts, strict=True)]
+
+        def transfer(replication: int) -> Deliveries:
+            order = orders[replication]
+            ready = self.now_s[replication, order]
+            frames = Frames(
+                ready_s=ready,
+                size_bytes=sizes[replication, order],
+                deadline_s=np.maximum(self.due.deadline_s[order], ready),  # where the device is late already
+                element_bytes=element_bytes,
+                sender=None if self.due.sender is None else self.due.sender[order],
+                response_bytes=self.workload.response_bytes,
+            )
+            return TRANSPORTS[hop.transport](hop.link, self.rngs[replication]).transfer(frames)
+
+        # compiled transports let go of the interpreter, so that replications run side by side
+        with ThreadPoolExecutor(max(1, min(len(orders), self.workers))) as pool:
+            runs = tuple(pool.map(transfer, range(len(orders))))
+        for replication, (order, run) in enumerate(zip(orders, runs, strict=True)):
+            complete[replication, order] = run.complete_s
+            self.alive[replication, order] &= run.arrived
+            if self.workload.response_bytes:
+                self.alive[replication, order] &= ~np.isnan(run.response_s)
+                self.response_s[replication, order] += np.nan_to_num(run.response_s - run.complete_s)
+        self._sent(hop, runs, complete, np.array(counts) / sizes.shape[1])
+        self.payload_bytes += float(sizes.mean())
+        self.sent.append(tuple(map(Sent, orders, runs)))
+        self.now_s = complete
+        return self.sent[-1]
+
+    def _sent(self, hop: Hop, runs: Sequence[Deliveries], complete_s: FloatArray, share: FloatArray) -> None:
+        self._spans.append((hop.link.name, complete_s - self.now_s, 0.0))
+        self._parts_s[hop.link.name] = 0.0
+        wire_bytes = np.array([run.wire_bytes.mean() for run in runs])
+        airtime_s = wire_bytes * 8 / mean_rate_bps(hop.link)
+        self.stages.append(Stage(hop.link.name, airtime_s * self.workload.senders, share))
+        if len(self.sent) == 0:
+            self._spend(self.plan.devices[0], 0.0, float(wire_bytes.mean()), float(airtime_s.mean()))
+
+    @property
+    def latency_s(self) -> FloatArray:
+        """From each frame's due time to its response; NaN for a frame that was dropped."""
+        return self.now_s + self.response_s - self.due.ready_s
+
+    @property
+    def on_time(self) -> npt.NDArray[np.bool_]:
+        """Whether each frame is done by the workload's deadline."""
+        on_time: npt.NDArray[np.bool_] = self.latency_s <= (self.due.deadline_s - self.due.ready_s)[None]
+        return on_time
+
+    @property
+    def lost_packet_rate(self) -> FloatArray:
+        """The share of data packets that the links lost, shape (replications,)."""
+        lost, packets = self._packets()
+        return lost / np.maximum(packets, 1)
+
+    @property
+    def mean_lost_packet_rate(self) -> float:
+        """The same over all replications."""
+        lost, packets = self._packets()
+        return float(lost.sum() / packets.sum()) if packets.sum() else 0.0
+
+    @property
+    def dropped_frames(self) -> FloatArray:
+        """The share of frames that full queues dropped, shape (replications,)."""
+        dropped: FloatArray = np.isnan(self.now_s).mean(1)
+        return dropped
+
+    @property
+    def sustained_fps(self) -> FloatArray:
+        """Responses a second that all stages keep up with, shape (replications,)."""
+        sustained: FloatArray = np.min([1 / stage.busy_s for stage in self.stages], axis=0)
+        for runs in self.sent:
+            for replication, run in enumerate(sent.deliveries for sent in runs):
+                if not run.stable:
+                    # the transport itself cannot keep up: what came out of it is what it sustains
+                    span_s = float(np.ptp(run.complete_s))
+                    frames = (len(run.complete_s) - 1) / self.workload.senders
+                    sustained[replication] = min(sustained[replication], frames / span_s if span_s > 0 else np.inf)
+        return sustained
+
+    @property
+    def stable(self) -> bool:
+        """False where, in most replications, work arrives faster than some stage can do it."""
+        stable = np.ones(len(self.rngs), dtype=bool)
+        for stage, load in zip(self.stages, self._load(), strict=True):
+            stable &= stage.drops | (load <= 1)
+        for runs in self.sent:
+            stable &= [sent.deliveries.stable for sent in runs]
+        return mostly(stable.tolist())
+
+    @property
+    def utilisation(self) -> dict[str, float]:
+        """The busy share of each stage; one that drops frames is never more than busy."""
+        loads = zip(self.stages, self._load(), strict=True)
+        return {stage.name: float((np.minimum(load, 1) if stage.drops else load).mean()) for stage, load in loads}
+
+    @property
+    def busiest_stage(self) -> str:
+        shares = self.utilisation
+        return max(shares, key=lambda name: shares[name])
+
+    @property
+    def parts_s(self) -> dict[str, float]:
+        """Mean seconds of a frame in each part; they add up to the mean latency of the frames that have one."""
+        spans = [*self._spans]
+        if self.workload.response_bytes and self.plan.hops:
+            spans.append(("response", self.response_s, 0.0))
+        finished, parts = np.isfinite(self.latency_s), dict(self._parts_s)
+        for name, times_s, contained_s in spans:
+            parts[name] = float(times_s[finished].mean()) - contained_s if finished.any() else 0.0
+        return parts
+
+    @property
+    def estimates(self) -> tuple[str, ...]:
+        """The names of those parts whose time was not measured on the machine that has it."""
+        return tuple(self._estimates)
+
+    def _load(self) -> list[FloatArray]:
+        return [stage.busy_s * self.workload.fps * stage.share for stage in self.stages]
+
+    def _packets(self) -> tuple[FloatArray, FloatArray]:
+        """Lost and all packets, each (replications,)."""
+        counts = np.zeros((2, len(self.rngs)))
+        for replication, sent in chain.from_iterable(map(enumerate, self.sent)):
+            counts[:, replication] += sent.deliveries.lost_packets.sum(), sent.deliveries.packets.sum()
+        return counts[0], counts[1]
+
+    def _check_memory(self, device: Device, needed_bytes: int) -> None:
+        place, last = self._place, len(self.plan.hops)
+        part = "the network" if not last else "the head" if place == 0 else "the tail"
+        if 0 < place < last:
+            part = f"its part, up to cut {self.plan.hops[place].cut},"
+        reason = fits(device, needed_bytes, part)
+        self.cannot_run += [] if reason is None else [reason]
+
+    def _spend(self, device: Device, busy_s: float, wire_bytes: float, airtime_s: float) -> None:
+        spent_j = energy_j(device, busy_s, wire_bytes, airtime_s)
+        self.energy_j = None if spent_j is None or self.energy_j is None else self.energy_j + spent_j

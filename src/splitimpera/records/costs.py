@@ -1,0 +1,47 @@
+"""What devices take for their work on a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds that a device takes for a part of its work on one frame.
+
+    Attributes:
+        how: "measured" on that very machine; "scaled" from a measurement by its slowdown; else "estimated".
+    """
+
+    seconds: float
+    how: Literal["measured", "scaled", "estimated"]
+
+
+@dataclass(frozen=True)
+class DeviceCosts:
+    """What one device of a plan takes.
+
+    Attributes:
+        network: for its layers, of one frame, of two together, ... up to the largest batch.
+        decode: for reading a frame that arrives; None where it makes the frames itself.
+        encode: for writing a frame that leaves; None where it gives the response.
+        memory_bytes: weights and activations.
+    """
+
+    network: tuple[Cost, ...]
+    decode: Cost | None
+    encode: Cost | None
+    memory_bytes: int
+
+    @property
+    def service_s(self) -> list[float]:
+        """Seconds for one frame, two together, ...; frames are coded one by one."""
+        coding_s = sum(cost.seconds for cost in (self.decode, self.encode) if cost is not None)
+        return [cost.seconds + frames * coding_s for frames, cost in enumerate(self.network, 1)]
+
+    @property
+    def parts(self) -> dict[str, Cost]:
+        """The costs of a single frame, by name."""
+        named = {"network": self.network[0], "decode": self.decode, "encode": self.encode}
+        return {name: cost for name, cost in named.items() if cost is not None}

@@ -1,0 +1,107 @@
+"""What was timed on one machine, so that it can be kept, injected and used again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+from typing import Literal
+
+from splitimpera.core.errors import DataError
+
+
+@dataclass(frozen=True)
+class SegmentTime:
+    """The layers between two cuts, timed.
+
+    Attributes:
+        start, end: the cuts.
+        arriving, leaving: ratios of the bottlenecks at `start` and `end`, whose parts are timed with them; 0: none.
+        batch: how many frames were run together.
+        samples_s: seconds of each timed call.
+    """
+
+    start: int
+    end: int
+    arriving: float
+    leaving: float
+    batch: int
+    samples_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class CodingTime:
+    """A codec, timed on one frame.
+
+    Attributes:
+        direction: "encode" or "decode".
+        cut, bottleneck: what it codes: the tensors that cross the cut, or the latent of the bottleneck there.
+        packet_bytes: room for data in a packet.
+        samples_s: seconds of each timed call.
+    """
+
+    direction: Literal["encode", "decode"]
+    cut: int
+    codec: str
+    bottleneck: float
+    packet_bytes: int
+    samples_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Times of one machine, for one network at one input size.
+
+    The same Setting, Measurements and seed give the same numbers in any process.
+
+    Attributes:
+        machine: the processor's name and its number of cores.
+        fingerprint: of the network's layers and shapes, so that those of another one are refused.
+        threads: how many threads PyTorch had.
+
+    >>> known = Measurements(segments=(SegmentTime(0, 3, 0.0, 0.0, 1, (0.004, 0.002, 0.003)),))
+    >>> known.segment_s(0, 3)
+    0.003
+    """
+
+    machine: str = ""
+    fingerprint: str = ""
+    threads: int = 1
+    segments: tuple[SegmentTime, ...] = ()
+    codings: tuple[CodingTime, ...] = ()
+
+    def segment_s(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1) -> float:
+        """Median seconds of a run of layers; arguments as of `SegmentTime`.
+
+        Raises:
+            DataError: that was not timed.
+        """
+        key = start, end, arriving, leaving, batch
+        if key not in self._segments:
+            together = f", {batch} frames together" if batch > 1 else ""
+            raise DataError(f"the layers from cut {start} to cut {end} were not timed{together}", hint=_HINT)
+        return self._segments[key]
+
+    def coding_s(
+        self, direction: Literal["encode", "decode"], cut: int, codec: str, bottleneck: float, packet_bytes: int
+    ) -> float:
+        """Median seconds of coding a frame; arguments as of `CodingTime`.
+
+        Raises:
+            DataError: that was not timed.
+        """
+        key = direction, cut, codec, bottleneck, packet_bytes
+        if key not in self._codings:
+            raise DataError(f"the codec '{codec}' was not timed at cut {cut} ({direction})", hint=_HINT)
+        return self._codings[key]
+
+    @cached_property
+    def _segments(self) -> dict[tuple[object, ...], float]:
+        return {(t.start, t.end, t.arriving, t.leaving, t.batch): median(t.samples_s) for t in self.segments}
+
+    @cached_property
+    def _codings(self) -> dict[tuple[object, ...], float]:
+        return {(t.direction, t.cut, t.codec, t.bottleneck, t.packet_bytes): median(t.samples_s) for t in self.codings}
+
+
+_HINT = "time the plans on this machine (sei.measure), or give their devices a profile or a preset"

@@ -1,0 +1,167 @@
+"""A scenario resolved: every name looked up, every file read once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from splitimpera.codec.codecs import codec_kind
+from splitimpera.core.errors import ScenarioError, SplitImperaError, shown
+from splitimpera.core.registry import nearest
+from splitimpera.cost.devices import build_device
+from splitimpera.cost.profiles import check_profile
+from splitimpera.cost.spending import power_w
+from splitimpera.graph.tracing import ModelGraph
+from splitimpera.models.datasets import DATASETS, is_source
+from splitimpera.models.imports import factory_file
+from splitimpera.models.networks import OTHER_WAYS, is_network_name, network_names
+from splitimpera.net.links import build_link
+from splitimpera.net.transports import check
+from splitimpera.records.device import Device
+from splitimpera.records.link import Link
+from splitimpera.records.requirement import METRICS, check_metrics, check_objective
+from splitimpera.records.traffic import Workload
+from splitimpera.scenario import Scenario, load_scenario
+
+KNOWN_METRICS = frozenset(METRICS) - {"miou", "on_time_miou", "rmse", "on_time_rmse"}
+"""A design is made for classifiers."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a scenario stands for; frozen, picklable, comparable.
+
+    Attributes:
+        scenario: as it is written.
+        devices: with their presets and profiles, in the order of the data's way.
+        link: with its preset, trace and drops.
+        workload: the frames.
+        files: name and SHA-256 of each file that is read later: weights, and factories of the user's own.
+    """
+
+    scenario: Scenario
+    devices: tuple[Device, Device]
+    link: Link
+    workload: Workload
+    files: tuple[tuple[str, str], ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all of it, the contents of its files included; the folder that it lies in does not count."""
+        content = [
+            self.scenario.summary(),
+            [asdict(device) for device in self.devices],
+            asdict(self.link),
+            asdict(self.workload),
+            self.files,
+        ]
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+    def check_profiles(self, graph: ModelGraph) -> None:
+        """Refuse profiles of another network.
+
+        Raises:
+            DataError: one is of another network or input size.
+        """
+        for index, device in enumerate(self.devices):
+            if device.profile is not None:
+                with located(f"devices[{index}].profile"):
+                    check_profile(device.profile, graph)
+
+
+def resolve(scenario: Scenario | str | Path) -> Setting:
+    """Look up every name of a scenario and read its files, without running anything.
+
+    Args:
+        scenario: a scenario, or the path of its file.
+
+    Raises:
+        SplitImperaError: a network, data set, codec, transport or preset that does not exist, a file that cannot be
+            used, or a metric that cannot be measured; the message names the key.
+    """
+    if not isinstance(scenario, Scenario):
+        scenario = load_scenario(scenario)
+    _check_names(scenario)
+    link = build_link(scenario.links[0], scenario.folder)
+    workload = scenario.workload.record()
+    _check_transports(scenario, link, workload)
+    first, second = _devices(scenario)
+    _check_metrics(scenario, first)
+    return Setting(scenario, (first, second), link, workload, tuple(_files(scenario)))
+
+
+@contextmanager
+def located(key: str) -> Iterator[None]:
+    """Errors from inside that name no place get this one."""
+    try:
+        yield
+    except SplitImperaError as error:
+        raise error.at(error.where or key) from error.__cause__
+
+
+def _check_names(scenario: Scenario) -> None:
+    network, source = scenario.network.model, scenario.data.source
+    if not is_network_name(network):
+        hint = f"{nearest(network, network_names())}, or write {OTHER_WAYS}"
+        raise ScenarioError(f"no network is called '{shown(network)}'", where="network.model", hint=hint)
+    if not is_source(source, scenario.folder):
+        hint = f"{nearest(source, DATASETS.names())}, or write a folder, 'package.module:factory' or 'file.py:factory'"
+        raise ScenarioError(f"no data set is called '{shown(source)}'", where="data.source", hint=hint)
+    plans = scenario.plans
+    lists = {"plans.codecs": plans.codecs, "plans.input_codecs": plans.input_codecs}
+    for key, names in (lists | {"bottlenecks.codecs": scenario.bottlenecks.codecs}).items():
+        for index, name in enumerate(names):
+            with located(f"{key}[{index}]"):
+                if codec_kind(name).images_only and key != "plans.input_codecs":
+                    raise ScenarioError(f"'{name}' writes images only", hint="list it under plans.input_codecs")
+
+
+def _check_transports(scenario: Scenario, link: Link, workload: Workload) -> None:
+    # what frames are in bytes is not known yet
+    least = replace(workload, frame_bytes=1)
+    for index, name in enumerate(scenario.plans.transports):
+        try:
+            check(link, least, name)
+        except SplitImperaError as error:
+            raise error.at(_WORK_KEYS.get(error.where, f"plans.transports[{index}]")) from None
+
+
+_WORK_KEYS = {
+    **{"response_bytes": "workload.response", "frame_bytes": "workload.frames"},
+    **{"rate_bps": "links[0].rate", "trace": "links[0].trace", "mtu_bytes": "links[0].mtu"},
+}
+"""The key of the scenario for what is too much to be simulated."""
+
+
+def _devices(scenario: Scenario) -> tuple[Device, Device]:
+    found = []
+    for index, section in enumerate(scenario.devices):
+        try:
+            found.append(build_device(section, scenario.folder))
+        except SplitImperaError as error:
+            raise error.at(f"devices[{index}].{error.where}") from error.__cause__
+    first, second = found
+    return first, second
+
+
+def _check_metrics(scenario: Scenario, first: Device) -> None:
+    with located("requirements"):
+        spending = power_w(first) is not None and first.radio is not None
+        available = KNOWN_METRICS if spending else KNOWN_METRICS - {"energy"}
+        why = {"energy": "give devices[0] a power (or a preset) and a radio"}
+        check_metrics(scenario.requirements, available, why)
+        check_objective(scenario.objective, available, why)
+
+
+def _files(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    names = [scenario.network.weights, factory_file(scenario.network.model), factory_file(scenario.data.source)]
+    for name in names:
+        path = None if name is None else scenario.folder / name
+        if path is not None and path.is_file():  # what is missing, its reader says
+            with path.open("rb") as file:
+                yield str(name), hashlib.file_digest(file, "sha256").hexdigest()

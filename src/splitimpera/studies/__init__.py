@@ -1,0 +1,1 @@
+"""What would change the choice: parameters swept, plans evaluated anew, the capacity of a plan."""

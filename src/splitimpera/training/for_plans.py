@@ -1,0 +1,78 @@
+"""The bottlenecks of some plans, trained or from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from splitimpera.core.errors import DataError
+from splitimpera.core.progress import Track
+from splitimpera.graph.tracing import ModelGraph
+from splitimpera.models.datasets import Samples
+from splitimpera.net.udp import IP_UDP_HEADER_BYTES
+from splitimpera.partition.bottleneck import bottleneck_for
+from splitimpera.records.plan import Plan
+from splitimpera.setting import Setting
+from splitimpera.training.cached import trained_split
+from splitimpera.training.trained import TrainedSplit
+
+
+def trained_for(
+    plans: Sequence[Plan],
+    setting: Setting,
+    graph: ModelGraph,
+    samples: Samples,
+    track: Track[Any],
+    say: Callable[[str], object],
+) -> dict[tuple[int, float], TrainedSplit]:
+    """Train the bottlenecks of some plans, or take them from the cache; by cut and ratio.
+
+    Args:
+        samples: the training part of the data.
+        say: takes a line of news for each.
+
+    Raises:
+        DataError: there is nothing to train with.
+    """
+    wanted = setting.scenario.bottlenecks
+    places = dict.fromkeys((hop.cut, hop.bottleneck) for plan in plans for hop in plan.hops if hop.bottleneck)
+    if not places:
+        return {}
+    if len(samples) < 2:
+        raise DataError(
+            "bottlenecks are trained, and there are no training samples",
+            where="data.source",
+            hint="leave some of the data to training, or remove bottlenecks.ratios",
+        )
+    # an element takes a byte or less; the packets of narrower codecs carry more, and hurt more
+    room = setting.link.mtu_bytes - IP_UDP_HEADER_BYTES - setting.link.app_header_bytes
+    found = {}
+    for cut, ratio in places:
+        latent = bottleneck_for(graph.cuts[cut], ratio=ratio).latent_spec
+        divided = latent.elements > room
+        if wanted.loss and not divided:
+            say(
+                f"The latent of ratio {ratio:g} at cut {cut} has {latent.elements} elements and travels in one packet: "
+                "over UDP no more predictions can be right than packets arrive, whatever the training. TCP, or a codec "
+                "with '+fec', helps."
+            )
+        split = trained_split(
+            graph,
+            graph.cuts[cut],
+            samples,
+            track=track,
+            ratio=ratio,
+            epochs=wanted.epochs,
+            bits=wanted.bits,
+            whole=wanted.whole,
+            loss=wanted.loss if divided else 0.0,
+            packet_elements=room if wanted.loss and divided else None,
+            seed=setting.scenario.seed,
+        )
+        found[cut, ratio] = split
+        before, after = split.held_out.unsplit, split.held_out.trained
+        say(
+            f"Bottleneck of ratio {ratio:g} at cut {cut} ({split.cut.name}): right on {after:.1%} of the held-out "
+            f"training samples, the unsplit network on {before:.1%}."
+        )
+    return found
