@@ -12,6 +12,7 @@ import pytest
 
 import splitimpera
 from splitimpera.net import kernels
+from splitimpera.net.kernels import compiling
 
 CODE = """
 import numpy as np
@@ -40,7 +41,7 @@ def test_without_a_place_for_compiled_code(full, tmp_path):
     if full:
         nowhere = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     else:
-        (copy / "net" / "__pycache__").write_text("a file")
+        (copy / "net" / "kernels" / "__pycache__").write_text("a file")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     environment |= nowhere | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     run = subprocess.run(
@@ -58,4 +59,4 @@ def test_without_a_place_for_compiled_code(full, tmp_path):
 def test_here_it_is_kept():
     kernel = kernels.run_udp.__closure__[0].cell_contents
     assert kernel._cache is not None
-    assert not kernels.warned
+    assert not compiling.warned

@@ -1,0 +1,139 @@
+"""How the kernels are compiled, and where what comes of it is kept.
+
+Numba's cache on disk notices edits of a cached function's own file, not of the files of what that calls. So it is kept
+in a folder named by the sources of all kernels, which import nothing else of this program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from platformdirs import user_cache_path
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PACKAGE = Path(__file__).resolve().parent
+SETTINGS: Any = numba.config
+
+# None of these functions makes arrays, so none counts references to them (_nrt): that took nine tenths of the time.
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+WITHIN = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def entry(function: F) -> F:
+    """Compile on first call, for good: to disk, with all that it calls, and without the interpreter's lock.
+
+    Where there is no folder for that, or it is full, what is compiled lasts as long as the process.
+    """
+    try:
+        with kept_by_source():
+            kernel = numba.njit(cache=True, **OPTIONS)(function)
+    except (OSError, RuntimeError):  # no place can be written; the latter is Numba's word for that
+        warn_uncached()
+        return numba.njit(**OPTIONS)(function)
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            return kernel(*arguments)
+        except OSError:
+            # it was compiled, but could not be written; nothing was run yet
+            warn_uncached()
+            return kernel(*arguments)
+
+    return call  # type: ignore[return-value]
+
+
+@contextmanager
+def kept_by_source() -> Iterator[None]:
+    """Functions decorated inside are kept in `cache_folder`.
+
+    Raises:
+        OSError: there is no place for it.
+    """
+    before = SETTINGS.CACHE_DIR
+    SETTINGS.CACHE_DIR = str(cache_folder())
+    try:
+        yield
+    finally:
+        SETTINGS.CACHE_DIR = before
+
+
+@cache
+def cache_folder() -> Path:
+    """The folder of what is compiled from these very sources, made if need be; those of earlier sources are removed.
+
+    It lies where Numba would keep its own: in `NUMBA_CACHE_DIR`, beside the sources, or in the user's cache.
+
+    Raises:
+        OSError: none of the three can be written.
+    """
+    installed = f"kernels-{hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:8]}"
+    places = [PACKAGE / "__pycache__", user_cache_path("splitimpera")]
+    if SETTINGS.CACHE_DIR:
+        places.insert(0, Path(SETTINGS.CACHE_DIR))
+    for place in places:
+        folder = place / f"{installed}-{source_digest()}"
+        known = folder.exists()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError:
+            continue
+        if not known:
+            for old in set(place.glob(f"{installed}-*")) - {folder}:
+                shutil.rmtree(old, ignore_errors=True)
+        return folder
+    raise OSError("no folder for compiled code can be written")
+
+
+def source_digest() -> str:
+    """SHA-256 of the sources of all kernels and their names; half of it, as paths are short on Windows."""
+    sources = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        content = path.read_bytes()
+        sources.update(f"{path.relative_to(PACKAGE).as_posix()} {len(content)}\n".encode() + content)
+    return sources.hexdigest()[:32]
+
+
+warned: list[bool] = []
+
+
+def warn_uncached() -> None:
+    """Say once, in one line, why each process begins slowly."""
+    if not warned:
+        warned.append(True)
+        logging.getLogger(__name__).warning(
+            "note: the compiled simulator cannot be kept, so that each start compiles it anew, which takes some 10 s; "
+            "let NUMBA_CACHE_DIR name a folder that can be written"
+        )
+
+
+def compiled(function: F) -> F:
+    """Compile what only compiled functions call."""
+    return numba.njit(**WITHIN)(function)
+
+
+def inlined(function: F) -> F:
+    """Compile as part of whatever calls it: for what runs once a packet and is called from few places.
+
+    Inlining everything would be twice as fast again, and take twice as long to compile.
+    """
+    return numba.njit(forceinline=True, **WITHIN)(function)
+
+
+def record(integers: str, floats: str = "", lists: str = "", length: int = 0) -> np.dtype[Any]:
+    """A structured type of int64 and float64 fields, and of lists of int64."""
+    fields: list[Any] = [(name, np.int64) for name in integers.split()]
+    fields += [(name, np.float64) for name in floats.split()]
+    return np.dtype(fields + [(name, np.int64, (length,)) for name in lists.split()])
