@@ -194,6 +194,18 @@ def test_unstable_and_impossible_plans_are_not_let_in_by_another_limit():
     assert relaxations(sei.recommend(plans, REQUIREMENTS).verdicts) == ()
 
 
+def test_no_limit_is_lifted_for_a_plan_that_would_still_be_of_no_use():
+    """Without a limit on time the first would grow slower and slower, and the second would answer nothing."""
+    wanted = ["accuracy >= 0.9", "on_time_accuracy >= 50 %"]
+    assert relaxations(sei.recommend([evaluation("endless", stable=False)], wanted).verdicts) == ()
+    assert relaxations(sei.recommend([evaluation("mute", latency=math.nan)], REQUIREMENTS).verdicts) == ()
+
+
+def test_an_unstable_plan_is_let_in_by_a_limit_on_what_does_not_speak_of_time():
+    (change,) = relaxations(sei.recommend([evaluation("endless", 0.8, stable=False)], ["accuracy >= 0.9"]).verdicts)
+    assert (change.lever, change.after, change.plan) == ("accuracy", 0.8, "endless")
+
+
 @settings(max_examples=100)
 @given(st.lists(st.tuples(st.floats(0.5, 0.89), st.floats(0.001, 0.2)), min_size=1, max_size=8))
 def test_no_smaller_relaxation_of_one_limit_lets_a_plan_in(rows):
