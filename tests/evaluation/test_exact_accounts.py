@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from beds import CAMERA, SERVER, known_bed, plan, run
 
+import splitimpera as sei
+from splitimpera.bounds import BOUNDS
 from splitimpera.evaluation.damage import DamagedRows
+from splitimpera.evaluation.levers import shortlist, turns
+from splitimpera.evaluation.loss import worth_a_curve
+from splitimpera.evaluation.quality import Regression
+from splitimpera.evaluation.saturation import Saturation, saturation
 from splitimpera.machines import Device
 from splitimpera.net.registry import TRANSPORTS
+from splitimpera.qos.recommendation import recommend
 from splitimpera.records import Hop, Link, Plan, Workload
 
 
@@ -158,3 +167,104 @@ def test_a_gap_takes_the_values_of_the_picture_before(testbed):
     np.testing.assert_array_equal([row[0].reshape(-1) for row in rows], expected)
     stacked = np.concatenate([batch[0] for batch in rows.batches(3)])
     np.testing.assert_array_equal(stacked.reshape(4, -1), expected)
+
+
+def test_errors_are_means_over_all_elements_and_a_fallback_need_not_be_whole():
+    rmse = Regression(fallback=0.5)
+    target = np.array([[0, 1, 2], [3, 4, 5]])
+    total = rmse.count(target + 2.0, target)
+    assert total.tolist() == [6 * 4.0, 6.0]
+    assert rmse.value(total) == 2.0
+    assert rmse.count_lost(np.array([[0, 1]])).tolist() == [2 * 0.25, 2.0]
+
+
+def test_another_packet_size_is_another_code(testbed):
+    """The first to ask decides for nobody else."""
+    sizes = {
+        room: {len(payload.data) for payload in testbed.payloads("validation", 1, "float32+fec:20", 0.0, room)}
+        for room in (1400, 120, 1400)
+    }
+    assert sizes == {1400: {576 + 1400}, 120: {576 + 120}}
+    assert [testbed.codec(1, "float32+fec:20", packet_bytes=room).packet_bytes for room in (120, 1400)] == [120, 1400]
+
+
+def test_codecs_are_calibrated_on_training_pictures():
+    """Those are of half the contrast here: half the range, which values of the others leave."""
+    bed = known_bed()
+    data = bed.data
+    faint = replace(data.train, inputs=data.train.inputs / 2)
+    other = type(bed)(bed.graph, replace(data, train=faint), bed.workload)
+    with torch.no_grad():
+        wanted = sei.split(bed.graph, bed.graph.cuts[1]).head(faint.inputs)[0].numpy()
+    scale = other.codec(1, "uint8").numbers[0].scale
+    assert (float(scale.low), float(scale.low + 255 * scale.step)) == pytest.approx((wanted.min(), wanted.max()))
+
+
+def test_a_device_that_runs_batches_is_timed_with_one_frame_too(testbed, monkeypatch):
+    bed = type(testbed)(testbed.graph, testbed.data, testbed.workload)
+    local = Plan("LC", (Device("here", batch=4),))
+    bed.measure_segments([local], budget_s=0.01)
+    monkeypatch.setattr("splitimpera.evaluation.testbed.measure_s", lambda *_, **__: pytest.fail("it is known"))
+    for batch in (1, 4):
+        assert bed.network_cost(local.devices[0], 0, bed.last, batch=batch).seconds > 0
+
+
+def lossy_plan(name, codec, **link):
+    return replace(plan(1, codec, loss=0.1, **link), id=name)
+
+
+def test_curves_of_loss_are_drawn_for_plans_that_keep_up(testbed):
+    slow, quick = lossy_plan("slow", "float32", rate_bps=2e4), lossy_plan("quick", "uint8", rate_bps=1e7)
+    found = [run(testbed, each) for each in (slow, quick, Plan("LC", (CAMERA,)))]
+    assert [each.stable for each in found] == [False, True, True]
+    verdicts = recommend(found, ["accuracy >= 1 %"]).verdicts
+    assert [each.id for each in worth_a_curve(verdicts)] == ["quick"]
+
+
+def lever_of(name, plans, workload):
+    return next(turn.lever for turn in turns(plans, workload) if turn.lever.name == name)
+
+
+def test_levers_end_where_the_simulation_does():
+    fastest = BOUNDS["rate_bps"].high
+    workload = Workload(10.0, 1000)
+    assert lever_of("rate", [plan(1, rate_bps=fastest / 2)], workload).best == fastest
+    assert lever_of("rate", [plan(1, rate_bps=1e6)], workload).best == 1e8
+    assert lever_of("frames a second", [plan(1)], workload).best == 0.5
+    long = Workload(0.2, 10**6)  # 58 days; at a twentieth of the rate it would be three years
+    slowest = lever_of("frames a second", [plan(1)], long).best
+    assert slowest == 0.1
+    assert replace(long, fps=slowest).frames == 10**6
+
+
+def test_plans_that_cannot_run_are_not_tried_again(testbed):
+    plans = [Plan("LC", (Device("tiny", memory_bytes=1),)), plan(1)]
+    verdicts = recommend([run(testbed, each) for each in plans], ["accuracy >= 50 %"]).verdicts
+    assert not verdicts[-1].possible
+    assert [each.id for each in shortlist(verdicts)] == ["p"]
+
+
+class Carrying:
+    """In place of an evaluation: stable with so many senders; with more, the name of what gives way."""
+
+    def __init__(self, most, gives_way):
+        self.most, self.gives_way = most, gives_way
+
+    def __call__(self, wanted, bed, rng, **_):
+        senders = bed.workload.senders
+        return SimpleNamespace(stable=senders <= self.most, bottleneck=self.gives_way(senders))
+
+
+def test_what_gives_way_is_told_of_one_sender_more_than_fit(testbed, monkeypatch):
+    """Of eight it would be the server, which is tried first, of six it is the link."""
+    carrying = Carrying(5, lambda senders: "server" if senders > 6 else "link")
+    monkeypatch.setattr("splitimpera.evaluation.saturation.evaluate", carrying)
+    assert saturation(LOCAL, testbed, lambda: None) == Saturation(5, "link")
+
+
+def test_each_sender_shows_every_picture_when_it_is_counted_how_many_can_be_simulated(testbed, monkeypatch):
+    monkeypatch.setattr("splitimpera.evaluation.saturation.evaluate", Carrying(10**6, lambda _: "none"))
+    monkeypatch.setattr("splitimpera.evaluation.saturation.MOST_FRAMES", 200)
+    assert len(testbed.samples("validation")) == 20
+    for frames, senders in ((5, 10), (20, 10), (50, 4)):
+        assert saturation(LOCAL, with_frames(testbed, 10.0, frames), lambda: None) == Saturation(senders, None)

@@ -20,7 +20,7 @@ def with_latency(*runs, name="a"):
 
 
 def test_the_interval_of_an_interpolated_percentile_holds_it():
-    """Each block of two frames has one of 1 s and one of 2 s, so that every draw's median is 1 s; the frames' is 1.5 s."""
+    """Blocks of two frames, one of 1 s and one of 2 s: the median of every draw is 1 s, that of the frames 1.5 s."""
     draws = Draws(with_latency([1.0, 2.0, 1.0, 2.0], [2.0, 1.0, 2.0, 1.0]))
     assert draws.values["latency_p50"] == 1.5
     assert set(draws.of("latency_p50")) == {1.0}
