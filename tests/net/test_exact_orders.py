@@ -22,18 +22,21 @@ def simulate(link, workload, transport="udp"):
 
 
 @pytest.mark.parametrize("transport", ["udp", "udp-interleaved", "udp-arq"])
-def test_frames_may_be_given_in_any_order(transport):
-    """Three packets that are ready last, one that is ready first, two between them; the very first packet is lost."""
-    link = Link(rate_bps=1e9, delay_s=0.01, drops=(0,))
+@pytest.mark.parametrize(("dropped", "frame"), [(0, 1), (1, 2), (3, 0)])
+def test_frames_may_be_given_in_any_order(transport, dropped, frame):
+    """Three packets that are ready last, one that is ready first, two between them; the first of a frame is lost."""
+    link = Link(rate_bps=1e9, delay_s=0.01, drops=(dropped,))
     ready, packets = np.array([2.0, 0.0, 1.0]), np.array([3, 1, 2])
     given = Frames(ready, packets * ONE, ready + 0.5)
     sent = TRANSPORTS[transport](link, np.random.default_rng(0)).transfer(given)
-    again = np.array([0, 1, 0]) if transport == "udp-arq" else np.zeros(3)
+    lost = np.arange(3) == frame
+    again = lost if transport == "udp-arq" else 0
     np.testing.assert_array_equal(sent.retransmissions, again)
     np.testing.assert_array_equal(sent.packets, packets + again)
-    np.testing.assert_array_equal(sent.lost_packets, [0, 1, 0])
+    np.testing.assert_array_equal(sent.lost_packets, lost)
     np.testing.assert_allclose(sent.sent_s, ready)
-    assert sent.erased == ((), () if transport == "udp-arq" else ((0, ONE),), ())
+    gap = () if transport == "udp-arq" else ((0, ONE),)
+    assert sent.erased == tuple(gap if each else () for each in lost)
 
 
 @pytest.mark.parametrize(("frame_s", "stable"), [(0.6, True), (0.99, True), (1.01, False)])
@@ -73,6 +76,23 @@ def test_an_acknowledgement_is_42_bytes_on_the_wire():
     link = Link(rate_bps=8e15, delay_s=0.01, back_rate_bps=42_000 * 8, drops=(1,))
     sent = simulate(link, Workload(1.0, 1, 0.5, 3 * ONE), "udp-arq")
     assert sent.complete_s[0] == pytest.approx(0.01 + 0.001 + 0.01 + 0.01, abs=1e-7)
+
+
+@pytest.mark.parametrize(("deadline_s", "again"), [(0.05, 0), (0.053, 1)])
+def test_what_would_come_late_for_its_length_is_not_sent_again(deadline_s, again):
+    """5 ms on the link and 10 ms of delay: given up after three halves of 25 ms, there again after 52.5 ms."""
+    link = Link(rate_bps=(ONE + 30) * 8 / 0.005, delay_s=0.01, drops=(0,))
+    sent = simulate(link, Workload(1.0, 1, deadline_s, ONE), "udp-arq")
+    assert sent.retransmissions[0] == again
+    assert sent.complete_s[0] == pytest.approx(0.0525 if again else deadline_s)
+
+
+@pytest.mark.parametrize("room", [{"queue_packets": 1}, {"queue_bytes": ONE + 30}])
+def test_a_queue_has_room_for_what_just_fits_and_again_as_the_next_begins(room):
+    """Each packet takes 1 s: the second waits until 1 s, just when the third comes; the fourth finds that waiting."""
+    link = Link(rate_bps=(ONE + 30) * 8, delay_s=0.0, **room)
+    sent = simulate(link, Workload(1.0, 4, 9.0, ONE, times_s=(0.0, 0.5, 1.0, 1.5)))
+    assert sent.lost_packets.tolist() == [0, 0, 0, 1]
 
 
 def test_a_run_that_needs_more_room_begins_anew_with_the_same_chances(monkeypatch):
