@@ -25,8 +25,8 @@ from splitimpera.codec.codecs import Calibration, make_codec
 from splitimpera.codec.concealment import interleaved
 from splitimpera.core.array_types import Array, FloatArray
 from splitimpera.core.statistics import student_interval, wilson_interval
-from splitimpera.studies.loss_curve import LossCurve, accuracy_against_loss, with_loss
 from splitimpera.evaluation.run import evaluate
+from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset, Pixels, Samples, load_data
@@ -40,6 +40,7 @@ from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.scenario import load_scenario
+from splitimpera.studies.loss_curve import LossCurve, quality_against_loss, with_loss
 from splitimpera.training.cached import trained_split
 from splitimpera.training.settings import Training
 from splitimpera.training.split import one_cycle
@@ -398,7 +399,7 @@ def loss_plan(cut: Cut, codec: str, transport: str, link: Link) -> Plan:
 
 
 def mean_curve(curves: Sequence[LossCurve], pictures: int) -> list[str]:
-    of_seeds = np.array([curve.accuracy for curve in curves])
+    of_seeds = np.array([curve.quality for curve in curves])
     cells = []
     for accuracy in of_seeds.T:
         low, high = wilson_interval(float(accuracy.mean()), pictures)
@@ -455,7 +456,7 @@ def loss(report: Report, bench: Bench, seeds: Sequence[int]) -> None:
             number = -(-size // room)
             wire = str(size + number * header)
             rows[bursty].append([*arm.told(), str(number), wire, *mean_curve(curves, test)])
-    of_seeds = np.array([curve.accuracy for curve in main])
+    of_seeds = np.array([curve.quality for curve in main])
     limits = [
         ["packets a frame", str(packets), f"at least {LEAST_PACKETS}", verdict(packets >= LEAST_PACKETS)],
     ]
@@ -496,15 +497,15 @@ def one_packet(report: Report, bench: Bench, cut: Cut, testbed: Testbed) -> None
         cells, size = [], 0.0
         for rate_ in rates:
             link = with_loss(replace(small_packets(), mtu_bytes=1500, loss_burst=burst), rate_)
-            found = evaluate(
-                loss_plan(cut, codec, transport, link), testbed, np.random.default_rng(7), "test", PATTERNS
-            )
+            plan = loss_plan(cut, codec, transport, link)
+            times = measure([plan], testbed)
+            found = evaluate(plan, testbed, times, np.random.default_rng(7), "test", PATTERNS)
             size = found.payload_bytes
             slow = f", p95 {1e3 * float(np.quantile(found.latency_s, 0.95)):.0f} ms" * (transport == "tcp")
             unstable = ", unstable" * (transport == "tcp" and not found.stable)
             alone = transport == "udp" and "fec" not in codec
             arrived = f" ({100 * (1 - found.lost_packet_rate):.2f} arrived)" * alone
-            cells.append(f"{100 * found.accuracy:.2f}{arrived}{slow}{unstable}")
+            cells.append(f"{100 * found.quality:.2f}{arrived}{slow}{unstable}")
         rows.append([f"`{codec}`, {transport}" + ", bursts" * (burst is not None), f"{size:.0f}", *cells])
     report.table(["one packet", "payload in B", *(f"{rate_:.0%}" for rate_ in rates)], rows)
 

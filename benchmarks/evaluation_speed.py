@@ -15,20 +15,23 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from splitimpera.studies.loss_curve import accuracy_against_loss
+from splitimpera.evaluation.run import evaluate
+from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import trace
 from splitimpera.models.datasets import load_data
 from splitimpera.models.networks import load_network
 from splitimpera.partition.cutter import split
 from splitimpera.records.device import Device
+from splitimpera.records.outcome import Evaluation
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.scenario import load_scenario
+from splitimpera.studies.loss_curve import quality_against_loss
 
 LOSSES = tuple(np.linspace(0.02, 0.5, 10))
-SEEDS = 5
+REPLICATIONS = 5
 LIMIT = 1.2
 ROUNDS = 11
 BATCH = 128
@@ -58,18 +61,19 @@ def main() -> bool:
         def passes(partition: object = partition) -> None:
             with torch.inference_mode():
                 crossing = [partition.head(x) for x in torch.split(pictures, BATCH)]
-                for _ in range(len(LOSSES) * SEEDS):
+                for _ in range(len(LOSSES) * REPLICATIONS):
                     for rows in crossing:
                         partition.tail(rows)
 
         def evaluated(plan: Plan = plan) -> float:
             testbed = Testbed(graph, data, workload)
-            testbed.measure_segments([plan], budget_s=0.01)
-            room = plan.hops[0].link.mtu_bytes - 28
-            for device, direction in zip(plan.devices, ("encode", "decode"), strict=True):
-                testbed.codec_cost(device, direction, plan.hops[0].cut, "uint8", 0.0, room)  # not to be timed here
-            rng = np.random.default_rng(0)
-            return seconds(lambda: accuracy_against_loss(plan, testbed, rng, losses=LOSSES, seeds=SEEDS))
+            times = measure([plan], testbed)  # which is not to be timed here
+
+            def trial(lossy: Plan, frames: Workload) -> Evaluation:
+                bench, rng = testbed.with_workload(frames), np.random.default_rng(0)
+                return evaluate(lossy, bench, times, rng, replications=REPLICATIONS, intervals=False, workers=2)
+
+            return seconds(lambda: quality_against_loss(plan, workload, trial, LOSSES))
 
         evaluated()  # compiles
         timed: list[float] = []

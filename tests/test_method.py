@@ -267,7 +267,7 @@ def test_bottlenecks_that_cannot_be_are_refused(folder, monkeypatch):
     with pytest.raises(CutError, match="ratio"):
         design(folder, no_channel)
     untrained = ("validation: 40 %, test: 40 %", "validation: 50 %, test: 50 %")
-    with pytest.raises(DataError, match="no training pictures"):
+    with pytest.raises(DataError, match="no training samples"):
         design(folder, SHORT, untrained)
 
 

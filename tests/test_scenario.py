@@ -109,9 +109,9 @@ def test_missing_and_unreadable_files(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/scenario.yaml")), ids=lambda path: path.parent.name)
 def test_the_examples_are_valid(path):
-    from splitimpera.method import check_names
+    from splitimpera.setting import resolve
 
-    check_names(sei.load_scenario(path))
+    resolve(sei.load_scenario(path))
 
 
 def test_every_key_is_documented():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from splitimpera.designs import Design as Design
     from splitimpera.evaluation.plan_space import build_plans as build_plans
     from splitimpera.evaluation.run import evaluate as evaluate
+    from splitimpera.evaluation.stopwatch import measure as measure
     from splitimpera.evaluation.testbed import Testbed as Testbed
     from splitimpera.graph.tracing import ModelGraph as ModelGraph
     from splitimpera.graph.tracing import trace as trace
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from splitimpera.qos.recommendation import recommend as recommend
     from splitimpera.records.device import Device as Device
     from splitimpera.records.link import Link as Link
+    from splitimpera.records.measurements import Measurements as Measurements
     from splitimpera.records.outcome import Evaluation as Evaluation
     from splitimpera.records.plan import Hop as Hop
     from splitimpera.records.plan import Plan as Plan
@@ -47,12 +49,15 @@ if TYPE_CHECKING:
     from splitimpera.saliency.curve import SaliencyCurve as SaliencyCurve
     from splitimpera.scenario import Scenario as Scenario
     from splitimpera.scenario import load_scenario as load_scenario
+    from splitimpera.setting import Setting as Setting
+    from splitimpera.setting import resolve as resolve
 
 _HOMES = {
     **dict.fromkeys(("SplitImperaError",), "core.errors"),
     **dict.fromkeys(("Design",), "designs"),
     **dict.fromkeys(("build_plans",), "evaluation.plan_space"),
     **dict.fromkeys(("evaluate",), "evaluation.run"),
+    **dict.fromkeys(("measure",), "evaluation.stopwatch"),
     **dict.fromkeys(("Testbed",), "evaluation.testbed"),
     **dict.fromkeys(("ModelGraph", "trace"), "graph.tracing"),
     **dict.fromkeys(("design",), "method"),
@@ -62,6 +67,7 @@ _HOMES = {
     **dict.fromkeys(("Recommendation", "recommend"), "qos.recommendation"),
     **dict.fromkeys(("Device",), "records.device"),
     **dict.fromkeys(("Link",), "records.link"),
+    **dict.fromkeys(("Measurements",), "records.measurements"),
     **dict.fromkeys(("Evaluation",), "records.outcome"),
     **dict.fromkeys(("Hop", "Plan"), "records.plan"),
     **dict.fromkeys(("Deliveries", "Workload"), "records.traffic"),
@@ -69,6 +75,7 @@ _HOMES = {
     **dict.fromkeys(("cumulative_saliency",), "saliency.cumulative"),
     **dict.fromkeys(("SaliencyCurve",), "saliency.curve"),
     **dict.fromkeys(("Scenario", "load_scenario"), "scenario"),
+    **dict.fromkeys(("Setting", "resolve"), "setting"),
 }
 
 __all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]

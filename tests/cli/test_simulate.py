@@ -209,7 +209,7 @@ links: [{{{link}, delay: 5 ms}}]
 workload: {{fps: 10{more}}}
 requirements: [accuracy >= 50 %]
 """
-    from splitimpera.method import check_names
+    from splitimpera.setting import resolve
 
     for link, more, message in (
         ("rate: 1 Gbit/s", ", response: 1 GB", "workload.response: 690,609,000 packets are too many"),
@@ -222,7 +222,7 @@ requirements: [accuracy >= 50 %]
     ):
         (tmp_path / "s.yaml").write_text(text.format(link=link, more=more))
         with pytest.raises(SimulationError) as caught:
-            check_names(load_scenario(tmp_path / "s.yaml"))
+            resolve(load_scenario(tmp_path / "s.yaml"))
         assert message in str(caught.value)
 
 

@@ -222,7 +222,7 @@ def test_with_another_engine_layers_are_shares_of_its_whole():
         graph, x = trace(make("Chain"), inputs("Chain", 1)), inputs("Chain", 1)
         profile = profile_network(graph, x, network="chain", cuts=[], codecs=[], rounds=3, engine=name)
     finally:
-        ENGINES._entries.pop(name)
+        ENGINES.remove(name)
     layers_s = sum(layer.seconds for layer in profile.layers)
     assert layers_s == pytest.approx(profile.cuts[-1].head_s, rel=0.2)
     assert layers_s > 0.015

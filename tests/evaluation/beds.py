@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from networks import make
 
 import splitimpera as sei
 from splitimpera.models.datasets import Dataset, Pixels, Samples
+from splitimpera.net.transports import TRANSPORTS
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
+from splitimpera.records.measurements import Measurements
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
 
 CAMERA, SERVER = Device("camera", 10.0), Device("server", 1.0)
 
 
-class Times(dict):
+class Times(Measurements):
     """Fixed times instead of measured ones: 1 ms a layer, half of it for further frames, 0.1 ms for each codec call."""
 
-    def __contains__(self, key):
-        return True
-
-    def __getitem__(self, key):
-        if key[0] != "network":
-            return 1e-4
-        (start, end, *_), batch = key[1:]
+    def segment_s(self, start, end, arriving=0.0, leaving=0.0, batch=1):
         return 0.001 * (end - start) * (1 + batch) / 2
+
+    def coding_s(self, direction, cut, codec, bottleneck, packet_bytes):
+        return 1e-4
+
+
+TIMES = Times()
+
+
+@contextmanager
+def transport(name, factory):
+    """A transport of that name, for a while."""
+    TRANSPORTS.register(name)(factory)
+    try:
+        yield
+    finally:
+        TRANSPORTS.remove(name)
 
 
 def known_bed():
@@ -38,14 +52,17 @@ def known_bed():
     with torch.no_grad():
         samples = Samples(x, model(x).argmax(1))
     data = Dataset(samples.take(slice(40, None)), samples.take(slice(20)), samples.take(slice(20, 40)), pixels=pixels)
-    bed = sei.Testbed(sei.trace(model, x), data, Workload(10.0, 1000))
-    bed._times_s = Times()
-    return bed
+    return sei.Testbed(sei.trace(model, x), data, Workload(10.0, 1000))
 
 
 def plan(cut, codec="float32", transport="udp", devices=(CAMERA, SERVER), **link):
     return Plan("p", devices, (Hop(cut, codec, transport, Link(**link)),))
 
 
-def run(bed, plan, seed=0, part="validation", replications=1):
-    return sei.evaluate(plan, bed, np.random.default_rng(seed), part, replications)
+def trial_in(bed):
+    """What studies ask: a plan of this bed, with the same randomness at every call."""
+    return lambda plan, workload: run(bed.with_workload(workload), plan, intervals=False)
+
+
+def run(bed, plan, seed=0, part="validation", replications=1, times=TIMES, **more):
+    return sei.evaluate(plan, bed, times, np.random.default_rng(seed), part, replications, **more)

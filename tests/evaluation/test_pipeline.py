@@ -41,6 +41,12 @@ def test_a_frame_that_comes_as_the_stage_gets_free_is_not_dropped():
     np.testing.assert_allclose(left([0.0, 2.0, 4.0], [2.0], policy="drop-newest"), [2.0, 4.0, 6.0])
 
 
+@pytest.mark.parametrize("policy", ["drop-newest", "drop-oldest"])
+def test_nobody_overtakes_a_frame_that_waits(policy):
+    """The last one comes just as the first is done: it is the other's turn."""
+    np.testing.assert_allclose(left([0.0, 1.0, 2.0], [2.0], policy=policy), [2.0, 4.0, 6.0])
+
+
 def test_a_free_stage_takes_all_that_wait_together():
     # alone until 3; then those of 1 and 2 together, 4 s for two; the last one alone
     arrivals = [0.0, 1.0, 2.0, 4.0]

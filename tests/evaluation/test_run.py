@@ -5,16 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from beds import CAMERA, SERVER, Times, known_bed, plan, run
+from beds import CAMERA, SERVER, TIMES, known_bed, plan, run, transport, trial_in
 from networks import make
 from torch import nn
 
 import splitimpera as sei
 from splitimpera.core.statistics import contribution_draws, ends, wilson_interval
-from splitimpera.studies.loss_curve import accuracy_against_loss, with_loss
 from splitimpera.evaluation.plan_space import build_plans
 from splitimpera.evaluation.quality import Classification, Regression, Segmentation
-from splitimpera.evaluation.run import CLASSIFICATION, _Run
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.net.directions import mean_rate_bps
 from splitimpera.net.transports import TRANSPORTS
@@ -22,6 +20,7 @@ from splitimpera.records.device import Device
 from splitimpera.records.link import Link, Trace
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
+from splitimpera.studies.loss_curve import quality_against_loss, with_loss
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +40,8 @@ def test_local_computing_is_right_and_takes_the_devices_time(testbed):
 
 @pytest.mark.parametrize("cut", range(6))
 def test_a_lossless_split_changes_no_answer_at_any_cut(testbed, cut):
-    for transport in ("tcp", "udp"):
-        assert run(testbed, plan(cut, transport=transport)).quality == 1.0
+    for name in ("tcp", "udp"):
+        assert run(testbed, plan(cut, transport=name)).quality == 1.0
 
 
 def test_latency_is_the_sum_of_its_parts_where_nothing_waits(testbed):
@@ -130,7 +129,7 @@ def test_seeds_are_simulated_apart_and_pooled(testbed):
     # the first child is the only one that a single seed spawns
     assert together.latency_s.shape == (3, 1000)
     np.testing.assert_array_equal(together.latency_s[:1], run(testbed, wanted, 5).latency_s)
-    alone = [evaluate_with(testbed, wanted, [child]) for child in children]
+    alone = [sei.evaluate(wanted, testbed, TIMES, Spawned(child)) for child in children]
     np.testing.assert_array_equal(together.latency_s, np.concatenate([one.latency_s for one in alone]))
     assert together.quality == pytest.approx(np.mean([one.quality for one in alone]))
     assert together.lost_packet_rate == pytest.approx(np.mean([one.lost_packet_rate for one in alone]))
@@ -139,8 +138,15 @@ def test_seeds_are_simulated_apart_and_pooled(testbed):
     assert together.metrics()["latency_p95"] == pooled
 
 
-def evaluate_with(bed, wanted, rngs):
-    return _Run(wanted, bed, rngs, "validation", CLASSIFICATION).evaluation()
+class Spawned:
+    """A generator whose only child is a given one."""
+
+    def __init__(self, child):
+        self.child = child
+
+    def spawn(self, count):
+        assert count == 1
+        return [self.child]
 
 
 def test_the_head_runs_once_a_cut_and_a_damage_once(testbed, monkeypatch):
@@ -153,7 +159,6 @@ def test_the_head_runs_once_a_cut_and_a_damage_once(testbed, monkeypatch):
 
     run_layers = sei.Testbed.run
     bed = sei.Testbed(testbed.graph, testbed.data, testbed.workload)
-    bed._times_s = Times()
     bed.codec(1, "float32")  # calibrated
     monkeypatch.setattr(sei.Testbed, "run", counted)
     run(bed, plan(1, loss=0.3), replications=6)
@@ -176,7 +181,6 @@ def test_a_gap_is_filled_with_the_frame_before(testbed):
     samples = testbed.data.validation
     still = Samples(samples.inputs[:1].repeat(20, 1, 1, 1), samples.labels[:1].repeat(20))
     bed = sei.Testbed(testbed.graph, Dataset(testbed.data.train, still, still), testbed.workload)
-    bed._times_s = Times()
     lossy = {"loss": 0.5, "mtu_bytes": 100}
     assert run(bed, plan(1, "float32+last", **lossy)).quality > 0.95
     assert run(bed, plan(1, "float32", **lossy)).quality < 0.8
@@ -200,9 +204,9 @@ class Tired:
 
 @pytest.mark.parametrize(("bad", "stable"), [(2, True), (3, False)])
 def test_most_seeds_decide_whether_a_plan_is_stable(testbed, monkeypatch, bad, stable):
-    monkeypatch.setitem(TRANSPORTS._entries, "tired", Tired)
     monkeypatch.setattr(Tired, "bad", bad)
-    result = run(testbed, plan(1, transport="tired"), replications=5)
+    with transport("tired", Tired):
+        result = run(testbed, plan(1, transport="tired"), replications=5)
     assert result.stable is stable
     # the camera could do one in 11 ms; where the transport cannot keep up, every second frame comes out
     assert result.fps == pytest.approx(((5 - bad) / 0.011 + bad * 5) / 5)
@@ -213,7 +217,6 @@ def test_senders_have_a_device_each_and_share_the_rest(testbed):
     wanted = plan(1, rate_bps=1e6)
     one = run(testbed, wanted)
     bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, senders=3))
-    bed._times_s = Times()
     three = run(bed, wanted)
     assert three.latency_s.shape == (1, 3000)
     np.testing.assert_allclose(three.latency_s, one.latency_s[0, 0])  # staggered: nobody waits
@@ -222,7 +225,6 @@ def test_senders_have_a_device_each_and_share_the_rest(testbed):
     assert one.fps == pytest.approx(1 / 0.011)
     assert three.fps == pytest.approx(1e6 / 8 / (576 + 30) / 3)
     bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, senders=25))
-    bed._times_s = Times()
     assert not run(bed, wanted).stable
 
 
@@ -240,11 +242,10 @@ class Answering:
         return replace(sent, response_s=answered)
 
 
-def test_a_frame_is_done_when_its_sender_has_the_answer(testbed, monkeypatch):
-    monkeypatch.setitem(TRANSPORTS._entries, "answering", Answering)
+def test_a_frame_is_done_when_its_sender_has_the_answer(testbed):
     bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, response_bytes=40))
-    bed._times_s = Times()
-    without, result = run(testbed, plan(1)), run(bed, plan(1, transport="answering"))
+    with transport("answering", Answering):
+        without, result = run(testbed, plan(1)), run(bed, plan(1, transport="answering"))
     assert result.quality == pytest.approx(0.75)
     np.testing.assert_allclose(np.delete(result.latency_s - without.latency_s, np.s_[::4], axis=1), 0.007)
     assert result.parts_s["response"] == pytest.approx(0.007 * 0.75)
@@ -272,7 +273,6 @@ def test_two_hops_run_by_the_same_path(testbed):
 
 def test_more_pictures_than_frames_are_all_shown(testbed):
     bed = sei.Testbed(testbed.graph, testbed.data, replace(testbed.workload, frames=5))
-    bed._times_s = Times()
     assert run(bed, plan(1)).latency_s.shape == (1, 20)
 
 
@@ -290,7 +290,6 @@ def test_a_network_that_mixes_pictures_inside_a_cut_runs_frame_by_frame():
         samples = Samples(x, model(x).argmax(1))
     bed = sei.Testbed(sei.trace(model, x), Dataset(samples, samples, samples), Workload(10.0, 20))
     mixed = next(cut for cut in bed.graph.cuts if any(spec.batch_dim is None for spec in cut.tensors))
-    bed._times_s = Times()
     assert run(bed, plan(mixed.index)).quality == 1.0
 
 
@@ -332,7 +331,6 @@ def test_an_answer_after_the_deadline_is_wrong_for_the_on_time_accuracy(testbed)
     assert run(testbed, wanted).on_time_quality == 1.0
     for deadline, right in ((0.02, 0.0), (0.04, 1.0)):
         bed = sei.Testbed(testbed.graph, testbed.data, Workload(10.0, 1000, deadline))
-        bed._times_s = Times()
         late = run(bed, wanted)
         assert (late.quality, late.on_time_quality) == (1.0, right)
 
@@ -357,10 +355,10 @@ def test_another_quality_is_followed_through_losses(testbed):
             return ends(contribution_draws(counts[None], self.value))
 
     seen, rng = [], np.random.default_rng(0)
-    whole = sei.evaluate(plan(1), testbed, rng, quality=Confidence())
+    whole = sei.evaluate(plan(1), testbed, TIMES, rng, quality=Confidence())
     with torch.no_grad():  # the network's own output arrives there
         np.testing.assert_allclose(seen, testbed.graph.program(testbed.data.validation.inputs), rtol=1e-5)
-    lossy = sei.evaluate(plan(1, loss=0.5), testbed, rng, quality=Confidence())
+    lossy = sei.evaluate(plan(1, loss=0.5), testbed, TIMES, rng, quality=Confidence())
     assert lossy.quality < 0.7 * whole.quality
     assert whole.quality_ci[0] <= whole.quality <= whole.quality_ci[1]
 
@@ -388,7 +386,7 @@ def test_regression_error_by_hand():
 
 
 def test_accuracy_falls_with_loss_from_what_it_is_without(testbed):
-    curve = accuracy_against_loss(plan(1, mtu_bytes=200), testbed, np.random.default_rng(0), losses=(0.0, 0.3, 0.9))
+    curve = quality_against_loss(plan(1, mtu_bytes=200), testbed.workload, trial_in(testbed), (0.0, 0.3, 0.9))
     assert curve.quality[0] == 1.0
     assert (np.diff(curve.quality) < 0).all()
     assert ((curve.low <= curve.quality) & (curve.quality <= curve.high)).all()

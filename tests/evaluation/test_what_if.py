@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from beds import CAMERA, SERVER, Times, known_bed, plan, run
+from beds import CAMERA, SERVER, TIMES, known_bed, plan, run, trial_in
 
 import splitimpera as sei
-from splitimpera.studies.capacity import find_capacity
-from splitimpera.studies.sweeps import decider, shortlist, turns
-from splitimpera.studies.sensitivity import changes, sensitivity
+from splitimpera.net.budget import WorkError
 from splitimpera.qos.recommendation import recommend
-from splitimpera.records.requirement import parse_requirement
 from splitimpera.records.device import Device, Radio
 from splitimpera.records.link import Trace
 from splitimpera.records.plan import Plan
+from splitimpera.records.requirement import parse_requirement
 from splitimpera.records.traffic import Workload
+from splitimpera.studies.capacity import Capacity, find_capacity
+from splitimpera.studies.sensitivity import changes, sensitivity
+from splitimpera.studies.sweeps import decider, shortlist, sweeps_of
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +32,10 @@ def fixed_rng(_=None):
 
 
 def by_name(plans, workload=None):
-    return {turn.parameter.name: turn for turn in turns(plans, workload or Workload(10.0))}
+    return {sweep.parameter.name: sweep for sweep in sweeps_of(plans, workload or Workload(10.0))}
 
 
-def test_what_may_be_turned_is_what_the_scenario_has():
+def test_what_may_be_swept_is_what_the_scenario_has():
     assert list(by_name([Plan("LC", (CAMERA,))])) == ["speed of camera", "frames a second"]
     both = [Plan("LC", (CAMERA,)), plan(1)]
     assert list(by_name(both)) == ["loss", "rate", "delay", "speed of camera", "speed of server", "frames a second"]
@@ -42,18 +44,18 @@ def test_what_may_be_turned_is_what_the_scenario_has():
     assert "rate" not in by_name([traced])
 
 
-def test_turning_a_lever_changes_that_and_nothing_else():
+def test_sweeping_a_parameter_changes_that_and_nothing_else():
     split = plan(1, loss=0.1, rate_bps=1e6, delay_s=0.01)
     found = by_name([split])
 
-    def turned(name, value):
+    def varied(name, value):
         return found[name].apply(split, Workload(10.0), value)
 
-    assert turned("loss", 0.05) == (plan(1, loss=0.05, rate_bps=1e6, delay_s=0.01), Workload(10.0))
-    assert turned("rate", 2e6)[0].hops[0].link.rate_bps == 2e6
-    assert turned("delay", 0.0)[0].hops[0].link.delay_s == 0
-    assert turned("speed of server", 4.0)[0].devices == (CAMERA, replace(SERVER, slowdown=0.25))
-    assert turned("frames a second", 5.0) == (split, Workload(5.0))
+    assert varied("loss", 0.05) == (plan(1, loss=0.05, rate_bps=1e6, delay_s=0.01), Workload(10.0))
+    assert varied("rate", 2e6)[0].hops[0].link.rate_bps == 2e6
+    assert varied("delay", 0.0)[0].hops[0].link.delay_s == 0
+    assert varied("speed of server", 4.0)[0].devices == (CAMERA, replace(SERVER, slowdown=0.25))
+    assert varied("frames a second", 5.0) == (split, Workload(5.0))
 
 
 def test_the_smallest_rate_is_the_one_that_theory_gives(testbed):
@@ -61,9 +63,9 @@ def test_the_smallest_rate_is_the_one_that_theory_gives(testbed):
     split = plan(2, rate_bps=1e5, delay_s=0.0)
     wanted = [parse_requirement("latency_p95 <= 30 ms")]
     assert recommend([run(testbed, split)], wanted).chosen is None
-    parameters = turns([split], testbed.workload)
-    decide = decider([split], parameters, testbed, wanted, fixed_rng, 1)
-    found = {change.parameter: change for change in changes([turn.parameter for turn in parameters], decide)}
+    parameters = sweeps_of([split], testbed.workload)
+    decide = decider([split], parameters, testbed.workload, trial_in(testbed), wanted)
+    found = {change.parameter: change for change in changes([sweep.parameter for sweep in parameters], decide)}
     needed = (144 + 30) * 8 / (0.030 - 0.0241)
     assert needed <= found["rate"].after < needed * 1.02
     assert found["rate"].before == 1e5
@@ -77,9 +79,8 @@ def test_where_the_choice_flips_is_what_theory_gives(testbed):
     """Locally 50 ms, or 21 ms, 3.1 ms and the link: the split is the better one above 53.6 kbit/s."""
     plans = [Plan("LC", (CAMERA,)), plan(2, rate_bps=1e5, delay_s=0.0)]
     parameters = by_name(plans)
-    decide = decider(
-        plans, list(parameters.values()), testbed, [parse_requirement("latency_p95 <= 60 ms")], fixed_rng, 1
-    )
+    wanted = [parse_requirement("latency_p95 <= 60 ms")]
+    decide = decider(plans, list(parameters.values()), testbed.workload, trial_in(testbed), wanted)
     found = sensitivity(parameters["rate"].parameter, parameters["rate"].values, decide, bisections=8)
     (flip,) = found.flips
     assert (flip.before, flip.after) == ("LC", "p")
@@ -98,7 +99,7 @@ def test_the_shortlist_has_the_best_of_each_configuration(testbed):
 def test_the_sensors_that_a_server_carries_and_what_gives_way(testbed):
     """The server takes 3.1 ms a frame; at 10 frames a second 32 sensors fill 99.2 % of it, 33 fill 102.3 %."""
     split = plan(2, rate_bps=1e9)
-    found = find_capacity(split, testbed, fixed_rng)
+    found = find_capacity(split, testbed, TIMES, fixed_rng)
     assert (found.senders, found.busiest_stage) == (32, "server")
     crowded = testbed.with_workload(replace(testbed.workload, senders=33))
     result = run(crowded, split)
@@ -109,21 +110,31 @@ def test_the_sensors_that_a_server_carries_and_what_gives_way(testbed):
 
 
 def test_the_link_gives_way_where_it_is_the_narrowest(testbed):
-    found = find_capacity(plan(2, rate_bps=1e5), testbed, fixed_rng)
+    found = find_capacity(plan(2, rate_bps=1e5), testbed, TIMES, fixed_rng)
     # 1392 bits a frame, 10 frames a second: 7 sensors fill 97.4 %
     assert (found.senders, found.busiest_stage) == (7, "link")
 
 
 def test_a_plan_may_carry_no_sensor_at_all_or_more_than_are_tried(testbed):
-    assert find_capacity(plan(2, rate_bps=1e4), testbed, fixed_rng).senders == 0
-    local = find_capacity(Plan("LC", (CAMERA,)), testbed, fixed_rng)
+    assert find_capacity(plan(2, rate_bps=1e4), testbed, TIMES, fixed_rng).senders == 0
+    local = find_capacity(Plan("LC", (CAMERA,)), testbed, TIMES, fixed_rng)
     assert (local.senders, local.busiest_stage) == (200, None)  # as many as are simulated: they share nothing
+
+
+def test_no_more_senders_are_named_than_can_be_simulated(testbed, monkeypatch):
+    def timeline(plan, workload, *rest):
+        if workload.senders > 5:
+            raise WorkError("too many packets")
+        return SimpleNamespace(stable=True)
+
+    monkeypatch.setattr("splitimpera.studies.capacity.timeline", timeline)
+    assert find_capacity(plan(2), testbed, TIMES, fixed_rng) == Capacity(4, None)
 
 
 def test_batches_let_a_server_carry_more(testbed):
     """Two frames together take 4.5 ms and twice 0.1 ms: 2.35 ms each instead of 3.1."""
     batched = plan(2, rate_bps=1e9, devices=(CAMERA, replace(SERVER, batch=2)))
-    found = find_capacity(batched, testbed, fixed_rng)
+    found = find_capacity(batched, testbed, TIMES, fixed_rng)
     assert (found.senders, found.busiest_stage) == (42, "server")
 
 
@@ -180,7 +191,6 @@ def test_the_depth_of_the_cut_is_the_privacy_floor(testbed):
 
 def test_a_testbed_with_other_frames_knows_what_the_first_has_computed(testbed):
     other = testbed.with_workload(Workload(5.0, 2000))
-    assert isinstance(other._times_s, Times)
     assert run(other, plan(1)).latency_s.shape == (1, 2000)
     assert testbed.workload.frames == 1000
     assert isinstance(other, sei.Testbed)

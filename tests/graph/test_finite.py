@@ -9,6 +9,7 @@ from torch import nn
 
 import splitimpera as sei
 from splitimpera.core.errors import DataError, ModelError
+from splitimpera.evaluation.batches import Inputs
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.records.traffic import Workload
 
@@ -64,7 +65,7 @@ def test_answers_that_are_no_numbers_name_the_first_layer(name):
     x = torch.randn(5, 6)
     bed = bed_of(make_it(), x)
     with pytest.raises(ModelError, match=message):
-        bed.run(0, bed.last, bed.inputs(bed.data.test), tuple)
+        bed.run(0, bed.last, Inputs(bed.data.test), tuple)
     with pytest.raises(ModelError, match=message):
         sei.cumulative_saliency(bed.graph, x)
 
@@ -79,7 +80,7 @@ def test_one_picture_of_many_suffices():
     model.step = torch.log
     bed = bed_of(model, x)
     with pytest.raises(ModelError, match=r"NaN values appear first in layer 'first' \(log\)"):
-        bed.run(0, bed.last, bed.inputs(bed.data.test), tuple)
+        bed.run(0, bed.last, Inputs(bed.data.test), tuple)
 
 
 def test_inputs_that_are_no_numbers_are_the_datas_fault():
@@ -87,7 +88,7 @@ def test_inputs_that_are_no_numbers_are_the_datas_fault():
     x[3, 2] = float("inf")
     bed = bed_of(Layers(), x)
     for run in (
-        lambda: bed.run(0, bed.last, bed.inputs(bed.data.test), tuple),
+        lambda: bed.run(0, bed.last, Inputs(bed.data.test), tuple),
         lambda: sei.cumulative_saliency(bed.graph, x),
     ):
         with pytest.raises(DataError, match="inputs are NaN or infinite"):
@@ -106,7 +107,7 @@ def test_a_mask_of_infinite_values_on_the_way_is_no_fault():
 
     x = torch.randn(5, 6)
     bed = bed_of(Masked(), x)
-    assert len(bed.run(0, bed.last, bed.inputs(bed.data.test), tuple)) == 5
+    assert len(bed.run(0, bed.last, Inputs(bed.data.test), tuple)) == 5
 
 
 def test_damaged_frames_are_not_asked():
@@ -119,4 +120,4 @@ def test_damaged_frames_are_not_asked():
 
 def test_a_sound_network_is_not_refused():
     bed = bed_of(make("Chain"), torch.randn(5, 3, 8, 8))
-    assert len(bed.run(0, bed.last, bed.inputs(bed.data.test), tuple)) == 5
+    assert len(bed.run(0, bed.last, Inputs(bed.data.test), tuple)) == 5

@@ -10,6 +10,7 @@ from torch import nn
 
 import splitimpera as sei
 from splitimpera.core.errors import CutError, ShapeError, TraceError
+from splitimpera.evaluation.batches import Inputs
 from splitimpera.evaluation.testbed import CHUNK
 from splitimpera.graph.frames import MIXED
 from splitimpera.models.datasets import Dataset, Samples
@@ -69,9 +70,9 @@ def test_a_network_that_mixes_pictures_is_seen_and_answers_them_one_by_one(name,
     assert said == [MIXED]
     assert not graph.apart
     bed = sei.Testbed(graph, Dataset(data, data, data), Workload(10.0, 1000))
-    answers = bed.run(0, bed.last, bed.inputs(data), lambda row: int(row[0].argmax()))
+    answers = bed.run(0, bed.last, Inputs(data), lambda row: int(row[0].argmax()))
     assert answers == data.labels.tolist()
-    crossing = torch.tensor([row[0][0, 0] for row in bed.run(0, 1, bed.inputs(data), lambda row: (row[0][0],))])
+    crossing = torch.tensor([row[0][0, 0] for row in bed.run(0, 1, Inputs(data), lambda row: (row[0][0],))])
     assert len(crossing) == 30
     single = [sei.cumulative_saliency(graph, one[None]).cs for one in data.inputs[:6]]
     together = sei.cumulative_saliency(graph, data.inputs[:6], batch=6).cs
@@ -107,7 +108,7 @@ def test_batches_are_larger_than_one_where_pictures_are_apart():
     bed = sei.Testbed(graph, Dataset(*(Samples(pictures(9), torch.arange(9)),) * 3), Workload(10.0, 1000))
     program, sizes = bed._program((0, bed.last, 0.0, 0.0)), []
     bed._programs[0, bed.last, 0.0, 0.0] = lambda x: (sizes.append(len(x)), program(x))[1]
-    bed.run(0, bed.last, bed.inputs(bed.data.test), tuple)
+    bed.run(0, bed.last, Inputs(bed.data.test), tuple)
     assert sizes == [min(9, CHUNK)]
 
 

@@ -13,8 +13,8 @@ from harness import attack, refused_or_taken
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from splitimpera.method import check_names
 from splitimpera.scenario import Scenario, load_scenario
+from splitimpera.setting import resolve
 
 SOURCES = [
     path.read_text()
@@ -116,7 +116,7 @@ def check_file(raw: bytes) -> None:
     scenario = refused_or_taken(lambda: load_scenario(path))
     if scenario is not None:
         json.dumps(scenario.summary(), allow_nan=False).encode()
-        refused_or_taken(lambda: check_names(scenario))
+        refused_or_taken(lambda: resolve(scenario))
 
 
 def check_written(content: object) -> None:
@@ -124,11 +124,11 @@ def check_written(content: object) -> None:
     with contextlib.suppress(ValidationError):
         scenario = Scenario.model_validate(content)
         json.dumps(scenario.summary(), allow_nan=False).encode()
-        refused_or_taken(lambda: check_names(scenario))
+        refused_or_taken(lambda: resolve(scenario))
     check_file(json.dumps(content, default=str).encode())
 
 
-check_names(load_scenario(ROOT / "examples" / "digits" / "scenario.yaml"))  # brings torch and the compiled kernels
+resolve(load_scenario(ROOT / "examples" / "digits" / "scenario.yaml"))  # brings torch and the compiled kernels
 
 test_lines, test_lines_long = attack(check_file, texts(), quick=40, long=1050)
 test_bytes, test_bytes_long = attack(check_file, damaged(), quick=15, long=600)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluation.beds import Times, known_bed
+from evaluation.beds import TIMES, known_bed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,8 +52,7 @@ def plans(draw):
 @given(plans(), st.sampled_from([5.0, 40.0]), st.integers(1, 3), st.sampled_from([0, 200]))
 def test_the_parts_add_up_to_the_mean_latency(plan, fps, senders, answer):
     bed = BED.with_workload(Workload(fps, 60, senders=senders, response_bytes=answer))
-    bed._times_s = Times()
-    found = sei.evaluate(plan, bed, np.random.default_rng(0), replications=2)
+    found = sei.evaluate(plan, bed, TIMES, np.random.default_rng(0), replications=2)
     answered = found.latency_s[np.isfinite(found.latency_s)]
     if len(answered):
         assert sum(found.parts_s.values()) == pytest.approx(answered.mean(), rel=1e-9, abs=1e-12)

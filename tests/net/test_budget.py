@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from splitimpera.studies import capacity
 from splitimpera.net.budget import MOST_PACKETS, WorkError
 from splitimpera.net.replication import grid, replicate
 from splitimpera.net.transports import TRANSPORTS, check, simulate
@@ -128,24 +127,3 @@ def test_a_packet_over_many_steps_arrives_when_their_sum_carries_it(seed):
             step += 1
         busy = start + left / rates[step % count]
         assert delivered.complete_s[i] == pytest.approx(busy, abs=1e-6)
-
-
-def test_saturation_ends_where_more_cannot_be_simulated(monkeypatch):
-    def evaluate(plan, testbed, rng, **options):
-        if testbed.workload.senders > 5:
-            raise WorkError("too many packets")
-        return type("Found", (), {"stable": True, "bottleneck": "link"})
-
-    class Bench:
-        workload = Workload(10.0, 1000)
-
-        def samples(self, part):
-            return [0] * 10
-
-        def with_workload(self, workload):
-            bench = Bench()
-            bench.workload = workload
-            return bench
-
-    monkeypatch.setattr(saturations, "evaluate", evaluate)
-    assert saturations.find_capacity(None, Bench(), lambda: None) == saturations.Capacity(4, None)

@@ -130,6 +130,13 @@ def test_files_are_found_beside_the_scenario(tmp_path):
     assert (link.rate_bps, link.delay_s, link.loss) == (2e6, 0.02, 0.25)
 
 
+def test_the_mean_of_steps_counts_how_long_they_last(tmp_path):
+    (tmp_path / "t.csv").write_text("time_s,rate_bps,loss\n0,4e6,0.1\n3,0,0.5\n4,1e6,0\n")
+    link = build_link(section(delay=0, trace="t.csv"), tmp_path)
+    assert link.rate_bps == pytest.approx((3 * 4e6 + 0 + 1e6) / 5)
+    assert link.loss == pytest.approx((3 * 0.1 + 0.5) / 5)
+
+
 def test_the_mean_rate_of_a_schedule(tmp_path):
     (tmp_path / "schedule").write_text("1\n1\n2\n")
     link = build_link(section(preset="lte", trace="schedule"), tmp_path)

@@ -46,6 +46,15 @@ def test_the_last_step_is_as_long_as_the_one_before(tmp_path):
     assert load_trace(write(tmp_path, "time_s,delay_s\n0,0.1\n")).period_s == 1
 
 
+def test_a_step_may_be_as_short_as_a_microsecond(tmp_path):
+    rows = "".join(f"{index}e-6,{rate}\n" for index, rate in enumerate((1e6, 2e6, 1e6)))
+    assert load_trace(write(tmp_path, f"time_s,rate_bps\n{rows}")).period_s == pytest.approx(3e-6)
+
+
+def test_a_link_may_lose_everything_for_a_while(tmp_path):
+    assert load_trace(write(tmp_path, "time_s,loss\n0,1\n1,0\n")).loss == (1.0, 0.0)
+
+
 def test_the_content_tells_the_format_not_the_name(tmp_path):
     assert load_trace(write(tmp_path, "4\n", "link.csv")).opportunity_bytes == 1504
     assert load_trace(write(tmp_path, "time_s,rate_bps\n0,1\n", "link.trace")).rate_bps == (1.0,)

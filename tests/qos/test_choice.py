@@ -95,12 +95,55 @@ def test_a_difference_beyond_chance_counts():
     assert sei.recommend(plans, ["accuracy >= 55 %", "latency_p95 <= 100 ms"]).chosen.id == "SC1-uint8-tcp"
 
 
+def test_the_next_best_is_told_by_what_is_more_than_chance():
+    """It is tightest in accuracy and a little worse there, which is chance; what parts the two is the latency."""
+    right, other = discordant(400, 240, 4, 0)
+    plans = [evaluated("a", right, 0.05), evaluated("b", other, 0.06)]
+    reasons = sei.recommend(plans, ["accuracy >= 50 %", "latency_p95 <= 100 ms"]).reasons
+    assert (
+        "2 of 2 plans fit; the next best, b, is as tight, but then has a margin of 40 % in latency_p95 <= 100 ms."
+        in reasons
+    )
+
+
 @pytest.mark.parametrize(("tolerance", "chosen"), [(0.01, "LC"), (0.0, "SC1-uint8-tcp")])
 def test_times_that_are_the_same_in_all_but_a_hair_are_the_same(tolerance, chosen):
     right = np.ones(100)
     plans = [evaluated("LC", right, 0.01291), evaluated("SC1-uint8-tcp", right, 0.01290, cut=1)]
     decision = sei.recommend(plans, ["latency_p95 <= 50 ms"], tolerance=tolerance)
     assert decision.chosen.id == chosen
+
+
+def test_a_hair_is_a_share_of_the_limit():
+    """0.4 ms of 10 ms are 4 %, but of a limit of 50 ms less than 1 %."""
+    right = np.ones(100)
+    plans = [evaluated("LC", right, 0.0104), evaluated("SC1-uint8-tcp", right, 0.0100, cut=1)]
+    assert sei.recommend(plans, ["latency_p95 <= 50 ms"]).chosen.id == "LC"
+    assert sei.recommend(plans, ["latency_p95 <= 30 ms"]).chosen.id == "SC1-uint8-tcp"
+
+
+def test_an_unstable_plan_ties_with_none_in_time():
+    """What was simulated of it is as good as can be, and says nothing."""
+    right = np.ones(100)
+    plans = [evaluated("LC", right, 0.01, stable=False), evaluated("SC1-uint8-tcp", right, 0.06, cut=1)]
+    decision = sei.recommend(plans, ["accuracy >= 75 %", prefer("latency_p95 <= 40 ms")])
+    assert decision.chosen.id == "SC1-uint8-tcp"
+
+
+def test_at_most_two_ties_are_told():
+    """Three metrics of the split are better within chance; the first two that are required are named."""
+    split, local = discordant(800, 676, 3, 2)
+    frames = 0.01 + 0.01 * np.random.default_rng(0).random((2, 400))
+    plans = [
+        evaluated("SC1", np.tile(split, (2, 1)), frames, cut=1),
+        evaluated("LC", np.tile(local, (2, 1)), 1.0005 * frames[:, ::-1]),
+    ]
+    decision = sei.recommend(plans, ["accuracy >= 75 %", "latency_p50 <= 60 ms", "latency_p95 <= 60 ms"])
+    assert decision.chosen.id == "LC"
+    told = [reason for reason in decision.reasons if "within chance" in reason]
+    assert len(told) == 2
+    assert told[0].startswith("It is as accurate as SC1 within chance")
+    assert told[1].startswith("It is like SC1 in latency_p50 within chance")
 
 
 def test_what_certainly_fits_comes_before_what_likely_does():

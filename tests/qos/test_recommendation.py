@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 import splitimpera as sei
 from splitimpera.core.errors import RequirementError
-from splitimpera.records.requirement import parse_requirement
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.requirement import parse_requirement
 
 DEVICES = (Device("camera"), Device("server"))
 REQUIREMENTS = ["accuracy >= 0.9", "latency_p95 <= 50 ms", "fps >= 20"]
@@ -146,6 +146,37 @@ def test_an_unstable_plan_may_meet_what_does_not_speak_of_time():
     decision = sei.recommend([evaluation("unbounded", stable=False)], ["accuracy >= 0.9"])
     assert decision.chosen.id == "unbounded"
     assert "unstable" in decision.reasons[-1]
+
+
+def test_an_unstable_plan_that_misses_but_its_accuracy_has_a_way_out():
+    decision = sei.recommend([evaluation("unbounded", accuracy=0.8, stable=False)], ["accuracy >= 0.9"])
+    assert not decision.nearest.unsatisfiable
+    assert decision.relax == ("accuracy >= 80 %",)
+
+
+def test_of_plans_that_do_not_fit_the_hard_miss_decides_and_then_what_is_preferred():
+    """a misses less of what is required, though more of what is preferred; b and c miss as much."""
+    plans = [
+        evaluation("b", latency=0.06, fps=25),
+        evaluation("c", latency=0.06, fps=29),
+        evaluation("a", latency=0.055, fps=20),
+    ]
+    decision = sei.recommend(plans, ["latency_p95 <= 50 ms", prefer("fps >= 30")])
+    assert [verdict.id for verdict in decision.verdicts] == ["a", "c", "b"]
+
+
+def test_a_plan_whose_energy_is_known_goes_before_one_whose_is_not():
+    plans = [evaluation("a"), evaluation("b", energy_j=2.0)]
+    assert sei.recommend(plans, ["fps >= 20"]).chosen.id == "b"
+
+
+def test_an_unstable_plan_comes_behind_an_equal_one_however_quick_its_frames_were():
+    plans = [evaluation("a", latency=0.01, stable=False), evaluation("b", latency=0.04)]
+    decision = sei.recommend(plans, ["accuracy >= 0.9"])
+    assert decision.chosen.id == "b"
+    assert "the next best, a, is as good in all that is required, but its 95th percentile of latency is larger" in str(
+        decision.reasons
+    )
 
 
 def test_no_requirements_or_no_plans_are_refused():

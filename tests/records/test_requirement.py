@@ -116,6 +116,11 @@ def test_no_lower_limit_lets_nothing_in():
     assert parse_requirement("accuracy >= 90 %").relaxed(0.0) is None
 
 
+def test_no_share_above_100_per_cent_is_proposed():
+    assert parse_requirement("dropped_frames <= 1 %").relaxed(1.0) == "dropped_frames <= 100 %"
+    assert parse_requirement("dropped_frames <= 1 %").relaxed(1.001) is None
+
+
 @given(st.sampled_from(sorted(METRICS)), st.floats(1e-6, 1.0), st.floats(1e-3, 1e3))
 def test_a_relaxed_requirement_is_met_by_the_value(metric, share, scale):
     value = share if METRICS[metric].dimension.name == "a fraction" else share * scale
@@ -160,6 +165,7 @@ def texts(*requirements):
             "'latency_p95 <= 80 ms'",
         ),
         ([("fps >= 20", 1.0), "fps >= 20"], "what is preferred is no more than what is required anyway"),
+        (["fps >= 20", ("fps >= 20", 1.0)], "what is preferred is no more than what is required anyway"),
         (
             ["accuracy >= 0.9", "fps >= 20", "miou >= 0.5"],
             "'accuracy >= 0.9' and 'miou >= 0.5' contradict each other: no task has both accuracy and miou",

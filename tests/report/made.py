@@ -8,11 +8,11 @@ import numpy as np
 
 from splitimpera import __version__
 from splitimpera.qos.recommendation import recommend
-from splitimpera.records.requirement import METRICS, parse_requirement
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.requirement import METRICS, parse_requirement
 from splitimpera.report.results import SCHEMA_VERSION, SHARES, decision_values, plan_values, requirement_values
 
 LAYERS = [

@@ -37,6 +37,21 @@ def test_pooling_loses_nothing_where_patches_are_flat():
     assert (SCORES["pooling_loss"](torch.randn(3, 2, 7, 5), torch.randn(3, 2, 7, 5)) > 0).all()
 
 
+def test_signs_cancel_within_a_channel_and_not_between():
+    """Products 3 and -1 in the first channel, 0 and -2 in the second."""
+    a = torch.tensor([[[[3.0, 1.0]], [[5.0, 2.0]]]])
+    g = torch.tensor([[[[1.0, -1.0]], [[0.0, -1.0]]]])
+    assert SCORES["taylor"](a, g).tolist() == pytest.approx([(2 / 2 + 2 / 2) / 2])
+    assert SCORES["gradient_activation"](a, g).tolist() == pytest.approx([(3 + 1 + 0 + 2) / 4])
+
+
+def test_a_code_keeps_one_value_for_four_positions():
+    """Five positions are a patch of four, with a mean of 2.5, and one that is kept as it is."""
+    a = torch.tensor([[[1.0, 2.0, 3.0, 4.0, 9.0]]])
+    g = torch.tensor([[[1.0, 0.0, 0.0, 0.0, 7.0]]])
+    assert SCORES["pooling_loss"](a, g).tolist() == pytest.approx([2.5 - 1])
+
+
 def test_layouts():
     maps = torch.randn(2, 3, 4, 5)
     assert by_channel(maps, TensorSpec("t", (3, 4, 5))) is maps
@@ -56,6 +71,12 @@ def test_gradient_agreement_by_hand():
         statistic.update(gradients[rows], gradients[rows], classes[rows])
     # class 0 agrees (2 of energy 2), class 1 is orthogonal (0 of 8), class 2 has no pair
     assert statistic.value() == pytest.approx(2 / 10)
+
+
+def test_no_agreement_is_known_of_single_pictures():
+    statistic = STATISTICS["gradient_agreement"]()
+    statistic.update(torch.ones(2, 3, 1), torch.ones(2, 3, 1), torch.eye(2))
+    assert np.isnan(statistic.value())
 
 
 def test_logit_alignment_is_linear_cka_whatever_the_batches():
@@ -93,6 +114,50 @@ def test_groups_of_classes_by_label_and_by_name():
         sei.cumulative_saliency(model, (x, labels), classes=["cwo"], class_names=names)
     with pytest.raises(DataError, match="need labels"):
         sei.cumulative_saliency(model, x, classes=[0])
+
+
+def test_a_group_of_classes_is_all_that_its_scores_have_seen():
+    """Whatever stands beside them in a batch, and where none of them does."""
+    model, (x,) = make("Chain"), inputs("Chain", 9)
+    labels = torch.tensor([2, 0, 1, 2, 0, 2, 2, 0, 1])
+    names = (*SCORES.names(), *STATISTICS.names())
+    of_group = sei.cumulative_saliency(model, (x, labels), classes=[0, 1], scores=names, batch=2)
+    alone = sei.cumulative_saliency(model, x[labels < 2], scores=names)
+    assert of_group.pictures == alone.pictures == 5
+    for name in names:
+        np.testing.assert_allclose(of_group.scores[name], alone.scores[name], rtol=1e-4)
+
+
+def test_a_class_may_be_named_by_its_number_in_words():
+    model, (x,) = make("Chain"), inputs("Chain", 4)
+    labels = torch.tensor([0, 1, 1, 2])
+    for wanted in ([1], ["1"]):
+        curve = sei.cumulative_saliency(model, (x, labels), classes=wanted, class_names=("cat", "dog", "cow"))
+        assert curve.pictures == 2
+        assert curve.class_counts == {0: 1, 1: 2, 2: 1}  # the others' curves come from the same pass
+        np.testing.assert_allclose(curve.per_class[2], sei.cumulative_saliency(model, x[3:]).cs, rtol=1e-5)
+
+
+def test_the_progress_knows_how_many_batches_there_are():
+    model, (x,) = make("Chain"), inputs("Chain", 5)
+    told = []
+
+    def track(batches, what, total):
+        batches = list(batches)
+        told.append((len(batches), total))
+        return batches
+
+    for data in (x, (x, torch.zeros(5, dtype=torch.int64))):
+        sei.cumulative_saliency(model, data, batch=2, track=track)
+    assert told == [(3, 3), (3, 3)]
+
+
+def test_a_label_behind_the_last_class_is_refused():
+    model, (x,) = make("Chain"), inputs("Chain", 2)
+    classes = model(x).shape[1]
+    sei.cumulative_saliency(model, (x, torch.tensor([0, classes - 1])), target="label")
+    with pytest.raises(DataError, match=f"labels go from 0 to {classes}, the network has {classes} classes"):
+        sei.cumulative_saliency(model, (x, torch.tensor([0, classes])), target="label")
 
 
 def test_streams_of_batches():

@@ -10,11 +10,16 @@ from hypothesis import strategies as st
 
 import splitimpera as sei
 from splitimpera.core import units
-from splitimpera.studies.sensitivity import Change, Flip, Parameter, changes, relaxations, sensitivity, smallest_change
-from splitimpera.records.requirement import parse_requirement
 from splitimpera.records.device import Device
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
+from splitimpera.records.requirement import parse_requirement
+from splitimpera.studies.sensitivity import Change, Flip, Parameter, changes, relaxations, sensitivity
+
+
+def smallest_change(*arguments):
+    return next(iter(changes(*arguments)), None)
+
 
 REQUIREMENTS = ["accuracy >= 0.9", "latency_p95 <= 50 ms"]
 
@@ -193,6 +198,18 @@ def test_unstable_and_impossible_plans_are_not_let_in_by_another_limit():
         evaluation("stuck", latency=0.06, cannot_run=("no memory",)),
     ]
     assert relaxations(sei.recommend(plans, REQUIREMENTS).verdicts) == ()
+
+
+def test_no_limit_is_lifted_for_a_plan_that_would_still_be_of_no_use():
+    """Without a limit on time the first would grow slower and slower, and the second would answer nothing."""
+    wanted = ["accuracy >= 0.9", "on_time_accuracy >= 50 %"]
+    assert relaxations(sei.recommend([evaluation("unbounded", stable=False)], wanted).verdicts) == ()
+    assert relaxations(sei.recommend([evaluation("mute", latency=math.nan)], REQUIREMENTS).verdicts) == ()
+
+
+def test_an_unstable_plan_is_let_in_by_a_limit_on_what_does_not_speak_of_time():
+    (change,) = relaxations(sei.recommend([evaluation("unbounded", 0.8, stable=False)], ["accuracy >= 0.9"]).verdicts)
+    assert (change.parameter, change.after, change.plan) == ("accuracy", 0.8, "unbounded")
 
 
 @settings(max_examples=100)
