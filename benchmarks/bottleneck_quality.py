@@ -37,6 +37,7 @@ from splitimpera.partition.bottleneck import bottleneck_for
 from splitimpera.records.device import Device
 from splitimpera.records.graph import Cut, TensorSpec
 from splitimpera.records.link import Link
+from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.scenario import load_scenario
@@ -398,6 +399,16 @@ def loss_plan(cut: Cut, codec: str, transport: str, link: Link) -> Plan:
     return Plan(f"{codec} {transport}", DEVICES, (hop,))
 
 
+def loss_curve(plan: Plan, testbed: Testbed, seed: Sequence[int]) -> LossCurve:
+    times = measure([plan], testbed)
+
+    def trial(lossy: Plan, frames: Workload) -> Evaluation:
+        bench, rng = testbed.with_workload(frames), np.random.default_rng(seed)
+        return evaluate(lossy, bench, times, rng, "test", PATTERNS, intervals=False)
+
+    return quality_against_loss(plan, testbed.workload, trial, LOSSES)
+
+
 def mean_curve(curves: Sequence[LossCurve], pictures: int) -> list[str]:
     of_seeds = np.array([curve.quality for curve in curves])
     cells = []
@@ -437,14 +448,7 @@ def loss(report: Report, bench: Bench, seeds: Sequence[int]) -> None:
             link = replace(small_packets(), loss_burst=4.0 if bursty else None)
             plan = loss_plan(cut, arm.codec, "udp", link)
             curves = [
-                accuracy_against_loss(
-                    plan,
-                    testbeds[arm.trained, arm.spread or not arm.trained, seed],
-                    np.random.default_rng([seed, bursty]),
-                    losses=LOSSES,
-                    part="test",
-                    seeds=PATTERNS,
-                )
+                loss_curve(plan, testbeds[arm.trained, arm.spread or not arm.trained, seed], [seed, bursty])
                 for seed in seeds
             ]
             if arm == MAIN and not bursty:

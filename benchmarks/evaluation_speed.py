@@ -23,8 +23,8 @@ from splitimpera.models.datasets import load_data
 from splitimpera.models.networks import load_network
 from splitimpera.partition.cutter import split
 from splitimpera.records.device import Device
-from splitimpera.records.outcome import Evaluation
 from splitimpera.records.link import Link
+from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.scenario import load_scenario

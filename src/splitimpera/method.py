@@ -135,6 +135,9 @@ class _Run:
             bench = testbed.with_workload(workload)
             return self._evaluated(plan, bench, times, self.replications, intervals=False)
 
+        def once(plan: Plan, workload: Workload) -> Evaluation:
+            return self._evaluated(plan, testbed.with_workload(workload), times, 1, intervals=False)
+
         chosen = recommendation.chosen.evaluation.plan if recommendation.chosen is not None else None
         on_test = None
         if chosen is not None:
@@ -142,7 +145,7 @@ class _Run:
             on_test = Accuracy(tested.quality, tested.quality_ci)
         lossy = worth_a_curve(recommendation.verdicts)
         loss_curves = tuple(
-            quality_against_loss(plan, testbed.workload, trial)
+            quality_against_loss(plan, testbed.workload, once)
             for plan in self.track(sorted(lossy, key=lambda plan: plan.hops[0].cut), "Losing packets", len(lossy))
         )
         changed: tuple[Change, ...] = ()
