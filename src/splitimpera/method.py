@@ -27,7 +27,8 @@ from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.models.datasets import Dataset, load_data
 from splitimpera.models.networks import load_network
 from splitimpera.models.threads import torch_threads
-from splitimpera.qos.recommendation import Recommendation, Verdict, recommend
+from splitimpera.qos.recommendation import Recommendation, recommend
+from splitimpera.qos.verdict import Verdict
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan

@@ -12,7 +12,7 @@ from torch import nn
 import splitimpera as sei
 from splitimpera.core.statistics import contribution_draws, ends, wilson_interval
 from splitimpera.evaluation.plan_space import build_plans
-from splitimpera.evaluation.quality import Classification, Regression, Segmentation
+from splitimpera.evaluation.quality import Regression, Segmentation
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.net.directions import mean_rate_bps
 from splitimpera.net.transports import TRANSPORTS
@@ -339,7 +339,7 @@ def test_another_quality_is_followed_through_losses(testbed):
     class Confidence:
         """Mean largest logit; 0 for a frame without answer."""
 
-        name, higher_is_better = "confidence", True
+        name = "confidence"
 
         def count(self, answer, target):
             seen.append(answer)
@@ -381,8 +381,6 @@ def test_regression_error_by_hand():
     rmse = Regression(fallback=1.0)
     total = rmse.count(np.array([1.0, 2.0]), np.array([0.0, 2.0])) + rmse.count_lost(np.array([1.0, 3.0]))
     assert rmse.value(total) == pytest.approx(np.sqrt((1 + 0 + 0 + 4) / 4))
-    assert not rmse.higher_is_better
-    assert Classification().higher_is_better
 
 
 def test_accuracy_falls_with_loss_from_what_it_is_without(testbed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,8 +12,8 @@ import pytest
 import torch
 
 import splitimpera as sei
-from splitimpera.cost import timing as measure
-from splitimpera.evaluation import testbed
+from splitimpera.cost import timing
+from splitimpera.evaluation import stopwatch
 from splitimpera.models.recipes import RECIPES, trained
 from splitimpera.report.results import results as results_of
 from splitimpera.report.tables import plans_csv
@@ -96,7 +97,7 @@ def not_measured(*arguments, **more):
 
 
 def test_presets_alone_give_the_same_plans_on_another_number_of_threads(tmp_path, monkeypatch):
-    for module, name in ((testbed, "measure_s"), (testbed, "measure_together_s"), (measure, "copied_bytes_per_s")):
+    for module, name in ((stopwatch, "sample_together_s"), (timing, "measure_s"), (timing, "copied_bytes_per_s")):
         monkeypatch.setattr(module, name, not_measured)
     few = SCENARIO.replace("cuts: all", "cuts: [3]").replace("tcp, ", "")
     path, before = scenario_in(tmp_path, few), torch.get_num_threads()
@@ -110,6 +111,38 @@ def test_presets_alone_give_the_same_plans_on_another_number_of_threads(tmp_path
         torch.set_num_threads(before)
     assert tables[0] == tables[1]
     assert tables[0].count("\n") > 6
+
+
+AGAIN = """
+import pickle, sys
+import splitimpera as sei
+from splitimpera.report.results import results
+from splitimpera.report.tables import plans_csv
+
+if __name__ == "__main__":
+    setting, measurements = pickle.load(open(sys.argv[1], "rb"))
+    found = sei.design(setting, replications=2, explore=False, measurements=measurements)
+    print(setting.digest)
+    sys.stdout.write(plans_csv(results(found)))
+"""
+
+
+def test_the_same_setting_and_measurements_give_the_same_plans_in_another_process(tmp_path):
+    measured = SCENARIO.replace("preset: raspberry-pi-4, radio: wifi", "slowdown: 20").replace("preset: t4", "batch: 4")
+    measured = measured.replace("cuts: all", "cuts: [1, 3]").replace(", energy <= 1 J", "")
+    setting = sei.resolve(scenario_in(tmp_path, measured))
+    first = sei.design(setting, replications=2, explore=False, workers=2)
+    assert first.measurements.threads == torch.get_num_threads()
+    (tmp_path / "known").write_bytes(pickle.dumps((setting, first.measurements)))
+    (tmp_path / "again.py").write_text(AGAIN)
+    environment = os.environ | {"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": str(3 - torch.get_num_threads() % 2)}
+    command = [sys.executable, str(tmp_path / "again.py"), str(tmp_path / "known")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    digest, _, table = done.stdout.partition("\n")
+    assert digest == setting.digest
+    assert table == plans_csv(results_of(first)).replace("\r\n", "\n")
+    assert table.count("\n") > 20
 
 
 @pytest.mark.slow

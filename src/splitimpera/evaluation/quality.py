@@ -18,11 +18,9 @@ class Quality(Protocol):
 
     Attributes:
         name: how the value is called.
-        higher_is_better: False for errors.
     """
 
     name: str
-    higher_is_better: bool
 
     def count(self, answer: Array, target: Array) -> FloatArray:
         """The numbers of a frame that was answered; `answer` is the network's output for it."""
@@ -43,7 +41,6 @@ class Classification:
     """Share of pictures whose largest logit is the right class's; answers (classes,), targets whole numbers."""
 
     name = "accuracy"
-    higher_is_better = True
 
     def count(self, answer: Array, target: Array) -> FloatArray:
         return np.array([float(answer.argmax() == target), 1.0])
@@ -66,7 +63,6 @@ class Segmentation:
     """
 
     name = "miou"
-    higher_is_better = True
 
     def __init__(self, classes: int, ignore: int = 255) -> None:
         self.classes = classes
@@ -99,7 +95,6 @@ class Regression:
     """Root mean squared error; answers and targets of one shape. A frame without an answer counts as `fallback`."""
 
     name = "rmse"
-    higher_is_better = False
 
     def __init__(self, fallback: float = 0.0) -> None:
         self.fallback = fallback

@@ -13,7 +13,8 @@ from splitimpera.core.array_types import FloatArray
 from splitimpera.core.version import __version__
 from splitimpera.designs import Design
 from splitimpera.net.links import with_plain_links
-from splitimpera.qos.recommendation import Judgement, Recommendation, Verdict
+from splitimpera.qos.recommendation import Recommendation
+from splitimpera.qos.verdict import Judgement, Verdict
 from splitimpera.records.graph import Cut
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.requirement import BALANCED, METRICS, Requirement

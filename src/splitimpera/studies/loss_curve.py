@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from splitimpera.core.array_types import FloatArray
-from splitimpera.qos.recommendation import Verdict
+from splitimpera.qos.verdict import Verdict
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Plan
 from splitimpera.records.traffic import Workload

@@ -15,7 +15,8 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal
 
-from splitimpera.qos.recommendation import Verdict, recommend
+from splitimpera.qos.recommendation import recommend
+from splitimpera.qos.verdict import Verdict
 from splitimpera.records.requirement import BALANCED, METRICS, Requirement, parse_requirement
 from splitimpera.records.requirement import TOLERANCE as METRIC_TOLERANCE
 

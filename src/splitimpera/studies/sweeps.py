@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from splitimpera.core import units
 from splitimpera.core.bounds import BOUNDS, MOST_DUE_S
 from splitimpera.net.budget import WorkError
-from splitimpera.qos.recommendation import Verdict, recommend
+from splitimpera.qos.recommendation import recommend
+from splitimpera.qos.verdict import Verdict
 from splitimpera.records.link import Link
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan

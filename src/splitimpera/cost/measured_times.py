@@ -1,0 +1,74 @@
+"""Measurements as plain values, and read back from a results file."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+from splitimpera.core.errors import DataError, shown, shown_path
+from splitimpera.core.files import read_file
+from splitimpera.records.measurements import CodingTime, Measurements, SegmentTime
+
+BYTES_AT_MOST = 200_000_000
+TIMES_AT_MOST = 200_000
+LONGEST_S = 1e5
+
+_RECORD = TypeAdapter(with_config(ConfigDict(extra="forbid"))(Measurements))
+
+
+def measurements_document(measurements: Measurements) -> dict[str, Any]:
+    """Measurements as plain values, which `measurements_from` reads."""
+    return asdict(measurements)
+
+
+def measurements_from(document: object) -> Measurements:
+    """Measurements from plain values, every one of them checked.
+
+    Raises:
+        DataError: a value is missing, of another kind or out of range; names it.
+    """
+    try:
+        found = _RECORD.validate_json(json.dumps(document, allow_nan=False), strict=True)
+    except ValueError as error:
+        problem = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            problem = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
+        raise DataError(f"these are no measurements: {shown(problem)}") from None
+    times: list[SegmentTime | CodingTime] = [*found.segments, *found.codings]
+    if sum(len(time.samples_s) for time in times) > TIMES_AT_MOST:
+        raise DataError(f"these are too many times, {TIMES_AT_MOST} at most are read")
+    for time in times:
+        if not time.samples_s or not all(0 < sample < LONGEST_S for sample in time.samples_s):
+            raise DataError(f"a time is missing or not between 0 and {LONGEST_S:g} s")
+        if not all(math.isfinite(value) for value in vars(time).values() if isinstance(value, float)):
+            raise DataError("a ratio of a bottleneck is not finite")
+    if not 1 <= found.threads <= 4096:
+        raise DataError(f"{found.threads} threads are out of range, they must be 1 to 4096")
+    return found
+
+
+def read_measurements(path: str | Path) -> Measurements:
+    """The measurements that a design kept in its results.
+
+    Raises:
+        DataError: there is no such file, or it holds none; names what is wrong.
+    """
+    hint = "a results.json that 'splitimpera design' wrote holds them"
+    name = shown_path(path)
+    text = read_file(path, BYTES_AT_MOST, DataError, what="file of measurements", hint=hint)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        raise DataError("this is no JSON", where=name, hint=hint) from None
+    if not isinstance(content, dict) or not isinstance(content.get("measurements"), dict):
+        raise DataError("there are no measurements in it", where=name, hint=hint)
+    try:
+        return measurements_from(content["measurements"])
+    except DataError as error:
+        raise DataError(error.problem, where=name, hint=hint) from None
