@@ -18,7 +18,7 @@ from splitimpera.studies.sensitivity import Change, Sensitivity
 
 @dataclass(frozen=True, eq=False)
 class Accuracy:
-    """A share of right answers with its 95 % interval."""
+    """A share of right predictions with its 95 % interval."""
 
     value: float
     interval: tuple[float, float]
@@ -33,11 +33,12 @@ class Design:
         replications: how often each plan's links were simulated, at least.
         base: accuracy of the unsplit network on the test part.
         measurements: the times of this machine that it rests on.
-        chosen_on_test: accuracy of the recommended plan on the test part; None where no plan fits.
+        chosen_on_test: accuracy of the recommended plan on the test part; None where no plan is feasible.
         loss_curves: quality against packet loss, of the best plans over UDP.
-        changes: where nothing fits, the single changes that would let a plan fit, the smallest first.
+        changes: where no plan is feasible, the single changes that would make a plan feasible, the smallest first.
         sensitivities: how the choice depends on the link's loss and rate and on the machines' speeds.
-        capacity: how many senders the recommended plan carries, and what gives way then; None where no plan fits.
+        capacity: how many senders the recommended plan carries, and what gives way then; None where none is
+            feasible.
     """
 
     setting: Setting
@@ -58,5 +59,5 @@ class Design:
 
     @property
     def change(self) -> Change | None:
-        """The smallest single change with which a plan would fit; None where one does, or none helps."""
+        """The smallest single change with which a plan would be feasible; None where one does, or none helps."""
         return next(iter(self.changes), None)

@@ -10,17 +10,14 @@ import pytest
 from splitimpera.core.errors import DataError, UnknownNameError
 from splitimpera.cost.codec_model import modelled_s, reference
 from splitimpera.cost.devices import (
-    Cost,
     build_device,
     codec_cost,
-    energy_j,
-    fits,
-    memory_bytes,
     network_cost,
-    power_w,
     roofline_s,
 )
+from splitimpera.cost.spending import energy_j, fits, memory_bytes, power_w
 from splitimpera.cost.work import LayerWork, Work
+from splitimpera.records.costs import Cost
 from splitimpera.records.device import CodecTime, CutTime, Device, LayerTime, Profile, Radio, Roofline
 from splitimpera.scenario import DeviceSection
 

@@ -50,13 +50,13 @@ def test_each_percentile_has_draws_of_its_own():
 def test_only_answers_that_are_right_or_wrong_are_tested_as_such():
     """McNemar's test counts samples; means over replications, errors of elements and parts of an answer do not."""
     plan = evaluated("a", RIGHT)
-    np.testing.assert_array_equal(Draws(plan).answers("accuracy"), np.ones(4))
-    assert Draws(plan).answers("latency_p95") is None
+    np.testing.assert_array_equal(Draws(plan).outcomes("accuracy"), np.ones(4))
+    assert Draws(plan).outcomes("latency_p95") is None
     for change in ((1, 0, 0, 0.0), (slice(None), 0, 0, 0.5), (slice(None), 0, 1, 2.0)):
         plan = evaluated("a", RIGHT)
         *place, value = change
         plan.contributions[tuple(place)] = value
-        assert Draws(plan).answers("accuracy") is None
+        assert Draws(plan).outcomes("accuracy") is None
 
 
 @pytest.mark.parametrize(("only_one", "tied"), [(5, True), (6, False)])

@@ -100,10 +100,8 @@ def test_the_next_best_is_told_by_what_is_more_than_chance():
     right, other = discordant(400, 240, 4, 0)
     plans = [evaluated("a", right, 0.05), evaluated("b", other, 0.06)]
     reasons = sei.recommend(plans, ["accuracy >= 50 %", "latency_p95 <= 100 ms"]).reasons
-    assert (
-        "2 of 2 plans fit; the next best, b, is as tight, but then has a margin of 40 % in latency_p95 <= 100 ms."
-        in reasons
-    )
+    next_best = "the next best, b, is as tight, but then has a margin of 40 % in latency_p95 <= 100 ms."
+    assert f"2 of 2 plans are feasible; {next_best}" in reasons
 
 
 @pytest.mark.parametrize(("tolerance", "chosen"), [(0.01, "LC"), (0.0, "SC1-uint8-tcp")])
@@ -155,7 +153,7 @@ def test_what_certainly_fits_comes_before_what_likely_does():
         ("sure", "certain"),
         ("unsure", "likely"),
     ]
-    assert "the next best, unsure, is likely, not certain to fit" in " ".join(decision.reasons)
+    assert "the next best, unsure, is likely, not certain to be feasible" in " ".join(decision.reasons)
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ CLASSIFIER = ("accuracy", "on_time_accuracy", "latency_p95", "fps")
         ("energy <= 50 mJ", CLASSIFIER, "'energy <= 50 mJ': this task has no energy; give devices[0].power"),
         ("device_memory <= 1 MB", CLASSIFIER, "this task has no device_memory; known: accuracy, fps"),
         ("latency_p50 <= 1 s", CLASSIFIER, "this task has no latency_p50; did you mean 'latency_p95'?"),
-        ("miou >= 0.5", CLASSIFIER, "no miou; its answers are judged by accuracy; write 'accuracy >= ...'"),
+        ("miou >= 0.5", CLASSIFIER, "no miou; its predictions are judged by accuracy; write 'accuracy >= ...'"),
         ("on_time_accuracy >= 0.5", ["rmse", "on_time_rmse"], "judged by rmse; write 'on_time_rmse <= ...'"),
     ],
 )

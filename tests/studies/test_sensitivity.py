@@ -64,7 +64,7 @@ def test_the_smallest_rate_is_the_one_that_theory_names():
     assert (change.parameter, change.before, change.plan) == ("rate", 1e6, "light")
     assert change.ratio == pytest.approx(change.after / 1e6)
     assert change.text == f"a link of at least {change.after / 1e6:g} Mbit/s"
-    assert str(change) == f"{change.text}: then light fits"
+    assert str(change) == f"{change.text}: then light is feasible"
 
 
 def test_the_smallest_speed_is_the_one_that_theory_names():
@@ -246,7 +246,7 @@ def test_the_choice_flips_where_theory_says():
     border = 20_000 * 8 / 0.0275
     assert border / (10 / 3) ** (1 / 16) * 0.99 <= flip.value < border
     assert found.text == (
-        f"Rate (now 1 Mbit/s): up to {flip.value / 1e6:g} Mbit/s nothing fits, beyond it light is the choice."
+        f"Rate (now 1 Mbit/s): up to {flip.value / 1e6:g} Mbit/s no plan is feasible, beyond it light is the choice."
     )
 
     found = sensitivity(LOSS, [0.1, 0.0, 0.05, 0.02, 0.02], decide)
@@ -268,7 +268,7 @@ def test_a_choice_between_two_neighbours_is_found_on_the_way():
     found = sensitivity(parameter, [1, 8], decide)
     assert found.flips == (Flip(2.75, "a", "b"), Flip(4.94, "b", None))
     assert found.text == (
-        "Delay (now 2 s): up to 2.75 s a is the choice, up to 4.94 s b is the choice, beyond it nothing fits."
+        "Delay (now 2 s): up to 2.75 s a is the choice, up to 4.94 s b is the choice, beyond it no plan is feasible."
     )
 
 
@@ -278,7 +278,7 @@ def test_a_choice_that_never_flips():
     assert always.flips == ()
     assert always.text == "Delay (now 2 s): at 1 s to 8 s a is the choice."
     never = sensitivity(parameter, [2], lambda *_: None)
-    assert never.text == "Delay (now 2 s): at 2 s nothing fits."
+    assert never.text == "Delay (now 2 s): at 2 s no plan is feasible."
 
 
 @settings(max_examples=100)

@@ -28,10 +28,10 @@ ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
 def wilson_interval(share: float, count: int) -> Interval:
-    """Wilson's interval for a share of right answers among `count` independent samples.
+    """Wilson's interval for a share of right predictions among `count` independent samples.
 
-    A share that is a mean of per-sample means (several loss patterns a sample) varies less than single answers would,
-    so that the interval is then on the safe side. Source: E. B. Wilson, JASA 22 (1927).
+    A share that is a mean of per-sample means (several loss patterns a sample) varies less than single predictions
+    would, so that the interval is then on the safe side. Source: E. B. Wilson, JASA 22 (1927).
 
     >>> [round(end, 3) for end in wilson_interval(0.9, 100)]
     [0.826, 0.945]

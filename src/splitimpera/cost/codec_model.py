@@ -105,5 +105,5 @@ def _base(name: CodecName) -> str:
 
 
 def _bits(name: CodecName) -> float:
-    """Of an element as it is written; what an entropy code or picture format saves is not known before."""
+    """Of an element as it is written; what an entropy code or image format saves is not known before."""
     return {**FLOAT_BITS, **BITS}.get(name.base, 8)

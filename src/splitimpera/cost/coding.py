@@ -15,10 +15,10 @@ CHANNELS = 16
 
 
 def coding(name: str, tensor_bytes: int) -> dict[Direction, Callable[[], object]]:
-    """Calls that encode one float32 tensor of about this size, and decode it: normal numbers behind a ReLU.
+    """Calls that encode one float32 tensor of about this size, and decode it: normal numbers after a ReLU.
 
     Raises:
-        UnknownNameError, CodecError: as `make_codec`, and for codecs of pictures.
+        UnknownNameError, CodecError: as `make_codec`, and for image codecs.
     """
     width = max(1, round(tensor_bytes / 4 / CHANNELS))
     spec = TensorSpec("example", (CHANNELS, width, 1))

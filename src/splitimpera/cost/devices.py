@@ -137,17 +137,17 @@ def _profiled(profile: Profile, work: Work) -> tuple[float, bool]:
     if work.is_tail and work.start in timed:
         return work.batch * timed[work.start].tail_s, work.batch == 1
     layers_s = [layer.seconds for layer in profile.layers[work.start : work.end]]
-    return work.batch * (profile.call_s + sum(layers_s) + _halves_s(work, layers_s)), False
+    return work.batch * (profile.call_s + sum(layers_s) + _bottlenecks_s(work, layers_s)), False
 
 
-def _halves_s(work: Work, layers_s: list[float]) -> float:
+def _bottlenecks_s(work: Work, layers_s: list[float]) -> float:
     """Seconds for the parts of bottlenecks, at the rate at which the layers beside them compute or move bytes."""
     computing = [(layer.macs, time_s) for layer, time_s in zip(work.layers, layers_s, strict=True) if layer.macs]
     macs, macs_s = (sum(column) for column in zip(*computing, strict=True)) if computing else (0, 0.0)
     if macs:
-        return macs_s / macs * sum(half.macs for half in work.bottleneck_parts)
+        return macs_s / macs * sum(part.macs for part in work.bottleneck_parts)
     moved = sum(layer.weight_bytes + layer.moved_bytes for layer in work.layers)
-    bottleneck_parts = sum(half.weight_bytes + half.moved_bytes for half in work.bottleneck_parts)
+    bottleneck_parts = sum(part.weight_bytes + part.moved_bytes for part in work.bottleneck_parts)
     return sum(layers_s) / moved * bottleneck_parts if moved else 0.0
 
 

@@ -106,7 +106,7 @@ def profile_network(
 def in_rounds(
     measurements: Mapping[K, Callable[[], Any]], rounds: int, track: Track[Any] = no_progress
 ) -> dict[K, FloatArray]:
-    """What each measurement returns, in turn, `rounds` times behind a warm-up; the first dimension counts rounds."""
+    """What each measurement returns, in turn, `rounds` times after a warm-up; the first dimension counts rounds."""
     keep_freed_memory()
     taken: dict[K, list[Any]] = {key: [] for key in measurements}
     for turn in track(range(WARM_UP + rounds), "Measuring", WARM_UP + rounds):
@@ -129,7 +129,7 @@ def timed(run: Callable[[], object]) -> Callable[[], float]:
 
 
 class LayerTimer:
-    """Runs a network with a look at the clock behind each layer; a call returns seconds, shape (layers,).
+    """Runs a network with a look at the clock after each layer; a call returns seconds, shape (layers,).
 
     What looking at the clock takes is subtracted.
     """
@@ -181,7 +181,7 @@ def layer_measurements(graph: ModelGraph, inputs: tuple[Tensor, ...]) -> dict[tu
 
 
 def spread(some: Mapping[K, Callable[[], Any]], among: Mapping[K, Callable[[], Any]]) -> dict[K, Callable[[], Any]]:
-    """Both, evenly mixed: what is measured behind its like finds the caches warmer than in use."""
+    """Both, evenly mixed: what is measured after its like finds the caches warmer than in use."""
     places = [
         ((place + 0.5) / len(entries), entry)
         for entries in (some, among)

@@ -80,7 +80,7 @@ class Work:
 
     @property
     def is_tail(self) -> bool:
-        """Whether it is all that runs behind cut `start`."""
+        """Whether it is all that runs after cut `start`."""
         return self.end == self.last and not self.bottleneck_parts
 
 
@@ -121,17 +121,17 @@ class NetworkWork:
             batch: how many frames are run together.
         """
         weights = {id(tensor): tensor for nodes in self.nodes[start:end] for tensor in self._weights(nodes)}
-        bottleneck_parts = [half for half in (decoder, encoder) if half is not None]
+        bottleneck_parts = [part for part in (decoder, encoder) if part is not None]
         return Work(
             start=start,
             end=end,
             last=len(self.nodes),
             layers=self.layers[start:end],
-            parameters=_parameters(weights.values()) + sum(half.parameters for half in bottleneck_parts),
-            weight_bytes=_bytes_of(weights.values()) + sum(half.weight_bytes for half in bottleneck_parts),
-            # a bottleneck's half and the layers beside it do not run at the same time
-            activation_bytes=max(self._peak(start, end), *(half.activation_bytes for half in bottleneck_parts), 0),
-            bottleneck_parts=tuple(chain.from_iterable(half.layers for half in bottleneck_parts)),
+            parameters=_parameters(weights.values()) + sum(part.parameters for part in bottleneck_parts),
+            weight_bytes=_bytes_of(weights.values()) + sum(part.weight_bytes for part in bottleneck_parts),
+            # a bottleneck's part and the layers beside it do not run at the same time
+            activation_bytes=max(self._peak(start, end), *(part.activation_bytes for part in bottleneck_parts), 0),
+            bottleneck_parts=tuple(chain.from_iterable(part.layers for part in bottleneck_parts)),
             arriving=arriving,
             leaving=leaving,
             batch=batch,
@@ -147,7 +147,7 @@ class NetworkWork:
         return tuple(sorted(names))
 
     def _layers(self) -> Iterator[tuple[fx.Node, ...]]:
-        """The nodes that each layer adds, in order: what crosses behind it needs them, and nothing before it did.
+        """The nodes that each layer adds, in order: what crosses after it needs them, and nothing before it did.
 
         Constants and sizes belong to every layer that needs them.
         """
@@ -211,7 +211,7 @@ class NetworkWork:
                 yield from chain(module.parameters(), module.buffers())
 
     def _peak(self, start: int, end: int) -> int:
-        """The most bytes of activations alive at one time, each freed behind its last reader."""
+        """The most bytes of activations alive at one time, each freed after its last reader."""
         given = [self._storage[self._by_name[name]] for name in self.graph.cuts[start].crossing]
         wanted = [self._storage[self._by_name[name]] for name in self.graph.cuts[end].crossing]
         steps = list(dict.fromkeys(chain.from_iterable(self.nodes[start:end])))
@@ -234,7 +234,7 @@ def uncosted(graph: ModelGraph) -> tuple[str, ...]:
 
 
 def part_work(module: nn.Module, spec: TensorSpec) -> Work:
-    """The work of a module that takes one tensor, such as a half of a bottleneck.
+    """The work of a module that takes one tensor, such as a part of a bottleneck.
 
     Args:
         spec: the tensor for one frame, frames stacked at `spec.batch_dim`.

@@ -1,8 +1,8 @@
 """What chance may do to the metrics of evaluations, and whether a difference of two is more than chance.
 
-Two plans are compared paired, on the same samples and replications: right-or-wrong answers without loss by the exact
-McNemar test, all else by a bootstrap over samples, replications, and blocks of frames within them. What chance does not
-touch is the same within a tolerance.
+Two plans are compared paired, on the same samples and replications: right-or-wrong predictions without loss by the
+exact McNemar test, all else by a bootstrap over samples, replications, and blocks of frames within them. What chance
+does not touch is the same within a tolerance.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Draws:
         low, high = (value, value) if draws is None else ends(draws)
         return min(low, value), max(high, value)
 
-    def answers(self, metric: str) -> FloatArray | None:
-        """Whether each sample was answered right, 0 or 1, shape (samples,), where nothing but the samples is chance."""
+    def outcomes(self, metric: str) -> FloatArray | None:
+        """Whether each sample is right, 0 or 1, shape (samples,), where nothing but the samples is chance."""
         contributions = self._contributions(metric)
         if contributions is None or contributions.shape[2] != 2 or (contributions != contributions[:1]).any():
             return None
@@ -169,7 +169,7 @@ class Chance:
         one_drawn, other_drawn = (np.asarray(values[place] if of is None else of) for place, of in enumerate(drawn))
         with np.errstate(invalid="ignore"):
             interval = ends(np.where(one_drawn == other_drawn, 0.0, one_drawn - other_drawn))
-        one, other = (self.draws[place].answers(metric) for place in (first, second))
+        one, other = (self.draws[place].outcomes(metric) for place in (first, second))
         if one is not None and other is not None and one.shape == other.shape:
             p = mcnemar_p(int((one > other).sum()), int((one < other).sum()))
             return value, interval, True, p > 1 - LEVEL

@@ -17,7 +17,7 @@ Gap = tuple[int, tuple[ByteRange, ...]]
 class DamagedRows:
     """The rows of payloads with gaps, which come in the order of the payloads; `Batched` where frames can be stacked.
 
-    A codec that fills gaps with the frame before gets the one of the picture before, as if it had come whole.
+    A codec that fills gaps with the frame before gets the one of the sample before, as if it had come whole.
     """
 
     def __init__(self, codec: Codec, payloads: Sequence[Payload], gaps: Sequence[Gap]) -> None:

@@ -28,7 +28,7 @@ def serve(
     """
     left = np.full(len(arrival_s), np.nan)
     order = np.argsort(arrival_s, kind="stable")
-    order = order[: len(order) - int(np.isnan(arrival_s).sum())]  # NaN is sorted behind all else
+    order = order[: len(order) - int(np.isnan(arrival_s).sum())]  # NaN is sorted after all else
     if policy != "wait":
         _with_drops(arrival_s, order, service_s[0], waiting_frames, policy == "drop-oldest", left)
     elif len(service_s) > 1:

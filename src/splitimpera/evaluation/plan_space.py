@@ -37,8 +37,8 @@ def build_plans(
         cuts: all cuts of the network.
         split_at: indices of the cuts that get SC plans.
         codecs: for what crosses a cut, the input included.
-        input_codecs: further codecs for the input. It is always also sent as raw 8-bit values and, where it is a
-            picture, as PNG: a split that beats only a float32 input proves nothing.
+        input_codecs: further codecs for the input. It is always also sent as raw 8-bit values and, where it is an
+            image, as PNG: a split that beats only a float32 input proves nothing.
         bottlenecks: cuts, and the compression ratios of trained bottlenecks there.
         latent_codecs: for what these send.
     """

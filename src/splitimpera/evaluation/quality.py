@@ -1,6 +1,6 @@
-"""What makes an answer good: a small interface, and classification, segmentation and regression.
+"""What makes a prediction good: a small interface, and classification, segmentation and regression.
 
-A quality turns each answer into a few numbers that add up over frames, and the sums into one value.
+A quality turns each prediction into a few numbers that add up over frames, and the sums into one value.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Quality(Protocol):
 
     name: str
 
-    def count(self, answer: Array, target: Array) -> FloatArray:
-        """The numbers of a frame that was answered; `answer` is the network's output for it."""
+    def count(self, prediction: Array, target: Array) -> FloatArray:
+        """The numbers of a frame with a response; `prediction` is the network's output for it."""
         ...
 
     def count_lost(self, target: Array) -> FloatArray:
@@ -33,17 +33,17 @@ class Quality(Protocol):
     def value(self, total: FloatArray) -> float: ...
 
     def interval(self, counts: FloatArray) -> tuple[float, float]:
-        """The 95 % interval of the value over pictures; `counts` has shape (pictures, k)."""
+        """The 95 % interval of the value over samples; `counts` has shape (samples, k)."""
         ...
 
 
 class Classification:
-    """Share of pictures whose largest logit is the right class's; answers (classes,), targets whole numbers."""
+    """Share of samples whose largest logit is the right class's; predictions (classes,), targets whole numbers."""
 
     name = "accuracy"
 
-    def count(self, answer: Array, target: Array) -> FloatArray:
-        return np.array([float(answer.argmax() == target), 1.0])
+    def count(self, prediction: Array, target: Array) -> FloatArray:
+        return np.array([float(prediction.argmax() == target), 1.0])
 
     def count_lost(self, target: Array) -> FloatArray:
         return np.array([0.0, 1.0])
@@ -56,9 +56,9 @@ class Classification:
 
 
 class Segmentation:
-    """Mean intersection over union; answers (classes, H, W), targets whole numbers (H, W).
+    """Mean intersection over union; predictions (classes, H, W), targets whole numbers (H, W).
 
-    Classes that occur neither in targets nor in answers are left out of the mean. A frame without an answer has no
+    Classes that occur neither in targets nor in predictions are left out of the mean. A frame without a response has no
     class anywhere. Pixels whose target is `ignore` do not count.
     """
 
@@ -68,9 +68,9 @@ class Segmentation:
         self.classes = classes
         self.ignore = ignore
 
-    def count(self, answer: Array, target: Array) -> FloatArray:
+    def count(self, prediction: Array, target: Array) -> FloatArray:
         seen = target != self.ignore
-        given, wanted = answer.argmax(0)[seen], target[seen]
+        given, wanted = prediction.argmax(0)[seen], target[seen]
         return self._count(given, wanted)
 
     def count_lost(self, target: Array) -> FloatArray:
@@ -92,15 +92,15 @@ class Segmentation:
 
 
 class Regression:
-    """Root mean squared error; answers and targets of one shape. A frame without an answer counts as `fallback`."""
+    """Root mean squared error; predictions and targets of one shape. Without a response it is `fallback`."""
 
     name = "rmse"
 
     def __init__(self, fallback: float = 0.0) -> None:
         self.fallback = fallback
 
-    def count(self, answer: Array, target: Array) -> FloatArray:
-        return np.array([float(((answer - target) ** 2).sum()), float(np.size(target))])
+    def count(self, prediction: Array, target: Array) -> FloatArray:
+        return np.array([float(((prediction - target) ** 2).sum()), float(np.size(target))])
 
     def count_lost(self, target: Array) -> FloatArray:
         return self.count(np.full_like(target, self.fallback, dtype=np.float64), target)

@@ -35,7 +35,7 @@ Segment = tuple[int, int, float, float]
 """From which cut to which, and the ratios of the bottlenecks there, 0 for none."""
 
 CHUNK = 128
-CALIBRATION_PICTURES = 256
+CALIBRATION_SAMPLES = 256
 KEPT_BYTES = 1 << 30
 
 
@@ -126,7 +126,7 @@ class Testbed:
             arriving, leaving: the ratios of the bottlenecks at `start` and `end`, whose latents cross then; 0: none.
 
         Raises:
-            ModelError: the network's answers to `Inputs` are not finite, or it cannot be run.
+            ModelError: the network's outputs to `Inputs` are not finite, or it cannot be run.
         """
         program = self._program((start, end, arriving, leaving))
         first, last = self._specs(start, arriving), self._specs(end, leaving)
@@ -147,7 +147,7 @@ class Testbed:
         return kept
 
     def crossing(self, part: Part, cut: int, ratio: float = 0.0) -> list[Row]:
-        """What crosses a cut, for each picture; kept for plans at the same cut, which differ in what follows."""
+        """What crosses a cut, for each sample; kept for plans at the same cut, which differ in what follows."""
         if self._kept is not None and self._kept[0] == (part, cut, ratio):
             return self._kept[1]
         rows = self.run(0, cut, Inputs(self.samples(part)), own, leaving=ratio)
@@ -156,7 +156,7 @@ class Testbed:
         return rows
 
     def payloads(self, part: Part, cut: int, name: str, ratio: float, packet_bytes: int) -> list[Payload]:
-        """What crosses a cut, for each picture, as a codec writes it; kept for plans that differ in the link alone."""
+        """What crosses a cut, for each sample, as a codec writes it; kept for plans that differ in the link alone."""
         key = (part, cut, name, ratio, packet_bytes)
         if self._coded is None or self._coded[0] != key:
             codec = self.codec(cut, name, ratio, packet_bytes)
@@ -164,13 +164,13 @@ class Testbed:
         return self._coded[1]
 
     def kept_predictions(self, key: Hashable, make: Callable[[], FloatArray]) -> FloatArray:
-        """What `make` gives, kept for plans that answer the same way; a few numbers a picture."""
+        """What `make` gives, kept for plans that predict the same; a few numbers a sample."""
         if key not in self._answers:
             self._answers[key] = make()
         return self._answers[key]
 
     def codec(self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES) -> Codec:
-        """A codec for what crosses a cut, calibrated on training pictures.
+        """A codec for what crosses a cut, calibrated on training samples.
 
         Args:
             ratio: of the bottleneck there, whose latent crosses then; 0: none.
@@ -234,8 +234,8 @@ class Testbed:
         if arriving and (leaving or end != self.last):
             raise CutError("a plan has one bottleneck, in front of its last device")
         if arriving:
-            behind = self._split(start, arriving)
-            return lambda latent: tuple(tree_leaves(behind.predict(latent)))
+            partition = self._split(start, arriving)
+            return lambda latent: tuple(tree_leaves(partition.predict(latent)))
         program = segment_of(self.graph, self.graph.cuts[start], self.graph.cuts[end])
         if not leaving:
             return program
@@ -248,7 +248,7 @@ class Testbed:
 
     def _calibration(self, cut: int, ratio: float) -> Calibration:
         if (cut, ratio) not in self._calibrations:
-            samples = self.data.calibration().take(slice(CALIBRATION_PICTURES))
+            samples = self.data.calibration().take(slice(CALIBRATION_SAMPLES))
             rows = self.run(0, cut, Inputs(samples), tuple, leaving=ratio)
             pixels = self.data.pixels if cut == 0 else None
             self._calibrations[cut, ratio] = Calibration(

@@ -22,23 +22,22 @@ def reasons_for(verdicts: Sequence[Verdict], chance: Chance, objective: str) -> 
         reasons.append(f"Of what is preferred it misses {_listed(best.soft_violations)}.")
     fitting = [verdict for verdict in verdicts if verdict.feasible]
     if len(fitting) == 1:
-        reasons.append(f"It is the only one of {len(verdicts)} plans that fits.")
+        reasons.append(f"It is the only feasible one of {len(verdicts)} plans.")
     else:
         rivals = Rivals(fitting, chance, objective)
         reasons += rivals.ties()
         reasons.append(
-            f"{len(fitting)} of {len(verdicts)} plans fit; the next best, {fitting[1].id}, {rivals.why_not(1)}."
+            f"{len(fitting)} of {len(verdicts)} plans are feasible; "
+            f"the next best, {fitting[1].id}, {rivals.why_not(1)}."
         )
     for configuration in ("LC", "RC", "SC"):
         others = [verdict for verdict in verdicts if verdict.evaluation.plan.configuration == configuration]
         if others and not others[0].feasible:
             misses = f"misses {_listed(others[0].violations)}" if others[0].can_run else "cannot run"
-            reasons.append(f"No {configuration} plan fits: the nearest, {others[0].id}, {misses}.")
+            reasons.append(f"No {configuration} plan is feasible: the nearest, {others[0].id}, {misses}.")
     reasons += _cannot_run(verdicts)
     if not best.evaluation.stable:
-        reasons.append(
-            "Warning: it is unstable; work arrives faster than it can be done, and latency grows without end."
-        )
+        reasons.append("Warning: it is unstable; work arrives faster than it can be done, and latency is unbounded.")
     return tuple(reasons)
 
 
@@ -60,7 +59,7 @@ def _first_reason(best: Verdict, objective: str) -> str:
 
 
 def _how_sure(verdict: Verdict) -> list[str]:
-    """In words what chance may do to a plan that fits; nothing where none of its hard metrics is left to chance."""
+    """In words what chance may do to a feasible plan; nothing where none of its hard metrics is left to chance."""
     hard = [judgement for judgement in verdict.judgements if judgement.requirement.hard]
     unsure = [judgement for judgement in hard if judgement.certainty == "likely"]
     if unsure:
@@ -86,9 +85,9 @@ def reasons_against(best: Verdict, relax: Sequence[str], verdicts: Sequence[Verd
     if best.open:
         reasons.append(f"That is close: {_ranges(best.violations)}. More replications may let it in.")
     reasons.append(
-        f"It would fit if the requirements read: {', '.join(relax)}."
+        f"It would be feasible if the requirements read: {', '.join(relax)}."
         if relax
-        else "No other requirements would help: frames come faster than any plan can answer them. Send fewer a second."
+        else "No other requirements would help: frames come faster than any plan can respond. Send fewer a second."
     )
     return (*reasons, *_cannot_run(verdicts))
 
@@ -104,7 +103,7 @@ def _cannot_run(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 class Rivals:
-    """The plans that fit, best first, and in words why the first is the first."""
+    """The feasible plans, best first, and in words why the first is the first."""
 
     def __init__(self, verdicts: Sequence[Verdict], chance: Chance, objective: str) -> None:
         self.verdicts, self.chance, self.objective = verdicts, chance, objective
@@ -126,11 +125,11 @@ class Rivals:
         return said[:2]
 
     def why_not(self, other: int) -> str:
-        """Why a plan comes behind the first, in the order in which `ordering` looks at them."""
+        """Why a plan comes after the first, in the order in which `ordering` looks at them."""
         best, second = self.verdicts[0], self.verdicts[other]
         if second.certainty != best.certainty:
             unsure = [each for each in second.judgements if each.requirement.hard and each.certainty == "likely"]
-            return f"is likely, not certain to fit: {_ranges(unsure)}"
+            return f"is likely, not certain to be feasible: {_ranges(unsure)}"
         if second.penalty > best.penalty:
             return f"falls further short of what is preferred: it misses {_listed(second.soft_violations)}"
         if self.objective != BALANCED and not self._difference(self.objective, 0, other).tied:

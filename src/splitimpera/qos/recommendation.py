@@ -38,12 +38,12 @@ class Recommendation:
 
     Attributes:
         verdicts: every plan, best first: the feasible ones, then the others.
-        chosen: the recommended plan, None where nothing fits.
-        nearest: where nothing fits, the plan that misses by least.
-        relax: where nothing fits, what the requirements would have to read for `nearest` to fit; empty where none would
-            do, since frames come faster than any plan can answer them, or no plan can run.
+        chosen: the recommended plan, None where no plan is feasible.
+        nearest: where no plan is feasible, the plan that misses by least.
+        relax: where no plan is feasible, what the requirements would have to read for `nearest` to be feasible; empty
+            where none would do, since frames come faster than any plan can respond to them, or no plan can run.
         reasons: the decision in words.
-        objective: what was optimised among the plans that fit.
+        objective: what was optimised among the feasible plans.
         chance: what it may do to the verdicts' evaluations, which it has in their order.
     """
 

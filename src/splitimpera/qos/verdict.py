@@ -4,7 +4,7 @@ A requirement's margin is (limit - value) / limit for an upper limit and (value 
 A plan is feasible when it can run and misses no hard requirement. Its penalty is the sum, over the soft requirements
 that it misses, of weight times missing share. Its score is its smallest margin over the hard requirements.
 
-A plan that is not stable meets no requirement on latency, on answers in time or on frames a second: its latency grows
+A plan that is not stable meets no requirement on latency, on responses in time or on frames a second: its latency grows
 with the number of frames, so that any number would only say how many were simulated. The margin that its frames had,
 or -1 where that is better, stands in for minus infinity.
 
@@ -63,11 +63,11 @@ class Judgement:
     def __str__(self) -> str:
         text = self.requirement.text
         if self.unbounded:
-            return f"{text}, for it is unstable: its latency grows without end"
+            return f"{text}, for it is unstable: its latency is unbounded"
         if math.isnan(self.value):
             return f"{text}, for its {self.requirement.metric} is not known"
         if math.isinf(self.value):
-            return f"{text}, for no frame is answered"
+            return f"{text}, for no frame gets a response"
         by = percent(self.margin, "+") if self.margin >= -1 else f"{self.value / self.requirement.limit:.3g} times it"
         return f"{text} with {self.written} ({by})"
 
@@ -152,17 +152,17 @@ def _compare(place: int, chance: Chance, requirement: Requirement) -> Judgement:
     low = high = value
     if evaluation.intervals or requirement.met(value):  # else nobody asks how surely it misses
         low, high = chance.draws[place].interval(requirement.metric)
-    margin, endless = requirement.margin(value), False
+    margin, unbounded = requirement.margin(value), False
     unstable = not evaluation.stable and needs_stability(requirement.metric)
     if unstable:
         # too few frames a second is a miss by so much; all else has no end
-        endless = requirement.metric != "fps" or margin >= 0
-        margin = min(margin, -1.0) if endless else margin
+        unbounded = requirement.metric != "fps" or margin >= 0
+        margin = min(margin, -1.0) if unbounded else margin
     certainty: Certainty = "unlikely"
     if requirement.met(value) and not unstable:
         certainty = "certain" if requirement.met(high if requirement.upper else low) else "likely"
     straddles = requirement.met(low) != requirement.met(high)
-    return Judgement(requirement, value, margin, (low, high), certainty, endless, straddles and not unstable)
+    return Judgement(requirement, value, margin, (low, high), certainty, unbounded, straddles and not unstable)
 
 
 def needs_stability(metric: str) -> bool:

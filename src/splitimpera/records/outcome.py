@@ -16,16 +16,16 @@ class Evaluation:
     """What one plan does: its accuracy, its latency, its loss, what it costs.
 
     Attributes:
-        quality: the value of `quality_metric`; for a classifier the share of right answers, a mean over pictures.
-        quality_ci: its 95 % interval; pictures are counted, not pictures times loss patterns.
-        on_time_quality: the same, where an answer later than the workload's deadline is wrong.
-        latency_s: time from a frame's due time to its answer, shape (replications, frames); NaN for a frame that a full
-            queue dropped.
+        quality: the value of `quality_metric`; for a classifier the share of right predictions, a mean over samples.
+        quality_ci: its 95 % interval; samples are counted, not samples times loss patterns.
+        on_time_quality: the same, where a response later than the workload's deadline is wrong.
+        latency_s: time from a frame's due time to its response, shape (replications, frames); NaN for a frame that a
+            full queue dropped.
         parts_s: mean seconds of a frame on the device, in the codec, on the link, on the server, and in each queue.
         estimates: the names of those parts whose time was not measured on the machine that has it.
         payload_bytes: mean size of a frame's payload, without headers.
-        fps: answers a second that the pipeline sustains.
-        stable: False where work arrives faster than some stage can do it, so that latency grows without end.
+        fps: responses a second that the pipeline sustains.
+        stable: False where work arrives faster than some stage can do it, so that latency is unbounded.
         dropped_frames: share of frames that a full queue dropped.
         energy_j: what the first device spends on a frame, computing and sending; None: its power is not known.
         memory_bytes: weights and activations on each device, in the order of the plan's.
@@ -36,7 +36,7 @@ class Evaluation:
         quality_metric: what `quality` is called: "accuracy", "miou" or "rmse".
         intervals: the 95 % bootstrap interval of each metric that chance touches.
         contributions: what each sample contributes to the quality, shape (replications, samples, k); None: not known.
-        on_time_contributions: the same, where a late answer counts as none.
+        on_time_contributions: the same, where a late response counts as none.
         summarise: the quality of a sum of contributions, (k,) -> number.
         of_replications: the metrics with one value a replication, each (replications,).
     """
@@ -86,12 +86,12 @@ class Evaluation:
 
 
 def latency_metrics(latency_s: FloatArray) -> dict[str, float]:
-    """Mean, percentiles and maximum of all frames that were answered; infinite where none was."""
-    answered = latency_s[~np.isnan(latency_s)]
-    if not len(answered):
+    """Mean, percentiles and maximum of all frames with a response; infinite where none was."""
+    done = latency_s[~np.isnan(latency_s)]
+    if not len(done):
         return dict.fromkeys(LATENCIES, np.inf)
-    p50, p95, p99 = np.percentile(answered, [50, 95, 99])
-    values = (answered.mean(), p50, p95, p99, answered.max())
+    p50, p95, p99 = np.percentile(done, [50, 95, 99])
+    values = (done.mean(), p50, p95, p99, done.max())
     return {name: float(value) for name, value in zip(LATENCIES, values, strict=True)}
 
 

@@ -40,7 +40,7 @@ TOLERANCE = 0.01
 """Within which share of the limit values are the same that chance does not touch."""
 
 QUALITIES = ("accuracy", "miou", "rmse")
-"""What answers are judged by; a task has one of them."""
+"""What predictions are judged by; a task has one of them."""
 
 _LAYERS = units.Dimension("a number of layers", {"layers": 1.0, "layer": 1.0, "": 1.0}, "3 layers", bare=True)
 _SHARE = Metric(units.FRACTION, "higher", units.format_fraction)
@@ -197,7 +197,7 @@ def check_consistent(requirements: Iterable[Requirement]) -> None:
             raise RequirementError(
                 f"'{first.text}' and '{second.text}' contradict each other: no task has both {qualities[0]} and "
                 f"{qualities[1]}",
-                hint="keep the one that the network's answers are judged by",
+                hint="keep the one that the network's outputs are judged by",
             )
 
 
@@ -270,7 +270,7 @@ def check_metrics(
         elif quality_of(metric) and own:
             wanted = metric.removesuffix(str(quality_of(metric))) + own
             sign = ">=" if METRICS[own].better == "higher" else "<="
-            hint = f"its answers are judged by {own}; write '{wanted} {sign} ...'"
+            hint = f"its predictions are judged by {own}; write '{wanted} {sign} ...'"
         else:
             hint = nearest(metric, known)
         raise RequirementError(f"'{shown(requirement.text)}': this task has no {metric}", hint=hint)

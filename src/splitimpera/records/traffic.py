@@ -148,7 +148,7 @@ class Deliveries:
         arrived: False where nothing came at all.
         first_s: when the first of its bytes arrived; NaN where nothing came.
         response_s: when the sender has the response; NaN where there is none.
-        stable: False where frames come faster than the link carries them, so that latency grows with their number.
+        stable: False where frames come faster than the link carries them, so that latency is unbounded.
     """
 
     sent_s: FloatArray

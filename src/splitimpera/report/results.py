@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from splitimpera.core.array_types import FloatArray
 from splitimpera.core.version import __version__
-from splitimpera.designs import Design
 from splitimpera.net.links import with_plain_links
 from splitimpera.qos.recommendation import Recommendation
 from splitimpera.qos.verdict import Judgement, Verdict
@@ -20,6 +19,9 @@ from splitimpera.records.outcome import Evaluation
 from splitimpera.records.requirement import BALANCED, METRICS, Requirement
 from splitimpera.saliency.curve import log10_or_gap
 from splitimpera.studies.sensitivity import Change, Sensitivity
+
+if TYPE_CHECKING:
+    from splitimpera.designs import Design
 
 SCHEMA_VERSION = 5
 

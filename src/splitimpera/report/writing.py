@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from splitimpera.core.files import check_writable
 from splitimpera.core.folders import write_together
-from splitimpera.designs import Design
 from splitimpera.report.html.page import report_html
 from splitimpera.report.pictures import plans_png, saliency_png
 from splitimpera.report.results import Results, results
 from splitimpera.report.tables import plans_csv
+
+if TYPE_CHECKING:
+    from splitimpera.designs import Design
 
 DRAWN: dict[str, Callable[[Results], bytes]] = {
     "saliency.png": saliency_png,

@@ -23,8 +23,8 @@ def explore(
         found: what is recommended now.
 
     Returns:
-        The single changes that would let a plan fit, the smallest first, where none does; and the choice against each
-        parameter.
+        The single changes that would make a plan feasible, the smallest first, where none does; and the choice against
+        each parameter.
     """
     scenario = setting.scenario
     how = scenario.objective, scenario.tolerance

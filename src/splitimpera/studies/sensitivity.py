@@ -1,4 +1,4 @@
-"""What would have to change: the smallest single change that makes a plan fit, and where the choice flips.
+"""What would have to change: the smallest single change that makes a plan feasible, and where the choice flips.
 
 Whoever calls brings `decide`, which evaluates all plans anew with one parameter at another value and returns the
 feasible plan that would be recommended then, or None. Each value that is reported was tried in this way; none is
@@ -26,7 +26,7 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Parameter:
-    """One number of the scenario that may be turned: the link's loss, a device's speed, the frames a second.
+    """One number of the scenario that may be swept: the link's loss, a device's speed, the frames a second.
 
     Attributes:
         name: in the user's words ("loss", "device speed").
@@ -60,12 +60,12 @@ class Parameter:
 
 
 Decide = Callable[[Parameter, float], Verdict | None]
-"""The feasible plan that would be recommended with a parameter at a value; None where nothing would fit."""
+"""The feasible plan that would be recommended with a parameter at a value; None where none would be feasible."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One change with which a plan would fit.
+    """One change with which a plan would be feasible.
 
     Attributes:
         parameter: the parameter's name, or the metric whose limit would be relaxed.
@@ -83,11 +83,11 @@ class Change:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.text}: then {self.plan} fits"
+        return f"{self.text}: then {self.plan} is feasible"
 
 
 def changes(parameters: Iterable[Parameter], decide: Decide, limits: Iterable[Change] = ()) -> tuple[Change, ...]:
-    """All single changes that help where nothing fits now, the smallest first by their ratio.
+    """All single changes that help where no plan is feasible now, the smallest first by their ratio.
 
     Each parameter is tried at its best value; where that helps, the border to `now` is bisected.
 
@@ -118,7 +118,7 @@ def _least(parameter: Parameter, decide: Decide) -> Change | None:
 def relaxations(
     verdicts: Sequence[Verdict], objective: str = BALANCED, tolerance: float = METRIC_TOLERANCE
 ) -> tuple[Change, ...]:
-    """For each hard requirement the least by which it alone would have to be relaxed for some plan to fit.
+    """For each hard requirement the least by which it alone would have to be relaxed for some plan to be feasible.
 
     A plan that misses several hard requirements, or is unstable, or cannot run, is not let in by that. Which plan would
     be chosen then is found by matching anew.
@@ -167,7 +167,7 @@ class Flip:
 
     Attributes:
         value: the last one, upwards, at which `before` was found to be the choice.
-        before, after: ids; None where nothing fits.
+        before, after: ids; None where no plan is feasible.
     """
 
     value: float
@@ -183,7 +183,7 @@ class Sensitivity:
         parameter: its name.
         unit: of `now`, of the values and of the flips.
         values: ascending.
-        plans: the id chosen at each value; None where nothing fits.
+        plans: the id chosen at each value; None where no plan is feasible.
         flips: ascending.
         text: where it flips, in words.
     """
@@ -236,4 +236,4 @@ def _in_words(parameter: Parameter, values: Sequence[float], last: str | None, f
 
 
 def _choice(plan: str | None) -> str:
-    return f"{plan} is the choice" if plan else "nothing fits"
+    return f"{plan} is the choice" if plan else "no plan is feasible"

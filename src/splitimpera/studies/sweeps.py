@@ -1,4 +1,4 @@
-"""What of a scenario may be turned, its link, machines and frames a second, and the plans evaluated anew with it."""
+"""What of a scenario may be swept, its link, machines and frames a second, and the plans evaluated anew with it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sweep:
 
 
 def sweeps_of(plans: Sequence[Plan], workload: Workload) -> tuple[Sweep, ...]:
-    """What may be turned in a scenario whose plans share a link and machines."""
+    """What may be swept in a scenario whose plans share a link and machines."""
     whole = max(plans, key=lambda plan: len(plan.hops))
     links = _of_link(whole.hops[0].link) if whole.hops else []
     speeds = [_speed(place, device.name) for place, device in enumerate(whole.devices)]
@@ -72,10 +72,10 @@ def _words(write: Callable[[float], str], change: str) -> tuple[Callable[[float]
 
 
 def _on_links(change: Callable[[Link, float], Link]) -> Callable[[Plan, Workload, float], Varied]:
-    def turned(plan: Plan, workload: Workload, value: float) -> Varied:
+    def varied(plan: Plan, workload: Workload, value: float) -> Varied:
         return replace(plan, hops=tuple(replace(hop, link=change(hop.link, value)) for hop in plan.hops)), workload
 
-    return turned
+    return varied
 
 
 def _speed(place: int, name: str) -> Sweep:
