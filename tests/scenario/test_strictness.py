@@ -70,7 +70,8 @@ SECTIONS = {
             ("rate", "delay", "loss", "loss_burst", "downlink_rate", "downlink_delay", "downlink_loss", "jitter"),
             "quantity",
         )
-        | OFTEN(("queue", "mtu", "app_header"), "quantity")
+        | OFTEN(("queue", "mtu"), "quantity")
+        | OFTEN(("framing", "security"), "word")
         | {"link_header": "quantity", "reorder": "flag", "queue_packets": "count"},
     ),
     WorkloadSection: (

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from splitimpera.codec.framing import carried_bytes, packet_bounds, packet_count
 from splitimpera.core.arrays import FloatArray, IntArray
 from splitimpera.core.errors import SimulationError
 from splitimpera.net import kernels
@@ -75,7 +76,7 @@ class UdpLink:
     def _send(
         self, ways: Ways, which: int, frames: np.ndarray[Any, Any], payload: int
     ) -> tuple[np.ndarray[Any, Any], IntArray]:
-        missing = np.empty(int((-(-frames["size"] // payload)).sum()), dtype=np.int64)
+        missing = np.empty(int(packet_count(frames["size"], payload).sum()), dtype=np.int64)
         kernels.run_udp(
             ways.ways,
             which,
@@ -104,7 +105,7 @@ def payload_bytes(link: Link, element_bytes: int, header: int | None = None) -> 
         SimulationError: the MTU leaves no room for one.
     """
     header = IP_UDP_HEADER_BYTES + link.app_header_bytes if header is None else header
-    payload = (link.mtu_bytes - header) // element_bytes * element_bytes
+    payload = carried_bytes(link.mtu_bytes - header, element_bytes)
     if payload <= 0:
         raise SimulationError(
             f"{link.mtu_bytes} leaves no room for {element_bytes} bytes of data behind {header} of headers",
@@ -136,7 +137,7 @@ def deliveries(
     first_s = np.where(sent["first"] == kernels.NEVER, np.nan, sent["first"] / NS)
     # whole nanoseconds may lie a little before the times that they stand for
     complete_s = np.maximum(sent["complete"][back] / NS, frames.ready_s)
-    needed = -(-frames.size_bytes // payload)
+    needed = packet_count(frames.size_bytes, payload)
     demand_s = float(sent["wire_bytes"][:-1].sum()) * 8 / mean_rate_bps(link)
     erased = _erased(sent["size"], needed[order], missing, payload)
     return Deliveries(
@@ -164,8 +165,7 @@ def _erased(sizes: IntArray, packets: IntArray, missing: IntArray, payload: int)
     place = gone - (ends - packets)[frame]
     apart = (np.diff(gone) > 1) | (np.diff(frame) > 0)
     first, last = np.append(True, apart), np.append(apart, True)
-    starts = place[first] * payload
-    stops = np.minimum((place[last] + 1) * payload, sizes[frame[last]])
+    starts, stops = packet_bounds(place[first], place[last], sizes[frame[last]], payload)
     ranges = list(zip(starts.tolist(), stops.tolist(), strict=True))
     bounds = np.searchsorted(frame[first], np.arange(len(sizes) + 1)).tolist()
     return [tuple(ranges[start:stop]) for start, stop in pairwise(bounds)]
