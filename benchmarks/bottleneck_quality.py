@@ -62,7 +62,7 @@ PACKET_ELEMENTS = 22  # of 8 bits: 24 packets a frame
 LEAST_PACKETS = 20
 LOSSES = (0.0, 0.1, 0.3, 0.5, 0.7)
 LIMITS = {0.1: 0.02, 0.5: 0.05}
-LOSS_TRAINING = Training(ratio=LOSS_RATIO, epochs=(20, 80), bits=8, whole=True, patience=20)
+LOSS_TRAINING = Training(ratio=LOSS_RATIO, epochs=(20, 80), bits=8, finetune_head=True, patience=20)
 PATTERNS = 5
 
 CIFAR_CUT = "layer3.2"
@@ -259,7 +259,7 @@ def rate(report: Report, title: str, bench: Bench, cut: Cut, training: Training,
     bar = max(given, tuned, key=lambda point: point.accuracy)
     if bar is given:
         network = bench.model
-    whole = "head trained as well" if training.whole else "head as given"
+    whole = "head trained as well" if training.finetune_head else "head as given"
     report.add(
         f"### {title}",
         "",
@@ -386,7 +386,7 @@ def loss_testbed(bench: Bench, cut: Cut, arm: Arm, seed: int) -> Testbed:
     if arm.trained:
         shape = bottleneck_for(cut, ratio=LOSS_RATIO).latent_spec.shape
         order = torch.from_numpy(interleaved(shape)) if arm.spread else None
-        training = replace(training, loss=0.7, packet_elements=PACKET_ELEMENTS, order=order)
+        training = replace(training, packet_loss=0.7, packet_elements=PACKET_ELEMENTS, order=order)
     testbed = bench.testbed()
     testbed.add_split(LOSS_RATIO, trained_split(bench.graph, cut, bench.data.train, **vars(training)))
     return testbed
@@ -544,7 +544,7 @@ def main() -> None:
     parser.add_argument(
         "--cifar-epochs", nargs=2, type=int, default=CIFAR_TRAINING.epochs, help="of both stages (default: 4 8)"
     )
-    parser.add_argument("--cifar-whole", action="store_true", help="train a copy of the head, too")
+    parser.add_argument("--cifar-finetune-head", action="store_true", help="train a copy of the head, too")
     options = parser.parse_args()
     seeds = (0,) if options.quick else (0, 1, 2)
     report = Report([])
@@ -559,7 +559,9 @@ def main() -> None:
         else:
             bench = cifar()
             curve = Curve(seeds, (16.0, 32.0, 64.0), ("uint8+rans", "uint6+rans", "uint4+rans"))
-            training = replace(CIFAR_TRAINING, epochs=tuple(options.cifar_epochs), whole=options.cifar_whole)
+            training = replace(
+                CIFAR_TRAINING, epochs=tuple(options.cifar_epochs), finetune_head=options.cifar_finetune_head
+            )
             rate(report, "Rate: CIFAR-10", bench, bench.cut(options.cifar_cut), training, CIFAR_POINTS, curve)
     if options.markdown:
         options.markdown.write_text("\n".join(report.lines))

@@ -23,6 +23,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
+from cut_probes import fit_bottleneck, fit_linear_code, outputs, pool, principal_components
 from torch import Tensor, nn
 
 import splitimpera as sei
@@ -32,12 +33,10 @@ from splitimpera.models.datasets import DATASETS, Pixels, Samples
 from splitimpera.models.recipes import RECIPES, trained
 from splitimpera.models.resnet import CifarResNet
 from splitimpera.partition.bottleneck import bottleneck_for
-from splitimpera.partition.probe import answers, fit_linear_code, pool, principal_components
 from splitimpera.records.graph import Cut
 from splitimpera.saliency.curve import curve_points, local_maxima
 from splitimpera.saliency.hooks import gradients
 from splitimpera.saliency.scores import SCORES, STATISTICS, by_channel
-from splitimpera.training.reconstruction import fit_bottleneck
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cifar10"
 Outcomes = dict[str, list[dict[str, list[float]]]]
@@ -150,7 +149,7 @@ def measure_seed(graph: ModelGraph, case: Case, epochs: int, seed: int) -> Outco
                 seed=seed,
                 batch=case.batch,
             )
-            found[size].append(outcome(answers(sei.split(graph, cut), bottleneck, case.test.inputs), case.test.labels))
+            found[size].append(outcome(outputs(sei.split(graph, cut), bottleneck, case.test.inputs), case.test.labels))
             right, nats = (np.mean(found[size][-1][key]) for key in ("right", "nats"))
             print(
                 f"seed {seed} {size:6} {cut.name:12} latent {bottleneck.latent_shape} accuracy {right:.3f} "
@@ -174,7 +173,7 @@ def measure(name: str, case: Case, graph: ModelGraph, epochs: int, seeds: int, p
     known = json.loads(path.read_text()) if path.exists() else {}
     raw = known if {key: known.get(key) for key in made} == made else {**made, "seeds": {}}
     made_now = sei.split(graph, 1)
-    raw["unsplit"] = outcome(answers(made_now, nn.Identity(), case.test.inputs), case.test.labels)
+    raw["unsplit"] = outcome(outputs(made_now, nn.Identity(), case.test.inputs), case.test.labels)
     for seed in range(seeds):
         if str(seed) not in raw["seeds"]:
             raw["seeds"][str(seed)] = measure_seed(graph, case, epochs, seed)
@@ -186,14 +185,14 @@ def measure(name: str, case: Case, graph: ModelGraph, epochs: int, seeds: int, p
 
 
 def probe(graph: ModelGraph, case: Case) -> Outcomes:
-    """As `measure_seed`, with the linear code of `partition.probe` in place of the bottleneck: nothing is trained."""
+    """As `measure_seed`, with the linear code of `cut_probes` in place of the bottleneck: nothing is trained."""
     cuts = cuts_of(graph)
     found: Outcomes = {size: [] for size in SIZES}
     for size, channels in latent_channels(cuts).items():
         for cut, kept in zip(cuts, channels, strict=True):
             partition = sei.split(graph, cut)
             code = fit_linear_code(partition, case.train.inputs[:CALIBRATION], kept)
-            found[size].append(outcome(answers(partition, code, case.test.inputs), case.test.labels))
+            found[size].append(outcome(outputs(partition, code, case.test.inputs), case.test.labels))
     return found
 
 
@@ -203,7 +202,7 @@ def probe(graph: ModelGraph, case: Case) -> Outcomes:
 def code_loss(graph: ModelGraph, inputs: Tensor, channels: dict[str, list[int]]) -> dict[str, FloatArray]:
     """For either size, (cuts,): mean over pictures of |<G, A - code(A)>|, a first-order change of the predicted logit.
 
-    The code is that of `partition.probe`, with blocks in place of bilinear decoding. One forward and one backward pass.
+    The code is that of `cut_probes`, with blocks in place of bilinear decoding. One forward and one backward pass.
     """
     cuts = cuts_of(graph)
     specs = {cut.crossing[0]: cut.tensors[0] for cut in cuts}

@@ -360,7 +360,7 @@ def _train(
     for cut, ratio in places:
         latent = bottleneck_for(testbed.graph.cuts[cut], ratio=ratio).latent_spec
         divided = latent.elements > room
-        if wanted.loss and not divided:
+        if wanted.packet_loss and not divided:
             say(
                 f"The latent of ratio {ratio:g} at cut {cut} has {latent.elements} elements and travels in one packet: "
                 "over UDP no more answers can be right than packets arrive, whatever the training. TCP, or a codec "
@@ -374,9 +374,9 @@ def _train(
             ratio=ratio,
             epochs=wanted.epochs,
             bits=wanted.bits,
-            whole=wanted.whole,
-            loss=wanted.loss if divided else 0.0,
-            packet_elements=room if wanted.loss and divided else None,
+            finetune_head=wanted.finetune_head,
+            packet_loss=wanted.packet_loss if divided else 0.0,
+            packet_elements=room if wanted.packet_loss and divided else None,
             seed=scenario.seed,
         )
         testbed.add_split(ratio, split)

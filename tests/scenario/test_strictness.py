@@ -81,7 +81,8 @@ SECTIONS = {
     PlansSection: ({}, OFTEN(("cuts", "codecs", "input_codecs", "transports"), "list")),
     BottlenecksSection: (
         {},
-        OFTEN(("ratios", "cuts", "codecs", "epochs"), "list") | {"bits": "count", "loss": "quantity", "whole": "flag"},
+        OFTEN(("ratios", "cuts", "codecs", "epochs"), "list")
+        | {"bits": "count", "packet_loss": "quantity", "finetune_head": "flag"},
     ),
     SoftSection: ({"prefer": "x"}, {"prefer": "text", "weight": "quantity"}),
     Scenario: (

@@ -17,7 +17,15 @@ from splitimpera.training.cached import trained_split
 
 CLASSES = 4
 CUT = "stem.0"
-ARGUMENTS = {"epochs": (3, 3), "batch": 16, "bits": 4, "loss": 0.5, "packet_elements": 1, "whole": True, "seed": 3}
+ARGUMENTS = {
+    "epochs": (3, 3),
+    "batch": 16,
+    "bits": 4,
+    "packet_loss": 0.5,
+    "packet_elements": 1,
+    "finetune_head": True,
+    "seed": 3,
+}
 
 
 class Tiny(nn.Module):

@@ -298,7 +298,7 @@ class Testbed:
         if not leaving:
             return program
         before = self._split(end, leaving)
-        if before.whole:
+        if before.finetune_head:
             if start:
                 raise CutError("a bottleneck whose head has weights of its own needs the whole head on one device")
             return lambda *inputs: (before.encode(before.head(*inputs)[0]),)

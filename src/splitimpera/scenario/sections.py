@@ -297,8 +297,8 @@ class BottlenecksSection(_Section):
     codecs: Annotated[Names, Field(min_length=1)] = ["uint8"]
     epochs: Row[tuple[Annotated[int, Field(ge=0, le=10_000)], Annotated[int, Field(ge=0, le=10_000)]]] = (20, 20)
     bits: Annotated[int, Field(ge=1, le=16)] | None = 8
-    loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
-    whole: bool = False
+    packet_loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
+    finetune_head: bool = False
 
 
 class SoftSection(_Section):
