@@ -73,7 +73,7 @@ def test_candidates_say_why():
         class_counts={0: 1, 1: 2},
         class_names=("cat", "dog"),
         on_curve=(True,) * 5,
-        pictures=3,
+        samples=3,
         input_bytes=85,
     )
     assert [(c.cut, c.reasons) for c in curve.candidates] == [

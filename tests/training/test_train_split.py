@@ -239,7 +239,7 @@ def test_the_same_seed_gives_the_same_weights_and_disturbs_no_other_randomness(g
     assert torch.equal(torch.rand(3), drawn)
 
 
-def test_a_stage_ends_when_held_out_pictures_gain_nothing_and_the_best_weights_are_kept(graph):
+def test_a_stage_ends_when_held_out_images_gain_nothing_and_the_best_weights_are_kept(graph):
     generator = torch.Generator().manual_seed(0)
     noise = Samples(SAMPLES.inputs, torch.randint(0, splits.CLASSES, (len(SAMPLES),), generator=generator))
     split = train_split(graph, splits.CUT, noise, epochs=(1, 40), patience=2, distill=0, learning_rates=(0.01, 0.01))
@@ -265,8 +265,8 @@ def test_stage_1_does_not_end_before_losses_have_begun(graph):
     assert max(epoch.epoch for epoch in split.history if epoch.stage == 1) > 4
 
 
-def test_only_the_given_pictures_are_seen(graph, monkeypatch):
-    """Training and held-out pictures are disjoint, and together all that were given."""
+def test_only_the_given_images_are_seen(graph, monkeypatch):
+    """Training and held-out images are disjoint, and together all that were given."""
     seen = {True: set(), False: set()}
     objective = training_split._Run._objective
 
@@ -464,7 +464,7 @@ def test_cuts_and_ratios_that_cannot_be_are_refused(graph):
         train_split(skip, next(cut for cut in skip.cuts if not cut.single), SAMPLES)
 
 
-def test_pictures_and_labels_that_cannot_be_are_refused(graph):
+def test_images_and_labels_that_cannot_be_are_refused(graph):
     with pytest.raises(DataError, match="too few"):
         train_split(graph, splits.CUT, SAMPLES.take(slice(2)))
     with pytest.raises(DataError, match="labels go from 7 to 7"):

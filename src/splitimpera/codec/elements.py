@@ -44,7 +44,7 @@ class Scale:
 
 
 def image_scale(mean: Sequence[float], std: Sequence[float]) -> Scale:
-    """The scale that gives back the 8-bit pictures (C, H, W) from which inputs were made; without any loss."""
+    """The scale that gives back the 8-bit images (C, H, W) from which inputs were made; without any loss."""
     mean_, std_ = (np.asarray(values, dtype=np.float32).reshape(-1, 1, 1) for values in (mean, std))
     return Scale(-mean_ / std_, 1 / (255 * std_))
 

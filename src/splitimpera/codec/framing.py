@@ -112,7 +112,7 @@ def packetise(
     Args:
         frame: number of the frame, below 2**32.
         plan: number of the plan, below 2**32.
-        packet_bytes: room for the payload in a packet, behind the header; whole elements go into it. None: all goes
+        packet_bytes: room for the payload in a packet, after the header; whole elements go into it. None: all goes
             into one packet, which is how a frame goes into a stream.
         time_left_s: time until the frame's deadline; below 0 counts as 0, 167 s or more as no deadline.
 

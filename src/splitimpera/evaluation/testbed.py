@@ -312,7 +312,7 @@ class Testbed:
             self._calibrations[cut, ratio] = Calibration(
                 specs=self._specs(cut, ratio),
                 tensors=tuple(np.stack(tensors) for tensors in zip(*rows, strict=True)),
-                pictures=image_scale(pixels.mean, pixels.std) if pixels else None,
+                images=image_scale(pixels.mean, pixels.std) if pixels else None,
             )
         return self._calibrations[cut, ratio]
 

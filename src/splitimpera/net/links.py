@@ -18,7 +18,7 @@ from splitimpera.records.link import LARGEST_RECORD_BYTES, Link, Trace
 from splitimpera.scenario import LINK_FIELDS, LinkSection, Scenario
 
 KEYS = {field: key for key, field in LINK_FIELDS.items()}
-"""The scenario's key behind each field of the record."""
+"""The scenario's key of each field of the record."""
 
 TLS_RECORD_BYTES = 5 + 1 + 16
 """What a TLS 1.3 record adds: header, content type (RFC 8446, 5.1 and 5.2), tag of an AEAD such as AES-GCM."""
@@ -91,7 +91,7 @@ def with_plain_links(scenario: Scenario) -> Scenario:
 
 
 def _check_room(link: Link, section: LinkSection, where: str) -> None:
-    """Refuse packets without room for data behind 52 bytes of IP and TCP headers, or beyond what DTLS takes."""
+    """Refuse packets without room for data after 52 bytes of IP and TCP headers, or beyond what DTLS takes."""
     if link.mtu_bytes - 52 - link.app_header_bytes < LEAST_ROOM_BYTES:
         raise ScenarioError(
             f"an mtu of {link.mtu_bytes} B leaves no room for data after 52 B of IP and TCP headers and "

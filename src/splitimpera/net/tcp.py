@@ -142,7 +142,7 @@ class TcpLink:
         self.rng = rng
         self.parameters = parameters
         if link.mtu_bytes <= IP_TCP_HEADER_BYTES:
-            raise SimulationError(f"{link.mtu_bytes} leaves no room behind TCP's headers", where="mtu_bytes")
+            raise SimulationError(f"{link.mtu_bytes} leaves no room after TCP's headers", where="mtu_bytes")
         window = parameters.receive_window_bytes
         if window is not None and window < 2:
             raise SimulationError(f"{window} is out of range, it must be 2 or more", where="receive_window_bytes")

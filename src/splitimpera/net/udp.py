@@ -63,14 +63,14 @@ class UdpLink:
         )
         response_s = np.full(len(order), np.nan)
         if frames.response_bytes:
-            answerable = np.flatnonzero(sent["arrived"])
-            answerable = answerable[np.argsort(sent["complete"][answerable], kind="stable")]
-            given = np.zeros(len(answerable), kernels.DATAGRAMS)
-            given["ready"] = sent["complete"][answerable]
+            usable = np.flatnonzero(sent["arrived"])
+            usable = usable[np.argsort(sent["complete"][usable], kind="stable")]
+            given = np.zeros(len(usable), kernels.DATAGRAMS)
+            given["ready"] = sent["complete"][usable]
             given["size"], given["deadline"] = frames.response_bytes, kernels.NEVER
             responses, _ = self._send(ways, 1, given, payload_bytes(self.link, 1))
             whole = responses["lost"] == 0
-            response_s[order[answerable[whole]]] = responses["complete"][whole] / NS
+            response_s[order[usable[whole]]] = responses["complete"][whole] / NS
         return deliveries(self.link, frames, order, sent, missing, payload, response_s)
 
     def _send(
@@ -99,7 +99,7 @@ def headers_bytes(link: Link) -> int:
 
 
 def payload_bytes(link: Link, element_bytes: int, header: int | None = None) -> int:
-    """What a datagram carries, in whole elements, or what any packet does behind a header of so many bytes.
+    """What a datagram carries, in whole elements, or what any packet does after a header of so many bytes.
 
     Raises:
         SimulationError: the MTU leaves no room for one.
@@ -108,7 +108,7 @@ def payload_bytes(link: Link, element_bytes: int, header: int | None = None) -> 
     payload = carried_bytes(link.mtu_bytes - header, element_bytes)
     if payload <= 0:
         raise SimulationError(
-            f"{link.mtu_bytes} leaves no room for {element_bytes} bytes of data behind {header} of headers",
+            f"{link.mtu_bytes} leaves no room for {element_bytes} bytes of data after {header} bytes of headers",
             where="mtu_bytes",
         )
     return payload

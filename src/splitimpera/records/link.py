@@ -86,7 +86,7 @@ class Link:
         downlink_delay_s: delay of the downlink; None: as there.
         jitter_s: mean of a random delay that each packet on the uplink suffers on top of `delay_s`.
         jitter: its distribution: "uniform" from 0 to twice the mean, "exponential", "normal" (its positive half).
-        reorder: True: packets overtake each other as their delays fall; False: a packet is held behind the one before.
+        reorder: True: packets overtake each other as their delays fall; False: a packet never overtakes the one before.
         queue_bytes: the most bytes (link headers included) that wait in front of the link, on the uplink, while a
             packet is being sent; what finds no room is dropped; None: no limit.
         queue_packets: the same in packets.

@@ -112,18 +112,18 @@ class NetworkSection(_Section):
 
 
 MOST_PIXELS = 50_000_000
-"""Of one picture."""
+"""Of one image."""
 
 
 def check_pixels(height: int, width: int) -> None:
-    """Refuse a picture that is too large, before it is decoded or made.
+    """Refuse an image that is too large, before it is decoded or made.
 
     Raises:
         ValueError: it has more than MOST_PIXELS.
     """
     if height * width > MOST_PIXELS:
         raise ValueError(
-            f"{height} x {width} are {units.format_count(height * width)} pixels a picture, at most "
+            f"{height} x {width} are {units.format_count(height * width)} pixels per image, at most "
             f"{units.format_count(MOST_PIXELS)} are loaded"
         )
 
@@ -198,7 +198,7 @@ LINK_FIELDS = {
     **{"queue": "queue_bytes", "queue_packets": "queue_packets"},
     **{"mtu": "mtu_bytes", "link_header": "link_header_bytes"},
 }
-"""The record's field behind each key of a link that is a plain value."""
+"""The record's field of each key of a link that is a plain value."""
 
 
 def _header(value: object) -> int | str:

@@ -37,16 +37,16 @@ class Training:
         ratio: elements of the tensor that crosses / elements of the latent; None: the papers' layers.
         epochs: of stage 1 (the bottleneck alone) and stage 2 (end to end), at most.
         learning_rates: the highest of each stage (Adam, one cycle).
-        batch: pictures in a batch, 2 or more.
-        held_out: share of the pictures that is not trained on; early stopping looks at these.
-        patience: a stage ends when so many epochs in a row have not lowered the loss on held-out pictures.
+        batch: samples in a batch, 2 or more.
+        held_out: share of the samples that is not trained on; early stopping looks at these.
+        patience: a stage ends when so many epochs in a row have not lowered the loss on held-out samples.
         distill: weight of KL(unsplit || split) in stage 2; the labels' cross-entropy has the rest, 1 - distill.
         finetune_head: in stage 2 a copy of the head is trained as well.
         bits: the latent is rounded to so many bits while training; None: not at all.
         packet_loss: packets are lost while training, in each batch at a rate drawn from 0 to this one.
         packet_elements: elements of the latent in one packet; needed where `packet_loss` is above 0.
         order: the order in which a codec sends the latent's elements, as `packets.packets_of` takes it.
-        seed: of the first weights, the held-out part, the order of the pictures and the losses.
+        seed: of the first weights, the held-out part, the order of the samples and the losses.
 
     Raises:
         ScenarioError: a value is out of range.

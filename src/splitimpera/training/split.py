@@ -58,7 +58,7 @@ def train_split(
     COMtune and SI-NR (Itahara et al.) drop single elements; here whole packets, as a transport does.
 
     Args:
-        samples: pictures to train on, a part of which is held out for early stopping. Never give test pictures.
+        samples: Samples to train on, a part of which is held out for early stopping. Never give test samples.
         checkpoint: a file that the training writes after every epoch and goes on from when called again; the result
             is then the same as without the interruption. It stays when the training is done.
         arguments: the fields of `Training`.
@@ -68,7 +68,7 @@ def train_split(
 
     Raises:
         CutError: no such cut, none that a bottleneck can be made for, or a ratio that leaves no channel.
-        DataError: too few pictures, or labels that the network has no logit for.
+        DataError: too few samples, or labels that the network has no logit for.
         ModelError: the network does not return logits.
         ScenarioError: an argument is out of range.
         OutputError: the checkpoint cannot be written, or is not one of this training.
@@ -164,9 +164,9 @@ class _Run:
         count = round(self.training.held_out * len(self.samples))
         if count < 1 or len(self.samples) - count < 2:
             raise DataError(
-                f"{len(self.samples)} pictures are too few to hold {self.training.held_out:.0%} out and train on two "
+                f"{len(self.samples)} samples are too few to hold {self.training.held_out:.0%} out and train on two "
                 "or more",
-                hint="give more pictures",
+                hint="give more samples",
             )
         rows = torch.randperm(len(self.samples), generator=self.generator)
         return rows[count:], rows[:count]
@@ -187,19 +187,19 @@ class _Run:
 
     def _unsplit(self) -> tuple[Tensor | None, Tensor, Tensor]:
         """What crosses (None where that is too much to keep), the unsplit network's log-probabilities for all
-        pictures, and the variance of what crosses over those that are trained on."""
+        samples, and the variance of what crosses over those that are trained on."""
         keep = self.cut.tensors[0].bytes * len(self.samples) <= CACHED_BYTES
         trained_on = torch.zeros(len(self.samples), dtype=torch.bool)
         trained_on[self.train_rows] = True
-        kept, answers, sums = [], [], torch.zeros(3, dtype=torch.float64)
+        kept, outputs, sums = [], [], torch.zeros(3, dtype=torch.float64)
         with torch.no_grad():
             for rows in torch.split(torch.arange(len(self.samples)), _CHUNK):
                 a = self.partition.head(self.samples.inputs[rows])[0]
-                answers.append(as_logits(self.partition.tail((a,))).log_softmax(1))
+                outputs.append(as_logits(self.partition.tail((a,))).log_softmax(1))
                 values = self._take(a, trained_on[rows].nonzero()[:, 0]).double()
                 sums += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()]).cpu()
                 kept += [a] if keep else []
-        wanted = torch.cat(answers)
+        wanted = torch.cat(outputs)
         low, high = int(self.samples.labels.min()), int(self.samples.labels.max())
         if low < 0 or high >= wanted.shape[1]:
             raise DataError(f"labels go from {low} to {high}, the network has logits for {wanted.shape[1]} classes")
@@ -223,7 +223,7 @@ class _Run:
     def _objective(
         self, rows: Tensor, stage: int, rates: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, its mean over the pictures; and the logits."""
+        """The loss of a batch, its mean over the samples; and the logits."""
         a = self._crossing(rows, stage)
         latent = self.parts.quantiser(self.parts.bottleneck.encoder(a))
         if rates is not None and self.packets is not None:
@@ -239,7 +239,7 @@ class _Run:
         return (1 - share) * F.nll_loss(given, labels) + share * distance, logits
 
     def _batches(self) -> list[Tensor]:
-        """A shuffled epoch; a last batch of one picture is left out, since BatchNorm cannot train on it."""
+        """A shuffled epoch; a last batch of one sample is left out, since BatchNorm cannot train on it."""
         order = self.train_rows[torch.randperm(len(self.train_rows), generator=self.generator)]
         return [rows for rows in torch.split(order, self.training.batch) if len(rows) > 1]
 
@@ -268,10 +268,10 @@ class _Run:
         self.parts.eval()
         return total / sum(map(len, batches))
 
-    # Held-out pictures ----------------------------------------------------------------------------------------------
+    # Held-out samples -----------------------------------------------------------------------------------------------
 
     def _held_out(self, stage: int, lossy: bool) -> tuple[float, float]:
-        """Mean loss and accuracy over the held-out pictures; the same packets are lost every time, at rates that go
+        """Mean loss and accuracy over the held-out samples; the same packets are lost every time, at rates that go
         evenly from 0 to `packet_loss`."""
         generator = torch.Generator().manual_seed(self.training.seed)
         rates = torch.linspace(0, self.training.packet_loss, len(self.held_rows)) if lossy else None

@@ -32,9 +32,9 @@ class Epoch:
         stage: 1 or 2.
         epoch: from 1 on; 0 is the stage's start.
         train_loss: mean over the batches as they were trained on; None at the start.
-        held_out_loss: the same loss over the held-out pictures; with lost packets where these are trained for, every
+        held_out_loss: the same loss over the held-out samples; with lost packets where these are trained for, every
             time the same ones.
-        held_out_accuracy: share of right answers there, in the same circumstances.
+        held_out_accuracy: share of right predictions there, in the same circumstances.
     """
 
     stage: int
@@ -46,7 +46,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Shares of right answers over the held-out part of the training pictures, no packet lost.
+    """Shares of right predictions over the held-out part of the training samples, no packet lost.
 
     Attributes:
         unsplit: of the network as it was given.
