@@ -2,7 +2,7 @@
 
     python benchmarks/bottleneck_quality.py [--parts rate loss cifar] [--quick] [--markdown FILE]
 
-Every accuracy is one of the test part. The unsplit network is fine-tuned as the split's stage 2 is: the same pictures,
+Every accuracy is one of the test part. The unsplit network is fine-tuned as the split's stage 2 is: the same images,
 as many epochs as both stages have together, Adam with the same one-cycle rate, the same loss, held-out part and
 patience; the bar is the better of the fine-tuned network and the one that was given.
 """
@@ -55,7 +55,7 @@ SMALLEST_SIDE = 8
 COMPRESSION = 200
 RATIOS = (16.0, 40.0, 64.0, 128.0)
 CODECS = ("uint8+rans", "uint6+rans", "uint4+rans", "uint4:channel+rans")
-PICTURES = ("png", "jpeg:1", "jpeg:10", "jpeg:50", "jpeg:90", "webp:1", "webp:10", "webp:50", "webp:90", "webp")
+IMAGES = ("png", "jpeg:1", "jpeg:10", "jpeg:50", "jpeg:90", "webp:1", "webp:10", "webp:50", "webp:90", "webp")
 RATE_TRAINING = Training(ratio=40.0, epochs=(20, 60), bits=8)
 
 LOSS_RATIO = 4.0
@@ -64,7 +64,7 @@ PACKET_ELEMENTS = 22  # of 8 bits: 24 packets a frame
 LEAST_PACKETS = 20
 LOSSES = (0.0, 0.1, 0.3, 0.5, 0.7)
 LIMITS = {0.1: 0.02, 0.5: 0.05}
-LOSS_TRAINING = Training(ratio=LOSS_RATIO, epochs=(20, 80), bits=8, whole=True, patience=20)
+LOSS_TRAINING = Training(ratio=LOSS_RATIO, epochs=(20, 80), bits=8, finetune_head=True, patience=20)
 PATTERNS = 5
 
 CIFAR_CUT = "layer3.2"
@@ -72,7 +72,7 @@ CIFAR_POINTS = 0.05
 CIFAR_TRAINING = Training(ratio=32.0, epochs=(4, 8), bits=8, batch=64, patience=4)
 
 Right = FloatArray
-"""For each picture, the share of right answers over seeds."""
+"""For each image, the share of right answers over seeds."""
 
 
 @dataclass
@@ -141,7 +141,7 @@ def rights(answer: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor) -
 
 
 def lost_points(ours: Right, bar: Right) -> tuple[float, float, float]:
-    """By how much `bar` is better, and the 95 % interval of that over pictures, which both have in common."""
+    """By how much `bar` is better, and the 95 % interval of that over images, which both have in common."""
     difference = bar - ours
     return float(difference.mean()), *student_interval(difference)
 
@@ -197,7 +197,7 @@ def fine_tuned_rights(bench: Bench, training: Training, seeds: Sequence[int]) ->
 
 
 def sent(testbed: Testbed, cut: int, codec_name: str, ratio: float = 0.0) -> tuple[float, Tensor]:
-    """Mean payload bytes of the test pictures, framing included, and what the receiver makes of them."""
+    """Mean payload bytes of the test images, framing included, and what the receiver makes of them."""
     codec = testbed.codec(cut, codec_name, ratio)
     payloads = [codec.encode(row) for row in testbed.crossing("test", cut, ratio)]
     decoded: list[Array] = [codec.decode(payload.data)[0] for payload in payloads]
@@ -227,7 +227,7 @@ def bottleneck_points(
     ]
 
 
-def picture_points(bench: Bench, network: nn.Module, codecs: Sequence[str]) -> list[Point]:
+def image_points(bench: Bench, network: nn.Module, codecs: Sequence[str]) -> list[Point]:
     testbed, points = bench.testbed(), []
     for name in codecs:
         size, inputs = sent(testbed, 0, name)
@@ -237,10 +237,10 @@ def picture_points(bench: Bench, network: nn.Module, codecs: Sequence[str]) -> l
 
 
 def shrunk_points(bench: Bench, network: nn.Module, factor: int, codecs: Sequence[str]) -> list[Point]:
-    """The picture made smaller by means over squares, and enlarged again by the receiver: the plainest bottleneck."""
+    """The image made smaller by means over squares, and enlarged again by the receiver: the plainest bottleneck."""
     data, points = bench.data, []
     small, train = (F.avg_pool2d(samples.inputs, factor) for samples in (data.test, data.calibration()))
-    spec = TensorSpec("smaller picture", tuple(small.shape[1:]), "float32", batch_dim=0, channel_dim=0)
+    spec = TensorSpec("smaller image", tuple(small.shape[1:]), "float32", batch_dim=0, channel_dim=0)
     for name in codecs:
         codec = make_codec(name, Calibration((spec,), (train.numpy(),)))
         payloads = [codec.encode((x,)).data for x in small.numpy()]
@@ -248,12 +248,12 @@ def shrunk_points(bench: Bench, network: nn.Module, factor: int, codecs: Sequenc
         enlarged = F.interpolate(decoded, scale_factor=factor, mode="bilinear", align_corners=False)
         right = rights(network, enlarged, data.test.labels)
         size = float(np.mean([len(payload) for payload in payloads]))
-        points.append(Point(f"picture {factor} times smaller, {name}", size, [float(right.mean())], right))
+        points.append(Point(f"image {factor} times smaller, {name}", size, [float(right.mean())], right))
     return points
 
 
 def rate(report: Report, title: str, bench: Bench, cut: Cut, training: Training, points: float, curve: Curve) -> None:
-    """Part 1 (and 3): payload and accuracy against the limits, and against picture codecs."""
+    """Part 1 (and 3): payload and accuracy against the limits, and against image codecs."""
     test, tensor_bytes = bench.data.test, cut.bytes
     given_right = rights(bench.model, test.inputs, test.labels)
     given = Point("as given", 0.0, [float(given_right.mean())], given_right)
@@ -261,13 +261,13 @@ def rate(report: Report, title: str, bench: Bench, cut: Cut, training: Training,
     bar = max(given, tuned, key=lambda point: point.accuracy)
     if bar is given:
         network = bench.model
-    whole = "head trained as well" if training.whole else "head as given"
+    whole = "head trained as well" if training.finetune_head else "head as given"
     report.add(
         f"### {title}",
         "",
         f"Cut {cut.index} (`{cut.name}`), maps {' x '.join(map(str, cut.tensors[0].shape))}, {tensor_bytes} B in "
-        f"float32; {len(bench.data.train)} training and {len(test)} test pictures; epochs up to {training.epochs[0]} "
-        f"+ {training.epochs[1]}, {whole}; {len(curve.seeds)} seed(s). Intervals: 95 % over pictures (Wilson).",
+        f"float32; {len(bench.data.train)} training and {len(test)} test images; epochs up to {training.epochs[0]} "
+        f"+ {training.epochs[1]}, {whole}; {len(curve.seeds)} seed(s). Intervals: 95 % over images (Wilson).",
         "",
         f"Unsplit network as given {given.told()}, fine-tuned equally {tuned.told()}. "
         + ("Fine-tuning does not help here; t" if bar is given else "T")
@@ -300,22 +300,22 @@ def rate(report: Report, title: str, bench: Bench, cut: Cut, training: Training,
             ],
         ],
     )
-    pictures = picture_points(bench, network, curve.pictures)
+    images = image_points(bench, network, curve.images)
     codecs = ("uint8+rans", "uint4+rans")
-    pictures += [point for factor in (2, 4) for point in shrunk_points(bench, network, factor, codecs)]
+    images += [point for factor in (2, 4) for point in shrunk_points(bench, network, factor, codecs)]
     raw = test.inputs[0].numel()
-    report.add(f"The picture itself has {raw} B in 8 bits. Decoded pictures feed the better unsplit network.", "")
+    report.add(f"The image itself has {raw} B in 8 bits. Decoded images feed the better unsplit network.", "")
     report.table(
         ["what is sent", "payload in B", "of the tensor", "accuracy"],
         [
             [point.name, f"{point.payload_bytes:.1f}", f"1/{tensor_bytes / point.payload_bytes:.0f}", point.told()]
-            for point in [*ours, *pictures]
+            for point in [*ours, *images]
         ],
     )
-    compare(report, ours, pictures, bar, points)
+    compare(report, ours, images, bar, points)
 
 
-def compare(report: Report, ours: Sequence[Point], pictures: Sequence[Point], bar: Point, points: float) -> None:
+def compare(report: Report, ours: Sequence[Point], images: Sequence[Point], bar: Point, points: float) -> None:
     """Where the bottleneck wins and where it does not, in words that the figures decide."""
 
     def cheapest(among: Sequence[Point], least: float) -> Point | None:
@@ -328,12 +328,12 @@ def compare(report: Report, ours: Sequence[Point], pictures: Sequence[Point], ba
     levels = (("the bar", 0.0), ("half the allowed points below", points / 2), ("the allowed points below", points))
     rows = []
     for name, below in (*levels, ("five times as many", 5 * points)):
-        a, b = (cheapest(among, bar.accuracy - below - 1e-9) for among in (ours, pictures))
+        a, b = (cheapest(among, bar.accuracy - below - 1e-9) for among in (ours, images))
         better = "neither" if a is None and b is None else "bottleneck"
         if b is not None and (a is None or b.payload_bytes <= a.payload_bytes):
-            better = "picture"
+            better = "image"
         rows.append([f"{name}: {100 * (bar.accuracy - below):.2f} %", told(a), told(b), better])
-    report.table(["accuracy wanted", "smallest bottleneck", "smallest picture", "fewer bytes"], rows)
+    report.table(["accuracy wanted", "smallest bottleneck", "smallest image", "fewer bytes"], rows)
 
 
 @dataclass
@@ -343,7 +343,7 @@ class Curve:
     seeds: Sequence[int]
     ratios: Sequence[float] = RATIOS
     codecs: Sequence[str] = CODECS
-    pictures: Sequence[str] = PICTURES
+    images: Sequence[str] = IMAGES
 
 
 # Loss ---------------------------------------------------------------------------------------------------------------
@@ -388,7 +388,7 @@ def loss_testbed(bench: Bench, cut: Cut, arm: Arm, seed: int) -> Testbed:
     if arm.trained:
         shape = bottleneck_for(cut, ratio=LOSS_RATIO).latent_spec.shape
         order = torch.from_numpy(interleaved(shape)) if arm.spread else None
-        training = replace(training, loss=0.7, packet_elements=PACKET_ELEMENTS, order=order)
+        training = replace(training, packet_loss=0.7, packet_elements=PACKET_ELEMENTS, order=order)
     testbed = bench.testbed()
     testbed.add_split(LOSS_RATIO, trained_split(bench.graph, cut, bench.data.train, **vars(training)))
     return testbed
@@ -409,11 +409,11 @@ def loss_curve(plan: Plan, testbed: Testbed, seed: Sequence[int]) -> LossCurve:
     return quality_against_loss(plan, testbed.workload, trial, LOSSES)
 
 
-def mean_curve(curves: Sequence[LossCurve], pictures: int) -> list[str]:
+def mean_curve(curves: Sequence[LossCurve], images: int) -> list[str]:
     of_seeds = np.array([curve.quality for curve in curves])
     cells = []
     for accuracy in of_seeds.T:
-        low, high = wilson_interval(float(accuracy.mean()), pictures)
+        low, high = wilson_interval(float(accuracy.mean()), images)
         cells.append(f"{100 * accuracy.mean():.2f} ({100 * low:.1f} to {100 * high:.1f})")
     return cells
 
@@ -432,8 +432,8 @@ def loss(report: Report, bench: Bench, seeds: Sequence[int]) -> None:
         f"of up to {PACKET_ELEMENTS} B behind headers of {header} B (UDP/IP {IP_UDP_HEADER_BYTES}, "
         f"link {own.link_header_bytes}, application {own.app_header_bytes}), nothing is sent again. Epochs up to "
         f"{LOSS_TRAINING.epochs[0]} + {LOSS_TRAINING.epochs[1]}, loss training up to 70 %; {len(seeds)} seed(s), "
-        f"{PATTERNS} loss patterns a picture from the simulator; {test} test pictures. Accuracy in %, in brackets the "
-        "95 % interval over pictures (Wilson).",
+        f"{PATTERNS} loss patterns an image from the simulator; {test} test images. Accuracy in %, in brackets the "
+        "95 % interval over images (Wilson).",
         "",
     )
     testbeds = {
@@ -518,7 +518,7 @@ def one_packet(report: Report, bench: Bench, cut: Cut, testbed: Testbed) -> None
 
 
 def cifar() -> Bench:
-    """The public ResNet-20 with the reference pictures, which are sorted by class and are shuffled here."""
+    """The public ResNet-20 with the reference images, which are sorted by class and are shuffled here."""
     stored = torch.load(CIFAR / "resnet20.th", weights_only=True, map_location="cpu")["state_dict"]
     model = CifarResNet().eval()
     model.load_state_dict({name.removeprefix("module."): value for name, value in stored.items()})
@@ -549,7 +549,7 @@ def main() -> None:
     parser.add_argument(
         "--cifar-epochs", nargs=2, type=int, default=CIFAR_TRAINING.epochs, help="of both stages (default: 4 8)"
     )
-    parser.add_argument("--cifar-whole", action="store_true", help="train a copy of the head, too")
+    parser.add_argument("--cifar-finetune-head", action="store_true", help="train a copy of the head, too")
     options = parser.parse_args()
     seeds = (0,) if options.quick else (0, 1, 2)
     report = Report([])
@@ -560,11 +560,13 @@ def main() -> None:
         loss(report, digits(), seeds)
     if "cifar" in options.parts:
         if not CIFAR.is_dir():
-            report.add("### Rate: CIFAR-10", "", "Left out: the reference pictures are not there.", "")
+            report.add("### Rate: CIFAR-10", "", "Left out: the reference images are not there.", "")
         else:
             bench = cifar()
             curve = Curve(seeds, (16.0, 32.0, 64.0), ("uint8+rans", "uint6+rans", "uint4+rans"))
-            training = replace(CIFAR_TRAINING, epochs=tuple(options.cifar_epochs), whole=options.cifar_whole)
+            training = replace(
+                CIFAR_TRAINING, epochs=tuple(options.cifar_epochs), finetune_head=options.cifar_finetune_head
+            )
             rate(report, "Rate: CIFAR-10", bench, bench.cut(options.cifar_cut), training, CIFAR_POINTS, curve)
     if options.markdown:
         options.markdown.write_text("\n".join(report.lines))

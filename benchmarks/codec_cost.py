@@ -3,7 +3,7 @@
 Presets' codec times come from `src/splitimpera/cost/codecs.yaml`: of each stage what a call costs to start and what
 each unit takes on one core, fitted to times that this script measures, and multiplied by how much slower another
 machine's core is. The measure of a core is how often a second it counts the primes below 10000, as
-sysbench does. Tensors are normal numbers behind a ReLU in 16 channels, pictures smooth ones with noise. Times are the
+sysbench does. Tensors are normal numbers behind a ReLU in 16 channels, images smooth ones with noise. Times are the
 process's own, so that a busy machine disturbs them less; caches are as cold as behind other work.
 
     .venv/bin/python benchmarks/codec_cost.py            # compares the model with this machine, some three minutes
@@ -65,7 +65,7 @@ def primes_per_s(most: int = 10_000, seconds: float = 1.0) -> float:
     return counted / (time.thread_time() - begun_s)
 
 
-def pictures(elements: int) -> Calibration:
+def images(elements: int) -> Calibration:
     side = max(8, round((elements / 3) ** 0.5))
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:side, :side] / side
@@ -79,7 +79,7 @@ def calls(name: str, elements: int) -> tuple[int, dict[Direction, Callable[[], o
     """Elements as they are taken, and calls that code them."""
     if not CODECS[parsed(name).base].images_only:
         return elements, coding(name, 4 * elements)
-    calibration = pictures(elements)
+    calibration = images(elements)
     codec, row = make_codec(name, calibration), (calibration.tensors[0][0],)
     data = codec.encode(row).data
     return row[0].size, {"encode": lambda: codec.encode(row), "decode": lambda: codec.decode(data)}

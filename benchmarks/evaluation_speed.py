@@ -3,7 +3,7 @@
     python benchmarks/evaluation_speed.py
 
 Ten loss rates, five seeds each, at one cut: at most 1.2 times one pass of the head and fifty of the tail over the same
-pictures. Everything is timed in turn within one run.
+images. Everything is timed in turn within one run.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def main() -> bool:
     scenario = load_scenario("examples/digits/scenario.yaml")
     data = load_data(scenario.data, scenario.folder)
     graph = trace(load_network(scenario.network, scenario.folder), data.validation.inputs[:1])
-    pictures = data.validation.inputs
-    workload = Workload(1.0, len(pictures), 0.5)  # a frame a picture
+    images = data.validation.inputs
+    workload = Workload(1.0, len(images), 0.5)  # a frame an image
     holds = True
     print("| cut | tail's share of the MACs | partition alone | accuracy under 50 losses | ratio | |")
     print("| --- | --- | --- | --- | --- | --- |")
@@ -60,7 +60,7 @@ def main() -> bool:
 
         def passes(partition: object = partition) -> None:
             with torch.inference_mode():
-                crossing = [partition.head(x) for x in torch.split(pictures, BATCH)]
+                crossing = [partition.head(x) for x in torch.split(images, BATCH)]
                 for _ in range(len(LOSSES) * REPLICATIONS):
                     for rows in crossing:
                         partition.tail(rows)

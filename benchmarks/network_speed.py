@@ -190,7 +190,7 @@ def link_grid(size: Size) -> None:
     losses = np.linspace(0.0, 0.03, size.steps)
     links = [Link(rate_bps=r, delay_s=d, loss=p) for r, d, p in product(rates, delays, losses)]
     start = time.perf_counter()
-    results = grid(links, [Workload(1, 200, frame_bytes=100_000)], ["tcp"], seeds=1, workers=WORKERS)
+    results = grid(links, [Workload(1, 200, frame_bytes=100_000)], ["tcp"], replications=1, workers=WORKERS)
     taken = time.perf_counter() - start
     packets = sum(int(run.packets.sum()) for result in results for run in result.deliveries)
     stable = sum(result.sustained for result in results)

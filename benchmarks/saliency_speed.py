@@ -102,7 +102,7 @@ def time_ratio(case: Case, budget_s: float) -> str:
     plain_s, saliency_s = measure_together_s(runs, budget_s=budget_s)
     ratio = saliency_s / plain_s
     return (
-        f"plain {1e3 * plain_s / len(x):8.2f} ms, saliency {1e3 * saliency_s / len(x):8.2f} ms a picture, "
+        f"plain {1e3 * plain_s / len(x):8.2f} ms, saliency {1e3 * saliency_s / len(x):8.2f} ms an image, "
         f"ratio {ratio:.3f} ({_verdict(ratio, case.limit)}); "
         f"trace and {len(graph.cuts)} cuts {traced_s:.2f} s ({_verdict(traced_s, TRACE_LIMIT_S)})"
     )

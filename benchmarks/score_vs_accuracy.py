@@ -1,7 +1,7 @@
 """Does a score predict how accurate the network is after a split? Measured at every cut of the curve in turn.
 
 At each cut a bottleneck is trained, briefly and equally, several times from different first weights; accuracy and
-cross-entropy on test pictures are then held against each score that was taken before any training. Two sizes of latent:
+cross-entropy on test images are then held against each score that was taken before any training. Two sizes of latent:
 the papers', which differs from depth to depth, and one that is the same at every cut.
 
 Run: `.venv/bin/python benchmarks/score_vs_accuracy.py`. The CIFAR-10 network is skipped where `../shared/reference` is
@@ -23,6 +23,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
+from cut_probes import fit_bottleneck, fit_linear_code, outputs, pool, principal_components
 from torch import Tensor, nn
 
 import splitimpera as sei
@@ -32,19 +33,17 @@ from splitimpera.models.datasets import DATASETS, Pixels, Samples
 from splitimpera.models.recipes import RECIPES, trained
 from splitimpera.models.resnet import CifarResNet
 from splitimpera.partition.bottleneck import bottleneck_for
-from splitimpera.partition.probe import answers, fit_linear_code, pool, principal_components
 from splitimpera.records.graph import Cut
 from splitimpera.saliency.curve import curve_points, local_maxima
 from splitimpera.saliency.hooks import gradients
 from splitimpera.saliency.scores import SCORES, STATISTICS, by_channel
-from splitimpera.training.reconstruction import fit_bottleneck
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cifar10"
 Outcomes = dict[str, list[dict[str, list[float]]]]
-"""By size of latent: for each cut, `right` and `nats` of each test picture."""
+"""By size of latent: for each cut, `right` and `nats` of each test image."""
 SIZES = ("papers", "equal")
 CALIBRATION = 800
-"""Pictures of the training part from which scores are taken and linear codes fitted."""
+"""Images of the training part from which scores are taken and linear codes fitted."""
 DRAWS = 2000
 Estimate = tuple[float, float, float]
 """A value and the ends of its 95 % interval."""
@@ -84,15 +83,15 @@ def digits(recipe: str) -> Case:
 
 
 def cifar() -> Case | None:
-    """The reference ResNet-20 with 2000 of the 5000 training pictures and all test pictures; None where absent."""
-    weights, pictures = REFERENCE / "resnet20.th", REFERENCE / "cifar10_jpeg_subset.npz"
-    if not (weights.exists() and pictures.exists()):
+    """The reference ResNet-20 with 2000 of the 5000 training images and all test images; None where absent."""
+    weights, images = REFERENCE / "resnet20.th", REFERENCE / "cifar10_jpeg_subset.npz"
+    if not (weights.exists() and images.exists()):
         return None
     model = CifarResNet()
     state = torch.load(weights, weights_only=True, map_location="cpu")["state_dict"]
     model.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
     pixels = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    arrays = np.load(pictures)
+    arrays = np.load(images)
     parts = {}
     for part in ("train", "test"):
         rows = np.random.default_rng(0).permutation(len(arrays[f"{part}_y"]))  # they are sorted by class
@@ -131,7 +130,7 @@ def latent_channels(cuts: Sequence[Cut]) -> dict[str, list[int]]:
 
 
 def measure_seed(graph: ModelGraph, case: Case, epochs: int, seed: int) -> Outcomes:
-    """For either size and each cut: is each test picture answered rightly (0 or 1), and its cross-entropy (nats)."""
+    """For either size and each cut: is each test image answered rightly (0 or 1), and its cross-entropy (nats)."""
     cuts = cuts_of(graph)
     channels = latent_channels(cuts)
     found: Outcomes = {size: [] for size in SIZES}
@@ -150,7 +149,7 @@ def measure_seed(graph: ModelGraph, case: Case, epochs: int, seed: int) -> Outco
                 seed=seed,
                 batch=case.batch,
             )
-            found[size].append(outcome(answers(sei.split(graph, cut), bottleneck, case.test.inputs), case.test.labels))
+            found[size].append(outcome(outputs(sei.split(graph, cut), bottleneck, case.test.inputs), case.test.labels))
             right, nats = (np.mean(found[size][-1][key]) for key in ("right", "nats"))
             print(
                 f"seed {seed} {size:6} {cut.name:12} latent {bottleneck.latent_shape} accuracy {right:.3f} "
@@ -174,7 +173,7 @@ def measure(name: str, case: Case, graph: ModelGraph, epochs: int, seeds: int, p
     known = json.loads(path.read_text()) if path.exists() else {}
     raw = known if {key: known.get(key) for key in made} == made else {**made, "seeds": {}}
     made_now = sei.split(graph, 1)
-    raw["unsplit"] = outcome(answers(made_now, nn.Identity(), case.test.inputs), case.test.labels)
+    raw["unsplit"] = outcome(outputs(made_now, nn.Identity(), case.test.inputs), case.test.labels)
     for seed in range(seeds):
         if str(seed) not in raw["seeds"]:
             raw["seeds"][str(seed)] = measure_seed(graph, case, epochs, seed)
@@ -186,14 +185,14 @@ def measure(name: str, case: Case, graph: ModelGraph, epochs: int, seeds: int, p
 
 
 def probe(graph: ModelGraph, case: Case) -> Outcomes:
-    """As `measure_seed`, with the linear code of `partition.probe` in place of the bottleneck: nothing is trained."""
+    """As `measure_seed`, with the linear code of `cut_probes` in place of the bottleneck: nothing is trained."""
     cuts = cuts_of(graph)
     found: Outcomes = {size: [] for size in SIZES}
     for size, channels in latent_channels(cuts).items():
         for cut, kept in zip(cuts, channels, strict=True):
             partition = sei.split(graph, cut)
             code = fit_linear_code(partition, case.train.inputs[:CALIBRATION], kept)
-            found[size].append(outcome(answers(partition, code, case.test.inputs), case.test.labels))
+            found[size].append(outcome(outputs(partition, code, case.test.inputs), case.test.labels))
     return found
 
 
@@ -201,9 +200,9 @@ def probe(graph: ModelGraph, case: Case) -> Outcomes:
 
 
 def code_loss(graph: ModelGraph, inputs: Tensor, channels: dict[str, list[int]]) -> dict[str, FloatArray]:
-    """For either size, (cuts,): mean over pictures of |<G, A - code(A)>|, a first-order change of the predicted logit.
+    """For either size, (cuts,): mean over images of |<G, A - code(A)>|, a first-order change of the predicted logit.
 
-    The code is that of `partition.probe`, with blocks in place of bilinear decoding. One forward and one backward pass.
+    The code is that of `cut_probes`, with blocks in place of bilinear decoding. One forward and one backward pass.
     """
     cuts = cuts_of(graph)
     specs = {cut.crossing[0]: cut.tensors[0] for cut in cuts}
@@ -229,7 +228,7 @@ def code_loss(graph: ModelGraph, inputs: Tensor, channels: dict[str, list[int]])
 
 
 def predictors(graph: ModelGraph, samples: Samples) -> dict[str, FloatArray]:
-    """Every predictor that needs no test picture, (cuts,); names that end in a size belong to that size alone."""
+    """Every predictor that needs no test image, (cuts,); names that end in a size belong to that size alone."""
     cuts = cuts_of(graph)
     curve = sei.cumulative_saliency(
         graph, (samples.inputs, samples.labels), scores=(*SCORES.names(), *STATISTICS.names()), batch=100
@@ -273,17 +272,17 @@ def adjacent(x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 class Bootstrap:
-    """Draws of seeds (for each cut anew), of test pictures and, where it makes sense, of cuts; the same for all scores.
+    """Draws of seeds (for each cut anew), of test images and, where it makes sense, of cuts; the same for all scores.
 
     Args:
-        values: an outcome, (seeds, cuts, pictures), the higher the better.
+        values: an outcome, (seeds, cuts, images), the higher the better.
     """
 
     def __init__(self, values: FloatArray, draws: int = DRAWS) -> None:
         rng = np.random.default_rng(0)
-        seeds, cuts, pictures = values.shape
+        seeds, cuts, images = values.shape
         self.found = values.mean((0, 2))[None]
-        weights = rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=draws) / pictures
+        weights = rng.multinomial(images, np.full(images, 1 / images), size=draws) / images
         means = np.einsum("scp,dp->dsc", values, weights, optimize=True)
         chosen = rng.integers(seeds, size=(draws, seeds, cuts))
         self.outcomes = np.take_along_axis(means, chosen, 1).mean(1)
@@ -299,7 +298,7 @@ class Bootstrap:
         return whole
 
     def over_cuts(self, statistic: Callable[..., FloatArray], *predictors: FloatArray) -> Estimate:
-        """Of statistic(predictor, outcome, more predictors ...); seeds, pictures and cuts are drawn."""
+        """Of statistic(predictor, outcome, more predictors ...); seeds, images and cuts are drawn."""
         first, *more = ([x[None], x[self.cuts]] for x in predictors)
         drawn = np.take_along_axis(self.outcomes, self.cuts, 1)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -331,7 +330,7 @@ def better(over: FloatArray, outcome: FloatArray, other: FloatArray) -> FloatArr
 
 
 def outcomes(entries: Sequence[list[dict[str, list[float]]]], rows: FloatArray) -> dict[str, FloatArray]:
-    """(seeds, cuts, pictures) each, the higher the better, of the pictures `rows`."""
+    """(seeds, cuts, images) each, the higher the better, of the images `rows`."""
     take = {key: np.array([[cut[key] for cut in entry] for entry in entries])[..., rows] for key in ("right", "nats")}
     return {"accuracy": take["right"].astype(float), "cross-entropy": -take["nats"]}
 
@@ -371,7 +370,7 @@ def _settings(raw: dict[str, Any], case: Case) -> str:
     unsplit = {key: np.mean(raw["unsplit"][key]) for key in ("right", "nats")}
     return (
         f"Unsplit: accuracy {unsplit['right']:.2%}, cross-entropy {unsplit['nats']:.3f}. {len(raw['seeds'])} seeds, "
-        f"{raw['epochs']} epochs of {raw['train']} pictures in batches of {case.batch}, {raw['test']} test pictures."
+        f"{raw['epochs']} epochs of {raw['train']} images in batches of {case.batch}, {raw['test']} test images."
     )
 
 
@@ -469,11 +468,11 @@ def _groups(
     for group, labels in case.groups.items():
         own_samples = calibration.take(torch.isin(calibration.labels, torch.tensor(labels)))
         own = predictors(graph, own_samples)
-        pictures = np.flatnonzero(np.isin(case.test.labels.numpy(), labels))
+        images = np.flatnonzero(np.isin(case.test.labels.numpy(), labels))
         for size in SIZES:
-            values = outcomes([seed[size] for seed in raw["seeds"].values()], pictures)
+            values = outcomes([seed[size] for seed in raw["seeds"].values()], images)
             accuracy, nats = (Bootstrap(values[key]) for key in ("accuracy", "cross-entropy"))
-            mine = for_size(own, raw, size, pictures)
+            mine = for_size(own, raw, size, images)
             general = for_size(found, raw, size, np.arange(raw["test"]))
             for name in ("depth", "cs", "gradient_agreement", "logit_alignment", "probe cross-entropy"):
                 row = [group, size, name]
@@ -545,7 +544,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="bottlenecks trained at each cut")
     parser.add_argument("--epochs", type=int, help="epochs of each bottleneck (15 for digits, 4 for CIFAR-10)")
     parser.add_argument("--out", type=Path, default=Path("runs/score_vs_accuracy"), help="results go there")
-    parser.add_argument("--quick", action="store_true", help="one epoch, one seed, few pictures: does it run?")
+    parser.add_argument("--quick", action="store_true", help="one epoch, one seed, few images: does it run?")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     folder = arguments.out / "quick" if arguments.quick else arguments.out

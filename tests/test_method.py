@@ -252,7 +252,7 @@ def test_a_latent_of_one_packet_is_said_to_need_something_else(folder, monkeypat
     said = []
     design(
         folder,
-        ("requirements:", "bottlenecks: {ratios: [4], epochs: [1, 1], loss: 30 %, cuts: [stem]}\nrequirements:"),
+        ("requirements:", "bottlenecks: {ratios: [4], epochs: [1, 1], packet_loss: 30 %, cuts: [stem]}\nrequirements:"),
         say=said.append,
     )
     assert any("travels in one packet" in line and "TCP" in line for line in said)

@@ -31,7 +31,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_quantities_become_si_and_defaults_are_filled_in(tmp_path):
     scenario = sei.load_scenario(write(tmp_path, MINIMAL))
-    assert build_link(scenario.links[0], tmp_path) == Link("link", 1e8, 0.005, 0.0, 1500, 2, 12)
+    assert build_link(scenario.links[0], tmp_path) == Link("link", 1e8, 0.005, 0.0, 1500, 2, 20)
     assert build_device(scenario.devices[0], scenario.folder) == Device("a", 40.0)
     assert scenario.workload.record() == Workload(20.0, 1000, None)
     assert scenario.requirements[0].limit == pytest.approx(0.95)
@@ -73,7 +73,7 @@ def test_faults_name_line_and_key(tmp_path):
         (
             "{source: digits}",
             "{source: x, size: [16384, 16384]}",
-            "16384 x 16384 are 268.4 M pixels a picture, at most 50",
+            "16384 x 16384 are 268.4 M pixels per image, at most 50",
         ),
         ("{source: digits}", "{source: x, size: [0, 8]}", "size[0]: 0 is out of range"),
         ("{source: digits}", "{source: x, mean: [.nan]}", "data.mean[0]: a number is expected, given '.nan'"),
@@ -87,6 +87,11 @@ def test_faults_name_line_and_key(tmp_path):
         ("{source: digits}", "digits", "is not a mapping of keys"),
         ("rate: 100 Mbit/s", "rate: 100 Mbit/s, mtu: 10.5 B", "not a whole number of bytes"),
         ("[accuracy >= 95 %]", "[accuracy >= 95 %, latency_p95 <= 5]", "requirements[1]"),
+        ("delay: 5 ms", "delay: 5 ms, app_header: 12 B", "app_header: this key is unknown"),
+        ("delay: 5 ms", "delay: 5 ms, framing: grpc", "links[0].framing: input should be 'sei' or 'none'"),
+        ("delay: 5 ms", "delay: 5 ms, security: tls", "links[0].security: tls works over TCP, and plans.transports"),
+        ("delay: 5 ms", "delay: 5 ms, security: dtls", "names tcp; leave these out, or write security: none"),
+        ("delay: 5 ms}]", "delay: 5 ms, security: tls}]\nplans: {transports: [tcp-reno, udp-arq]}", "names udp-arq;"),
     ],
 )
 def test_other_faults(tmp_path, old, new, message):
@@ -94,6 +99,16 @@ def test_other_faults(tmp_path, old, new, message):
     with pytest.raises(ScenarioError) as caught:
         sei.load_scenario(write(tmp_path, MINIMAL.replace(old, new)))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("security", "transports"),
+    [("tls", "tcp, tcp-reno"), ("dtls", "udp, udp-arq, udp-interleaved"), ("none", "tcp, udp")],
+)
+def test_security_that_fits_its_transports(tmp_path, security, transports):
+    text = MINIMAL.replace("delay: 5 ms", f"delay: 5 ms, security: {security}")
+    scenario = sei.load_scenario(write(tmp_path, text + f"plans: {{transports: [{transports}]}}\n"))
+    assert scenario.links[0].security == security
 
 
 def test_missing_and_unreadable_files(tmp_path):

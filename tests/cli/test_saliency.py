@@ -96,7 +96,7 @@ def test_networks_of_other_packages_by_name_and_by_import_path(library, name, fo
     ("arguments", "message"),
     [
         (["digits-vgg16", "--data", "digits", "--classes", "cat"], "no class is called 'cat'"),
-        (["digits-vgg16", "--data", "digits", "--classes", "12"], "no picture belongs to the classes [12]"),
+        (["digits-vgg16", "--data", "digits", "--classes", "12"], "no sample belongs to the classes [12]"),
         (["digits-vgg16", "--data", "digits", "--score", "cds"], "no score is called 'cds'; did you mean 'cs'"),
         (["digits-vgg16", "--data", "digits", "--target", "best"], "no target is called 'best'"),
         (["digits-vgg61", "--data", "digits"], "did you mean 'digits-vgg16'"),
@@ -104,7 +104,7 @@ def test_networks_of_other_packages_by_name_and_by_import_path(library, name, fo
         (["digits-vgg16", "--data", "digitz"], "did you mean 'digits'"),
         (["digits-vgg16", "--data", "digits", "--size", "8"], "'8' is no height and width"),
         (["digits-vgg16", "--data", "digits", "--size", "8,8"], "--size: 'digits' comes as a network takes it"),
-        (["digits-vgg16", "--data", "digits", "--size", "99999,99999"], "99999 x 99999 are 10 G pixels a picture"),
+        (["digits-vgg16", "--data", "digits", "--size", "99999,99999"], "99999 x 99999 are 10 G pixels per image"),
         (["digits-vgg16", "--data", "digits", "--size", "9" * 5000 + ",8"], "...' is no height and width"),
         (["digits-vgg16", "--data", "digits", "--size", "٨,٨"], "is no height and width"),
         (["digits-vgg16", "--data", "digits", "--classes", "9" * 5000], "--classes: '9999"),

@@ -109,7 +109,7 @@ def test_no_network_and_no_data_end_without_a_word(network, data, message, folde
 def test_a_design_for_a_network_that_mixes_pictures_sees_them_one_by_one(folder):
     run = designed(folder, "Mixes")
     assert run.returncode == 0, run.stderr
-    assert "answers a picture otherwise when others are in its batch" in " ".join(run.stdout.split())
+    assert "output for a sample depends on the others in its batch" in " ".join(run.stdout.split())
     assert "right on 100.00% of 48 test pictures" in run.stdout
     assert "right on 100.00%" not in in_batches(folder)
     results = json.loads((folder / "out" / "results.json").read_text())
@@ -117,7 +117,7 @@ def test_a_design_for_a_network_that_mixes_pictures_sees_them_one_by_one(folder)
     assert {plan["metrics"]["accuracy"] for plan in results["plans"] if "float32" in plan["id"]} == {1.0}
     run = here("saliency", "mine.py:Mixes", "--data", "mine.py:pictures")
     assert run.returncode == 0
-    assert "others are in its batch" in " ".join(run.stdout.split())
+    assert "depends on the others in its batch" in " ".join(run.stdout.split())
 
 
 def test_a_network_that_goes_to_another_folder_takes_nothing_along(folder):

@@ -25,7 +25,7 @@ def test_the_order_of_modifiers_makes_no_difference():
     assert first.encode([x[0]]) == second.encode([x[0]])
 
 
-def test_pictures_only():
+def test_images_only():
     assert [codec_kind(name).images_only for name in ("png", "jpeg:9", "webp", "webp:7+fec:5", "uint8")] == [
         *(True, True, True, True),
         False,
@@ -50,7 +50,7 @@ def test_unknown_names(name, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("float32:7", "'7' stands behind what takes no argument; leave ':7' out"),
+        ("float32:7", "'7' follows what takes no argument; leave ':7' out"),
         ("jpeg:0", "no quality from 1 to 95"),
         ("jpeg:²", "no quality from 1 to 95"),
         ("webp:101", "no quality from 1 to 100"),

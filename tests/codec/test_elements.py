@@ -71,12 +71,12 @@ def test_several_tensors_follow_each_other_and_a_gap_may_span_them():
     assert z.tolist() == [5, 5]
 
 
-def test_pictures_come_back_exactly():
-    pictures = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+def test_images_come_back_exactly():
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     scale = image_scale((0.3,), (0.35,))
-    inputs = ((pictures / 255 - 0.3) / 0.35).astype(np.float32)
-    np.testing.assert_array_equal(scale.to_integers(inputs), pictures)
-    np.testing.assert_allclose(scale.to_values(pictures, "float32"), inputs, atol=1e-5)
+    inputs = ((images / 255 - 0.3) / 0.35).astype(np.float32)
+    np.testing.assert_array_equal(scale.to_integers(inputs), images)
+    np.testing.assert_allclose(scale.to_values(images, "float32"), inputs, atol=1e-5)
 
 
 def test_damaged_payloads_are_refused():

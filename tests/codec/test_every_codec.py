@@ -35,7 +35,7 @@ CORRECTED = [
     *("float32+fec:50", "uint6+interleaved+fec:100", "uint8+rans+fec:30", "uint4+zstd+fec:200"),
     "uint8+rans-packets+interleaved+fec:20",
 ]
-PICTURES = ["png", "jpeg", "jpeg:30", "webp", "webp:50", "png+fec:40", "webp+fec:100", "uint8", "uint4+rans"]
+IMAGES = ["png", "jpeg", "jpeg:30", "webp", "webp:50", "png+fec:40", "webp+fec:100", "uint8", "uint4+rans"]
 PACKET_BYTES = 40
 UNITS = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 FINEST = {"float32": 2.0**-150, "float16": 2.0**-25, "bfloat16": 2.0**-134}
@@ -215,11 +215,11 @@ def test_tensors_and_payloads_of_another_plan_are_refused(name):
         codec.decode(other.encode([np.resize(tensors[0], 700)]).data)
 
 
-def picture_codec(name):
+def image_codec(name):
     rng = np.random.default_rng(3)
-    pictures = np.clip(np.linspace(0, 255, 16 * 20).reshape(16, 20) + rng.normal(0, 6, (2, 3, 16, 20)), 0, 255)
+    images = np.clip(np.linspace(0, 255, 16 * 20).reshape(16, 20) + rng.normal(0, 6, (2, 3, 16, 20)), 0, 255)
     scale = image_scale((0.5,) * 3, (0.25,) * 3)
-    tensors = scale.to_values(pictures.astype(np.uint8), "float32")
+    tensors = scale.to_values(images.astype(np.uint8), "float32")
     spec = TensorSpec("input", tensors.shape[1:])
     return make_codec(name, Calibration((spec,), (tensors,), scale, packet_bytes=200)), tensors[0]
 
@@ -251,7 +251,7 @@ FUZZED = [
     *((name, False) for name in ["float32", "float16", "bfloat16+interleaved", "uint8", "uint6+mean", "uint2:channel"]),
     *((name, False) for name in [*INTOLERANT, *CORRECTED]),
     *((f"uint8{modifier}", False) for modifier in PACKETED),
-    *((name, True) for name in PICTURES),
+    *((name, True) for name in IMAGES),
 ]
 PAYLOADS_EACH = -(-12_000 // len(FUZZED))
 ALLOCATED_LIMIT_BYTES = 1 << 20
@@ -264,9 +264,9 @@ def test_hostile_payloads_end_in_an_error_or_in_tensors_and_in_little_memory():
     latent = np.maximum(rng.normal(0, 1, (64, 8, 6, 6)), 0).astype(np.float32)
     refused = 0
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for name, pictures in FUZZED:
-        if pictures:
-            codec, x = picture_codec(name)
+    for name, images in FUZZED:
+        if images:
+            codec, x = image_codec(name)
         else:
             codec, x = codec_for(name, TensorSpec("t", latent.shape[1:]), latent), latent[0]
         data = codec.encode([x]).data
@@ -295,7 +295,7 @@ def test_hostile_payloads_end_in_an_error_or_in_tensors_and_in_little_memory():
 def test_every_base_and_modifier_is_tested_here():
     from splitimpera.codec.codecs import CODECS, MODIFIERS
 
-    names = [parsed(name) for name in (*TOLERANT, *INTOLERANT, *CORRECTED, *PICTURES, "uint8+zero", "uint8+mean+fec:1")]
+    names = [parsed(name) for name in (*TOLERANT, *INTOLERANT, *CORRECTED, *IMAGES, "uint8+zero", "uint8+mean+fec:1")]
     assert {name.base for name in names} == set(CODECS.names())
     used = {modifier for name in names for modifier in name.modifiers} | {"last"}
     assert used == set(MODIFIERS.names())

@@ -41,10 +41,10 @@ def test_channels_with_ranges_of_their_own_err_less():
     assert errors["uint4:channel"][0] < errors["uint4"][0] / 100
 
 
-def test_pictures_keep_their_range_in_fewer_bits():
+def test_images_keep_their_range_in_fewer_bits():
     scale = coarser(image_scale((0.5,), (0.25,)), 4)
-    pictures = np.arange(0, 256, 17, dtype=np.uint8).reshape(1, 4, 4)
-    inputs = ((pictures / 255 - 0.5) / 0.25).astype(np.float32)
+    images = np.arange(0, 256, 17, dtype=np.uint8).reshape(1, 4, 4)
+    inputs = ((images / 255 - 0.5) / 0.25).astype(np.float32)
     np.testing.assert_array_equal(scale.to_integers(inputs).reshape(-1), np.arange(16))
     np.testing.assert_allclose(scale.to_values(scale.to_integers(inputs), "float32"), inputs, atol=1e-5)
 

@@ -52,8 +52,8 @@ def test_tail_of_head_equals_model_at_every_cut(model):
     graph = sei.trace(model, torch.randn(1, 3, 8, 8))
     assert model.relu.inplace
     with torch.no_grad(), evaluating(model):
-        for pictures in (1, 3):
-            x = torch.randn(pictures, 3, 8, 8)
+        for images in (1, 3):
+            x = torch.randn(images, 3, 8, 8)
             for cut in graph.cuts:
                 partition = sei.split(graph, cut)
                 torch.testing.assert_close(partition.tail(partition.head(x)), model(x))

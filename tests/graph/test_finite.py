@@ -70,7 +70,7 @@ def test_answers_that_are_no_numbers_name_the_first_layer(name):
         sei.cumulative_saliency(bed.graph, x)
 
 
-def test_one_picture_of_many_suffices():
+def test_one_image_of_many_suffices():
     x = torch.rand(300, 6) + 0.1
     x[277] = -1
     model = Layers()

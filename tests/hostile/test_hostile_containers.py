@@ -29,10 +29,10 @@ NAMES = [
 def written(name):
     """A container with a few frames, and what they are made of."""
     rng = np.random.default_rng(0)
-    pictures = CODECS[name.split("+")[0].split(":")[0]].images_only
+    images = CODECS[name.split("+")[0].split(":")[0]].images_only
     tensors = np.cumsum(rng.normal(size=(40, 3, 8, 8)), axis=3).astype(np.float32)
     specs = (TensorSpec("input", (3, 8, 8)),)
-    if pictures:
+    if images:
         tensors = image_scale((0.5,) * 3, (0.25,) * 3).to_values(rng.integers(0, 256, tensors.shape), "float32")
     constants = calibrate(name, Calibration(specs, (tensors,), packet_bytes=64))
     codec = codec_from(constants)

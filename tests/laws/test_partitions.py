@@ -13,9 +13,9 @@ from splitimpera.models.recipes import RECIPES
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("pictures", [1, 3])
-def test_tail_of_head_equals_model_at_every_cut(name, pictures):
-    model, x = make(name), inputs(name, pictures)
+@pytest.mark.parametrize("images", [1, 3])
+def test_tail_of_head_equals_model_at_every_cut(name, images):
+    model, x = make(name), inputs(name, images)
     graph = sei.trace(model, inputs(name, 2))
     with torch.no_grad(), evaluating(model):
         expected, structure = pytree.tree_flatten(model(*x))
@@ -33,11 +33,11 @@ def test_what_crosses_has_the_shapes_that_the_cut_says(name):
     with torch.no_grad():
         for cut in graph.cuts:
             separable = all(spec.batch_dim is not None for spec in cut.tensors)
-            pictures = 3 if separable else 1
-            for tensor, spec in zip(sei.split(graph, cut).head(*inputs(name, pictures)), cut.tensors, strict=True):
+            images = 3 if separable else 1
+            for tensor, spec in zip(sei.split(graph, cut).head(*inputs(name, images)), cut.tensors, strict=True):
                 shape = list(tensor.shape)
                 if spec.batch_dim is not None:
-                    assert shape.pop(spec.batch_dim) == pictures
+                    assert shape.pop(spec.batch_dim) == images
                 assert tuple(shape) == spec.shape
                 assert str(tensor.dtype) == f"torch.{spec.dtype}"
 

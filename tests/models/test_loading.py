@@ -25,7 +25,7 @@ def pair():
 def parts():
     return {"validation": pair(), "test": pair()}
 
-def pictures():
+def images():
     return torch.arange(40 * 8 * 8 * 3).reshape(40, 8, 8, 3).to(torch.uint8), torch.arange(40) % 3
 
 def sorted_by_class():
@@ -116,7 +116,7 @@ def test_digits_are_real_shuffled_and_apart():
     assert parts.test.inputs.shape[1:] == (1, 32, 32)
     rows = torch.cat([part.inputs for part in (parts.train, parts.validation, parts.test)]).flatten(1)
     assert len(rows) == 1797
-    assert len(torch.unique(rows, dim=0)) == 1797  # no picture is in two parts
+    assert len(torch.unique(rows, dim=0)) == 1797  # no image is in two parts
     for part in (parts.train, parts.validation, parts.test):
         assert len(part.labels[:50].unique()) > 5  # never in class order
 
@@ -139,14 +139,14 @@ def test_parts_are_taken_as_they_are(folder):
         data(folder, "digits", seed=3)
 
 
-def test_eight_bit_pictures_become_normalised_floats(folder):
-    parts = data(folder, "mine.py:pictures", mean=(0.5,) * 3, std=(0.25,) * 3)
+def test_eight_bit_images_become_normalised_floats(folder):
+    parts = data(folder, "mine.py:images", mean=(0.5,) * 3, std=(0.25,) * 3)
     assert parts.pixels == Pixels((0.5,) * 3, (0.25,) * 3)
     assert parts.test.inputs.shape == (20, 3, 8, 8)
     assert parts.test.inputs.min() >= -2
     assert parts.test.inputs.max() <= 2
     with pytest.raises(DataError, match="2 values are given for 3 channels"):
-        data(folder, "mine.py:pictures", mean=(0.5,) * 2)
+        data(folder, "mine.py:images", mean=(0.5,) * 2)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_data_that_cannot_be_used(folder, name, message):
         data(folder, name)
 
 
-def picture_folder(folder, sizes=((8, 8),), mode="RGB"):
+def image_folder(folder, sizes=((8, 8),), mode="RGB"):
     for label, name in enumerate(("cat", "dog")):
         (folder / "pets" / name).mkdir(parents=True)
         for i in range(6):
@@ -173,26 +173,26 @@ def picture_folder(folder, sizes=((8, 8),), mode="RGB"):
             Image.new(mode, size, 40 * label + i if mode == "L" else (40 * label + i,) * 3).save(
                 folder / "pets" / name / f"{i}.png"
             )
-    (folder / "pets" / "cat" / "notes.txt").write_text("no picture")
+    (folder / "pets" / "cat" / "notes.txt").write_text("no image")
 
 
-def test_a_folder_of_pictures(folder):
-    picture_folder(folder)
+def test_a_folder_of_images(folder):
+    image_folder(folder)
     parts = data(folder, "pets", validation=0.25, test=0.5)
     assert parts.classes == ("cat", "dog")
     assert parts.test.inputs.shape == (6, 3, 8, 8)
     assert all((x.max() * 255 >= 40) == bool(y) for x, y in zip(parts.test.inputs, parts.test.labels, strict=True))
 
 
-def test_pictures_of_several_sizes_need_one(folder):
-    picture_folder(folder, ((8, 8), (8, 10)), "L")
+def test_images_of_several_sizes_need_one(folder):
+    image_folder(folder, ((8, 8), (8, 10)), "L")
     with pytest.raises(DataError, match="differ in size"):
         data(folder, "pets")
     assert data(folder, "pets", size=(4, 6)).test.inputs.shape[1:] == (1, 4, 6)
 
 
-def test_damaged_pictures_and_folders_without_classes(folder):
-    picture_folder(folder)
+def test_damaged_images_and_folders_without_classes(folder):
+    image_folder(folder)
     (folder / "pets" / "dog" / "9.png").write_bytes(b"no png")
     with pytest.raises(DataError, match=r"9\.png' cannot be read"):
         data(folder, "pets")
@@ -201,14 +201,14 @@ def test_damaged_pictures_and_folders_without_classes(folder):
         data(folder, "flat")
 
 
-def test_too_few_pictures_to_divide():
+def test_too_few_images_to_divide():
     samples = Samples(torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64))
-    with pytest.raises(DataError, match="2 pictures are too few"):
+    with pytest.raises(DataError, match="2 samples are too few"):
         divide(samples, validation=0.1, test=0.5)
 
 
 def test_pixels_and_arrays_agree():
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
-    x = Pixels((0.1, 0.2, 0.3), (0.5, 0.6, 0.7)).inputs(pictures)
-    assert x[1, 2, 3, 0].item() == pytest.approx((pictures[1, 3, 0, 2] / 255 - 0.3) / 0.7, abs=1e-6)
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    x = Pixels((0.1, 0.2, 0.3), (0.5, 0.6, 0.7)).inputs(images)
+    assert x[1, 2, 3, 0].item() == pytest.approx((images[1, 3, 0, 2] / 255 - 0.3) / 0.7, abs=1e-6)
     assert isinstance(Dataset(*(Samples(x, torch.zeros(2, dtype=torch.int64)),) * 3), Dataset)

@@ -36,6 +36,17 @@ def test_a_lost_datagram_is_sent_again_when_a_later_one_is_acknowledged():
     assert sent.erased[0] == ()
 
 
+def test_acknowledgements_have_the_application_header_too():
+    slow_back = replace(INSTANT, drops=(1,), downlink_rate_bps=8e5)
+    workload = Workload(1.0, 1, 0.5, 3000)
+    done = [
+        sei.simulate(replace(slow_back, app_header_bytes=header), workload, "udp-arq", np.random.default_rng(0))
+        for header in (0, 20)
+    ]
+    # the acknowledgements of the first and the third datagram queue for the downlink
+    assert done[1].complete_s[0] - done[0].complete_s[0] == pytest.approx(20 * 8 / 8e5, rel=0.01)
+
+
 def test_a_lost_tail_is_sent_again_after_three_halves_of_the_round_trip():
     sent = send(replace(INSTANT, drops=(2,)), 3)
     assert sent.complete_s[0] == pytest.approx(0.03 + 0.01, abs=1e-8)

@@ -131,6 +131,15 @@ def test_the_application_header_is_paid_for():
     assert one_frame("tcp", 1000, 1e6, 0.0, app_header_bytes=12).wire_bytes[0] == 1000 + 12 + 54
 
 
+@pytest.mark.parametrize(("size", "records"), [(1, 1), (16384 - 20, 1), (16384 - 19, 2), (100_000, 7)])
+def test_tls_is_paid_for_by_the_record(size, records):
+    sent = one_frame("tcp", size, 1e9, 0.0, app_header_bytes=20, stream_record_bytes=22)
+    stream = size + 20 + 22 * records
+    assert sent.wire_bytes[0] == stream + 54 * -(-stream // 1448)
+    over_udp = [one_frame("udp", size, 1e9, 0.0, stream_record_bytes=record) for record in (0, 22)]
+    assert over_udp[0].wire_bytes[0] == over_udp[1].wire_bytes[0]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

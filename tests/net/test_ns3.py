@@ -64,6 +64,7 @@ def test_a_folder_of_that_name_is_not_ns3(tmp_path, monkeypatch):
         ("queue_packets", {"queue_packets": 100}),
         ("downlink_delay_s", {"downlink_delay_s": 0.02}),
         ("link_header_bytes", {"link_header_bytes": 14}),
+        ("stream_record_bytes", {"stream_record_bytes": 22}),
     ],
 )
 def test_refuses_what_it_cannot_simulate(field, options):

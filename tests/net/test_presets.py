@@ -38,7 +38,7 @@ def test_presets_are_documented_with_their_numbers_and_sources(name):
 def test_presets_leave_room_for_data(name):
     link = link_preset(name)
     assert build_link(section(preset=name), HERE).rate_bps == link.rate_bps
-    assert link.mtu_bytes - 52 - 12 >= 16
+    assert link.mtu_bytes - 52 - 20 >= 16
 
 
 def test_the_released_framework():
@@ -87,7 +87,7 @@ def test_keys_go_before_the_preset():
     assert (link.name, link.rate_bps, link.loss, link.link_header_bytes) == ("lte", 1e6, 0.02, 14)
     assert link.downlink_rate_bps == 13e6
     assert link.delay_s == pytest.approx(0.0245)
-    assert link.app_header_bytes == 12
+    assert link.app_header_bytes == 20
     assert build_link(section(preset="lte", name="radio"), HERE).name == "radio"
 
 
@@ -109,7 +109,7 @@ def test_every_key_reaches_the_link():
             queue_packets=100,
             mtu=1400,
             link_header=14,
-            app_header=0,
+            framing="none",
         ),
         HERE,
     )
@@ -119,6 +119,28 @@ def test_every_key_reaches_the_link():
         **{"downlink_rate_bps": 1e6, "downlink_delay_s": 0.007, "jitter_s": 0.002, "jitter": "exponential"},
         **{"reorder": True, "queue_bytes": 64_000, "queue_packets": 100},
     )
+
+
+@pytest.mark.parametrize(
+    ("framing", "security", "datagram_bytes", "record_bytes"),
+    [
+        ("none", "none", 0, 0),
+        ("sei", "none", 20, 0),
+        ("sei", "dtls", 57, 0),
+        ("none", "dtls", 37, 0),
+        ("sei", "tls", 20, 22),
+    ],
+)
+def test_what_framing_and_security_add(framing, security, datagram_bytes, record_bytes):
+    link = build_link(section(rate="1 Mbit/s", delay=0, framing=framing, security=security), HERE)
+    assert (link.app_header_bytes, link.stream_record_bytes) == (datagram_bytes, record_bytes)
+
+
+def test_a_datagram_is_one_dtls_record():
+    most = 28 + 37 + 16384
+    assert build_link(section(rate="1 Mbit/s", delay=0, security="dtls", mtu=most), HERE).mtu_bytes == most
+    with pytest.raises(ScenarioError, match="more than a DTLS record holds; take 16449 B"):
+        build_link(section(rate="1 Mbit/s", delay=0, security="dtls", mtu=most + 1), HERE)
 
 
 def test_files_are_found_beside_the_scenario(tmp_path):
@@ -153,8 +175,11 @@ def test_who_gives_what(tmp_path):
         build_link(section(trace="t.csv"), tmp_path)
     with pytest.raises(ValidationError, match="leave out loss"):
         section(rate="1 Mbit/s", delay=0, drops="d.json", loss=0.1)
-    with pytest.raises(ScenarioError, match=r"links\[0\]: an mtu of 242 B leaves no room"):
-        build_link(section(preset="lora-sf7", app_header=200), HERE)
+    with pytest.raises(
+        ScenarioError,
+        match=r"links\[0\]: an mtu of 120 B leaves no room for data .* 57 B of framing and security; 125 B are enough",
+    ):
+        build_link(section(preset="lora-sf7", security="dtls", mtu=120), HERE)
     (tmp_path / "t.csv").write_text("time_s,rate_bps\n0,slow\n")
     with pytest.raises(SimulationError, match=r"^links\[0\].trace: .*t.csv:2: rate_bps: a plain number is expected"):
         build_link(section(trace="t.csv", delay=0), tmp_path)

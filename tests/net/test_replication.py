@@ -88,6 +88,8 @@ def test_serial_equals_parallel_in_order(zipped):
 def test_what_cannot_be_replicated_is_refused():
     with pytest.raises(SimulationError, match="replications: 0 is out of range"):
         replicate(LINK, WORK, "udp", replications=0)
+    with pytest.raises(SimulationError, match="workers: 0 is out of range"):
+        replicate(LINK, WORK, "udp", workers=0)
     with pytest.raises(SimulationError, match="1 links, 2 workloads and 1 transports cannot be zipped"):
         grid([LINK], [WORK, WORK], ["udp"], zipped=True)
     with pytest.raises(SimulationError, match="frame_bytes"):

@@ -367,7 +367,7 @@ def test_tcp_and_udp_see_a_trace_begin_at_the_same_time():
     frame = Workload(1.0, 1, frame_bytes=14_000)
     rng = np.random.default_rng
     by_udp, by_tcp = (sei.simulate(Link(trace=trace), frame, transport, rng(0)) for transport in ("udp", "tcp"))
-    # ten packets, behind 30 and 54 bytes of headers
+    # ten packets, after 30 and 54 bytes of headers
     assert by_udp.complete_s[0] == pytest.approx(1e-4 + (14_000 + 300) * 8e-6, abs=1e-8)
     assert by_tcp.complete_s[0] == pytest.approx(1e-4 + (14_000 + 540) * 8e-6, abs=1e-8)
 

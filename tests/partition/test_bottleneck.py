@@ -146,7 +146,7 @@ def test_vectors_get_linear_layers():
         (7, 2),  # no square in it: neighbours in the sequence
     ],
 )
-def test_patch_tokens_are_merged_with_their_neighbours_in_the_picture(tokens, latent):
+def test_patch_tokens_are_merged_with_their_neighbours_in_the_image(tokens, latent):
     bottleneck = Bottleneck(TensorSpec("tokens", (tokens, 32), channel_dim=1)).eval()
     assert bottleneck.latent_shape == (latent, 8)
     assert bottleneck.latent_spec.channel_dim == 1

@@ -1,4 +1,4 @@
-"""CS against independent implementations: ours, layer by layer and picture by picture, and Captum's Grad-CAM."""
+"""CS against independent implementations: ours, layer by layer and image by image, and Captum's Grad-CAM."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ CASES = {
 
 
 def slow_cs(model, layer, x, tokens, labels):
-    """One picture, one layer at a time, in double precision, with loops over channels."""
+    """One image, one layer at a time, in double precision, with loops over channels."""
     values = []
-    for picture, label in zip(x, labels, strict=True):
+    for image, label in zip(x, labels, strict=True):
         kept = []
         handle = layer.register_forward_hook(lambda _m, _i, out, kept=kept: kept.append(out))
-        score = model(picture[None])[0, label]
+        score = model(image[None])[0, label]
         handle.remove()
         (gradient,) = torch.autograd.grad(score, kept[0])
         a, g = kept[0][0].detach(), gradient[0]

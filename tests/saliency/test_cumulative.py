@@ -44,12 +44,12 @@ def test_negative_evidence_counts_nothing():
 
 
 def slow_cs(model, layer, x):
-    """CS of one layer the slow way: a forward hook, one picture at a time, loops over channels."""
+    """CS of one layer the slow way: a forward hook, one image at a time, loops over channels."""
     values = []
-    for picture in x:
+    for image in x:
         kept = {}
         handle = layer.register_forward_hook(lambda _m, _i, out, kept=kept: kept.update(a=out))
-        logits = model(picture[None])
+        logits = model(image[None])
         handle.remove()
         (gradient,) = torch.autograd.grad(logits[0, logits.argmax()], kept["a"])
         a, g = kept["a"][0].double(), gradient[0].double()
@@ -81,16 +81,16 @@ def test_block_outputs_equal_the_slow_implementation():
 
 
 @pytest.mark.parametrize("name", ["Chain", "Skip", "Tokens", "SqueezeExcite"])
-def test_a_batch_is_the_mean_of_its_pictures(name):
+def test_a_batch_is_the_mean_of_its_images(name):
     model, (x,) = make(name), inputs(name, 8)
     graph = sei.trace(model, x)
     together = sei.cumulative_saliency(graph, x, batch=8)
-    single = np.mean([sei.cumulative_saliency(graph, picture[None]).cs for picture in x], axis=0)
+    single = np.mean([sei.cumulative_saliency(graph, image[None]).cs for image in x], axis=0)
     np.testing.assert_allclose(together.cs, single, rtol=1e-4, atol=1e-9)
     np.testing.assert_allclose(sei.cumulative_saliency(graph, x, batch=3).cs, together.cs, rtol=1e-4, atol=1e-9)
 
 
-def test_classes_average_their_pictures():
+def test_classes_average_their_images():
     model, (x,) = make("Chain"), inputs("Chain", 6)
     labels = torch.tensor([0, 1, 0, 1, 1, 3])
     curve = sei.cumulative_saliency(model, (x, labels))

@@ -97,7 +97,7 @@ def five_points(**given):
         class_counts={0: 1, 1: 2},
         class_names=("cat", "dog"),
         on_curve=(True,) * 5,
-        pictures=3,
+        samples=3,
         input_bytes=85,
     )
     return replace(curve, **given)

@@ -11,7 +11,7 @@ from splitimpera.models.datasets import Samples
 from splitimpera.records.graph import TensorSpec
 from splitimpera.saliency.scores import SCORES, STATISTICS, by_channel
 
-# one picture, two channels of 1 x 2 positions
+# one image, two channels of 1 x 2 positions
 A = torch.tensor([[[[1.0, 4.0]], [[2.0, 8.0]]]])
 G = torch.tensor([[[[1.0, 3.0]], [[-1.0, 0.0]]]])
 
@@ -106,7 +106,7 @@ def test_groups_of_classes_by_label_and_by_name():
     labels = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 2])
     names = ("cat", "dog", "cow")
     curve = sei.cumulative_saliency(model, (x, labels), classes=["cat", "dog"], class_names=names)
-    assert curve.pictures == 5
+    assert curve.samples == 5
     np.testing.assert_allclose(curve.cs, sei.cumulative_saliency(model, x[:5]).cs, rtol=1e-5)
     np.testing.assert_allclose(curve.of_classes([0, 1]), curve.cs, rtol=1e-6)
     np.testing.assert_allclose(curve.of_classes([2]), sei.cumulative_saliency(model, x[5:]).cs, rtol=1e-5)
@@ -180,7 +180,7 @@ def test_several_inputs():
     model, (x, y) = make("TwoInputs"), inputs("TwoInputs", 6)
     curve = sei.cumulative_saliency(model, ((x, y), torch.zeros(6, dtype=torch.int64)), batch=4)
     assert np.isfinite(curve.cs).all()
-    assert curve.pictures == 6
+    assert curve.samples == 6
 
 
 def test_several_results_want_one_named():
@@ -207,7 +207,7 @@ def test_other_tasks_bring_their_own_target():
     model, (x,) = make("UNet"), inputs("UNet", 4)
     curve = sei.cumulative_saliency(model, x, target=lambda maps, _labels: maps.amax(1).mean((1, 2)))
     assert (curve.cs >= 0).all()
-    assert curve.pictures == 4
+    assert curve.samples == 4
 
 
 def test_a_path_without_gradient_names_the_cut():

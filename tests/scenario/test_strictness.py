@@ -70,7 +70,8 @@ SECTIONS = {
             ("rate", "delay", "loss", "loss_burst", "downlink_rate", "downlink_delay", "downlink_loss", "jitter"),
             "quantity",
         )
-        | OFTEN(("queue", "mtu", "app_header"), "quantity")
+        | OFTEN(("queue", "mtu"), "quantity")
+        | OFTEN(("framing", "security"), "word")
         | {"link_header": "quantity", "reorder": "flag", "queue_packets": "count"},
     ),
     WorkloadSection: (
@@ -80,7 +81,8 @@ SECTIONS = {
     PlansSection: ({}, OFTEN(("cuts", "codecs", "input_codecs", "transports"), "list")),
     BottlenecksSection: (
         {},
-        OFTEN(("ratios", "cuts", "codecs", "epochs"), "list") | {"bits": "count", "loss": "quantity", "whole": "flag"},
+        OFTEN(("ratios", "cuts", "codecs", "epochs"), "list")
+        | {"bits": "count", "packet_loss": "quantity", "finetune_head": "flag"},
     ),
     SoftSection: ({"prefer": "x"}, {"prefer": "text", "weight": "quantity"}),
     Scenario: (

@@ -1,4 +1,4 @@
-"""A tiny classifier with pictures that it can be trained on within a second; also run as a program of its own."""
+"""A tiny classifier with images that it can be trained on within a second; also run as a program of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from splitimpera.training.cached import trained_split
 
 CLASSES = 4
 CUT = "stem.0"
-ARGUMENTS = {"epochs": (3, 3), "batch": 16, "bits": 4, "loss": 0.5, "packet_elements": 1, "whole": True, "seed": 3}
+ARGUMENTS = {
+    "epochs": (3, 3),
+    "batch": 16,
+    "bits": 4,
+    "packet_loss": 0.5,
+    "packet_elements": 1,
+    "finetune_head": True,
+    "seed": 3,
+}
 
 
 class Tiny(nn.Module):
@@ -36,9 +44,9 @@ def samples_of(n: int, seed: int = 5) -> Samples:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, CLASSES, (n,), generator=generator)
     x = 0.7 * torch.randn(n, 3, 8, 8, generator=generator)
-    for picture, label in zip(x, labels.tolist(), strict=True):
+    for image, label in zip(x, labels.tolist(), strict=True):
         row, column = 4 * (label // 2), 4 * (label % 2)
-        picture[:, row : row + 4, column : column + 4] += 1
+        image[:, row : row + 4, column : column + 4] += 1
     return Samples(x, labels)
 
 

@@ -89,8 +89,8 @@ def test_what_decides_the_weights_decides_the_file(graph, folder, epochs):
         (graph, splits.CUT, type(SAMPLES)(SAMPLES.inputs, labels), {}),
         (graph, splits.CUT, SAMPLES, {"seed": 1}),
         (graph, splits.CUT, SAMPLES, {"bits": 8}),
-        (graph, splits.CUT, SAMPLES, {"packet_elements": 2, "loss": 0.1}),
-        (graph, splits.CUT, SAMPLES, {"packet_elements": 2, "loss": 0.1, "order": torch.arange(8).flip(0)}),
+        (graph, splits.CUT, SAMPLES, {"packet_elements": 2, "packet_loss": 0.1}),
+        (graph, splits.CUT, SAMPLES, {"packet_elements": 2, "packet_loss": 0.1, "order": torch.arange(8).flip(0)}),
     ):
         before = len(epochs)
         trained_split(network, cut, samples, track=epochs.track, **QUICK, **more)

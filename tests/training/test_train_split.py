@@ -16,7 +16,6 @@ from splitimpera.models.recipes import RECIPES, trained
 from splitimpera.partition.bottleneck import can_have_bottleneck
 from splitimpera.training import split as training_split
 from splitimpera.training.packet_loss import lose_packets, packets_of
-from splitimpera.training.reconstruction import fit_bottleneck
 from splitimpera.training.settings import Training
 from splitimpera.training.split import one_cycle, train_split
 from splitimpera.training.trained import TrainedSplit
@@ -72,7 +71,7 @@ def test_training_for_loss_keeps_accuracy_where_half_of_the_packets_are_lost():
     graph = sei.trace(trained(RECIPES["digits-vgg16"]), data.train.inputs[:1])
     packets = packets_of(32, 1)
     arguments = {"ratio": 64, "bits": 8, "packet_elements": 1}
-    without, bought = (train_split(graph, 9, data.train, loss=loss, **arguments) for loss in (0.0, 0.7))
+    without, bought = (train_split(graph, 9, data.train, packet_loss=loss, **arguments) for loss in (0.0, 0.7))
     assert accuracy(without(data.test.inputs), data.test) > 0.93
     assert accuracy(bought(data.test.inputs), data.test) > 0.93
     found = [lossy_accuracy(split, data.test, packets, 0.5) for split in (without, bought)]
@@ -85,14 +84,14 @@ def test_training_for_loss_helps_a_tiny_network_too(graph):
     gains = []
     for seed in range(3):
         without, bought = (
-            train_split(graph, splits.CUT, SAMPLES, loss=loss, seed=seed, **arguments) for loss in (0.0, 0.7)
+            train_split(graph, splits.CUT, SAMPLES, packet_loss=loss, seed=seed, **arguments) for loss in (0.0, 0.7)
         )
         gains.append(lossy_accuracy(bought, test, packets, 0.7) - lossy_accuracy(without, test, packets, 0.7))
     assert sum(gains) / len(gains) > 0.02
 
 
 def test_the_order_of_sending_decides_which_elements_are_lost_together(graph):
-    arguments = {**QUICK, "loss": 0.5, "packet_elements": 4}
+    arguments = {**QUICK, "packet_loss": 0.5, "packet_elements": 4}
     plain = train_split(graph, splits.CUT, SAMPLES, **arguments)
     elements = prod(plain.latent.shape)
     same_order = train_split(graph, splits.CUT, SAMPLES, order=torch.arange(elements), **arguments)
@@ -123,7 +122,7 @@ def test_any_network_can_be_trained_at_each_cut_that_one_tensor_crosses(name):
     samples = Samples(inputs, torch.arange(12) % 5)
     for cut in graph.cuts:
         if can_have_bottleneck(cut):
-            split = train_split(graph, cut, samples, epochs=(1, 1), batch=8, whole=cut.index % 2 == 0)
+            split = train_split(graph, cut, samples, epochs=(1, 1), batch=8, finetune_head=cut.index % 2 == 0)
             logits = split(inputs)
             assert logits.shape == (12, 5)
             assert bool(torch.isfinite(logits).all())
@@ -148,8 +147,6 @@ def test_frames_may_be_stacked_at_another_dimension():
     split = train_split(graph, cut, SAMPLES, **QUICK)
     assert split.encode(split.head(SAMPLES.inputs)[0]).shape == (96, *split.latent.shape)
     assert split(SAMPLES.inputs).shape == (96, 4)
-    bottleneck = fit_bottleneck(graph, cut, SAMPLES, epochs=1)
-    assert bottleneck(split.head(SAMPLES.inputs)[0]).shape == (64, 96, 8)
 
 
 def test_a_tensor_too_large_to_keep_is_computed_again_for_each_batch(graph, monkeypatch):
@@ -187,11 +184,11 @@ def users_model():
     return model
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_the_users_network_stays_as_it_is(whole):
+@pytest.mark.parametrize("finetune_head", [False, True])
+def test_the_users_network_stays_as_it_is(finetune_head):
     model = users_model()
     before = photograph(model)
-    split = train_split(sei.trace(model, SAMPLES.inputs[:2]), splits.CUT, SAMPLES, whole=whole, **QUICK)
+    split = train_split(sei.trace(model, SAMPLES.inputs[:2]), splits.CUT, SAMPLES, finetune_head=finetune_head, **QUICK)
     assert_unchanged(model, before)
     own = {parameter.data_ptr() for parameter in split.parts.parameters()}
     assert own.isdisjoint(parameter.data_ptr() for parameter in model.parameters())
@@ -200,7 +197,7 @@ def test_the_users_network_stays_as_it_is(whole):
     assert not torch.equal(tail["program.head.weight"], model.head.weight)
     assert torch.equal(tail["program.body.1.running_mean"], model.body[1].running_mean)
     head = split.head.state_dict()["program.stem.0.weight"]
-    assert torch.equal(head, model.stem[0].weight) is not whole
+    assert torch.equal(head, model.stem[0].weight) is not finetune_head
 
 
 def test_the_users_network_stays_as_it_is_after_an_exception():
@@ -213,7 +210,7 @@ def test_the_users_network_stays_as_it_is_after_an_exception():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_split(graph, splits.CUT, SAMPLES, whole=True, track=track, **QUICK)
+        train_split(graph, splits.CUT, SAMPLES, finetune_head=True, track=track, **QUICK)
     assert_unchanged(model, before)
 
 
@@ -229,7 +226,7 @@ def test_a_trained_split_cannot_be_trained_by_accident(graph):
 
 
 def test_the_same_seed_gives_the_same_weights_and_disturbs_no_other_randomness(graph):
-    arguments = {**QUICK, "loss": 0.4, "packet_elements": 2, "bits": 6}
+    arguments = {**QUICK, "packet_loss": 0.4, "packet_elements": 2, "bits": 6}
     torch.manual_seed(11)
     first = train_split(graph, splits.CUT, SAMPLES, seed=4, **arguments)
     drawn = torch.rand(3)
@@ -242,7 +239,7 @@ def test_the_same_seed_gives_the_same_weights_and_disturbs_no_other_randomness(g
     assert torch.equal(torch.rand(3), drawn)
 
 
-def test_a_stage_ends_when_held_out_pictures_gain_nothing_and_the_best_weights_are_kept(graph):
+def test_a_stage_ends_when_held_out_images_gain_nothing_and_the_best_weights_are_kept(graph):
     generator = torch.Generator().manual_seed(0)
     noise = Samples(SAMPLES.inputs, torch.randint(0, splits.CLASSES, (len(SAMPLES),), generator=generator))
     split = train_split(graph, splits.CUT, noise, epochs=(1, 40), patience=2, distill=0, learning_rates=(0.01, 0.01))
@@ -256,13 +253,20 @@ def test_a_stage_ends_when_held_out_pictures_gain_nothing_and_the_best_weights_a
 
 def test_stage_1_does_not_end_before_losses_have_begun(graph):
     split = train_split(
-        graph, splits.CUT, SAMPLES, epochs=(8, 0), patience=1, loss=0.5, packet_elements=2, learning_rates=(1e-9, 1e-9)
+        graph,
+        splits.CUT,
+        SAMPLES,
+        epochs=(8, 0),
+        patience=1,
+        packet_loss=0.5,
+        packet_elements=2,
+        learning_rates=(1e-9, 1e-9),
     )
     assert max(epoch.epoch for epoch in split.history if epoch.stage == 1) > 4
 
 
-def test_only_the_given_pictures_are_seen(graph, monkeypatch):
-    """Training and held-out pictures are disjoint, and together all that were given."""
+def test_only_the_given_images_are_seen(graph, monkeypatch):
+    """Training and held-out images are disjoint, and together all that were given."""
     seen = {True: set(), False: set()}
     objective = training_split._Run._objective
 
@@ -319,7 +323,7 @@ def interrupting(after):
     return track
 
 
-RESUMABLE = {"epochs": (3, 3), "batch": 16, "loss": 0.4, "packet_elements": 2, "bits": 5, "whole": True}
+RESUMABLE = {"epochs": (3, 3), "batch": 16, "packet_loss": 0.4, "packet_elements": 2, "bits": 5, "finetune_head": True}
 
 
 @pytest.mark.parametrize("after", [1, 3, 4, 5])
@@ -384,18 +388,18 @@ def test_a_checkpoint_that_cannot_be_written_is_a_clear_error(graph, tmp_path):
 # The file -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_saved_split_comes_back(graph, tmp_path, whole):
-    split = train_split(graph, splits.CUT, SAMPLES, whole=whole, bits=4, ratio=20, **QUICK)
+@pytest.mark.parametrize("finetune_head", [False, True])
+def test_a_saved_split_comes_back(graph, tmp_path, finetune_head):
+    split = train_split(graph, splits.CUT, SAMPLES, finetune_head=finetune_head, bits=4, ratio=20, **QUICK)
     path = tmp_path / "split.safetensors"
     split.save(path)
     loaded = TrainedSplit.load(path, graph)
     assert same(weights(loaded), weights(split))
-    fields = "cut latent ratio bits whole history held_out network high"
+    fields = "cut latent ratio bits finetune_head history held_out network high"
     assert all(getattr(loaded, name) == getattr(split, name) for name in fields.split())
     assert torch.equal(loaded(SAMPLES.inputs), split(SAMPLES.inputs))
     stored = load_file(path)
-    assert any(name.startswith("own_head") for name in stored) is whole
+    assert any(name.startswith("own_head") for name in stored) is finetune_head
 
 
 def test_a_split_of_another_network_is_refused(graph, tmp_path):
@@ -433,8 +437,8 @@ def test_a_damaged_split_is_refused(graph, tmp_path):
         {"patience": 0},
         {"distill": 1.5},
         {"bits": 0},
-        {"loss": 1.0, "packet_elements": 1},
-        {"loss": -0.1},
+        {"packet_loss": 1.0, "packet_elements": 1},
+        {"packet_loss": -0.1},
         {"packet_elements": 0},
     ],
 )
@@ -445,11 +449,11 @@ def test_values_out_of_range_are_refused(arguments):
 
 def test_a_loss_needs_packets_of_which_some_can_be_lost(graph):
     with pytest.raises(ScenarioError, match="packet_elements"):
-        train_split(graph, splits.CUT, SAMPLES, loss=0.5)
+        train_split(graph, splits.CUT, SAMPLES, packet_loss=0.5)
     with pytest.raises(DataError, match="fit into one packet"):
-        train_split(graph, splits.CUT, SAMPLES, loss=0.5, packet_elements=10**6)
+        train_split(graph, splits.CUT, SAMPLES, packet_loss=0.5, packet_elements=10**6)
     with pytest.raises(ScenarioError, match="order"):
-        train_split(graph, splits.CUT, SAMPLES, loss=0.5, packet_elements=2, order=torch.arange(3))
+        train_split(graph, splits.CUT, SAMPLES, packet_loss=0.5, packet_elements=2, order=torch.arange(3))
 
 
 def test_cuts_and_ratios_that_cannot_be_are_refused(graph):
@@ -460,7 +464,7 @@ def test_cuts_and_ratios_that_cannot_be_are_refused(graph):
         train_split(skip, next(cut for cut in skip.cuts if not cut.single), SAMPLES)
 
 
-def test_pictures_and_labels_that_cannot_be_are_refused(graph):
+def test_images_and_labels_that_cannot_be_are_refused(graph):
     with pytest.raises(DataError, match="too few"):
         train_split(graph, splits.CUT, SAMPLES.take(slice(2)))
     with pytest.raises(DataError, match="labels go from 7 to 7"):

@@ -162,13 +162,15 @@ def _link(changes: dict[str, Any], preset: str | None, trace: Path | None, drops
     return replace(base, **changes)
 
 
-def _engine(name: str) -> tuple[Simulate, int | None]:
+def _engine(name: str) -> tuple[Simulate, int]:
     """What simulates one run, and on how many threads."""
+    import os
+
     from splitimpera.core.registry import nearest
     from splitimpera.net.transports import simulate
 
     if name == "native":
-        return simulate, None
+        return simulate, os.cpu_count() or 1
     if name != "ns3":
         raise SimulationError(f"no engine is called '{shown(name)}'", where="--engine", hint=nearest(name, ENGINES))
 

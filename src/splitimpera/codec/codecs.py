@@ -15,19 +15,12 @@ import numpy as np
 from splitimpera.codec.concealment import Concealer, Concealment, interleaved
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.elements import BFloat16, ElementCodec, Numbers, Plain, Scale, is_floating
-from splitimpera.codec.entropy import (
-    ZSTD_LEVEL,
-    RansCodec,
-    RansPacketsCodec,
-    Symbols,
-    ZstdCodec,
-    symbol_counts,
-    trained_dictionary,
-)
+from splitimpera.codec.entropy import RansCodec, RansPacketsCodec, Symbols, symbol_counts
 from splitimpera.codec.fec import BoundedCodec, FecCodec
 from splitimpera.codec.given import UNEXPECTED_MODELS, array_dtype, arrays_of, checked_specs
 from splitimpera.codec.images import ImageCodec
 from splitimpera.codec.quantised import BITS, Quantised, calibrated_scale, channel_axis, coarser
+from splitimpera.codec.zstd import ZSTD_LEVEL, ZstdCodec, trained_dictionary
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import CodecError, shown
 from splitimpera.core.registry import Registry
@@ -38,7 +31,7 @@ Family = Literal["float", "quantised", "image"]
 
 PACKET_BYTES = 1400
 NAME_CHARACTERS = 200
-FILLINGS = ("zero", "mean", "last")
+CONCEALMENTS = ("zero", "mean", "last")
 CODERS = ("rans", "rans-packets", "zstd")
 
 
@@ -49,24 +42,24 @@ class Calibration:
     Attributes:
         specs: the tensors that cross.
         tensors: examples of each from training data, shape (n, *spec.shape).
-        pictures: the exact scale of the input's 8-bit pictures; None at other cuts and for other inputs.
+        images: the exact scale of the input's 8-bit images; None at other cuts and for other inputs.
         packet_bytes: what one datagram of the link carries, headers apart. A transport puts as many elements as fit
             into one; with half of the room or less, repair packets would be lost together with what they repair.
     """
 
     specs: tuple[TensorSpec, ...]
     tensors: tuple[Array, ...]
-    pictures: Scale | None = None
+    images: Scale | None = None
     packet_bytes: int = PACKET_BYTES
 
 
 @dataclass(frozen=True)
 class CodecKind:
-    """One base: its family, and whether it is for pictures only.
+    """One base: its family, and whether it is for images only.
 
     Attributes:
-        argument: reads what stands behind the colon; raises CodecError for anything that makes no sense.
-        modifiers: which may stand behind it.
+        argument: reads what follows the colon; raises CodecError for anything that makes no sense.
+        modifiers: which may follow it.
     """
 
     family: Family
@@ -97,7 +90,7 @@ class CodecName:
 
     @property
     def concealment(self) -> Concealment:
-        return cast(Concealment, next((name for name in FILLINGS if name in self.modifiers), "zero"))
+        return cast(Concealment, next((name for name in CONCEALMENTS if name in self.modifiers), "zero"))
 
 
 CODECS: Registry[CodecKind] = Registry("codec")
@@ -133,12 +126,12 @@ def parsed(name: str) -> CodecName:
             known = ", ".join(f"+{other}" for other in kind.modifiers)
             raise CodecError(f"'{name}': +{modifier} does not go with {base}", hint=f"{base} takes {known}")
         modifiers[modifier] = given
-    for group in (CODERS, FILLINGS):
+    for group in (CODERS, CONCEALMENTS):
         both = [f"+{modifier}" for modifier in modifiers if modifier in group]
         if len(both) > 1:
             raise CodecError(f"'{name}': {' and '.join(both)} exclude each other")
     whole = next((modifier for modifier in modifiers if modifier in ("rans", "zstd")), None)
-    useless = next((modifier for modifier in modifiers if modifier in (*FILLINGS, "interleaved")), None)
+    useless = next((modifier for modifier in modifiers if modifier in (*CONCEALMENTS, "interleaved")), None)
     if whole and useless:
         raise CodecError(
             f"'{name}': +{useless} is for frames with gaps, which +{whole} cannot read",
@@ -150,8 +143,24 @@ def parsed(name: str) -> CodecName:
 def make_codec(name: str, calibration: Calibration) -> Codec:
     """A codec for the tensors of a calibration.
 
+    Args:
+        name: Name of the codec with its modifiers, such as "uint8+rans".
+        calibration: Tensors that cross, with examples of them.
+
     Raises:
         UnknownNameError, CodecError: as `codec_kind`, and for tensors or calibration data that do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> from splitimpera.records.graph import TensorSpec
+        >>> examples = np.random.default_rng(0).random((100, 8, 4, 4), np.float32)
+        >>> codec = make_codec("uint8", Calibration((TensorSpec("relu", (8, 4, 4)),), (examples,)))
+        >>> payload = codec.encode([examples[0]])
+        >>> len(payload.data)
+        128
+        >>> (decoded,) = codec.decode(payload.data, erased=[(0, 64)])
+        >>> bool(np.abs(decoded - examples[0])[4:].max() < 0.002), float(decoded[:4].max())
+        (True, 0.0)
     """
     return codec_from(calibrate(name, calibration), calibration.specs)
 
@@ -265,7 +274,7 @@ def _elements(constants: Constants, asked: CodecName) -> ElementCodec:
 def _image(constants: Constants, asked: CodecName) -> ImageCodec:
     if not takes_images(constants.specs) or not is_floating(constants.specs[0]):
         shapes = ", ".join(str(spec.shape) for spec in constants.specs)
-        raise CodecError(f"{asked.text} writes pictures of 1 or 3 channels, what crosses here has shape {shapes}")
+        raise CodecError(f"{asked.text} writes images of 1 or 3 channels, what crosses here has shape {shapes}")
     options: dict[str, int | bool]
     if asked.base == "png":
         options = {"optimize": True}
@@ -279,8 +288,8 @@ def _image(constants: Constants, asked: CodecName) -> ImageCodec:
 
 def _scale(asked: CodecName, calibration: Calibration, index: int) -> Scale:
     bits = BITS.get(asked.base, 8)
-    if calibration.pictures is not None:
-        return coarser(calibration.pictures, bits)
+    if calibration.images is not None:
+        return coarser(calibration.images, bits)
     per_channel = asked.argument == "channel"
     return calibrated_scale(calibration.tensors[index], calibration.specs[index], bits, per_channel)
 
@@ -329,7 +338,7 @@ def _counts(constants: Constants, raw: ElementCodec, per_channel: bool, expected
 
 def _no_argument(given: str, name: str) -> None:
     if given:
-        raise CodecError(f"'{name}': '{given}' stands behind what takes no argument", hint=f"leave ':{given}' out")
+        raise CodecError(f"'{name}': '{given}' follows what takes no argument", hint=f"leave ':{given}' out")
 
 
 def _channel(given: str, name: str) -> None:
@@ -349,7 +358,7 @@ def _or_none(read: Callable[[str, str], None]) -> Callable[[str, str], None]:
     return lambda given, name: read(given, name) if given else None
 
 
-_LOSS = (*FILLINGS, "interleaved", "fec")
+_LOSS = (*CONCEALMENTS, "interleaved", "fec")
 for _base in ("float32", "float16", "bfloat16"):
     CODECS.register(_base)(CodecKind("float", _no_argument, ("zstd", *_LOSS)))
 for _base in BITS:
@@ -358,7 +367,7 @@ CODECS.register("png")(CodecKind("image", _no_argument, ("fec",)))
 CODECS.register("jpeg")(CodecKind("image", _or_none(_whole("quality", 1, 95, "jpeg:75")), ("fec",)))
 CODECS.register("webp")(CodecKind("image", _or_none(_whole("quality", 1, 100, "webp:75")), ("fec",)))
 
-for _modifier in (*FILLINGS, "interleaved"):
+for _modifier in (*CONCEALMENTS, "interleaved"):
     MODIFIERS.register(_modifier)(_no_argument)
 for _modifier in ("rans", "rans-packets"):
     MODIFIERS.register(_modifier)(_channel)

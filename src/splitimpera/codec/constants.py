@@ -23,7 +23,7 @@ class Constants:
         name: the codec, as the scenario calls it ("uint4:channel+rans").
         specs: the tensors of one frame.
         packet_bytes: what one datagram carries.
-        arrays: ranges ("0.low", "0.step"), means ("0.mean"), counts of symbols ("0.counts"), each behind the number of
+        arrays: ranges ("0.low", "0.step"), means ("0.mean"), counts of symbols ("0.counts"), each after the number of
             its tensor, and a "dictionary" for zstd.
     """
 
@@ -67,7 +67,7 @@ class Constants:
         }
 
     def values(self) -> bytes:
-        """The arrays' values one behind the other, little endian."""
+        """The arrays' values one after the other, little endian."""
         return b"".join(_little(array).tobytes() for array in self.arrays.values())
 
     @property

@@ -44,7 +44,7 @@ class Scale:
 
 
 def image_scale(mean: Sequence[float], std: Sequence[float]) -> Scale:
-    """The scale that gives back the 8-bit pictures (C, H, W) from which inputs were made; without any loss."""
+    """The scale that gives back the 8-bit images (C, H, W) from which inputs were made; without any loss."""
     mean_, std_ = (np.asarray(values, dtype=np.float32).reshape(-1, 1, 1) for values in (mean, std))
     return Scale(-mean_ / std_, 1 / (255 * std_))
 
@@ -233,18 +233,6 @@ class ElementCodec:
         self._fill(tensors, gaps, previous)
         return tuple(tensors)
 
-    def with_gaps(
-        self, tensors: Sequence[Array], erased: Sequence[ByteRange], previous: Sequence[Array] | None = None
-    ) -> tuple[Array, ...]:
-        """What `decode` makes of a payload with gaps, given what it makes of the same payload without any.
-
-        Raises:
-            CodecError: a range lies outside the payload.
-        """
-        copies = tuple(np.empty_like(tensor) for tensor in tensors)
-        self.put_with_gaps(copies, tensors, checked_gaps(erased, self.payload_bytes), previous)
-        return copies
-
     def put_with_gaps(
         self,
         into: Sequence[Array],
@@ -252,7 +240,13 @@ class ElementCodec:
         gaps: Sequence[ByteRange],
         previous: Sequence[Array] | None = None,
     ) -> None:
-        """The same, written to arrays that are there, with gaps inside the payload."""
+        """Write what `decode` makes of a payload with gaps, given what it makes of the same payload without any.
+
+        Args:
+            into: arrays of the tensors' shapes and types, overwritten.
+            tensors: the payload decoded without gaps.
+            gaps: ranges inside the payload, none empty.
+        """
         for target, tensor in zip(into, tensors, strict=True):
             target[...] = tensor
         self._fill(into, gaps, previous)

@@ -1,16 +1,15 @@
-"""Entropy coding of what another codec writes, with models that are fixed beforehand."""
+"""Entropy coding of what another codec writes (rANS), with models that are fixed beforehand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import ceil, log2
+from math import ceil
 
 import numpy as np
-import zstandard
 from constriction import stream as coding
 
 from splitimpera.codec.elements import ElementCodec, Numbers
-from splitimpera.codec.given import arrays_of, checked_bytes, checked_gaps, checked_tensors
+from splitimpera.codec.given import arrays_of, checked_bytes, checked_gaps, checked_tensors, checked_whole
 from splitimpera.codec.quantised import Quantised, channel_axis
 from splitimpera.core.array_types import Array, IntArray
 from splitimpera.core.errors import CodecError
@@ -23,11 +22,6 @@ SEAL_MODEL_SYMBOLS = 1 << 16
 SEAL = 1
 SLACK_BITS = 32
 LEAST_ROOM_BYTES = 16
-
-ZSTD_LEVEL = 3
-DICTIONARY_LATENT_BYTES = 8192
-DICTIONARY_BYTES = 16384
-DICTIONARY_SAMPLES = 32
 
 
 class Symbols:
@@ -120,7 +114,7 @@ class _Models:
     """Codes the symbols of all tensors, or a part of them, as one stream of asymmetric numeral systems.
 
     A stream names neither its length nor its number of symbols; who reads it knows both. It starts from a fixed state,
-    which the reader must find again at the end, and has no zero bytes behind its last other one.
+    which the reader must find again at the end, and has no zero bytes after its last other one.
     """
 
     def __init__(self, raw: ElementCodec, counts: Sequence[Array], per_channel: bool) -> None:
@@ -238,7 +232,7 @@ class RansCodec:
         self, data: bytes, erased: Sequence[ByteRange] = (), previous: Sequence[Array] | None = None
     ) -> tuple[Array, ...]:
         """Raises CodecError for damaged data and wherever something is missing. Allocates as for a right payload."""
-        data = _checked_whole(self.name, data, erased, self.raw.payload_bytes)
+        data = checked_whole(self.name, data, erased, self.raw.payload_bytes)
         if len(data) == self.raw.payload_bytes:
             return self.raw.decode(data)
         symbols = np.empty(self._models.count, dtype=np.uint8)
@@ -249,8 +243,8 @@ class RansCodec:
 class RansPacketsCodec:
     """The same in packets that can be read each by itself: a lost one costs only the elements that it carried.
 
-    A packet is the places of its first symbol and of the one behind its last, little endian in as many bytes as the
-    number of all symbols needs, then a stream, then zeros up to `packet_bytes`; none behind the last packet.
+    A packet is the places of its first symbol and of the one after its last, little endian in as many bytes as the
+    number of all symbols needs, then a stream, then zeros up to `packet_bytes`; none after the last packet.
 
     Args:
         packet_bytes: size of a packet, which is an element.
@@ -350,103 +344,9 @@ class RansPacketsCodec:
             missing[places] = False
             reached, known = last, True
         if known and reached != models.count:
-            raise CodecError(f"a payload ends behind symbol {reached} of {models.count}")
+            raise CodecError(f"a payload ends after symbol {reached} of {models.count}")
         return models.tensors_of(symbols, missing if lost.any() else None, previous)
 
     def _places(self, first: int, last: int) -> slice | IntArray:
         """Where the symbols of a packet stand: of those that are sent one after the other, in ascending order."""
         return slice(first, last) if self._order is None else np.sort(self._order[first:last])
-
-
-class ZstdCodec:
-    """Compresses another codec's payload with zstd, in frames without magic number, size, checksum and dictionary id.
-
-    A frame that would not get smaller is written as it is; which of the two it is shows in the length. What has a piece
-    missing cannot be read. One object serves one thread at a time.
-
-    Args:
-        raw: what writes the tensors.
-        level: zstd's, 1 to 19.
-        dictionary: trained on calibration data; None: no dictionary.
-    """
-
-    tolerates_loss = False
-
-    def __init__(self, name: str, raw: ElementCodec, level: int, dictionary: bytes | None) -> None:
-        self.name = name
-        self.raw = raw
-        window = min(max(ceil(log2(max(raw.payload_bytes, 1))), 10), 27)
-        shared = None if dictionary is None else zstandard.ZstdCompressionDict(dictionary)
-        parameters = zstandard.ZstdCompressionParameters.from_level(
-            level,
-            format=zstandard.FORMAT_ZSTD1_MAGICLESS,
-            window_log=window,
-            write_content_size=False,
-            write_checksum=False,
-            write_dict_id=False,
-        )
-        try:
-            self._compressor = zstandard.ZstdCompressor(compression_params=parameters, dict_data=shared)
-            self._decompressor = zstandard.ZstdDecompressor(
-                dict_data=shared, max_window_size=1 << window, format=zstandard.FORMAT_ZSTD1_MAGICLESS
-            )
-            # the dictionary is read at first use
-            self._decompressor.decompress(self._compressor.compress(b"a"), max_output_size=1)
-        except zstandard.ZstdError as failure:
-            raise CodecError(f"the constant 'dictionary' is none of zstd's: {failure}", where=name) from None
-
-    @property
-    def most_bytes(self) -> int:
-        return self.raw.payload_bytes
-
-    def encode(self, tensors: Sequence[Array]) -> Payload:
-        plain = self.raw.encode(tensors).data
-        small = self._compressor.compress(plain)
-        return Payload(small if len(small) < len(plain) else plain)
-
-    def decode(
-        self, data: bytes, erased: Sequence[ByteRange] = (), previous: Sequence[Array] | None = None
-    ) -> tuple[Array, ...]:
-        """Raises CodecError for damaged data and wherever something is missing. Allocates as for a right payload."""
-        size = self.raw.payload_bytes
-        data = _checked_whole(self.name, data, erased, size)
-        if len(data) == size:
-            return self.raw.decode(data)
-        try:
-            found = zstandard.get_frame_parameters(data, format=zstandard.FORMAT_ZSTD1_MAGICLESS)
-            # the library would allocate whatever size a frame claims
-            if found.content_size != zstandard.CONTENTSIZE_UNKNOWN:
-                raise CodecError("the zstd frame claims a size, which none of this plan does")
-            plain = self._decompressor.decompress(data, max_output_size=size, allow_extra_data=False)
-        except zstandard.ZstdError as failure:
-            raise CodecError(f"the zstd data are damaged or another plan's: {failure}") from None
-        return self.raw.decode(plain)
-
-
-def trained_dictionary(raw: ElementCodec, frames: Sequence[Sequence[Array]], level: int) -> bytes | None:
-    """A dictionary for zstd, where one makes small payloads smaller.
-
-    Half of the frames train one, the other half judge it: it must pay by 2 % to be used.
-    """
-    if raw.payload_bytes > DICTIONARY_LATENT_BYTES or len(frames) < DICTIONARY_SAMPLES:
-        return None
-    samples: list[bytes | bytearray | memoryview] = [raw.encode(frame).data for frame in frames]
-    size = min(DICTIONARY_BYTES, sum(map(len, samples)) // 8)
-    try:
-        trained = zstandard.train_dictionary(size, samples[::2]).as_bytes()
-        sizes = [
-            sum(len(codec.encode(frame).data) for frame in frames[1::2])
-            for codec in (ZstdCodec("", raw, level, None), ZstdCodec("", raw, level, trained))
-        ]
-        return zstandard.train_dictionary(size, samples).as_bytes() if sizes[1] < 0.98 * sizes[0] else None
-    except zstandard.ZstdError:  # too few or too uniform samples
-        return None
-
-
-def _checked_whole(name: str, data: bytes, erased: Sequence[ByteRange], most_bytes: int) -> bytes:
-    data = checked_bytes(data)
-    if checked_gaps(erased, len(data)):
-        raise CodecError(f"{name} cannot be read with parts missing")
-    if len(data) > most_bytes:
-        raise CodecError(f"a payload of {len(data)} bytes is given, {name} writes {most_bytes} at most here")
-    return data

@@ -58,7 +58,7 @@ class Layout:
         return -(-(self.data + self.repair) // (MOST_IN_GROUP - 2))
 
     def span(self, packet: int) -> ByteRange:
-        """Where a packet lies: data packets are counted from 0, repair packets behind them."""
+        """Where a packet lies: data packets are counted from 0, repair packets after them."""
         if packet < self.data - 1:
             place = packet
         elif packet == self.data - 1:

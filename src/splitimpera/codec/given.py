@@ -101,6 +101,20 @@ def checked_gaps(erased: Iterable[Sequence[int]], size: int) -> list[ByteRange]:
     return [(start, end) for start, end in gaps if start < end]
 
 
+def checked_whole(name: str, data: object, erased: Iterable[Sequence[int]], most_bytes: int) -> bytes:
+    """A payload of which nothing is missing, for the codec `name`, which writes `most_bytes` at most.
+
+    Raises:
+        CodecError: something is missing, it is longer, or it is no bytes.
+    """
+    data = checked_bytes(data)
+    if checked_gaps(erased, len(data)):
+        raise CodecError(f"{name} cannot be read with parts missing")
+    if len(data) > most_bytes:
+        raise CodecError(f"a payload of {len(data)} bytes is given, {name} writes {most_bytes} at most here")
+    return data
+
+
 def arrays_of(tensors: Iterable[object]) -> tuple[Array, ...]:
     """Some tensors as arrays: NumPy's, torch's, lists of numbers.
 

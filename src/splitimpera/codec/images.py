@@ -23,11 +23,11 @@ class ImageCodec:
     """Writes the input of one frame, shape (C, H, W) with C = 1 or 3, as an image file.
 
     A damaged image file cannot be read, so over UDP a lost packet is a lost frame. PNG and lossless WebP are exact for
-    8-bit pictures, all others err as their quality lets them.
+    8-bit images, all others err as their quality lets them.
 
     Args:
         format: Pillow's name, "PNG", "JPEG" or "WEBP".
-        scale: from input values to 8-bit pictures and back.
+        scale: from input values to 8-bit images and back.
         options: further arguments of Pillow's `save`.
     """
 
@@ -44,7 +44,7 @@ class ImageCodec:
 
     @property
     def most_bytes(self) -> int:
-        """More than any file needs for a picture of this size, noise included."""
+        """More than any file needs for an image of this size, noise included."""
         return 4096 + 2 * self.spec.elements
 
     def encode(self, tensors: Sequence[Array]) -> Payload:
@@ -52,9 +52,9 @@ class ImageCodec:
         from PIL import Image
 
         (tensor,) = checked_tensors(tensors, [self.spec])
-        picture = self.scale.to_integers(tensor).transpose(1, 2, 0)
+        pixels = self.scale.to_integers(tensor).transpose(1, 2, 0)
         file = io.BytesIO()
-        Image.fromarray(picture if picture.shape[2] == 3 else picture[:, :, 0]).save(file, self.format, **self.options)
+        Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0]).save(file, self.format, **self.options)
         return Payload(file.getvalue())
 
     def decode(
@@ -78,7 +78,7 @@ class ImageCodec:
             self._check_size(webp_size(data), expected)
         try:
             with Image.open(io.BytesIO(data), formats=[self.format]) as image:
-                # WebP knows no grey pictures
+                # WebP knows no grey images
                 mode = "L" if grey and self.format != "WEBP" else "RGB"
                 if image.mode != mode:
                     raise CodecError(f"an image of mode {image.mode} is given, {mode} is expected")
@@ -98,7 +98,7 @@ class ImageCodec:
 def png_size(data: bytes) -> tuple[int, int]:
     """Width and height of a PNG file that holds pixels and nothing else.
 
-    Further chunks could unfold into far more memory than the picture.
+    Further chunks could unfold into far more memory than the image.
 
     Raises:
         CodecError: it is damaged, or holds something else.
@@ -110,14 +110,14 @@ def png_size(data: bytes) -> tuple[int, int]:
         place += 12 + int.from_bytes(data[place : place + 4], "big")
     pixels = len(chunks) - 2
     if place != len(data) or pixels < 1 or chunks != [b"IHDR", *[b"IDAT"] * pixels, b"IEND"]:
-        raise CodecError("the PNG data are damaged, or no plain picture")
+        raise CodecError("the PNG data are damaged, or not a plain image")
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
     """Width and height of a baseline JPEG file with one scan, which is what is written here.
 
-    Every scan of a progressive file goes over the whole picture again, and takes but a few bytes to ask for.
+    Every scan of a progressive file goes over the whole image again, and takes but a few bytes to ask for.
 
     Raises:
         CodecError: it is damaged, or has another number of scans.
@@ -132,12 +132,12 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
             )
         place += 2 + length
         if marker == START_OF_SCAN:
-            # within a scan these alone stand behind 0xff
+            # within a scan only these follow 0xff
             next_marker = re.compile(rb"\xff[^\x00\xd0-\xd7]").search(data, place)
             if size is not None and next_marker is not None and data[next_marker.start() :] == END_OF_IMAGE:
                 return size
             break
-    raise CodecError("the JPEG data are damaged, or no plain picture")
+    raise CodecError("the JPEG data are damaged, or not a plain image")
 
 
 def webp_size(data: bytes) -> tuple[int, int]:
@@ -146,7 +146,7 @@ def webp_size(data: bytes) -> tuple[int, int]:
     Pillow would allocate a canvas of the size that a file claims before it tells that size.
 
     Raises:
-        CodecError: it is damaged, or holds more than one still picture.
+        CodecError: it is damaged, or holds more than one still image.
     """
     kind, begin = data[12:16], data[20:30]
     length = int.from_bytes(data[16:20], "little")
@@ -157,4 +157,4 @@ def webp_size(data: bytes) -> tuple[int, int]:
         if kind == b"VP8L" and begin[0] == 0x2F:
             bits = int.from_bytes(begin[1:5], "little")
             return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    raise CodecError("the WEBP data are damaged, or no single picture")
+    raise CodecError("the WEBP data are damaged, or not a single image")

@@ -58,7 +58,7 @@ BOUNDS: dict[str, Bound] = {
     **{"delay_s": DELAY, "downlink_delay_s": DELAY, "jitter_s": DELAY},
     **{"loss": LOSS, "downlink_loss": LOSS, "loss_burst": Bound(1.0, 1e6)},
     "mtu_bytes": Bound(68, 65535, whole=True),
-    **{"link_header_bytes": HEADER, "app_header_bytes": HEADER},
+    **{"link_header_bytes": HEADER, "app_header_bytes": HEADER, "stream_record_bytes": HEADER},
     "queue_bytes": Bound(68, 10**9, whole=True),
     "queue_packets": Bound(1, 10**7, whole=True),
     "drops": Bound(0, 2**63, below=True, whole=True),

@@ -54,19 +54,20 @@ def open_file(
     path: str | Path, error: type[SplitImperaError], *, what: str = "file", hint: str = ""
 ) -> Iterator[BinaryIO]:
     """A regular file, open for reading; arguments and errors as `read_file` has them, without a limit."""
+    expected = f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
     try:
         # a pipe without a writer would wait for one
         file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
     except FileNotFoundError:
         raise error(f"the {what} '{shown_path(path)}' does not exist", hint=hint) from None
     except IsADirectoryError:
-        raise error(f"'{shown_path(path)}' is a folder, a {what} is expected", hint=hint) from None
+        raise error(f"'{shown_path(path)}' is a folder, {expected} is expected", hint=hint) from None
     except (OSError, ValueError) as failure:  # ValueError: a null character in the path
         raise error(f"the {what} '{shown_path(path)}' cannot be read: {reason(failure)}", hint=hint) from None
     with file:
         mode = os.fstat(file.fileno()).st_mode
         if not stat.S_ISREG(mode):
-            raise error(f"'{shown_path(path)}' is a pipe or a device, a {what} is expected", hint=hint)
+            raise error(f"'{shown_path(path)}' is a pipe or a device, {expected} is expected", hint=hint)
         yield file
 
 

@@ -240,7 +240,7 @@ class Testbed:
         if not leaving:
             return program
         before = self._split(end, leaving)
-        if before.whole:
+        if before.finetune_head:
             if start:
                 raise CutError("a bottleneck whose head has weights of its own needs the whole head on one device")
             return lambda *inputs: (before.encode(before.head(*inputs)[0]),)
@@ -254,7 +254,7 @@ class Testbed:
             self._calibrations[cut, ratio] = Calibration(
                 specs=self._specs(cut, ratio),
                 tensors=tuple(np.stack(tensors) for tensors in zip(*rows, strict=True)),
-                pictures=image_scale(pixels.mean, pixels.std) if pixels else None,
+                images=image_scale(pixels.mean, pixels.std) if pixels else None,
             )
         return self._calibrations[cut, ratio]
 

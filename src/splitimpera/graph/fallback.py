@@ -1,7 +1,7 @@
 """Trace with `torch.fx` what `torch.export` cannot: operators without an abstract implementation, scripted functions.
 
-Symbolic tracing follows no shapes, so the network is run for two and for three pictures: what grows with the number of
-pictures is written as such, what does not is a constant. Modules of `torch.nn` stay calls of modules.
+Symbolic tracing follows no shapes, so the network is run for two and for three samples: what grows with the number of
+samples is written as such, what does not is a constant. Modules of `torch.nn` stay calls of modules.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
 
 
 def trace_with_fx(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[fx.GraphModule, pytree.TreeSpec]:
-    """A functional program of flat results, each node's `meta["val"]` with a symbolic number of pictures.
+    """A functional program of flat results, each node's `meta["val"]` with a symbolic number of samples.
 
     Args:
         model: in eval mode.
-        inputs: two equal pictures.
+        inputs: two equal samples.
 
     Raises:
         Exception: whatever symbolic tracing raises.
-        TraceError: the network writes in place what is read later, or mixes pictures in a way that cannot be followed.
+        TraceError: the network writes in place what is read later, or mixes samples in a way that cannot be followed.
     """
     traced = fx.symbolic_trace(model)
     for name, module in list(traced.named_modules()):
@@ -99,7 +99,7 @@ class _Shapes:
         environment = ShapeEnv()
         self.mode = FakeTensorMode(shape_env=environment)
         context: StatelessSymbolicContext[Any, Any] = StatelessSymbolicContext(dynamic_sizes=[DimDynamic.DYNAMIC])
-        self.pictures = self.mode.from_tensor(torch.empty(2), symbolic_context=context).shape[0]
+        self.samples = self.mode.from_tensor(torch.empty(2), symbolic_context=context).shape[0]
         self.batch = next(node for node in graph.nodes if node.op == "placeholder")
         self.measured: fx.Node | None = None
 
@@ -113,7 +113,7 @@ class _Shapes:
                 self._replace(node)
 
     def _symbolic(self, two: Any, three: Any) -> Any:
-        """Fake tensors of the shapes seen, with the number of pictures as a symbol."""
+        """Fake tensors of the shapes seen, with the number of samples as a symbol."""
         if _is_tensor(two):
             with self.mode:
                 sizes = [self._size(a, b) for a, b in zip(two[0], three[0], strict=True)]
@@ -127,11 +127,11 @@ class _Shapes:
             return two
         each = three - two
         if two != 2 * each:
-            raise TraceError(f"a size of {two} for two pictures and {three} for three cannot be followed")
-        return self.pictures * each if each > 1 else self.pictures
+            raise TraceError(f"a size of {two} for two samples and {three} for three cannot be followed")
+        return self.samples * each if each > 1 else self.samples
 
     def _replace(self, node: fx.Node) -> None:
-        """Sizes read by Python become numbers, or multiples of a measured number of pictures."""
+        """Sizes read by Python become numbers, or multiples of a measured number of samples."""
         value = pytree.tree_map(self._written, _pairs(self.two[node], self.three[node]), is_leaf=_is_pair)
         for user in list(node.users):
             user.args = fx.map_arg(user.args, lambda source: value if source is node else source)
@@ -147,7 +147,7 @@ class _Shapes:
         if self.measured is None:
             with self.graph.inserting_after(self.batch):
                 self.measured = self.graph.call_function(torch.ops.aten.sym_size.int, (self.batch, 0))
-                self.measured.meta["val"] = self.pictures
+                self.measured.meta["val"] = self.samples
         if two == 2:
             return self.measured
         with self.graph.inserting_after(self.measured):

@@ -16,7 +16,7 @@ from splitimpera.graph.tracing import ModelGraph
 
 
 def check_finite(graph: ModelGraph, inputs: Sequence[Tensor], results: Iterable[Any]) -> None:
-    """Refuse results that are not finite: an argmax would take them for answers like any other.
+    """Refuse results that are not finite: an argmax would take them for predictions like any other.
 
     Args:
         inputs: a batch, as the network takes it.
@@ -37,7 +37,7 @@ def check_finite(graph: ModelGraph, inputs: Sequence[Tensor], results: Iterable[
         finder.run(*inputs, enable_io_processing=False)
     places = [f"{kind} values appear first in {finder.found[kind]}" for kind in finder.found]
     raise ModelError(
-        f"the network's answers are {' and '.join(bad)} for some inputs: {', '.join(places) or 'not each time'}",
+        f"the network's outputs are {' and '.join(bad)} for some inputs: {', '.join(places) or 'not each time'}",
         hint="check the weights, the scale of the inputs, and steps such as log, division and exp there",
     )
 

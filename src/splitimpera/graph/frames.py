@@ -1,4 +1,4 @@
-"""Whether pictures that are run together are answered as each of them alone; tried once, on a few real ones."""
+"""Whether the output for a sample depends on the other samples in its batch; tried once, on a few real ones."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from torch.utils import _pytree as pytree
 from splitimpera.core.errors import ShapeError, TraceError
 from splitimpera.models.imports import telling
 
-PICTURES = 4
+SAMPLES = 4
 TOLERANCE = 1e-4
 """Of a result's largest value: rounding differs with the size of a batch, since other kernels sum in another order."""
 MIXED = (
-    "The network answers a picture otherwise when others are in its batch (batch statistics in eval mode, for instance,"
-    " or a step over dimension 0): pictures are run one by one, as a device would see them."
+    "The network's output for a sample depends on the others in its batch (batch statistics in eval mode, for instance,"
+    " or a step over dimension 0): samples are run one by one, as a device would see them."
 )
 
 
-def answers_alone(model: nn.Module, program: fx.GraphModule, given: tuple[Tensor, ...]) -> bool:
-    """Whether a traced program answers a few pictures together as the network answers each of them alone.
+def samples_apart(model: nn.Module, program: fx.GraphModule, given: tuple[Tensor, ...]) -> bool:
+    """Whether a traced program gives for a few samples together what the network gives for each of them alone.
 
     Args:
         model: in eval mode.
-        given: any number of pictures; a single one gets its mirror image beside it.
+        given: any number of samples; a single one gets its mirror image beside it.
 
     Raises:
-        ShapeError: the network does not answer a single picture, or in another shape.
-        TraceError: the program answers a single picture otherwise than the network.
+        ShapeError: the network refuses a single sample, or gives another shape for it.
+        TraceError: the program gives something else for a single sample than the network.
     """
-    pictures = _some(given)
-    count = max((len(x) for x in pictures if x.ndim), default=0)
-    singles = [tuple(x[row : row + 1] if x.ndim else x for x in pictures) for row in range(count)]
-    with telling(ShapeError, "the network refuses a single picture"):
+    samples = _some(given)
+    count = max((len(x) for x in samples if x.ndim), default=0)
+    singles = [tuple(x[row : row + 1] if x.ndim else x for x in samples) for row in range(count)]
+    with telling(ShapeError, "the network refuses a single sample"):
         alone = [pytree.tree_leaves(model(*single)) for single in singles]
-    together = pytree.tree_leaves(program(*pictures))
+    together = pytree.tree_leaves(program(*samples))
     output = next(iter(reversed(program.graph.nodes)))
     results = {
         place: dim
@@ -48,7 +48,7 @@ def answers_alone(model: nn.Module, program: fx.GraphModule, given: tuple[Tensor
             expected, found = alone[row][place], together[place].narrow(dim, row, 1)
             if expected.shape != found.shape:
                 raise ShapeError(
-                    f"the network's result for a single picture has shape {tuple(expected.shape)}, "
+                    f"the network's result for a single sample has shape {tuple(expected.shape)}, "
                     f"{tuple(found.shape)} is expected",
                     hint="squeeze(), for instance, drops the batch of one: write squeeze(dim)",
                 )
@@ -66,22 +66,22 @@ def _check_single(
         made[place].shape == expected[place].shape and _close(made[place], expected[place]) for place in results
     ):
         raise TraceError(
-            "the network takes another way for a single picture than for several, which a trace cannot follow",
-            hint="no step may depend on the number of pictures",
+            "the network takes another way for a single sample than for several, which a trace cannot follow",
+            hint="no step may depend on the number of samples",
         )
 
 
 def _some(given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """A few pictures, evenly spread over those that are given."""
+    """A few samples, evenly spread over those that are given."""
     count = max((len(x) for x in given if x.ndim), default=0)
     if count == 1:  # its mirror image holds values that the network may meet, in other places
         return tuple(torch.cat([x, x.flip(tuple(range(1, x.ndim)))]) if x.ndim else x for x in given)
-    rows = torch.linspace(0, count - 1, min(count, PICTURES)).round().long()
+    rows = torch.linspace(0, count - 1, min(count, SAMPLES)).round().long()
     return tuple(x[rows.to(x.device)] if x.ndim else x for x in given)
 
 
 def _batch_dim(node: object) -> int | None:
-    """Where a result's pictures are counted; None where it is no tensor, or mixes them with another dimension."""
+    """Where a result's samples are counted; None where it is no tensor, or mixes them with another dimension."""
     value = node.meta.get("val") if isinstance(node, fx.Node) else None
     if not isinstance(value, Tensor):
         return None

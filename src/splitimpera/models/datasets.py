@@ -1,4 +1,4 @@
-"""Labelled data: built-in sets, the user's own arrays and factories, folders of pictures."""
+"""Labelled data: built-in sets, the user's own arrays and factories, folders of images."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torch import Tensor
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import DataError, listed, shown
 from splitimpera.core.registry import Registry, nearest
-from splitimpera.models.arrays import as_numbers, check_amount, class_indices, finite_inputs
-from splitimpera.models.image_folders import read_pictures
+from splitimpera.models.image_folders import read_images
 from splitimpera.models.imports import contained, is_factory, run_factory, telling
+from splitimpera.models.numbers import as_numbers, check_amount, class_indices, finite_inputs
 
 if TYPE_CHECKING:
     from splitimpera.scenario import DataSection
@@ -27,7 +27,7 @@ SHARES = ("validation", "test", "seed")
 LOOKS = ("mean", "std")
 LONGEST_NAME = 255
 LEVEL_ERROR = 0.1
-"""How far, in 8-bit levels, inputs may be from those of 8-bit pictures: more than float32 rounds, less than matters."""
+"""How far, in 8-bit levels, inputs may be from those of 8-bit images: more than float32 rounds, less than matters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Samples:
     """Inputs and labels.
 
     Attributes:
-        inputs: what the network takes, (N, ...), a picture a row.
+        inputs: what the network takes, (N, ...), one row per sample.
         labels: class indices, int64 (N,).
     """
 
@@ -46,7 +46,7 @@ class Samples:
         for name, tensor in (("inputs", self.inputs), ("labels", self.labels)):
             if not isinstance(tensor, Tensor) or not tensor.ndim:
                 given = "a single number" if isinstance(tensor, Tensor) else type(tensor).__name__
-                raise DataError(f"{name} are {shown(given)}, a tensor with a row a picture is expected")
+                raise DataError(f"{name} are {shown(given)}, a tensor with one row per sample is expected")
         if self.labels.ndim != 1 or len(self.labels) != len(self.inputs):
             raise DataError(
                 f"{len(self.inputs)} inputs need as many labels in one dimension, "
@@ -63,23 +63,23 @@ class Samples:
 
 @dataclass(frozen=True)
 class Pixels:
-    """How inputs follow from pictures: input = (picture / white - mean) / std, a value a channel.
+    """How inputs follow from images: input = (image / white - mean) / std, one value per channel.
 
-    White is 255, or 65535 for pictures of 16 bits.
+    White is 255, or 65535 for images of 16 bits.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def inputs(self, pictures: Array) -> Tensor:
+    def inputs(self, images: Array) -> Tensor:
         """uint8 or uint16 (N, H, W, C) -> float32 (N, C, H, W)."""
-        x = torch.from_numpy(pictures.transpose(0, 3, 1, 2).astype(np.float32, order="C"))
+        x = torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32, order="C"))
         mean, std = self._columns()
         # in place: this may be most of the memory there is
-        return x.div_(float(np.iinfo(pictures.dtype).max)).sub_(mean).div_(std)
+        return x.div_(float(np.iinfo(images.dtype).max)).sub_(mean).div_(std)
 
     def made(self, inputs: Tensor) -> bool:
-        """Whether inputs (N, C, H, W) are those of some 8-bit pictures."""
+        """Whether inputs (N, C, H, W) are those of some 8-bit images."""
         if inputs.ndim != 4 or inputs.shape[1] != len(self.mean) or not inputs.is_floating_point():
             return False
         mean, std = self._columns()
@@ -99,7 +99,13 @@ class Dataset:
     """Three disjoint parts of one set of data.
 
     `train` is for training and calibration (it may be empty), `validation` for choosing a plan, `test` for the accuracy
-    that is quoted for the chosen one. `pixels` is None where the inputs were not made from 8-bit pictures.
+    that is quoted for the chosen one. `pixels` is None where the inputs were not made from 8-bit images.
+
+    Example:
+        >>> part = Samples(torch.rand(10, 3, 8, 8), torch.arange(10))
+        >>> data = Dataset(train=part, validation=part, test=part, classes=tuple("abcdefghij"))
+        >>> len(data.everything()), len(data.calibration())
+        (30, 10)
     """
 
     train: Samples
@@ -123,18 +129,18 @@ DATASETS: Registry[Callable[[], Dataset]] = Registry("data set")
 
 @DATASETS.register("digits")
 def digits() -> Dataset:
-    """scikit-learn's handwritten digits: 1797 pictures of 8 x 8 pixels, enlarged to 32 x 32.
+    """scikit-learn's handwritten digits: 1797 images of 8 x 8 pixels, enlarged to 32 x 32.
 
-    897 pictures for training, 360 for validation, 540 for the test; shuffled once, with a fixed seed.
+    897 images for training, 360 for validation, 540 for the test; shuffled once, with a fixed seed.
     """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     small = torch.from_numpy(bunch.images * (255 / 16)).to(torch.float32)[:, None]
     large = torch.nn.functional.interpolate(small, size=(32, 32), mode="bilinear", align_corners=False)
-    pictures = large.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    images = large.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
     pixels = Pixels((0.3,), (0.35,))
-    samples = Samples(pixels.inputs(pictures), torch.from_numpy(bunch.target))
+    samples = Samples(pixels.inputs(images), torch.from_numpy(bunch.target))
     rows = torch.from_numpy(np.random.default_rng(0).permutation(len(samples)))
     return Dataset(
         train=samples.take(rows[900:]),
@@ -157,15 +163,25 @@ def divide(
     """Shuffle once and divide; data that come sorted by class are thus never sliced in class order.
 
     Args:
-        validation, test: shares of all pictures; what remains is for training and calibration.
+        samples: All samples.
+        validation, test: Shares of all samples; what remains is for training and calibration.
+        seed: Seed of the shuffle.
+        classes: Names of the classes, in the order of the labels.
+        pixels: How the inputs were made of 8-bit images; None where they were not.
 
     Raises:
         DataError: a part would be empty.
+
+    Example:
+        >>> samples = Samples(torch.rand(100, 3, 8, 8), torch.arange(100) % 10)
+        >>> data = divide(samples, validation=0.3, test=0.5)
+        >>> len(data.train), len(data.validation), len(data.test)
+        (20, 30, 50)
     """
     n_test, n_validation = round(test * len(samples)), round(validation * len(samples))
     if min(n_test, n_validation) < 1:
         raise DataError(
-            f"{len(samples)} pictures are too few for {validation:.0%} validation and {test:.0%} test",
+            f"{len(samples)} samples are too few for {validation:.0%} validation and {test:.0%} test",
             hint="give more data or larger shares",
         )
     rows = torch.from_numpy(np.random.default_rng(seed).permutation(len(samples)))
@@ -187,9 +203,9 @@ def load_data(section: DataSection, folder: Path) -> Dataset:
     """The data that a scenario names.
 
     Args:
-        section: `source` is a built-in name, a folder `class name/picture`, `package.module:factory` or
+        section: `source` is a built-in name, a folder `class name/image`, `package.module:factory` or
             `file.py:factory`. A factory returns (inputs, labels), or a mapping with "train", "validation" and "test",
-            each such a pair, or a Dataset. uint8 and uint16 inputs (N, H, W, C) are pictures and become float by
+            each such a pair, or a Dataset. uint8 and uint16 inputs (N, H, W, C) are images and become float by
             `mean` and `std`.
         folder: what relative paths start from.
 
@@ -214,8 +230,8 @@ def _loaded(section: DataSection, folder: Path) -> Dataset:
         with contained(), telling(DataError, f"what '{shown(source)}' returns cannot be used"):
             return _from_factory(made, section)
     if _is_folder(source, folder):
-        pictures, labels, classes = read_pictures(folder / source, section.size)
-        return _divided(*_samples(pictures, labels, section), section, classes)
+        images, labels, classes = read_images(folder / source, section.size)
+        return _divided(*_samples(images, labels, section), section, classes)
     raise DataError(
         f"'{shown(source)}' is no built-in data set, no 'package.module:factory' and no folder",
         hint=nearest(source, DATASETS.names()),
@@ -237,7 +253,7 @@ def _refuse(section: DataSection, why: str, *keys: str) -> None:
 
 def _from_factory(made: object, section: DataSection) -> Dataset:
     source = f"'{shown(section.source)}'"
-    _refuse(section, f"{source} is no folder of pictures", "size")
+    _refuse(section, f"{source} is no folder of images", "size")
     if isinstance(made, Dataset):
         _refuse(section, f"{source} comes with its own parts", *SHARES)
         _refuse(section, f"{source} comes as a network takes it", *LOOKS)
@@ -263,7 +279,7 @@ def _checked(made: Dataset, section: DataSection) -> Dataset:
         samples = getattr(made, part)
         if not isinstance(samples, Samples):
             raise DataError(f"the part '{part}' is {shown(type(samples).__name__)}, Samples are expected")
-        parts[part] = (_samples(samples.inputs, samples.labels, section, f" of '{part}'", pictures=False)[0], None)
+        parts[part] = (_samples(samples.inputs, samples.labels, section, f" of '{part}'", images=False)[0], None)
     found = _of_parts(parts)
     pixels = made.pixels
     if pixels is not None and not isinstance(pixels, Pixels):
@@ -272,7 +288,7 @@ def _checked(made: Dataset, section: DataSection) -> Dataset:
     if pixels is not None and not all(pixels.made(samples.inputs) for samples in every):
         raise DataError(
             f"the inputs are not those that pixels (mean {shown(pixels.mean)}, std {shown(pixels.std)}) make of "
-            "8-bit pictures",
+            "8-bit images",
             hint="give the mean and std that were used, or None",
         )
     return Dataset(found.train, found.validation, found.test, class_names(made.classes), pixels)
@@ -288,7 +304,7 @@ def _of_parts(parts: Mapping[str, tuple[Samples, Pixels | None]]) -> Dataset:
             kinds[part] = (tuple(samples.inputs.shape[1:]), str(samples.inputs.dtype).removeprefix("torch."), made)
     if len(set(kinds.values())) > 1:
         texts = [
-            f"'{part}' has {'8-bit pictures' if made else dtype} of shape {shape}"
+            f"'{part}' has {'8-bit images' if made else dtype} of shape {shape}"
             for part, (shape, dtype, made) in kinds.items()
         ]
         raise DataError(f"all parts have one shape and one type of inputs, here {listed(texts)}")
@@ -315,31 +331,31 @@ def _divided(samples: Samples, pixels: Pixels | None, section: DataSection, clas
 
 
 def _samples(
-    inputs: object, labels: object, section: DataSection, what: str = "", pictures: bool = True
+    inputs: object, labels: object, section: DataSection, what: str = "", images: bool = True
 ) -> tuple[Samples, Pixels | None]:
-    """What is given as inputs and labels, and how the inputs were made of 8-bit pictures (None where they were not).
+    """What is given as inputs and labels, and how the inputs were made of 8-bit images (None where they were not).
 
     Args:
         what: which part, in messages.
-        pictures: whether inputs may be pictures, which `mean` and `std` turn into what the network takes.
+        images: whether inputs may be images, which `mean` and `std` turn into what the network takes.
     """
     name = f"the inputs{what}"
     x, y = as_numbers(inputs, name), as_numbers(labels, f"the labels{what}")
     if not x.ndim:
-        raise DataError(f"{name} are a single number, a row a picture is expected")
+        raise DataError(f"{name} are a single number, one row per sample is expected")
     if not len(x) and not what:
         raise DataError("the data set is empty")
     if len(x) and not x[0].numel():
         raise DataError(f"{name} have shape {tuple(x.shape)}: there is nothing in a row")
     pixels = None
-    if pictures and x.dtype in (torch.uint8, torch.uint16) and x.ndim == 4:
+    if images and x.dtype in (torch.uint8, torch.uint16) and x.ndim == 4:
         check_amount(len(x), x.shape[1:])
         eight_bits, pixels = x.dtype == torch.uint8, _pixels(x.shape[3], section)
         x = pixels.inputs(x.numpy())
         pixels = pixels if eight_bits else None
-    elif pictures:
+    elif images:
         shape = tuple(x.shape)
-        _refuse(section, f"{name} of shape {shape} are no pictures (N, H, W, C) of 8 or 16 bits", *LOOKS)
+        _refuse(section, f"{name} of shape {shape} are no images (N, H, W, C) of 8 or 16 bits", *LOOKS)
     x = finite_inputs(x, name)
     try:
         return Samples(x, y), pixels
@@ -348,7 +364,7 @@ def _samples(
 
 
 def _pixels(channels: int, section: DataSection) -> Pixels:
-    """How to make floats of pictures."""
+    """How to make floats of images."""
     given = {"mean": section.mean or (0.0,) * channels, "std": section.std or (1.0,) * channels}
     for key, values in given.items():
         if len(values) != channels:

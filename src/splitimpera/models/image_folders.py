@@ -1,7 +1,7 @@
-"""Pictures from a folder `class name/picture`, read truly or refused by name.
+"""Images from a folder `class name/image`, read truly or refused by name.
 
 The files are hostile until they are read: only regular files of bounded size are opened, only in the formats below, and
-what a picture's header claims is checked before it is decoded.
+what an image's header claims is checked before it is decoded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.files import read_file, reason
-from splitimpera.models.arrays import check_amount
+from splitimpera.models.numbers import check_amount
 from splitimpera.scenario import check_pixels
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split())
 FOREIGN_SUFFIXES = frozenset(".avif .dng .exr .hdr .heic .heif .jp2 .jxl .pfm .tga".split())
-"""Pictures that are not read; to leave them out without a word would leave out a part of the data."""
+"""Images that are not read; to leave them out without a word would leave out a part of the data."""
 MOST_FILE_BYTES = 200_000_000
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 GREY = ("1", "L", "LA", "La")
@@ -40,46 +40,46 @@ BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339  # tags
 ORIENTATION = 0x0112  # of EXIF
 
 
-def read_pictures(folder: Path, size: tuple[int, int] | None) -> tuple[Array, Array, tuple[str, ...]]:
-    """Pictures (N, H, W, C), uint8 or uint16, labels (N,) and class names of a folder `class name/picture`.
+def read_images(folder: Path, size: tuple[int, int] | None) -> tuple[Array, Array, tuple[str, ...]]:
+    """Images (N, H, W, C), uint8 or uint16, labels (N,) and class names of a folder `class name/image`.
 
     Args:
         size: height and width that they get; None: all must have the same.
 
     Raises:
-        DataError: a file cannot be read, or not truly; the pictures differ, or are too large or too many.
+        DataError: a file cannot be read, or not truly; the images differ, or are too large or too many.
     """
     paths, labels, classes = _listing(folder)
-    pictures: Array | None = None
+    images: Array | None = None
     grey = True
     with _quiet():
         for index, path in enumerate(paths):
-            picture = _read(path, size, len(paths))
-            grey = grey and picture.shape[2] == 1
-            if pictures is None:
-                pictures = np.empty((len(paths), *picture.shape[:2], 3), picture.dtype)
-            if picture.shape[:2] != pictures.shape[1:3]:
-                (height, width), (first_height, first_width) = picture.shape[:2], pictures.shape[1:3]
+            image = _read(path, size, len(paths))
+            grey = grey and image.shape[2] == 1
+            if images is None:
+                images = np.empty((len(paths), *image.shape[:2], 3), image.dtype)
+            if image.shape[:2] != images.shape[1:3]:
+                (height, width), (first_height, first_width) = image.shape[:2], images.shape[1:3]
                 raise DataError(
-                    f"the pictures differ in size: '{shown_path(path)}' has {height} x {width} pixels, "
+                    f"the images differ in size: '{shown_path(path)}' has {height} x {width} pixels, "
                     f"'{shown_path(paths[0])}' {first_height} x {first_width}",
                     where="data.size",
                     hint="give the size [height, width] they get",
                 )
-            if picture.dtype != pictures.dtype:
+            if image.dtype != images.dtype:
                 raise DataError(
-                    f"the pictures differ in depth: '{shown_path(path)}' has {8 * picture.itemsize} bits, "
-                    f"'{shown_path(paths[0])}' {8 * pictures.itemsize}",
+                    f"the images differ in depth: '{shown_path(path)}' has {8 * image.itemsize} bits, "
+                    f"'{shown_path(paths[0])}' {8 * images.itemsize}",
                     hint="convert all of them to 8 or to 16 bits",
                 )
-            pictures[index] = picture
-    if pictures is None:
-        raise DataError(f"the folder '{shown_path(folder)}' has no pictures")
-    return pictures[..., :1] if grey else pictures, np.array(labels), classes
+            images[index] = image
+    if images is None:
+        raise DataError(f"the folder '{shown_path(folder)}' has no images")
+    return images[..., :1] if grey else images, np.array(labels), classes
 
 
 def _listing(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """The pictures of each class with their labels, and the classes' names, safe to print."""
+    """The images of each class with their labels, and the classes' names, safe to print."""
     places = [place for place in _entries(folder) if _is_class(place)]
     if len(places) < 2:
         raise DataError(f"the folder '{shown_path(folder)}' has {len(places)} sub-folders, one a class is expected")
@@ -88,7 +88,7 @@ def _listing(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
         for path in _entries(place):
             if path.suffix.lower() in FOREIGN_SUFFIXES:
                 raise DataError(
-                    f"'{shown_path(path)}' is a picture in a format that is not read",
+                    f"'{shown_path(path)}' is an image in a format that is not read",
                     hint="convert it to PNG, or move it elsewhere",
                 )
             if path.suffix.lower() in SUFFIXES:
@@ -146,10 +146,10 @@ def _mute() -> Iterator[None]:
 
 
 def _read(path: Path, size: tuple[int, int] | None, count: int) -> Array:
-    """One of `count` pictures, (H, W, C), uint8 or uint16."""
+    """One of `count` images, (H, W, C), uint8 or uint16."""
     from PIL import Image, UnidentifiedImageError
 
-    content = read_file(path, MOST_FILE_BYTES, DataError, what="picture")
+    content = read_file(path, MOST_FILE_BYTES, DataError, what="image")
     try:
         if content[:4] == b"RIFF":
             check_pixels(*_webp_size(content))  # Pillow allocates a canvas before it tells the size
@@ -164,35 +164,35 @@ def _read(path: Path, size: tuple[int, int] | None, count: int) -> Array:
                 image.load()
             if _transparent(image):
                 raise _refused(path, f"is transparent in places (mode {image.mode})")
-            picture = _upright(_plain(image), image.getexif().get(ORIENTATION))
+            plain = _upright(_plain(image), image.getexif().get(ORIENTATION))
             if size is not None:
-                picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-            values = np.asarray(picture)
+                plain = plain.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+            values = np.asarray(plain)
     except DataError:
         raise
     except UnidentifiedImageError:
         raise DataError(
-            f"the picture '{shown_path(path)}' cannot be read: it is damaged, or none of {', '.join(FORMATS)}"
+            f"the image '{shown_path(path)}' cannot be read: it is damaged, or none of {', '.join(FORMATS)}"
         ) from None
     except Exception as failure:  # readers of hostile files fail with more kinds of errors than are documented
         words = (str(failure).splitlines() or [type(failure).__name__])[0]
-        raise DataError(f"the picture '{shown_path(path)}' cannot be read: {shown(words, 200)}") from None
-    if picture.mode == "I":
+        raise DataError(f"the image '{shown_path(path)}' cannot be read: {shown(words, 200)}") from None
+    if plain.mode == "I":
         values = values.clip(0, 65535).astype(np.uint16)  # resizing does not exceed the range, rounding might
-    return values.reshape(picture.height, picture.width, -1)
+    return values.reshape(plain.height, plain.width, -1)
 
 
 def _refused(path: Path, why: str) -> DataError:
     return DataError(
-        f"the picture '{shown_path(path)}' {why} and cannot be read truly",
-        hint="convert it to an opaque picture, grey or RGB of 8 bits or grey of 16 bits, or write a factory",
+        f"the image '{shown_path(path)}' {why} and cannot be read truly",
+        hint="convert it to an opaque image, grey or RGB of 8 bits or grey of 16 bits, or write a factory",
     )
 
 
 def _untrue(image: Image) -> str:
-    """Why what Pillow would make of a picture's values is not what the file says; '' where it is."""
+    """Why what Pillow would make of an image's values is not what the file says; '' where it is."""
     bits, mode = _bits(image), f"(mode {image.mode})"
-    if getattr(image, "is_animated", False) and image.format != "MPO":  # a JPEG's further pictures are previews
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a JPEG's further images are previews
         return f"has several frames {mode}"
     if image.mode == "F":
         return f"has floating-point values {mode}"
@@ -255,7 +255,7 @@ def _plain(image: Image) -> Image:
     return image if image.mode == wanted else image.convert(wanted)
 
 
-def _upright(picture: Image, orientation: object) -> Image:
+def _upright(image: Image, orientation: object) -> Image:
     """Turned as the file says that it is to be shown."""
     from PIL.Image import Transpose
 
@@ -263,7 +263,7 @@ def _upright(picture: Image, orientation: object) -> Image:
         **{2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM},
         **{5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90},
     }
-    return picture.transpose(ways[orientation]) if orientation in ways else picture
+    return image.transpose(ways[orientation]) if orientation in ways else image
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:

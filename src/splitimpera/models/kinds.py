@@ -18,7 +18,7 @@ def check_network(model: object, name: str = "the network") -> nn.Module:
     exported = isinstance(model, fx.GraphModule) and "train" in vars(model)
     if isinstance(model, torch.export.ExportedProgram) or exported:
         raise ModelError(
-            f"{name} is an exported program, whose mode and number of pictures are fixed",
+            f"{name} is an exported program, whose mode and batch size are fixed",
             hint="return the nn.Module that was exported",
         )
     if not isinstance(model, nn.Module):
@@ -36,7 +36,7 @@ def check_network(model: object, name: str = "the network") -> nn.Module:
     for key, tensor in (*model.named_parameters(), *model.named_buffers()):
         place = f"the tensor '{shown(key)}' of {name}"
         if is_lazy(tensor):
-            raise ModelError(f"{place} is not initialised yet", hint="run the network once on a picture first")
+            raise ModelError(f"{place} is not initialised yet", hint="run the network once on a sample first")
         refused = strange_kind(tensor)
         if refused is not None:
             raise ModelError(f"{place} is {refused}, a plain tensor is expected")

@@ -84,7 +84,7 @@ def trained(recipe: Recipe, track: Track[int] = no_progress) -> nn.Module:
 
 
 def _fit(model: nn.Module, samples: Samples, recipe: Recipe, track: Track[int]) -> None:
-    """Cross-entropy, SGD with momentum, one-cycle learning rate, pictures shifted by up to two pixels."""
+    """Cross-entropy, SGD with momentum, one-cycle learning rate, images shifted by up to two pixels."""
     batch = 64
     steps = -(-len(samples) // batch)
     optimizer = torch.optim.SGD(
@@ -104,7 +104,7 @@ def _fit(model: nn.Module, samples: Samples, recipe: Recipe, track: Track[int]) 
 
 
 def _shifted(x: Tensor, by: int = 2) -> Tensor:
-    """Move every picture of a batch (N, C, H, W) by the same random step; the edge is repeated."""
+    """Move every image of a batch (N, C, H, W) by the same random step; the edge is repeated."""
     height, width = x.shape[-2:]
     top, left = (int(step) for step in torch.randint(0, 2 * by + 1, (2,)))
     return nn.functional.pad(x, (by, by, by, by), mode="replicate")[..., top : top + height, left : left + width]

@@ -31,7 +31,7 @@ class CifarBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """ResNet of 6 n + 2 layers for small pictures: a stem, three stages of n blocks, pool, linear.
+    """ResNet of 6 n + 2 layers for small images: a stem, three stages of n blocks, pool, linear.
 
     Args:
         blocks: n, the blocks of each stage (3 for ResNet-20).

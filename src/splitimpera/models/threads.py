@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """Let PyTorch use so many threads inside, and as many as before behind it; None: as many as it does."""
+    """Let PyTorch use so many threads inside, and as many as before after it; None: as many as it does."""
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(count or before)

@@ -17,7 +17,7 @@ class VGG(nn.Module):
         width: channels of the first convolution (64 in the paper).
         hidden: units of the two hidden linear layers (4096 in the paper).
         pooled: side of the maps that the classifier sees (7 in the paper).
-        batch_norm: put BatchNorm behind every convolution.
+        batch_norm: Put BatchNorm after every convolution.
 
     `forward` takes float (N, in_channels, H, W) with H and W at least 32 and returns logits (N, num_classes).
     """

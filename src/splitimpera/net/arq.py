@@ -1,15 +1,17 @@
 """Frames as UDP datagrams that are acknowledged, and sent again when lost as long as they can come in time.
 
 Partially reliable: between UDP, which repairs nothing, and TCP, which repairs everything however late. The receiver
-acknowledges each datagram with all that it has (40 bytes, IP and UDP headers included); the sender repeats one when a
-later one is acknowledged, or three halves of the round trip after it was sent, unless it would arrive after its frame's
-deadline. A frame is complete when all of it has come, at its deadline at the latest, and then used with what came.
+acknowledges each datagram with all that it has (40 bytes with IP and UDP headers, and the app header); the sender
+repeats one when a later one is acknowledged, or three halves of the round trip after it was sent, unless it would
+arrive after its frame's deadline. A frame is complete when all of it has come, at its deadline at the latest, and then
+used with what came.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from splitimpera.codec.framing import packet_count
 from splitimpera.core.errors import SimulationError
 from splitimpera.net import kernels
 from splitimpera.net.budget import check_work
@@ -56,7 +58,7 @@ class ArqLink:
         payload = payload_bytes(self.link, frames.element_bytes)
         order = np.argsort(frames.ready_s, kind="stable")
         before = self.rng.bit_generator.state
-        packets = int((-(-frames.size_bytes // payload)).sum())
+        packets = int(packet_count(frames.size_bytes, payload).sum())
         room = 2 * packets + 64
         while True:
             ways = build_ways(self.link, self.rng)
@@ -72,7 +74,7 @@ class ArqLink:
                 np.zeros(room, kernels.TRANSMISSION),
                 payload,
                 headers_bytes(self.link),
-                self.link.link_header_bytes + ACK_BYTES,
+                self.link.link_header_bytes + ACK_BYTES + self.link.app_header_bytes,
                 self.rng,
             ):
                 return deliveries(self.link, frames, order, sent, missing, payload)

@@ -38,7 +38,7 @@ def check_work(
 
     Args:
         sizes: of the frames as they are cut into packets, shape (frames,).
-        room_bytes: what a packet carries of them, behind `header_bytes`.
+        room_bytes: what a packet carries of them, after `header_bytes`.
         tries: how often a packet is sent until it is known to have come, in the mean.
         wait_s: the longest pause between two of them.
         runs: how many such runs are asked for.

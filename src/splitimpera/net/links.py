@@ -10,14 +10,22 @@ from typing import Any
 
 import numpy as np
 
+from splitimpera.codec.framing import HEADER_BYTES
 from splitimpera.core.errors import ScenarioError, SplitImperaError
 from splitimpera.net.link_presets import link_header_bytes, link_preset
 from splitimpera.net.traces import load_drops, load_trace
-from splitimpera.records.link import Link, Trace
-from splitimpera.scenario import LINK_FIELDS, LinkSection, Scenario, check_room
+from splitimpera.records.link import LARGEST_RECORD_BYTES, Link, Trace
+from splitimpera.scenario import LINK_FIELDS, LinkSection, Scenario
 
 KEYS = {field: key for key, field in LINK_FIELDS.items()}
-"""The scenario's key behind each field of the record."""
+"""The scenario's key of each field of the record."""
+
+TLS_RECORD_BYTES = 5 + 1 + 16
+"""What a TLS 1.3 record adds: header, content type (RFC 8446, 5.1 and 5.2), tag of an AEAD such as AES-GCM."""
+DTLS_RECORD_BYTES = 13 + 8 + 16
+"""What a DTLS 1.2 record adds: header (RFC 6347, 4.1), explicit nonce and tag of AES-GCM (RFC 5288, 3)."""
+LEAST_ROOM_BYTES = 16
+"""One element of the widest type."""
 
 
 def build_link(section: LinkSection, folder: Path, where: str = "links[0]") -> Link:
@@ -34,7 +42,7 @@ def build_link(section: LinkSection, folder: Path, where: str = "links[0]") -> L
         SplitImperaError: a preset, link layer or file that does not exist or cannot be used, or values that do not fit
             each other; names the key, and the line in the file.
     """
-    given = section.given() | {"app_header_bytes": section.app_header}
+    given = section.given() | overheads(section)
     base = Link()
     if section.preset is not None:
         with _key(f"{where}.preset"):
@@ -53,11 +61,17 @@ def build_link(section: LinkSection, folder: Path, where: str = "links[0]") -> L
         link = replace(base, **given)
     except SplitImperaError as error:
         raise error.at(f"{where}.{KEYS.get(error.where, error.where)}") from None
-    try:
-        check_room(link.mtu_bytes, link.app_header_bytes)
-    except ValueError as error:
-        raise ScenarioError(str(error), where=where) from None
+    _check_room(link, section, where)
     return link
+
+
+def overheads(section: LinkSection) -> dict[str, int]:
+    """What a link's framing and security add to the data, by the names of the record's fields."""
+    datagram_bytes = DTLS_RECORD_BYTES if section.security == "dtls" else 0
+    return {
+        "app_header_bytes": datagram_bytes + (HEADER_BYTES if section.framing == "sei" else 0),
+        "stream_record_bytes": TLS_RECORD_BYTES if section.security == "tls" else 0,
+    }
 
 
 def with_plain_links(scenario: Scenario) -> Scenario:
@@ -74,6 +88,22 @@ def with_plain_links(scenario: Scenario) -> Scenario:
         values = section.model_dump() | numbers
         sections.append(LinkSection.model_construct(_fields_set=set(section.model_fields_set), **values))
     return scenario.model_copy(update={"links": sections})
+
+
+def _check_room(link: Link, section: LinkSection, where: str) -> None:
+    """Refuse packets without room for data after 52 bytes of IP and TCP headers, or beyond what DTLS takes."""
+    if link.mtu_bytes - 52 - link.app_header_bytes < LEAST_ROOM_BYTES:
+        raise ScenarioError(
+            f"an mtu of {link.mtu_bytes} B leaves no room for data after 52 B of IP and TCP headers and "
+            f"{link.app_header_bytes} B of framing and security",
+            where=where,
+            hint=f"{52 + link.app_header_bytes + LEAST_ROOM_BYTES} B are enough",
+        )
+    largest = 28 + DTLS_RECORD_BYTES + LARGEST_RECORD_BYTES
+    if section.security == "dtls" and link.mtu_bytes > largest:
+        raise ScenarioError(
+            f"an mtu of {link.mtu_bytes} B is more than a DTLS record holds", where=where, hint=f"take {largest} B"
+        )
 
 
 def _means(section: LinkSection, trace: Trace, where: str) -> dict[str, Any]:

@@ -173,6 +173,8 @@ def _check_link(link: Link) -> None:
         _refuse("trace", "a link that changes with time")
     if link.drops is not None:
         _refuse("drops", "given drops")
+    if link.stream_record_bytes:
+        _refuse("stream_record_bytes", "TLS")
     if link.queue_bytes is not None:
         _refuse("queue_bytes", "a queue with a limit")
     if link.queue_packets is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from splitimpera.records.traffic import Deliveries, Workload
 LEVELS = (0.5, 0.95, 0.99)
 
 Simulate = Callable[[Link, Workload, str, np.random.Generator], Deliveries]
-"""One seed's run: this package's simulator, or another engine with the same call."""
+"""One replication: this package's simulator, or another engine with the same call."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,16 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Replication:
-    """What a link did to the same workload, once a seed.
+    """What a link did to the same workload in each of several runs.
 
     Attributes:
         seed: run i draws from `numpy.random.default_rng([seed, i])`.
-        deliveries: one entry a seed.
+        deliveries: one entry a replication.
         latency_s: from a frame's due time until the receiver has all that it will ever use of it, shape
             (replications, frames), the frames of all senders; infinite where its connection was given up.
-        answer_s: from a frame's due time until the sender has the response, same shape; NaN where there is none.
-        stable: for each seed False where frames come faster than the link carries them; their latencies grow with the
-            number of frames, and no quantile of them means anything.
+        response_s: from a frame's due time until the sender has the response, same shape; NaN where there is none.
+        stable: for each replication False where frames come faster than the link carries them; their latencies grow
+            with the number of frames, and no quantile of them means anything.
     """
 
     link: Link
@@ -53,7 +52,7 @@ class Replication:
     seed: int
     deliveries: tuple[Deliveries, ...]
     latency_s: FloatArray
-    answer_s: FloatArray
+    response_s: FloatArray
     stable: tuple[bool, ...]
 
     @property
@@ -68,7 +67,7 @@ class Replication:
     def estimates(self) -> tuple[Estimate, ...]:
         """p50, p95 and p99 with their 95 % intervals.
 
-        Of several replications the mean and Student's interval; of one seed the quantile and the interval between two
+        Of several replications the mean and Student's interval; of one the quantile and the interval between two
         order statistics, which takes the frames for independent of each other.
         """
         if len(self.latency_s) > 1:
@@ -102,19 +101,21 @@ def replicate(
     seed: int = 1,
     *,
     run: Simulate = simulate,
-    workers: int | None = 1,
+    workers: int = 1,
 ) -> Replication:
-    """Simulate a workload once a seed; the same seed gives the same numbers.
+    """Simulate a workload several times; the same seed gives the same numbers.
 
     Args:
-        workload: with a frame size.
-        replications: how many runs.
-        run: the engine.
-        workers: threads; None: one a processor.
+        workload: Frames to send, with a size.
+        replications: Number of runs.
+        seed: Seed of all random draws; run i draws from `numpy.random.default_rng([seed, i])`.
+        run: Engine that simulates one run.
+        workers: Number of threads; the results do not depend on it.
 
     Raises:
         UnknownNameError: there is no such transport.
-        SimulationError: no seed is asked for, the workload has no frame size, or the link leaves no room for data.
+        SimulationError: fewer than one replication or worker, the workload has no frame size, or the link leaves no
+            room for data.
     """
     return _all([(link, workload, transport)], replications, seed, run, workers)[0]
 
@@ -128,15 +129,15 @@ def grid(
     *,
     zipped: bool = False,
     run: Simulate = simulate,
-    workers: int | None = None,
+    workers: int = 1,
 ) -> list[Replication]:
-    """Simulate many settings on threads; the results do not depend on how many.
+    """Simulate many settings.
 
     Args:
         zipped: False: every link with every workload over every transport, the transport changing fastest; True: the
             first of each, the second of each, ...
         replications, seed: as in `replicate`; every setting gets the same ones, so that settings compare.
-        workers: threads; None: one a processor.
+        workers: Number of threads; the results do not depend on it.
 
     Returns:
         One entry a setting, in order.
@@ -152,10 +153,11 @@ def grid(
 
 
 def _all(
-    settings: Sequence[tuple[Link, Workload, str]], replications: int, seed: int, run: Simulate, workers: int | None
+    settings: Sequence[tuple[Link, Workload, str]], replications: int, seed: int, run: Simulate, workers: int
 ) -> list[Replication]:
-    if replications < 1:
-        raise SimulationError(f"{replications} is out of range, it must be 1 or more", where="replications")
+    for where, count in (("replications", replications), ("workers", workers)):
+        if count < 1:
+            raise SimulationError(f"{count} is out of range, it must be 1 or more", where=where)
     for setting in settings:
         check(*setting, runs=replications)
 
@@ -164,11 +166,10 @@ def _all(
         return run(link, workload, transport, np.random.default_rng([seed, i]))
 
     tasks = list(product(settings, range(replications)))
-    threads = min(os.cpu_count() or 1 if workers is None else workers, len(tasks))
-    if threads <= 1:
+    if workers == 1:
         runs = [one(task) for task in tasks]
     else:
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(workers) as pool:
             runs = list(pool.map(one, tasks))
     return [
         _replication(*setting, seed, tuple(runs[place * replications : (place + 1) * replications]))

@@ -19,13 +19,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from splitimpera.core.array_types import FloatArray
+from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.errors import SimulationError
 from splitimpera.net import kernels
 from splitimpera.net.budget import check_work
 from splitimpera.net.directions import NS, build_ways, nanoseconds
 from splitimpera.net.stability import keeps_up
-from splitimpera.records.link import Link
+from splitimpera.records.link import LARGEST_RECORD_BYTES, Link
 from splitimpera.records.traffic import ByteRange, Deliveries, Frames
 
 IP_TCP_HEADER_BYTES = kernels.IP_HEADER + kernels.TCP_HEADER
@@ -142,7 +142,7 @@ class TcpLink:
         self.rng = rng
         self.parameters = parameters
         if link.mtu_bytes <= IP_TCP_HEADER_BYTES:
-            raise SimulationError(f"{link.mtu_bytes} leaves no room behind TCP's headers", where="mtu_bytes")
+            raise SimulationError(f"{link.mtu_bytes} leaves no room after TCP's headers", where="mtu_bytes")
         window = parameters.receive_window_bytes
         if window is not None and window < 2:
             raise SimulationError(f"{window} is out of range, it must be 2 or more", where="receive_window_bytes")
@@ -165,7 +165,7 @@ class TcpLink:
         back_s = link.delay_s if link.downlink_delay_s is None else link.downlink_delay_s
         wait_s = max(kernels.RTO_MAX_S, max(delays) + back_s + 2 * link.jitter_s)
         header = link.link_header_bytes + IP_TCP_HEADER_BYTES
-        sizes = frames.size_bytes + link.app_header_bytes
+        sizes = stream_bytes(link, frames.size_bytes)
         check_work(link, frames, sizes, self.mss, header, tries=tries, wait_s=wait_s, runs=runs)
 
     def transfer(self, frames: Frames) -> Deliveries:
@@ -188,6 +188,12 @@ class TcpLink:
                 return run.deliveries(), run.events()
             self.rng.bit_generator.state = before
             room *= 2
+
+
+def stream_bytes(link: Link, sizes: IntArray) -> IntArray:
+    """What frames of these sizes take in the stream: data, the application's header, TLS records of 16 KiB."""
+    framed = sizes + link.app_header_bytes
+    return framed + link.stream_record_bytes * -(-framed // LARGEST_RECORD_BYTES)
 
 
 class _Run:
@@ -213,7 +219,7 @@ class _Run:
         items["due"][:count] = self.origin + nanoseconds(frames.ready_s[self.order])
         items["size"][:count] = frames.size_bytes[self.order]
         items["size"][count:] = frames.response_bytes
-        items["size"] += tcp.link.app_header_bytes
+        items["size"] = stream_bytes(tcp.link, items["size"])
 
         socks = np.zeros(2 * len(held), kernels.SOCK)
         first = np.cumsum(held) - held

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from splitimpera.codec.framing import carried_bytes, packet_bounds, packet_count
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.errors import SimulationError
 from splitimpera.net import kernels
@@ -62,20 +63,20 @@ class UdpLink:
         )
         response_s = np.full(len(order), np.nan)
         if frames.response_bytes:
-            answerable = np.flatnonzero(sent["arrived"])
-            answerable = answerable[np.argsort(sent["complete"][answerable], kind="stable")]
-            given = np.zeros(len(answerable), kernels.DATAGRAMS)
-            given["ready"] = sent["complete"][answerable]
+            usable = np.flatnonzero(sent["arrived"])
+            usable = usable[np.argsort(sent["complete"][usable], kind="stable")]
+            given = np.zeros(len(usable), kernels.DATAGRAMS)
+            given["ready"] = sent["complete"][usable]
             given["size"], given["deadline"] = frames.response_bytes, kernels.NEVER
             responses, _ = self._send(ways, 1, given, payload_bytes(self.link, 1))
             whole = responses["lost"] == 0
-            response_s[order[answerable[whole]]] = responses["complete"][whole] / NS
+            response_s[order[usable[whole]]] = responses["complete"][whole] / NS
         return deliveries(self.link, frames, order, sent, missing, payload, response_s)
 
     def _send(
         self, ways: Ways, which: int, frames: np.ndarray[Any, Any], payload: int
     ) -> tuple[np.ndarray[Any, Any], IntArray]:
-        missing = np.empty(int((-(-frames["size"] // payload)).sum()), dtype=np.int64)
+        missing = np.empty(int(packet_count(frames["size"], payload).sum()), dtype=np.int64)
         kernels.run_udp(
             ways.ways,
             which,
@@ -98,16 +99,16 @@ def headers_bytes(link: Link) -> int:
 
 
 def payload_bytes(link: Link, element_bytes: int, header: int | None = None) -> int:
-    """What a datagram carries, in whole elements, or what any packet does behind a header of so many bytes.
+    """What a datagram carries, in whole elements, or what any packet does after a header of so many bytes.
 
     Raises:
         SimulationError: the MTU leaves no room for one.
     """
     header = IP_UDP_HEADER_BYTES + link.app_header_bytes if header is None else header
-    payload = (link.mtu_bytes - header) // element_bytes * element_bytes
+    payload = carried_bytes(link.mtu_bytes - header, element_bytes)
     if payload <= 0:
         raise SimulationError(
-            f"{link.mtu_bytes} leaves no room for {element_bytes} bytes of data behind {header} of headers",
+            f"{link.mtu_bytes} leaves no room for {element_bytes} bytes of data after {header} bytes of headers",
             where="mtu_bytes",
         )
     return payload
@@ -136,7 +137,7 @@ def deliveries(
     first_s = np.where(sent["first"] == kernels.NEVER, np.nan, sent["first"] / NS)
     # whole nanoseconds may lie a little before the times that they stand for
     complete_s = np.maximum(sent["complete"][back] / NS, frames.ready_s)
-    needed = -(-frames.size_bytes // payload)
+    needed = packet_count(frames.size_bytes, payload)
     demand_s = float(sent["wire_bytes"][:-1].sum()) * 8 / mean_rate_bps(link)
     erased = _erased(sent["size"], needed[order], missing, payload)
     return Deliveries(
@@ -164,8 +165,7 @@ def _erased(sizes: IntArray, packets: IntArray, missing: IntArray, payload: int)
     place = gone - (ends - packets)[frame]
     apart = (np.diff(gone) > 1) | (np.diff(frame) > 0)
     first, last = np.append(True, apart), np.append(apart, True)
-    starts = place[first] * payload
-    stops = np.minimum((place[last] + 1) * payload, sizes[frame[last]])
+    starts, stops = packet_bounds(place[first], place[last], sizes[frame[last]], payload)
     ranges = list(zip(starts.tolist(), stops.tolist(), strict=True))
     bounds = np.searchsorted(frame[first], np.arange(len(sizes) + 1)).tolist()
     return [tuple(ranges[start:stop]) for start, stop in pairwise(bounds)]

@@ -125,10 +125,10 @@ def check_layout(spec: TensorSpec) -> None:
 
 
 def check_apart(graph: ModelGraph) -> None:
-    """CutError where pictures that are run together are answered otherwise than each alone."""
+    """CutError where the output for a sample depends on the other samples in its batch."""
     if not graph.apart:
         raise CutError(
-            "the network answers a picture otherwise when others are in its batch, and codes are fitted to batches",
+            "the network's output for a sample depends on the others in its batch, and training takes batches",
             hint="leave bottlenecks out, or mend the network's batch statistics",
         )
 
@@ -183,7 +183,7 @@ class _Layout:
         return cls(channels, (sizes[0], 1), tokens=True)
 
     def stages(self, strides: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
-        """Sizes of the maps in front of the encoder, between its layers and behind."""
+        """Sizes of the maps in front of the encoder, between its layers and after it."""
         between = tuple(ceil(size / strides[0]) for size in self.sizes)
         return self.sizes, between, tuple(ceil(size / strides[1]) for size in between)
 

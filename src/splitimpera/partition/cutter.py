@@ -29,7 +29,7 @@ class Head(nn.Module):
 
 
 class Tail(nn.Module):
-    """What runs behind the cut: takes the tuple that the head returns, returns what the model returns."""
+    """What runs after the cut: takes the tuple that the head returns, returns what the model returns."""
 
     def __init__(self, program: fx.GraphModule, out_spec: pytree.TreeSpec) -> None:
         super().__init__()
@@ -53,13 +53,23 @@ def split(graph: ModelGraph, cut: Cut | int | str) -> Partition:
     """Cut a traced network.
 
     Args:
-        cut: the cut, its index, or the name of the layer behind which to cut.
+        graph: Traced network.
+        cut: Cut, its index, or the name of the layer after which to cut.
 
     Returns:
         head and tail in eval mode; their parameters are the model's own.
 
     Raises:
         CutError: there is no such cut.
+
+    Example:
+        >>> from splitimpera.graph.tracing import trace
+        >>> model, x = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), torch.rand(5, 4)
+        >>> partition = split(trace(model, x), 1)
+        >>> [tuple(tensor.shape) for tensor in partition.head(x)]
+        [(5, 3)]
+        >>> torch.allclose(partition.tail(partition.head(x)), model(x))
+        True
     """
     if not isinstance(cut, Cut):
         cut = graph.cut(cut)
@@ -114,7 +124,7 @@ def _measures(node: fx.Node) -> bool:
 
 
 class _Sizes:
-    """Writes nodes that find the number of pictures in the tensors that a half is given."""
+    """Writes nodes that find the number of samples in the tensors that a head or tail is given."""
 
     def __init__(self, graph: fx.Graph, given: Sequence[fx.Node], copies: dict[fx.Node, fx.Node]) -> None:
         self.graph = graph
@@ -122,16 +132,16 @@ class _Sizes:
         self.copies = copies
 
     def measure(self, node: fx.Node) -> fx.Node:
-        """A node of the same value as `node`, whose size is a multiple of the number of pictures."""
+        """A node of the same value as `node`, whose size is a multiple of the number of samples."""
         expression = node.meta["val"].node.expr
         symbol = next(iter(expression.free_symbols))
         for source in self.given:
             for dim, size in enumerate(source.meta["val"].shape):
                 if isinstance(size, torch.SymInt) and (size.node.expr / symbol).is_Integer:
-                    pictures = self._call(torch.ops.aten.sym_size.int, self.copies[source], dim)
-                    pictures = self._scale(operator.floordiv, pictures, size.node.expr / symbol)
+                    samples = self._call(torch.ops.aten.sym_size.int, self.copies[source], dim)
+                    samples = self._scale(operator.floordiv, samples, size.node.expr / symbol)
                     if (expression / symbol).is_Integer:
-                        return self._scale(operator.mul, pictures, expression / symbol)
+                        return self._scale(operator.mul, samples, expression / symbol)
         raise CutError(f"the tail needs the size {expression}, which none of the tensors that cross tells")
 
     def _call(self, target: Callable[..., Any], *arguments: Any) -> fx.Node:

@@ -10,6 +10,9 @@ import numpy as np
 from splitimpera.core.bounds import BOUNDS, SHORTEST_STEP_S, Bound
 from splitimpera.records.checks import all_bounded, bounded, require
 
+LARGEST_RECORD_BYTES = 1 << 14
+"""Of data in one record of TLS (RFC 8446, 5.1) or DTLS (RFC 6347, 4.1)."""
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -73,8 +76,9 @@ class Link:
         loss: probability that a packet on the uplink is lost.
         mtu_bytes: largest IP packet.
         link_header_bytes: the link layer's bytes in front of every IP packet.
-        app_header_bytes: the application's own header (plan, frame, offset): in every UDP datagram, once a frame over
+        app_header_bytes: the application's own header, and what DTLS adds: in every UDP datagram, once a frame over
             TCP.
+        stream_record_bytes: what TLS adds to every 16 KiB of a frame over TCP.
         loss_burst: mean number of packets that are lost in a row (Gilbert-Elliott: nothing is lost in the good state,
             everything in the bad one); None: each packet is lost or not independently of all others.
         downlink_loss: probability that a packet on the downlink is lost, independently of all others.
@@ -82,7 +86,7 @@ class Link:
         downlink_delay_s: delay of the downlink; None: as there.
         jitter_s: mean of a random delay that each packet on the uplink suffers on top of `delay_s`.
         jitter: its distribution: "uniform" from 0 to twice the mean, "exponential", "normal" (its positive half).
-        reorder: True: packets overtake each other as their delays fall; False: a packet is held behind the one before.
+        reorder: True: packets overtake each other as their delays fall; False: a packet never overtakes the one before.
         queue_bytes: the most bytes (link headers included) that wait in front of the link, on the uplink, while a
             packet is being sent; what finds no room is dropped; None: no limit.
         queue_packets: the same in packets.
@@ -98,6 +102,7 @@ class Link:
     mtu_bytes: int = 1500
     link_header_bytes: int = 2
     app_header_bytes: int = 0
+    stream_record_bytes: int = 0
     loss_burst: float | None = None
     downlink_loss: float = 0.0
     downlink_rate_bps: float | None = None
@@ -114,8 +119,8 @@ class Link:
         bounded(
             self, "rate_bps", "delay_s", "loss", "downlink_rate_bps", "downlink_delay_s", "downlink_loss", "jitter_s"
         )
-        bounded(self, "mtu_bytes", "link_header_bytes", "app_header_bytes", "queue_bytes", "queue_packets")
-        bounded(self, "loss_burst")
+        bounded(self, "mtu_bytes", "link_header_bytes", "app_header_bytes", "stream_record_bytes")
+        bounded(self, "queue_bytes", "queue_packets", "loss_burst")
         if self.loss_burst is not None:
             # the good state's mean stay is burst (1 - loss) / loss packets, and cannot be shorter than one
             least = max(1.0, self.loss / (1 - self.loss))

@@ -77,7 +77,7 @@ def results(design: Design) -> Results:
         "curve": {
             "cuts": list(design.curve.cuts),
             "on_curve": list(design.curve.on_curve),
-            "pictures": design.curve.pictures,
+            "pictures": design.curve.samples,
             "per_class": {
                 design.curve.class_name(label): _list(values) for label, values in design.curve.per_class.items()
             },

@@ -24,7 +24,7 @@ def curve_table(curve: SaliencyCurve, score: str = "cs") -> RenderableType:
     """One row a cut, the candidates with their reasons; then what is wrong, if anything is."""
     reasons = {candidate.cut: candidate.reasons for candidate in curve.candidates}
     values = log10_or_gap(curve.scores[score])
-    title = f"Where the network may be split ({curve.pictures} pictures)"
+    title = f"Where the network may be split ({curve.samples} pictures)"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("cut", justify="right")
     table.add_column("behind layer", no_wrap=True)
@@ -59,7 +59,7 @@ def curve_json(curve: SaliencyCurve) -> bytes:
         "bytes": list(curve.bytes),
         "macs_head": list(curve.macs_head),
         "on_curve": list(curve.on_curve),
-        "pictures": curve.pictures,
+        "pictures": curve.samples,
         "scores": {name: _plain(numbers) for name, numbers in curve.scores.items()},
         "cs": _plain(curve.cs),
         "maxima": [curve.cuts[place] for place in curve.maxima],

@@ -129,7 +129,7 @@ def sentences(replication: Replication) -> list[str]:
             f"{units.format_fraction(_rounded(replication.lossy_frames))} of the frames have gaps when they are used; "
             f"on average {units.format_fraction(_rounded(replication.missing_bytes))} of a frame's bytes are missing."
         )
-    answers = replication.answer_s[np.isfinite(replication.answer_s)]
+    answers = replication.response_s[np.isfinite(replication.response_s)]
     if replication.sustained and replication.workload.response_bytes and len(answers):
         within = units.format_time(float(np.quantile(answers, 0.95)))
         said.append(f"95 % of the answers are back within {within} of their frame's due time.")
@@ -197,7 +197,7 @@ def simulation_json(replication: Replication, engine: str = "native") -> bytes:
         "lossy_frames": replication.lossy_frames,
         "missing_bytes": replication.missing_bytes,
         "latency_s": [[_finite(value) for value in run] for run in replication.latency_s.tolist()],
-        "answer_s": [[_finite(value) for value in run] for run in replication.answer_s.tolist()]
+        "response_s": [[_finite(value) for value in run] for run in replication.response_s.tolist()]
         if workload.response_bytes
         else None,
     }

@@ -50,13 +50,13 @@ def cumulative_saliency(
         data: inputs (N, ...), alone or with labels (N,); or an iterable of batches of these, of any length. Several
             inputs of a network go in a tuple.
         target: what is differentiated: the logit of the "predicted" class (as the released code does) or of the "label"
-            (as the abstract says), or for other tasks a function (result, labels) -> scores (pictures,) or their sum.
-        classes: take the curve over the pictures of these classes only, by label or by name. The curves of single
+            (as the abstract says), or for other tasks a function (result, labels) -> scores (samples,) or their sum.
+        classes: take the curve over the samples of these classes only, by label or by name. The curves of single
             classes, and `of_classes` for any group, come from the same pass.
         class_names: the classes' names, in the order of the labels.
         scores: more scores, by name, from the same pass.
         output: which of the network's results is differentiated, where it returns several: a key or a position.
-        batch: pictures a pass; the result does not depend on it.
+        batch: samples a pass; the result does not depend on it.
         autocast: run in mixed precision of this type (torch.bfloat16).
 
     Raises:
@@ -65,11 +65,19 @@ def cumulative_saliency(
         ShapeError: the network refuses the data.
         DataError: no data, no labels where they are needed, or labels out of range.
         UnknownNameError: a score or a class that does not exist.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> convolutions = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.ReLU()
+        >>> model = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(4 * 4 * 4, 10))
+        >>> curve = cumulative_saliency(model, torch.rand(20, 3, 8, 8))
+        >>> curve.names, curve.cs.shape, curve.samples
+        (('0', '2'), (2,), 20)
     """
     batches, total = _batches(data, batch)
     first = next(batches, None)
     if first is None:
-        raise DataError("cumulative saliency needs at least one picture, the data set is empty")
+        raise DataError("cumulative saliency needs at least one sample, the data set is empty")
     graph = model if isinstance(model, ModelGraph) else trace(model, first[0])
     device = _device(graph)
     points, on_curve = curve_points(graph.cuts)
@@ -113,8 +121,8 @@ class _Collector:
         self.rows: list[FloatArray] = []
         self.labels: list[Tensor] = []
 
-    def start(self, pictures: int, labels: Tensor | None) -> None:
-        self.pictures = pictures
+    def start(self, samples: int, labels: Tensor | None) -> None:
+        self.samples = samples
         self.columns.clear()
         self.chosen: Tensor | None = None
         if self.wanted is not None:
@@ -143,7 +151,7 @@ class _Collector:
                 statistic[name].update(a, g, logits)
 
     def finish(self) -> None:
-        """One batch is through: keep its scores, shape (pictures, scores, points)."""
+        """One batch is through: keep its scores, shape (samples, scores, points)."""
         unreached = [cut for cut in self.points if cut.crossing[0] not in self.columns]
         if unreached:
             listing = ", ".join(f"{cut.index} ({cut.name})" for cut in unreached[:3])
@@ -151,7 +159,7 @@ class _Collector:
                 f"no gradient reaches cut {listing}", hint="the path from there to the result must be differentiable"
             )
         if not self.points:
-            self.rows.append(np.zeros((self.pictures, len(self.functions), 0)))
+            self.rows.append(np.zeros((self.samples, len(self.functions), 0)))
             return
         stacked = torch.stack([torch.stack(self.columns[cut.crossing[0]]) for cut in self.points])
         self.rows.append(stacked.permute(2, 1, 0).double().cpu().numpy())
@@ -163,7 +171,7 @@ class _Collector:
         if self.wanted is not None and known is not None:
             chosen = np.isin(known, list(self.wanted))
             if not chosen.any():
-                raise DataError(f"no picture belongs to the classes {sorted(self.wanted)}", where="classes")
+                raise DataError(f"no sample belongs to the classes {sorted(self.wanted)}", where="classes")
         counts: dict[int, int] = {}
         if known is not None:
             counts = {int(label): int((known == label).sum()) for label in np.unique(known)}
@@ -180,7 +188,7 @@ class _Collector:
             class_counts=counts,
             class_names=tuple(class_names),
             on_curve=tuple(on_curve),
-            pictures=int(chosen.sum()),
+            samples=int(chosen.sum()),
             input_bytes=self.graph.cuts[0].bytes,
         )
 
@@ -252,7 +260,7 @@ def _again(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def _single(inputs: Inputs, labels: Tensor | None) -> Iterator[Batch]:
-    """The pictures of a batch one by one, for networks that mix pictures with another dimension."""
+    """The samples of a batch one by one, for networks that mix samples with another dimension."""
     yield from _sliced(inputs, labels, 1)
 
 
@@ -295,7 +303,7 @@ def _labels_of(classes: Sequence[int | str] | None, names: Sequence[str]) -> set
 
 
 def _target(target: Target, output: str | int | None) -> Callable[[Any, Tensor | None], Tensor]:
-    """(result, labels) -> what is differentiated; pictures do not mix in eval mode, so one sum serves them all."""
+    """(result, labels) -> what is differentiated; samples do not mix in eval mode, so one sum serves them all."""
     if target not in ("predicted", "label") and not callable(target):
         raise UnknownNameError(f"no target is called '{target}'", where="target", hint="write 'predicted' or 'label'")
 
@@ -336,7 +344,7 @@ def _logits(result: Any, output: str | int | None) -> Tensor:
     if not isinstance(result, Tensor) or result.ndim != 2:
         shape = f"shape {tuple(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
         raise ModelError(
-            f"the network returns {shape}, logits of shape (pictures, classes) are expected",
+            f"the network returns {shape}, logits of shape (samples, classes) are expected",
             where="output",
             hint="give a target function for other tasks",
         )

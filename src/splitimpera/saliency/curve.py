@@ -20,15 +20,15 @@ class SaliencyCurve:
 
     Attributes:
         cuts: the cuts' indices.
-        names: the layers behind which they lie.
-        scores: each score's mean over pictures, shape (points,); "cs" is always there.
+        names: the layers after which they lie.
+        scores: each score's mean over samples, shape (points,); "cs" is always there.
         bytes: what crosses there, for one frame, in the network's own type.
         macs_head: multiply-accumulates up to there.
-        per_class: for each class, by its label, the CS of that class's pictures, shape (points,).
-        class_counts: how many pictures each class has.
+        per_class: for each class, by its label, the CS of that class's samples, shape (points,).
+        class_counts: how many samples each class has.
         class_names: names by label; may be empty.
         on_curve: False for points of the classifier, whose value is known but which the curve leaves out.
-        pictures: over how many pictures the means go.
+        samples: Number of samples that the means are over.
         input_bytes: the size of the network's input.
     """
 
@@ -41,7 +41,7 @@ class SaliencyCurve:
     class_counts: dict[int, int]
     class_names: tuple[str, ...]
     on_curve: tuple[bool, ...]
-    pictures: int
+    samples: int
     input_bytes: int
 
     def _repr_html_(self) -> str:
@@ -51,12 +51,12 @@ class SaliencyCurve:
             [cut, name, units.format_bytes(size), f"{cs:.3g}", reasons.get(cut, "")]
             for cut, name, size, cs in zip(self.cuts, self.names, self.bytes, self.cs, strict=True)
         ]
-        caption = f"Cumulative saliency over {self.pictures} pictures"
-        return html_table(caption, ["cut", "behind layer", "bytes", "CS", "candidate"], rows)
+        caption = f"Cumulative saliency over {self.samples} samples"
+        return html_table(caption, ["cut", "after layer", "bytes", "CS", "candidate"], rows)
 
     @property
     def cs(self) -> FloatArray:
-        """Cumulative saliency, a mean over pictures, shape (points,)."""
+        """Cumulative saliency, a mean over samples, shape (points,)."""
         return self.scores["cs"]
 
     @property
@@ -71,7 +71,7 @@ class SaliencyCurve:
 
     @property
     def dead(self) -> tuple[str, ...]:
-        """Layers whose CS is exactly 0 for all pictures: nothing there speaks for the target."""
+        """Layers whose CS is exactly 0 for all samples: nothing there speaks for the target."""
         return tuple(name for name, value in zip(self.names, self.cs, strict=True) if value == 0)
 
     @property
@@ -106,7 +106,7 @@ class SaliencyCurve:
         return tuple(int(places[i]) for i in np.argsort(by_cs + by_bytes, kind="stable"))
 
     def of_classes(self, labels: Sequence[int]) -> FloatArray:
-        """CS of the pictures of a group of classes, shape (points,), from the same pass."""
+        """CS of the samples of a group of classes, shape (points,), from the same pass."""
         weights = np.array([self.class_counts[label] for label in labels], dtype=float)
         curves = np.stack([self.per_class[label] for label in labels])
         return np.asarray(weights @ curves / weights.sum(), dtype=np.float64)
@@ -155,7 +155,7 @@ def local_maxima(curve: FloatArray) -> tuple[int, ...]:
 
 
 def global_maximum(curve: FloatArray) -> tuple[int, ...]:
-    """Position of the largest finite value, the last point aside (little is left to compute behind it).
+    """Position of the largest finite value, the last point aside (little is left to compute after it).
 
     () for a curve of fewer than two points, and where nothing is finite.
     """

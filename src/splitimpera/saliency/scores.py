@@ -1,7 +1,7 @@
 """Scores of a point of the network: how much of the decision passes through it.
 
 Each is computed from the activations A at the point (K channels, P positions) and the gradient G of the target with
-respect to them: some picture by picture (`SCORES`), some over all pictures together (`STATISTICS`). All come out of the
+respect to them: some sample by sample (`SCORES`), some over all samples together (`STATISTICS`). All come out of the
 same forward and backward pass, in bounded memory.
 """
 
@@ -17,7 +17,7 @@ from splitimpera.core.registry import Registry
 from splitimpera.records.graph import TensorSpec
 
 Score = Callable[[Tensor, Tensor], Tensor]
-"""(A, G), both of shape (pictures, K, *positions) -> one number a picture, float32 (pictures,)."""
+"""(A, G), both of shape (samples, K, *positions) -> one number a sample, float32 (samples,)."""
 
 SCORES: Registry[Score] = Registry("score")
 
@@ -70,10 +70,10 @@ def pooling_loss_score(a: Tensor, g: Tensor, side: int = 4) -> Tensor:
 
 
 class Statistic(Protocol):
-    """A score of all pictures together, fed batch by batch."""
+    """A score of all samples together, fed batch by batch."""
 
     def update(self, a: Tensor, g: Tensor, logits: Tensor) -> None:
-        """(A, G) as for a `Score`, and the network's logits (pictures, classes)."""
+        """(A, G) as for a `Score`, and the network's logits (samples, classes)."""
 
     def value(self) -> float: ...
 
@@ -83,11 +83,11 @@ STATISTICS: Registry[Callable[[], Statistic]] = Registry("score")
 
 @STATISTICS.register("gradient_agreement")
 class GradientAgreement:
-    """How far the tail treats all pictures of a predicted class by one linear function of the channels' sums. Ours.
+    """How far the tail treats all samples of a predicted class by one linear function of the channels' sums. Ours.
 
-    With alpha_i the sum of G over positions, for picture i: the sum over classes c of n_c * mean over pairs i, j of c
+    With alpha_i the sum of G over positions, for sample i: the sum over classes c of n_c * mean over pairs i, j of c
     of <alpha_i, alpha_j>, over the sum of |alpha_i|^2. 1 where what is left to compute is linear within each class: a
-    tail that still has much to decide bears less compression. Classes with one picture have no pair and are left out.
+    tail that still has much to decide bears less compression. Classes with one sample have no pair and are left out.
     """
 
     def __init__(self) -> None:
@@ -146,7 +146,7 @@ def _patch_sums(x: Tensor, side: int) -> Tensor:
 
 
 def by_channel(tensor: Tensor, spec: TensorSpec) -> Tensor:
-    """-> (pictures, K, *positions), whatever the layout: maps (N, K, H, W), tokens (N, T, K) or vectors (N, K)."""
+    """-> (samples, K, *positions), whatever the layout: maps (N, K, H, W), tokens (N, T, K) or vectors (N, K)."""
     if spec.batch_dim is None:
         tensor = tensor[None]
     elif spec.batch_dim != 0:

@@ -14,4 +14,3 @@ from splitimpera.scenario.sections import Scenario as Scenario
 from splitimpera.scenario.sections import SoftSection as SoftSection
 from splitimpera.scenario.sections import WorkloadSection as WorkloadSection
 from splitimpera.scenario.sections import check_pixels as check_pixels
-from splitimpera.scenario.sections import check_room as check_room

@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from splitimpera.core import units
 from splitimpera.core.bounds import BOUNDS
-from splitimpera.core.errors import shown
+from splitimpera.core.errors import listed, shown
 from splitimpera.core.files import LONGEST_NAME_BYTES
 from splitimpera.records.device import QueuePolicy
 from splitimpera.records.link import Jitter
@@ -112,18 +112,18 @@ class NetworkSection(_Section):
 
 
 MOST_PIXELS = 50_000_000
-"""Of one picture."""
+"""Of one image."""
 
 
 def check_pixels(height: int, width: int) -> None:
-    """Refuse a picture that is too large, before it is decoded or made.
+    """Refuse an image that is too large, before it is decoded or made.
 
     Raises:
         ValueError: it has more than MOST_PIXELS.
     """
     if height * width > MOST_PIXELS:
         raise ValueError(
-            f"{height} x {width} are {units.format_count(height * width)} pixels a picture, at most "
+            f"{height} x {width} are {units.format_count(height * width)} pixels per image, at most "
             f"{units.format_count(MOST_PIXELS)} are loaded"
         )
 
@@ -196,9 +196,9 @@ LINK_FIELDS = {
     **{"downlink_rate": "downlink_rate_bps", "downlink_delay": "downlink_delay_s", "downlink_loss": "downlink_loss"},
     **{"jitter": "jitter_s", "jitter_distribution": "jitter", "reorder": "reorder"},
     **{"queue": "queue_bytes", "queue_packets": "queue_packets"},
-    **{"mtu": "mtu_bytes", "link_header": "link_header_bytes", "app_header": "app_header_bytes"},
+    **{"mtu": "mtu_bytes", "link_header": "link_header_bytes"},
 }
-"""The record's field behind each key of a link that is a plain value."""
+"""The record's field of each key of a link that is a plain value."""
 
 
 def _header(value: object) -> int | str:
@@ -209,19 +209,6 @@ def _header(value: object) -> int | str:
     if not BOUNDS["link_header_bytes"].holds(size):
         raise ValueError(f"{size} is out of range, it must be {BOUNDS['link_header_bytes']} (in SI units)")
     return size
-
-
-def check_room(mtu_bytes: int, app_header_bytes: int) -> None:
-    """Refuse packets without room for data, with 52 bytes of IP and TCP headers and one element of the widest type.
-
-    Raises:
-        ValueError: there is no room.
-    """
-    if mtu_bytes - 52 - app_header_bytes < 16:
-        raise ValueError(
-            f"an mtu of {mtu_bytes} B leaves no room for data behind 52 B of headers and {app_header_bytes} B of "
-            "app_header"
-        )
 
 
 class LinkSection(_Section):
@@ -249,7 +236,8 @@ class LinkSection(_Section):
     queue_packets: Annotated[int, _within("queue_packets")] | None = None
     mtu: Annotated[Bytes, _within("mtu_bytes")] = 1500
     link_header: Annotated[int | Text, BeforeValidator(_header)] = 2
-    app_header: Annotated[Bytes, _within("app_header_bytes")] = 12
+    framing: Literal["sei", "none"] = "sei"
+    security: Literal["none", "tls", "dtls"] = "none"
 
     @field_validator("rate", "delay", mode="before")
     @classmethod
@@ -261,8 +249,6 @@ class LinkSection(_Section):
 
     @model_validator(mode="after")
     def _fits(self) -> LinkSection:
-        if self.preset is None or "mtu" in self.model_fields_set:
-            check_room(self.mtu, self.app_header)
         if self.drops is not None:
             for key in ("loss", "loss_burst"):
                 if key in self.model_fields_set:
@@ -311,8 +297,8 @@ class BottlenecksSection(_Section):
     codecs: Annotated[Names, Field(min_length=1)] = ["uint8"]
     epochs: Row[tuple[Annotated[int, Field(ge=0, le=10_000)], Annotated[int, Field(ge=0, le=10_000)]]] = (20, 20)
     bits: Annotated[int, Field(ge=1, le=16)] | None = 8
-    loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
-    whole: bool = False
+    packet_loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
+    finetune_head: bool = False
 
 
 class SoftSection(_Section):
@@ -367,6 +353,18 @@ class Scenario(_Section):
     def folder(self) -> Path:
         """What relative paths start from: the scenario file's folder."""
         return self._folder
+
+    @model_validator(mode="after")
+    def _secured(self) -> Scenario:
+        for index, link in enumerate(self.links):
+            carrier = {"tls": "tcp", "dtls": "udp"}.get(link.security)
+            others = [name for name in self.plans.transports if name.partition("-")[0] != carrier]
+            if carrier is not None and others:
+                raise ValueError(
+                    f"links[{index}].security: {link.security} works over {carrier.upper()}, and "
+                    f"plans.transports names {listed(others)}; leave these out, or write security: none"
+                )
+        return self
 
     @model_validator(mode="after")
     def _distinct(self) -> Scenario:

@@ -50,7 +50,7 @@ def trained_for(
     for cut, ratio in places:
         latent = bottleneck_for(graph.cuts[cut], ratio=ratio).latent_spec
         divided = latent.elements > room
-        if wanted.loss and not divided:
+        if wanted.packet_loss and not divided:
             say(
                 f"The latent of ratio {ratio:g} at cut {cut} has {latent.elements} elements and travels in one packet: "
                 "over UDP no more predictions can be right than packets arrive, whatever the training. TCP, or a codec "
@@ -64,9 +64,9 @@ def trained_for(
             ratio=ratio,
             epochs=wanted.epochs,
             bits=wanted.bits,
-            whole=wanted.whole,
-            loss=wanted.loss if divided else 0.0,
-            packet_elements=room if wanted.loss and divided else None,
+            finetune_head=wanted.finetune_head,
+            packet_loss=wanted.packet_loss if divided else 0.0,
+            packet_elements=room if wanted.packet_loss and divided else None,
             seed=setting.scenario.seed,
         )
         found[cut, ratio] = split

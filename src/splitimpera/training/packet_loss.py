@@ -43,7 +43,7 @@ def lose_packets(latent: Tensor, packets: Tensor, rates: Tensor, generator: torc
         packets: as `packets_of` returns it.
         rates: the probability that a packet is lost, for each frame, (N,).
 
-    Of each frame at least one packet arrives: one of which nothing came has no answer that could be trained for.
+    Of each frame at least one packet arrives: one of which nothing came has no output that could be trained for.
     SI-NR and COMtune drop single elements in the same place.
     """
     draws = torch.rand(len(latent), int(packets.max()) + 1, generator=generator)

@@ -21,9 +21,9 @@ class TrainingArguments(TypedDict, total=False):
     held_out: float
     patience: int
     distill: float
-    whole: bool
+    finetune_head: bool
     bits: int | None
-    loss: float
+    packet_loss: float
     packet_elements: int | None
     order: Tensor | None
     seed: int
@@ -37,16 +37,16 @@ class Training:
         ratio: elements of the tensor that crosses / elements of the latent; None: the papers' layers.
         epochs: of stage 1 (the bottleneck alone) and stage 2 (end to end), at most.
         learning_rates: the highest of each stage (Adam, one cycle).
-        batch: pictures in a batch, 2 or more.
-        held_out: share of the pictures that is not trained on; early stopping looks at these.
-        patience: a stage ends when so many epochs in a row have not lowered the loss on held-out pictures.
+        batch: samples in a batch, 2 or more.
+        held_out: share of the samples that is not trained on; early stopping looks at these.
+        patience: a stage ends when so many epochs in a row have not lowered the loss on held-out samples.
         distill: weight of KL(unsplit || split) in stage 2; the labels' cross-entropy has the rest, 1 - distill.
-        whole: in stage 2 a copy of the head is trained as well.
+        finetune_head: in stage 2 a copy of the head is trained as well.
         bits: the latent is rounded to so many bits while training; None: not at all.
-        loss: packets are lost while training, in each batch at a rate drawn from 0 to this one.
-        packet_elements: elements of the latent in one packet; needed where `loss` is above 0.
+        packet_loss: packets are lost while training, in each batch at a rate drawn from 0 to this one.
+        packet_elements: elements of the latent in one packet; needed where `packet_loss` is above 0.
         order: the order in which a codec sends the latent's elements, as `packets.packets_of` takes it.
-        seed: of the first weights, the held-out part, the order of the pictures and the losses.
+        seed: of the first weights, the held-out part, the order of the samples and the losses.
 
     Raises:
         ScenarioError: a value is out of range.
@@ -59,9 +59,9 @@ class Training:
     held_out: float = 0.15
     patience: int = 12
     distill: float = 0.5
-    whole: bool = False
+    finetune_head: bool = False
     bits: int | None = None
-    loss: float = 0.0
+    packet_loss: float = 0.0
     packet_elements: int | None = None
     order: Tensor | None = None
     seed: int = 0
@@ -76,13 +76,15 @@ class Training:
         _require(self.patience >= 1, "patience", self.patience, "1 or more")
         _require(0 <= self.distill <= 1, "distill", self.distill, "0 to 1")
         _require(self.bits is None or 1 <= self.bits <= 16, "bits", self.bits, "1 to 16")
-        _require(0 <= self.loss < 1, "loss", self.loss, "at least 0 and below 1")
+        _require(0 <= self.packet_loss < 1, "packet_loss", self.packet_loss, "at least 0 and below 1")
         _require(
             self.packet_elements is None or self.packet_elements >= 1, "packet_elements", self.packet_elements, "1"
         )
-        if self.loss and self.packet_elements is None:
+        if self.packet_loss and self.packet_elements is None:
             raise ScenarioError(
-                "a loss needs the number of elements in a packet", where="packet_elements", hint="give it, or no loss"
+                "packet_loss needs the number of elements in a packet",
+                where="packet_elements",
+                hint="give it, or no packet_loss",
             )
 
     def numbers(self) -> dict[str, object]:

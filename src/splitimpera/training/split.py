@@ -20,11 +20,10 @@ from splitimpera.models.datasets import Samples
 from splitimpera.models.threads import torch_threads
 from splitimpera.partition.bottleneck import check_apart
 from splitimpera.partition.cutter import split
-from splitimpera.partition.probe import as_logits
 from splitimpera.records.graph import Cut
 from splitimpera.training.packet_loss import lose_packets, packets_of
 from splitimpera.training.settings import Training, TrainingArguments
-from splitimpera.training.trained import Epoch, HeldOut, Parts, TrainedSplit, made, untrained, weights_of
+from splitimpera.training.trained import Epoch, HeldOut, Parts, TrainedSplit, as_logits, made, untrained, weights_of
 from splitimpera.training.weight_files import digest, pack, unpack
 
 VERSION = 2
@@ -51,15 +50,15 @@ def train_split(
     Stage 2, end to end:                 (1 - distill) cross-entropy(labels, split) + distill KL(unsplit || split)
 
     The two stages are I-SPLIT's; distillation is BottleFit's (Matsubara et al., 2022), the reconstruction loss ours.
-    Stage 2 trains the bottleneck with a copy of the tail, and of the head where `whole` is set. Normalisations of these
-    copies keep their statistics, as the network has them in eval mode; dropout is off. Weights that the user froze are
-    trained in the copies as all others.
+    Stage 2 trains the bottleneck with a copy of the tail, and of the head where `finetune_head` is set. Normalisations
+    of these copies keep their statistics, as the network has them in eval mode; dropout is off. Weights that the user
+    froze are trained in the copies as all others.
 
-    With `loss`, packets of the latent are lost while training, in stage 2 and the second half of stage 1: COMtune and
-    SI-NR (Itahara et al.) drop single elements; here whole packets, as a transport does.
+    With `packet_loss`, packets of the latent are lost while training, in stage 2 and the second half of stage 1:
+    COMtune and SI-NR (Itahara et al.) drop single elements; here whole packets, as a transport does.
 
     Args:
-        samples: pictures to train on, a part of which is held out for early stopping. Never give test pictures.
+        samples: Samples to train on, a part of which is held out for early stopping. Never give test samples.
         checkpoint: a file that the training writes after every epoch and goes on from when called again; the result
             is then the same as without the interruption. It stays when the training is done.
         arguments: the fields of `Training`.
@@ -69,7 +68,7 @@ def train_split(
 
     Raises:
         CutError: no such cut, none that a bottleneck can be made for, or a ratio that leaves no channel.
-        DataError: too few pictures, or labels that the network has no logit for.
+        DataError: too few samples, or labels that the network has no logit for.
         ModelError: the network does not return logits.
         ScenarioError: an argument is out of range.
         OutputError: the checkpoint cannot be written, or is not one of this training.
@@ -153,7 +152,7 @@ class _Run:
         self.generator = torch.Generator().manual_seed(training.seed)
         self.train_rows, self.held_rows = self._divide()
         self.packets = self._packets(bottleneck)
-        self.parts = Parts(self.partition, bottleneck, training.bits, training.whole)
+        self.parts = Parts(self.partition, bottleneck, training.bits, training.finetune_head)
         self.batch_dim = cut.tensors[0].batch_dim or 0
         self.crossing, self.wanted, self.variance = self._unsplit()
         self.parts.bottleneck.to(self.wanted.device)
@@ -165,9 +164,9 @@ class _Run:
         count = round(self.training.held_out * len(self.samples))
         if count < 1 or len(self.samples) - count < 2:
             raise DataError(
-                f"{len(self.samples)} pictures are too few to hold {self.training.held_out:.0%} out and train on two "
+                f"{len(self.samples)} samples are too few to hold {self.training.held_out:.0%} out and train on two "
                 "or more",
-                hint="give more pictures",
+                hint="give more samples",
             )
         rows = torch.randperm(len(self.samples), generator=self.generator)
         return rows[count:], rows[:count]
@@ -178,7 +177,7 @@ class _Run:
         if training.packet_elements is None:
             return None
         packets = packets_of(elements, training.packet_elements, training.order)
-        if training.loss and int(packets.max()) == 0:
+        if training.packet_loss and int(packets.max()) == 0:
             raise DataError(
                 f"the latent's {elements} elements fit into one packet, no part of it can be lost",
                 where="packet_elements",
@@ -188,19 +187,19 @@ class _Run:
 
     def _unsplit(self) -> tuple[Tensor | None, Tensor, Tensor]:
         """What crosses (None where that is too much to keep), the unsplit network's log-probabilities for all
-        pictures, and the variance of what crosses over those that are trained on."""
+        samples, and the variance of what crosses over those that are trained on."""
         keep = self.cut.tensors[0].bytes * len(self.samples) <= CACHED_BYTES
         trained_on = torch.zeros(len(self.samples), dtype=torch.bool)
         trained_on[self.train_rows] = True
-        kept, answers, sums = [], [], torch.zeros(3, dtype=torch.float64)
+        kept, outputs, sums = [], [], torch.zeros(3, dtype=torch.float64)
         with torch.no_grad():
             for rows in torch.split(torch.arange(len(self.samples)), _CHUNK):
                 a = self.partition.head(self.samples.inputs[rows])[0]
-                answers.append(as_logits(self.partition.tail((a,))).log_softmax(1))
+                outputs.append(as_logits(self.partition.tail((a,))).log_softmax(1))
                 values = self._take(a, trained_on[rows].nonzero()[:, 0]).double()
                 sums += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()]).cpu()
                 kept += [a] if keep else []
-        wanted = torch.cat(answers)
+        wanted = torch.cat(outputs)
         low, high = int(self.samples.labels.min()), int(self.samples.labels.max())
         if low < 0 or high >= wanted.shape[1]:
             raise DataError(f"labels go from {low} to {high}, the network has logits for {wanted.shape[1]} classes")
@@ -214,7 +213,7 @@ class _Run:
     # One batch ------------------------------------------------------------------------------------------------------
 
     def _crossing(self, rows: Tensor, stage: int) -> Tensor:
-        if stage == 2 and self.training.whole:
+        if stage == 2 and self.training.finetune_head:
             return self.parts.head.forward(self.samples.inputs[rows])[0]
         if self.crossing is not None:
             return self._take(self.crossing, rows)
@@ -224,7 +223,7 @@ class _Run:
     def _objective(
         self, rows: Tensor, stage: int, rates: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, its mean over the pictures; and the logits."""
+        """The loss of a batch, its mean over the samples; and the logits."""
         a = self._crossing(rows, stage)
         latent = self.parts.quantiser(self.parts.bottleneck.encoder(a))
         if rates is not None and self.packets is not None:
@@ -240,12 +239,12 @@ class _Run:
         return (1 - share) * F.nll_loss(given, labels) + share * distance, logits
 
     def _batches(self) -> list[Tensor]:
-        """A shuffled epoch; a last batch of one picture is left out, since BatchNorm cannot train on it."""
+        """A shuffled epoch; a last batch of one sample is left out, since BatchNorm cannot train on it."""
         order = self.train_rows[torch.randperm(len(self.train_rows), generator=self.generator)]
         return [rows for rows in torch.split(order, self.training.batch) if len(rows) > 1]
 
     def _loses(self, stage: int, epoch: int) -> bool:
-        return self.training.loss > 0 and (stage == 2 or 2 * epoch >= self.training.epochs[0])
+        return self.training.packet_loss > 0 and (stage == 2 or 2 * epoch >= self.training.epochs[0])
 
     def _train_epoch(self, stage: int, optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> float:
         training, epoch = self.training, self.state.epoch
@@ -257,7 +256,7 @@ class _Run:
         for place, rows in enumerate(batches):
             rates = None
             if self._loses(stage, epoch):
-                rates = (torch.rand(1, generator=self.generator) * training.loss).expand(len(rows))
+                rates = (torch.rand(1, generator=self.generator) * training.packet_loss).expand(len(rows))
             for group in optimizer.param_groups:
                 group["lr"] = training.learning_rates[stage - 1] * one_cycle(epoch * len(batches) + place, steps)
             loss, _ = self._objective(rows, stage, rates, self.generator)
@@ -269,13 +268,13 @@ class _Run:
         self.parts.eval()
         return total / sum(map(len, batches))
 
-    # Held-out pictures ----------------------------------------------------------------------------------------------
+    # Held-out samples -----------------------------------------------------------------------------------------------
 
     def _held_out(self, stage: int, lossy: bool) -> tuple[float, float]:
-        """Mean loss and accuracy over the held-out pictures; the same packets are lost every time, at rates that go
-        evenly from 0 to `loss`."""
+        """Mean loss and accuracy over the held-out samples; the same packets are lost every time, at rates that go
+        evenly from 0 to `packet_loss`."""
         generator = torch.Generator().manual_seed(self.training.seed)
-        rates = torch.linspace(0, self.training.loss, len(self.held_rows)) if lossy else None
+        rates = torch.linspace(0, self.training.packet_loss, len(self.held_rows)) if lossy else None
         total, right = 0.0, 0
         with torch.no_grad():
             for places in torch.split(torch.arange(len(self.held_rows)), _CHUNK):
@@ -289,12 +288,12 @@ class _Run:
         """Take down how the epoch went, and keep its weights if they are the best so far."""
         state = self.state
         # always as lossy as the stage will ever be, or losses before and after could not be compared
-        loss, accuracy = self._held_out(stage, self.training.loss > 0)
+        loss, accuracy = self._held_out(stage, self.training.packet_loss > 0)
         state.history.append(Epoch(stage, state.epoch, train_loss, loss, accuracy))
         if loss < state.best_loss or not self.best:
             state.best_loss, state.stale = loss, 0
             self.best = {name: value.detach().clone() for name, value in self.parts.state_dict().items()}
-        elif not self.training.loss or self._loses(stage, state.epoch - 1):
+        elif not self.training.packet_loss or self._loses(stage, state.epoch - 1):
             state.stale += 1  # what has not been trained for yet cannot have got better
 
     # Stages and checkpoints -----------------------------------------------------------------------------------------

@@ -32,9 +32,9 @@ class Epoch:
         stage: 1 or 2.
         epoch: from 1 on; 0 is the stage's start.
         train_loss: mean over the batches as they were trained on; None at the start.
-        held_out_loss: the same loss over the held-out pictures; with lost packets where these are trained for, every
+        held_out_loss: the same loss over the held-out samples; with lost packets where these are trained for, every
             time the same ones.
-        held_out_accuracy: share of right answers there, in the same circumstances.
+        held_out_accuracy: share of right predictions there, in the same circumstances.
     """
 
     stage: int
@@ -46,7 +46,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Shares of right answers over the held-out part of the training pictures, no packet lost.
+    """Shares of right predictions over the held-out part of the training samples, no packet lost.
 
     Attributes:
         unsplit: of the network as it was given.
@@ -63,16 +63,17 @@ class Parts(nn.Module):
     """All that a split may train: bottleneck, quantiser and copies of the network's head and tail.
 
     Args:
-        whole: whether a copy of the head belongs to it; else the head is the network's own and is not registered here.
+        finetune_head: whether a copy of the head belongs to it; else the head is the network's own and is not
+            registered here.
     """
 
-    def __init__(self, partition: Partition, bottleneck: Bottleneck, bits: int | None, whole: bool) -> None:
+    def __init__(self, partition: Partition, bottleneck: Bottleneck, bits: int | None, finetune_head: bool) -> None:
         super().__init__()
         self.bottleneck = bottleneck
         self.quantiser = Quantiser(bits)
         # copied one by one: deep copies of the structure of the results make torch warn
         self.tail = Tail(copied(partition.tail.program), partition.tail.out_spec)
-        self.own_head = Head(copied(partition.head.program)) if whole else None
+        self.own_head = Head(copied(partition.head.program)) if finetune_head else None
         self.given_head = (partition.head,)  # in a tuple, which nn.Module does not look into
         self.eval()
 
@@ -102,7 +103,7 @@ class TrainedSplit:
         latent: the tensor that is sent, for one frame.
         ratio: as it was asked for.
         bits: to how many bits the latent is rounded; None: not at all.
-        whole: whether the head's weights are its own as well; else the head is the network's.
+        finetune_head: whether the head's weights are its own as well; else the head is the network's.
         history: the losses and accuracies of each epoch.
         held_out: accuracies before and after.
         network: a checksum of the weights that it started from.
@@ -113,7 +114,7 @@ class TrainedSplit:
     latent: TensorSpec
     ratio: float | None
     bits: int | None
-    whole: bool
+    finetune_head: bool
     history: tuple[Epoch, ...]
     held_out: HeldOut
     network: str
@@ -173,7 +174,7 @@ class TrainedSplit:
             "tensor": asdict(self.spec),
             "ratio": self.ratio,
             "bits": self.bits,
-            "whole": self.whole,
+            "finetune_head": self.finetune_head,
             "history": [asdict(epoch) for epoch in self.history],
             "held_out": asdict(self.held_out),
             "network": self.network,
@@ -209,7 +210,7 @@ class TrainedSplit:
             bottleneck = untrained(partition.cut, facts["ratio"])
             if _plain(facts["tensor"]) != _plain(asdict(partition.cut.tensors[0])):
                 raise ValueError(f"cut {partition.cut.index} is another one in this network")
-            parts = Parts(partition, bottleneck, facts["bits"], bool(facts["whole"]))
+            parts = Parts(partition, bottleneck, facts["bits"], bool(facts["finetune_head"]))
             parts.load_state_dict(tensors)
             history = tuple(Epoch(**epoch) for epoch in facts["history"])
             held_out = HeldOut(**facts["held_out"])
@@ -248,9 +249,20 @@ def made(
 ) -> TrainedSplit:
     """The record of trained parts; they can no longer be trained by accident."""
     parts.eval().requires_grad_(False)
-    bits, whole = parts.quantiser.bits, parts.own_head is not None
+    bits, finetune_head = parts.quantiser.bits, parts.own_head is not None
     latent = parts.bottleneck.latent_spec
-    return TrainedSplit(cut, latent, ratio, bits, whole, history, held_out, network, parts)
+    return TrainedSplit(cut, latent, ratio, bits, finetune_head, history, held_out, network, parts)
+
+
+def as_logits(result: Any) -> Tensor:
+    """What a network returned, if it is logits (N, classes).
+
+    Raises:
+        ModelError: it is something else.
+    """
+    if not isinstance(result, Tensor) or result.ndim != 2:
+        raise ModelError(f"logits (samples, classes) are expected, the network returns {type(result).__name__}")
+    return result
 
 
 def weights_of(graph: ModelGraph) -> str:

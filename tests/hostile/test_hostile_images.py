@@ -1,4 +1,4 @@
-"""Folders with a damaged or a made-up picture in every format that is read."""
+"""Folders with a damaged or a made-up image in every format that is read."""
 
 from __future__ import annotations
 
@@ -166,8 +166,8 @@ made_up = st.one_of(
 sizes = st.one_of(st.none(), st.tuples(st.integers(1, 64), st.integers(1, 64)))
 
 
-def check(picture, size):
-    suffix, content = picture
+def check(image, size):
+    suffix, content = image
     folder = Path(PLACE.name)
     for name in ("cat", "dog"):
         (folder / "pets" / name).mkdir(parents=True, exist_ok=True)
@@ -188,5 +188,5 @@ def check(picture, size):
     assert found.pixels is None or found.pixels.made(whole.inputs)
 
 
-test_damaged_pictures, test_damaged_pictures_long = attack(check, mutated(), sizes, quick=50, long=1050)
-test_made_up_pictures, test_made_up_pictures_long = attack(check, made_up, sizes, quick=50, long=1050)
+test_damaged_images, test_damaged_images_long = attack(check, mutated(), sizes, quick=50, long=1050)
+test_made_up_images, test_made_up_images_long = attack(check, made_up, sizes, quick=50, long=1050)

@@ -143,7 +143,7 @@ def _plain_tensor(tensor: Tensor, what: str) -> Tensor:
 
 def _plain_array(value: object, what: str) -> Array:
     given = type(value).__name__
-    # what else behaves like a sequence may have any length, and code of its own behind every entry
+    # what else behaves like a sequence may have any length, and run code of its own for every entry
     if not isinstance(value, READ) and not any(
         hasattr(type(value), way) for way in ("__array__", "__array_interface__")
     ):

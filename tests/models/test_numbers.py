@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from splitimpera.core.errors import DataError
-from splitimpera.models import arrays, datasets
+from splitimpera.models import datasets, numbers
 from splitimpera.models.datasets import Dataset, Pixels, Samples, load_data
 from splitimpera.scenario import DataSection
 
@@ -115,7 +115,7 @@ def test_whole_numbers_of_every_width(loaded, name):
     assert sorted(found.inputs.flatten().tolist()) == list(range(N * 2))
     assert sorted(found.labels.tolist()) == sorted(Y.tolist())
     assert found.labels.dtype == torch.int64
-    assert array.array("q", Y.tolist()).tolist() == arrays.as_numbers(array.array("q", Y), "x").tolist()
+    assert array.array("q", Y.tolist()).tolist() == numbers.as_numbers(array.array("q", Y), "x").tolist()
 
 
 @pytest.mark.parametrize("name", "float16 float32 float64 longdouble".split())
@@ -127,7 +127,7 @@ def test_floating_point_of_every_width(loaded, name):
 
 
 @pytest.mark.parametrize(("dtype", "white"), [("uint8", 255), ("uint16", 65535), (">u2", 65535)])
-def test_pictures_of_8_and_16_bits(loaded, dtype, white):
+def test_images_of_8_and_16_bits(loaded, dtype, white):
     levels = (LEVELS * (white // LEVELS.max())).astype(dtype)
     data = loaded((levels, Y), mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), validation=0.5, test=0.5)
     rows = np.random.default_rng(0).permutation(N)
@@ -247,7 +247,7 @@ def test_labels_of_python_too():
     assert Samples(x, torch.from_numpy(np.array([1, 2**63 - 1], "u8"))).labels.tolist() == [1, 2**63 - 1]
     with pytest.raises(DataError, match="these are bool; write 0 and 1"):
         Samples(x, torch.tensor([True, False]))
-    with pytest.raises(DataError, match="labels are ndarray, a tensor with a row a picture is expected"):
+    with pytest.raises(DataError, match="labels are ndarray, a tensor with one row per sample is expected"):
         Samples(x, Y[:2])
     with pytest.raises(DataError, match="inputs are a single number"):
         Samples(torch.tensor(1.0), torch.tensor([1]))
@@ -264,7 +264,7 @@ class Lying(Dataset):
 
 
 EIGHT = Pixels((0.5,), (0.25,))
-PICTURES = EIGHT.inputs(np.arange(N * 4, dtype=np.uint8).reshape(N, 2, 2, 1))
+IMAGES = EIGHT.inputs(np.arange(N * 4, dtype=np.uint8).reshape(N, 2, 2, 1))
 
 
 @pytest.mark.parametrize(
@@ -284,16 +284,16 @@ PICTURES = EIGHT.inputs(np.arange(N * 4, dtype=np.uint8).reshape(N, 2, 2, 1))
         ),
         (
             {"validation": (LEVELS.astype("u1"), Y), "test": (LEVELS.transpose(0, 3, 1, 2) / 255, Y)},
-            r"'validation' has 8-bit pictures of shape \(3, 2, 2\), 'test' has float32",
+            r"'validation' has 8-bit images of shape \(3, 2, 2\), 'test' has float32",
         ),
         (Dataset(None, part(), part()), "the part 'train' is NoneType, Samples are expected"),
         (Dataset(part(), part(), part(), classes=3), "class names are a list of texts"),
         (Dataset(part(), part(), part(), classes=("a", "a")), "several classes are called a"),
         (Dataset(part(), part(), part(), pixels="8 bits"), "pixels are str, Pixels or None is expected"),
         (Dataset(part(), part(), part(X * np.nan)), "the inputs of 'test' contain NaN"),
-        (Dataset(part(), part(), part(), pixels=EIGHT), "are not those that pixels .* make of 8-bit pictures"),
-        (Dataset(*[part(PICTURES * 0.99)] * 3, pixels=EIGHT), "are not those that pixels"),
-        (Dataset(*[part(PICTURES + 9)] * 3, pixels=EIGHT), "are not those that pixels"),
+        (Dataset(part(), part(), part(), pixels=EIGHT), "are not those that pixels .* make of 8-bit images"),
+        (Dataset(*[part(IMAGES * 0.99)] * 3, pixels=EIGHT), "are not those that pixels"),
+        (Dataset(*[part(IMAGES + 9)] * 3, pixels=EIGHT), "are not those that pixels"),
     ],
 )
 def test_parts_that_do_not_go_together(loaded, made, message):
@@ -312,18 +312,18 @@ def test_parts_that_go_together(loaded):
     made = loaded({"train": (X[:0], Y[:0]), "validation": (X, Y), "test": (X[:3], Y[:3])})
     assert [len(part) for part in (made.train, made.validation, made.test)] == [0, 12, 3]
     assert made.train.inputs.shape == (0, 6)
-    whole = Dataset(part(PICTURES[:0], Y[:0]), part(PICTURES), part(PICTURES), ("a\x1b", "b"), EIGHT)
+    whole = Dataset(part(IMAGES[:0], Y[:0]), part(IMAGES), part(IMAGES), ("a\x1b", "b"), EIGHT)
     found = loaded(whole)
     assert found.pixels == EIGHT
     assert found.classes == ("a\\x1b", "b")
-    assert torch.equal(found.test.inputs, PICTURES)
+    assert torch.equal(found.test.inputs, IMAGES)
 
 
 @pytest.mark.parametrize(
     ("made", "options", "message"),
     [
-        ((X, Y), {"mean": (0.5,)}, r"data.mean: the inputs of shape \(12, 6\) are no pictures"),
-        ((X, Y), {"size": (2, 2)}, "data.size: .* is no folder of pictures"),
+        ((X, Y), {"mean": (0.5,)}, r"data.mean: the inputs of shape \(12, 6\) are no images"),
+        ((X, Y), {"size": (2, 2)}, "data.size: .* is no folder of images"),
         (Dataset(part(), part(), part()), {"std": (2.0,)}, "data.std: .* comes as a network takes it"),
         ({"validation": (X, Y), "test": (X, Y)}, {"std": (2.0,)}, "data.std: the inputs of 'test' of shape|of 'valid"),
     ],
@@ -333,8 +333,8 @@ def test_keys_that_would_do_nothing_are_refused(loaded, made, options, message):
         loaded(made, **options)
 
 
-def test_pictures_of_a_factory_are_bounded_as_floats(loaded, monkeypatch):
-    monkeypatch.setattr(arrays, "MOST_BYTES", 4 * LEVELS.size - 1)
+def test_images_of_a_factory_are_bounded_as_floats(loaded, monkeypatch):
+    monkeypatch.setattr(numbers, "MOST_BYTES", 4 * LEVELS.size - 1)
     with pytest.raises(DataError, match=r"as float32; at most 575 B are loaded"):
         loaded((LEVELS.astype("u1"), Y))
 

@@ -1,20 +1,87 @@
-"""How well a cut bears compression, without training: the answers with a linear code in the tensor's place."""
+"""What `score_vs_accuracy` puts at a cut: a bottleneck trained by distillation alone, and a linear code, untrained."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
 from torch import Tensor, nn
 
-from splitimpera.core.errors import DataError, ModelError
+import splitimpera as sei
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Samples
-from splitimpera.partition.bottleneck import check_apart, check_layout, single_tensor
-from splitimpera.partition.cutter import Partition, split
+from splitimpera.partition.bottleneck import Bottleneck, bottleneck_for, check_layout, single_tensor
+from splitimpera.partition.cutter import Partition
 from splitimpera.records.graph import Cut
 from splitimpera.saliency.scores import by_channel
+from splitimpera.training.trained import as_logits
+
+_BATCH = 128
+
+
+def fit_bottleneck(
+    graph: ModelGraph,
+    cut: Cut | int | str,
+    samples: Samples,
+    *,
+    epochs: int,
+    latent_channels: int | None = None,
+    seed: int = 0,
+    batch: int = 64,
+    learning_rate: float = 0.01,
+) -> Bottleneck:
+    """Train a bottleneck to predict as the unsplit network does: stage 1 of I-SPLIT, by distillation.
+
+    Labels are unused.
+
+        loss = KL(unsplit || split) + mean (A - decoded)^2 / variance of A
+
+    The first term is BottleFit's (Matsubara et al., 2022), the second ours. Adam with a one-cycle learning rate; the
+    optimiser sees the bottleneck's parameters alone, and no gradient of another parameter is computed.
+
+    Args:
+        samples: images to train on; they are shuffled anew each epoch.
+        epochs: how often each image is seen.
+        latent_channels: as `Bottleneck` takes it.
+        seed: Seed of the first weights and of the order; the same seed gives the same weights.
+
+    Returns:
+        the bottleneck, in eval mode.
+    """
+    partition = sei.split(graph, cut)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        bottleneck = bottleneck_for(partition.cut, latent_channels, cuts=graph.cuts)
+    dim = partition.cut.tensors[0].batch_dim or 0
+    with torch.no_grad():  # neither side changes: what crosses and the outputs are computed once
+        activations = torch.cat([partition.head(x)[0] for x in torch.split(samples.inputs, 256)], dim)
+        wanted = torch.cat([as_logits(partition.tail((a,))) for a in torch.split(activations, 256, dim)]).log_softmax(1)
+        variance = activations.var(correction=0).clamp_min(1e-12)
+    bottleneck.to(activations)
+    parameters = list(bottleneck.parameters())
+    order = torch.Generator().manual_seed(seed)
+    steps = -(-len(samples) // batch) * epochs
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=max(1, steps))
+    bottleneck.train()
+    for _ in range(epochs):
+        for rows in _batches(len(samples), batch, order):
+            a = activations.index_select(dim, rows.to(activations.device))
+            decoded = bottleneck(a)
+            given = as_logits(partition.tail((decoded,))).log_softmax(1)
+            loss = F.kl_div(given, wanted[rows], reduction="batchmean", log_target=True)
+            loss = loss + F.mse_loss(decoded, a) / variance
+            optimizer.zero_grad()
+            # The user's parameters may require gradients; `inputs` keeps them from getting any.
+            torch.autograd.backward(loss, inputs=parameters)
+            optimizer.step()
+            schedule.step()
+    return bottleneck.eval()
+
+
+def _batches(count: int, batch: int, order: torch.Generator) -> list[Tensor]:
+    """A shuffled epoch; a last batch of one image is left out, since BatchNorm cannot train on it."""
+    rows = torch.split(torch.randperm(count, generator=order), batch)
+    return [part for part in rows if len(part) > 1]
 
 
 class LinearCode(nn.Module):
@@ -68,39 +135,10 @@ def principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return mean, vectors.flip(1)[:, :count]
 
 
-def linear_code_probe(
-    graph: ModelGraph,
-    cut: Cut | int | str,
-    calibration_inputs: Tensor,
-    samples: Samples,
-    latent_channels: int,
-    side: int = 4,
-) -> tuple[float, float]:
-    """Accuracy and cross-entropy (nats) of the network with a linear code at a cut. Nothing is trained.
-
-    Args:
-        calibration_inputs: what the code is fitted to, (N, ...); one head pass.
-        samples: what accuracy and cross-entropy are taken over; one head and one tail pass.
-        latent_channels: channels that the code keeps; at most the tensor's own.
-        side: side of the patches that it averages over.
-
-    Raises:
-        CutError: several tensors cross, the tensor is neither maps nor a vector, or the network mixes pictures.
-        DataError: no picture to calibrate or to measure on.
-        ModelError: the network does not return logits.
-    """
-    check_apart(graph)
-    partition = split(graph, cut)
-    code = fit_linear_code(partition, calibration_inputs, latent_channels, side)
-    return accuracy_and_cross_entropy(answers(partition, code, samples.inputs), samples.labels)
-
-
 def fit_linear_code(partition: Partition, inputs: Tensor, latent_channels: int, side: int = 4) -> nn.Module:
     """The linear code of a cut's tensor, fitted to `inputs`; takes and returns (N, *shape of the tensor)."""
     spec = single_tensor(partition.cut)
     check_layout(spec)
-    if not len(inputs):
-        raise DataError("a linear code is fitted to at least one picture, there is none")
     parts = []
     with torch.no_grad():
         for x in torch.split(inputs, _BATCH):
@@ -111,33 +149,11 @@ def fit_linear_code(partition: Partition, inputs: Tensor, latent_channels: int, 
     return _InLayout(LinearCode(mean.to(first), components.to(first), side), spec.channel_dim)
 
 
-def answers(partition: Partition, between: nn.Module, inputs: Tensor) -> Tensor:
-    """Logits (N, classes) of head, `between` (from the crossing tensor to one of its shape) and tail.
-
-    Raises:
-        ModelError: the network returns something else than logits.
-    """
+def outputs(partition: Partition, between: nn.Module, inputs: Tensor) -> Tensor:
+    """Logits (N, classes) of head, `between` (from the crossing tensor to one of its shape) and tail."""
     with torch.no_grad():
         batches = torch.split(inputs, _BATCH)
         return torch.cat([as_logits(partition.tail((between(partition.head(x)[0]),))) for x in batches])
-
-
-def accuracy_and_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Share of right answers, and the mean cross-entropy in nats."""
-    if not len(labels):
-        raise DataError("accuracy is measured on at least one picture, there is none")
-    right = (logits.argmax(1) == labels).double().mean()
-    return float(right), float(F.cross_entropy(logits.double(), labels))
-
-
-def as_logits(result: Any) -> Tensor:
-    """What a network returned, if it is logits (N, classes)."""
-    if not isinstance(result, Tensor) or result.ndim != 2:
-        raise ModelError(f"logits (pictures, classes) are expected, the network returns {type(result).__name__}")
-    return result
-
-
-_BATCH = 128
 
 
 def _maps(channels_first: Tensor, shape: tuple[int, ...]) -> Tensor:

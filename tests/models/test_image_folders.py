@@ -1,4 +1,4 @@
-"""Folders of pictures: what is read gives the file's values, all else is refused by name."""
+"""Folders of images: what is read gives the file's values, all else is refused by name."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from splitimpera.core.errors import DataError
-from splitimpera.models import arrays
-from splitimpera.models import image_folders as pictures
+from splitimpera.models import image_folders as images
+from splitimpera.models import numbers
 from splitimpera.models.datasets import Pixels, load_data
-from splitimpera.models.image_folders import read_pictures
+from splitimpera.models.image_folders import read_images
 from splitimpera.scenario import DataSection
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 
 def fill(folder, save, suffix="png", count=2):
-    """`save(path)` writes each of the pictures of both classes."""
+    """`save(path)` writes each of the images of both classes."""
     for name in ("cat", "dog"):
         for index in range(count):
             save(folder / name / f"{index}.{suffix}")
@@ -40,7 +40,7 @@ def fill(folder, save, suffix="png", count=2):
 
 
 def first(folder, size=None):
-    return read_pictures(folder, size)[0][0]
+    return read_images(folder, size)[0][0]
 
 
 def saved(image, **options):
@@ -109,7 +109,7 @@ def deep_png(array):
         ("tif", tiff_of([DEEP.astype("<u2").tobytes()], [16])),
     ],
 )
-def test_grey_pictures_of_16_bits_keep_every_value(folder, suffix, content):
+def test_grey_images_of_16_bits_keep_every_value(folder, suffix, content):
     """Once 64 different values became 0 and 255."""
     image = Image.fromarray(DEEP)
     fill(folder, written(content) if content else saved(image), suffix)
@@ -141,7 +141,7 @@ def test_a_12_bit_pgm_is_scaled_to_16(folder):
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "ppm", "gif"])
-def test_eight_bit_pictures_keep_every_value(folder, suffix):
+def test_eight_bit_images_keep_every_value(folder, suffix):
     options = {"lossless": True} if suffix == "webp" else {}
     image = Image.fromarray(RAMP if suffix == "gif" else COLOURS)
     values = first(fill(folder, saved(image, **options), suffix))
@@ -251,7 +251,7 @@ def test_what_cannot_be_read_truly_is_refused_by_name(folder, name):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_pictures_stand_as_their_files_say(folder):
+def test_images_stand_as_their_files_say(folder):
     """A viewer shows them so; TIFF files were turned before, JPEG files were not."""
     upright = np.zeros((16, 32), np.uint8)
     upright[:8, :16] = 255
@@ -265,7 +265,7 @@ def test_pictures_stand_as_their_files_say(folder):
             options = {"tiffinfo": {274: orientation}} if suffix == "tif" else {"exif": exif, "quality": 95}
             path = folder / f"p.{suffix}"
             image.save(path, **options)
-            values = pictures._read(path, None, 1)[..., 0]
+            values = images._read(path, None, 1)[..., 0]
             assert values.shape == (16, 32), (orientation, suffix)
             assert np.abs(values.astype(int) - upright).max() < 60, (orientation, suffix)
 
@@ -277,10 +277,10 @@ def test_depths_are_not_mixed(folder):
         first(folder)
 
 
-def test_grey_and_coloured_pictures_go_together(folder):
+def test_grey_and_coloured_images_go_together(folder):
     fill(folder, saved(Image.fromarray(RAMP)))
     Image.fromarray(COLOURS).save(folder / "dog" / "9.png")
-    values, labels, _ = read_pictures(folder, None)
+    values, labels, _ = read_images(folder, None)
     assert values.shape == (5, 16, 16, 3)
     assert np.array_equal(values[0], np.stack([RAMP] * 3, axis=2))
     assert np.array_equal(values[4], COLOURS)
@@ -309,23 +309,23 @@ def webp(kind, begin):
         ("webp", webp(b"VP8 ", b"\0\0\0\x9d\x01\x2a" + struct.pack("<HH", 13_000, 13_000) + bytes(9))),
     ],
 )
-def test_a_picture_of_169_million_pixels_is_refused_by_its_header(folder, suffix, content, monkeypatch):
+def test_an_image_of_169_million_pixels_is_refused_by_its_header(folder, suffix, content, monkeypatch):
     fill(folder, written(content), suffix, count=6)
     monkeypatch.setattr(Image.Image, "load", None)  # not even tried
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(DataError, match=r"pixels a picture, at most 50 M are loaded|pixels\) exceeds limit"):
+        with pytest.raises(DataError, match=r"pixels per image, at most 50 M are loaded|pixels\) exceeds limit"):
             first(folder)
 
 
 def test_the_whole_set_is_bounded_before_it_is_decoded(folder, monkeypatch):
     fill(folder, saved(Image.fromarray(RAMP)), count=3)
-    monkeypatch.setattr(arrays, "MOST_BYTES", 6 * 16 * 16 * 4)
+    monkeypatch.setattr(numbers, "MOST_BYTES", 6 * 16 * 16 * 4)
     assert first(folder).shape == (16, 16, 1)
     monkeypatch.setattr(Image.Image, "resize", None)
     with pytest.raises(DataError, match=r"6 inputs of 1 x 16 x 17 take 6.528 kB as float32, at most 6.144 kB"):
         first(folder, (16, 17))
-    monkeypatch.setattr(arrays, "MOST_BYTES", 6 * 16 * 16 * 4 - 1)
+    monkeypatch.setattr(numbers, "MOST_BYTES", 6 * 16 * 16 * 4 - 1)
     monkeypatch.setattr(Image.Image, "load", None)
     with pytest.raises(DataError, match="6 inputs of 1 x 16 x 16"):
         first(folder)
@@ -335,7 +335,7 @@ def test_only_regular_files_are_opened(folder):
     fill(folder, saved(Image.fromarray(RAMP)))
     pipe, loop, place, device = (folder / "dog" / f"{name}.png" for name in ("pipe", "loop", "place", "device"))
     os.mkfifo(pipe)
-    with pytest.raises(DataError, match=r"pipe\.png' is a pipe or a device, a picture is expected"):
+    with pytest.raises(DataError, match=r"pipe\.png' is a pipe or a device, an image is expected"):
         first(folder)
     pipe.unlink()
     loop.symlink_to(loop)
@@ -343,7 +343,7 @@ def test_only_regular_files_are_opened(folder):
         first(folder)
     loop.unlink()
     place.mkdir()
-    with pytest.raises(DataError, match=r"place\.png' is a folder, a picture is expected"):
+    with pytest.raises(DataError, match=r"place\.png' is a folder, an image is expected"):
         first(folder)
     place.rmdir()
     device.symlink_to("/dev/zero")
@@ -370,19 +370,19 @@ def test_folders_that_cannot_be_read(folder, monkeypatch):
         first(folder)
 
 
-def test_what_is_hidden_is_no_class_and_no_picture(folder):
+def test_what_is_hidden_is_no_class_and_no_image(folder):
     fill(folder, saved(Image.fromarray(RAMP)))
     (folder / ".ipynb_checkpoints").mkdir()
     (folder / "cat" / "._0.png").write_bytes(b"a resource fork")
-    values, _, classes = read_pictures(folder, None)
+    values, _, classes = read_images(folder, None)
     assert classes == ("cat", "dog")
     assert len(values) == 4
 
 
-def test_pictures_in_other_formats_are_not_left_out_without_a_word(folder):
+def test_images_in_other_formats_are_not_left_out_without_a_word(folder):
     fill(folder, saved(Image.fromarray(RAMP)))
     (folder / "cat" / "9.HEIC").write_bytes(b"")
-    with pytest.raises(DataError, match=r"9\.HEIC' is a picture in a format that is not read"):
+    with pytest.raises(DataError, match=r"9\.HEIC' is an image in a format that is not read"):
         first(folder)
 
 
@@ -399,7 +399,7 @@ def test_names_of_classes_are_harmless(folder):
 
 def test_errors_show_paths_that_are_printable_and_short(folder):
     fill(folder, saved(Image.fromarray(RAMP)))
-    (folder / "dog" / ("\x1b[2J" + "x" * 200 + ".png")).write_bytes(b"no picture")
+    (folder / "dog" / ("\x1b[2J" + "x" * 200 + ".png")).write_bytes(b"no image")
     with pytest.raises(DataError, match="damaged, or none of BMP") as caught:
         first(folder)
     assert "\x1b" not in caught.value.problem
@@ -422,7 +422,7 @@ def test_errors_show_paths_that_are_printable_and_short(folder):
         b"P7 2 2",
     ],
 )
-def test_damaged_ppm_pictures_are_named(folder, content):
+def test_damaged_ppm_images_are_named(folder, content):
     with pytest.raises(DataError, match=r"0\.ppm' cannot be read"):
         first(fill(folder, written(content), "ppm"))
 

@@ -1,0 +1,296 @@
+"""A payload <-> packets with their header: where packets begin and end, and what is missing when some are lost.
+
+The simulator takes sizes and erasures from here, sockets the bytes. docs/protocol.md describes the header, so that
+others can write and read it. Packets may come from anywhere: what makes no sense is dropped, no length is believed, and
+no more memory is held than the receiver allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from math import inf
+from struct import Struct
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from splitimpera.core.array_types import Array, IntArray
+from splitimpera.core.errors import CodecError
+from splitimpera.records.traffic import ByteRange, Payload
+
+HEADER = Struct("!5I")
+"""Version, kind and time left; plan; frame; offset; total. Network byte order."""
+HEADER_BYTES = 20
+VERSION = 1
+WORD = 1 << 32
+TIME_UNIT_S = 1e-5
+UNLIMITED = (1 << 24) - 1
+"""Of the units of time left: as many, or more, or no deadline."""
+
+FRAMES_KEPT = 64
+BYTES_KEPT = 1 << 27
+FINISHED_KEPT = 1024
+
+
+class Kind(IntEnum):
+    """What a packet carries."""
+
+    FRAME = 1
+    RESPONSE = 2
+
+
+class FrameId(NamedTuple):
+    """What the packets of one frame have in common.
+
+    Attributes:
+        plan: number of the plan, below 2**32.
+        frame: number of the frame, below 2**32.
+        total: size of its payload in bytes.
+    """
+
+    kind: Kind
+    plan: int
+    frame: int
+    total: int
+
+
+@dataclass(frozen=True)
+class ReceivedFrame:
+    """What came of one frame.
+
+    Attributes:
+        data: its payload, zeros where bytes are missing.
+        erased: the ranges of missing bytes, in order; none touches the next.
+        time_left_s: from sending its first packet until its deadline, as that packet says; infinite without one.
+    """
+
+    id: FrameId
+    data: bytes
+    erased: tuple[ByteRange, ...]
+    time_left_s: float
+
+    @property
+    def complete(self) -> bool:
+        return not self.erased
+
+
+def carried_bytes(room_bytes: int, element_bytes: int) -> int:
+    """What a packet with so much room carries: whole elements; 0 where not even one fits."""
+    return room_bytes // element_bytes * element_bytes
+
+
+def packet_count(total: IntArray, carried: int) -> IntArray:
+    """How many packets payloads of so many bytes take, same shape."""
+    return -(-total // carried)
+
+
+def packet_bounds(first: IntArray, last: IntArray, total: IntArray | int, carried: int) -> tuple[IntArray, IntArray]:
+    """Where a run of packets begins and ends in its payload: the first byte, and the byte after the last one.
+
+    Args:
+        first, last: numbers of the run's first and last packet, counted from 0.
+        total: size of the payload.
+        carried: what each packet but the last one carries.
+    """
+    return first * carried, np.minimum((last + 1) * carried, total)
+
+
+def packetise(
+    payload: Payload,
+    *,
+    frame: int,
+    plan: int,
+    kind: Kind = Kind.FRAME,
+    packet_bytes: int | None = None,
+    time_left_s: float = inf,
+) -> list[bytes]:
+    """The packets of one frame in order, each with its header.
+
+    Args:
+        frame: number of the frame, below 2**32.
+        plan: number of the plan, below 2**32.
+        packet_bytes: room for the payload in a packet, after the header; whole elements go into it. None: all goes
+            into one packet, which is how a frame goes into a stream.
+        time_left_s: time until the frame's deadline; below 0 counts as 0, 167 s or more as no deadline.
+
+    Raises:
+        CodecError: a number does not fit its field, or there is no room for one element.
+
+    Example:
+        >>> packets = packetise(Payload(b"abcdef", element_bytes=2), frame=7, plan=1, packet_bytes=5)
+        >>> [packet[HEADER_BYTES:] for packet in packets]
+        [b'abcd', b'ef']
+    """
+    total = len(payload.data)
+    for name, number in (("frame", frame), ("plan", plan), ("total", total)):
+        if not 0 <= number < WORD:
+            raise CodecError(f"{number} does not fit into 32 bits", where=name)
+    carried = max(total, 1) if packet_bytes is None else carried_bytes(packet_bytes, payload.element_bytes)
+    if carried <= 0:
+        raise CodecError(f"{packet_bytes} bytes hold no element of {payload.element_bytes}", where="packet_bytes")
+    left = min(max(int(min(time_left_s / TIME_UNIT_S, UNLIMITED)), 0), UNLIMITED)
+    first_word = VERSION << 28 | kind << 24 | left
+    places = np.arange(max(-(-total // carried), 1))  # an empty payload needs its header, too
+    starts, ends = packet_bounds(places, places, total, carried)
+    return [
+        HEADER.pack(first_word, plan, frame, start, total) + payload.data[start:end]
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    ]
+
+
+class Reassembler:
+    """Puts frames together from packets that come in any order, twice, or not at all.
+
+    Packets that make no sense are dropped; so are those of finished frames. Bytes that came once are never
+    overwritten. It does not know who sent a packet: whoever may reach it without DTLS may forge one.
+
+    Args:
+        most_frames: frames in flight; the oldest gives way.
+        most_bytes: size of a frame, and of all frames in flight together.
+    """
+
+    def __init__(self, most_frames: int = FRAMES_KEPT, most_bytes: int = BYTES_KEPT) -> None:
+        self.most_frames = most_frames
+        self.most_bytes = most_bytes
+        self._in_flight: dict[FrameId, _Assembly] = {}
+        self._finished: dict[FrameId, None] = {}
+
+    @property
+    def in_flight(self) -> tuple[FrameId, ...]:
+        """The frames of which something came and something is missing, oldest first."""
+        return tuple(self._in_flight)
+
+    def add(self, packet: bytes) -> list[ReceivedFrame]:
+        """Take one packet.
+
+        Returns:
+            the frames that are finished now: the packet's own where it is complete, and those that had to give way to
+            it, with gaps.
+        """
+        header = _read_header(packet)
+        if header is None or header.id in self._finished:
+            return []
+        id, offset, time_left_s = header
+        size = len(packet) - HEADER_BYTES
+        if offset + size > id.total or id.total > self.most_bytes or (size == 0 and id.total > 0):
+            return []
+        finished: list[ReceivedFrame] = []
+        if id not in self._in_flight:
+            finished += self._make_room(id.total)
+            self._in_flight[id] = _Assembly(id, time_left_s)
+        assembly = self._in_flight[id]
+        assembly.put(offset, np.frombuffer(packet, np.uint8, offset=HEADER_BYTES))
+        if assembly.missing == 0:
+            finished += self.take(id)
+        return finished
+
+    def take(self, id: FrameId) -> list[ReceivedFrame]:
+        """A frame in flight as it is, at its deadline; nothing where it is not in flight. It is finished then."""
+        assembly = self._in_flight.pop(id, None)
+        if assembly is None:
+            return []
+        self._finished[id] = None
+        if len(self._finished) > FINISHED_KEPT:
+            del self._finished[next(iter(self._finished))]
+        return [assembly.frame()]
+
+    def _make_room(self, total: int) -> Iterator[ReceivedFrame]:
+        """Finish the oldest frames until one more fits."""
+        held = sum(id.total for id in self._in_flight)
+        while self._in_flight and (len(self._in_flight) >= self.most_frames or held + total > self.most_bytes):
+            oldest = next(iter(self._in_flight))
+            held -= oldest.total
+            yield from self.take(oldest)
+
+
+class StreamReader:
+    """Reads frames from a stream, which may be cut anywhere: over TCP each frame has one header.
+
+    Args:
+        most_bytes: size of a frame.
+    """
+
+    def __init__(self, most_bytes: int = BYTES_KEPT) -> None:
+        self.most_bytes = most_bytes
+        self._buffer = bytearray()
+        self._fault: CodecError | None = None
+
+    def feed(self, data: bytes) -> list[ReceivedFrame]:
+        """Take the next bytes of the stream; returns the frames that are complete now, in order.
+
+        Raises:
+            CodecError: the stream is no sequence of frames, or one is too large. No frame can be found after that:
+                close the connection.
+        """
+        if self._fault is not None:
+            raise self._fault
+        self._buffer += data
+        frames = []
+        start = 0
+        while len(self._buffer) - start >= HEADER_BYTES:
+            header = _read_header(self._buffer[start : start + HEADER_BYTES])
+            if header is None or header.offset != 0:
+                self._fault = CodecError("a frame's header is expected in the stream, something else is there")
+                break
+            if header.id.total > self.most_bytes:
+                self._fault = CodecError(
+                    f"a frame of {header.id.total} bytes is announced in the stream, {self.most_bytes} are the most"
+                )
+                break
+            end = start + HEADER_BYTES + header.id.total
+            if len(self._buffer) < end:
+                break
+            data = bytes(self._buffer[start + HEADER_BYTES : end])
+            frames.append(ReceivedFrame(header.id, data, (), header.time_left_s))
+            start = end
+        del self._buffer[:start]
+        if self._fault is not None and not frames:
+            raise self._fault
+        return frames
+
+
+class _Header(NamedTuple):
+    id: FrameId
+    offset: int
+    time_left_s: float
+
+
+def _read_header(packet: bytes | bytearray) -> _Header | None:
+    """The header that a packet begins with; None where that is none."""
+    if len(packet) < HEADER_BYTES:
+        return None
+    first_word, plan, frame, offset, total = HEADER.unpack_from(packet)
+    kind, left = first_word >> 24 & 0xF, first_word & UNLIMITED
+    if first_word >> 28 != VERSION or kind not in _KINDS or offset > total:
+        return None
+    return _Header(FrameId(_KINDS[kind], plan, frame, total), offset, inf if left == UNLIMITED else left * TIME_UNIT_S)
+
+
+_KINDS = {kind.value: kind for kind in Kind}
+
+
+class _Assembly:
+    """A frame in flight."""
+
+    def __init__(self, id: FrameId, time_left_s: float) -> None:
+        self.id = id
+        self.time_left_s = time_left_s
+        self.missing = id.total
+        self._data: Array = np.zeros(id.total, np.uint8)
+        self._came: npt.NDArray[np.bool_] = np.zeros(id.total, np.bool_)
+
+    def put(self, offset: int, part: Array) -> None:
+        """Take what is new in a part that lies within the frame."""
+        place = slice(offset, offset + len(part))
+        new = ~self._came[place]
+        self._data[place][new] = part[new]
+        self._came[place] = True
+        self.missing -= int(np.count_nonzero(new))
+
+    def frame(self) -> ReceivedFrame:
+        edges = np.flatnonzero(np.diff(self._came, prepend=True, append=True)).tolist()
+        erased = tuple(zip(edges[::2], edges[1::2], strict=True))
+        return ReceivedFrame(self.id, self._data.tobytes(), erased, self.time_left_s)
