@@ -13,7 +13,7 @@ from splitimpera.core.errors import ScenarioError, SimulationError, UnknownNameE
 from splitimpera.net.link_presets import LINK_HEADERS, PRESETS, link_header_bytes, link_preset
 from splitimpera.net.links import build_link, with_plain_links
 from splitimpera.records.link import Link
-from splitimpera.scenario import LinkSection, load_scenario
+from splitimpera.scenario import LinkSection, Scenario, load_scenario
 
 HERE = Path()
 
@@ -163,9 +163,10 @@ def test_a_shown_scenario_has_numbers_and_is_still_the_same(tmp_path):
     )
     scenario = load_scenario(path)
     shown = with_plain_links(scenario)
-    (link,) = shown.summary()["links"]
+    link = shown.links[0].plain()
     assert (link["name"], link["rate"], link["preset"], link["trace"]) == ("lte", 12.032e6, "lte", "schedule")
     assert link["delay"] == pytest.approx(0.0245)
     assert build_link(shown.links[0], shown.folder) == build_link(scenario.links[0], tmp_path)
-    assert with_plain_links(shown).summary() == shown.summary()
+    assert with_plain_links(shown) == shown
+    assert Scenario.model_validate(shown.document()) == scenario
     assert (scenario.workload.record().senders, scenario.workload.record().response_bytes) == (3, 1000)

@@ -36,7 +36,8 @@ def results(design: Design) -> Results:
     return {
         "schema_version": SCHEMA_VERSION,
         "splitimpera_version": __version__,
-        "scenario": design.scenario.summary(),
+        "scenario": design.scenario.document(),
+        "links": [link.plain() for link in design.scenario.links],
         "seed": design.seed,
         "replications": design.replications,
         "quality": decision.verdicts[0].evaluation.quality_metric,

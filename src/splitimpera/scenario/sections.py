@@ -6,9 +6,8 @@ in docs/scenario.md.
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,18 +15,19 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PlainSerializer,
     PrivateAttr,
-    TypeAdapter,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from splitimpera.core import units
 from splitimpera.core.bounds import BOUNDS
-from splitimpera.core.errors import shown
-from splitimpera.core.files import LONGEST_NAME_BYTES
 from splitimpera.qos.requirement import (
     BALANCED,
     METRICS,
@@ -40,10 +40,26 @@ from splitimpera.qos.requirement import (
 from splitimpera.records.device import QueuePolicy
 from splitimpera.records.link import Jitter
 from splitimpera.records.traffic import Workload
-
-
-def _quantity(dimension: units.Dimension) -> BeforeValidator:
-    return BeforeValidator(lambda value: units.parse(value, dimension))
+from splitimpera.scenario.values import (
+    MOST_ENTRIES,
+    BitRate,
+    Bytes,
+    Cuts,
+    Factor,
+    FilePath,
+    Folder,
+    Fraction,
+    Frequency,
+    Name,
+    Names,
+    Row,
+    Seconds,
+    Text,
+    Watts,
+    can_be_kept,
+    si_numbers,
+    whole_bytes,
+)
 
 
 def _within(field: str) -> Any:
@@ -51,54 +67,14 @@ def _within(field: str) -> Any:
     return Field(**BOUNDS[field].limits())
 
 
-def _whole_bytes(value: object) -> int:
-    size = units.parse(value, units.SIZE)
-    if not size.is_integer():
-        raise ValueError(f"'{shown(value)}' is not a whole number of bytes")
-    return int(size)
-
-
-Seconds = Annotated[float, _quantity(units.TIME)]
-BitRate = Annotated[float, _quantity(units.BIT_RATE)]
-Fraction = Annotated[float, _quantity(units.FRACTION)]
-Frequency = Annotated[float, _quantity(units.FREQUENCY)]
-Watts = Annotated[float, _quantity(units.POWER)]
-Factor = Annotated[float, _quantity(units.FACTOR)]
-Bytes = Annotated[int, BeforeValidator(_whole_bytes)]
-
-
-def _usable(text: str) -> str:
-    """Text that can be shown, and looked for as a file."""
-    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
-        raise ValueError(f"'{shown(text)}' has control characters, which no name may have")
-    longest = max(len(part.encode()) for part in text.split("/"))
-    if longest > LONGEST_NAME_BYTES:
-        raise ValueError(f"'{shown(text)}' has a name of {longest} bytes, {LONGEST_NAME_BYTES} at most are possible")
-    return text
-
-
-def _path(value: object) -> object:
-    return Path(_TEXT.validate_python(str(value))) if isinstance(value, (str, Path)) else value
-
-
-MOST_ENTRIES = 100
-MOST_CUTS = 10_000
-
-Kind = TypeVar("Kind")
-Row = Annotated[Kind, Field(strict=False)]
-"""A tuple, which the file writes as a list; its entries are as strict as all else."""
-
-Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_usable)]
-Name = Annotated[Text, Field(max_length=100, pattern=r"^[A-Za-z0-9][\w.-]*$")]
-Names = Annotated[list[Text], Field(max_length=MOST_ENTRIES)]
-Cuts = Annotated[list[Text | int], Field(max_length=MOST_CUTS)]
-FilePath = Annotated[Path, BeforeValidator(_path)]
-_TEXT = TypeAdapter(Text)
-
-
 class _Section(BaseModel):
     # true is no number, 1.0 no count, 5 no text
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # what is left out has a meaning of its own: a link's preset gives it, a queue has no limit
+        return {key: value for key, value in dump(self).items() if key in self.model_fields_set}
 
 
 class NetworkSection(_Section):
@@ -205,7 +181,7 @@ def _header(value: object) -> int | str:
     """A size, or the name of a link layer, which the simulator knows."""
     if isinstance(value, str) and value[:1].isalpha():
         return value
-    size = _whole_bytes(value)
+    size = whole_bytes(value)
     if not BOUNDS["link_header_bytes"].holds(size):
         raise ValueError(f"{size} is out of range, it must be {BOUNDS['link_header_bytes']} (in SI units)")
     return size
@@ -275,6 +251,11 @@ class LinkSection(_Section):
         values = {LINK_FIELDS[key]: getattr(self, key) for key in sorted(keys)}
         return {field: value for field, value in values.items() if value is not None}
 
+    def plain(self) -> dict[str, Any]:
+        """Every key, defaults included, as plain values in SI units, to be shown."""
+        values = {key: getattr(self, key) for key in type(self).model_fields}
+        return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
 
 class WorkloadSection(_Section):
     """The frames: how many a second, how many are simulated, how long a receiver waits for a damaged one."""
@@ -331,6 +312,10 @@ def _requirement(value: object) -> Requirement:
     return parse_requirement(value)
 
 
+def _as_written(requirement: Requirement) -> str | dict[str, Any]:
+    return requirement.text if requirement.hard else {"prefer": requirement.text, "weight": requirement.weight}
+
+
 def _consistent(requirements: list[Requirement]) -> list[Requirement]:
     check_consistent(requirements)
     return requirements
@@ -341,8 +326,18 @@ def _known_objective(objective: str) -> str:
     return objective
 
 
+class _Origin(_Section):
+    """What a dumped scenario says besides: its numbers are in SI units, and its relative paths start from `folder`."""
+
+    units: Literal["SI"]
+    folder: Folder | None = None
+
+
 class Scenario(_Section):
-    """Network, data, devices, links, workload, requirements: what a design is made for."""
+    """Network, data, devices, links, workload, requirements: what a design is made for.
+
+    A dump comes round: `Scenario.model_validate(scenario.model_dump()) == scenario`, through JSON as well.
+    """
 
     name: Name = "scenario"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -354,7 +349,7 @@ class Scenario(_Section):
     plans: PlansSection = PlansSection()
     bottlenecks: BottlenecksSection = BottlenecksSection()
     requirements: Annotated[
-        list[Annotated[Requirement, BeforeValidator(_requirement)]],
+        list[Annotated[Requirement, BeforeValidator(_requirement), PlainSerializer(_as_written)]],
         Field(min_length=1, max_length=MOST_ENTRIES),
         AfterValidator(_consistent),
     ]
@@ -377,11 +372,28 @@ class Scenario(_Section):
             raise ValueError(f"links: a device is called '{self.links[0].name}', too; give the link another name")
         return self
 
-    def summary(self) -> dict[str, Any]:
-        """The scenario as plain values in SI units, for the results file."""
-        values = self.model_dump(mode="json", exclude={"requirements"})
-        texts = [
-            requirement.text if requirement.hard else {"prefer": requirement.text, "weight": requirement.weight}
-            for requirement in self.requirements
-        ]
-        return values | {"requirements": texts}
+    def document(self) -> dict[str, Any]:
+        """The scenario as plain values, from which `Scenario.model_validate` makes it again.
+
+        Numbers are in SI units, which `units: SI` says; keys that were not given are left out.
+        """
+        return self.model_dump(mode="json")
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        origin = {"units": "SI"} | ({"folder": str(self.folder)} if can_be_kept(self.folder) else {})
+        # a file's name is part of what it says
+        return origin | {"name": self.name} | super()._as_given(dump)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _from_document(cls, data: object, make: ModelWrapValidatorHandler[Self]) -> Self:
+        origin = data.keys() & _Origin.model_fields if isinstance(data, dict) else set()
+        if not isinstance(data, dict) or not origin:
+            return make(data)
+        folder = _Origin.model_validate({key: data[key] for key in origin}).folder
+        with si_numbers():
+            scenario = make({key: value for key, value in data.items() if key not in origin})
+        if folder is not None:
+            scenario._folder = folder
+        return scenario
