@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate
+from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate, verbosity
 from splitimpera.core.errors import SplitImperaError, SplitImperaWarning, printable
 from splitimpera.core.version import __version__
 
@@ -42,13 +42,14 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    verbose: verbosity.Verbose = 0,
 ) -> None:
     pass
 
 
 def run() -> int:
     """Run the command that the arguments name, and return the exit code: a user's mistake ends in one message and 2."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), verbosity.logging_to_standard_error():
         shown_by_python = warnings.showwarning
         said = set()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from splitimpera.cli.saliency import NETWORK
+from splitimpera.cli.verbosity import Verbose
 from splitimpera.core.errors import (
     CodecError,
     CutError,
@@ -72,6 +73,7 @@ def run(
         typer.Option(metavar="INTEGER", parser=whole("--rounds", *ROUNDS), help="How often everything is timed."),
     ] = 15,
     out: Annotated[Path | None, typer.Option(help="Where the profile goes (default: profile.json).")] = None,
+    verbose: Verbose = 0,
 ) -> None:
     """Measure a network on this machine: each layer, each cut's head and tail, codecs."""
     from splitimpera.core.files import check_file

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from splitimpera.cli.verbosity import Verbose
+
 NETWORK = "A built-in name, torchvision/NAME, timm/NAME, transformers/CLASS, package.module:factory or file.py:factory."
 
 
@@ -22,6 +24,7 @@ def run(
     batch: Annotated[int, typer.Option(min=1, max=100_000, help="Pictures a pass.")] = 32,
     json: Annotated[Path | None, typer.Option(help="Write all numbers to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the curves to this file (PNG).")] = None,
+    verbose: Verbose = 0,
 ) -> None:
     """The saliency curve of a network over data: where it may be split."""
     from splitimpera.core.files import check_file

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from splitimpera.cli.verbosity import Verbose
 from splitimpera.core import units
 from splitimpera.core.errors import SimulationError, SplitImperaError, UnitError, shown
 
@@ -69,6 +70,7 @@ def run(
     engine: Annotated[str, typer.Option(help="native, or ns3 where it is installed.")] = "native",
     json: Annotated[Path | None, typer.Option(help="Write all numbers to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the latency distribution to this file (PNG).")] = None,
+    verbose: Verbose = 0,
 ) -> None:
     """What a link does to frames at a fixed rate: latency, loss, retransmissions."""
     from splitimpera.core.files import check_file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +33,8 @@ from splitimpera.scenario.sections import (
 )
 
 S = TypeVar("S", bound=BaseModel)
+
+log = logging.getLogger(__name__)
 
 LARGEST_BYTES = 1_000_000
 START = "'splitimpera scenario init' writes one to start from"
@@ -72,6 +75,7 @@ def load_run(path: str | Path) -> Run:
     if looks_like_results(raw):
         recorded = read_recorded(raw, str(path))
         scenario = _validated(recorded.document, recorded.places, path)
+        log.info("read the scenario '%s' from the results in %s", scenario.name, shown_path(path))
         return Run(scenario, recorded.seed, recorded.replications)
     if len(raw) > LARGEST_BYTES:
         most = format_bytes(LARGEST_BYTES)
@@ -90,6 +94,7 @@ def load_run(path: str | Path) -> Run:
     scenario = _validated(content, lines, path)
     if "folder" not in content:
         scenario._folder = path.parent.resolve()
+    log.info("read the scenario '%s' from %s", scenario.name, shown_path(path))
     return Run(scenario)
 
 
