@@ -76,6 +76,13 @@ def test_results_are_a_valid_scenario(first):
     assert "mine.py:network on mine.py:data, 2 requirements" in run.stdout.replace("\n", " ")
 
 
+def test_a_folder_of_results_is_told_from_their_file(first):
+    run = here("design", first[1])
+    assert run.returncode == 2
+    assert "is a folder, a scenario file is expected; name '" in run.stderr
+    assert "run/results.json' to run that design again" in run.stderr
+
+
 def test_results_that_somebody_changed_are_refused(first, tmp_path):
     results = json.loads((first[1] / "results.json").read_text())
     results["scenario"]["links"][0]["los"] = 0.1

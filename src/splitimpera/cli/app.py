@@ -17,7 +17,7 @@ MISUSE: type[Any] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="splitimpera",
-    help="Where to split a neural network between a device and a server, and why.",
+    help="Find where to split a neural network between a device and a server, and why.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,7 +40,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     verbose: verbosity.Verbose = 0,
 ) -> None:
@@ -76,7 +76,7 @@ def run() -> int:
 
 def _misused(error: Any) -> int:
     if type(error).__name__ != "NoArgsIsHelpError":
-        return _refused(SplitImperaError(error.format_message(), hint="--help tells what there is"))
+        return _refused(SplitImperaError(error.format_message().removesuffix("."), hint="add --help for the commands and options"))
     error.show()
     return int(error.exit_code)
 

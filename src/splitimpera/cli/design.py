@@ -17,27 +17,29 @@ log = logging.getLogger(__name__)
 
 def run(
     scenario: Annotated[
-        Path, typer.Argument(metavar="SCENARIO", help="The scenario file (YAML), or the results.json of a design.")
+        Path, typer.Argument(metavar="SCENARIO", help="Scenario file (YAML), or the results.json of an earlier design.")
     ],
     out: Annotated[Path | None, typer.Option(help="Folder for the results (default: runs/<scenario name>).")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the simulation (default: the scenario's).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Random seed of the simulation (default: the scenario's).")
+    ] = None,
     replications: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help="Simulation runs of each plan, each with its own randomness (default: 5)."),
+        typer.Option(min=1, max=1000, help="Simulation runs per plan, each with its own random numbers (default: 5)."),
     ] = None,
     explore: Annotated[
         bool | None,
         typer.Option(
             "--explore/--no-explore",
-            help="Also vary the link and the devices: what would make a plan feasible, and where the choice changes "
-            "(default: only if that takes less than about 10 minutes).",
+            help="Also vary the link and the devices, to find what would make a plan feasible and where the choice "
+            "changes (default: only if that takes less than about 10 minutes).",
         ),
     ] = None,
     verbose: Verbose = 0,
 ) -> None:
     """Find the best place to split a network, and write a report.
 
-    Given the results.json of an earlier design, the same design is made again, with the same seed and replications.
+    With the results.json of an earlier design, that design is run again, with the same seed and replications.
     """
     from splitimpera.core.files import check_writable
     from splitimpera.scenario import load_run

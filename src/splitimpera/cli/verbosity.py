@@ -1,4 +1,4 @@
-"""`-v`: what the program does goes to standard error, with the time."""
+"""`-v`: logging to standard error, with the time of each message."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORM = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _StandardError(logging.Handler):
-    """Writes to whatever standard error is at that moment: a progress bar puts itself in its place."""
+    """Writes to `sys.stderr` as it is at that moment: a progress bar replaces it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -29,7 +29,7 @@ class _StandardError(logging.Handler):
 
 @contextmanager
 def logging_to_standard_error() -> Iterator[None]:
-    """Inside, our warnings are logged, and more once `-v` asks for it; other libraries' logs stay as they are."""
+    """Inside, this package logs its warnings, and more once `-v` is given; other libraries' loggers are left alone."""
     handler = _StandardError()
     handler.setFormatter(logging.Formatter(FORM))
     before = LOGGER.level, LOGGER.propagate
@@ -46,12 +46,19 @@ def logging_to_standard_error() -> Iterator[None]:
 
 def _more(count: int) -> int:
     level = LEVELS[min(count, len(LEVELS) - 1)]
-    # given before the command or after it, the more of both counts
+    # it may be given before the command and after it: the higher count wins
     LOGGER.setLevel(min(level, LOGGER.level))
     return count
 
 
 Verbose = Annotated[
     int,
-    typer.Option("--verbose", "-v", count=True, callback=_more, help="Log to standard error what is done; -vv: more."),
+    typer.Option(
+        *("--verbose", "-v"),
+        count=True,
+        callback=_more,
+        show_default=False,
+        metavar="",
+        help="Log progress to standard error; -vv logs debug messages too.",
+    ),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -70,7 +71,9 @@ def load_run(path: str | Path) -> Run:
     Raises:
         ScenarioError: as `load_scenario`.
     """
-    raw = read_file(path, LARGEST_RESULTS_BYTES, ScenarioError, what="scenario file", hint=START)
+    inside = os.path.join(path, "results.json")  # noqa: PTH118 (Path.is_file raises where a name is too long)
+    hint = f"name '{shown_path(inside)}' to run that design again" if os.path.isfile(inside) else START  # noqa: PTH113
+    raw = read_file(path, LARGEST_RESULTS_BYTES, ScenarioError, what="scenario file", hint=hint)
     path = Path(path)
     if looks_like_results(raw):
         recorded = read_recorded(raw, str(path))
