@@ -199,7 +199,7 @@ DOCUMENT = load_scenario(ROOT / "examples" / "digits" / "local.yaml").document()
     ("changed", "message"),
     [
         ({"scenario": 5}, "its scenario is not a mapping of keys"),
-        ({"scenario": {"name": "x"}}, "too old to hold all of its scenario; run the scenario file itself"),
+        ({"scenario": {"name": "x"}}, "did not keep the whole scenario; run the scenario file itself"),
         ({"seed": -1}, "results.json: seed: this results file is damaged: a whole number from 0"),
         ({"seed": True}, "results.json: seed"),
         ({"replications": 1001}, "results.json: replications: this results file is damaged: a whole number from 1"),

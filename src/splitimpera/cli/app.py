@@ -76,7 +76,9 @@ def run() -> int:
 
 def _misused(error: Any) -> int:
     if type(error).__name__ != "NoArgsIsHelpError":
-        return _refused(SplitImperaError(error.format_message().removesuffix("."), hint="add --help for the commands and options"))
+        return _refused(
+            SplitImperaError(error.format_message().removesuffix("."), hint="add --help for the commands and options")
+        )
     error.show()
     return int(error.exit_code)
 

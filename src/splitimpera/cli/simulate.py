@@ -167,9 +167,7 @@ def _link(changes: dict[str, Any], preset: str | None, trace: Path | None, drops
         moving = {name for name, values in steps.items() if values}
         moving |= {"rate_bps"} if base.trace.opportunity_bytes else set()
         for name in changes.keys() & moving:
-            raise SimulationError(
-                f"the trace {base.trace.name} gives it", where=OPTIONS[name], hint="leave it out"
-            )
+            raise SimulationError(f"the trace {base.trace.name} gives it", where=OPTIONS[name], hint="leave it out")
     if preset is None and "rate_bps" not in changes.keys() | moving:
         raise SimulationError(
             "the link's rate is missing", where="--rate", hint="write for example --rate '100 Mbit/s' or --preset lte"

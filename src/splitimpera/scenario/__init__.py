@@ -1,4 +1,4 @@
-"""The scenario file: one YAML file from which everything follows."""
+"""The scenario file: one YAML file that describes what a design is made for."""
 
 from splitimpera.scenario.loading import Run as Run
 from splitimpera.scenario.loading import load_run as load_run

@@ -1,4 +1,4 @@
-"""The scenario file -> Scenario: bounds on what is read, and a line for each fault in it."""
+"""The scenario file -> Scenario: bounds on what is read, and one line per fault."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _validated(content: dict[str, object], lines: dict[Place, int], path: Path) 
 
 
 def section_of(kind: type[S], options: Mapping[str, str], **values: object) -> S:
-    """A section made of what a command line gives.
+    """A section made from command-line values.
 
     Args:
         options: which option each value is from.
@@ -183,9 +183,12 @@ def _words(detail: ErrorDetails, location: Place) -> tuple[str, str]:
         case "bool_type":
             return f"true or false is expected, given {given}", ""
         case "int_type":
-            return f"a whole number is expected, given {given}", "write it without quotes, unit, point and exponent"
+            return (
+                f"a whole number is expected, given {given}",
+                "write it without quotes, unit, decimal point or exponent",
+            )
         case "float_type":
-            return f"a number is expected, given {given}", "write it without quotes and unit"
+            return f"a number is expected, given {given}", "write it without quotes or unit"
         case _:
             message = detail["msg"].removeprefix("Value error, ")
             return f"{message[0].lower()}{message[1:]}" + ("" if cause else f", given {given}"), ""

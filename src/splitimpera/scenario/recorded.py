@@ -1,4 +1,4 @@
-"""results.json -> the document of the scenario that it is of, within the bounds of a scenario file."""
+"""results.json -> the scenario, seed and replications that it was made with, within the bounds of a scenario file."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MOST_REPLICATIONS = 1000
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a results file says of its run.
+    """The inputs of a design, as its results file records them.
 
     Attributes:
-        places: the places of all keys and list entries; JSON is not read by lines, so each has line 0.
+        places: the place of every key and list entry, with line 0: JSON is not read line by line.
     """
 
     document: dict[str, object]
@@ -36,13 +36,13 @@ def looks_like_results(raw: bytes) -> bool:
 
 
 def read_recorded(raw: bytes, name: str) -> Recorded:
-    """What the content of a results file says of its run.
+    """The inputs of the design that a results file was made by.
 
     Args:
         name: what messages call the file, its path.
 
     Raises:
-        ScenarioError: it is no JSON, there is more in it than the bounds allow, or what is needed is missing.
+        ScenarioError: it is not valid JSON, exceeds the bounds, or lacks the scenario, the seed or the replications.
     """
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MOST_RESULTS_VALUES:
         raise ScenarioError(f"there are more than {MOST_RESULTS_VALUES} values in this results file", where=name)
@@ -58,7 +58,9 @@ def read_recorded(raw: bytes, name: str) -> Recorded:
         raise ScenarioError("this results file is damaged: its scenario is not a mapping of keys", where=name)
     if "units" not in document:
         raise ScenarioError(
-            "this results file is too old to hold all of its scenario", where=name, hint="run the scenario file itself"
+            "this results file is from an older version, which did not keep the whole scenario",
+            where=name,
+            hint="run the scenario file itself",
         )
     places: dict[Place, int] = {}
     for place in _places(document):
