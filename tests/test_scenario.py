@@ -64,7 +64,7 @@ def test_faults_name_line_and_key(tmp_path):
         (
             "{source: digits}",
             "{source: x, size: [16384, 16384]}",
-            "16384 x 16384 are 268.4 M pixels a picture, at most 50",
+            "16384 x 16384 are 268.4 M pixels per image, at most 50",
         ),
         ("{source: digits}", "{source: x, size: [0, 8]}", "size[0]: 0 is out of range"),
         ("{source: digits}", "{source: x, mean: [.nan]}", "data.mean[0]: a number is expected, given '.nan'"),

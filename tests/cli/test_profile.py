@@ -97,8 +97,14 @@ def test_what_is_there_is_not_overwritten_unless_it_is_named(folder):
         (["mine.py:tiny", "--input", "1,4294967296,4294967296"], "is too large: 1.845e+19 elements"),
         (["mine.py:tiny", "--input", "1," + "9" * 5000], "is not a shape"),
         (["mine.py:tiny", "--threads", "99999999999"], "--threads: '99999999999' is not a whole number from 1 to 1024"),
-        (["mine.py:tiny", "--rounds", "9" * 5000], "--rounds: '" + "9" * 80 + "...' is not a whole number from 3 to 1000"),
-        (["mine.py:tiny", "--input", "1,1,8,8", "--cuts", "9" * 5000], "--cuts: '" + "9" * 80 + "...' is not a list of cuts"),
+        (
+            ["mine.py:tiny", "--rounds", "9" * 5000],
+            "--rounds: '" + "9" * 80 + "...' is not a whole number from 3 to 1000",
+        ),
+        (
+            ["mine.py:tiny", "--input", "1,1,8,8", "--cuts", "9" * 5000],
+            "--cuts: '" + "9" * 80 + "...' is not a list of cuts",
+        ),
         (["mine.py:tiny", "--input", "1,3,8,8"], "the network refuses inputs of shape (2, 3, 8, 8)"),
         (["mine.py:tiny", "--input", "1,1,8,8", "--engine", "fast"], "--engine: no engine is called 'fast'; known: "),
         (["mine.py:tiny", "--input", "1,1,8,8", "--codecs", "uint9"], "--codecs: no codec is called 'uint9'"),

@@ -138,7 +138,10 @@ def test_traces_and_drops_come_from_files(tmp_path):
         (["--trace", "nothing.csv"], "--trace: the trace 'nothing.csv' does not exist"),
         (["--trace", "broken.csv"], "--trace: broken.csv:2: rate_bps: a plain number is expected, given 'x'"),
         (["--rate", "1 Mbit/s", "--drops", "steps.csv"], "--drops: steps.csv:1: this is not valid JSON"),
-        (["--rate", "1 Mbit/s", "--drops", "d.json", "--loss", "1 %"], "--drops: this file already says which packets are lost"),
+        (
+            ["--rate", "1 Mbit/s", "--drops", "d.json", "--loss", "1 %"],
+            "--drops: this file already says which packets are lost",
+        ),
     ],
 )
 def test_files_and_names_that_do_not_fit(arguments, message, tmp_path, monkeypatch):

@@ -314,7 +314,7 @@ def test_a_picture_of_169_million_pixels_is_refused_by_its_header(folder, suffix
     monkeypatch.setattr(Image.Image, "load", None)  # not even tried
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(DataError, match=r"pixels a picture, at most 50 M are loaded|pixels\) exceeds limit"):
+        with pytest.raises(DataError, match=r"pixels per image, at most 50 M are loaded|pixels\) exceeds limit"):
             first(folder)
 
 

@@ -63,7 +63,7 @@ from splitimpera.scenario.values import (
 
 
 def _within(field: str) -> Any:
-    """The bounds that a record's field has everywhere."""
+    """The bounds of a record's field."""
     return Field(**BOUNDS[field].limits())
 
 
@@ -88,24 +88,24 @@ class NetworkSection(_Section):
 
 
 MOST_PIXELS = 50_000_000
-"""Of one picture."""
+"""Largest number of pixels of one image."""
 
 
 def check_pixels(height: int, width: int) -> None:
-    """Refuse a picture that is too large, before it is decoded or made.
+    """Refuse an image that is too large, before it is decoded or made.
 
     Raises:
         ValueError: it has more than MOST_PIXELS.
     """
     if height * width > MOST_PIXELS:
         raise ValueError(
-            f"{height} x {width} are {units.format_count(height * width)} pixels a picture, at most "
+            f"{height} x {width} are {units.format_count(height * width)} pixels per image, at most "
             f"{units.format_count(MOST_PIXELS)} are loaded"
         )
 
 
 class DataSection(_Section):
-    """Labelled data; what is not given in splits is shuffled once with `seed` and divided."""
+    """Labeled data; unless it is already divided, it is shuffled once with `seed` and divided."""
 
     source: Text
     validation: Annotated[Fraction, Field(gt=0, lt=1)] = 0.3
@@ -127,19 +127,19 @@ class DataSection(_Section):
     @model_validator(mode="after")
     def _something_left(self) -> DataSection:
         if self.validation + self.test > 1:
-            raise ValueError("validation and test together take more than all of the data")
+            raise ValueError("validation and test together are more than all of the data")
         return self
 
 
 class RadioSection(_Section):
-    """What a transmitter draws."""
+    """Energy and power of a transmitter."""
 
     joule_per_byte: Annotated[float, Field(ge=0, le=1)]
     power: Annotated[Watts, Field(ge=0, le=1e6)] = 0.0
 
 
 class DeviceSection(_Section):
-    """A machine. Its times are those of a `profile` or a `preset`, else those of the machine that runs the design.
+    """A device. Its times are those of a `profile` or a `preset`, or of the machine that runs the design.
 
     `slowdown` 40 means forty times slower than that. `preset` and `radio` are looked up by the costs' stage, which
     also reads the profile.
@@ -161,9 +161,11 @@ class DeviceSection(_Section):
         if self.preset is not None and self.profile is not None:
             raise ValueError("preset and profile both say how fast the device is; leave one out")
         if self.queue == "wait" and "queue_frames" in self.model_fields_set:
-            raise ValueError("queue_frames limits a queue that drops frames, this one waits; give queue, too")
+            raise ValueError(
+                "queue_frames limits a queue that drops frames, but this device lets them wait; set queue as well"
+            )
         if self.queue != "wait" and self.batch > 1:
-            raise ValueError("a device that drops frames runs them one by one; leave out batch or queue")
+            raise ValueError("a device that drops frames computes them one by one; leave out batch or queue")
         return self
 
 
@@ -252,13 +254,13 @@ class LinkSection(_Section):
         return {field: value for field, value in values.items() if value is not None}
 
     def plain(self) -> dict[str, Any]:
-        """Every key, defaults included, as plain values in SI units, to be shown."""
+        """All keys, with their defaults, as plain values in SI units, for display."""
         values = {key: getattr(self, key) for key in type(self).model_fields}
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
 
 class WorkloadSection(_Section):
-    """The frames: how many a second, how many are simulated, how long a receiver waits for a damaged one."""
+    """Frame rate, number of simulated frames, and how long a receiver waits for an incomplete frame."""
 
     fps: Annotated[Frequency, _within("fps")]
     frames: Annotated[int, Field(ge=1000, le=int(BOUNDS["frames"].high))] = 1000
@@ -276,7 +278,7 @@ class WorkloadSection(_Section):
 
 
 class PlansSection(_Section):
-    """Which designs are built."""
+    """The plans to evaluate."""
 
     cuts: Literal["candidates", "blocks", "single", "all"] | Cuts = "candidates"
     codecs: Annotated[Names, Field(min_length=1)] = ["float32", "uint8"]
@@ -297,7 +299,7 @@ class BottlenecksSection(_Section):
 
 
 class SoftSection(_Section):
-    """A requirement that a plan may miss; a miss counts by its margin and its weight."""
+    """A soft requirement: a plan may violate it, and pays its margin times its weight."""
 
     prefer: Text
     weight: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
@@ -327,7 +329,7 @@ def _known_objective(objective: str) -> str:
 
 
 class _Origin(_Section):
-    """What a dumped scenario says besides: its numbers are in SI units, and its relative paths start from `folder`."""
+    """Further keys of a dumped scenario: its numbers are in SI units, and its relative paths start from `folder`."""
 
     units: Literal["SI"]
     folder: Folder | None = None
@@ -336,7 +338,7 @@ class _Origin(_Section):
 class Scenario(_Section):
     """Network, data, devices, links, workload, requirements: what a design is made for.
 
-    A dump comes round: `Scenario.model_validate(scenario.model_dump()) == scenario`, through JSON as well.
+    `Scenario.model_validate(scenario.model_dump()) == scenario`, also through JSON.
     """
 
     name: Name = "scenario"
@@ -360,7 +362,7 @@ class Scenario(_Section):
 
     @property
     def folder(self) -> Path:
-        """What relative paths start from: the scenario file's folder."""
+        """Folder that relative paths start from, the scenario file's."""
         return self._folder
 
     @model_validator(mode="after")
@@ -369,20 +371,20 @@ class Scenario(_Section):
         if first.name == second.name:
             raise ValueError(f"devices: two devices are called '{first.name}'")
         if self.links[0].name in (first.name, second.name):
-            raise ValueError(f"links: a device is called '{self.links[0].name}', too; give the link another name")
+            raise ValueError(f"links: a device is also called '{self.links[0].name}'; give the link another name")
         return self
 
     def document(self) -> dict[str, Any]:
-        """The scenario as plain values, from which `Scenario.model_validate` makes it again.
+        """The scenario as plain values, from which `Scenario.model_validate` makes an equal one.
 
-        Numbers are in SI units, which `units: SI` says; keys that were not given are left out.
+        Numbers are in SI units, as `units: SI` says; keys that were not given are left out.
         """
         return self.model_dump(mode="json")
 
     @model_serializer(mode="wrap")
     def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         origin = {"units": "SI"} | ({"folder": str(self.folder)} if can_be_kept(self.folder) else {})
-        # a file's name is part of what it says
+        # the default may be the file's name, which is not in the file
         return origin | {"name": self.name} | super()._as_given(dump)
 
     @model_validator(mode="wrap")

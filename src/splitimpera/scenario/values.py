@@ -40,7 +40,7 @@ def _quantity(dimension: units.Dimension) -> BeforeValidator:
 
 
 def whole_bytes(value: object) -> int:
-    """A size, which has no fraction of a byte."""
+    """A size as a whole number of bytes."""
     size = units.parse(value, units.SIZE)
     if not size.is_integer():
         raise ValueError(f"'{shown(value)}' is not a whole number of bytes")
@@ -64,12 +64,12 @@ def _has_controls(text: str) -> bool:
 
 
 def _usable(text: str) -> str:
-    """Text that can be shown, and looked for as a file."""
+    """Text that can be printed, and used as a path."""
     if _has_controls(text):
-        raise ValueError(f"'{shown(text)}' has control characters, which no name may have")
+        raise ValueError(f"'{shown(text)}' has control characters, which are not allowed")
     longest = max(len(part.encode()) for part in text.split("/"))
     if longest > LONGEST_NAME_BYTES:
-        raise ValueError(f"'{shown(text)}' has a name of {longest} bytes, {LONGEST_NAME_BYTES} at most are possible")
+        raise ValueError(f"'{shown(text)}' has a name of {longest} bytes, at most {LONGEST_NAME_BYTES} are allowed")
     return text
 
 
@@ -84,7 +84,7 @@ def _path_like(value: object) -> str | Path:
 
 
 def can_be_kept(folder: Path) -> bool:
-    """Whether a file can name the folder; systems take almost any bytes for a name."""
+    """Whether a document can name the folder: systems allow almost any bytes in a name."""
     return folder.is_absolute() and len(str(folder)) <= LONGEST_FOLDER and not _has_controls(str(folder))
 
 
@@ -100,7 +100,7 @@ MOST_CUTS = 10_000
 
 Kind = TypeVar("Kind")
 Row = Annotated[Kind, Field(strict=False)]
-"""A tuple, which the file writes as a list; its entries are as strict as all else."""
+"""A tuple, which the file writes as a list; its entries are strict."""
 
 Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_usable)]
 Name = Annotated[Text, Field(max_length=100, pattern=r"^[A-Za-z0-9][\w.-]*$")]
