@@ -46,15 +46,6 @@ def test_a_file_called_scenario_takes_its_folders_name(tmp_path):
     assert sei.load_scenario(path).name == "pump"
 
 
-def test_the_summary_is_plain(tmp_path):
-    import json
-
-    summary = sei.load_scenario(write(tmp_path, MINIMAL)).summary()
-    assert json.loads(json.dumps(summary)) == summary
-    assert summary["requirements"] == ["accuracy >= 95 %"]
-    assert summary["links"][0]["rate"] == 1e8
-
-
 def test_faults_name_line_and_key(tmp_path):
     path = write(tmp_path, MINIMAL.replace("5 ms", "5 parsec").replace("fps: 20", "fps: -3"))
     with pytest.raises(ScenarioError) as caught:

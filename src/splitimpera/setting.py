@@ -53,8 +53,10 @@ class Setting:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over all of it, the contents of its files included; the folder that it lies in does not count."""
+        scenario = self.scenario.document()
+        scenario.pop("folder", None)
         content = [
-            self.scenario.summary(),
+            scenario,
             [asdict(device) for device in self.devices],
             asdict(self.link),
             asdict(self.workload),

@@ -78,32 +78,38 @@ def test_what_is_there_is_not_overwritten_unless_it_is_named(folder):
     arguments = ("profile", "mine.py:recurrent", "--input", "1,7,6", "--rounds", "3", "--codecs", "", "--cuts", "1")
     run = here(*arguments)
     assert run.returncode == 2
-    assert "--out: 'profile.json' is there already" in run.stderr
+    assert "--out: 'profile.json' exists already; add --out profile.json to replace it" in run.stderr
     assert (folder / "profile.json").read_text() == "mine"
     run = here(*arguments, "--out", "profile.json")
     assert run.returncode == 0, run.stderr
-    assert "multiply-accumulates are not known: cumsum." in run.stdout
+    assert "MACs are unknown: cumsum." in run.stdout
     assert json.loads((folder / "profile.json").read_text())["codecs"] == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mine.py:tiny"], "--input: the input's size is taken from --input or from --data"),
-        (["mine.py:tiny", "--input", "1,1,8,8", "--data", "digits"], "one of them"),
-        (["mine.py:tiny", "--input", "8x8"], "--input: '8x8' is no shape; write for example 1,3,224,224"),
-        (["mine.py:tiny", "--input", "4,1,8,8"], "is 4 frames, a profile is of one; write 1,1,8,8"),
-        (["mine.py:tiny", "--input", "1,100000,100000"], "is too large: 1e+10 elements, 5e+07 are the most"),
+        (["mine.py:tiny"], "--input: give either --input or --data"),
+        (["mine.py:tiny", "--input", "1,1,8,8", "--data", "digits"], "give either --input or --data"),
+        (["mine.py:tiny", "--input", "8x8"], "--input: '8x8' is not a shape; write for example 1,3,224,224"),
+        (["mine.py:tiny", "--input", "4,1,8,8"], "is a batch of 4 frames, a profile needs one frame; write 1,1,8,8"),
+        (["mine.py:tiny", "--input", "1,100000,100000"], "is too large: 1e+10 elements, at most 5e+07 are allowed"),
         (["mine.py:tiny", "--input", "1,4294967296,4294967296"], "is too large: 1.845e+19 elements"),
-        (["mine.py:tiny", "--input", "1," + "9" * 5000], "is no shape"),
-        (["mine.py:tiny", "--threads", "99999999999"], "--threads: '99999999999' is no whole number from 1 to 1024"),
-        (["mine.py:tiny", "--rounds", "9" * 5000], "--rounds: '" + "9" * 80 + "...' is no whole number from 3 to 1000"),
-        (["mine.py:tiny", "--input", "1,1,8,8", "--cuts", "9" * 5000], "--cuts: '" + "9" * 80 + "...' names no cuts"),
+        (["mine.py:tiny", "--input", "1," + "9" * 5000], "is not a shape"),
+        (["mine.py:tiny", "--threads", "99999999999"], "--threads: '99999999999' is not a whole number from 1 to 1024"),
+        (
+            ["mine.py:tiny", "--rounds", "9" * 5000],
+            "--rounds: '" + "9" * 80 + "...' is not a whole number from 3 to 1000",
+        ),
+        (
+            ["mine.py:tiny", "--input", "1,1,8,8", "--cuts", "9" * 5000],
+            "--cuts: '" + "9" * 80 + "...' is not a list of cuts",
+        ),
         (["mine.py:tiny", "--input", "1,3,8,8"], "the network refuses inputs of shape (2, 3, 8, 8)"),
         (["mine.py:tiny", "--input", "1,1,8,8", "--engine", "fast"], "--engine: no engine is called 'fast'; known: "),
         (["mine.py:tiny", "--input", "1,1,8,8", "--codecs", "uint9"], "--codecs: no codec is called 'uint9'"),
-        (["mine.py:tiny", "--input", "1,1,8,8", "--codecs", "png"], "--codecs: 'png' writes pictures only"),
-        (["mine.py:tiny", "--input", "1,1,8,8", "--cuts", "last"], "--cuts: 'last' names no cuts"),
+        (["mine.py:tiny", "--input", "1,1,8,8", "--codecs", "png"], "--codecs: 'png' encodes images only"),
+        (["mine.py:tiny", "--input", "1,1,8,8", "--cuts", "last"], "--cuts: 'last' is not a list of cuts"),
         (["mine.py:tiny", "--input", "1,1,8,8", "--cuts", "9"], "--cuts: there is no cut 9"),
         (["mine.py:tiny", "--input", "1,1,8,8", "--out", "/proc/p.json"], "--out: '/proc' cannot be written"),
         (["vgg61", "--input", "1,3,224,224"], "did you mean 'vgg16'"),

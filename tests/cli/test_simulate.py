@@ -134,11 +134,14 @@ def test_traces_and_drops_come_from_files(tmp_path):
         (["--preset", "lti"], "--preset: no link preset is called 'lti'; did you mean 'lte'?"),
         (["--rate", "1 Mbit/s", "--link-header", "ethernot"], "--link-header: no link layer is called 'ethernot'"),
         (["--trace", "steps.csv", "--rate", "1 Mbit/s"], "--rate: the trace steps.csv gives it; leave it out"),
-        (["--trace", "delays.csv"], "--rate: it is missing"),
+        (["--trace", "delays.csv"], "--rate: the link's rate is missing"),
         (["--trace", "nothing.csv"], "--trace: the trace 'nothing.csv' does not exist"),
         (["--trace", "broken.csv"], "--trace: broken.csv:2: rate_bps: a plain number is expected, given 'x'"),
         (["--rate", "1 Mbit/s", "--drops", "steps.csv"], "--drops: steps.csv:1: this is not valid JSON"),
-        (["--rate", "1 Mbit/s", "--drops", "d.json", "--loss", "1 %"], "--drops: the file says which packets are lost"),
+        (
+            ["--rate", "1 Mbit/s", "--drops", "d.json", "--loss", "1 %"],
+            "--drops: this file already says which packets are lost",
+        ),
     ],
 )
 def test_files_and_names_that_do_not_fit(arguments, message, tmp_path, monkeypatch):
@@ -157,7 +160,7 @@ def test_files_and_names_that_do_not_fit(arguments, message, tmp_path, monkeypat
     ("changes", "message"),
     [
         ({"--rate": "100 Mbit"}, "--rate: '100 Mbit' is not a bit rate; write '100 Mbit/s'"),
-        ({"--rate": None}, "--rate: it is missing"),
+        ({"--rate": None}, "--rate: the link's rate is missing"),
         ({"--rate": "0 bit/s"}, "--rate: 0.0 is out of range, it must be 1 to 1e+16"),
         ({"--delay": "5"}, "--delay: '5' is not a time: the unit is missing"),
         ({"--delay": "-5 ms"}, "--delay: -0.005 is out of range"),

@@ -22,6 +22,7 @@ SOURCES = [
 ]
 MEANT = [yaml.safe_load(source) for source in SOURCES]
 FOLDER = Path(tempfile.mkdtemp())
+DOCUMENTS = [Scenario.model_validate(meant).document() for meant in MEANT]
 
 nasty = st.sampled_from(
     """
@@ -110,20 +111,46 @@ def contents(draw):
     return content
 
 
+def check_kept(scenario: Scenario) -> None:
+    """What was read can be kept in a results file, and read from there."""
+    assert Scenario.model_validate(json.loads(json.dumps(scenario.document(), allow_nan=False))) == scenario
+
+
 def check_file(raw: bytes) -> None:
     path = FOLDER / "scenario.yaml"
     path.write_bytes(raw)
     scenario = refused_or_taken(lambda: load_scenario(path))
     if scenario is not None:
-        json.dumps(scenario.summary(), allow_nan=False).encode()
+        check_kept(scenario)
         refused_or_taken(lambda: resolve(scenario))
+
+
+@st.composite
+def recorded(draw):
+    """A results file whose scenario, seed or bytes somebody changed."""
+    document = json.loads(json.dumps(draw(st.sampled_from(DOCUMENTS))))
+    for _ in range(draw(st.integers(0, 3))):
+        *path, last = draw(st.sampled_from(sorted(places(document), key=str)))
+        inner = document
+        for part in path:
+            inner = inner[part] if isinstance(inner, (dict, list)) else inner
+        if isinstance(inner, dict):
+            inner[draw(st.sampled_from([last, "units", "folder", "x"]))] = draw(values)
+    run = {"schema_version": 5, "scenario": document, "seed": 1, "replications": 5}
+    run |= draw(st.dictionaries(st.sampled_from(["seed", "replications", "scenario"]), values, max_size=1))
+    raw = bytearray(json.dumps(run, default=str).encode())
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(raw) - 1))
+        piece = draw(st.one_of(st.binary(max_size=3), st.sampled_from([b"[" * 5000, b"NaN", b"1e999", b"9" * 5000])))
+        raw[at : at + draw(st.integers(0, 4))] = piece
+    return bytes(raw)
 
 
 def check_written(content: object) -> None:
     """The same in Python, and from a file."""
     with contextlib.suppress(ValidationError):
         scenario = Scenario.model_validate(content)
-        json.dumps(scenario.summary(), allow_nan=False).encode()
+        check_kept(scenario)
         refused_or_taken(lambda: resolve(scenario))
     check_file(json.dumps(content, default=str).encode())
 
@@ -138,4 +165,12 @@ test_whole_files, test_whole_files_long = attack(
     st.one_of(st.binary(max_size=200), words.map(_encoded), st.text(max_size=200).map(_encoded)),
     quick=15,
     long=500,
+)
+test_recorded, test_recorded_long = attack(check_file, recorded(), quick=40, long=1050)
+test_many_values, _ = attack(
+    check_file,
+    st.sampled_from(["1,", "[", '{"a":', '"x",', "9" * 4000 + ",", " "]).map(
+        lambda piece: f'{{"schema_version": 5, "scenario": [{piece * (3_900_000 // len(piece))}'.encode()
+    ),
+    quick=6,
 )

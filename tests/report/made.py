@@ -151,6 +151,7 @@ def made_results(evaluations, requirements, objective="balanced", **changes):
             "links": [{"name": "radio", "rate": 3e5, "delay": 0.02, "loss": 0.03, "mtu": 127}],
             "workload": {"fps": 20.0, "frames": 1000, "deadline": None},
         },
+        "links": [{"name": "radio", "rate": 3e5, "delay": 0.02, "loss": 0.03, "mtu": 127}],
         "seed": 0,
         "replications": 2,
         "quality": quality,

@@ -31,7 +31,7 @@ def runs():
     ]
     wanted = [parse_requirement("accuracy >= 90 %"), parse_requirement("latency_p95 <= 50 ms", 2.0)]
     second = made_results(plans, wanted, seed=7)
-    second["scenario"]["links"][0]["rate"] = 6e5
+    second["links"][0]["rate"] = 6e5
     second["scenario"]["devices"][0]["power"] = 2.0
     return first, second
 

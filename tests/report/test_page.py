@@ -215,7 +215,8 @@ def test_what_only_the_data_know_is_harmless(shown):
             | {key: [0.1, 0.2] for key in ("loss", "accuracy", "accuracy_low", "accuracy_high")}
         ],
     )
-    results["scenario"] |= {"name": evil, "network": {"model": evil}, "links": [{"name": evil}]}
+    results["scenario"] |= {"name": evil, "network": {"model": evil}}
+    results["links"] = [{"name": evil}]
     results["curve"]["per_class"] = {evil: [0.1] * 4, "cat": [0.2] * 4}
     results["cuts"][2]["name"] = evil
     results["recommendation"]["reasons"] = [evil]

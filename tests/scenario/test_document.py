@@ -77,8 +77,8 @@ def test_few_bytes_do_not_become_many_values(levels, width, form):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: &a [*a]", "file:1: what begins here contains itself"),
-        ("a: 1\nb: &b {c: {d: *b}}", "file:2: what begins here contains itself"),
+        ("a: &a [*a]", "file:1: this value contains itself"),
+        ("a: 1\nb: &b {c: {d: *b}}", "file:2: this value contains itself"),
         ("a: &a {<<: *a}", "contains itself"),
         ("&a [&b [*a, *b]]", "contains itself"),
         ("[" * 21 + "]" * 21, f"nested deeper than {DEEPEST} levels"),
@@ -88,9 +88,9 @@ def test_few_bytes_do_not_become_many_values(levels, width, form):
         ("\n".join(f"k{place}: 1" for place in range(20_000)), f"more than {MOST_VALUES} values"),
         ("x: 1\na: " + "9" * 41, "file:2: a number of 41 characters, at most 40 are read"),
         ("a: " + "9" * 100_000, "a number of 100000 characters"),
-        ("a: 1e999", "1e999 is beyond the numbers"),
-        ("a: -1e-999", "-1e-999 is beyond the numbers"),
-        ("? [a]\n: 1", "file:1: a key is text, this is a list or a mapping"),
+        ("a: 1e999", "1e999 is out of the range of floating-point numbers"),
+        ("a: -1e-999", "-1e-999 is out of the range of floating-point numbers"),
+        ("? [a]\n: 1", "file:1: a key must be text, this is a list or a mapping"),
         ("a: {<<: 5}", "'<<' takes a mapping"),
         ("a: {<<: [5]}", "'<<' takes a mapping"),
         ("a: 1\n--- \nb: 1", "not valid YAML: but found another document"),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate
+from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate, verbosity
 from splitimpera.core.errors import SplitImperaError, SplitImperaWarning, printable
 from splitimpera.core.version import __version__
 
@@ -17,7 +17,7 @@ MISUSE: type[Any] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="splitimpera",
-    help="Where to split a neural network between a device and a server, and why.",
+    help="Find where to split a neural network between a device and a server, and why.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,15 +40,16 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    verbose: verbosity.Verbose = 0,
 ) -> None:
     pass
 
 
 def run() -> int:
     """Run the command that the arguments name, and return the exit code: a user's mistake ends in one message and 2."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), verbosity.logging_to_standard_error():
         shown_by_python = warnings.showwarning
         said = set()
 
@@ -75,7 +76,9 @@ def run() -> int:
 
 def _misused(error: Any) -> int:
     if type(error).__name__ != "NoArgsIsHelpError":
-        return _refused(SplitImperaError(error.format_message(), hint="--help tells what there is"))
+        return _refused(
+            SplitImperaError(error.format_message().removesuffix("."), hint="add --help for the commands and options")
+        )
     error.show()
     return int(error.exit_code)
 

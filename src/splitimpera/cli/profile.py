@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from splitimpera.cli.saliency import NETWORK
+from splitimpera.cli.verbosity import Verbose
 from splitimpera.core.errors import (
     CodecError,
     CutError,
@@ -38,12 +39,12 @@ THREADS_AT_MOST, ROUNDS = 1024, (3, 1000)
 
 
 def whole(option: str, least: int, most: int) -> Callable[[object], int]:
-    """Reads a whole number; typer's own reader echoes as many digits as are given."""
+    """A parser of whole numbers; Typer's own would echo any number of digits."""
 
     def read(given: object) -> int:
         text = str(given).strip()
         if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most):
-            raise DataError(f"'{shown(text)}' is no whole number from {least} to {most}", where=option)
+            raise DataError(f"'{shown(text)}' is not a whole number from {least} to {most}", where=option)
         return int(text)
 
     return read
@@ -51,29 +52,34 @@ def whole(option: str, least: int, most: int) -> Callable[[object], int]:
 
 def run(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=NETWORK)],
-    shape: Annotated[str, typer.Option("--input", help="Shape of the input, one frame: 1,3,224,224.")] = "",
-    data: Annotated[str, typer.Option(help="Take a picture of this data as the input: a set, folder, factory.")] = "",
-    weights: Annotated[Path | None, typer.Option(help="A state dict for the network.")] = None,
+    shape: Annotated[str, typer.Option("--input", help="Shape of one input frame, such as 1,3,224,224.")] = "",
+    data: Annotated[
+        str, typer.Option(help="Use a sample of this data as the input: a built-in set, folder, or factory.")
+    ] = "",
+    weights: Annotated[Path | None, typer.Option(help="State dict for the network (.safetensors or .pt).")] = None,
     threads: Annotated[
         int | None,
         typer.Option(
             metavar="INTEGER",
             parser=whole("--threads", 1, THREADS_AT_MOST),
-            help="How many PyTorch uses (default: as many as it likes).",
+            help="Number of PyTorch threads (default: PyTorch's choice).",
         ),
     ] = None,
-    engine: Annotated[str, typer.Option(help="What runs heads and tails: eager, compile or onnxruntime.")] = "eager",
+    engine: Annotated[str, typer.Option(help="What runs heads and tails: eager, compile, or onnxruntime.")] = "eager",
     cuts: Annotated[
-        str, typer.Option(help="Whose heads and tails are timed: single, blocks, or indices: 3,7.")
+        str, typer.Option(help="Cuts whose heads and tails are timed: single, blocks, or indices such as 3,7.")
     ] = "single",
-    codecs: Annotated[str, typer.Option(help="Which codecs are timed.")] = "float32,uint8",
+    codecs: Annotated[str, typer.Option(help="Codecs to time, separated by commas.")] = "float32,uint8",
     rounds: Annotated[
         int,
-        typer.Option(metavar="INTEGER", parser=whole("--rounds", *ROUNDS), help="How often everything is timed."),
+        typer.Option(
+            metavar="INTEGER", parser=whole("--rounds", *ROUNDS), help="Number of times that everything is timed."
+        ),
     ] = 15,
-    out: Annotated[Path | None, typer.Option(help="Where the profile goes (default: profile.json).")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write the profile to (default: profile.json).")] = None,
+    verbose: Verbose = 0,
 ) -> None:
-    """Measure a network on this machine: each layer, each cut's head and tail, codecs."""
+    """Time a network on this machine: every layer, the head and tail at each cut, and codecs."""
     from splitimpera.core.files import check_file
 
     named = out or Path("profile.json")
@@ -81,15 +87,13 @@ def run(
     check_file(path, "--out")
     if out is None and path.exists():
         raise OutputError(
-            f"'{shown_path(named)}' is there already",
+            f"'{shown_path(named)}' exists already",
             where="--out",
-            hint="name another file, or this one to replace it",
+            hint=f"add --out {shown_path(named)} to replace it, or name another file",
         )
     if bool(shape) == bool(data):
         hint = "write for example --input 1,3,224,224 or --data digits"
-        raise DataError(
-            "the input's size is taken from --input or from --data, one of them", where="--input", hint=hint
-        )
+        raise DataError("give either --input or --data, which say how large the input is", where="--input", hint=hint)
 
     from splitimpera.cli.terminal import console, progress
     from splitimpera.codec.codecs import codec_kind
@@ -107,11 +111,11 @@ def run(
     names = list(dict.fromkeys(name.strip() for name in codecs.split(",") if name.strip()))
     with _option("--codecs"):
         if len(names) > CODECS_AT_MOST:
-            raise CodecError(f"{len(names)} codecs are given, {CODECS_AT_MOST} are the most")
+            raise CodecError(f"{len(names)} codecs are given, at most {CODECS_AT_MOST} are allowed")
         for name in names:
             if codec_kind(name).images_only:
-                raise CodecError(f"'{name}' writes pictures only", hint="other codecs are profiled")
-    x = _picture(data) if data else _random(shape)
+                raise CodecError(f"'{name}' encodes images only", hint="name a codec for tensors, such as uint8")
+    x = _sample(data) if data else _random(shape)
     with progress() as track:
         network = load_network(
             section_of(NetworkSection, {"model": "MODEL", "weights": "--weights"}, model=model, weights=weights),
@@ -139,17 +143,17 @@ def run(
     console.print(_slowest(profile, graph))
     console.print(_cut_table(profile, graph))
     lines(
-        f"The whole network takes {format_time(profile.cuts[-1].head_s)}, a process with it "
+        f"The whole network takes {format_time(profile.cuts[-1].head_s)} per frame; the process peaked at "
         f"{format_bytes(profile.peak_bytes)} of memory.",
         *_codec_lines(profile),
         sep="\n",
     )
     missing = uncosted(graph)
     if missing:
-        lines(f"Operations whose multiply-accumulates are not known: {printable(', '.join(missing))}.")
+        lines(f"Operations whose MACs are unknown: {printable(', '.join(missing))}.")
     place = printable(str(named))
     lines(
-        f"\nWritten to {place}. In a scenario, of the device that this machine is:\n\n"
+        f"\nWritten to {place}. To use it in a scenario, for this machine:\n\n"
         f"    devices:\n      - {{name: ..., profile: {place}}}",
     )
 
@@ -170,23 +174,23 @@ def _random(shape: str) -> Tensor:
     if len(sides) > DIMENSIONS_AT_MOST or not all(
         side.isascii() and side.isdecimal() and len(side) <= DIGITS_AT_MOST and int(side) > 0 for side in sides
     ):
-        raise DataError(f"'{shown(shape)}' is no shape", where="--input", hint="write for example 1,3,224,224")
+        raise DataError(f"'{shown(shape)}' is not a shape", where="--input", hint="write for example 1,3,224,224")
     sizes = [int(side) for side in sides]
     if sizes[0] != 1:
         raise DataError(
-            f"'{shown(shape)}' is {sizes[0]} frames, a profile is of one",
+            f"'{shown(shape)}' is a batch of {sizes[0]} frames, a profile needs one frame",
             where="--input",
             hint=f"write 1,{','.join(sides[1:])}",
         )
     if prod(sizes) > ELEMENTS_AT_MOST:
         raise DataError(
-            f"'{shown(shape)}' is too large: {prod(sizes):.4g} elements, {ELEMENTS_AT_MOST:.4g} are the most",
+            f"'{shown(shape)}' is too large: {prod(sizes):.4g} elements, at most {ELEMENTS_AT_MOST:.4g} are allowed",
             where="--input",
         )
     return torch.randn(sizes, generator=torch.Generator().manual_seed(0))
 
 
-def _picture(data: str) -> Tensor:
+def _sample(data: str) -> Tensor:
     from splitimpera.models.datasets import load_data
     from splitimpera.scenario import DataSection, section_of
 
@@ -200,7 +204,7 @@ def _cuts(text: str) -> Literal["single", "blocks"] | list[int]:
         return "blocks"
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdecimal() and len(part) <= DIGITS_AT_MOST for part in parts):
-        raise CutError(f"'{shown(text)}' names no cuts", hint="write single, blocks, or indices such as 3,7")
+        raise CutError(f"'{shown(text)}' is not a list of cuts", hint="write single, blocks, or indices such as 3,7")
     return [int(part) for part in parts]
 
 
@@ -211,7 +215,7 @@ def _slowest(profile: Profile, graph: ModelGraph) -> Table:
     from splitimpera.core.units import format_count, format_time
 
     total_s = sum(layer.seconds for layer in profile.layers)
-    table = Table(title=f"The slowest of {len(profile.layers)} layers, {format_time(total_s)} together")
+    table = Table(title=f"The slowest of {len(profile.layers)} layers; all layers take {format_time(total_s)}")
     table.add_column("layer", no_wrap=True)
     table.add_column("operation")
     for column in ("time", "share", "MACs", "MACs/s"):
@@ -254,10 +258,10 @@ def _codec_lines(profile: Profile) -> Iterator[str]:
 
     for codec in profile.codecs:
         encode, decode = (
-            f"{format_time(start_s)} and {format_time(1e6 * per_byte_s)} for each MB"
+            f"{format_time(start_s)} plus {format_time(1e6 * per_byte_s)} per MB"
             for start_s, per_byte_s in (
                 (codec.encode_start_s, codec.encode_per_byte_s),
                 (codec.decode_start_s, codec.decode_per_byte_s),
             )
         )
-        yield f"{codec.codec} takes {encode} to encode, {decode} to decode."
+        yield f"{codec.codec} takes {encode} to encode, and {decode} to decode."

@@ -7,23 +7,32 @@ from typing import Annotated
 
 import typer
 
-NETWORK = "A built-in name, torchvision/NAME, timm/NAME, transformers/CLASS, package.module:factory or file.py:factory."
+from splitimpera.cli.verbosity import Verbose
+
+NETWORK = (
+    "Built-in network, torchvision/NAME, timm/NAME, transformers/CLASS, package.module:factory, or file.py:factory."
+)
 
 
 def run(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=NETWORK)],
-    data: Annotated[str, typer.Option(help="A built-in set, a folder of pictures, or a factory.")],
-    weights: Annotated[Path | None, typer.Option(help="A state dict for the network.")] = None,
-    target: Annotated[str, typer.Option(help="Which class's logit: predicted or label.")] = "predicted",
-    classes: Annotated[str, typer.Option(help="Only pictures of these classes: cat,dog or 3,5.")] = "",
-    score: Annotated[str, typer.Option(help="Show this score: cs, fisher, taylor, gradient_agreement, ...")] = "cs",
-    output: Annotated[str, typer.Option(help="Which result, where the network returns several.")] = "",
-    size: Annotated[str, typer.Option(help="Height and width for pictures from a folder: 224,224.")] = "",
-    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Pictures a pass.")] = 32,
-    json: Annotated[Path | None, typer.Option(help="Write all numbers to this file.")] = None,
+    data: Annotated[str, typer.Option(help="Built-in data set, folder of images, or factory.")],
+    weights: Annotated[Path | None, typer.Option(help="State dict for the network (.safetensors or .pt).")] = None,
+    target: Annotated[
+        str, typer.Option(help="Logit whose gradient is taken: that of the predicted class, or of the label.")
+    ] = "predicted",
+    classes: Annotated[str, typer.Option(help="Use samples of these classes only, such as cat,dog or 3,5.")] = "",
+    score: Annotated[str, typer.Option(help="Score to show: cs, fisher, taylor, gradient_agreement, ...")] = "cs",
+    output: Annotated[str, typer.Option(help="Name or index of the output, if the network returns several.")] = "",
+    size: Annotated[
+        str, typer.Option(help="Height and width to which images from a folder are resized, such as 224,224.")
+    ] = "",
+    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Batch size.")] = 32,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers to this file (JSON).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the curves to this file (PNG).")] = None,
+    verbose: Verbose = 0,
 ) -> None:
-    """The saliency curve of a network over data: where it may be split."""
+    """Compute the saliency curve of a network over data, which shows where to split it."""
     from splitimpera.core.files import check_file
 
     # a network's or data's code may go to another folder
@@ -84,7 +93,9 @@ def _size(text: str) -> tuple[int, int] | None:
         return None
     sides = [part.strip() for part in text.split(",", 2)]
     if len(sides) != 2 or not all(_is_number(side) and int(side) > 0 for side in sides):
-        raise DataError(f"'{shown(text)}' is no height and width", where="--size", hint="write for example 224,224")
+        raise DataError(
+            f"'{shown(text)}' is not a height and a width", where="--size", hint="write for example 224,224"
+        )
     height, width = map(int, sides)
     try:
         check_pixels(height, width)
@@ -98,7 +109,7 @@ def _label(text: str, option: str) -> str:
     from splitimpera.core.errors import DataError, shown
 
     if text.isdecimal() and not _is_number(text):
-        raise DataError(f"'{shown(text)}' is no number up to 999999999", where=option)
+        raise DataError(f"'{shown(text)}' is not a number up to 999999999", where=option)
     return text
 
 

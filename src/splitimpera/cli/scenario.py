@@ -14,10 +14,10 @@ app = typer.Typer(help="Write or check a scenario file.", no_args_is_help=True)
 
 @app.command()
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")] = Path("scenario.yaml"),
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")] = Path("scenario.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a commented scenario to start from; it runs as it is."""
+    """Write a commented scenario to start from; it runs as is."""
     from importlib.resources import files
 
     from splitimpera.cli.terminal import console
@@ -25,13 +25,15 @@ def init(
 
     check_file(file, "FILE")
     if file.exists() and not force:
-        raise OutputError(f"'{shown(file)}' exists already", hint="give another name, or --force to replace it")
+        raise OutputError(f"'{shown(file)}' exists already", hint="name another file, or add --force to replace it")
     write_output(file, (files("splitimpera.cli") / "scenario.yaml").read_bytes(), "FILE")
     console.print(f"Wrote {file}. Next: splitimpera design {file}", soft_wrap=True)
 
 
 @app.command()
-def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="The scenario file (YAML).")]) -> None:
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Scenario file (YAML), or a results.json.")],
+) -> None:
     """Check a scenario file without running it."""
     from splitimpera.scenario import load_scenario
 

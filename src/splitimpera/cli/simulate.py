@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from splitimpera.cli.verbosity import Verbose
 from splitimpera.core import units
 from splitimpera.core.errors import SimulationError, SplitImperaError, UnitError, shown
 
@@ -33,44 +34,56 @@ OPTIONS = {
     **{"frame_bytes": "--bytes", "size_bytes": "--bytes", "senders": "--senders", "response_bytes": "--response"},
     **{"trace": "--trace", "drops": "--drops", "transport": "--transport", "replications": "--replications"},
 }
-"""The option behind each field of the records, so that an error names what the user wrote."""
+"""The option that sets each field of the records, so that an error names what the user wrote."""
 
 
 def run(
-    size: Annotated[str, typer.Option("--bytes", help="Size of a frame: 100352 or '100 kB'.")],
-    fps: Annotated[str, typer.Option(help="Frames a second.")],
-    rate: Annotated[str | None, typer.Option(help="Bit rate of the link: '100 Mbit/s'.")] = None,
-    delay: Annotated[str | None, typer.Option(help="One-way delay: '5 ms' (default: 0 s).")] = None,
-    loss: Annotated[str | None, typer.Option(help="Share of data packets lost: '1 %' (default: 0).")] = None,
+    size: Annotated[str, typer.Option("--bytes", help="Size of a frame, such as 100352 or '100 kB'.")],
+    fps: Annotated[str, typer.Option(help="Frames per second of each sender.")],
+    rate: Annotated[str | None, typer.Option(help="Bit rate of the link, such as '100 Mbit/s'.")] = None,
+    delay: Annotated[str | None, typer.Option(help="One-way propagation delay, such as '5 ms' (default: 0 s).")] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="Packet loss rate on the uplink, such as '1 %' (default: 0).")
+    ] = None,
     transport: Annotated[
-        str, typer.Option(help="udp, udp-interleaved, udp-arq, tcp-cubic, tcp-reno; tcp means tcp-cubic.")
+        str, typer.Option(help="udp, udp-interleaved, udp-arq, tcp-cubic, or tcp-reno; tcp is tcp-cubic.")
     ] = "tcp",
-    frames: Annotated[str, typer.Option(metavar="INTEGER", help="How many frames, for each sender.")] = "1000",
-    replications: Annotated[str, typer.Option(metavar="INTEGER", help="How many runs, at most 1000.")] = "5",
-    seed: Annotated[str, typer.Option(metavar="INTEGER", help="Of all randomness.")] = "1",
-    preset: Annotated[str | None, typer.Option(help="A link by name; other options change it.")] = None,
-    trace: Annotated[Path | None, typer.Option(help="A file of how the link changes with time.")] = None,
-    drops: Annotated[Path | None, typer.Option(help="A file of the packets that are lost, by ordinal.")] = None,
-    loss_burst: Annotated[str | None, typer.Option(help="Mean number of packets lost in a row.")] = None,
-    downlink_loss: Annotated[str | None, typer.Option(help="Share of packets lost on the downlink.")] = None,
-    jitter: Annotated[str | None, typer.Option(help="Mean random delay of a packet, on top of --delay.")] = None,
+    frames: Annotated[str, typer.Option(metavar="INTEGER", help="Number of frames of each sender.")] = "1000",
+    replications: Annotated[
+        str, typer.Option(metavar="INTEGER", help="Number of simulation runs, at most 1000.")
+    ] = "5",
+    seed: Annotated[str, typer.Option(metavar="INTEGER", help="Random seed of the first run.")] = "1",
+    preset: Annotated[
+        str | None, typer.Option(help="Link preset, such as lte or wifi-5; other options override its values.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Trace file: how the link changes over time (CSV or Mahimahi).")
+    ] = None,
+    drops: Annotated[Path | None, typer.Option(help="JSON file that lists the packets to drop, by index.")] = None,
+    loss_burst: Annotated[
+        str | None, typer.Option(help="Mean number of packets lost in a row (default: losses are independent).")
+    ] = None,
+    downlink_loss: Annotated[str | None, typer.Option(help="Packet loss rate on the downlink (default: 0).")] = None,
+    jitter: Annotated[str | None, typer.Option(help="Mean of a random delay added to --delay (default: 0 s).")] = None,
     queue_packets: Annotated[
-        str | None, typer.Option(metavar="INTEGER", help="Packets that may wait (default: any number).")
+        str | None, typer.Option(metavar="INTEGER", help="Queue length in packets (default: unlimited).")
     ] = None,
     mtu: Annotated[str | None, typer.Option(help="Largest IP packet (default: 1500 B).")] = None,
     link_header: Annotated[
-        str | None, typer.Option(help="Link-layer bytes a packet, or ethernet, ... (default: 2 B).")
+        str | None, typer.Option(help="Link-layer bytes per packet, or a name such as ethernet (default: 2 B).")
     ] = None,
     deadline: Annotated[
-        str | None, typer.Option(help="When a UDP frame with gaps is used (default: one frame period).")
+        str | None,
+        typer.Option(help="Time after which an incomplete UDP frame is used as it is (default: one frame period)."),
     ] = None,
-    senders: Annotated[str, typer.Option(metavar="INTEGER", help="Devices that share the link.")] = "1",
-    response: Annotated[str | None, typer.Option(help="Size of the response that goes back.")] = None,
-    engine: Annotated[str, typer.Option(help="native, or ns3 where it is installed.")] = "native",
-    json: Annotated[Path | None, typer.Option(help="Write all numbers to this file.")] = None,
+    senders: Annotated[str, typer.Option(metavar="INTEGER", help="Number of devices that share the link.")] = "1",
+    response: Annotated[str | None, typer.Option(help="Size of the response on the downlink (default: none).")] = None,
+    engine: Annotated[str, typer.Option(help="Simulator: native, or ns3 if it is installed.")] = "native",
+    json: Annotated[Path | None, typer.Option(help="Write all numbers to this file (JSON).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the latency distribution to this file (PNG).")] = None,
+    verbose: Verbose = 0,
 ) -> None:
-    """What a link does to frames at a fixed rate: latency, loss, retransmissions."""
+    """Simulate frames sent over a link at a fixed rate: latency, loss, retransmissions."""
     from splitimpera.core.files import check_file
 
     for path, argument in ((json, "--json"), (plot, "--plot")):
@@ -123,7 +136,7 @@ def run(
 
 
 def _link(changes: dict[str, Any], preset: str | None, trace: Path | None, drops: Path | None) -> Link:
-    """The preset or a point-to-point link, with what the user wants otherwise."""
+    """The preset, or a point-to-point link, with the values that the options override."""
     from dataclasses import replace
 
     from splitimpera.records.link import Link
@@ -143,7 +156,9 @@ def _link(changes: dict[str, Any], preset: str | None, trace: Path | None, drops
         from splitimpera.net.traces import load_drops
 
         if "loss" in changes:
-            raise SimulationError("the file says which packets are lost", where="--drops", hint="leave out --loss")
+            raise SimulationError(
+                "this file already says which packets are lost", where="--drops", hint="leave out --loss"
+            )
         with _option("--drops"):
             base = replace(base, drops=load_drops(drops))
     moving = set()
@@ -155,7 +170,7 @@ def _link(changes: dict[str, Any], preset: str | None, trace: Path | None, drops
             raise SimulationError(f"the trace {base.trace.name} gives it", where=OPTIONS[name], hint="leave it out")
     if preset is None and "rate_bps" not in changes.keys() | moving:
         raise SimulationError(
-            "it is missing", where="--rate", hint="write for example --rate '100 Mbit/s', or --preset"
+            "the link's rate is missing", where="--rate", hint="write for example --rate '100 Mbit/s' or --preset lte"
         )
     if "queue_packets" in changes:
         changes["queue_bytes"] = None  # a preset's limit in bytes gives way
@@ -177,9 +192,9 @@ def _engine(name: str) -> tuple[Simulate, int]:
     from splitimpera.net.ns3 import Ns3Link, available
 
     if not available():
-        hint = "pip install 'split-et-impera[ns3]', or leave --engine out"
+        hint = "pip install 'split-et-impera[ns3]', or leave out --engine"
         raise SimulationError("ns-3 is not installed here", where="--engine", hint=hint)
-    # ns-3 has one simulator a process
+    # ns-3 has one simulator per process
     return lambda link, workload, transport, rng: Ns3Link(link, rng, transport).transfer(workload.all_frames()), 1
 
 
@@ -204,7 +219,7 @@ def _parsed(value: str | None, option: str, dimension: units.Dimension) -> float
 
 
 def _count(value: str, option: str, low: float = -inf, high: float = inf) -> int:
-    """A whole number; not left to the option's type, whose message would quote thousands of digits."""
+    """A whole number; Typer's own parser would quote thousands of digits."""
     digits = value.strip()
     if not (digits[1:] if digits[:1] in ("+", "-") else digits).isdecimal():
         raise SimulationError(f"'{shown(value)}' is not a whole number", where=option)

@@ -1,7 +1,10 @@
-"""The console, and progress bars."""
+"""The console; progress as bars on a terminal, as lines elsewhere."""
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -50,9 +53,15 @@ class PlainConsole(Console):
 console = PlainConsole()
 
 
+log = logging.getLogger(__name__)
+
+SAY_EVERY_S = 30.0
+"""How often a long stage says how far it is, where no bar shows it."""
+
+
 @contextmanager
 def progress() -> Iterator[Track[Any]]:
-    """A `Track` that draws a bar for each task on standard error's terminal, and nothing elsewhere."""
+    """A `Track`: on a terminal each stage draws a bar, elsewhere it prints a line with its time when it is done."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -62,6 +71,45 @@ def progress() -> Iterator[Track[Any]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
 
         def track(steps: Iterable[T], description: str, total: int) -> Iterable[T]:
-            return bars.track(steps, total=total, description=description)
+            if console.is_terminal:
+                return bars.track(_logged(steps, description, total), total=total, description=description)
+            return _lines(_logged(steps, description, total), description, total)
 
         yield track
+
+
+def _lines(steps: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Print how far a stage is every `SAY_EVERY_S`, and when it has ended, how long it took."""
+    begun_s, done, ended = time.monotonic(), 0, threading.Event()
+
+    def say() -> None:
+        # a thread, for a single step may take many minutes
+        while not ended.wait(SAY_EVERY_S):
+            console.print(f"{description}: {done} of {total} after {_duration(begun_s)}", soft_wrap=True)
+
+    talker = threading.Thread(target=say, daemon=True)
+    talker.start()
+    try:
+        for step in steps:
+            yield step
+            done += 1
+    finally:
+        ended.set()
+        talker.join()
+    if done:
+        console.print(f"{description}: {_duration(begun_s)}", soft_wrap=True)
+
+
+def _logged(steps: Iterable[T], description: str, total: int) -> Iterator[T]:
+    log.info("%s: begins, steps: %d", description, total)
+    begun_s = time.monotonic()
+    for done, step in enumerate(steps, 1):
+        yield step
+        log.debug("%s: %d of %d after %s", description, done, total, _duration(begun_s))
+    log.info("%s: ended after %s", description, _duration(begun_s))
+
+
+def _duration(begun_s: float) -> str:
+    taken_s = time.monotonic() - begun_s
+    minutes, seconds = divmod(round(taken_s), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{taken_s:.1f} s"

@@ -15,7 +15,7 @@ from splitimpera.core.errors import ScenarioError, SplitImperaError
 from splitimpera.net.link_presets import link_header_bytes, link_preset
 from splitimpera.net.traces import load_drops, load_trace
 from splitimpera.records.link import LARGEST_RECORD_BYTES, Link, Trace
-from splitimpera.scenario import LINK_FIELDS, LinkSection, Scenario
+from splitimpera.scenario import LINK_FIELDS, LinkSection
 
 KEYS = {field: key for key, field in LINK_FIELDS.items()}
 """The scenario's key of each field of the record."""
@@ -74,20 +74,14 @@ def overheads(section: LinkSection) -> dict[str, int]:
     }
 
 
-def with_plain_links(scenario: Scenario) -> Scenario:
-    """The scenario with the numbers that its presets and traces stand for, for those who show it.
+def link_values(section: LinkSection, link: Link) -> dict[str, Any]:
+    """A link's keys with the numbers that its preset and trace stand for, for display.
 
-    Raises:
-        SplitImperaError: as `build_link`.
+    Args:
+        link: what `build_link` made of the section.
     """
-    sections = []
-    for index, section in enumerate(scenario.links):
-        link = build_link(section, scenario.folder, f"links[{index}]")
-        numbers = {KEYS[field.name]: getattr(link, field.name) for field in fields(link) if field.name in KEYS}
-        # what the file says stays marked as such, so that the section still gives the same link
-        values = section.model_dump() | numbers
-        sections.append(LinkSection.model_construct(_fields_set=set(section.model_fields_set), **values))
-    return scenario.model_copy(update={"links": sections})
+    numbers = {KEYS[field.name]: getattr(link, field.name) for field in fields(link) if field.name in KEYS}
+    return section.plain() | numbers
 
 
 def _check_room(link: Link, section: LinkSection, where: str) -> None:

@@ -73,8 +73,9 @@ def compare(first: Results, second: Results) -> Comparison:
 
 def _settings(results: Results) -> Iterator[tuple[str, object]]:
     """What was run, each value under its full name; requirements are compared by themselves."""
-    scenario = {key: value for key, value in results["scenario"].items() if key != "requirements"}
-    yield from _flat("", scenario)
+    beside = ("requirements", "units", "folder")
+    scenario = {key: value for key, value in results["scenario"].items() if key not in beside}
+    yield from _flat("", scenario | {"links": results["links"]})
     for key in ("seed", "replications", "quality", "splitimpera_version"):
         yield f"run {key}", results[key]
     for part, count in results["pictures"].items():

@@ -57,7 +57,6 @@ class _Scenario(_Named):
     network: _Network
     data: _Data
     devices: list[_Named]
-    links: list[_Named]
     workload: dict[str, Any]
 
 
@@ -233,6 +232,7 @@ class _Preset(_Part):
 class _Results(_Part):
     splitimpera_version: str
     scenario: _Scenario
+    links: list[_Named]
     seed: int
     replications: Annotated[int, Field(ge=1)]
     quality: Literal[QUALITIES]  # type: ignore[valid-type]

@@ -11,7 +11,6 @@ import numpy as np
 
 from splitimpera.core.array_types import FloatArray
 from splitimpera.core.version import __version__
-from splitimpera.net.links import with_plain_links
 from splitimpera.qos.recommendation import Recommendation
 from splitimpera.qos.verdict import Judgement, Verdict
 from splitimpera.records.graph import Cut
@@ -40,7 +39,8 @@ def results(design: Design) -> Results:
     return {
         "schema_version": SCHEMA_VERSION,
         "splitimpera_version": __version__,
-        "scenario": with_plain_links(design.setting.scenario).summary(),
+        "scenario": design.setting.scenario.document(),
+        "links": [link_values(section, design.setting.link) for section in design.setting.scenario.links],
         "seed": design.seed,
         "replications": design.replications,
         "quality": decision.verdicts[0].evaluation.quality_metric,

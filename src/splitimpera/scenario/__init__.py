@@ -1,5 +1,7 @@
-"""The scenario file: one YAML file from which everything follows."""
+"""The scenario file: one YAML file that describes what a design is made for."""
 
+from splitimpera.scenario.loading import Run as Run
+from splitimpera.scenario.loading import load_run as load_run
 from splitimpera.scenario.loading import load_scenario as load_scenario
 from splitimpera.scenario.loading import section_of as section_of
 from splitimpera.scenario.sections import LINK_FIELDS as LINK_FIELDS

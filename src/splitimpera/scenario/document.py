@@ -1,7 +1,7 @@
-"""YAML text -> plain values, within bounds, and the line of each.
+"""YAML text -> plain values within bounds, and the line of each.
 
-Plain words are read as YAML 1.2 reads them, so that nothing means what its writer did not see: `on`, `010`, `1_000`,
-`0o17`, `1:30`, `.inf` and dates are text.
+Plain words are read as in YAML 1.2, so that no value has a hidden meaning: `on`, `010`, `1_000`, `0o17`, `1:30`, `.inf`
+and dates are text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import yaml
 from splitimpera.core.errors import ScenarioError, shown
 
 MOST_VALUES = 10_000
-"""How many values a document may have, each alias counted as all that it stands for."""
+"""Largest number of values in a document; an alias counts as all the values it stands for."""
 
 DEEPEST = 20
 LONGEST_NUMBER = 40
@@ -26,7 +26,7 @@ Place = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes, and ends at the first that is too deep, one too many, or tagged."""
+    """Composes nodes, and stops at the first that is too deep, one too many, or tagged."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 (added below, in place of YAML 1.1's)
 
@@ -37,13 +37,13 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
-            raise _at(event.start_mark, f"the tag '{shown(event.tag)}' has no meaning here, remove it")
+            raise _at(event.start_mark, f"the tag '{shown(event.tag)}' is not supported, remove it")
         self.depth += 1
         self.nodes += 1
         if self.depth > DEEPEST:
             raise _at(event.start_mark, f"this is nested deeper than {DEEPEST} levels")
         if self.nodes > MOST_VALUES:
-            raise _at(event.start_mark, f"these are more than {MOST_VALUES} values, the most that are read")
+            raise _at(event.start_mark, f"more than {MOST_VALUES} values, the most that are read")
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -99,7 +99,7 @@ def key_words(place: Place) -> str:
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """YAML, but none that is read here."""
+    """Valid YAML that is not supported here."""
 
 
 def _at(mark: Any, problem: str) -> _Refused:
@@ -115,7 +115,7 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple
     if id(node) in known:
         found = known[id(node)]
         if found is None:
-            raise _at(node.start_mark, "what begins here contains itself")
+            raise _at(node.start_mark, "this value contains itself")
         return found
     known[id(node)] = None
     inner: list[yaml.Node] = []
@@ -128,11 +128,9 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple
         more, deep = _measure(part, known)
         values, height = values + more, max(height, deep + 1)
     if values > MOST_VALUES:
-        raise _at(
-            node.start_mark, f"these are more than {MOST_VALUES} values where each alias stands for all that it repeats"
-        )
+        raise _at(node.start_mark, f"more than {MOST_VALUES} values, counting the contents of every alias")
     if height > DEEPEST:
-        raise _at(node.start_mark, f"this is nested deeper than {DEEPEST} levels where its aliases are followed")
+        raise _at(node.start_mark, f"this is nested deeper than {DEEPEST} levels, following its aliases")
     known[id(node)] = values, height
     return values, height
 
@@ -156,7 +154,7 @@ def _entries(node: yaml.MappingNode, where: Place) -> dict[str, tuple[int, yaml.
     own: dict[str, tuple[int, yaml.Node]] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise _at(key.start_mark, "a key is text, this is a list or a mapping")
+            raise _at(key.start_mark, "a key must be text, this is a list or a mapping")
         name, line = key.value, key.start_mark.line + 1
         if name in own:
             twice = f"{key_words((*where, name))}: this key is given twice, in line {own[name][0]} and in line {line}"
@@ -180,6 +178,6 @@ def _scalar(node: yaml.Node) -> object:
             raise _at(node.start_mark, f"a number of {len(text)} characters, at most {LONGEST_NUMBER} are read")
         number = int(text) if kind == "int" else float(text)
         if kind == "float" and (math.isinf(number) or (not number and re.match(r"[-+]?[0.]*[1-9]", text))):
-            raise _at(node.start_mark, f"{text} is beyond the numbers that can be told apart")
+            raise _at(node.start_mark, f"{text} is out of the range of floating-point numbers")
         return number
     return {"null": None, "bool": text in ("true", "True", "TRUE")}.get(kind, text)

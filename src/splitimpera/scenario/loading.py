@@ -1,9 +1,12 @@
-"""The scenario file -> Scenario: bounds on what is read, and a line for each fault in it."""
+"""The scenario file -> Scenario: bounds on what is read, and one line per fault."""
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -11,10 +14,12 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from splitimpera.core.errors import LIST_ENTRIES, ScenarioError, SplitImperaError, shown
+from splitimpera.core.errors import LIST_ENTRIES, ScenarioError, SplitImperaError, shown, shown_path
 from splitimpera.core.files import read_file
 from splitimpera.core.registry import nearest
+from splitimpera.core.units import format_bytes
 from splitimpera.scenario.document import Place, key_words, read_document
+from splitimpera.scenario.recorded import LARGEST_RESULTS_BYTES, looks_like_results, read_recorded
 from splitimpera.scenario.sections import (
     BottlenecksSection,
     DataSection,
@@ -30,19 +35,54 @@ from splitimpera.scenario.sections import (
 
 S = TypeVar("S", bound=BaseModel)
 
+log = logging.getLogger(__name__)
+
 LARGEST_BYTES = 1_000_000
 START = "'splitimpera scenario init' writes one to start from"
 
 
+@dataclass(frozen=True)
+class Run:
+    """What a design is made from.
+
+    Attributes:
+        seed: the seed that a results file was made with; None for a scenario file.
+        replications: how often each plan's links were simulated for it; None for a scenario file.
+    """
+
+    scenario: Scenario
+    seed: int | None = None
+    replications: int | None = None
+
+
 def load_scenario(path: str | Path) -> Scenario:
-    """Read and validate a scenario file.
+    """Read and validate a scenario file, or the scenario in the results of a design.
 
     Raises:
         ScenarioError: the file is missing, too large or no YAML, or a key or value is wrong; the message has one line
             a fault, `LIST_ENTRIES` at most, each with the line in the file, the key, what was given and what to do.
     """
-    raw = read_file(path, LARGEST_BYTES, ScenarioError, what="scenario file", hint=START)
+    return load_run(path).scenario
+
+
+def load_run(path: str | Path) -> Run:
+    """The same, with what a results file says of its run.
+
+    Raises:
+        ScenarioError: as `load_scenario`.
+    """
+    inside = os.path.join(path, "results.json")  # noqa: PTH118 (Path.is_file raises where a name is too long)
+    hint = f"name '{shown_path(inside)}' to run that design again" if os.path.isfile(inside) else START  # noqa: PTH113
+    raw = read_file(path, LARGEST_RESULTS_BYTES, ScenarioError, what="scenario file", hint=hint)
     path = Path(path)
+    if looks_like_results(raw):
+        recorded = read_recorded(raw, str(path))
+        scenario = _validated(recorded.document, recorded.places, path)
+        log.info("read the scenario '%s' from the results in %s", scenario.name, shown_path(path))
+        return Run(scenario, recorded.seed, recorded.replications)
+    if len(raw) > LARGEST_BYTES:
+        most = format_bytes(LARGEST_BYTES)
+        raise ScenarioError(f"the scenario file '{shown_path(path)}' is larger than {most}, the most that is read")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -54,16 +94,22 @@ def load_scenario(path: str | Path) -> Scenario:
         raise ScenarioError(f"a scenario is a mapping of keys, this is {kind}", where=str(path), hint=START)
     if "name" not in content:
         content["name"] = path.parent.resolve().name if path.stem == "scenario" else path.stem
-    try:
-        scenario = Scenario.model_validate(content)
+    scenario = _validated(content, lines, path)
+    if "folder" not in content:
         scenario._folder = path.parent.resolve()
-        return scenario
+    log.info("read the scenario '%s' from %s", scenario.name, shown_path(path))
+    return Run(scenario)
+
+
+def _validated(content: dict[str, object], lines: dict[Place, int], path: Path) -> Scenario:
+    try:
+        return Scenario.model_validate(content)
     except ValidationError as error:
         raise ScenarioError(_faults(error.errors(include_url=False), lines, path)) from None
 
 
 def section_of(kind: type[S], options: Mapping[str, str], **values: object) -> S:
-    """A section made of what a command line gives.
+    """A section made from command-line values.
 
     Args:
         options: which option each value is from.
@@ -105,7 +151,8 @@ def _fault(detail: ErrorDetails, location: Place, lines: dict[Place, int], path:
     """One line for one fault that pydantic found."""
     line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), 1)
     problem, hint = _words(detail, location)
-    where = f"{path}:{line}: {key_words(location)}" if location else f"{path}:{line}"
+    file = f"{path}:{line}" if line else str(path)
+    where = f"{file}: {key_words(location)}" if location else file
     return str(ScenarioError(problem, where=where, hint=hint)).replace("\n", " ")
 
 
@@ -136,9 +183,12 @@ def _words(detail: ErrorDetails, location: Place) -> tuple[str, str]:
         case "bool_type":
             return f"true or false is expected, given {given}", ""
         case "int_type":
-            return f"a whole number is expected, given {given}", "write it without quotes, unit, point and exponent"
+            return (
+                f"a whole number is expected, given {given}",
+                "write it without quotes, unit, decimal point or exponent",
+            )
         case "float_type":
-            return f"a number is expected, given {given}", "write it without quotes and unit"
+            return f"a number is expected, given {given}", "write it without quotes or unit"
         case _:
             message = detail["msg"].removeprefix("Value error, ")
             return f"{message[0].lower()}{message[1:]}" + ("" if cause else f", given {given}"), ""

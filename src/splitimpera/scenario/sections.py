@@ -6,9 +6,8 @@ in docs/scenario.md.
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,18 +15,20 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PlainSerializer,
     PrivateAttr,
-    TypeAdapter,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from splitimpera.core import units
 from splitimpera.core.bounds import BOUNDS
-from splitimpera.core.errors import listed, shown
-from splitimpera.core.files import LONGEST_NAME_BYTES
+from splitimpera.core.errors import listed
 from splitimpera.records.device import QueuePolicy
 from splitimpera.records.link import Jitter
 from splitimpera.records.requirement import (
@@ -40,65 +41,41 @@ from splitimpera.records.requirement import (
     parse_requirement,
 )
 from splitimpera.records.traffic import Workload
-
-
-def _quantity(dimension: units.Dimension) -> BeforeValidator:
-    return BeforeValidator(lambda value: units.parse(value, dimension))
+from splitimpera.scenario.values import (
+    MOST_ENTRIES,
+    BitRate,
+    Bytes,
+    Cuts,
+    Factor,
+    FilePath,
+    Folder,
+    Fraction,
+    Frequency,
+    Name,
+    Names,
+    Row,
+    Seconds,
+    Text,
+    Watts,
+    can_be_kept,
+    si_numbers,
+    whole_bytes,
+)
 
 
 def _within(field: str) -> Any:
-    """The bounds that a record's field has everywhere."""
+    """The bounds of a record's field."""
     return Field(**BOUNDS[field].limits())
-
-
-def _whole_bytes(value: object) -> int:
-    size = units.parse(value, units.SIZE)
-    if not size.is_integer():
-        raise ValueError(f"'{shown(value)}' is not a whole number of bytes")
-    return int(size)
-
-
-Seconds = Annotated[float, _quantity(units.TIME)]
-BitRate = Annotated[float, _quantity(units.BIT_RATE)]
-Fraction = Annotated[float, _quantity(units.FRACTION)]
-Frequency = Annotated[float, _quantity(units.FREQUENCY)]
-Watts = Annotated[float, _quantity(units.POWER)]
-Factor = Annotated[float, _quantity(units.FACTOR)]
-Bytes = Annotated[int, BeforeValidator(_whole_bytes)]
-
-
-def _usable(text: str) -> str:
-    """Text that can be shown, and looked for as a file."""
-    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
-        raise ValueError(f"'{shown(text)}' has control characters, which no name may have")
-    longest = max(len(part.encode()) for part in text.split("/"))
-    if longest > LONGEST_NAME_BYTES:
-        raise ValueError(f"'{shown(text)}' has a name of {longest} bytes, {LONGEST_NAME_BYTES} at most are possible")
-    return text
-
-
-def _path(value: object) -> object:
-    return Path(_TEXT.validate_python(str(value))) if isinstance(value, (str, Path)) else value
-
-
-MOST_ENTRIES = 100
-MOST_CUTS = 10_000
-
-Kind = TypeVar("Kind")
-Row = Annotated[Kind, Field(strict=False)]
-"""A tuple, which the file writes as a list; its entries are as strict as all else."""
-
-Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_usable)]
-Name = Annotated[Text, Field(max_length=100, pattern=r"^[A-Za-z0-9][\w.-]*$")]
-Names = Annotated[list[Text], Field(max_length=MOST_ENTRIES)]
-Cuts = Annotated[list[Text | int], Field(max_length=MOST_CUTS)]
-FilePath = Annotated[Path, BeforeValidator(_path)]
-_TEXT = TypeAdapter(Text)
 
 
 class _Section(BaseModel):
     # true is no number, 1.0 no count, 5 no text
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # what is left out has a meaning of its own: a link's preset gives it, a queue has no limit
+        return {key: value for key, value in dump(self).items() if key in self.model_fields_set}
 
 
 class NetworkSection(_Section):
@@ -112,7 +89,7 @@ class NetworkSection(_Section):
 
 
 MOST_PIXELS = 50_000_000
-"""Of one image."""
+"""Largest number of pixels of one image."""
 
 
 def check_pixels(height: int, width: int) -> None:
@@ -129,7 +106,7 @@ def check_pixels(height: int, width: int) -> None:
 
 
 class DataSection(_Section):
-    """Labelled data; what is not given in splits is shuffled once with `seed` and divided."""
+    """Labeled data; unless it is already divided, it is shuffled once with `seed` and divided."""
 
     source: Text
     validation: Annotated[Fraction, Field(gt=0, lt=1)] = 0.3
@@ -151,19 +128,19 @@ class DataSection(_Section):
     @model_validator(mode="after")
     def _something_left(self) -> DataSection:
         if self.validation + self.test > 1:
-            raise ValueError("validation and test together take more than all of the data")
+            raise ValueError("validation and test together are more than all of the data")
         return self
 
 
 class RadioSection(_Section):
-    """What a transmitter draws."""
+    """Energy and power of a transmitter."""
 
     joule_per_byte: Annotated[float, Field(ge=0, le=1)]
     power: Annotated[Watts, Field(ge=0, le=1e6)] = 0.0
 
 
 class DeviceSection(_Section):
-    """A machine. Its times are those of a `profile` or a `preset`, else those of the machine that runs the design.
+    """A device. Its times are those of a `profile` or a `preset`, or of the machine that runs the design.
 
     `slowdown` 40 means forty times slower than that. `preset` and `radio` are looked up by the costs' stage, which
     also reads the profile.
@@ -185,9 +162,11 @@ class DeviceSection(_Section):
         if self.preset is not None and self.profile is not None:
             raise ValueError("preset and profile both say how fast the device is; leave one out")
         if self.queue == "wait" and "queue_frames" in self.model_fields_set:
-            raise ValueError("queue_frames limits a queue that drops frames, this one waits; give queue, too")
+            raise ValueError(
+                "queue_frames limits a queue that drops frames, but this device lets them wait; set queue as well"
+            )
         if self.queue != "wait" and self.batch > 1:
-            raise ValueError("a device that drops frames runs them one by one; leave out batch or queue")
+            raise ValueError("a device that drops frames computes them one by one; leave out batch or queue")
         return self
 
 
@@ -205,7 +184,7 @@ def _header(value: object) -> int | str:
     """A size, or the name of a link layer, which the simulator knows."""
     if isinstance(value, str) and value[:1].isalpha():
         return value
-    size = _whole_bytes(value)
+    size = whole_bytes(value)
     if not BOUNDS["link_header_bytes"].holds(size):
         raise ValueError(f"{size} is out of range, it must be {BOUNDS['link_header_bytes']} (in SI units)")
     return size
@@ -261,9 +240,14 @@ class LinkSection(_Section):
         values = {LINK_FIELDS[key]: getattr(self, key) for key in sorted(keys)}
         return {field: value for field, value in values.items() if value is not None}
 
+    def plain(self) -> dict[str, Any]:
+        """All keys, with their defaults, as plain values in SI units, for display."""
+        values = {key: getattr(self, key) for key in type(self).model_fields}
+        return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
 
 class WorkloadSection(_Section):
-    """The frames: how many a second, how many are simulated, how long a receiver waits for a damaged one."""
+    """Frame rate, number of simulated frames, and how long a receiver waits for an incomplete frame."""
 
     fps: Annotated[Frequency, _within("fps")]
     frames: Annotated[int, Field(ge=1000, le=int(BOUNDS["frames"].high))] = 1000
@@ -281,7 +265,7 @@ class WorkloadSection(_Section):
 
 
 class PlansSection(_Section):
-    """Which designs are built."""
+    """The plans to evaluate."""
 
     cuts: Literal["candidates", "blocks", "single", "all"] | Cuts = "candidates"
     codecs: Annotated[Names, Field(min_length=1)] = ["float32", "uint8"]
@@ -302,7 +286,7 @@ class BottlenecksSection(_Section):
 
 
 class SoftSection(_Section):
-    """A requirement that a plan may miss; a miss counts by its margin and its weight."""
+    """A soft requirement: a plan may violate it, and pays its margin times its weight."""
 
     prefer: Text
     weight: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
@@ -317,6 +301,10 @@ def _requirement(value: object) -> Requirement:
     return parse_requirement(value)
 
 
+def _as_written(requirement: Requirement) -> str | dict[str, Any]:
+    return requirement.text if requirement.hard else {"prefer": requirement.text, "weight": requirement.weight}
+
+
 def _consistent(requirements: list[Requirement]) -> list[Requirement]:
     check_consistent(requirements)
     return requirements
@@ -327,8 +315,18 @@ def _known_objective(objective: str) -> str:
     return objective
 
 
+class _Origin(_Section):
+    """Further keys of a dumped scenario: its numbers are in SI units, and its relative paths start from `folder`."""
+
+    units: Literal["SI"]
+    folder: Folder | None = None
+
+
 class Scenario(_Section):
-    """Network, data, devices, links, workload, requirements: what a design is made for."""
+    """Network, data, devices, links, workload, requirements: what a design is made for.
+
+    `Scenario.model_validate(scenario.model_dump()) == scenario`, also through JSON.
+    """
 
     name: Name = "scenario"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -340,7 +338,7 @@ class Scenario(_Section):
     plans: PlansSection = PlansSection()
     bottlenecks: BottlenecksSection = BottlenecksSection()
     requirements: Annotated[
-        list[Annotated[Requirement, BeforeValidator(_requirement)]],
+        list[Annotated[Requirement, BeforeValidator(_requirement), PlainSerializer(_as_written)]],
         Field(min_length=1, max_length=MOST_ENTRIES),
         AfterValidator(_consistent),
     ]
@@ -351,7 +349,7 @@ class Scenario(_Section):
 
     @property
     def folder(self) -> Path:
-        """What relative paths start from: the scenario file's folder."""
+        """Folder that relative paths start from, the scenario file's."""
         return self._folder
 
     @model_validator(mode="after")
@@ -372,14 +370,31 @@ class Scenario(_Section):
         if first.name == second.name:
             raise ValueError(f"devices: two devices are called '{first.name}'")
         if self.links[0].name in (first.name, second.name):
-            raise ValueError(f"links: a device is called '{self.links[0].name}', too; give the link another name")
+            raise ValueError(f"links: a device is also called '{self.links[0].name}'; give the link another name")
         return self
 
-    def summary(self) -> dict[str, Any]:
-        """The scenario as plain values in SI units, for the results file."""
-        values = self.model_dump(mode="json", exclude={"requirements"})
-        texts = [
-            requirement.text if requirement.hard else {"prefer": requirement.text, "weight": requirement.weight}
-            for requirement in self.requirements
-        ]
-        return values | {"requirements": texts}
+    def document(self) -> dict[str, Any]:
+        """The scenario as plain values, from which `Scenario.model_validate` makes an equal one.
+
+        Numbers are in SI units, as `units: SI` says; keys that were not given are left out.
+        """
+        return self.model_dump(mode="json")
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        origin = {"units": "SI"} | ({"folder": str(self.folder)} if can_be_kept(self.folder) else {})
+        # the default may be the file's name, which is not in the file
+        return origin | {"name": self.name} | super()._as_given(dump)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _from_document(cls, data: object, make: ModelWrapValidatorHandler[Self]) -> Self:
+        origin = data.keys() & _Origin.model_fields if isinstance(data, dict) else set()
+        if not isinstance(data, dict) or not origin:
+            return make(data)
+        folder = _Origin.model_validate({key: data[key] for key in origin}).folder
+        with si_numbers():
+            scenario = make({key: value for key, value in data.items() if key not in origin})
+        if folder is not None:
+            scenario._folder = folder
+        return scenario

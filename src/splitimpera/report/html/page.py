@@ -312,7 +312,7 @@ def _setting(results: Results) -> str:
     scenario = results["scenario"]
     rows = [("network", scenario["network"]["model"]), ("data", scenario["data"]["source"])]
     rows += [("device", _values(device)) for device in scenario["devices"]]
-    rows += [("link", _values(link)) for link in scenario["links"]]
+    rows += [("link", _values(link)) for link in results["links"]]
     rows.append(("workload", _values(scenario["workload"])))
     rows.append(("seed", f"{results['seed']}, {_seeds(results)}"))
     return "".join(
