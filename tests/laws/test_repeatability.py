@@ -14,7 +14,7 @@ import splitimpera as sei
 from splitimpera.cost import timing as measure
 from splitimpera.evaluation import testbed
 from splitimpera.models.recipes import RECIPES, trained
-from splitimpera.report.results import results as results_of
+from splitimpera.report import results_of
 from splitimpera.report.tables import plans_csv
 
 # for seven frames the last convolution's sums differ in their last bit from one number of threads to another

@@ -9,12 +9,14 @@ import pytest
 from made import evaluation, four_plans, made_results
 
 from splitimpera.core.errors import SplitImperaError
-from splitimpera.core.markup import ROWS_SHOWN, html_table
 from splitimpera.qos.recommendation import recommend
-from splitimpera.report.figures import figures
+from splitimpera.report.interactive import figures
 from splitimpera.report.notebook import (
+    ROWS_SHOWN,
     curve_frame,
-    html_of_design,
+    html_of_recommendation,
+    html_of_results,
+    html_table,
     layers_frame,
     plans_frame,
 )
@@ -23,18 +25,18 @@ REQUIREMENTS = ["accuracy >= 90 %", "latency_p95 <= 60 ms"]
 
 
 def test_a_design_shows_its_decision_and_its_plans():
-    page = html_of_design(made_results(four_plans(), REQUIREMENTS))
-    assert "<strong>Run SC3-uint8-udp (certain)</strong>" in page
+    page = html_of_results(made_results(four_plans(), REQUIREMENTS))
+    assert "<strong>Split after block.add, 8-bit, over UDP (SC3-uint8-udp), certain</strong>" in page
     assert page.count("<tr>") == 6
-    assert "grows" in page
+    assert "unstable" in page
     assert "meets every requirement" in page
 
 
 def test_a_recommendation_shows_each_requirement():
-    page = recommend(four_plans(), REQUIREMENTS)._repr_html_()
+    page = html_of_recommendation(recommend(four_plans(), REQUIREMENTS))
     assert "latency_p95 &lt;= 60 ms</th>" in page
-    assert "fits, certain" in page
-    assert "misses 1" in page
+    assert "feasible, certain" in page
+    assert "violates 1 requirement" in page
 
 
 def test_tables_are_short_and_harmless():

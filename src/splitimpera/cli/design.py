@@ -35,9 +35,8 @@ def run(
     from splitimpera.cli.terminal import console, progress
     from splitimpera.core.errors import shown
     from splitimpera.method import design
-    from splitimpera.report.results import results
-    from splitimpera.report.tables import show
-    from splitimpera.report.writing import FILES, write_results
+    from splitimpera.report import results_of, show, write_results
+    from splitimpera.report.writing import FILES
 
     check_writable(place, "--out", FILES)
     console.print(
@@ -45,7 +44,7 @@ def run(
     )
     with progress() as track:
         result = design(wanted, seed=seed, replications=replications, explore=explore, track=track, say=console.print)
-    found = results(result)
-    files = write_results(found, place)
-    show(found, console)
+    results = results_of(result)
+    files = write_results(results, place)
+    show(results, console)
     console.print(f"Written to {folder}: {', '.join(sorted(path.name for path in files))}", soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 from math import log10
@@ -11,14 +10,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from splitimpera.core import units
-from splitimpera.qos.requirement import METRICS
-from splitimpera.report.results import Results
-
-COLOURS = {"LC": "#E69F00", "RC": "#0072B2", "SC": "#009E73"}  # Okabe and Ito: told apart without colour vision
-CURVE_COLOUR = "#0072B2"
-STAR_COLOUR = "#D55E00"
-BAR_COLOUR = "rgba(128,128,128,0.35)"
-PALETTE = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00")  # the same authors'
+from splitimpera.report.layer_names import short_labels
+from splitimpera.report.palette import STAR_COLOUR
+from splitimpera.report.schema import Results
 
 
 def plain(figure: go.Figure, height: int = 460) -> go.Figure:
@@ -57,19 +51,15 @@ def text(words: object) -> str:
     return escape(str(words), quote=False)
 
 
-def labels(named: Sequence[Results]) -> list[str]:
-    """The names of cuts or layers, each only once: with its index where another one is called the same."""
-    times = Counter(entry["name"] for entry in named)
-    return [
-        text(entry["name"] if times[entry["name"]] == 1 else f"{entry['name']} ({entry['index']})") for entry in named
-    ]
+def labels(names: Sequence[str], indices: Sequence[int]) -> list[str]:
+    """Of an axis of layers: each only once, in lines where they are long."""
+    return [text(label).replace("\n", "<br>") for label in short_labels(names, indices)]
 
 
 def quality_axis(results: Results) -> dict[str, Any]:
-    """Of the answers' quality, whichever the task has."""
-    quality = results["quality"]
-    axis: dict[str, Any] = {"title_text": quality}
-    return axis | ({"tickformat": ".0%"} if METRICS[quality].dimension is units.FRACTION else {})
+    """The axis of the quality, whichever the task has."""
+    axis: dict[str, Any] = {"title_text": results.quality}
+    return axis | ({"tickformat": ".0%"} if results.quality_metric.dimension is units.FRACTION else {})
 
 
 def draw_limits(figure: go.Figure, results: Results, metric: str, *, upright: bool, words: bool = True) -> None:
@@ -77,16 +67,16 @@ def draw_limits(figure: go.Figure, results: Results, metric: str, *, upright: bo
 
     The lines are called limit-0, limit-1, ... by the requirement's place, so that the page can move them.
     """
-    for place, requirement in enumerate(results["requirements"]):
-        if requirement["metric"] != metric and not requirement["metric"].startswith(f"{metric}_"):
+    for place, requirement in enumerate(results.requirements):
+        if requirement.metric != metric and not requirement.metric.startswith(f"{metric}_"):
             continue
-        name, limit = f"limit-{place}", requirement["limit"]
+        name, limit = f"limit-{place}", requirement.limit
         style: dict[str, Any] = {
-            "line_dash": "dash" if requirement["weight"] is None else "dot",
+            "line_dash": "dash" if requirement.weight is None else "dot",
             "line_color": STAR_COLOUR,
             "name": name,
         }
-        note: dict[str, Any] = {"text": text(requirement["text"]) if words else "", "showarrow": False, "name": name}
+        note: dict[str, Any] = {"text": text(requirement.text) if words else "", "showarrow": False, "name": name}
         if upright:
             figure.add_vline(x=limit, **style)
             # an annotation on a logarithmic axis wants the exponent
