@@ -17,6 +17,7 @@ from splitimpera.qos.requirement import BALANCED, Requirement
 from splitimpera.records.graph import Cut
 from splitimpera.records.outcome import Evaluation
 from splitimpera.report.schema import (
+    SCHEMA_VERSION,
     CandidateEntry,
     CapacityEntry,
     ChangeEntry,
@@ -49,6 +50,7 @@ def results_of(design: Design) -> Results:
 
     decision = design.recommendation
     return Results(
+        schema_version=SCHEMA_VERSION,
         splitimpera_version=__version__,
         scenario=ScenarioEntry.model_validate(design.scenario.summary()),
         seed=design.seed,

@@ -15,7 +15,7 @@ from rich.text import Text
 from splitimpera.core import units
 from splitimpera.core.arrays import FloatArray
 from splitimpera.report.drawing import draw_curve, harmless, layer_labels, png
-from splitimpera.report.tables import layer_cell, sparkline
+from splitimpera.report.tables import name_cell, sparkline
 from splitimpera.saliency.curve import SaliencyCurve, log10_or_gap
 
 
@@ -34,7 +34,7 @@ def curve_table(curve: SaliencyCurve, score: str = "cs") -> RenderableType:
         why = reasons.get(cut, ())
         table.add_row(
             str(cut),
-            layer_cell(name),
+            name_cell(name),
             units.format_bytes(curve.bytes[place]),
             units.format_count(curve.macs_head[place]),
             f"{values[place]:.2f}",

@@ -1,4 +1,4 @@
-"""Names of layers where room is short: without the prefix that all share, and wrapped at their dots; never cut off."""
+"""Names where room is short: without the prefix that all share, wrapped where their parts join; never cut off."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def common_prefix(names: Sequence[str]) -> str:
 
 
 def wrapped(name: str, characters: int = LINE_CHARACTERS) -> list[str]:
-    """A name in lines, broken after dots, slashes and underscores alone.
+    """A layer's name or a plan's id in lines, broken where its parts join; at underscores where need be.
 
     >>> wrapped("encoder.layers.encoder_layer_0.self_attention", 24)
     ['encoder.layers.', 'encoder_layer_0.', 'self_attention']
@@ -34,7 +34,7 @@ def wrapped(name: str, characters: int = LINE_CHARACTERS) -> list[str]:
     if len(name) > MOST_CHARACTERS:
         name = "..." + name[-MOST_CHARACTERS:]
     lines = [""]
-    for path in re.findall(r"[^./]*[./]?", name):
+    for path in re.findall(r"[^./+-]*[./+-]?", name):
         parts = [path] if len(path) <= characters else re.findall(r"[^_]*_?", path)
         for part in parts:
             if lines[-1] and len(lines[-1]) + len(part) > characters:

@@ -288,7 +288,7 @@ class CapacityEntry(Entry):
 class Results(Entry):
     """All that a design run found."""
 
-    schema_version: Literal[5] = SCHEMA_VERSION
+    schema_version: Literal[5]
     splitimpera_version: str
     scenario: ScenarioEntry
     seed: int

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from splitimpera.core import units
 from splitimpera.core.errors import printable
-from splitimpera.report.layer_names import wrapped
+from splitimpera.report.layer_names import LINE_CHARACTERS, wrapped
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.report.selection import best_and_each_kind, curve_points, metric_names
 from splitimpera.report.words import (
@@ -33,6 +33,7 @@ from splitimpera.report.words import (
 
 PLANS_SHOWN = 12
 CURVE_ROWS = 40
+PLAN_CHARACTERS = 20
 CSV_UNITS = {"energy": "energy_j", "device_memory": "device_memory_bytes"}
 """Metrics whose column says the unit that their name leaves open; latencies get `_s`."""
 
@@ -77,9 +78,9 @@ def outside(text: object, style: str = "") -> Text:
     return Text(printable(str(text)), style)
 
 
-def layer_cell(name: str) -> Text:
-    """A layer's name, broken at its dots where it is long."""
-    return outside("\n".join(wrapped(name)))
+def name_cell(name: str, characters: int = LINE_CHARACTERS) -> Text:
+    """A layer's name or a plan's id, in lines where it is long."""
+    return outside("\n".join(wrapped(name, characters)))
 
 
 def show(results: Results, console: Console) -> None:
@@ -136,7 +137,7 @@ def _curve(results: Results) -> RenderableType:
         peak = "* " + ", ".join(reason.partition(" ")[0] for reason in point.reasons) if point.reasons else ""
         table.add_row(
             str(cut.index),
-            layer_cell(cut.name),
+            name_cell(cut.name),
             shape_words(cut.shapes[0]),
             units.format_bytes(cut.bytes),
             f"{point.log_cs:.2f}",
@@ -155,11 +156,11 @@ def _plans(results: Results) -> RenderableType:
     more = [name for name in ("energy", "device_memory", "cut_depth") if name in wanted]
     for name in ("bytes", quality, "p95", "fps", *map(short_name, more)):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict")
+    table.add_column("verdict", min_width=17)
     for plan in best_and_each_kind(plans, PLANS_SHOWN):
         fps = plan.metrics["fps"]
         table.add_row(
-            outside(plan.id),
+            name_cell(plan.id, PLAN_CHARACTERS),
             value_words(plan, "payload_bytes") if plan.hops else "-",
             value_words(plan, quality),
             value_words(plan, "latency_p95"),

@@ -75,7 +75,7 @@ def _hop_words(hop: HopEntry, target: object, cut_names: Mapping[int, str], firs
     base, *more = codec_words(hop.codec)
     over = f"over {_TRANSPORTS.get(hop.transport, hop.transport)}"
     if hop.cut == 0:
-        values = f"{base} values" if base.endswith("-bit") else base
+        values = base.replace("-bit", "-bit values")
         return f"{'S' if first else 's'}end the input as {', '.join([values, *more])} {over} to {target}"
     parts = [f"{'S' if first else 's'}plit after {cut_names.get(hop.cut, f'cut {hop.cut}')}"]
     if hop.bottleneck:
@@ -87,13 +87,13 @@ def codec_words(codec: str) -> list[str]:
     """What a codec's name asks for, the kind of values first.
 
     >>> codec_words("uint4:channel+rans+fec:20")
-    ['4-bit', 'a range a channel', 'entropy-coded', '20 % FEC']
+    ['4-bit per channel', 'entropy-coded', '20 % FEC']
     """
     first, *modifiers = codec.split("+")
     base, _, argument = first.partition(":")
     words = [_BASES.get(base, base)]
     if argument == "channel":
-        words.append("a range a channel")
+        words[0] += " per channel"
     elif argument:
         words[0] += f" of quality {argument}"
     for modifier in modifiers:
@@ -122,9 +122,14 @@ def worst_words(plan: PlanEntry) -> str:
         return verdict_words(plan)
     # a latency without bound is the worst
     worst = max(plan.violations, key=lambda each: (each.unbounded, each.margin is None, -(each.margin or 0.0)))
-    violation = f"{short_name(worst.metric)} ({margin_words(worst.margin, worst.unbounded)})"
+    violation = f"{short_name(worst.metric)} {_share(worst.margin)}"
     said = WORDS["unstable"] if worst.unbounded else WORDS["violates"].format(requirement=violation)
-    return said + (f" and {len(plan.violations) - 1} more" if len(plan.violations) > 1 else "")
+    return said + (f" +{len(plan.violations) - 1}" if len(plan.violations) > 1 else "")
+
+
+def _share(margin: float | None) -> str:
+    """A margin in a narrow column."""
+    return margin_words(margin) if margin is None else f"{100 * margin:.0f}%" if margin >= -1 else WORDS["far_off"]
 
 
 def verdict_lines(plan: PlanEntry) -> list[str]:

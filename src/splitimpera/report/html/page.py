@@ -24,6 +24,7 @@ from splitimpera.report.words import (
     change_words,
     choice_words,
     parameter_words,
+    plan_words,
     shape_words,
 )
 
@@ -92,6 +93,7 @@ def report_html(results: Results) -> str:
         shown=len(shown),
         setting=_setting(results),
         shortened=_shortened,
+        unsatisfiable=WORDS["unsatisfiable"],
     )
 
 
@@ -175,13 +177,19 @@ def _measured(results: Results) -> str:
 
 def _sensitivity(results: Results) -> list[dict[str, Any]]:
     """For each parameter a bar of what would be chosen where, and the same in words."""
-    kinds = {plan.id: plan.configuration for plan in results.plans}
+    plans, names = results.by_id, results.cut_names
     return [
         {
             "title": f"{found.parameter.capitalize()}, now {_written(found, found.now)}",
             "text": found.text,
             "spans": [
-                {"span": span, "plan": plan, "now": now, "colour": COLOURS[kinds[plan]] if plan in kinds else None}
+                {
+                    "span": span,
+                    "plan": plan,
+                    "now": now,
+                    "words": plan_words(plans[plan], names) if plan in plans else "",
+                    "colour": COLOURS[plans[plan].configuration] if plan in plans else "",
+                }
                 for span, plan, now in _spans(found)
             ],
         }
