@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 LINE_CHARACTERS = 24
+FEW = 30
+"""So many labels have room for several lines on an axis."""
+
 MOST_CHARACTERS = 120
 """Of a name that is longer than any module's path the end is kept, which tells layers apart."""
 
@@ -46,9 +49,10 @@ def wrapped(name: str, characters: int = LINE_CHARACTERS) -> list[str]:
 def short_labels(names: Sequence[str], indices: Sequence[int]) -> list[str]:
     """A label a layer, in lines: without the common prefix, with its index where another one is called the same."""
     prefix, times = common_prefix(names), Counter(names)
+    characters = LINE_CHARACTERS if len(names) <= FEW else MOST_CHARACTERS  # lines of many would lie on each other
     labels = []
     for name, index in zip(names, indices, strict=True):
-        label = "\n".join(wrapped(name.removeprefix(prefix)))
+        label = "\n".join(wrapped(name.removeprefix(prefix), characters))
         labels.append(label if times[name] == 1 else f"{label} ({index})")
     return labels
 

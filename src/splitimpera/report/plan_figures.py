@@ -60,7 +60,7 @@ def plans_figure(results: Results) -> go.Figure:
         marker={"symbol": "star-open", "size": 22, "color": STAR_COLOUR, "line": {"width": 2}},
         hoverinfo="skip",
     )
-    figure.update_xaxes(title_text="p95 latency", **time_axis(latency_s for _, latency_s, _ in stable))
+    figure.update_xaxes(title_text="p95 latency", **time_axis([at for _, at, _ in stable], results, "latency_p95"))
     figure.update_yaxes(**quality_axis(results))
     draw_limits(figure, results, quality, upright=False)
     draw_limits(figure, results, "latency_p95", upright=True)
@@ -131,7 +131,7 @@ def latency_figure(results: Results) -> go.Figure:
             hovertemplate=f"<b>{text(plan_words(plan, names))}</b><br>%{{y:.1%}} within %{{x:.4s}}s<extra></extra>",
             **shown,
         )
-    figure.update_xaxes(title_text="latency", **time_axis(reached))
+    figure.update_xaxes(title_text="latency", **time_axis(reached, results, "latency"))
     figure.update_yaxes(title_text="frames with a response by then", tickformat=".0%")
     draw_limits(figure, results, "latency", upright=True)
     plain(figure, height=520)

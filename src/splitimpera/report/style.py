@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from splitimpera.core import units
 from splitimpera.report.layer_names import short_labels
 from splitimpera.report.palette import STAR_COLOUR
-from splitimpera.report.schema import Results
+from splitimpera.report.schema import RequirementEntry, Results
 
 
 def plain(figure: go.Figure, height: int = 460) -> go.Figure:
@@ -31,14 +31,19 @@ def plain(figure: go.Figure, height: int = 460) -> go.Figure:
     return figure
 
 
-def time_axis(times_s: Iterable[float]) -> dict[str, Any]:
-    """A logarithmic axis with whole words: Plotly's own labels leave the unit away between decades."""
-    known = [time_s for time_s in times_s if time_s > 0]
+def time_axis(times_s: Iterable[float], results: Results, metric: str) -> dict[str, Any]:
+    """A logarithmic axis for times and the limits on a metric, as `draw_limits` has them.
+
+    Its labels are written out: Plotly's own leave the unit away between decades.
+    """
+    limits_s = [requirement.limit for _, requirement in limits_on(results, metric)]
+    known = [time_s for time_s in (*times_s, *limits_s) if time_s > 0]
     span = max(known, default=1.0) / min(known, default=1.0)
     dense, middling, wide = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), (1, 1.5, 2, 3, 5, 7), (1, 2, 5)
     digits: tuple[float, ...] = dense if span < 8 else middling if span < 30 else wide
     ticks_s = [float(f"{digit}e{power}") for power in range(-6, 5) for digit in digits]
-    return {"type": "log", "tickvals": ticks_s, "ticktext": [units.format_time(time_s) for time_s in ticks_s]}
+    labels = [units.format_time(time_s) for time_s in ticks_s]
+    return {"type": "log", "tickvals": ticks_s, "ticktext": labels, "automargin": True}
 
 
 def faint(colour: str) -> str:
@@ -62,14 +67,19 @@ def quality_axis(results: Results) -> dict[str, Any]:
     return axis | ({"tickformat": ".0%"} if results.quality_metric.dimension is units.FRACTION else {})
 
 
+def limits_on(results: Results, metric: str) -> list[tuple[int, RequirementEntry]]:
+    """The requirements on a metric (or on all that begin with `metric_`), each with its place."""
+    wanted = enumerate(results.requirements)
+    return [(i, each) for i, each in wanted if each.metric == metric or each.metric.startswith(f"{metric}_")]
+
+
 def draw_limits(figure: go.Figure, results: Results, metric: str, *, upright: bool, words: bool = True) -> None:
-    """A broken line, with the requirement's text, for each limit on a metric (or on all that begin with `metric_`).
+    """A broken line, with the requirement's text, for each limit that `limits_on` finds.
 
     The lines are called limit-0, limit-1, ... by the requirement's place, so that the page can move them.
     """
-    for place, requirement in enumerate(results.requirements):
-        if requirement.metric != metric and not requirement.metric.startswith(f"{metric}_"):
-            continue
+    drawn = [x for trace in figure.data for x in trace.x or () if isinstance(x, float)]
+    for place, requirement in limits_on(results, metric):
         name, limit = f"limit-{place}", requirement.limit
         style: dict[str, Any] = {
             "line_dash": "dash" if requirement.weight is None else "dot",
@@ -81,7 +91,9 @@ def draw_limits(figure: go.Figure, results: Results, metric: str, *, upright: bo
             figure.add_vline(x=limit, **style)
             # an annotation on a logarithmic axis wants the exponent
             at = log10(limit) if figure.layout.xaxis.type == "log" else limit
-            figure.add_annotation(x=at, xanchor="left", y=0, yref="paper", yanchor="bottom", **note)
+            # beside a line at the right end there is no room for words on its right
+            side = "right" if drawn and limit > (max(drawn) + min(drawn)) / 2 else "left"
+            figure.add_annotation(x=at, xanchor=side, y=0, yref="paper", yanchor="bottom", **note)
         else:
             figure.add_hline(y=limit, **style)
             figure.add_annotation(x=1, xref="paper", xanchor="right", y=limit, yanchor="top", **note)
