@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # pinned, and so are the build's own needs, by one variable up to pip 25.2 and by the other from then on
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test slow check format constraints audit browser clean
+.PHONY: demo test slow check format constraints schema audit browser clean
 
 demo: $(READY)
 	$(BIN)/splitimpera design examples/digits/scenario.yaml
@@ -46,6 +46,10 @@ constraints: $(READY)
 	CUSTOM_COMPILE_COMMAND='make constraints' $(BIN)/pip-compile --quiet --strip-extras --no-emit-options \
 		--extra dev --extra pins --build-deps-for editable --output-file constraints.txt pyproject.toml
 	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9]*$$/\1/' constraints.txt
+
+# docs/results.schema.json, after a change of the results' models.
+schema: $(READY)
+	$(BIN)/python -m splitimpera.report.schema > docs/results.schema.json
 
 # Known faults of what is pinned; it asks a public database, which not every network allows.
 audit: $(READY)

@@ -7,8 +7,8 @@ import yaml
 from conftest import ROOT
 
 import splitimpera as sei
+from splitimpera.report import results_of
 from splitimpera.report.html.page import report_html
-from splitimpera.report.results import results as results_of
 
 DIGITS = ROOT / "examples" / "digits"
 

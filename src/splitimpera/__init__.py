@@ -11,6 +11,8 @@ Names are imported when they are first used, so that importing the package is qu
 
 from __future__ import annotations
 
+import sys
+
 from splitimpera.core.version import __version__
 
 TYPE_CHECKING = False  # as type checkers know it; `typing` takes its time to import
@@ -91,3 +93,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if "IPython" in sys.modules:  # a notebook: what is made here shows itself as HTML
+    from splitimpera.report.notebook import register
+
+    register()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from chaos import killing
 from chaos.killing import NAMES, contents, runs_in
-from report.made import four_plans, made_results
+from report.made import four_plans, made_values
 
 from splitimpera.core.errors import OutputError
 from splitimpera.core.folders import write_together
@@ -95,7 +95,7 @@ def test_a_command_on_a_full_disk_ends_with_2_and_leaves_the_old_report(tmp_path
     with small_disk(tmp_path / "disk", 16 * 1024) as disk:
         folder = disk / "run"
         folder.mkdir()
-        (folder / "results.json").write_text(json.dumps(made_results(four_plans(), ["accuracy >= 90 %"])))
+        (folder / "results.json").write_text(json.dumps(made_values(four_plans(), ["accuracy >= 90 %"])))
         command = [sys.executable, "-m", "splitimpera", "report", str(folder)]
         assert subprocess.run(command, capture_output=True, check=False).returncode == 0
         before = {path.name: path.read_bytes() for path in folder.iterdir()}

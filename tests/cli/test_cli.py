@@ -247,8 +247,8 @@ def test_an_example_has_every_configuration_and_every_fate(finished):
     assert {plan["configuration"] for plan in results["plans"]} == {"LC", "RC", "SC"}
     assert any(plan["violations"] for plan in results["plans"])
     assert any(plan["feasible"] for plan in results["plans"])
-    assert results["base_accuracy"] >= 0.97
-    assert results["pictures"]["test"] >= 500
+    assert results["base_quality"] >= 0.97
+    assert results["samples"]["test"] >= 500
 
 
 def test_results_have_the_promised_keys_and_types(finished):
@@ -260,11 +260,11 @@ def test_results_have_the_promised_keys_and_types(finished):
             assert isinstance(plan["metrics"][key], (int, float)), key
         assert isinstance(plan["score"], (int, float))
         assert plan["configuration"] in ("LC", "RC", "SC")
-        low, high = plan["accuracy_ci"]
+        low, high = plan["quality_ci"]
         assert 0 <= low <= plan["metrics"]["accuracy"] <= high <= 1
         assert plan["feasible"] == (not plan["violations"])
         assert len(plan["hops"]) == (plan["configuration"] != "LC")
-        assert len(plan["latency_p95_seeds_s"]) in (5, 20)
+        assert len(plan["latency_p95_replications_s"]) in (5, 20)
         if plan["stable"]:
             assert len(plan["latency_quantiles_s"]) == len(results["latency_shares"])
     assert results["schema_version"] == 5
@@ -294,7 +294,7 @@ def test_the_report_opens_in_a_browser_without_script_errors(finished, tmp_path)
     results = json.loads((finished[2] / "results.json").read_text())
     assert page.errors == []
     assert page.text.count("<svg") > 6  # the figures were drawn
-    assert f"Run {results['recommendation']['plan']}" in page.text
+    assert f'class="id">{results["recommendation"]["plan"]}</span>' in page.text
     for plan in results["plans"]:
         assert plan["id"] in page.text
     assert page.screenshot.stat().st_size > 30_000

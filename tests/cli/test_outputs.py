@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from hostile.harness import command
-from report.made import four_plans, made_results
+from report.made import four_plans, made_values
 
 RESULTS = ("plans.csv", "plans.png", "report.html", "results.json", "saliency.png")
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
@@ -59,7 +59,7 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("first", "second"):
         Path(name).mkdir()
-        (Path(name) / "results.json").write_text(json.dumps(made_results(four_plans(), ["accuracy >= 90 %"])))
+        (Path(name) / "results.json").write_text(json.dumps(made_values(four_plans(), ["accuracy >= 90 %"])))
     return tmp_path
 
 
@@ -134,7 +134,7 @@ def test_code_that_closes_or_shuts_the_streams_does_no_harm(tmp_path):
 
 def test_a_terminal_that_knows_ascii_only_gets_that(runs):
     (runs / "é").mkdir()
-    results = made_results(four_plans(), ["accuracy >= 90 %"])
+    results = made_values(four_plans(), ["accuracy >= 90 %"])
     results["scenario"]["name"] = "größe 😀"
     Path("second/results.json").write_text(json.dumps(results))
     run = shell("$S compare first second --out é/both.html", **ASCII)
@@ -162,7 +162,7 @@ def harmless(text):
 
 
 def test_names_from_a_results_file_are_no_commands_for_the_terminal(runs):
-    results = made_results(four_plans(), ["accuracy >= 90 %"])
+    results = made_values(four_plans(), ["accuracy >= 90 %"])
     results["scenario"]["name"] = results["recommendation"]["reasons"][0] = TITLE
     for layer in results["layers"]:
         layer["name"] = TITLE

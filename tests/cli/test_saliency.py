@@ -43,7 +43,7 @@ def test_the_digits_network(tmp_path):
     assert "log10 fisher" in run.stdout
     values = json.loads(numbers.read_text())
     assert len(values["cs"]) == len(values["names"]) == len(values["scores"]["fisher"]) == 20
-    assert values["pictures"] == 357
+    assert values["samples"] == 357
     with Image.open(picture) as image:
         assert image.height > 800  # the classes' curves below the main one
     curves = np.array([values["per_class"][str(digit)] for digit in range(10)])

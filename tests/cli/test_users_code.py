@@ -113,7 +113,7 @@ def test_a_design_for_a_network_that_mixes_pictures_sees_them_one_by_one(folder)
     assert "right on 100.00% of 48 test pictures" in run.stdout
     assert "right on 100.00%" not in in_batches(folder)
     results = json.loads((folder / "out" / "results.json").read_text())
-    assert results["base_accuracy"] == 1
+    assert results["base_quality"] == 1
     assert {plan["metrics"]["accuracy"] for plan in results["plans"] if "float32" in plan["id"]} == {1.0}
     run = here("saliency", "mine.py:Mixes", "--data", "mine.py:pictures")
     assert run.returncode == 0

@@ -13,8 +13,8 @@ from splitimpera.records.requirement import (
     check_metrics,
     parse_requirement,
 )
+from splitimpera.report.building import requirement_entry
 from splitimpera.report.limits import stops
-from splitimpera.report.results import requirement_values
 
 metrics = st.sampled_from([*METRICS, "latency", "speed", "__class__", "é", ""])
 signs = st.sampled_from([">=", "<=", "<", ">", "=", "==", "=<", "≥", " ", ">= <="])
@@ -58,7 +58,7 @@ def check(text: object, weight: float | None, value: float) -> None:
     relaxed = requirement.relaxed(value)
     assert relaxed is None or parse_requirement(relaxed).met(value)
     plans = [{"stable": True, "metrics": {requirement.metric: value if abs(value) <= 1e40 else None}}]
-    found = stops(requirement_values(requirement), plans)
+    found = stops(requirement_entry(requirement), plans)
     assert sum(stop["own"] for stop in found) == 1
     refused_or_taken(lambda: check_consistent([requirement, parse_requirement("fps >= 20")]))
     refused_or_taken(lambda: check_metrics([requirement], ["accuracy", "fps"]))

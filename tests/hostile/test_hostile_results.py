@@ -17,14 +17,14 @@ from rich.console import Console
 
 from splitimpera.report.comparison import compare, comparison_tables
 from splitimpera.report.html import page
-from splitimpera.report.html.comparison import comparison_html
-from splitimpera.report.loading import check_results, load_results
-from splitimpera.report.pictures import plans_png, saliency_png
+from splitimpera.report.html.comparison_page import comparison_html
+from splitimpera.report.reading import checked, read
+from splitimpera.report.static_figures import plans_png, saliency_png
 from splitimpera.report.tables import plans_csv, show
 
 sys.path.insert(0, str(ROOT / "tests" / "report"))
 
-from made import SENSITIVITY, four_plans, made_results
+from made import SENSITIVITY, four_plans, made_values
 
 CHANGE = {
     "parameter": "rate",
@@ -34,19 +34,20 @@ CHANGE = {
     "plan": "LC",
     "text": "rate at least 1 Mbit/s",
 }
-RESULTS = made_results(
+RESULTS = made_values(
     four_plans(),
     ["accuracy >= 90 %", "latency_p95 <= 60 ms"],
     sensitivity=[SENSITIVITY],
     capacity={"senders": 3, "busiest_stage": "radio"},
     loss_curves=[
         {"plan": "SC3-uint8-udp", "configuration": "SC"}
-        | {"loss": [0.0, 0.1], "accuracy": [0.9, 0.8], "accuracy_low": [0.8, 0.7], "accuracy_high": [0.95, 0.9]}
+        | {"loss": [0.0, 0.1], "quality": [0.9, 0.8], "quality_low": [0.8, 0.7], "quality_high": [0.95, 0.9]}
     ],
 )
 RESULTS["recommendation"] |= {"change": CHANGE, "changes": [CHANGE]}
 TEXT = json.dumps(RESULTS)
 RESULTS = json.loads(TEXT)
+SOUND = checked(RESULTS)
 FOLDER = Path(tempfile.mkdtemp())
 
 
@@ -138,28 +139,30 @@ def damaged(draw):
 
 def check_read(raw: bytes) -> None:
     (FOLDER / "results.json").write_bytes(raw)
-    results = refused_or_taken(lambda: load_results(FOLDER))
+    results = refused_or_taken(lambda: read(FOLDER))
     if results is not None:
         tell(results)
 
 
 def check_told(results: object) -> None:
-    if refused_or_taken(lambda: check_results(results)) is not None:
-        tell(results)
+    taken = refused_or_taken(lambda: checked(results))
+    if taken is not None:
+        tell(taken)
 
 
 def check_drawn(results: object) -> None:
-    if refused_or_taken(lambda: check_results(results)) is not None:
-        page.report_html(results).encode()
-        assert plans_png(results).startswith(b"\x89PNG")
-        assert saliency_png(results).startswith(b"\x89PNG")
+    taken = refused_or_taken(lambda: checked(results))
+    if taken is not None:
+        page.report_html(taken).encode()
+        assert plans_png(taken).startswith(b"\x89PNG")
+        assert saliency_png(taken).startswith(b"\x89PNG")
 
 
 def tell(results) -> None:
     """All words and tables."""
     told = Console(file=io.StringIO(), width=100)
     show(results, told)
-    for pair in ((results, RESULTS), (RESULTS, results)):
+    for pair in ((results, SOUND), (SOUND, results)):
         told.print(comparison_tables(compare(*pair)))
         comparison_html(compare(*pair)).encode()
     plans_csv(results).encode()

@@ -15,7 +15,7 @@ import splitimpera as sei
 from splitimpera.cost import timing
 from splitimpera.evaluation import stopwatch
 from splitimpera.models.recipes import RECIPES, trained
-from splitimpera.report.results import results as results_of
+from splitimpera.report import results_of
 from splitimpera.report.tables import plans_csv
 
 # for seven frames the last convolution's sums differ in their last bit from one number of threads to another
@@ -116,14 +116,13 @@ def test_presets_alone_give_the_same_plans_on_another_number_of_threads(tmp_path
 AGAIN = """
 import pickle, sys
 import splitimpera as sei
-from splitimpera.report.results import results
-from splitimpera.report.tables import plans_csv
+from splitimpera.report import plans_csv, results_of
 
 if __name__ == "__main__":
     setting, measurements = pickle.load(open(sys.argv[1], "rb"))
     found = sei.design(setting, replications=2, explore=False, measurements=measurements)
     print(setting.digest)
-    sys.stdout.write(plans_csv(results(found)))
+    sys.stdout.write(plans_csv(results_of(found)))
 """
 
 

@@ -7,13 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from splitimpera import __version__
+from splitimpera.designs import Accuracy
 from splitimpera.qos.recommendation import recommend
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Hop, Plan
-from splitimpera.records.requirement import METRICS, parse_requirement
-from splitimpera.report.results import SCHEMA_VERSION, SHARES, decision_values, plan_values, requirement_values
+from splitimpera.records.requirement import parse_requirement
+from splitimpera.report.building import SHARES, decision_entry, plan_entry, requirement_entry
+from splitimpera.report.reading import checked
+from splitimpera.report.schema import SCHEMA_VERSION
 
 LAYERS = [
     {"index": 1, "name": "stem", "operation": "conv2d", "macs": 20_000, "parameters": 80, "bytes": 2048},
@@ -133,13 +136,17 @@ def random_requirements(rng):
 
 
 def made_results(evaluations, requirements, objective="balanced", **changes):
-    """What `results.json` would hold, for a network of five layers."""
+    """Results for a network of five layers."""
+    return checked(made_values(evaluations, requirements, objective, **changes))
+
+
+def made_values(evaluations, requirements, objective="balanced", **changes):
+    """What `results.json` would hold of them."""
     wanted = [parse_requirement(r) if isinstance(r, str) else r for r in requirements]
     decision = recommend(evaluations, wanted, objective)
     names = ["input", *(layer["name"] for layer in LAYERS)]
     chosen = decision.chosen
-    quality = evaluations[0].quality_metric
-    made = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "splitimpera_version": __version__,
         "scenario": {
@@ -148,17 +155,18 @@ def made_results(evaluations, requirements, objective="balanced", **changes):
             "network": {"model": "mine.py:network"},
             "data": {"source": "digits"},
             "devices": [{"name": "camera", "slowdown": 40.0}, {"name": "server", "slowdown": 1.0}],
-            "links": [{"name": "radio", "rate": 3e5, "delay": 0.02, "loss": 0.03, "mtu": 127}],
+            "links": [{"rate": 3e5, "delay": 0.02, "loss": 0.03, "mtu": 127, "name": "radio"}],
             "workload": {"fps": 20.0, "frames": 1000, "deadline": None},
         },
         "links": [{"name": "radio", "rate": 3e5, "delay": 0.02, "loss": 0.03, "mtu": 127}],
         "seed": 0,
         "replications": 2,
-        "quality": quality,
-        "requirements": [requirement_values(requirement) for requirement in wanted],
-        "pictures": {"train": 100, "validation": 50, "test": 60},
-        "base_accuracy": 0.97,
-        "base_accuracy_ci": [0.95, 0.99],
+        "quality": evaluations[0].quality_metric,
+        "requirements": [requirement_entry(requirement).model_dump() for requirement in wanted],
+        "samples": {"train": 100, "validation": 50, "test": 60},
+        "measurements": {"machine": "here", "fingerprint": "", "threads": 1, "segments": [], "codings": []},
+        "base_quality": 0.97,
+        "base_quality_ci": [0.95, 0.99],
         "layers": LAYERS,
         "uncosted": [],
         "presets": [{"device": "camera", "preset": "cortex-m4", "error": -0.41}],
@@ -182,24 +190,18 @@ def made_results(evaluations, requirements, objective="balanced", **changes):
         "curve": {
             "cuts": [1, 2, 3, 4],
             "on_curve": [True] * 4,
-            "pictures": 50,
+            "samples": 50,
             "per_class": {"cat": [0.01, 0.2, 0.05, 0.5], "dog": [0.01, 0.05, None, 0.5]},
         },
         "latency_shares": list(SHARES),
-        "plans": [plan_values(verdict) for verdict in decision.verdicts],
+        "plans": [plan_entry(verdict).model_dump() for verdict in decision.verdicts],
         "loss_curves": [],
-        "recommendation": decision_values(decision)
-        | {
-            "change": None,
-            "changes": [],
-            "test_accuracy": chosen.evaluation.quality if chosen else None,
-            "test_accuracy_ci": list(chosen.evaluation.quality_ci) if chosen else None,
-        },
+        "recommendation": decision_entry(
+            decision, on_test=Accuracy(chosen.evaluation.quality, chosen.evaluation.quality_ci) if chosen else None
+        ).model_dump(),
         "sensitivity": [],
         "capacity": None,
-    }
-    assert METRICS[quality]
-    return made | changes
+    } | changes
 
 
 SENSITIVITY = {

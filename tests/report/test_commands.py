@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from made import evaluation, four_plans, made_results
+from made import evaluation, four_plans, made_values
 
 from splitimpera.cli import main
 
@@ -30,7 +30,7 @@ def command(monkeypatch, capsys):
 
 def run_folder(folder, *plans, **changes):
     folder.mkdir()
-    (folder / "results.json").write_text(json.dumps(made_results(plans or four_plans(), REQUIREMENTS, **changes)))
+    (folder / "results.json").write_text(json.dumps(made_values(plans or four_plans(), REQUIREMENTS, **changes)))
     return folder
 
 
@@ -40,7 +40,7 @@ def test_a_report_is_made_anew_from_its_results(command, tmp_path):
     code, said = command("report", folder)
     assert code == 0
     assert "plans.csv, plans.png, report.html, saliency.png" in said.out
-    assert "Run SC3-uint8-udp" in (folder / "report.html").read_text()
+    assert "Split after block.add, 8-bit, over UDP</span>" in (folder / "report.html").read_text()
     assert (folder / "plans.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "results.json").read_bytes() == before
 
@@ -85,7 +85,7 @@ def test_two_runs_are_compared(command, tmp_path):
     second = run_folder(tmp_path / "second", evaluation("SC3-uint8-udp", p95_s=0.04), replications=3)
     code, said = command("compare", first, second, "--out", tmp_path / "both.html")
     assert code == 0
-    for words in ("run replications", "SC3-uint8-udp", "-20 %", "not tried", "both.html"):
+    for words in ("run replications", "SC3-uint8-udp", "-20 %", "not evaluated", "both.html"):
         assert words in said.out
     assert "-20 %" in (tmp_path / "both.html").read_text()
 
@@ -93,9 +93,9 @@ def test_two_runs_are_compared(command, tmp_path):
 def test_results_are_compared_without_torch_and_plotly(tmp_path):
     folder = run_folder(tmp_path / "run")
     code = (
-        "import sys; from splitimpera.report.loading import load_results; "
+        "import sys; from splitimpera.report.reading import read; "
         "from splitimpera.report.comparison import compare, comparison_tables; from pathlib import Path; "
-        f"found = load_results(Path({str(folder)!r})); comparison_tables(compare(found, found)); "
+        f"found = read(Path({str(folder)!r})); comparison_tables(compare(found, found)); "
         "print([name for name in ('torch', 'plotly', 'matplotlib') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from browser import chromium
 from made import evaluation, made_results, random_evaluations, random_requirements
 
 from splitimpera.qos.recommendation import recommend
-from splitimpera.report.html import plans as table
+from splitimpera.report.html import plan_table as table
 
 SCRIPT = (files("splitimpera.report.html") / "decide.js").read_text()
 CASES = 300
@@ -19,7 +19,7 @@ CASES = 300
 ANSWER = """
 (({plans, requirements, quality, choice}) => decide(plans, requirements, quality, choice).map((verdict) => ({
   id: verdict.id, feasible: verdict.feasible, certainty: verdict.certainty, pareto: verdict.pareto,
-  met: verdict.judgements.map(({met}) => met), unbounded: verdict.judgements.map(({endless}) => endless),
+  met: verdict.judgements.map(({met}) => met), unbounded: verdict.judgements.map(({unbounded}) => unbounded),
   score: String(verdict.score), penalty: String(verdict.penalty),
 })))
 """

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from made import random_evaluations
 
 from splitimpera.records.requirement import METRICS, parse_requirement
+from splitimpera.report.building import requirement_entry
 from splitimpera.report.limits import stops
-from splitimpera.report.results import requirement_values
 
 
 def offered(text, values, stable=True):
     requirement = parse_requirement(text)
-    plans = [{"stable": stable, "metrics": {requirement.metric: value}} for value in values]
-    return stops(requirement_values(requirement), plans)
+    plans = [SimpleNamespace(stable=stable, metrics={requirement.metric: value}) for value in values]
+    return stops(requirement_entry(requirement), plans)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,7 @@ def offered(text, values, stable=True):
 def test_they_reach_a_little_beyond_the_plans_on_either_side(text, values, first, last):
     found = offered(text, values)
     write = METRICS[parse_requirement(text).metric].format
-    assert (write(found[0]["limit"]), write(found[-1]["limit"])) == (first, last)
+    assert (write(found[0].limit), write(found[-1].limit)) == (first, last)
     assert len(found) <= 300
 
 
@@ -43,13 +45,13 @@ def test_each_is_what_its_text_says_and_one_is_the_users():
     for text in ("latency_p95 <= 83.7 ms", "accuracy >= 0.9137", "payload_bytes <= 1037", "fps >= 17"):
         evaluations = random_evaluations(rng, 10)
         found = offered(text, [evaluation.metrics()[text.split()[0]] for evaluation in evaluations])
-        limits = [stop["limit"] for stop in found]
+        limits = [stop.limit for stop in found]
         assert limits == sorted(set(limits))
-        assert [parse_requirement(stop["text"]).limit for stop in found] == limits
-        assert [stop["text"] for stop in found if stop["own"]] == [text]
+        assert [parse_requirement(stop.text).limit for stop in found] == limits
+        assert [stop.text for stop in found if stop.own] == [text]
 
 
 def test_what_is_endless_unknown_or_absurd_does_not_stretch_them():
     endless = offered("latency_p95 <= 80 ms", [1e6], stable=False)
-    assert endless[-1]["limit"] < 0.1
-    assert offered("latency_p95 <= 80 ms", [None, 1e9])[-1]["limit"] <= 80e-3 * 1.15e4
+    assert endless[-1].limit < 0.1
+    assert offered("latency_p95 <= 80 ms", [None, 1e9])[-1].limit <= 80e-3 * 1.15e4

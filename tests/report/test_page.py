@@ -7,13 +7,14 @@ import json
 import numpy as np
 import pytest
 from browser import chromium
-from made import SENSITIVITY, evaluation, four_plans, made_results, random_evaluations
+from made import SENSITIVITY, evaluation, four_plans, made_results, made_values, random_evaluations
 
 from splitimpera.qos.recommendation import recommend
 from splitimpera.records.requirement import parse_requirement
-from splitimpera.report.html import plans as table
 from splitimpera.report.html.page import report_html
 from splitimpera.report.limits import stops
+from splitimpera.report.reading import checked
+from splitimpera.report.words import plan_words
 
 REQUIREMENTS = ["accuracy >= 90 %", "latency_p95 <= 60 ms", "fps >= 20"]
 
@@ -24,10 +25,11 @@ MOVE = """
   input.dispatchEvent(new Event("input", {bubbles: true}));
   const rows = [...document.querySelectorAll("#plans tbody tr")];
   return {
-    headline: document.getElementById("headline").textContent,
+    choice: document.getElementById("choice").textContent,
+    id: document.getElementById("choice-id").textContent,
     status: document.getElementById("status").textContent,
     order: rows.map((row) => row.querySelector("th").textContent),
-    fits: rows.filter((row) => row.className !== "violations").length,
+    feasible: rows.filter((row) => row.className !== "violates").length,
     chosen: rows.filter((row) => row.className === "chosen").map((row) => row.querySelector("th").textContent),
     said: input.getAttribute("aria-valuetext"),
   };
@@ -63,8 +65,11 @@ def text(page, name):
     return page.run(f"document.getElementById('{name}').textContent")
 
 
-def headline_for(decision):
-    return f"Run {decision.chosen.id}" if decision.chosen else "Nothing fits"
+def choice_for(decision, results):
+    """What the page's headline says, and the id beside it."""
+    if not decision.chosen:
+        return "No plan is feasible", ""
+    return plan_words(results.by_id[decision.chosen.id], results.cut_names), decision.chosen.id
 
 
 def test_every_slider_chooses_what_python_would(shown):
@@ -85,47 +90,48 @@ def test_every_slider_chooses_what_python_would(shown):
     own_order = [verdict.id for verdict in recommend(evaluations, wanted).verdicts]
     headlines = set()
     for slider, requirement in enumerate(wanted):
-        found = stops(results["requirements"][slider], results["plans"])
-        own = next(place for place, stop in enumerate(found) if stop["own"])
+        found = stops(results.requirements[slider], results.plans)
+        own = next(place for place, stop in enumerate(found) if stop.own)
         places = [*range(0, len(found), 3), len(found) - 1, own]
         outcomes = page.run(f"{json.dumps([[slider, place] for place in places])}.map({MOVE})")
         for place, outcome in zip(places, outcomes, strict=True):
-            asked = parse_requirement(found[place]["text"], requirement.weight)
+            asked = parse_requirement(found[place].text, requirement.weight)
             decision = recommend(evaluations, [*wanted[:slider], asked, *wanted[slider + 1 :]])
-            told = headline_for(decision)
+            told, name = choice_for(decision, results)
             assert outcome["said"] == asked.text
-            assert outcome["headline"] == (told if place == own else f"With these limits: {told}")
+            assert outcome["choice"] == (told if place == own else f"With these limits: {told}")
+            assert outcome["id"] == name
             assert outcome["order"] == [verdict.id for verdict in decision.verdicts]
-            assert outcome["fits"] == sum(verdict.feasible for verdict in decision.verdicts)
+            assert outcome["feasible"] == sum(verdict.feasible for verdict in decision.verdicts)
             assert outcome["chosen"] == ([decision.chosen.id] if decision.chosen else [])
-            assert f"{outcome['fits']} of 25 plans fit." in outcome["status"]
-            headlines.add(told)
+            assert f"{outcome['feasible']} of 25 plans are feasible." in outcome["status"]
+            headlines.add((told, name))
         assert outcomes[-1]["order"] == own_order
-    assert "Nothing fits" in headlines
+    assert ("No plan is feasible", "") in headlines
     assert len(headlines) > 5
 
 
 def test_moving_the_latency_slider_by_keys_changes_the_recommendation(shown):
     page = shown(made_results(four_plans(), REQUIREMENTS))
-    assert text(page, "headline") == "Run SC3-uint8-udp"
+    assert text(page, "headline") == "Split after block.add, 8-bit, over UDP SC3-uint8-udp"
     assert text(page, "certainty").startswith("Certain:")
     page.run("document.getElementById('limit-1').focus()")
     page.press("Home")
     page.settle()
-    assert text(page, "headline") == "With these limits: Nothing fits"
+    assert text(page, "choice") == "With these limits: No plan is feasible"
     assert text(page, "limit-1-meet") == "0 of 5 plans meet it"
     page.press("End")
     page.settle()
     # the tightest of its margins is larger than those of the others
-    assert text(page, "headline") == "With these limits: Run RC-png-tcp"
+    assert text(page, "choice") == "With these limits: Send the input as PNG over TCP to server"
     assert page.run("document.querySelector('#plans tbody tr').className") == "chosen"
     assert page.run("document.querySelector('.notice.only-moved').checkVisibility()")
     # the figure follows: its line for the limit, and which points fit
     limit = page.run("document.getElementById('figure-plans').layout.shapes.find((s) => s.name === 'limit-1').x0")
     assert limit == page.run("JSON.parse(document.getElementById('data').textContent).requirements[1].stops.at(-1)")
     fitting = page.run(
-        "document.getElementById('figure-plans').data.filter((t) => t.meta?.fits).flatMap((t) => t.customdata)"
-        ".map((entry) => entry[0])"
+        "document.getElementById('figure-plans').data.filter((t) => t.meta?.feasible).flatMap((t) => t.customdata)"
+        ".map((entry) => entry[0].split('<br>')[1])"
     )
     assert sorted(fitting) == ["RC-png-tcp", "SC3-uint8-udp", "SC4-uint8-tcp"]
     page.press("Tab")
@@ -134,7 +140,7 @@ def test_moving_the_latency_slider_by_keys_changes_the_recommendation(shown):
     assert page.run("document.activeElement.className") == "back"
     page.press("Enter")
     page.settle()
-    assert text(page, "headline") == "Run SC3-uint8-udp"
+    assert text(page, "choice-id") == "SC3-uint8-udp"
     assert not page.run("document.querySelector('.notice.only-moved').checkVisibility()")
     assert page.run("document.activeElement.id") == "limit-0"
 
@@ -179,7 +185,7 @@ def test_the_table_sorts_and_filters_by_keys(shown):
     assert page.run(ids) == ["SC3-uint8-udp", "SC4-uint8-tcp"]
     assert text(page, "shown") == "2 of 5 plans shown"
     page.press("Tab", " ")
-    assert page.run("document.getElementById('fits-only').checked")
+    assert page.run("document.getElementById('feasible-only').checked")
     assert page.run(ids) == ["SC3-uint8-udp"]
 
 
@@ -188,23 +194,28 @@ def test_the_script_changes_nothing_until_a_limit_is_moved(shown):
     wanted = [*map(parse_requirement, REQUIREMENTS), parse_requirement("payload_bytes <= 150 B", 1.0)]
     results = made_results(random_evaluations(rng, 40), wanted)
     page = shown(results)
-    rows = json.dumps(f"<table>{table.rows(results, table.columns(results))}</table>")
-    written, live = page.run(
+    written = json.dumps(report_html(results))
+    before, live = page.run(
         f"""(() => {{
-          const made = document.createElement("div");
-          made.innerHTML = {rows};
-          const texts = (rows) => [...rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim()));
-          return [texts(made.querySelector("table").rows), texts(document.querySelector("#plans tbody").rows)];
+          const made = new DOMParser().parseFromString({written}, "text/html");
+          const texts = (page) => [
+            ...[...page.querySelectorAll("#headline, #certainty, #status")].map((it) => it.textContent),
+            ...[...page.querySelectorAll("#plans tbody tr")].map((row) => [
+              row.className, ...[...row.cells].map((cell) => cell.textContent.trim()),
+            ]),
+          ];
+          return [made, document].map(texts);
         }})()"""
     )
-    assert live == written
+    assert live == before
+    assert len(live) == 3 + 40
 
 
 def test_what_only_the_data_know_is_harmless(shown):
     evil = "</script><img src=x onerror=window.hurt=1><b>$name"
-    layers = made_results(four_plans(), REQUIREMENTS)["layers"]
+    layers = made_values(four_plans(), REQUIREMENTS)["layers"]
     sensitivity = SENSITIVITY | {"parameter": evil, "unit": evil, "text": evil}
-    results = made_results(
+    results = made_values(
         four_plans(),
         REQUIREMENTS,
         layers=[layer | {"name": f"{evil}{layer['index']}"} for layer in layers],
@@ -212,11 +223,10 @@ def test_what_only_the_data_know_is_harmless(shown):
         uncosted=[evil],
         loss_curves=[
             {"plan": evil, "configuration": "SC"}
-            | {key: [0.1, 0.2] for key in ("loss", "accuracy", "accuracy_low", "accuracy_high")}
+            | {key: [0.1, 0.2] for key in ("loss", "quality", "quality_low", "quality_high")}
         ],
     )
-    results["scenario"] |= {"name": evil, "network": {"model": evil}}
-    results["links"] = [{"name": evil}]
+    results["scenario"] |= {"name": evil, "network": {"model": evil}, "links": [{"name": evil}]}
     results["curve"]["per_class"] = {evil: [0.1] * 4, "cat": [0.2] * 4}
     results["cuts"][2]["name"] = evil
     results["recommendation"]["reasons"] = [evil]
@@ -225,7 +235,7 @@ def test_what_only_the_data_know_is_harmless(shown):
         plan["parts_s"] = {f"{evil}: network": 0.01, evil: 0.02}
         plan["estimates"] = [f"{evil}: network"]
         plan["busiest_stage"] = evil
-    page = shown(results)
+    page = shown(checked(results))
     assert page.run("window.hurt") is None
     assert page.run("document.querySelectorAll('img').length") == 0
     assert page.run("document.querySelector('h1').textContent") == f"Split design for {evil}"
@@ -242,9 +252,9 @@ def test_wide_and_narrow_light_and_dark_and_on_paper(shown, width, tmp_path):
         "plan": "LC",
         "text": "rate at least 600 kbit/s",
     }
-    results = made_results(four_plans(), [*REQUIREMENTS[:2], "fps >= 90"], sensitivity=[SENSITIVITY])
+    results = made_values(four_plans(), [*REQUIREMENTS[:2], "fps >= 90"], sensitivity=[SENSITIVITY])
     results["recommendation"] |= {"change": changes, "changes": [changes]}
-    page = shown(results, width)
+    page = shown(checked(results), width)
     assert page.run("document.documentElement.scrollWidth") <= width
     plots = page.run("[...document.querySelectorAll('.plot')].map((plot) => plot.querySelectorAll('svg').length > 0)")
     assert plots == [True] * 6
@@ -261,13 +271,13 @@ def test_wide_and_narrow_light_and_dark_and_on_paper(shown, width, tmp_path):
     assert not page.run("document.querySelector('nav').checkVisibility()")
     assert page.pdf(tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
     page.emulate()
-    assert "rate at least 600 kbit/s: then LC fits" in page.run("document.querySelector('.change').textContent")
+    assert "rate at least 600 kbit/s: then LC is feasible" in page.run("document.querySelector('.change').textContent")
     assert page.screenshot(tmp_path / "page.png").stat().st_size > 30_000
 
 
 def test_two_designs_side_by_side_open_too(browser, tmp_path):
     from splitimpera.report.comparison import compare
-    from splitimpera.report.html.comparison import comparison_html
+    from splitimpera.report.html.comparison_page import comparison_html
 
     first = made_results(four_plans(), REQUIREMENTS)
     second = made_results([evaluation("SC3-uint8-udp", p95_s=0.04)], [*REQUIREMENTS[:2], "fps >= 25"])

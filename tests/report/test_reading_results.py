@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import SENSITIVITY, four_plans, made_results
+from made import SENSITIVITY, four_plans, made_values
 from rich.console import Console
 
 from splitimpera.core.errors import DataError, SplitImperaError, printable
 from splitimpera.report.comparison import compare, comparison_tables
-from splitimpera.report.html.comparison import comparison_html
-from splitimpera.report.loading import check_results, load_results
-from splitimpera.report.pictures import plans_png, saliency_png
+from splitimpera.report.html.comparison_page import comparison_html
+from splitimpera.report.reading import checked, read
+from splitimpera.report.static_figures import plans_png, saliency_png
 from splitimpera.report.tables import plans_csv, show
 
 REQUIREMENTS = ["accuracy >= 90 %", "latency_p95 <= 60 ms"]
@@ -33,14 +33,14 @@ def results():
         "plan": "LC",
         "text": "rate at least 1 Mbit/s",
     }
-    made = made_results(
+    made = made_values(
         four_plans(),
         REQUIREMENTS,
         sensitivity=[copy.deepcopy(SENSITIVITY)],
         capacity={"senders": 3, "busiest_stage": "radio"},
         loss_curves=[
             {"plan": "SC3-uint8-udp", "configuration": "SC"}
-            | {"loss": [0.0, 0.1], "accuracy": [0.9, 0.8], "accuracy_low": [0.8, 0.7], "accuracy_high": [0.95, 0.9]}
+            | {"loss": [0.0, 0.1], "quality": [0.9, 0.8], "quality_low": [0.8, 0.7], "quality_high": [0.95, 0.9]}
         ],
     )
     made["recommendation"] |= {"change": change, "changes": [change]}
@@ -49,7 +49,7 @@ def results():
 
 def test_what_was_written_is_read(results, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results))
-    assert load_results(tmp_path) == results
+    assert json.loads(read(tmp_path).to_json()) == results
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_was_written_is_read(results, tmp_path):
 def test_other_files_are_refused_with_the_reason(content, words, tmp_path):
     (tmp_path / "results.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError) as error:
-        load_results(tmp_path)
+        read(tmp_path)
     assert words in str(error.value)
     assert "run 'splitimpera design' again" in str(error.value)
     assert str(error.value).startswith(str(tmp_path / "results.json"))
@@ -79,20 +79,20 @@ def test_other_files_are_refused_with_the_reason(content, words, tmp_path):
 
 def test_what_is_no_design_is_said(tmp_path):
     with pytest.raises(DataError, match=r"there is no results\.json in"):
-        load_results(tmp_path / "nowhere")
+        read(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="is a file, the folder of a design is expected"):
-        load_results(tmp_path / "file")
+        read(tmp_path / "file")
     (tmp_path / "results.json").mkdir()
     with pytest.raises(DataError, match="is a folder, a results file is expected"):
-        load_results(tmp_path)
+        read(tmp_path)
 
 
 def test_a_file_that_no_design_writes_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("splitimpera.report.loading.LARGEST_BYTES", 10)
+    monkeypatch.setattr("splitimpera.report.reading.LARGEST_BYTES", 10)
     (tmp_path / "results.json").write_text('{"schema_version": 5}')
     with pytest.raises(DataError, match="is larger than 10 B"):
-        load_results(tmp_path)
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_file_that_no_design_writes_is_not_read(tmp_path, monkeypatch):
         (("recommendation", "plan"), "SC99", "recommendation: it names no plan"),
         (("curve", "cuts"), [1, 2, 3, 77], "curve.cuts: one of them is not there"),
         (("sensitivity", 0, "plans"), [], "sensitivity: not one plan a value"),
-        (("pictures", "test"), 1.5, "pictures.test: Input should be a valid integer"),
+        (("samples", "test"), 1.5, "samples.test: Input should be a valid integer"),
     ],
 )
 def test_a_damaged_value_is_named(results, place, value, words):
@@ -120,14 +120,14 @@ def test_a_damaged_value_is_named(results, place, value, words):
         inner = inner[part]
     inner[place[-1]] = value
     with pytest.raises(DataError) as error:
-        check_results(results, "results.json")
+        checked(results, "results.json")
     assert f"results.json: it is damaged: {words}" in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
-        (("base_accuracy",), 10**400, "base_accuracy: 1000000000"),
+        (("base_quality",), 10**400, "base_quality: 1000000000"),
         (("layers", 0, "macs"), -(10**400), "layers[0].macs: -1000000000"),
         (
             ("plans", 0, "metrics", "fps"),
@@ -150,7 +150,7 @@ def test_what_nothing_could_be_drawn_from_is_named(results, place, value, words,
     inner[place[-1]] = value
     (tmp_path / "results.json").write_text(json.dumps(results))
     with pytest.raises(DataError) as error:
-        load_results(tmp_path)
+        read(tmp_path)
     assert f"it is damaged: {words}" in str(error.value) or words in str(error.value)
     assert len(str(error.value)) < 500
 
@@ -159,32 +159,32 @@ def test_what_nothing_could_be_drawn_from_is_named(results, place, value, words,
 def test_long_integers_are_refused(digits, tmp_path):
     (tmp_path / "results.json").write_text('{"schema_version": 5, "seed": ' + "9" * digits + "}")
     with pytest.raises(DataError) as error:
-        load_results(tmp_path)
+        read(tmp_path)
     assert len(str(error.value)) < 500
 
 
 def test_many_small_values_are_refused_before_they_are_made(tmp_path, monkeypatch):
-    monkeypatch.setattr("splitimpera.report.loading.MOST_VALUES", 1000)
+    monkeypatch.setattr("splitimpera.report.reading.MOST_VALUES", 1000)
     (tmp_path / "results.json").write_text("[" + "[]," * 1000 + "[]]")
     with pytest.raises(DataError, match="there are more than 1000 values in it"):
-        load_results(tmp_path)
+        read(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_pipes_and_devices_are_refused(tmp_path):
     os.mkfifo(tmp_path / "results.json")
     with pytest.raises(DataError, match="is a pipe or a device, a results file is expected"):
-        load_results(tmp_path)
+        read(tmp_path)
     (tmp_path / "device").mkdir()
     (tmp_path / "device" / "results.json").symlink_to("/dev/zero")
     with pytest.raises(DataError, match="is a pipe or a device"):
-        load_results(tmp_path / "device")
+        read(tmp_path / "device")
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
 def test_impossible_folders_are_refused(name):
     with pytest.raises(DataError, match=r"there is no results\.json in"):
-        load_results(Path(name))
+        read(Path(name))
 
 
 @pytest.mark.parametrize("name", ["[/bold]", "[red]x", "$a$ $\\frac$", "\x1b[2J", "", "x" * 10_000])
@@ -195,10 +195,10 @@ def test_any_name_is_drawn_as_it_is(results, name):
     results["requirements"][0]["text"] = name
     for plan in results["plans"]:
         plan["judgements"][0]["requirement"] = name
-    check_results(results)
+    results = checked(results)
     told = Console(file=io.StringIO(), width=200)
     show(results, told)
-    told.print(comparison_tables(compare(results, results | {"seed": 5})))
+    told.print(comparison_tables(compare(results, results.model_copy(update={"seed": 5}))))
     assert "\x1b" not in told.file.getvalue()
     if 0 < len(name) < 10:
         assert printable(name) in told.file.getvalue()
@@ -232,12 +232,12 @@ def test_whatever_is_broken_in_a_file_there_is_a_report_or_a_reason(results, mon
         else:
             inner[last] = odd[rng.integers(len(odd))]
         try:
-            check_results(broken)
+            taken = checked(broken)
         except SplitImperaError:
             refused += 1
             continue
-        page.report_html(broken)
-        comparison_html(compare(results, broken))
-        plans_csv(broken)
-    plans_png(results)
+        page.report_html(taken)
+        comparison_html(compare(checked(results), taken))
+        plans_csv(taken)
+    plans_png(checked(results))
     assert 20 < refused < 75

@@ -7,28 +7,27 @@ import json
 
 import numpy as np
 import pytest
-from made import SENSITIVITY, evaluation, four_plans, made_results
+from made import SENSITIVITY, evaluation, four_plans, made_results, made_values
 from rich.console import Console
 
 import splitimpera as sei
 from splitimpera.qos.recommendation import recommend
 from splitimpera.records.requirement import parse_requirement
-from splitimpera.report.figures import (
+from splitimpera.report import figures, plans_csv, report_html, results_of, show
+from splitimpera.report.building import plan_entry
+from splitimpera.report.network_figures import classes_figure, layers_figure
+from splitimpera.report.palette import PARTS
+from splitimpera.report.plan_figures import breakdown_figure, plans_figure
+from splitimpera.report.reading import checked
+from splitimpera.report.selection import (
+    CLASSES_DRAWN,
     LATENCIES_DRAWN,
-    PARTS,
-    breakdown_figure,
-    figures,
+    MOST_PLANS,
+    drawn_classes,
     front,
     latency_plans,
-    plans_figure,
+    shown_plans,
 )
-from splitimpera.report.html.page import report_html
-from splitimpera.report.html.plans import MOST_PLANS, shown_plans
-from splitimpera.report.loading import check_results
-from splitimpera.report.network_figures import CLASSES_DRAWN, classes_figure, drawn_classes, layers_figure
-from splitimpera.report.results import plan_values
-from splitimpera.report.results import results as results_of
-from splitimpera.report.tables import plans_csv, show
 
 REQUIREMENTS = ["accuracy >= 90 %", "latency_p95 <= 60 ms"]
 NETWORK = """
@@ -63,9 +62,9 @@ def test_a_real_design_in_plain_values(tmp_path):
     (tmp_path / "mine.py").write_text(NETWORK)
     (tmp_path / "scenario.yaml").write_text(SCENARIO)
     design = sei.design(tmp_path / "scenario.yaml", replications=1)
-    results = results_of(design)
-    assert json.loads(json.dumps(results, allow_nan=False)) == results
-    assert check_results(results) is results
+    found = results_of(design)
+    results = json.loads(found.to_json())
+    assert checked(results) == found
     assert [layer["name"] for layer in results["layers"]] == [layer.name for layer in design.graph.layers]
     assert sum(layer["macs"] for layer in results["layers"]) == results["cuts"][0]["macs_tail"]
     assert [requirement["weight"] for requirement in results["requirements"]] == [None, None, 2.0]
@@ -81,21 +80,21 @@ def test_a_real_design_in_plain_values(tmp_path):
         assert [judgement["metric"] for judgement in plan["judgements"]] == ["accuracy", "latency_p95", "payload_bytes"]
         assert sum(plan["parts_s"].values()) > 0
         assert set(plan["estimates"]) < set(plan["parts_s"])
-    page = report_html(results)
-    assert f"then {decision['change']['plan']} fits" in page
+    page = report_html(found)
+    assert f"then {decision['change']['plan']} is feasible" in page
     assert "Estimated for its machine and hatched: camera: network" in page
 
 
 def test_what_is_infinite_or_unknown_is_null():
     silent = evaluation(p95_s=np.nan)
     verdict = recommend([silent], REQUIREMENTS).verdicts[0]
-    plan = plan_values(verdict)
+    plan = plan_entry(verdict).model_dump()
     assert plan["metrics"]["latency_p95"] is plan["latency_quantiles_s"] is plan["score"] is None
-    assert plan["latency_p95_seeds_s"] == [None, None]
+    assert plan["latency_p95_replications_s"] == [None, None]
     assert plan["violations"][0]["margin"] is None
     assert json.dumps(plan, allow_nan=False)
     results = made_results([silent], REQUIREMENTS)
-    assert "latency_p95 &lt;= 60 ms <span class=margin>(not known)" in report_html(results)
+    assert "violates latency_p95 &lt;= 60 ms <span class=margin>(not known)" in report_html(results)
     assert plans_csv(results).splitlines()[1].startswith("SC3-uint8-udp,SC,3,uint8,0.0,udp,0.95")
 
 
@@ -125,24 +124,29 @@ def test_the_account_says_how_sure_what_would_help_and_who_cannot_run(capsys):
     show(results, Console(width=100))
     said = capsys.readouterr().out
     assert "Recommended: SC4-uint8-tcp (likely)" in said
-    assert "fits, likely" in said
+    assert "feasible, likely" in said
     assert "cannot run" in said
     assert "unstable" in said
-    assert "3 sensors are carried; with one more, radio cannot keep up." in said
-    results = made_results(plans, ["accuracy >= 100 %"], sensitivity=[SENSITIVITY])
-    results["recommendation"]["change"] = change
-    show(results, Console(width=200))
+    assert "Capacity: 3 sensors; with one more, radio cannot keep up." in said
+    values = made_values(plans, ["accuracy >= 100 %"], sensitivity=[SENSITIVITY])
+    values["recommendation"]["change"] = change
+    show(checked(values), Console(width=200))
     said = capsys.readouterr().out
-    assert "The smallest change that helps: rate at least 2 bit/s: then LC fits." in said
+    assert "The smallest change that helps: rate at least 2 bit/s: then LC is feasible." in said
     assert SENSITIVITY["text"] in said
 
 
 def test_the_front_is_what_none_is_quicker_and_better_than():
     plans = [*four_plans(), evaluation("SC2-uint8-udp", accuracy=1.0, p95_s=0.01, cut=2, cannot_run=("too big",))]
     results = made_results(plans, REQUIREMENTS)
-    assert [plan["id"] for plan in front(results)] == ["RC-uint8-udp", "SC3-uint8-udp", "SC4-uint8-tcp", "RC-png-tcp"]
+    assert [plan.id for plan, _, _ in front(results)] == [
+        "RC-uint8-udp",
+        "SC3-uint8-udp",
+        "SC4-uint8-tcp",
+        "RC-png-tcp",
+    ]
     errors = [evaluation(f"SC{i}-x-tcp", accuracy=i / 10, p95_s=1 / i, quality_metric="rmse") for i in (1, 2, 3)]
-    assert [plan["id"] for plan in front(made_results(errors, ["rmse <= 1"]))] == [
+    assert [plan.id for plan, _, _ in front(made_results(errors, ["rmse <= 1"]))] == [
         "SC3-x-tcp",
         "SC2-x-tcp",
         "SC1-x-tcp",
@@ -151,29 +155,28 @@ def test_the_front_is_what_none_is_quicker_and_better_than():
 
 def test_points_tell_configurations_and_fates_apart():
     traces = {trace.name: trace for trace in plans_figure(made_results(four_plans(), REQUIREMENTS)).data}
-    assert list(traces["SC, fits"].ids) == ["SC3-uint8-udp"]
-    assert list(traces["SC, does not fit"].ids) == ["SC4-uint8-tcp"]
-    assert traces["LC, does not fit"].x == ()  # unstable
+    assert list(traces["SC, feasible"].ids) == ["SC3-uint8-udp"]
+    assert list(traces["SC, infeasible"].ids) == ["SC4-uint8-tcp"]
+    assert traces["LC, infeasible"].x == ()  # unstable
     assert list(traces["recommended"].x) == [0.05]
     names = [shape.name for shape in plans_figure(made_results(four_plans(), REQUIREMENTS)).layout.shapes]
     assert names == ["limit-0", "limit-1"]
 
 
 def test_the_breakdown_adds_up_and_hatches_what_was_estimated():
-    guessed = evaluation("SC1-uint8-udp", estimates=("camera: network",))
+    guessed = evaluation("SC1-uint8-udp", cut=1, estimates=("camera: network",))
     results = made_results([guessed, evaluation("LC")], ["accuracy >= 90 %"])
     figure = breakdown_figure(results)
     assert [bar.name for bar in figure.data] == list(PARTS)
     totals = dict(zip(figure.data[0].y, np.sum([bar.x for bar in figure.data], axis=0), strict=True))
-    for plan in results["plans"]:
-        assert totals[plan["id"]] == pytest.approx(sum(plan["parts_s"].values()))
+    for plan in results.plans:
+        assert totals[plan.id] == pytest.approx(sum(plan.parts_s.values()))
     hatched = {bar.name: dict(zip(bar.y, bar.marker.pattern.shape, strict=True)) for bar in figure.data}
     assert hatched["device"] == {"SC1-uint8-udp": "/", "LC": ""}
     assert hatched["link"] == {"SC1-uint8-udp": "", "LC": ""}
-    assert (
-        "camera: network: 25 ms (estimated)"
-        in dict(zip(figure.data[0].y, figure.data[0].customdata, strict=True))["SC1-uint8-udp"]
-    )
+    details = dict(zip(figure.data[0].y, figure.data[0].customdata, strict=True))["SC1-uint8-udp"]
+    assert details[0] == "Split after stem, 8-bit, over UDP"
+    assert "camera: network: 25 ms (estimated)" in details[1]
 
 
 def test_layers_are_drawn_with_the_share_up_to_each():
@@ -185,37 +188,40 @@ def test_layers_are_drawn_with_the_share_up_to_each():
 
 
 def test_layers_of_one_name_stay_apart():
-    results = made_results(four_plans(), REQUIREMENTS)
-    results["layers"] = [layer | {"name": "same<b>"} for layer in results["layers"]]
+    values = made_values(four_plans(), REQUIREMENTS)
+    results = checked(values | {"layers": [layer | {"name": "same<b>"} for layer in values["layers"]]})
     assert list(layers_figure(results).data[0].x)[:2] == ["same&lt;b&gt; (1)", "same&lt;b&gt; (2)"]
 
 
 def test_of_many_classes_those_are_drawn_that_differ_most():
-    results = made_results(four_plans(), REQUIREMENTS)
+    values = made_values(four_plans(), REQUIREMENTS)
     curve = [0.01, 0.1, 0.05, 0.5]
-    results["curve"]["per_class"] = {f"c{i}": [value * 10 ** (i / 100) for value in curve] for i in range(100)}
+    values["curve"]["per_class"] = {f"c{i}": [value * 10 ** (i / 100) for value in curve] for i in range(100)}
+    results = checked(values)
     assert drawn_classes(results) == [f"c{i}" for i in range(100 - CLASSES_DRAWN, 100)]
     assert len(classes_figure(results).data) == CLASSES_DRAWN
     assert "Of 100 classes the 20 that differ most are drawn." in report_html(results)
 
 
 def test_no_figure_is_drawn_of_nothing():
-    results = made_results([evaluation("LC", stable=False)], ["fps >= 20"])
-    results["curve"] |= {"cuts": [], "per_class": {}}
+    values = made_values([evaluation("LC", stable=False)], ["fps >= 20"])
+    values["curve"] |= {"cuts": [], "per_class": {}}
+    results = checked(values)
     assert list(figures(results)) == ["layers"]
     assert report_html(results).count("There is nothing to draw.") == 4
 
 
 def test_thousands_of_plans_still_make_a_page_below_6_mb():
-    results = made_results(four_plans(), [*REQUIREMENTS, "fps >= 20", parse_requirement("payload_bytes <= 10 B", 1.0)])
-    best, *_, worst = results["plans"]
+    values = made_values(four_plans(), [*REQUIREMENTS, "fps >= 20", parse_requirement("payload_bytes <= 10 B", 1.0)])
+    best, *_, worst = values["plans"]
     many = [best | {"id": f"SC{i}-b16-uint8:channel+rans-udp-interleaved", "pareto": i == 2990} for i in range(2999)]
-    results["plans"] = [best, *many, worst]
-    results["curve"]["per_class"] = {f"class {i}": [0.01, 0.1, 0.05, 0.5] for i in range(1000)}
+    values["plans"] = [best, *many, worst]
+    values["curve"]["per_class"] = {f"class {i}": [0.01, 0.1, 0.05, 0.5] for i in range(1000)}
+    results = checked(values)
     page = report_html(results)
     assert len(page.encode()) < 6_000_000
     assert f"The page has room for {MOST_PLANS} of 3001 plans" in page
-    ids = [plan["id"] for plan in shown_plans(results)]
+    ids = [plan.id for plan in shown_plans(results)]
     assert ids[0] == best["id"]
     assert many[2990]["id"] in ids  # on the front: whatever the limits, it may be the choice
     assert len(latency_plans(results)) == LATENCIES_DRAWN

@@ -37,7 +37,7 @@ def test_several_runs_have_an_interval_and_few_frames_have_no_upper_end():
 def test_a_few_unstable_runs_are_a_warning_and_most_are_the_result():
     few = sentences(run(stable=[True, False, True], replications=3))
     assert few[0].startswith("95 % of the frames arrive within")
-    assert few[1].startswith("Beware: in 1 of 3 runs the load exceeds")
+    assert few[1].startswith("Warning: in 1 of 3 runs the load exceeds")
     most = sentences(run(stable=[True, False, False], replications=3))
     assert most[0].startswith("Unstable: the load exceeds")
     assert not any("arrive within" in sentence for sentence in most)
@@ -72,5 +72,5 @@ def test_the_setting_in_one_line(changes, words):
 def test_what_goes_back_and_who_sends_are_said():
     work = replace(WORK, senders=3, response_bytes=40, deadline_s=0.02)
     line = settings_line(replace(run(replications=1), workload=work), "ns3")
-    for words in ("from each of 3 senders", "answers of 40 B", "deadline 20 ms", "1 run;", "by ns3"):
+    for words in ("from each of 3 senders", "responses of 40 B", "deadline 20 ms", "1 run;", "by ns3"):
         assert words in line

@@ -15,9 +15,9 @@ def run(
 ) -> None:
     """Set two designs side by side: settings, decisions, and what each plan does in either."""
     from splitimpera.core.files import check_file
-    from splitimpera.report.loading import load_results
+    from splitimpera.report import read
 
-    results = [load_results(folder) for folder in (first, second)]
+    results = [read(folder) for folder in (first, second)]
     if out is not None:
         check_file(out, "--out")
 
@@ -28,7 +28,7 @@ def run(
     console.print(comparison_tables(comparison))
     if out is not None:
         from splitimpera.core.files import write_output
-        from splitimpera.report.html.comparison import comparison_html
+        from splitimpera.report.html.comparison_page import comparison_html
 
         write_output(out, comparison_html(comparison).encode("utf-8", "backslashreplace"), "--out")
         console.print(f"Written: {out}", soft_wrap=True)

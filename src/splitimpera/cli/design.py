@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,10 @@ def run(
             "changes (default: only if that takes less than about 10 minutes).",
         ),
     ] = None,
+    measurements: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Use the times that the results.json of an earlier design holds."),
+    ] = None,
     verbose: Verbose = 0,
 ) -> None:
     """Find the best place to split a network, and write a report.
@@ -57,19 +62,29 @@ def run(
 
     from splitimpera.cli.terminal import console, progress
     from splitimpera.core.errors import shown
+    from splitimpera.cost.measured_times import read_measurements
     from splitimpera.method import design
-    from splitimpera.report.results import results
-    from splitimpera.report.tables import show
-    from splitimpera.report.writing import FILES, write_results
+    from splitimpera.report import results_of, show, write_results
+    from splitimpera.report.writing import FILES
 
     check_writable(place, "--out", FILES)
+    times = None if measurements is None else read_measurements(measurements)
     log.info("seed %d, %d replications, results go to %s", seed, replications, place)
     console.print(
         Text.assemble((shown(wanted.name), "bold"), f": {shown(wanted.network.model)} on {shown(wanted.data.source)}")
     )
     with progress() as track:
-        result = design(wanted, seed=seed, replications=replications, explore=explore, track=track, say=console.print)
-    found = results(result)
-    files = write_results(found, place)
-    show(found, console)
+        result = design(
+            wanted,
+            seed=seed,
+            replications=replications,
+            explore=explore,
+            measurements=times,
+            workers=os.cpu_count() or 1,
+            track=track,
+            say=console.print,
+        )
+    results = results_of(result)
+    files = write_results(results, place)
+    show(results, console)
     console.print(f"Written to {folder}: {', '.join(sorted(path.name for path in files))}", soft_wrap=True)

@@ -47,7 +47,7 @@ def run(
     from splitimpera.graph.tracing import trace
     from splitimpera.models.datasets import load_data
     from splitimpera.models.networks import load_network
-    from splitimpera.report.saliency import curve_json, curve_table, curves_png
+    from splitimpera.report.curve_account import curve_json, curve_table, curves_png
     from splitimpera.saliency.cumulative import cumulative_saliency
     from splitimpera.scenario import DataSection, NetworkSection, section_of
 

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 from splitimpera.core.errors import RequirementError
-from splitimpera.core.markup import html_table
 from splitimpera.evaluation.chance import Chance
 from splitimpera.qos.ordering import Criterion, order
 from splitimpera.qos.pareto import pareto_front
@@ -54,20 +53,6 @@ class Recommendation:
     reasons: tuple[str, ...]
     objective: str
     chance: Chance = field(repr=False, compare=False)
-
-    def _repr_html_(self) -> str:
-        """For notebooks: the verdicts, best first, and the reasons."""
-        caption = f"Run {self.chosen.id} ({self.chosen.certainty})" if self.chosen else "Nothing fits"
-        rows = [
-            [
-                verdict.id,
-                *("grows" if judgement.unbounded else judgement.written for judgement in verdict.judgements),
-                f"fits, {verdict.certainty}" if verdict.feasible else f"misses {len(verdict.violations)}",
-            ]
-            for verdict in self.verdicts
-        ]
-        wanted = [judgement.requirement.text for judgement in self.verdicts[0].judgements]
-        return html_table(caption, ["plan", *wanted, "verdict"], rows, self.reasons)
 
 
 def recommend(

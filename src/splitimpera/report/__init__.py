@@ -1,1 +1,49 @@
-"""What people look at: terminal account, results file, table, pictures and the HTML report. Compute, then draw."""
+"""What people look at: terminal account, results file, table, figures and the HTML report. Compute, then draw.
+
+`results_of` makes the results of a design, `read` takes them from a file; all else is drawn from these alone.
+Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from splitimpera.report.building import results_of as results_of
+    from splitimpera.report.comparison import compare as compare
+    from splitimpera.report.html.comparison_page import comparison_html as comparison_html
+    from splitimpera.report.html.page import report_html as report_html
+    from splitimpera.report.interactive import figures as figures
+    from splitimpera.report.notebook import curve_frame as curve_frame
+    from splitimpera.report.notebook import layers_frame as layers_frame
+    from splitimpera.report.notebook import plans_frame as plans_frame
+    from splitimpera.report.reading import read as read
+    from splitimpera.report.schema import Results as Results
+    from splitimpera.report.tables import plans_csv as plans_csv
+    from splitimpera.report.tables import show as show
+    from splitimpera.report.writing import redraw as redraw
+    from splitimpera.report.writing import save as save
+    from splitimpera.report.writing import write_results as write_results
+
+_HOMES = {
+    "results_of": "building",
+    "compare": "comparison",
+    "comparison_html": "html.comparison_page",
+    "report_html": "html.page",
+    "figures": "interactive",
+    **dict.fromkeys(("curve_frame", "layers_frame", "plans_frame"), "notebook"),
+    "read": "reading",
+    "Results": "schema",
+    **dict.fromkeys(("plans_csv", "show"), "tables"),
+    **dict.fromkeys(("redraw", "save", "write_results"), "writing"),
+}
+
+__all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'splitimpera.report' has no attribute '{name}'")
+    return getattr(import_module(f"splitimpera.report.{_HOMES[name]}"), name)

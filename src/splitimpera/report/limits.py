@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import ceil, floor, isclose, isfinite, log10
 
 from splitimpera.core import units
 from splitimpera.records.requirement import LARGEST_LIMIT, METRICS, SMALLEST_LIMIT, parse_requirement
-from splitimpera.report.results import Results
+from splitimpera.report.schema import PlanEntry, RequirementEntry
 
 MOST_STOPS = 200
 WIDEST = 1e4
@@ -18,26 +19,35 @@ _COARSE = (*range(100, 200, 10), *range(200, 500, 20), *range(500, 1000, 50))
 """A decade in steps of 2 to 5 % and of 4 to 10 %, in hundredths."""
 
 
-def stops(requirement: Results, plans: Iterable[Results]) -> list[Results]:
-    """Limits for one requirement, from the lowest to the highest, each with its text and `own` for the user's.
+@dataclass(frozen=True)
+class Stop:
+    """A limit that a slider may take, its text, and whether it is the user's own."""
+
+    limit: float
+    text: str
+    own: bool
+
+
+def stops(requirement: RequirementEntry, plans: Iterable[PlanEntry]) -> list[Stop]:
+    """Limits for one requirement, from the lowest to the highest.
 
     They reach a little beyond the values of the stable plans on either side. Whoever copies a text into a scenario gets
     exactly that limit.
     """
-    metric, own = requirement["metric"], requirement["limit"]
-    values = [plan["metrics"].get(metric) for plan in plans if plan["stable"]]
+    metric, own = requirement.metric, requirement.limit
+    values = [plan.metrics.get(metric) for plan in plans if plan.stable]
     known = [value for value in values if value is not None and isfinite(value) and value > 0]
     # what is written in four digits and read again must still be a limit
     low = max(min([own, *known]), own / WIDEST, 2 * SMALLEST_LIMIT)
     high = min(max([own, *known]), own * WIDEST, LARGEST_LIMIT / 2)
     sign = ">=" if METRICS[metric].better == "higher" else "<="
-    found = {own: requirement["text"]}
+    found = {own: requirement.text}
     for round_limit in _grid(metric, low, high):
         text = f"{metric} {sign} {METRICS[metric].format(round_limit)}"
         limit = parse_requirement(text).limit
         if not isclose(limit, own):
             found[limit] = text
-    return [{"limit": limit, "text": found[limit], "own": limit == own} for limit in sorted(found)]
+    return [Stop(limit, found[limit], limit == own) for limit in sorted(found)]
 
 
 def _grid(metric: str, low: float, high: float) -> Sequence[float]:

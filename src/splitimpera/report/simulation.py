@@ -1,4 +1,4 @@
-"""A simulated link by itself: as a table with a plain sentence, as JSON, as a picture."""
+"""A simulated link by itself: as a table with a plain sentence, as JSON, as a figure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from splitimpera.records.link import Link
 from splitimpera.report.drawing import png
 
 SCHEMA_VERSION = 1
-SEEDS_SHOWN = 20
+RUNS_SHOWN = 20
 CURVES_DRAWN = 20
 NAMES = ("p50", "p95", "p99")
 
@@ -39,7 +39,7 @@ def settings_line(replication: Replication, engine: str = "native") -> str:
     if workload.deadline_s is not None:
         parts.append(f"deadline {units.format_time(workload.deadline_s)}")
     if workload.response_bytes:
-        parts.append(f"answers of {units.format_bytes(workload.response_bytes)}")
+        parts.append(f"responses of {units.format_bytes(workload.response_bytes)}")
     parts.append(f"seed {replication.seed}, {runs} run{'s' if runs > 1 else ''}")
     over = f"{replication.transport} over {_link(replication.link)}"
     return f"{over}; {', '.join(parts)}" + ("" if engine == "native" else f"; by {engine}")
@@ -70,7 +70,7 @@ def _link(link: Link) -> str:
 
 
 def summary(replication: Replication) -> RenderableType:
-    """One row a seed, the mean with its interval, and what it comes to in words."""
+    """One row a replication, the mean with its interval, and what it comes to in words."""
     table = Table(title="Latency, from when a frame is due", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("run", no_wrap=True)
     for name in (*NAMES, "packets", "lost", "resent"):
@@ -78,11 +78,11 @@ def summary(replication: Replication) -> RenderableType:
     table.add_column("stable", no_wrap=True)
     rows = zip(replication.quantiles_s, replication.deliveries, replication.stable, strict=True)
     for i, (quantiles, run, stable) in enumerate(rows):
-        if i == SEEDS_SHOWN:
+        if i == RUNS_SHOWN:
             break
         table.add_row(
             str(i),
-            *(units.format_time(value) if stable else "grows" for value in quantiles),
+            *(units.format_time(value) if stable else "unstable" for value in quantiles),
             *(str(int(counts.sum())) for counts in (run.packets, run.lost_packets, run.retransmissions)),
             "yes" if stable else Text("no", "red"),
         )
@@ -94,8 +94,8 @@ def summary(replication: Replication) -> RenderableType:
         table.add_row("95 % from", *(_end(estimate.low) for estimate in estimates))
         table.add_row("to", *(_end(estimate.high) for estimate in estimates))
     lines: list[RenderableType] = [table]
-    if len(replication.latency_s) > SEEDS_SHOWN:
-        lines.append(Text(f"and {len(replication.latency_s) - SEEDS_SHOWN} more runs", "dim"))
+    if len(replication.latency_s) > RUNS_SHOWN:
+        lines.append(Text(f"and {len(replication.latency_s) - RUNS_SHOWN} more runs", "dim"))
     return Group(*lines, *(Text(sentence) for sentence in sentences(replication)))
 
 
@@ -109,7 +109,7 @@ def sentences(replication: Replication) -> list[str]:
             said.append(f"95 % of the frames arrive within {units.format_time(estimate.value)}{_interval(estimate)}.")
         if unstable:
             said.append(
-                f"Beware: in {unstable} of {runs} runs the load exceeds what the link carries, and latencies grow "
+                f"Warning: in {unstable} of {runs} runs the load exceeds what the link carries, and latencies grow "
                 "with the number of frames."
             )
         said += _by_deadline(replication)
@@ -129,10 +129,10 @@ def sentences(replication: Replication) -> list[str]:
             f"{units.format_fraction(_rounded(replication.lossy_frames))} of the frames have gaps when they are used; "
             f"on average {units.format_fraction(_rounded(replication.missing_bytes))} of a frame's bytes are missing."
         )
-    answers = replication.response_s[np.isfinite(replication.response_s)]
-    if replication.sustained and replication.workload.response_bytes and len(answers):
-        within = units.format_time(float(np.quantile(answers, 0.95)))
-        said.append(f"95 % of the answers are back within {within} of their frame's due time.")
+    responses = replication.response_s[np.isfinite(replication.response_s)]
+    if replication.sustained and replication.workload.response_bytes and len(responses):
+        within = units.format_time(float(np.quantile(responses, 0.95)))
+        said.append(f"95 % of the responses are back within {within} of their frame's due time.")
     return said
 
 
@@ -165,7 +165,7 @@ def _rounded(share: float) -> float:
 
 
 def simulation_json(replication: Replication, engine: str = "native") -> bytes:
-    """All numbers, SI units; lists have one entry a seed."""
+    """All numbers, SI units; lists have one entry a replication."""
     link, workload = replication.link, replication.workload
     sustained = replication.sustained
     quantiles = dict(zip(NAMES, replication.quantiles_s.T, strict=True))

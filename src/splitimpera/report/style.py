@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 from math import log10
@@ -11,14 +10,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from splitimpera.core import units
-from splitimpera.records.requirement import METRICS
-from splitimpera.report.results import Results
-
-COLOURS = {"LC": "#E69F00", "RC": "#0072B2", "SC": "#009E73"}  # Okabe and Ito: told apart without colour vision
-CURVE_COLOUR = "#0072B2"
-STAR_COLOUR = "#D55E00"
-BAR_COLOUR = "rgba(128,128,128,0.35)"
-PALETTE = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00")  # the same authors'
+from splitimpera.report.layer_names import short_labels
+from splitimpera.report.palette import STAR_COLOUR
+from splitimpera.report.schema import RequirementEntry, Results
 
 
 def plain(figure: go.Figure, height: int = 460) -> go.Figure:
@@ -37,14 +31,19 @@ def plain(figure: go.Figure, height: int = 460) -> go.Figure:
     return figure
 
 
-def time_axis(times_s: Iterable[float]) -> dict[str, Any]:
-    """A logarithmic axis with whole words: Plotly's own labels leave the unit away between decades."""
-    known = [time_s for time_s in times_s if time_s > 0]
+def time_axis(times_s: Iterable[float], results: Results, metric: str) -> dict[str, Any]:
+    """A logarithmic axis for times and the limits on a metric, as `draw_limits` has them.
+
+    Its labels are written out: Plotly's own leave the unit away between decades.
+    """
+    limits_s = [requirement.limit for _, requirement in limits_on(results, metric)]
+    known = [time_s for time_s in (*times_s, *limits_s) if time_s > 0]
     span = max(known, default=1.0) / min(known, default=1.0)
     dense, middling, wide = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), (1, 1.5, 2, 3, 5, 7), (1, 2, 5)
     digits: tuple[float, ...] = dense if span < 8 else middling if span < 30 else wide
     ticks_s = [float(f"{digit}e{power}") for power in range(-6, 5) for digit in digits]
-    return {"type": "log", "tickvals": ticks_s, "ticktext": [units.format_time(time_s) for time_s in ticks_s]}
+    labels = [units.format_time(time_s) for time_s in ticks_s]
+    return {"type": "log", "tickvals": ticks_s, "ticktext": labels, "automargin": True}
 
 
 def faint(colour: str) -> str:
@@ -57,41 +56,44 @@ def text(words: object) -> str:
     return escape(str(words), quote=False)
 
 
-def labels(named: Sequence[Results]) -> list[str]:
-    """The names of cuts or layers, each only once: with its index where another one is called the same."""
-    times = Counter(entry["name"] for entry in named)
-    return [
-        text(entry["name"] if times[entry["name"]] == 1 else f"{entry['name']} ({entry['index']})") for entry in named
-    ]
+def labels(names: Sequence[str], indices: Sequence[int]) -> list[str]:
+    """Of an axis of layers: each only once, in lines where they are long."""
+    return [text(label).replace("\n", "<br>") for label in short_labels(names, indices)]
 
 
 def quality_axis(results: Results) -> dict[str, Any]:
-    """Of the answers' quality, whichever the task has."""
-    quality = results["quality"]
-    axis: dict[str, Any] = {"title_text": quality}
-    return axis | ({"tickformat": ".0%"} if METRICS[quality].dimension is units.FRACTION else {})
+    """The axis of the quality, whichever the task has."""
+    axis: dict[str, Any] = {"title_text": results.quality}
+    return axis | ({"tickformat": ".0%"} if results.quality_metric.dimension is units.FRACTION else {})
+
+
+def limits_on(results: Results, metric: str) -> list[tuple[int, RequirementEntry]]:
+    """The requirements on a metric (or on all that begin with `metric_`), each with its place."""
+    wanted = enumerate(results.requirements)
+    return [(i, each) for i, each in wanted if each.metric == metric or each.metric.startswith(f"{metric}_")]
 
 
 def draw_limits(figure: go.Figure, results: Results, metric: str, *, upright: bool, words: bool = True) -> None:
-    """A broken line, with the requirement's text, for each limit on a metric (or on all that begin with `metric_`).
+    """A broken line, with the requirement's text, for each limit that `limits_on` finds.
 
     The lines are called limit-0, limit-1, ... by the requirement's place, so that the page can move them.
     """
-    for place, requirement in enumerate(results["requirements"]):
-        if requirement["metric"] != metric and not requirement["metric"].startswith(f"{metric}_"):
-            continue
-        name, limit = f"limit-{place}", requirement["limit"]
+    drawn = [x for trace in figure.data for x in trace.x or () if isinstance(x, float)]
+    for place, requirement in limits_on(results, metric):
+        name, limit = f"limit-{place}", requirement.limit
         style: dict[str, Any] = {
-            "line_dash": "dash" if requirement["weight"] is None else "dot",
+            "line_dash": "dash" if requirement.weight is None else "dot",
             "line_color": STAR_COLOUR,
             "name": name,
         }
-        note: dict[str, Any] = {"text": text(requirement["text"]) if words else "", "showarrow": False, "name": name}
+        note: dict[str, Any] = {"text": text(requirement.text) if words else "", "showarrow": False, "name": name}
         if upright:
             figure.add_vline(x=limit, **style)
             # an annotation on a logarithmic axis wants the exponent
             at = log10(limit) if figure.layout.xaxis.type == "log" else limit
-            figure.add_annotation(x=at, xanchor="left", y=0, yref="paper", yanchor="bottom", **note)
+            # beside a line at the right end there is no room for words on its right
+            side = "right" if drawn and limit > (max(drawn) + min(drawn)) / 2 else "left"
+            figure.add_annotation(x=at, xanchor=side, y=0, yref="paper", yanchor="bottom", **note)
         else:
             figure.add_hline(y=limit, **style)
             figure.add_annotation(x=1, xref="paper", xanchor="right", y=limit, yanchor="top", **note)

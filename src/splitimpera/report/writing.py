@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING
 from splitimpera.core.files import check_writable
 from splitimpera.core.folders import write_together
 from splitimpera.report.html.page import report_html
-from splitimpera.report.pictures import plans_png, saliency_png
-from splitimpera.report.results import Results, results
+from splitimpera.report.schema import Results
+from splitimpera.report.static_figures import plans_png, saliency_png
 from splitimpera.report.tables import plans_csv
 
 if TYPE_CHECKING:
@@ -28,19 +27,20 @@ FILES = ("results.json", *DRAWN)
 
 
 def save(design: Design, folder: str | Path) -> list[Path]:
-    """Write results.json, plans.csv, report.html and the pictures; each appears whole or not at all.
+    """Write results.json, plans.csv, report.html and the figures; each appears whole or not at all.
 
     Raises:
         OutputError: the folder cannot be written; what was there is as it was.
     """
-    return write_results(results(design), Path(folder))
+    from splitimpera.report.building import results_of  # a design brings torch, results do without
+
+    return write_results(results_of(design), Path(folder))
 
 
-def write_results(found: Results, folder: Path) -> list[Path]:
-    """The same from plain values."""
+def write_results(results: Results, folder: Path) -> list[Path]:
+    """The same from results."""
     check_writable(folder, "--out", FILES)
-    content = (json.dumps(found, indent=1, allow_nan=False) + "\n").encode()
-    return write_together(folder, {"results.json": content} | _drawn(found), "--out")
+    return write_together(folder, {"results.json": results.to_json()} | _drawn(results), "--out")
 
 
 def redraw(results: Results, folder: Path) -> list[Path]:

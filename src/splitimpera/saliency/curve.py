@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from splitimpera.core import units
 from splitimpera.core.array_types import FloatArray
-from splitimpera.core.markup import html_table
 from splitimpera.records.graph import Candidate, Cut
 
 
@@ -43,16 +41,6 @@ class SaliencyCurve:
     on_curve: tuple[bool, ...]
     samples: int
     input_bytes: int
-
-    def _repr_html_(self) -> str:
-        """For notebooks: CS at each cut, and why some are candidates."""
-        reasons = {candidate.cut: ", ".join(candidate.reasons) for candidate in self.candidates}
-        rows = [
-            [cut, name, units.format_bytes(size), f"{cs:.3g}", reasons.get(cut, "")]
-            for cut, name, size, cs in zip(self.cuts, self.names, self.bytes, self.cs, strict=True)
-        ]
-        caption = f"Cumulative saliency over {self.samples} samples"
-        return html_table(caption, ["cut", "after layer", "bytes", "CS", "candidate"], rows)
 
     @property
     def cs(self) -> FloatArray:

@@ -25,21 +25,21 @@ const decide = (() => {
     const distance = upper ? limit - value : value - limit;
     let margin = value === null ? -Infinity : distance / limit;
     const unstable = !plan.stable && NEEDS_STABILITY.test(metric);
-    // too few frames a second is a miss by so much; all else has no end
-    const endless = unstable && (metric !== "fps" || margin >= 0);
-    if (endless) margin = Math.min(margin, -1);
+    // too few frames a second is a violation by so much; all else is unbounded
+    const unbounded = unstable && (metric !== "fps" || margin >= 0);
+    if (unbounded) margin = Math.min(margin, -1);
     let certainty = "unlikely";
     if (!unstable && meets(requirement, value)) {
       certainty = meets(requirement, upper ? high : low) ? "certain" : "likely";
     }
-    return { requirement, value, margin, endless, certainty, met: !endless && meets(requirement, value) };
+    return { requirement, value, margin, unbounded, certainty, met: !unbounded && meets(requirement, value) };
   }
 
   function verdictOf(plan, requirements, quality) {
     const judgements = requirements.map((requirement) => judge(plan, requirement));
     const hard = judgements.filter((judgement) => judgement.requirement.weight === null);
     const soft = judgements.filter((judgement) => judgement.requirement.weight !== null);
-    const misses = hard.filter((judgement) => !judgement.met);
+    const violations = hard.filter((judgement) => !judgement.met);
     const worst = Math.max(0, ...hard.map((judgement) => CERTAINTIES.indexOf(judgement.certainty)));
     const value = plan.metrics[quality.metric];
     const p95 = plan.metrics.latency_p95;
@@ -49,10 +49,10 @@ const decide = (() => {
       id: plan.id,
       plan,
       judgements,
-      violations: misses,
-      softMisses: soft.filter((judgement) => !judgement.met),
-      feasible: plan.can_run && misses.length === 0,
-      unsatisfiable: !plan.stable && misses.some((judgement) => NEEDS_STABILITY.test(judgement.requirement.metric)),
+      violations,
+      softViolations: soft.filter((judgement) => !judgement.met),
+      feasible: plan.can_run && violations.length === 0,
+      unsatisfiable: !plan.stable && violations.some((judgement) => NEEDS_STABILITY.test(judgement.requirement.metric)),
       penalty: sum(soft.map((judgement) => judgement.requirement.weight * Math.max(0, -judgement.margin))),
       score: Math.min(...(hard.length ? hard : judgements).map((judgement) => judgement.margin)),
       certainty: plan.can_run ? CERTAINTIES[worst] : "unlikely",

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { plans, requirements, quality, choice, words } = data;
+  const { plans, requirements, quality, choice, words, cannot_run: cannotRun } = data;
   const sliders = requirements.map((_, i) => document.getElementById(`limit-${i}`));
   const head = document.querySelector("#plans thead");
   const body = document.querySelector("#plans tbody");
@@ -17,6 +17,7 @@
   const byId = (id) => document.getElementById(id);
   const percent = (share, digits) => `${share < 0 ? "-" : "+"}${Math.abs(100 * share).toFixed(digits)} %`;
   const moved = () => sliders.some((slider, i) => Number(slider.value) !== requirements[i].own);
+  const fill = (name, blanks = {}) => words[name].replace(/\{(\w+)\}/g, (_, blank) => blanks[blank]);
   const limits = () => requirements.map(({ metric, upper, weight, stops }, i) => {
     const limit = stops[sliders[i].value];
     return { metric, upper, weight, limit, text: requirements[i].texts[sliders[i].value] };
@@ -52,7 +53,7 @@
     wanted.forEach(({ metric, text }, i) => {
       const meeting = verdicts.filter((verdict) => verdict.judgements[i].met).length;
       byId(`limit-${i}-text`).textContent = text.startsWith(metric) ? text.slice(metric.length) : text;
-      byId(`limit-${i}-meet`).textContent = `${meeting} of ${plans.length} plans meet it`;
+      byId(`limit-${i}-meet`).textContent = fill("meet", { count: meeting, total: plans.length });
       sliders[i].setAttribute("aria-valuetext", text);
     });
   }
@@ -60,49 +61,55 @@
   function sayChoice() {
     const best = verdicts[0];
     const other = moved();
-    const fitting = verdicts.filter((verdict) => verdict.feasible).length;
-    const choice = best.feasible ? `Run ${best.id}` : "Nothing fits";
-    const sure = best.feasible ? words[best.certainty] : best.plan.can_run ? `Nearest: ${best.id}.` : "No plan can run.";
-    const headline = byId("headline");
-    headline.textContent = other ? `With these limits: ${choice}` : choice;
-    headline.className = `verdict ${best.feasible ? "fits" : "violations"}`;
-    byId("certainty").textContent = sure;
-    byId("status").textContent = `With ${other ? "these" : "the scenario's"} limits: ${choice}. ${sure} ${fitting} of ${plans.length} plans fit.`;
+    const choice = best.feasible ? best.plan.words : words.unsatisfiable;
+    const certainty = best.feasible
+      ? words[best.certainty]
+      : best.plan.can_run ? fill("nearest", { plan: best.plan.words, id: best.id }) : words.none_can_run;
+    const count = fill("count", { count: verdicts.filter(({ feasible }) => feasible).length, total: plans.length });
+    byId("headline").className = `verdict ${best.feasible ? "feasible" : "violates"}`;
+    byId("choice").textContent = other ? fill("moved", { choice }) : choice;
+    byId("choice-id").textContent = best.feasible ? best.id : "";
+    byId("certainty").textContent = certainty;
+    byId("status").textContent = fill(other ? "status_moved" : "status", { choice, certainty, count });
     document.body.classList.toggle("moved", other);
     for (const button of document.querySelectorAll(".back")) button.hidden = !other;
   }
 
   /* The table: verdicts, order, filter. */
 
-  function byHowMuch({ endless, margin }) {
-    if (endless) return "grows without end";
-    if (margin === -Infinity) return "not known";
+  function marginWords(margin, unbounded) {
+    if (unbounded) return words.unbounded;
+    if (margin === -Infinity) return words.not_known;
     if (margin >= -1) return percent(margin, 1);
-    return margin > -1000 ? `${Number((1 - margin).toPrecision(3))} times it` : "more than 1000 times it";
+    return margin > -1000 ? fill("times", { factor: Number((1 - margin).toPrecision(3)) }) : words.far;
   }
 
-  function verdictLines({ plan, feasible, certainty, violations, softMisses }) {
-    const line = (miss, before, className) => (
-      element("div", [`${before}${miss.requirement.text} `, element("span", `(${byHowMuch(miss)})`, "margin")], className)
+  const verdictWords = ({ plan, certainty }) => fill(plan.stable ? "feasible" : "but_unstable", { certainty });
+
+  function verdictLines(verdict) {
+    const { plan, feasible, violations, softViolations } = verdict;
+    const line = (how, { requirement, margin, unbounded }) => element(
+      "div",
+      [`${fill(how, { requirement: requirement.text })} `, element("span", `(${marginWords(margin, unbounded)})`, "margin")],
+      how === "preferred" ? how : "",
     );
-    const lines = plan.can_run
-      ? violations.map((miss) => line(miss, ""))
-      : words.cannot_run[plan.id].map((why) => element("div", why));
-    if (feasible) lines.push(element("div", `fits, ${certainty}${plan.stable ? "" : ", but unstable"}`));
-    return [...lines, ...softMisses.map((miss) => line(miss, "preferred: ", "preferred"))];
+    let lines = violations.map((violation) => line("violates", violation));
+    if (!plan.can_run) lines = cannotRun[plan.id].map((why) => element("div", why));
+    if (feasible) lines = [element("div", verdictWords(verdict))];
+    return [...lines, ...softViolations.map((violation) => line("preferred", violation))];
   }
 
   function fillTable() {
-    const fill = {
+    const cells = {
       rank: (verdict, i) => [String(i + 1)],
       verdict: verdictLines,
-      score: ({ score }) => [score >= -1 ? percent(score, 1) : "far off"],
-      pareto: ({ pareto }) => [pareto ? "yes" : ""],
+      score: ({ score }) => [score >= -1 ? marginWords(score) : words.far_off],
+      pareto: ({ pareto }) => [pareto ? words.on_front : ""],
     };
     verdicts.forEach((verdict, i) => {
       const row = rows.get(verdict.id);
-      row.className = i === 0 && verdict.feasible ? "chosen" : verdict.feasible ? "fits" : "violations";
-      for (const [key, make] of Object.entries(fill)) {
+      row.className = i === 0 && verdict.feasible ? "chosen" : verdict.feasible ? "feasible" : "violates";
+      for (const [key, make] of Object.entries(cells)) {
         row.cells[columns.indexOf(key)].replaceChildren(...make(verdict, i));
       }
     });
@@ -135,15 +142,15 @@
 
   function filter() {
     const wanted = byId("filter").value.toLowerCase().split(/\s+/);
-    const onlyFits = byId("fits-only").checked;
+    const onlyFeasible = byId("feasible-only").checked;
     let shown = 0;
     for (const { id, feasible } of verdicts) {
       const row = rows.get(id);
       const content = row.textContent.toLowerCase();
-      row.hidden = (onlyFits && !feasible) || !wanted.every((word) => content.includes(word));
+      row.hidden = (onlyFeasible && !feasible) || !wanted.every((word) => content.includes(word));
       shown += row.hidden ? 0 : 1;
     }
-    byId("shown").textContent = `${shown} of ${plans.length} plans shown`;
+    byId("shown").textContent = fill("shown", { count: shown, total: plans.length });
   }
 
   function sortBy(key) {
@@ -174,15 +181,15 @@
     }
   }
 
-  /* Points move between the traces "fits" and "does not fit" of their configuration. */
+  /* Points move between the traces "feasible" and "infeasible" of their configuration. */
   function drawVerdicts() {
     const plot = byId("figure-plans");
     if (!plot) return;
     plot.data.forEach((trace, i) => {
       if (!trace.meta) return;
-      const { kind, fits, chosen } = trace.meta;
+      const { kind, feasible, chosen } = trace.meta;
       const placed = verdicts.filter((verdict, place) => points.has(verdict.id) && (
-        chosen ? place === 0 && verdict.feasible : points.get(verdict.id).kind === kind && verdict.feasible === fits
+        chosen ? place === 0 && verdict.feasible : points.get(verdict.id).kind === kind && verdict.feasible === feasible
       ));
       const values = placed.map(({ id }) => points.get(id));
       const change = { x: [values.map(({ x }) => x)], y: [values.map(({ y }) => y)] };
@@ -190,7 +197,7 @@
         change["error_y.array"] = [values.map(({ above }) => above)];
         change["error_y.arrayminus"] = [values.map(({ below }) => below)];
         change.ids = [placed.map(({ id }) => id)];
-        change.customdata = [values.map(({ words: first }, place) => [...first, fate(placed[place])])];
+        change.customdata = [values.map(({ said }, place) => [...said, fate(placed[place])])];
         change.showlegend = values.length > 0;
       }
       Plotly.restyle(plot, change, [i]);
@@ -206,16 +213,17 @@
         y: trace.y[i],
         above: trace.error_y.array[i],
         below: trace.error_y.arrayminus[i],
-        words: trace.customdata[i].slice(0, 2),
+        said: trace.customdata[i].slice(0, 2),
       }));
     }
   }
 
   function fate(verdict) {
     const harmless = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-    if (!verdict.plan.can_run) return "cannot run";
-    if (verdict.feasible) return `fits, ${verdict.certainty}`;
-    return verdict.violations.map(({ requirement }) => `misses ${harmless(requirement.text)}`).join("<br>");
+    let lines = verdict.violations.map(({ requirement }) => fill("violates", { requirement: requirement.text }));
+    if (!verdict.plan.can_run) lines = cannotRun[verdict.id];
+    if (verdict.feasible) lines = [verdictWords(verdict)];
+    return lines.map(harmless).join("<br>");
   }
 
   function drawLimits(wanted) {
@@ -265,7 +273,7 @@
     button.addEventListener("click", () => sortBy(button.parentElement.dataset.key));
   }
   byId("filter").addEventListener("input", filter);
-  byId("fits-only").addEventListener("change", filter);
+  byId("feasible-only").addEventListener("change", filter);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colour);
   narrow.addEventListener("change", () => { draw(); drawDecision(); });
   window.addEventListener("beforeprint", () => paper(true));

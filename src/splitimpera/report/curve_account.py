@@ -1,4 +1,4 @@
-"""A saliency curve by itself: as a table, as JSON, as a picture."""
+"""A saliency curve by itself: as a table, as JSON, as a figure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from rich.text import Text
 
 from splitimpera.core import units
 from splitimpera.core.array_types import FloatArray
-from splitimpera.report.drawing import png
-from splitimpera.report.pictures import draw_curve
-from splitimpera.report.tables import sparkline
+from splitimpera.report.drawing import draw_curve, harmless, layer_labels, png
+from splitimpera.report.tables import name_cell, sparkline
 from splitimpera.saliency.curve import SaliencyCurve, log10_or_gap
 
 
@@ -24,10 +23,10 @@ def curve_table(curve: SaliencyCurve, score: str = "cs") -> RenderableType:
     """One row a cut, the candidates with their reasons; then what is wrong, if anything is."""
     reasons = {candidate.cut: candidate.reasons for candidate in curve.candidates}
     values = log10_or_gap(curve.scores[score])
-    title = f"Where the network may be split ({curve.samples} pictures)"
+    title = f"Where the network may be split ({curve.samples} samples)"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("cut", justify="right")
-    table.add_column("behind layer", no_wrap=True)
+    table.add_column("after layer", overflow="fold")
     for name in ("bytes", "MACs before", f"log10 {score}"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("candidate")
@@ -35,7 +34,7 @@ def curve_table(curve: SaliencyCurve, score: str = "cs") -> RenderableType:
         why = reasons.get(cut, ())
         table.add_row(
             str(cut),
-            name,
+            name_cell(name),
             units.format_bytes(curve.bytes[place]),
             units.format_count(curve.macs_head[place]),
             f"{values[place]:.2f}",
@@ -45,9 +44,9 @@ def curve_table(curve: SaliencyCurve, score: str = "cs") -> RenderableType:
     lines: list[RenderableType] = [table]
     if np.isfinite(values).any():
         lines.append(Text.assemble(f"log10 {score}  ", (sparkline(values), "cyan")))
-    for names, words in ((curve.dead, "CS is 0 for all pictures"), (curve.not_finite, "CS is not finite")):
+    for names, words in ((curve.dead, "CS is 0 for all samples"), (curve.not_finite, "CS is not finite")):
         if names:
-            lines.append(Text(f"Beware: {words} behind {', '.join(names[:5])}", "yellow"))
+            lines.append(Text(f"Warning: {words} after {', '.join(names[:5])}", "yellow"))
     return Group(*lines)
 
 
@@ -59,7 +58,7 @@ def curve_json(curve: SaliencyCurve) -> bytes:
         "bytes": list(curve.bytes),
         "macs_head": list(curve.macs_head),
         "on_curve": list(curve.on_curve),
-        "pictures": curve.samples,
+        "samples": curve.samples,
         "scores": {name: _plain(numbers) for name, numbers in curve.scores.items()},
         "cs": _plain(curve.cs),
         "maxima": [curve.cuts[place] for place in curve.maxima],
@@ -80,24 +79,20 @@ def curves_png(curve: SaliencyCurve, score: str = "cs") -> bytes:
     figure = Figure(figsize=(10, 8 if curve.per_class else 5), layout="constrained")
     panels = figure.subplots(2 if curve.per_class else 1, 1, sharex=True, squeeze=False)[:, 0]
     starred = [curve.cuts.index(candidate.cut) for candidate in curve.candidates]
-    draw_curve(panels[0], curve.names, log10_or_gap(curve.scores[score]), curve.bytes, starred, f"log10 {score}")
+    values = log10_or_gap(curve.scores[score])
+    draw_curve(panels[0], curve.names, curve.cuts, values, curve.bytes, starred, f"log10 {score}")
     if curve.per_class:
         for label, values in curve.per_class.items():
             panels[1].plot(
-                range(len(values)), log10_or_gap(values), ".-", label=_plain_text(curve.class_name(label)), linewidth=1
+                range(len(values)), log10_or_gap(values), ".-", label=harmless(curve.class_name(label)), linewidth=1
             )
         panels[1].set_ylabel("log10 cs of each class")
-        panels[1].set_xticks(range(len(curve.names)), map(_plain_text, curve.names), rotation=60, ha="right")
+        panels[1].set_xticks(range(len(curve.names)), layer_labels(curve.names, curve.cuts), rotation=60, ha="right")
         panels[1].legend(fontsize="small", ncols=5, frameon=False)
         panels[1].grid(alpha=0.3)
         panels[0].tick_params(labelbottom=False)
         panels[0].set_xlabel("")
     return png(figure)
-
-
-def _plain_text(name: str) -> str:
-    """Matplotlib reads mathematics between dollars, and leaves out of legends what begins with an underscore."""
-    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def _plain(values: FloatArray) -> list[float | None]:

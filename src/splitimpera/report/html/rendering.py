@@ -1,0 +1,30 @@
+"""Templates (Jinja2), which escape all that is put into them, and the files that a page carries as they are."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+
+def render(template: str, **content: object) -> str:
+    """A page from a template of the folder `templates`."""
+    return _environment().get_template(f"{template}.html.j2").render(content)
+
+
+def asset(name: str) -> Markup:
+    """A style sheet or script of this folder; our own, so not escaped."""
+    return Markup((files(__package__) / name).read_text(encoding="utf-8"))
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("splitimpera.report.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,27 @@
+"""All interactive figures of the report (Plotly), drawn from results alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import plotly.graph_objects as go
+
+from splitimpera.report.network_figures import classes_figure, layers_figure, saliency_figure
+from splitimpera.report.plan_figures import breakdown_figure, latency_figure, loss_figure, plans_figure
+from splitimpera.report.schema import Results
+
+
+def figures(results: Results) -> dict[str, go.Figure]:
+    """Every figure of the report, by name; those that would be empty are left out."""
+    stable = any(plan.stable for plan in results.plans)
+    curve = bool(results.curve.cuts)
+    makers: dict[str, tuple[bool, Callable[[Results], go.Figure]]] = {
+        "plans": (stable, plans_figure),
+        "saliency": (curve, saliency_figure),
+        "classes": (curve and len(results.curve.per_class) > 1, classes_figure),
+        "layers": (bool(results.layers), layers_figure),
+        "latency": (stable, latency_figure),
+        "breakdown": (stable, breakdown_figure),
+        "loss": (bool(results.loss_curves), loss_figure),
+    }
+    return {name: make(results) for name, (wanted, make) in makers.items() if wanted}

@@ -1,0 +1,63 @@
+"""Names where room is short: without the prefix that all share, wrapped where their parts join; never cut off."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+LINE_CHARACTERS = 24
+FEW = 30
+"""So many labels have room for several lines on an axis."""
+
+MOST_CHARACTERS = 120
+"""Of a name that is longer than any module's path the end is kept, which tells layers apart."""
+
+
+def common_prefix(names: Sequence[str]) -> str:
+    """The path that all names but the input's begin with: "features." of "features.0" and "features.13".
+
+    >>> common_prefix(["input", "features.0", "features.13"])
+    'features.'
+    """
+    paths = [name.split(".") for name in names if name != "input"]
+    if len(paths) < 2:
+        return ""
+    shortest = min(len(path) for path in paths) - 1
+    same = next((n for n in range(shortest) if len({path[n] for path in paths}) > 1), shortest)
+    return "".join(f"{part}." for part in paths[0][:same])
+
+
+def wrapped(name: str, characters: int = LINE_CHARACTERS) -> list[str]:
+    """A layer's name or a plan's id in lines, broken where its parts join; at underscores where need be.
+
+    >>> wrapped("encoder.layers.encoder_layer_0.self_attention", 24)
+    ['encoder.layers.', 'encoder_layer_0.', 'self_attention']
+    """
+    if len(name) > MOST_CHARACTERS:
+        name = "..." + name[-MOST_CHARACTERS:]
+    lines = [""]
+    for path in re.findall(r"[^./+-]*[./+-]?", name):
+        parts = [path] if len(path) <= characters else re.findall(r"[^_]*_?", path)
+        for part in parts:
+            if lines[-1] and len(lines[-1]) + len(part) > characters:
+                lines.append("")
+            lines[-1] += part
+    return lines
+
+
+def short_labels(names: Sequence[str], indices: Sequence[int]) -> list[str]:
+    """A label a layer, in lines: without the common prefix, with its index where another one is called the same."""
+    prefix, times = common_prefix(names), Counter(names)
+    characters = LINE_CHARACTERS if len(names) <= FEW else MOST_CHARACTERS  # lines of many would lie on each other
+    labels = []
+    for name, index in zip(names, indices, strict=True):
+        label = "\n".join(wrapped(name.removeprefix(prefix), characters))
+        labels.append(label if times[name] == 1 else f"{label} ({index})")
+    return labels
+
+
+def axis_words(title: str, names: Sequence[str]) -> str:
+    """An axis's title, with the prefix that its labels leave out."""
+    prefix = common_prefix(names)
+    return f"{title} ({prefix}...)" if prefix else title

@@ -1,0 +1,78 @@
+"""The two main figures as PNG, without a browser (Matplotlib)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, PercentFormatter
+
+from splitimpera.core import units
+from splitimpera.report.drawing import draw_curve, harmless, png
+from splitimpera.report.layer_names import wrapped
+from splitimpera.report.palette import COLOURS, STAR_COLOUR
+from splitimpera.report.schema import PlanEntry, Results
+from splitimpera.report.selection import curve_points, front, placed
+
+
+def saliency_png(results: Results) -> bytes:
+    """log10 CS and bytes over the cuts, candidates starred."""
+    points = curve_points(results)
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    draw_curve(
+        figure.add_subplot(),
+        [point.cut.name for point in points],
+        [point.cut.index for point in points],
+        [point.log_cs for point in points],
+        [point.cut.bytes for point in points],
+        [place for place, point in enumerate(points) if point.reasons],
+        "log10 CS",
+    )
+    return png(figure)
+
+
+def plans_png(results: Results) -> bytes:
+    """Quality against p95 latency of every stable plan."""
+    quality = results.quality
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.add_subplot()
+    steps = front(results)
+    latencies_s, values = [x for _, x, _ in steps], [y for _, _, y in steps]
+    axes.step(latencies_s, values, where="post", color="0.6", linewidth=1, label="front")
+    for kind, colour in COLOURS.items():
+        for feasible, marker in ((True, "o"), (False, "x")):
+            plans = [p for p in results.plans if p.configuration == kind and p.feasible is feasible]
+            points = _points(plans, quality)
+            if points:
+                label = f"{kind}, {'feasible' if feasible else 'infeasible'}"
+                axes.plot(*zip(*points, strict=True), marker, color=colour, markersize=9, label=label)
+    for plan in results.plans:
+        at = placed(plan, quality)
+        if at and plan.id == results.recommendation.plan:
+            axes.plot(*at, "*", markersize=22, mfc="none", color=STAR_COLOUR)
+            axes.annotate(harmless("\n".join(wrapped(plan.id, 40))), at, (12, -14), textcoords="offset points")
+    for requirement in results.requirements:
+        style: dict[str, Any] = {
+            "linestyle": "--" if requirement.weight is None else ":",
+            "color": STAR_COLOUR,
+            "linewidth": 1,
+        }
+        if requirement.metric == quality:
+            axes.axhline(requirement.limit, **style)
+        elif requirement.metric == "latency_p95":
+            axes.axvline(requirement.limit, **style)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(EngFormatter("s"))
+    if results.quality_metric.dimension is units.FRACTION:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel("p95 latency")
+    axes.set_ylabel(quality)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=6, frameon=False)
+    return png(figure)
+
+
+def _points(plans: Iterable[PlanEntry], quality: str) -> list[tuple[float, float]]:
+    """What is not known is not drawn."""
+    return [at for plan in plans if (at := placed(plan, quality))]

@@ -1,0 +1,236 @@
+"""What is said of plans, verdicts and decisions: the one place for these words, the page's script included.
+
+`WORDS` has the sentences with their blanks. The page takes them from here as data, since its script fills them in anew
+when a limit is moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from splitimpera.core import units
+from splitimpera.records.requirement import METRICS
+from splitimpera.report.schema import CapacityEntry, ChangeEntry, HopEntry, PlanEntry, Results, ViolationEntry
+
+WORDS = {
+    "feasible": "feasible, {certainty}",
+    "but_unstable": "feasible, {certainty}, but unstable",
+    "violates": "violates {requirement}",
+    "violates_one": "violates 1 requirement",
+    "violates_some": "violates {count} requirements",
+    "unstable": "unstable",
+    "cannot_run": "cannot run",
+    "not_evaluated": "not evaluated",
+    "preferred": "preferred: {requirement}",
+    "unsatisfiable": "No plan is feasible",
+    "certain": "Certain: values and the worse ends of their 95 % intervals meet every requirement.",
+    "likely": "Likely, not certain: values meet every requirement, the worse end of some 95 % interval does not.",
+    "nearest": "Nearest: {plan} ({id}).",
+    "none_can_run": "No plan can run.",
+    "count": "{count} of {total} plans are feasible.",
+    "meet": "{count} of {total} plans meet it",
+    "shown": "{count} of {total} plans shown",
+    "moved": "With these limits: {choice}",
+    "status_moved": "With these limits: {choice}. {certainty} {count}",
+    "status": "With the scenario's limits: {choice}. {certainty} {count}",
+    "unbounded": "unbounded",
+    "not_known": "not known",
+    "times": "{factor} times the limit",
+    "far": "more than 1000 times the limit",
+    "far_off": "far off",
+    "on_front": "yes",
+}
+
+_BASES = {
+    **{"float32": "32-bit floats", "float16": "16-bit floats", "bfloat16": "bfloat16"},
+    **{"uint8": "8-bit", "uint6": "6-bit", "uint4": "4-bit", "uint2": "2-bit"},
+    **{"png": "PNG", "jpeg": "JPEG", "webp": "WebP"},
+}
+_MODIFIERS = {
+    **{"rans": "entropy-coded", "rans-packets": "entropy-coded packets", "zstd": "zstd", "interleaved": "interleaved"},
+    **{"zero": "lost values 0", "mean": "lost values the mean", "last": "lost values the last frame's"},
+}
+_TRANSPORTS = {
+    **{"tcp": "TCP", "tcp-cubic": "TCP", "tcp-reno": "TCP Reno"},
+    **{"udp": "UDP", "udp-interleaved": "interleaved UDP", "udp-arq": "UDP with ARQ"},
+}
+
+
+def plan_words(plan: PlanEntry, cut_names: Mapping[int, str]) -> str:
+    """A plan as people call it: "Split after features.13, 16x bottleneck, 8-bit, over UDP".
+
+    Args:
+        cut_names: the layer after which each cut lies, `Results.cut_names`.
+    """
+    if not plan.hops:
+        return f"Run everything on {plan.devices[0]}"
+    steps = [
+        _hop_words(hop, target, cut_names, first=not place)
+        for place, (hop, target) in enumerate(zip(plan.hops, [*plan.devices[1:], *plan.hops], strict=False))
+    ]
+    return "; then ".join(steps)
+
+
+def _hop_words(hop: HopEntry, target: object, cut_names: Mapping[int, str], first: bool) -> str:
+    base, *more = codec_words(hop.codec)
+    over = f"over {_TRANSPORTS.get(hop.transport, hop.transport)}"
+    if hop.cut == 0:
+        values = base.replace("-bit", "-bit values")
+        return f"{'S' if first else 's'}end the input as {', '.join([values, *more])} {over} to {target}"
+    parts = [f"{'S' if first else 's'}plit after {cut_names.get(hop.cut, f'cut {hop.cut}')}"]
+    if hop.bottleneck:
+        parts.append(f"{hop.bottleneck:g}x bottleneck")
+    return ", ".join([*parts, base, *more, over])
+
+
+def codec_words(codec: str) -> list[str]:
+    """What a codec's name asks for, the kind of values first.
+
+    >>> codec_words("uint4:channel+rans+fec:20")
+    ['4-bit per channel', 'entropy-coded', '20 % FEC']
+    """
+    first, *modifiers = codec.split("+")
+    base, _, argument = first.partition(":")
+    words = [_BASES.get(base, base)]
+    if argument == "channel":
+        words[0] += " per channel"
+    elif argument:
+        words[0] += f" of quality {argument}"
+    for modifier in modifiers:
+        name, _, argument = modifier.partition(":")
+        words.append(f"{argument} % FEC" if name == "fec" else _MODIFIERS.get(name, name))
+    return words
+
+
+def verdict_words(plan: PlanEntry | None) -> str:
+    """The verdict on a plan in a few words."""
+    if plan is None:
+        return WORDS["not_evaluated"]
+    if plan.cannot_run:
+        return WORDS["cannot_run"]
+    if plan.feasible:
+        return WORDS["feasible" if plan.stable else "but_unstable"].format(certainty=plan.certainty)
+    if any(violation.unbounded for violation in plan.violations):
+        return WORDS["unstable"]
+    count = len(plan.violations)
+    return WORDS["violates_one"] if count == 1 else WORDS["violates_some"].format(count=count)
+
+
+def worst_words(plan: PlanEntry) -> str:
+    """The same, where there is room for the worst violation, and how many more there are."""
+    if plan.cannot_run or plan.feasible:
+        return verdict_words(plan)
+    # a latency without bound is the worst
+    worst = max(plan.violations, key=lambda each: (each.unbounded, each.margin is None, -(each.margin or 0.0)))
+    violation = f"{short_name(worst.metric)} {_share(worst.margin)}"
+    said = WORDS["unstable"] if worst.unbounded else WORDS["violates"].format(requirement=violation)
+    return said + (f" +{len(plan.violations) - 1}" if len(plan.violations) > 1 else "")
+
+
+def _share(margin: float | None) -> str:
+    """A margin in a narrow column."""
+    return margin_words(margin) if margin is None else f"{100 * margin:.0f}%" if margin >= -1 else WORDS["far_off"]
+
+
+def verdict_lines(plan: PlanEntry) -> list[str]:
+    """The same at length: why it cannot run, or each requirement that it violates."""
+    if plan.cannot_run:
+        return [f"{WORDS['cannot_run']}: {why}" for why in plan.cannot_run]
+    if plan.feasible:
+        return [verdict_words(plan)]
+    return [WORDS["violates"].format(requirement=violation.requirement) for violation in plan.violations]
+
+
+def violation_margin(violation: ViolationEntry) -> str:
+    """By how much a plan violates a requirement."""
+    return margin_words(violation.margin, violation.unbounded)
+
+
+def margin_words(margin: float | None, unbounded: bool = False) -> str:
+    """A margin as a share of the limit, or how many times the limit a value is."""
+    if unbounded:
+        return WORDS["unbounded"]
+    if margin is None:
+        return WORDS["not_known"]
+    if margin >= -1:
+        return f"{100 * margin:+.1f} %"
+    return WORDS["times"].format(factor=f"{float(f'{1 - margin:.3g}'):g}") if margin > -1000 else WORDS["far"]
+
+
+def score_words(score: float | None) -> str:
+    """A plan's smallest margin."""
+    return WORDS["far_off"] if score is None or score < -1 else margin_words(score)
+
+
+def choice_words(results: Results) -> str:
+    """What the recommended plan does, or that none is feasible."""
+    chosen = results.recommendation.plan
+    return plan_words(results.by_id[chosen], results.cut_names) if chosen else WORDS["unsatisfiable"]
+
+
+def certainty_words(results: Results) -> str:
+    """How sure the choice is, or which plan comes nearest."""
+    decision = results.recommendation
+    if decision.plan:
+        return WORDS[str(decision.certainty)]
+    nearest = results.by_id[str(decision.nearest)]
+    if nearest.cannot_run:
+        return WORDS["none_can_run"]
+    return WORDS["nearest"].format(plan=plan_words(nearest, results.cut_names), id=nearest.id)
+
+
+def decision_words(results: Results) -> str:
+    """The decision in one line, the plan's id with it."""
+    decision = results.recommendation
+    if not decision.plan:
+        return f"{WORDS['unsatisfiable']}. {certainty_words(results)}"
+    value = format_metric(results.quality, decision.test_quality)
+    sure = WORDS["feasible"].format(certainty=decision.certainty)
+    return f"{choice_words(results)} ({decision.plan}): {sure}; {results.quality} {value} on the test samples"
+
+
+def value_words(plan: PlanEntry | None, metric: str) -> str:
+    """A metric of a plan; an unstable one has no latency."""
+    if plan is not None and not plan.stable and metric.startswith("latency_"):
+        return WORDS["unstable"]
+    value = None if plan is None else plan.metrics.get(metric)
+    return "-" if value is None else format_metric(metric, value)
+
+
+def format_metric(name: str, value: float | None) -> str:
+    """A metric's value in human units."""
+    return "unknown" if value is None else METRICS[name].format(value)
+
+
+def short_name(metric: str) -> str:
+    """A metric's name for a table's narrow columns."""
+    short = {"payload_bytes": "bytes", "lost_packet_rate": "lost", "dropped_frames": "dropped", "cut_depth": "depth"}
+    return short.get(metric, metric.removeprefix("latency_").removeprefix("device_"))
+
+
+def change_words(change: ChangeEntry) -> str:
+    """One change, and what is feasible with it."""
+    return f"{change.text}: then {change.plan} is feasible"
+
+
+def capacity_words(capacity: CapacityEntry) -> str:
+    """How many sensors may send at once, and what gives way then."""
+    senders, busiest = capacity.senders, capacity.busiest_stage
+    if not senders:
+        return f"Capacity: not even 1 sensor, {busiest} cannot keep up."
+    sensors = "1 sensor" if senders == 1 else f"{senders} sensors"
+    return f"Capacity: {sensors}" + (f"; with one more, {busiest} cannot keep up." if busiest else " or more.")
+
+
+def shape_words(shape: Sequence[int]) -> str:
+    """A tensor's shape: "8 x 7 x 7"."""
+    return " x ".join(map(str, shape))
+
+
+PARAMETER_FORMATS = {"bit/s": units.format_rate, "s": units.format_time, "loss": units.format_fraction}
+
+
+def parameter_words(value: float, name: str, unit: str) -> str:
+    """A parameter's value, written by its unit, or by its name where it has none."""
+    write = PARAMETER_FORMATS.get(unit or name)
+    return write(value) if write else f"{value:.3g} {unit}".strip()
