@@ -71,6 +71,5 @@ def run(
         result = design(wanted, seed=seed, replications=replications, explore=explore, track=track, say=console.print)
     found = results(result)
     files = write_results(found, place)
-    log.info("wrote %d files to %s", len(files), place)
     show(found, console)
     console.print(f"Written to {folder}: {', '.join(sorted(path.name for path in files))}", soft_wrap=True)
