@@ -117,5 +117,5 @@ def test_what_is_done_is_logged_with_the_time(first):
     said = "\n".join(lines)
     assert "read the scenario 'first0' from" in said.replace(out.parent.name, "first0")
     assert "seed 3, 2 replications" in said
-    assert re.search(r"INFO .*Simulating the plans: begins, steps: \d+", said)
+    assert re.search(r"INFO .*Simulating the plans: started, \d+ steps", said)
     assert re.search(r"DEBUG .*Simulating the plans: 1 of \d+ after", said)

@@ -62,16 +62,16 @@ def run(
     with progress() as track:
         network = load_network(wanted_network, here, track)
         try:
-            pictures = load_data(wanted_data, here)
+            dataset = load_data(wanted_data, here)
         except DataError as error:
             raise error.at({"data.source": "--data", "data.size": "--size"}.get(error.where, error.where)) from None
-        samples = pictures.everything()
+        samples = dataset.everything()
         curve = cumulative_saliency(
             trace(network, samples.inputs, say=lambda line: console.print(line, highlight=False)),
             samples,
             target=target,  # type: ignore[arg-type]  # checked there
             classes=wanted_classes,
-            class_names=pictures.classes,
+            class_names=dataset.classes,
             scores=[score],
             output=int(wanted_output) if wanted_output.isdecimal() else wanted_output or None,
             batch=batch,

@@ -52,7 +52,7 @@ def run(
     replications: Annotated[
         str, typer.Option(metavar="INTEGER", help="Number of simulation runs, at most 1000.")
     ] = "5",
-    seed: Annotated[str, typer.Option(metavar="INTEGER", help="Random seed of the first run.")] = "1",
+    seed: Annotated[str, typer.Option(metavar="INTEGER", help="Random seed of the simulation.")] = "1",
     preset: Annotated[
         str | None, typer.Option(help="Link preset, such as lte or wifi-5; other options override its values.")
     ] = None,

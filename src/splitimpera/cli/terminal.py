@@ -101,12 +101,12 @@ def _lines(steps: Iterable[T], description: str, total: int) -> Iterator[T]:
 
 
 def _logged(steps: Iterable[T], description: str, total: int) -> Iterator[T]:
-    log.info("%s: begins, steps: %d", description, total)
+    log.info("%s: started, %d steps", description, total)
     begun_s = time.monotonic()
     for done, step in enumerate(steps, 1):
         yield step
         log.debug("%s: %d of %d after %s", description, done, total, _duration(begun_s))
-    log.info("%s: ended after %s", description, _duration(begun_s))
+    log.info("%s: finished in %s", description, _duration(begun_s))
 
 
 def _duration(begun_s: float) -> str:

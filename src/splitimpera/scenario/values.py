@@ -106,6 +106,6 @@ Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_usab
 Name = Annotated[Text, Field(max_length=100, pattern=r"^[A-Za-z0-9][\w.-]*$")]
 Names = Annotated[list[Text], Field(max_length=MOST_ENTRIES)]
 Cuts = Annotated[list[Text | int], Field(max_length=MOST_CUTS)]
-FilePath = Annotated[Path, PlainValidator(_path)]
-Folder = Annotated[Path, PlainValidator(_folder)]
+FilePath = Annotated[Path, PlainValidator(_path, json_schema_input_type=str)]
+Folder = Annotated[Path, PlainValidator(_folder, json_schema_input_type=str)]
 _TEXT = TypeAdapter(Text)
