@@ -11,6 +11,7 @@ import numpy as np
 
 from splitimpera.core.array_types import FloatArray
 from splitimpera.core.version import __version__
+from splitimpera.net.links import link_values
 from splitimpera.qos.recommendation import Recommendation
 from splitimpera.qos.verdict import Judgement, Verdict
 from splitimpera.records.graph import Cut
