@@ -91,6 +91,21 @@ def test_the_simulator_and_the_receiver_miss_the_same_bytes(size, mtu, header, r
     assert frame.data == zeroed(payload.data, frame.erased)
 
 
+@given(sizes, st.integers(108, 2000))
+def test_the_simulator_counts_the_bytes_that_are_sent(size, mtu):
+    total, element_bytes = size
+    link = Link(mtu_bytes=mtu, app_header_bytes=HEADER_BYTES)
+    frames = Frames(np.zeros(1), np.array([total]), np.ones(1), element_bytes)
+    payload = payload_of(total, element_bytes)
+    packets = packetise(payload, frame=0, plan=0, packet_bytes=mtu - 28 - HEADER_BYTES)
+    over_udp = TRANSPORTS["udp"](link, np.random.default_rng(0)).transfer(frames)
+    assert over_udp.wire_bytes[0] == sum(len(packet) + 28 + link.link_header_bytes for packet in packets)
+    assert max(len(packet) for packet in packets) + 28 <= mtu
+    (stream,) = packetise(payload, frame=0, plan=0)
+    over_tcp = TRANSPORTS["tcp"](link, np.random.default_rng(0)).transfer(frames)
+    assert over_tcp.wire_bytes[0] == len(stream) + 54 * -(-len(stream) // (mtu - 52))
+
+
 def test_a_frame_is_handed_over_once_when_its_last_packet_comes():
     packets = packetise(payload_of(100), frame=0, plan=0, packet_bytes=30)
     reassembler = Reassembler()

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 from conftest import ROOT
 
-from splitimpera.codec.codecs import CODECS, CODERS, FILLINGS, parsed
+from splitimpera.codec.codecs import CODECS, CODERS, CONCEALMENTS, parsed
 from splitimpera.core.errors import CodecError, SplitImperaError
 from splitimpera.cost.codec_model import DIRECTIONS, modelled_s, reference, stage
 from splitimpera.cost.device_presets import DEVICES
@@ -47,7 +47,7 @@ def test_every_codec_has_a_cost_and_it_grows_with_the_tensors():
 
 
 def test_fillings_cost_nothing_where_nothing_is_lost():
-    for name in FILLINGS:
+    for name in CONCEALMENTS:
         assert modelled_s(f"uint8+{name}", "decode", 4e4, HERE) == modelled_s("uint8", "decode", 4e4, HERE)
 
 

@@ -121,7 +121,7 @@ def test_the_way_of_an_answer_counts_from_when_its_frame_is_due():
     result = replicate(
         Link(rate_bps=1e7, delay_s=0.01), Workload(10.0, 5, frame_bytes=9000, response_bytes=970), "udp", 2
     )
-    np.testing.assert_allclose(result.answer_s, result.latency_s + 1000 * 8 / 1e7 + 0.01)
+    np.testing.assert_allclose(result.response_s, result.latency_s + 1000 * 8 / 1e7 + 0.01)
 
 
 def test_missing_bytes_are_shares_of_their_own_frame():

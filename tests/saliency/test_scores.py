@@ -73,7 +73,7 @@ def test_gradient_agreement_by_hand():
     assert statistic.value() == pytest.approx(2 / 10)
 
 
-def test_no_agreement_is_known_of_single_pictures():
+def test_no_agreement_is_known_of_single_images():
     statistic = STATISTICS["gradient_agreement"]()
     statistic.update(torch.ones(2, 3, 1), torch.ones(2, 3, 1), torch.eye(2))
     assert np.isnan(statistic.value())
@@ -123,7 +123,7 @@ def test_a_group_of_classes_is_all_that_its_scores_have_seen():
     names = (*SCORES.names(), *STATISTICS.names())
     of_group = sei.cumulative_saliency(model, (x, labels), classes=[0, 1], scores=names, batch=2)
     alone = sei.cumulative_saliency(model, x[labels < 2], scores=names)
-    assert of_group.pictures == alone.pictures == 5
+    assert of_group.samples == alone.samples == 5
     for name in names:
         np.testing.assert_allclose(of_group.scores[name], alone.scores[name], rtol=1e-4)
 
@@ -133,7 +133,7 @@ def test_a_class_may_be_named_by_its_number_in_words():
     labels = torch.tensor([0, 1, 1, 2])
     for wanted in ([1], ["1"]):
         curve = sei.cumulative_saliency(model, (x, labels), classes=wanted, class_names=("cat", "dog", "cow"))
-        assert curve.pictures == 2
+        assert curve.samples == 2
         assert curve.class_counts == {0: 1, 1: 2, 2: 1}  # the others' curves come from the same pass
         np.testing.assert_allclose(curve.per_class[2], sei.cumulative_saliency(model, x[3:]).cs, rtol=1e-5)
 

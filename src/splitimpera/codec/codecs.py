@@ -40,11 +40,11 @@ class Calibration:
     """What a codec is calibrated with.
 
     Attributes:
-        specs: the tensors that cross.
-        tensors: examples of each from training data, shape (n, *spec.shape).
-        images: the exact scale of the input's 8-bit images; None at other cuts and for other inputs.
-        packet_bytes: what one datagram of the link carries, headers apart. A transport puts as many elements as fit
-            into one; with half of the room or less, repair packets would be lost together with what they repair.
+        specs: Tensors that cross.
+        tensors: Examples of each from training data, shape (n, *spec.shape).
+        images: Exact scale of the input's 8-bit images; None at other cuts and for other inputs.
+        packet_bytes: Bytes that one datagram of the link carries, headers apart. A transport puts as many elements as
+            fit into one; with half of the room or less, repair packets would be lost together with what they repair.
     """
 
     specs: tuple[TensorSpec, ...]

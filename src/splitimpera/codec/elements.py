@@ -162,14 +162,14 @@ def unpacked(data: bytes, offset: int, elements: int, bits: int, stored: np.dtyp
 class ElementCodec:
     """Writes tensors one after the other, each element as one number.
 
-    Atoms never cut an element: they hold a whole number of each tensor's smallest group of whole bytes (three bytes
-    hold four elements of 6 bits), and every tensor starts at a multiple of its own.
+    What a packet must not cut, `element_bytes`, holds a whole number of each tensor's smallest group of whole bytes
+    (three bytes hold four elements of 6 bits), and every tensor starts at a multiple of its own.
 
     Args:
-        name: how the codec is called.
-        numbers: how the elements of each tensor are written.
-        fill: what stands for missing elements.
-        orders: for each tensor its elements in the order in which they are sent; None: as they lie.
+        name: Name of the codec.
+        numbers: How the elements of each tensor are written.
+        fill: Concealment of missing elements.
+        orders: Order in which the elements of each tensor are sent; None: as they lie.
     """
 
     tolerates_loss = True

@@ -46,9 +46,10 @@ class FrameId(NamedTuple):
     """What the packets of one frame have in common.
 
     Attributes:
-        plan: number of the plan, below 2**32.
-        frame: number of the frame, below 2**32.
-        total: size of its payload in bytes.
+        kind: What the frame is.
+        plan: Number of the plan, below 2**32.
+        frame: Number of the frame, below 2**32.
+        total: Size of its payload in bytes.
     """
 
     kind: Kind
@@ -62,9 +63,10 @@ class ReceivedFrame:
     """What came of one frame.
 
     Attributes:
-        data: its payload, zeros where bytes are missing.
-        erased: the ranges of missing bytes, in order; none touches the next.
-        time_left_s: from sending its first packet until its deadline, as that packet says; infinite without one.
+        data: Payload, with zeros where bytes are missing.
+        erased: Ranges of missing bytes, in order; none touches the next.
+        time_left_s: Time from sending the frame until its deadline, as its first packet to come says; infinite without
+            a deadline.
     """
 
     id: FrameId
@@ -91,9 +93,9 @@ def packet_bounds(first: IntArray, last: IntArray, total: IntArray | int, carrie
     """Where a run of packets begins and ends in its payload: the first byte, and the byte after the last one.
 
     Args:
-        first, last: numbers of the run's first and last packet, counted from 0.
-        total: size of the payload.
-        carried: what each packet but the last one carries.
+        first, last: Numbers of the run's first and last packet, counted from 0.
+        total: Size of the payload.
+        carried: Bytes that each packet but the last one carries.
     """
     return first * carried, np.minimum((last + 1) * carried, total)
 
@@ -110,11 +112,13 @@ def packetise(
     """The packets of one frame in order, each with its header.
 
     Args:
-        frame: number of the frame, below 2**32.
-        plan: number of the plan, below 2**32.
-        packet_bytes: room for the payload in a packet, after the header; whole elements go into it. None: all goes
+        payload: Payload of the frame.
+        frame: Number of the frame, below 2**32.
+        plan: Number of the plan, below 2**32.
+        kind: What the frame is.
+        packet_bytes: Room for the payload in a packet, after the header; whole elements go into it. None: all goes
             into one packet, which is how a frame goes into a stream.
-        time_left_s: time until the frame's deadline; below 0 counts as 0, 167 s or more as no deadline.
+        time_left_s: Time until the frame's deadline; below 0 counts as 0, 167 s or more as no deadline.
 
     Raises:
         CodecError: a number does not fit its field, or there is no room for one element.
@@ -148,8 +152,8 @@ class Reassembler:
     overwritten. It does not know who sent a packet: whoever may reach it without DTLS may forge one.
 
     Args:
-        most_frames: frames in flight; the oldest gives way.
-        most_bytes: size of a frame, and of all frames in flight together.
+        most_frames: Most frames in flight; the oldest gives way.
+        most_bytes: Largest size of a frame, and of all frames in flight together.
     """
 
     def __init__(self, most_frames: int = FRAMES_KEPT, most_bytes: int = BYTES_KEPT) -> None:
@@ -210,7 +214,7 @@ class StreamReader:
     """Reads frames from a stream, which may be cut anywhere: over TCP each frame has one header.
 
     Args:
-        most_bytes: size of a frame.
+        most_bytes: Largest size of a frame.
     """
 
     def __init__(self, most_bytes: int = BYTES_KEPT) -> None:

@@ -118,14 +118,14 @@ def _check_pickle(file: BinaryIO) -> None:
             raise ModelError("the weights file is compressed", hint=HINT)
         described = [entry for entry in entries if entry.filename.rpartition("/")[2] == "data.pkl"]
         if len(described) != 1 or described[0].file_size > PICKLE_BYTES:
-            raise ModelError("the weights file holds no state dict, or an endless one", hint=HINT)
+            raise ModelError("the weights file holds no state dict, or one that contains itself", hint=HINT)
         _check_names(archive.read(described[0]))
 
 
 def _check_names(pickle: bytes | BinaryIO) -> None:
     for step, (operation, argument, _) in enumerate(pickletools.genops(pickle)):
         if step > PICKLE_STEPS:
-            raise ModelError("the weights file holds an endless state dict", hint=HINT)
+            raise ModelError("the weights file holds a state dict that contains itself", hint=HINT)
         # those that name things in other ways are not used by torch.save
         if operation.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"):
             raise ModelError("the weights file was not written by torch.save", hint=HINT)

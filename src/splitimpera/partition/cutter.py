@@ -119,7 +119,7 @@ def _needed(given: Iterable[fx.Node], wanted: Any) -> set[fx.Node]:
 
 
 def _measures(node: fx.Node) -> bool:
-    """Whether a node reads a size off a tensor; only tensors cross, so each half measures those that it has."""
+    """Whether a node reads a size off a tensor; only tensors cross, so head and tail measure those that they have."""
     return node.target is torch.ops.aten.sym_size.int and isinstance(node.meta.get("val"), torch.SymInt)
 
 

@@ -68,31 +68,32 @@ Jitter = Literal["uniform", "exponential", "normal"]
 
 @dataclass(frozen=True)
 class Link:
-    """A network link between two hosts, with a uplink (data) and a downlink (acknowledgements, responses).
+    """A network link between two hosts, with an uplink (data) and a downlink (acknowledgements, responses).
 
     Attributes:
-        rate_bps: bits a second on the wire, headers included.
-        delay_s: one-way propagation delay.
-        loss: probability that a packet on the uplink is lost.
-        mtu_bytes: largest IP packet.
-        link_header_bytes: the link layer's bytes in front of every IP packet.
-        app_header_bytes: the application's own header, and what DTLS adds: in every UDP datagram, once a frame over
-            TCP.
-        stream_record_bytes: what TLS adds to every 16 KiB of a frame over TCP.
-        loss_burst: mean number of packets that are lost in a row (Gilbert-Elliott: nothing is lost in the good state,
+        rate_bps: Bit rate on the wire, headers included.
+        delay_s: One-way propagation delay.
+        loss: Probability that a packet on the uplink is lost.
+        mtu_bytes: Size of the largest IP packet.
+        link_header_bytes: Bytes of the link layer that go with every IP packet.
+        app_header_bytes: Bytes of the application's header, and of a DTLS record: in every UDP datagram; over TCP once
+            a frame.
+        stream_record_bytes: Bytes that TLS adds to every 16 KiB of a frame over TCP.
+        loss_burst: Mean number of packets that are lost in a row (Gilbert-Elliott: nothing is lost in the good state,
             everything in the bad one); None: each packet is lost or not independently of all others.
-        downlink_loss: probability that a packet on the downlink is lost, independently of all others.
-        downlink_rate_bps: rate of the downlink; None: as there.
-        downlink_delay_s: delay of the downlink; None: as there.
-        jitter_s: mean of a random delay that each packet on the uplink suffers on top of `delay_s`.
-        jitter: its distribution: "uniform" from 0 to twice the mean, "exponential", "normal" (its positive half).
+        downlink_loss: Probability that a packet on the downlink is lost, independently of all others.
+        downlink_rate_bps: Bit rate of the downlink; None: that of the uplink.
+        downlink_delay_s: Delay of the downlink; None: that of the uplink.
+        jitter_s: Mean of a random delay of each packet on the uplink, on top of `delay_s`.
+        jitter: Distribution of this delay: "uniform" from 0 to twice the mean, "exponential", "normal" (its positive
+            half).
         reorder: True: packets overtake each other as their delays fall; False: a packet never overtakes the one before.
-        queue_bytes: the most bytes (link headers included) that wait in front of the link, on the uplink, while a
-            packet is being sent; what finds no room is dropped; None: no limit.
-        queue_packets: the same in packets.
-        drops: the packets on the uplink that the link drops, by their ordinal (the first is 0), retransmissions
-            counted too; they take the place of `loss`.
-        trace: how rate, delay and loss of the uplink change with time.
+        queue_bytes: Most bytes (link headers included) that wait for the uplink while a packet is being sent; a packet
+            that finds no room is dropped; None: no limit.
+        queue_packets: Most packets that wait for the uplink; None: no limit.
+        drops: Ordinals of the packets on the uplink that the link drops (the first is 0), retransmissions counted too;
+            they take the place of `loss`.
+        trace: Rate, delay and loss of the uplink over time; None: they stay the same.
     """
 
     name: str = "link"

@@ -20,15 +20,15 @@ class Workload:
     """Frames at a fixed rate, or at given times.
 
     Attributes:
-        fps: frames a second; frame i is due at i / fps.
-        frames: how many are simulated, for each sender.
-        deadline_s: how long after it is due a UDP frame with losses is used with what came; None: one frame period.
-        frame_bytes: the size of every frame, where no plan gives it.
-        element_bytes: the smallest piece that a packet must not cut through (one tensor element).
-        frame_sizes: one size a frame, in place of `frame_bytes`.
-        times_s: when each frame is due, ascending, in place of the fixed rate.
-        senders: how many devices send such frames over the same link, their frames evenly staggered.
-        response_bytes: the size of the response that goes back when a frame is complete; 0: none is simulated.
+        fps: Frames a second; frame i is due at i / fps.
+        frames: Number of frames, for each sender.
+        deadline_s: Time from when a UDP frame is due until it is used with what came; None: one frame period.
+        frame_bytes: Size of every frame, where no plan gives it.
+        element_bytes: Size of one tensor element; packets carry whole elements.
+        frame_sizes: Size of each frame, in place of `frame_bytes`.
+        times_s: Due time of each frame, ascending, in place of the fixed rate.
+        senders: Number of devices that send such frames over the same link, their frames evenly staggered.
+        response_bytes: Size of the response that goes back when a frame is complete; 0: none is simulated.
     """
 
     fps: float
@@ -106,12 +106,12 @@ class Frames:
     """What is handed to a transport, arrays of shape (frames,).
 
     Attributes:
-        ready_s: when a frame may start to be sent.
-        size_bytes: its size.
-        deadline_s: when the receiver uses it as it is, if parts are missing.
-        element_bytes: packets carry whole elements of this size.
-        sender: which of the devices on the link sends it, 0 and up; None: there is one.
-        response_bytes: the size of the response that goes back once it is complete; 0: none.
+        ready_s: Time when a frame may start to be sent.
+        size_bytes: Size of a frame.
+        deadline_s: Time when the receiver uses a frame as it is, if parts are missing.
+        element_bytes: Size of an element; packets carry whole ones.
+        sender: Number of the device that sends a frame, 0 and up; None: there is one device.
+        response_bytes: Size of the response that goes back once a frame is complete; 0: none.
     """
 
     ready_s: FloatArray
@@ -138,16 +138,16 @@ class Deliveries:
     """What a transport did to each frame, arrays of shape (frames,).
 
     Attributes:
-        sent_s: when its first bit went onto the link.
-        complete_s: when the receiver has all that it will ever use of it.
-        packets: data packets sent, retransmissions included.
-        lost_packets: data packets that the link dropped.
-        retransmissions: data packets sent again.
-        wire_bytes: bytes put onto the link, headers and retransmissions included.
-        erased: for each frame the byte ranges that are missing when it is used, in order.
+        sent_s: Time when the first bit of a frame went onto the link.
+        complete_s: Time when the receiver has all that it will ever use of it.
+        packets: Number of data packets sent, retransmissions included.
+        lost_packets: Number of data packets that the link dropped.
+        retransmissions: Number of data packets sent again.
+        wire_bytes: Bytes put onto the link, headers and retransmissions included.
+        erased: Byte ranges of each frame that are missing when it is used, in order.
         arrived: False where nothing came at all.
-        first_s: when the first of its bytes arrived; NaN where nothing came.
-        response_s: when the sender has the response; NaN where there is none.
+        first_s: Time when the first byte of a frame arrived; NaN where nothing came.
+        response_s: Time when the sender has the response; NaN where there is none.
         stable: False where frames come faster than the link carries them, so that latency is unbounded.
     """
 

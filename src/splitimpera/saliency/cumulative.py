@@ -46,18 +46,20 @@ def cumulative_saliency(
     """Cumulative saliency, and other scores on request, of every single-tensor cut.
 
     Args:
-        model: a network, or its traced graph. It may lie on any device; the data are moved there batch by batch.
-        data: inputs (N, ...), alone or with labels (N,); or an iterable of batches of these, of any length. Several
+        model: Network, or its traced graph. It may lie on any device; the data are moved there batch by batch.
+        data: Inputs (N, ...), alone or with labels (N,); or an iterable of batches of these, of any length. Several
             inputs of a network go in a tuple.
-        target: what is differentiated: the logit of the "predicted" class (as the released code does) or of the "label"
-            (as the abstract says), or for other tasks a function (result, labels) -> scores (samples,) or their sum.
-        classes: take the curve over the samples of these classes only, by label or by name. The curves of single
+        target: Scalar that is differentiated: the logit of the "predicted" class (as the released code does) or of the
+            "label" (as the abstract says), or for other tasks a function (result, labels) -> scores (samples,) or their
+            sum.
+        classes: Classes over whose samples the curve is taken, by label or by name; None: all. The curves of single
             classes, and `of_classes` for any group, come from the same pass.
-        class_names: the classes' names, in the order of the labels.
-        scores: more scores, by name, from the same pass.
-        output: which of the network's results is differentiated, where it returns several: a key or a position.
-        batch: samples a pass; the result does not depend on it.
-        autocast: run in mixed precision of this type (torch.bfloat16).
+        class_names: Names of the classes, in the order of the labels.
+        scores: Names of more scores, taken in the same pass.
+        output: Key or position of the result that is differentiated, where the network returns several.
+        batch: Number of samples in a pass; the result does not depend on it.
+        autocast: Type of mixed precision (torch.bfloat16); None: full precision.
+        track: Progress display that wraps the batches.
 
     Raises:
         ModelError: no logits, or logits that are not finite, several results and no `output`, half precision on a CPU,

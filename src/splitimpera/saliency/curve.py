@@ -17,17 +17,17 @@ class SaliencyCurve:
     """The scores of a network's single-tensor cuts, in their order; CS first of all.
 
     Attributes:
-        cuts: the cuts' indices.
-        names: the layers after which they lie.
-        scores: each score's mean over samples, shape (points,); "cs" is always there.
-        bytes: what crosses there, for one frame, in the network's own type.
-        macs_head: multiply-accumulates up to there.
-        per_class: for each class, by its label, the CS of that class's samples, shape (points,).
-        class_counts: how many samples each class has.
-        class_names: names by label; may be empty.
+        cuts: Indices of the cuts.
+        names: Names of the layers after which they lie.
+        scores: Mean of each score over samples, shape (points,); "cs" is always there.
+        bytes: Bytes that cross there, for one frame, in the network's own type.
+        macs_head: Multiply-accumulates up to there.
+        per_class: CS of each class's samples, by its label, shape (points,).
+        class_counts: Number of samples of each class, by its label.
+        class_names: Names by label; may be empty.
         on_curve: False for points of the classifier, whose value is known but which the curve leaves out.
         samples: Number of samples that the means are over.
-        input_bytes: the size of the network's input.
+        input_bytes: Size of the network's input.
     """
 
     cuts: tuple[int, ...]

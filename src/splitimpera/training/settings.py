@@ -34,19 +34,19 @@ class Training:
     """How a split is trained.
 
     Attributes:
-        ratio: elements of the tensor that crosses / elements of the latent; None: the papers' layers.
-        epochs: of stage 1 (the bottleneck alone) and stage 2 (end to end), at most.
-        learning_rates: the highest of each stage (Adam, one cycle).
-        batch: samples in a batch, 2 or more.
-        held_out: share of the samples that is not trained on; early stopping looks at these.
-        patience: a stage ends when so many epochs in a row have not lowered the loss on held-out samples.
-        distill: weight of KL(unsplit || split) in stage 2; the labels' cross-entropy has the rest, 1 - distill.
-        finetune_head: in stage 2 a copy of the head is trained as well.
-        bits: the latent is rounded to so many bits while training; None: not at all.
-        packet_loss: packets are lost while training, in each batch at a rate drawn from 0 to this one.
-        packet_elements: elements of the latent in one packet; needed where `packet_loss` is above 0.
-        order: the order in which a codec sends the latent's elements, as `packets.packets_of` takes it.
-        seed: of the first weights, the held-out part, the order of the samples and the losses.
+        ratio: Elements of the tensor that crosses / elements of the latent; None: the papers' layers.
+        epochs: Most epochs of stage 1 (the bottleneck alone) and of stage 2 (end to end).
+        learning_rates: Highest learning rate of each stage (Adam, one cycle).
+        batch: Number of samples in a batch, 2 or more.
+        held_out: Share of the samples that is not trained on; early stopping looks at these.
+        patience: Number of epochs in a row without a lower loss on held-out samples after which a stage ends.
+        distill: Weight of KL(unsplit || split) in stage 2; the labels' cross-entropy has the rest, 1 - distill.
+        finetune_head: True: stage 2 trains a copy of the head, too.
+        bits: Number of bits to which the latent is rounded while training; None: it is not rounded.
+        packet_loss: Highest rate at which packets are lost while training; each batch draws one from 0 to this.
+        packet_elements: Number of elements of the latent in one packet; needed where `packet_loss` is above 0.
+        order: Order in which a codec sends the latent's elements, as `packet_loss.packets_of` takes it.
+        seed: Seed of the first weights, the held-out part, the order of the samples and the losses.
 
     Raises:
         ScenarioError: a value is out of range.

@@ -29,12 +29,12 @@ class Epoch:
     """One line of a training's history.
 
     Attributes:
-        stage: 1 or 2.
-        epoch: from 1 on; 0 is the stage's start.
-        train_loss: mean over the batches as they were trained on; None at the start.
-        held_out_loss: the same loss over the held-out samples; with lost packets where these are trained for, every
-            time the same ones.
-        held_out_accuracy: share of right predictions there, in the same circumstances.
+        stage: Number of the stage, 1 or 2.
+        epoch: Number of the epoch, from 1 on; 0 is the stage's start.
+        train_loss: Mean loss over the batches as they were trained on; None at the start.
+        held_out_loss: Mean loss over the held-out samples; with lost packets where these are trained for, every time
+            the same ones.
+        held_out_accuracy: Share of right predictions for the held-out samples, with the same losses.
     """
 
     stage: int
@@ -49,9 +49,9 @@ class HeldOut:
     """Shares of right predictions over the held-out part of the training samples, no packet lost.
 
     Attributes:
-        unsplit: of the network as it was given.
-        stage_1: with the bottleneck alone trained.
-        trained: of the result.
+        unsplit: Accuracy of the network as it was given.
+        stage_1: Accuracy with the bottleneck alone trained.
+        trained: Accuracy of the result.
     """
 
     unsplit: float
@@ -99,15 +99,15 @@ class TrainedSplit:
     """A cut, the bottleneck there, and the head and tail on either side; everything in eval mode.
 
     Attributes:
-        cut: where the network is split.
-        latent: the tensor that is sent, for one frame.
-        ratio: as it was asked for.
-        bits: to how many bits the latent is rounded; None: not at all.
-        finetune_head: whether the head's weights are its own as well; else the head is the network's.
-        history: the losses and accuracies of each epoch.
-        held_out: accuracies before and after.
-        network: a checksum of the weights that it started from.
-        parts: the modules.
+        cut: Cut at which the network is split.
+        latent: Tensor that is sent, for one frame.
+        ratio: Compression ratio that was asked for; None: the papers' layers.
+        bits: Number of bits to which the latent is rounded; None: it is not rounded.
+        finetune_head: True: the head's weights are its own as well; False: they are the network's.
+        history: Losses and accuracies of each epoch.
+        held_out: Accuracies before and after.
+        network: Checksum of the weights that it started from.
+        parts: Modules of head, bottleneck and tail.
     """
 
     cut: Cut
