@@ -11,7 +11,8 @@ FEW = 30
 """So many labels have room for several lines on an axis."""
 
 MOST_CHARACTERS = 120
-"""Of a name that is longer than any module's path the end is kept, which tells layers apart."""
+AXIS_CHARACTERS = 60
+"""Of a name that is longer than this the end is kept, which tells layers apart; on an axis there is less room."""
 
 
 def common_prefix(names: Sequence[str]) -> str:
@@ -28,14 +29,14 @@ def common_prefix(names: Sequence[str]) -> str:
     return "".join(f"{part}." for part in paths[0][:same])
 
 
-def wrapped(name: str, characters: int = LINE_CHARACTERS) -> list[str]:
+def wrapped(name: str, characters: int = LINE_CHARACTERS, most: int = MOST_CHARACTERS) -> list[str]:
     """A layer's name or a plan's id in lines, broken where its parts join; at underscores where need be.
 
     >>> wrapped("encoder.layers.encoder_layer_0.self_attention", 24)
     ['encoder.layers.', 'encoder_layer_0.', 'self_attention']
     """
-    if len(name) > MOST_CHARACTERS:
-        name = "..." + name[-MOST_CHARACTERS:]
+    if len(name) > most:
+        name = "..." + name[-most:]
     lines = [""]
     for path in re.findall(r"[^./+-]*[./+-]?", name):
         parts = [path] if len(path) <= characters else re.findall(r"[^_]*_?", path)
@@ -49,10 +50,10 @@ def wrapped(name: str, characters: int = LINE_CHARACTERS) -> list[str]:
 def short_labels(names: Sequence[str], indices: Sequence[int]) -> list[str]:
     """A label a layer, in lines: without the common prefix, with its index where another one is called the same."""
     prefix, times = common_prefix(names), Counter(names)
-    characters = LINE_CHARACTERS if len(names) <= FEW else MOST_CHARACTERS  # lines of many would lie on each other
+    characters = LINE_CHARACTERS if len(names) <= FEW else AXIS_CHARACTERS  # lines of many would lie on each other
     labels = []
     for name, index in zip(names, indices, strict=True):
-        label = "\n".join(wrapped(name.removeprefix(prefix), characters))
+        label = "\n".join(wrapped(name.removeprefix(prefix), characters, AXIS_CHARACTERS))
         labels.append(label if times[name] == 1 else f"{label} ({index})")
     return labels
 
