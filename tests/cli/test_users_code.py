@@ -110,7 +110,7 @@ def test_a_design_for_a_network_that_mixes_pictures_sees_them_one_by_one(folder)
     run = designed(folder, "Mixes")
     assert run.returncode == 0, run.stderr
     assert "output for a sample depends on the others in its batch" in " ".join(run.stdout.split())
-    assert "right on 100.00% of 48 test pictures" in run.stdout
+    assert "right on 100.00% of 48 test samples" in run.stdout
     assert "right on 100.00%" not in in_batches(folder)
     results = json.loads((folder / "out" / "results.json").read_text())
     assert results["base_quality"] == 1

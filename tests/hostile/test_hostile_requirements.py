@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from harness import attack, refused_or_taken
 from hypothesis import strategies as st
 
@@ -57,9 +59,9 @@ def check(text: object, weight: float | None, value: float) -> None:
     assert not requirement.margin(value) > 0 or requirement.met(value)
     relaxed = requirement.relaxed(value)
     assert relaxed is None or parse_requirement(relaxed).met(value)
-    plans = [{"stable": True, "metrics": {requirement.metric: value if abs(value) <= 1e40 else None}}]
+    plans = [SimpleNamespace(stable=True, metrics={requirement.metric: value if abs(value) <= 1e40 else None})]
     found = stops(requirement_entry(requirement), plans)
-    assert sum(stop["own"] for stop in found) == 1
+    assert sum(stop.own for stop in found) == 1
     refused_or_taken(lambda: check_consistent([requirement, parse_requirement("fps >= 20")]))
     refused_or_taken(lambda: check_metrics([requirement], ["accuracy", "fps"]))
 

@@ -41,7 +41,17 @@ def test_a_name_is_wrapped_at_its_dots_and_nothing_is_lost(name):
     assert all(len(line) <= 12 or not any(letter in line[:-1] for letter in "._-") for line in lines)
 
 
+def test_what_is_too_long_for_an_axis_begins_with_a_whole_part_and_stays_told_apart():
+    names = [f"encoder.layers.encoder_layer_{i}.self_attention.out_proj.weights" for i in (10, 11)]
+    labels = short_labels(["stem", *names], [1, 2, 3])
+    assert labels[1:] == [
+        "...layer_10.\nself_attention.out_proj.\nweights",
+        "...layer_11.\nself_attention.out_proj.\nweights",
+    ]
+    alike = short_labels([f"{i}.{'x' * 100}" for i in range(3)], [4, 5, 6])
+    assert len(set(alike)) == 3
+
+
 def test_of_an_absurd_name_the_end_is_kept():
-    lines = wrapped("x" * 10_000 + ".conv1")
-    assert "".join(lines).endswith(".conv1")
-    assert len("".join(lines)) == MOST_CHARACTERS + 3
+    assert wrapped("x" * 10_000 + ".conv1") == ["...conv1"]
+    assert wrapped("x" * 10_000) == ["..." + "x" * MOST_CHARACTERS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from splitimpera.qos.recommendation import recommend
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
+from splitimpera.report import layer_names, words
 from splitimpera.report.building import plan_entry
 from splitimpera.report.schema import CapacityEntry
 from splitimpera.report.words import (
@@ -113,6 +115,11 @@ def test_a_plan_may_be_feasible_and_unstable():
 def test_a_margin_in_words(margin, words):
     assert margin_words(margin) == words
     assert margin_words(margin, unbounded=True) == "unbounded"
+
+
+@pytest.mark.parametrize("module", [layer_names, words])
+def test_the_examples_are_right(module):
+    assert doctest.testmod(module) == (0, 1 if module is words else 2)
 
 
 def test_nothing_feasible_is_said_so():

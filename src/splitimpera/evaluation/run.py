@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from splitimpera.evaluation.chance import Draws
-from splitimpera.evaluation.costs import plan_costs
+from splitimpera.evaluation.costing import plan_costs
 from splitimpera.evaluation.quality import Classification, Quality
 from splitimpera.evaluation.testbed import Part, Testbed
 from splitimpera.evaluation.timeline import Timeline

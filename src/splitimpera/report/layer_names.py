@@ -11,7 +11,8 @@ FEW = 30
 """So many labels have room for several lines on an axis."""
 
 MOST_CHARACTERS = 120
-"""Of a name that is longer than any module's path the end is kept, which tells layers apart."""
+AXIS_CHARACTERS = 44
+"""Of a name that is longer than this the end is kept, which tells layers apart; on an axis there is less room."""
 
 
 def common_prefix(names: Sequence[str]) -> str:
@@ -28,16 +29,14 @@ def common_prefix(names: Sequence[str]) -> str:
     return "".join(f"{part}." for part in paths[0][:same])
 
 
-def wrapped(name: str, characters: int = LINE_CHARACTERS) -> list[str]:
+def wrapped(name: str, characters: int = LINE_CHARACTERS, most: int = MOST_CHARACTERS) -> list[str]:
     """A layer's name or a plan's id in lines, broken where its parts join; at underscores where need be.
 
     >>> wrapped("encoder.layers.encoder_layer_0.self_attention", 24)
     ['encoder.layers.', 'encoder_layer_0.', 'self_attention']
     """
-    if len(name) > MOST_CHARACTERS:
-        name = "..." + name[-MOST_CHARACTERS:]
     lines = [""]
-    for path in re.findall(r"[^./+-]*[./+-]?", name):
+    for path in re.findall(r"[^./+-]*[./+-]?", _end(name, most)):
         parts = [path] if len(path) <= characters else re.findall(r"[^_]*_?", path)
         for part in parts:
             if lines[-1] and len(lines[-1]) + len(part) > characters:
@@ -46,15 +45,22 @@ def wrapped(name: str, characters: int = LINE_CHARACTERS) -> list[str]:
     return lines
 
 
+def _end(name: str, most: int) -> str:
+    """Of a name that is too long the end, from where one of its parts begins."""
+    if len(name) <= most:
+        return name
+    end = name[-most:]
+    joint = re.search(r"[./_+-](?=.)", end)
+    return "..." + (end[joint.end() :] if joint else end)
+
+
 def short_labels(names: Sequence[str], indices: Sequence[int]) -> list[str]:
-    """A label a layer, in lines: without the common prefix, with its index where another one is called the same."""
-    prefix, times = common_prefix(names), Counter(names)
-    characters = LINE_CHARACTERS if len(names) <= FEW else MOST_CHARACTERS  # lines of many would lie on each other
-    labels = []
-    for name, index in zip(names, indices, strict=True):
-        label = "\n".join(wrapped(name.removeprefix(prefix), characters))
-        labels.append(label if times[name] == 1 else f"{label} ({index})")
-    return labels
+    """A label a layer, in lines: without the common prefix, with its index where another one reads the same."""
+    prefix = common_prefix(names)
+    characters = LINE_CHARACTERS if len(names) <= FEW else AXIS_CHARACTERS  # lines of many would lie on each other
+    labels = ["\n".join(wrapped(name.removeprefix(prefix), characters, AXIS_CHARACTERS)) for name in names]
+    times = Counter(labels)
+    return [label if times[label] == 1 else f"{label} ({i})" for label, i in zip(labels, indices, strict=True)]
 
 
 def axis_words(title: str, names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from splitimpera.core import units
 from splitimpera.report.drawing import draw_curve, harmless, png
-from splitimpera.report.layer_names import wrapped
+from splitimpera.report.layer_names import AXIS_CHARACTERS, wrapped
 from splitimpera.report.palette import COLOURS, STAR_COLOUR
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.report.selection import curve_points, front, placed
@@ -51,7 +51,9 @@ def plans_png(results: Results) -> bytes:
         at = placed(plan, quality)
         if at and plan.id == results.recommendation.plan:
             axes.plot(*at, "*", markersize=22, mfc="none", color=STAR_COLOUR)
-            axes.annotate(harmless("\n".join(wrapped(plan.id, 40))), at, (12, -14), textcoords="offset points")
+            axes.annotate(
+                harmless("\n".join(wrapped(plan.id, 40, AXIS_CHARACTERS))), at, (12, -14), textcoords="offset points"
+            )
     for requirement in results.requirements:
         style: dict[str, Any] = {
             "linestyle": "--" if requirement.weight is None else ":",

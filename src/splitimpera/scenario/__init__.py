@@ -4,6 +4,7 @@ from splitimpera.scenario.loading import Run as Run
 from splitimpera.scenario.loading import load_run as load_run
 from splitimpera.scenario.loading import load_scenario as load_scenario
 from splitimpera.scenario.loading import section_of as section_of
+from splitimpera.scenario.quantities import check_pixels as check_pixels
 from splitimpera.scenario.sections import LINK_FIELDS as LINK_FIELDS
 from splitimpera.scenario.sections import BottlenecksSection as BottlenecksSection
 from splitimpera.scenario.sections import DataSection as DataSection
@@ -15,4 +16,3 @@ from splitimpera.scenario.sections import RadioSection as RadioSection
 from splitimpera.scenario.sections import Scenario as Scenario
 from splitimpera.scenario.sections import SoftSection as SoftSection
 from splitimpera.scenario.sections import WorkloadSection as WorkloadSection
-from splitimpera.scenario.sections import check_pixels as check_pixels

@@ -26,7 +26,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from splitimpera.core import units
 from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import listed
 from splitimpera.records.device import QueuePolicy
@@ -41,8 +40,9 @@ from splitimpera.records.requirement import (
     parse_requirement,
 )
 from splitimpera.records.traffic import Workload
-from splitimpera.scenario.values import (
+from splitimpera.scenario.quantities import (
     MOST_ENTRIES,
+    MOST_PIXELS,
     BitRate,
     Bytes,
     Cuts,
@@ -58,6 +58,7 @@ from splitimpera.scenario.values import (
     Text,
     Watts,
     can_be_kept,
+    check_pixels,
     si_numbers,
     whole_bytes,
 )
@@ -86,23 +87,6 @@ class NetworkSection(_Section):
 
     model: Text
     weights: FilePath | None = None
-
-
-MOST_PIXELS = 50_000_000
-"""Largest number of pixels of one image."""
-
-
-def check_pixels(height: int, width: int) -> None:
-    """Refuse an image that is too large, before it is decoded or made.
-
-    Raises:
-        ValueError: it has more than MOST_PIXELS.
-    """
-    if height * width > MOST_PIXELS:
-        raise ValueError(
-            f"{height} x {width} are {units.format_count(height * width)} pixels per image, at most "
-            f"{units.format_count(MOST_PIXELS)} are loaded"
-        )
 
 
 class DataSection(_Section):

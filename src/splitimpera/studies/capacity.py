@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from splitimpera.evaluation.costs import plan_costs
+from splitimpera.evaluation.costing import plan_costs
 from splitimpera.evaluation.run import frames_for
 from splitimpera.evaluation.testbed import Testbed, coding_of
 from splitimpera.evaluation.timeline import timeline
