@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from splitimpera.codec import entropy, fec
+from splitimpera.codec import fec, zstd
 from splitimpera.codec.codecs import Calibration, calibrate, make_codec
 from splitimpera.codec.container import MAGIC, Container, read_container, write_container
 from splitimpera.codec.elements import Scale
@@ -81,13 +81,13 @@ def test_a_dictionary_must_pay_by_two_per_cent(monkeypatch):
         def encode(self, tensors):
             return Payload(bytes(self.size))
 
-    monkeypatch.setattr(entropy, "ZstdCodec", Sized)
+    monkeypatch.setattr(zstd, "ZstdCodec", Sized)
     rng = np.random.default_rng(0)
     frames = [(np.repeat(rng.integers(0, 4, 50), 8).astype(np.uint8),) for _ in range(64)]
     raw = codec_for("float32", [frame[0] for frame in frames])
     for size, pays in ((970, True), (979, True), (980, False), (1000, False)):
         monkeypatch.setattr(Sized, "with_one", size)
-        assert (entropy.trained_dictionary(raw, frames, 3) is not None) is pays
+        assert (zstd.trained_dictionary(raw, frames, 3) is not None) is pays
 
 
 def test_a_range_that_ends_with_a_packet_costs_that_packet_alone():
