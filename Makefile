@@ -7,13 +7,17 @@ READY := $(VENV)/.ready
 # pinned, and so are the build's own needs, by one variable up to pip 25.2 and by the other from then on
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test slow check format constraints schema audit browser clean
+.PHONY: demo test coverage slow check format constraints schema audit browser clean
 
 demo: $(READY)
 	$(BIN)/splitimpera design examples/digits/scenario.yaml
 
 # Two processes, each with one thread: more threads would only wait for one another.
 test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# half as long again
+coverage: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest --cov --numprocesses 2 --dist loadfile
 
 slow: $(READY)

@@ -429,7 +429,7 @@ def loss(report: Report, bench: Bench, seeds: Sequence[int]) -> None:
         "### Loss: digits",
         "",
         f"Cut {cut.index} (`{cut.name}`), ratio {LOSS_RATIO:g}: {elements} values of 8 bits in {packets} UDP packets "
-        f"of up to {PACKET_ELEMENTS} B behind headers of {header} B (UDP/IP {IP_UDP_HEADER_BYTES}, "
+        f"of up to {PACKET_ELEMENTS} B after headers of {header} B (UDP/IP {IP_UDP_HEADER_BYTES}, "
         f"link {own.link_header_bytes}, application {own.app_header_bytes}), nothing is sent again. Epochs up to "
         f"{LOSS_TRAINING.epochs[0]} + {LOSS_TRAINING.epochs[1]}, loss training up to 70 %; {len(seeds)} seed(s), "
         f"{PATTERNS} loss patterns an image from the simulator; {test} test images. Accuracy in %, in brackets the "

@@ -3,8 +3,8 @@
 Presets' codec times come from `src/splitimpera/cost/codecs.yaml`: of each stage what a call costs to start and what
 each unit takes on one core, fitted to times that this script measures, and multiplied by how much slower another
 machine's core is. The measure of a core is how often a second it counts the primes below 10000, as
-sysbench does. Tensors are normal numbers behind a ReLU in 16 channels, images smooth ones with noise. Times are the
-process's own, so that a busy machine disturbs them less; caches are as cold as behind other work.
+sysbench does. Tensors are normal numbers after a ReLU in 16 channels, images smooth ones with noise. Times are the
+process's own, so that a busy machine disturbs them less; caches are as cold as after other work.
 
     .venv/bin/python benchmarks/codec_cost.py            # compares the model with this machine, some three minutes
     .venv/bin/python benchmarks/codec_cost.py --fit      # prints the stages as measured here, for the reference core
@@ -107,12 +107,12 @@ def fit(core: float) -> None:
     """Print the stages: of a whole codec, or what one takes longer than another of fewer modifiers."""
     alone = "float32 float16 bfloat16 uint8 uint6 uint4 uint2 png jpeg webp".split()
     coded = [f"{base}+{coder}" for coder in ("rans", "rans-packets") for base in ("uint8", "uint6", "uint4", "uint2")]
-    behind = {
+    after = {
         "+interleaved": ("uint8+interleaved", "uint8"),
         "+rans-packets+interleaved": ("uint8+rans-packets+interleaved", "uint8+rans-packets"),
         **{f"+zstd:{level}": (f"uint8+zstd:{level}", "uint8") for level in range(1, 20)},
     }
-    wanted = {**{name: (name, "") for name in (*alone, *coded)}, "webp:lossy": ("webp:75", ""), **behind}
+    wanted = {**{name: (name, "") for name in (*alone, *coded)}, "webp:lossy": ("webp:75", ""), **after}
     times = measured(dict.fromkeys(name for pair in wanted.values() for name in pair if name))
     for stage_name, (whole, other) in wanted.items():
         fitted = []

@@ -448,7 +448,7 @@ def _maxima(raw: dict[str, Any], cuts: Sequence[Cut], found: dict[str, FloatArra
     rows = []
     for place in local_maxima(np.log10(found["cs"])):
         for other in (place - 1, place + 1):
-            row = [cuts[place].name, f"{cuts[other].name} ({'before' if other < place else 'behind'})"]
+            row = [cuts[place].name, f"{cuts[other].name} ({'before' if other < place else 'after'})"]
             for key, sign in (("accuracy", 1), ("cross-entropy", -1)):
                 gain = draws[key].gain(place, other, sign)
                 row.append(f"{gain[0]:+.3f} [{gain[1]:+.3f}, {gain[2]:+.3f}]")

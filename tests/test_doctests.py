@@ -13,7 +13,19 @@ from splitimpera.codec.framing import packetise
 
 PUBLIC = {name: getattr(sei, name) for name in sei.__all__ if not name.startswith("_")}
 PUBLIC |= {"make_codec": make_codec, "packetise": packetise}
-WITH_EXAMPLES = {"Dataset", "cumulative_saliency", "divide", "make_codec", "packetise", "split", "trace"}
+WITH_EXAMPLES = {
+    *(
+        "Dataset",
+        "Measurements",
+        "build_plans",
+        "cumulative_saliency",
+        "divide",
+        "evaluate",
+        "load_scenario",
+        "make_codec",
+    ),
+    *("measure", "packetise", "recommend", "resolve", "simulate", "split", "trace"),
+}
 
 
 def examples(name):

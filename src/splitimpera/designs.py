@@ -35,7 +35,7 @@ class Design:
         measurements: the times of this machine that it rests on.
         chosen_on_test: accuracy of the recommended plan on the test part; None where no plan is feasible.
         loss_curves: quality against packet loss, of the best plans over UDP.
-        changes: where no plan is feasible, the single changes that would make a plan feasible, the smallest first.
+        changes: The single changes that would make a plan feasible where none is, the smallest first.
         sensitivities: how the choice depends on the link's loss and rate and on the machines' speeds.
         capacity: how many senders the recommended plan carries, and what gives way then; None where none is
             feasible.

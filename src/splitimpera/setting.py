@@ -37,9 +37,9 @@ class Setting:
     """What a scenario stands for; frozen, picklable, comparable.
 
     Attributes:
-        scenario: as it is written.
-        devices: with their presets and profiles, in the order of the data's way.
-        link: with its preset, trace and drops.
+        scenario: The scenario as it is written.
+        devices: The devices with their presets and profiles, in the order of the data's way.
+        link: The link with its preset, trace and drops.
         workload: the frames.
         files: name and SHA-256 of each file that is read later: weights, and factories of the user's own.
     """
@@ -85,6 +85,22 @@ def resolve(scenario: Scenario | str | Path) -> Setting:
     Raises:
         SplitImperaError: a network, data set, codec, transport or preset that does not exist, a file that cannot be
             used, or a metric that cannot be measured; the message names the key.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> path = Path(mkdtemp()) / "scenario.yaml"
+        >>> _ = path.write_text('''
+        ... network: {model: digits-vgg16}
+        ... data: {source: digits}
+        ... devices: [{name: camera, preset: cortex-m7}, {name: server, preset: t4}]
+        ... links: [{rate: 1 Mbit/s, delay: 5 ms}]
+        ... workload: {fps: 20}
+        ... requirements: [latency_p95 <= 50 ms]
+        ... ''')
+        >>> setting = resolve(path)
+        >>> setting.link.rate_bps, setting.devices[0].roofline.name, len(setting.digest)
+        (1000000.0, 'cortex-m7', 64)
     """
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)

@@ -54,7 +54,7 @@ class Concealer:
         concealment: "zero"; "mean": the channel's mean over the calibration data; "last": the value that the same
             element had in the frame before, and the channel's mean where no such frame is given.
         specs: the tensors of one frame.
-        means: for each a value an element, shape (elements,); None: zero.
+        means: Mean of each element, shape (elements,), one entry a tensor; None: zero.
     """
 
     concealment: Concealment

@@ -57,7 +57,7 @@ class Numbers(Protocol):
     """How the elements of one tensor are written as numbers.
 
     Attributes:
-        bits: of one number in the payload: 2, 4, 6, or whole bytes.
+        bits: Width of one number in the payload: 2, 4, 6, or whole bytes.
         stored: the type in which numbers are handed on, little endian; uint8 for fewer than 8 bits.
     """
 

@@ -208,7 +208,7 @@ class RansCodec:
 
     Args:
         raw: how tensors become symbols.
-        counts: of the symbols in calibration data, for each tensor (rows, symbols).
+        counts: Counts of the symbols in calibration data, one array a tensor (rows, symbols).
         per_channel: whether each channel has a row.
     """
 

@@ -92,7 +92,7 @@ class FecCodec:
         inner: the codec that reads and writes tensors.
         percent: repair packets for 100 data packets, 1 to 200.
         packet_bytes: the most that a packet may have; whole elements of `inner` are taken.
-        element_bytes: of what `inner` writes.
+        element_bytes: Size of an element of what `inner` writes.
 
     Attributes:
         tolerates_loss: whether every loss is tolerable; see `survives` for what the repair packets can do besides.

@@ -27,7 +27,7 @@ class ImageCodec:
 
     Args:
         format: Pillow's name, "PNG", "JPEG" or "WEBP".
-        scale: from input values to 8-bit images and back.
+        scale: The mapping from input values to 8-bit images and back.
         options: further arguments of Pillow's `save`.
     """
 

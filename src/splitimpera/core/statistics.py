@@ -120,7 +120,7 @@ def contribution_draws(contributions: FloatArray, value: Callable[[FloatArray], 
 
     Args:
         contributions: (replications, samples, k).
-        value: of a sum of contributions, (k,) -> number.
+        value: Function from a sum of contributions, (k,), to a number.
 
     Returns:
         Shape (DRAWS,).

@@ -32,8 +32,8 @@ class Stage:
     """What one step of coding costs on one core of the reference machine.
 
     Attributes:
-        start_s: of a call.
-        unit_s: of each unit, where its bytes lie in the caches.
+        start_s: Seconds of a call.
+        unit_s: Seconds of each unit, where its bytes lie in the caches.
         moved_bytes: what each unit reads and writes at least.
     """
 
@@ -46,9 +46,9 @@ def modelled_s(name: str, direction: Direction, tensor_bytes: float, machine: Ro
     """Seconds that a codec takes for one frame on one core of a machine, no packet lost.
 
     Args:
-        tensor_bytes: of what is coded, as float32.
+        tensor_bytes: Size of what is coded, as float32.
         machine: its `core` and its `bytes_per_s`.
-        channels: of what is coded, for entropy codes with a model for each.
+        channels: Channels of what is coded, for entropy codes with a model for each.
 
     Raises:
         UnknownNameError, CodecError: as `codec.codecs.parsed`.

@@ -68,7 +68,7 @@ def network_cost(device: Device, work: Work, here: Callable[[], float]) -> Cost:
     A profile's own measurement of that head or tail goes first, then what follows from its layers, then the roofline.
 
     Args:
-        work: of `work.batch` frames, for which the cost is.
+        work: The work of `work.batch` frames, for which the cost is.
         here: seconds of the same work on this machine; called only where nothing is known of the device.
     """
     if device.profile is not None:
@@ -96,7 +96,7 @@ def codec_cost(
     Args:
         tensor_bytes: size of what is coded.
         here: seconds of the same on this machine; called only where nothing is known of the device.
-        channels: of what is coded.
+        channels: Channels of what is coded.
     """
     profile, roofline = device.profile, device.roofline
     if profile is not None:

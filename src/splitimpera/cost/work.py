@@ -116,7 +116,7 @@ class NetworkWork:
         """The work between two cuts.
 
         Args:
-            decoder, encoder: of the parts of bottlenecks at `start` and `end`, as `part_work` counts them.
+            decoder, encoder: The work of the parts of bottlenecks at `start` and `end`, as `part_work` counts them.
             arriving, leaving: the ratios of these bottlenecks.
             batch: how many frames are run together.
         """

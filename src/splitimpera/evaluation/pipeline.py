@@ -17,7 +17,7 @@ def serve(
     """When each frame leaves a stage; first come, first served.
 
     Args:
-        arrival_s: when frames come, in any order, shape (frames,); NaN for one that does not.
+        arrival_s: Arrival times of the frames, in any order, shape (frames,); NaN for one that does not.
         service_s: how long one frame takes, two together, and so on: the stage takes as many of those that wait as
             there are entries.
         policy: what happens to a frame that finds the stage busy and `waiting_frames` in front of it: it waits all the

@@ -36,11 +36,21 @@ def build_plans(
     Args:
         cuts: all cuts of the network.
         split_at: indices of the cuts that get SC plans.
-        codecs: for what crosses a cut, the input included.
+        codecs: Codecs for what crosses a cut, the input included.
         input_codecs: further codecs for the input. It is always also sent as raw 8-bit values and, where it is an
             image, as PNG: a split that beats only a float32 input proves nothing.
         bottlenecks: cuts, and the compression ratios of trained bottlenecks there.
-        latent_codecs: for what these send.
+        latent_codecs: Codecs for their latents.
+
+    Example:
+        >>> from splitimpera.records.graph import TensorSpec
+        >>> shapes = (3, 8, 8), (8, 8, 8), (10,)
+        >>> tensors = [(TensorSpec("x", shape),) for shape in shapes]
+        >>> cuts = [Cut(i, "x", crossing, ("x",), 0, 0, 0, 0) for i, crossing in enumerate(tensors)]
+        >>> devices = Device("camera"), Device("server")
+        >>> plans = build_plans(devices, Link(), cuts, [1], codecs=["uint8"], transports=["udp"])
+        >>> [plan.id for plan in plans]
+        ['LC', 'RC-uint8-udp', 'RC-png-udp', 'SC1-uint8-udp']
     """
     always = INPUT_CODECS if takes_images(cuts[0].tensors) else INPUT_CODECS[:1]
     for_input = tuple(dict.fromkeys((*codecs, *always, *input_codecs)))

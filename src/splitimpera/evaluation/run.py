@@ -54,6 +54,23 @@ def evaluate(
 
     Raises:
         SplitImperaError: a codec or link that does not fit, or a time that was not measured.
+
+    Example:
+        >>> import torch
+        >>> from splitimpera.evaluation.stopwatch import measure
+        >>> from splitimpera.graph.tracing import trace
+        >>> from splitimpera.models.datasets import Samples, divide
+        >>> from splitimpera.records.device import Device
+        >>> from splitimpera.records.link import Link
+        >>> from splitimpera.records.plan import Hop
+        >>> x, y = torch.rand(50, 8), torch.arange(50) % 3
+        >>> graph = trace(torch.nn.Sequential(torch.nn.Linear(8, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3)), x)
+        >>> testbed = Testbed(graph, divide(Samples(x, y), validation=0.4, test=0.4), Workload(20.0))
+        >>> hop = Hop(1, "float32", "udp", Link(rate_bps=1e6, loss=0.1))
+        >>> plan = Plan("split", (Device("camera"), Device("server")), (hop,))
+        >>> found = evaluate(plan, testbed, measure([plan], testbed), np.random.default_rng(0), replications=3)
+        >>> found.latency_s.shape, found.payload_bytes, sorted(found.utilisation)
+        ((3, 1000), 20.0, ['camera', 'link', 'server'])
     """
     workload = frames_for(testbed.workload, len(testbed.samples(part)))
     timeline = Timeline(plan, workload, plan_costs(plan, testbed, measurements), rng.spawn(replications), workers)

@@ -28,6 +28,19 @@ def measure(plans: Iterable[Plan], testbed: Testbed) -> Measurements:
 
     Raises:
         SplitImperaError: a codec or bottleneck that does not fit.
+
+    Example:
+        >>> from torch import nn
+        >>> from splitimpera.graph.tracing import trace
+        >>> from splitimpera.models.datasets import Samples, divide
+        >>> from splitimpera.records.device import Device
+        >>> from splitimpera.records.traffic import Workload
+        >>> x, y = torch.rand(20, 8), torch.arange(20) % 3
+        >>> graph = trace(nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 3)), x)
+        >>> testbed = Testbed(graph, divide(Samples(x, y), validation=0.4, test=0.4), Workload(20.0))
+        >>> times = measure([Plan("LC", (Device("here"),))], testbed)
+        >>> times.segment_s(0, testbed.last) > 0
+        True
     """
     segments: dict[tuple[Segment, int], None] = {}
     codings: dict[tuple[Literal["encode", "decode"], Coding], None] = {}

@@ -121,7 +121,7 @@ class Testbed:
         """Run the layers between two cuts on many frames, a bounded number at a time.
 
         Args:
-            rows: for each frame the tensors that cross `start`; where they are `Batched`, they are taken so.
+            rows: The tensors of each frame that cross `start`; where they are `Batched`, they are taken so.
             finish: what to keep of the tensors that cross `end`.
             arriving, leaving: the ratios of the bottlenecks at `start` and `end`, whose latents cross then; 0: none.
 
@@ -173,7 +173,7 @@ class Testbed:
         """A codec for what crosses a cut, calibrated on training samples.
 
         Args:
-            ratio: of the bottleneck there, whose latent crosses then; 0: none.
+            ratio: Ratio of the bottleneck there, whose latent crosses then; 0: none.
             packet_bytes: what a packet carries, for codecs that fill packets themselves.
         """
         key = (cut, name, ratio, packet_bytes)

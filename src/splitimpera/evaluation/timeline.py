@@ -40,8 +40,8 @@ def timeline(
 
     Args:
         costs: one entry a device.
-        sizes: for each hop the payload's bytes, frame by frame; repeated where there are more frames, shape (n,).
-        element_bytes: for each hop the size of an element, which no packet cuts.
+        sizes: The payload's bytes for each hop, frame by frame; repeated where there are more frames, shape (n,).
+        element_bytes: The size of an element for each hop, which no packet cuts.
         rng: the randomness of all links.
         workers: how many replications are simulated side by side.
     """
@@ -71,7 +71,7 @@ class Stage:
 
     Attributes:
         busy_s: how long it is busy for one frame of every sender, shape (replications,).
-        share: of the frames, those that it gets, or takes, where it drops some.
+        share: The share of frames that it gets, or takes, where it drops some.
         drops: whether it drops frames rather than let them wait without end.
     """
 
@@ -89,7 +89,7 @@ class Timeline:
     are done when these are back.
 
     Attributes:
-        now_s: where in time each frame is; NaN once it was dropped.
+        now_s: The time that each frame has reached; NaN once it was dropped.
         response_s: what the responses of all hops have taken so far.
         alive: whether it can still be responded to.
     """

@@ -106,7 +106,7 @@ class Values:
         """The numbers of each sample, means over the frames that show it, shape (replications, samples, k).
 
         Args:
-            counts: as `counts` returns them.
+            counts: What `counts` returned.
             alive: which frames get their response, shape (replications, frames).
         """
         of_frames = np.where(alive[..., None], counts[self.content], self._lost_counts[self.samples_of])

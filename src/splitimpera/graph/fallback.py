@@ -31,7 +31,7 @@ def trace_with_fx(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[fx.Grap
     """A functional program of flat results, each node's `meta["val"]` with a symbolic number of samples.
 
     Args:
-        model: in eval mode.
+        model: The network, in eval mode.
         inputs: two equal samples.
 
     Raises:

@@ -24,7 +24,7 @@ def samples_apart(model: nn.Module, program: fx.GraphModule, given: tuple[Tensor
     """Whether a traced program gives for a few samples together what the network gives for each of them alone.
 
     Args:
-        model: in eval mode.
+        model: The network, in eval mode.
         given: any number of samples; a single one gets its mirror image beside it.
 
     Raises:

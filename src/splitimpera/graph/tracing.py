@@ -31,7 +31,7 @@ class ModelGraph:
     """A traced network.
 
     Attributes:
-        layers: in the fixed topological order in which cuts count them.
+        layers: The layers in the fixed topological order in which cuts count them.
         cuts: every legal cut, from the input's (index 0) to the result's.
         program: the functional ATen graph that they are read from, in eval mode; it shares the model's parameters.
         out_spec: how the model's results are nested.

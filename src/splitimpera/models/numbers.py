@@ -34,7 +34,7 @@ def check_amount(count: int, shape: Sequence[int]) -> None:
     """Refuse a data set that would not fit into memory, before anything is made of it.
 
     Args:
-        shape: of one frame, as the network takes it.
+        shape: The shape of one frame, as the network takes it.
 
     Raises:
         DataError: all frames together take more than MOST_BYTES as float32.

@@ -37,7 +37,7 @@ def check_work(
     """Refuse frames that would take too much memory or time.
 
     Args:
-        sizes: of the frames as they are cut into packets, shape (frames,).
+        sizes: Sizes of the frames as they are cut into packets, shape (frames,).
         room_bytes: what a packet carries of them, after `header_bytes`.
         tries: how often a packet is sent until it is known to have come, in the mean.
         wait_s: the longest pause between two of them.

@@ -31,7 +31,7 @@ class Preset:
     """A link with a name.
 
     Attributes:
-        source: where its figures come from.
+        source: The origin of its figures.
         frame_bytes: the frame that its source asks for; None: it names none.
         response_bytes: likewise the response.
         latency_s: likewise the longest time that the larger of the two may take.

@@ -39,10 +39,10 @@ class Replication:
     Attributes:
         seed: run i draws from `numpy.random.default_rng([seed, i])`.
         deliveries: one entry a replication.
-        latency_s: from a frame's due time until the receiver has all that it will ever use of it, shape
+        latency_s: Time from a frame's due time until the receiver has all that it will ever use of it, shape
             (replications, frames), the frames of all senders; infinite where its connection was given up.
-        response_s: from a frame's due time until the sender has the response, same shape; NaN where there is none.
-        stable: for each replication False where frames come faster than the link carries them; their latencies grow
+        response_s: Time from a frame's due time until the sender has the response, same shape; NaN where there is none.
+        stable: One entry a replication, False where frames come faster than the link carries them; their latencies grow
             with the number of frames, and no quantile of them means anything.
     """
 
@@ -136,7 +136,7 @@ def grid(
     Args:
         zipped: False: every link with every workload over every transport, the transport changing fastest; True: the
             first of each, the second of each, ...
-        replications, seed: as in `replicate`; every setting gets the same ones, so that settings compare.
+        replications, seed: The same as `replicate` takes; every setting gets the same ones, so that settings compare.
         workers: Number of threads; the results do not depend on it.
 
     Returns:

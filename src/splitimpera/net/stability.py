@@ -15,8 +15,8 @@ def keeps_up(due_s: FloatArray, complete_s: FloatArray) -> bool:
     mean makes latency grow with the number of frames.
 
     Args:
-        due_s: when frames are due, any order, shape (frames,).
-        complete_s: when they are complete; infinite where they never are.
+        due_s: Due times of the frames, any order, shape (frames,).
+        complete_s: Times at which they are complete; infinite where they never are.
     """
     if not np.isfinite(complete_s).all():
         return False

@@ -47,7 +47,7 @@ class TcpParameters:
         initial_window: packets that may be under way before the first acknowledgement (RFC 6928).
         tick_s: the kernel's timers run on ticks; a timer of n ticks runs after n to n + 1 of them, and timers of more
             than 63 ticks on every 8th only.
-        tick_phase_s: where the first frame falls between two ticks; None: drawn for each connection.
+        tick_phase_s: Place at which the first frame falls between two ticks; None: drawn for each connection.
         min_rto_s: floor of the timeout's variance term.
         retries: the connection is given up once so many timeouts, doubling from `min_rto_s` to 120 s, would have passed
             since the first retransmission: 925 s.
@@ -58,14 +58,14 @@ class TcpParameters:
         ack_compression: acknowledgements beyond a gap, after three, are sent together.
         ack_compression_s: the longest that they wait; they wait 5 % of the round trip if that is less.
         ack_compression_slack_s: how much later than that the timer runs.
-        ack_compression_packets: as many at most are sent together.
+        ack_compression_packets: The most packets that are acknowledged together.
         delayed_ack_s: an acknowledgement waits this long for more data or the application's response,
         delayed_ack_max_s: and this long at most.
         turnaround_s: what a host takes from a segment's arrival until its acknowledgement is on the way (interrupt,
             protocol stack, wake-up): half of the 0.1 ms that Linux hosts were seen to add to a transfer.
         receive_window_bytes: what the receiver's buffer holds; None: no limit. It is offered bit by bit, and as long as
             it grows the receiver acknowledges every segment at once.
-        duplicate_threshold: so many packets beyond a gap prove a loss, where no reordering was seen.
+        duplicate_threshold: How many packets beyond a gap prove a loss, where no reordering was seen.
     """
 
     congestion_control: Literal["cubic", "reno"] = "cubic"

@@ -84,7 +84,7 @@ def bottleneck_for(
     """An untrained bottleneck for a cut.
 
     Args:
-        latent_channels, ratio: as `Bottleneck` takes them.
+        latent_channels, ratio: The arguments of `Bottleneck`.
         cuts: all cuts of the network; the error then names the nearest that would do.
 
     Raises:

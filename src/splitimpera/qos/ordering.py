@@ -25,8 +25,8 @@ class Criterion:
     """One thing by which plans are compared: a requirement, or the objective.
 
     Attributes:
-        weight: of a soft requirement; None for a hard one, and for the objective.
-        values: of each plan, larger is better; minus infinity where it is not known.
+        weight: The weight of a soft requirement; None for a hard one, and for the objective.
+        values: One value a plan, larger is better; minus infinity where it is not known.
         tied: whether two plans' values are the same for all that is known; symmetrical.
         objective: whether it is the objective, whose `values` are made as large as can be; else they are margins.
     """

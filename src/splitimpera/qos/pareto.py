@@ -13,7 +13,7 @@ def pareto_front(vectors: Sequence[Sequence[float]]) -> list[bool]:
     A vector dominates another that is nowhere larger and somewhere smaller: equal ones do not dominate one another.
 
     Args:
-        vectors: of one length; their entries may be infinite, but not NaN.
+        vectors: Vectors of one length; their entries may be infinite, but not NaN.
     """
     points = np.array(vectors, dtype=np.float64)
     return [not ((points >= point).all(axis=1) & (points > point).any(axis=1)).any() for point in points]

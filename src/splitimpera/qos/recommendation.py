@@ -38,9 +38,9 @@ class Recommendation:
     Attributes:
         verdicts: every plan, best first: the feasible ones, then the others.
         chosen: the recommended plan, None where no plan is feasible.
-        nearest: where no plan is feasible, the plan that misses by least.
-        relax: where no plan is feasible, what the requirements would have to read for `nearest` to be feasible; empty
-            where none would do, since frames come faster than any plan can respond to them, or no plan can run.
+        nearest: The plan that misses by least, where no plan is feasible.
+        relax: What the requirements would have to read for `nearest` to be feasible, where no plan is; empty where
+            none would do, since frames come faster than any plan can respond to them, or no plan can run.
         reasons: the decision in words.
         objective: what was optimised among the feasible plans.
         chance: what it may do to the verdicts' evaluations, which it has in their order.
@@ -72,6 +72,17 @@ def recommend(
     Raises:
         RequirementError: a requirement that cannot be parsed or that no evaluation speaks of, two that contradict each
             other, or none at all, or no plans; an objective that is no metric of these evaluations.
+
+    Example:
+        >>> import numpy as np
+        >>> from splitimpera.records.device import Device
+        >>> from splitimpera.records.plan import Plan
+        >>> def run(name, latency_s):
+        ...     plan = Plan(name, (Device("camera"),))
+        ...     return Evaluation(plan, 0.95, (0.9, 0.98), np.full((1, 9), latency_s))
+        >>> decision = recommend([run("slow", 0.06), run("quick", 0.02)], ["accuracy >= 90 %", "latency_p95 <= 50 ms"])
+        >>> decision.chosen.id, [verdict.feasible for verdict in decision.verdicts]
+        ('quick', [True, False])
     """
     wanted = tuple(r if isinstance(r, Requirement) else parse_requirement(r) for r in requirements)
     if not wanted:

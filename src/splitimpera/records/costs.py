@@ -23,9 +23,9 @@ class DeviceCosts:
     """What one device of a plan takes.
 
     Attributes:
-        network: for its layers, of one frame, of two together, ... up to the largest batch.
-        decode: for reading a frame that arrives; None where it makes the frames itself.
-        encode: for writing a frame that leaves; None where it gives the response.
+        network: The cost of its layers, of one frame, of two together, ... up to the largest batch.
+        decode: The cost of reading a frame that arrives; None where it makes the frames itself.
+        encode: The cost of writing a frame that leaves; None where it gives the response.
         memory_bytes: weights and activations.
     """
 

@@ -18,7 +18,7 @@ class Roofline:
         layer_s: what starting a layer costs.
         memory_bytes: what a network may fill.
         power_w: drawn while computing.
-        source: where the figures are from.
+        source: The origin of the figures.
         note: what to bear in mind.
         error: how far its estimates of whole networks lie from published measurements, the largest such error (-0.3:
             30 % too short); None: no measurement is known.
@@ -84,9 +84,9 @@ class Profile:
     """Times measured on one machine for one network at one input size; see `splitimpera profile`.
 
     Attributes:
-        fingerprint: of the network's layers and shapes, so that a profile of another one is refused.
+        fingerprint: Digest of the network's layers and shapes, so that a profile of another one is refused.
         call_s: what calling a part of the network costs, whatever its layers.
-        layers: in the order of the graph.
+        layers: The layers in the order of the graph.
         cuts: the heads and tails that were measured; those of other cuts are estimated from the layers.
         peak_bytes: the most memory that the process had while the whole network ran.
     """

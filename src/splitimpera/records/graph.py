@@ -19,7 +19,7 @@ class TensorSpec:
         name: the layer that makes it, in the user's words ("input", "features.17", "layer2.0").
         shape: its shape for one frame, without the batch dimension.
         dtype: torch's name of the element type, without the prefix ("float32").
-        batch_dim: where the batch dimension goes when frames are stacked; None where the tensor mixes the batch
+        batch_dim: The place of the batch dimension when frames are stacked; None where the tensor mixes the batch
             with another dimension, so that frames must be run one by one (`shape` is then that of a batch of one).
         channel_dim: which dimension of `shape` holds the channels.
     """

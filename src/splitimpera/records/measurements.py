@@ -56,7 +56,7 @@ class Measurements:
 
     Attributes:
         machine: the processor's name and its number of cores.
-        fingerprint: of the network's layers and shapes, so that those of another one are refused.
+        fingerprint: Digest of the network's layers and shapes, so that those of another one are refused.
         threads: how many threads PyTorch had.
 
     >>> known = Measurements(segments=(SegmentTime(0, 3, 0.0, 0.0, 1, (0.004, 0.002, 0.003)),))

@@ -235,7 +235,7 @@ def check_objective(objective: str, available: Iterable[str], why: Mapping[str, 
     """Refuse an objective that is neither "balanced" nor one of the metrics that evaluations yield.
 
     Args:
-        why: for a metric that may be missing, what to do to have it.
+        why: What to do to have a metric that may be missing, by its name.
 
     Raises:
         RequirementError: names what is missing, or the nearest metric.
@@ -254,7 +254,7 @@ def check_metrics(
 
     Args:
         available: the metrics that evaluations of this task yield.
-        why: for a metric that may be missing, what to do to have it ("give devices[0].power").
+        why: What to do to have a metric that may be missing, by its name ("give devices[0].power").
 
     Raises:
         RequirementError: names the requirement, what is missing for it, or the nearest metric.

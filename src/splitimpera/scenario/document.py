@@ -110,7 +110,7 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple
     """How many values a node has and how deep they are, aliases expanded; each node is looked at once.
 
     Args:
-        known: of each node by its id; None: it is being measured, so that an alias to it never ends.
+        known: The size of each node by its id; None: it is being measured, so that an alias to it never ends.
     """
     if id(node) in known:
         found = known[id(node)]

@@ -61,6 +61,22 @@ def load_scenario(path: str | Path) -> Scenario:
     Raises:
         ScenarioError: the file is missing, too large or no YAML, or a key or value is wrong; the message has one line
             a fault, `LIST_ENTRIES` at most, each with the line in the file, the key, what was given and what to do.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> path = Path(mkdtemp()) / "scenario.yaml"
+        >>> _ = path.write_text('''
+        ... network: {model: digits-vgg16}
+        ... data: {source: digits}
+        ... devices: [{name: camera, preset: cortex-m7}, {name: server, preset: t4}]
+        ... links: [{rate: 1 Mbit/s, delay: 5 ms}]
+        ... workload: {fps: 20}
+        ... requirements: [latency_p95 <= 50 ms]
+        ... ''')
+        >>> scenario = load_scenario(path)
+        >>> scenario.links[0].delay, scenario.plans.transports
+        (0.005, ['tcp', 'udp'])
     """
     return load_run(path).scenario
 

@@ -29,10 +29,10 @@ class Parameter:
     """One number of the scenario that may be swept: the link's loss, a device's speed, the frames a second.
 
     Attributes:
-        name: in the user's words ("loss", "device speed").
+        name: The parameter's name in the user's words ("loss", "device speed").
         now: its present value, in SI units, 0 or more.
         best: the most favourable value worth trying, on either side of `now`.
-        unit: of `now`, `best` and all values that are tried; empty for a plain number.
+        unit: The unit of `now`, `best` and all values that are tried; empty for a plain number.
         format: writes a value with at least three digits, as people would.
         words: a value as a change to ask for ("loss at most 1.4 %", "device 1.8 times faster").
         kind: "ratio" for what counts by its logarithm (rates, speeds), "linear" for what may be 0 (loss, delay).
@@ -69,7 +69,7 @@ class Change:
 
     Attributes:
         parameter: the parameter's name, or the metric whose limit would be relaxed.
-        before, after: in SI units; a limit that would have to go has the limit 0 after.
+        before, after: The values in SI units; a limit that would have to go has the limit 0 after.
         ratio: the larger of after / before and before / after; infinite where one of them is 0.
         plan: id of the plan that would be recommended then.
         text: the change in words.
@@ -125,7 +125,7 @@ def relaxations(
 
     Args:
         verdicts: one a plan, none feasible.
-        objective, tolerance: as `recommend` takes them.
+        objective, tolerance: The arguments of `recommend`.
     """
     wanted = [judgement.requirement for judgement in verdicts[0].judgements]
     found = []
@@ -181,11 +181,11 @@ class Sensitivity:
 
     Attributes:
         parameter: its name.
-        unit: of `now`, of the values and of the flips.
+        unit: The unit of `now`, of the values and of the flips.
         values: ascending.
         plans: the id chosen at each value; None where no plan is feasible.
         flips: ascending.
-        text: where it flips, in words.
+        text: A sentence that says where it flips.
     """
 
     parameter: str

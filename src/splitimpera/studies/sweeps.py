@@ -127,7 +127,7 @@ def decider(
 
     Args:
         trial: evaluates a plan; with the same randomness at every value, so that neighbours differ by the value alone.
-        objective, tolerance: as `recommend` takes them.
+        objective, tolerance: The arguments of `recommend`.
     """
     by_name = {sweep.parameter.name: sweep for sweep in swept}
 

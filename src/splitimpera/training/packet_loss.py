@@ -40,7 +40,7 @@ def lose_packets(latent: Tensor, packets: Tensor, rates: Tensor, generator: torc
 
     Args:
         latent: (N, ...).
-        packets: as `packets_of` returns it.
+        packets: What `packets_of` returned.
         rates: the probability that a packet is lost, for each frame, (N,).
 
     Of each frame at least one packet arrives: one of which nothing came has no output that could be trained for.
