@@ -14,11 +14,11 @@ demo: $(READY)
 
 # Two processes, each with one thread: more threads would only wait for one another.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
 # half as long again
 coverage: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest --cov --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --cov --numprocesses 2 --dist worksteal
 
 slow: $(READY)
 	$(BIN)/pytest -m slow

@@ -13,14 +13,8 @@ from splitimpera.report.html.page import report_html
 DIGITS = ROOT / "examples" / "digits"
 
 
-@pytest.mark.parametrize(
-    ("name", "winner"),
-    [
-        ("local", "LC"),
-        ("remote", "RC"),
-        pytest.param("scenario", "SC", marks=pytest.mark.slow),  # trains bottlenecks
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "winner"), [("local", "LC"), ("remote", "RC"), ("scenario", "SC")])
 def test_another_arrangement_wins_in_each(name, winner):
     result = sei.design(DIGITS / f"{name}.yaml", explore=False)
     chosen = result.recommendation.chosen

@@ -21,7 +21,7 @@ BROKEN = sorted((ROOT / "tests" / "broken_scenarios").glob("*.yaml"))
 
 def splitimpera(*arguments, cwd=ROOT, **options):
     command = [sys.executable, "-m", "splitimpera", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False, **options)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900, check=False, **options)
 
 
 def here(*arguments):
@@ -207,10 +207,9 @@ def recommended(results):
 
 @pytest.fixture(
     scope="module",
-    params=[
-        "digits/remote --no-explore",
-        pytest.param("digits/scenario", marks=pytest.mark.slow),  # trains bottlenecks
-        pytest.param("digits_resnet/scenario", marks=pytest.mark.slow),
+    params=[  # they train a network, two of them bottlenecks, too
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("digits/remote --no-explore", "digits/scenario", "digits_resnet/scenario")
     ],
 )
 def finished(request, tmp_path_factory):

@@ -31,6 +31,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_digits_network(tmp_path):
     numbers, picture = tmp_path / "s.json", tmp_path / "s.png"
     run = splitimpera(

@@ -82,7 +82,7 @@ def bound(name, spec, tensors, x):
 
 
 @given(frames(), st.sampled_from([*FLOATS, *QUANTISED]), st.sampled_from(["", "+interleaved", "+mean"]))
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_elements_come_back_within_the_stated_error(given_frames, base, modifier):
     spec, tensors = given_frames
     codec = codec_for(base + modifier, spec, tensors)
@@ -94,7 +94,7 @@ def test_elements_come_back_within_the_stated_error(given_frames, base, modifier
 
 
 @given(frames(), st.sampled_from([*PACKETED, *CODED, "+fec:20", "+interleaved+fec:100", "+rans+fec:20"]), st.data())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_what_is_done_to_the_numbers_afterwards_loses_nothing(given_frames, modifier, data):
     spec, tensors = given_frames
     base = data.draw(st.sampled_from(QUANTISED))
@@ -106,7 +106,7 @@ def test_what_is_done_to_the_numbers_afterwards_loses_nothing(given_frames, modi
 
 
 @given(st.data(), st.sampled_from([*TOLERANT, *INTOLERANT, *CORRECTED]))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_integers_of_every_type_are_exact_beside_floats(data, name):
     integers = data.draw(
         st.sampled_from(["bool", "uint8", "int8", "int16", "int32", "int64"]).flatmap(
@@ -125,7 +125,7 @@ def test_integers_of_every_type_are_exact_beside_floats(data, name):
 
 
 @given(frames(("float32",)), st.sampled_from(TOLERANT), st.data())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_an_erased_range_changes_only_what_it_carries(given_frames, base, data):
     """Told by a frame before that holds nothing but a value that no frame has."""
     spec, tensors = given_frames

@@ -116,10 +116,15 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_others(testbed):
     assert first.quality != other.quality
 
 
-def test_the_interval_counts_pictures(testbed):
-    for replications in (1, 4):
-        result = run(testbed, plan(1, loss=0.4, mtu_bytes=100), replications=replications)
-        assert result.quality_ci == wilson_interval(result.quality, 20)
+def test_the_interval_counts_samples(testbed):
+    """One frame a sample is right or wrong; over many frames and replications each is so in part, and varies less."""
+    bed = testbed.with_workload(replace(testbed.workload, frames=20))
+    once = run(bed, plan(1, loss=0.4, mtu_bytes=100))
+    assert once.quality_ci == once.intervals["accuracy"] == wilson_interval(once.quality, 20)
+    often = run(testbed, plan(1, loss=0.4, mtu_bytes=100), replications=4)
+    assert often.quality_ci == often.intervals["accuracy"]
+    widest = wilson_interval(often.quality, 20)
+    assert widest[0] < often.quality_ci[0] < often.quality < often.quality_ci[1] < widest[1]
 
 
 def test_seeds_are_simulated_apart_and_pooled(testbed):

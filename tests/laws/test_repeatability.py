@@ -129,6 +129,7 @@ if __name__ == "__main__":
 def test_the_same_setting_and_measurements_give_the_same_plans_in_another_process(tmp_path):
     measured = SCENARIO.replace("preset: raspberry-pi-4, radio: wifi", "slowdown: 20").replace("preset: t4", "batch: 4")
     measured = measured.replace("cuts: all", "cuts: [1, 3]").replace(", energy <= 1 J", "")
+    measured = measured.replace("float32+zstd, ", "").replace("float16, ", "")
     setting = sei.resolve(scenario_in(tmp_path, measured))
     first = sei.design(setting, replications=2, explore=False, workers=2)
     assert first.measurements.threads == torch.get_num_threads()
@@ -141,7 +142,7 @@ def test_the_same_setting_and_measurements_give_the_same_plans_in_another_proces
     digest, _, table = done.stdout.partition("\n")
     assert digest == setting.digest
     assert table == plans_csv(results_of(first)).replace("\r\n", "\n")
-    assert table.count("\n") > 20
+    assert table.count("\n") > 10
 
 
 @pytest.mark.slow
@@ -165,6 +166,7 @@ def test_digits_with_a_bottleneck_that_is_trained_twice(tmp_path):
     assert tables[0].count(b"-b16-") == 4
 
 
+@pytest.mark.slow
 def test_a_built_in_network_is_the_same_whatever_the_threads(tmp_path, monkeypatch):
     recipe = replace(RECIPES["digits-resnet20"], epochs=1)
     before, trainings = torch.get_num_threads(), []

@@ -463,7 +463,7 @@ class Facts:
         return all(a >= b for a, b in zip(self.goods, other.goods, strict=True)) and self.goods != other.goods
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(result_sets())
 def test_the_choice_is_the_one_that_brute_force_finds(result_set):
     plans, requirements = result_set
@@ -476,7 +476,7 @@ def test_the_choice_is_the_one_that_brute_force_finds(result_set):
     assert decision.nearest is (None if feasible else decision.verdicts[0])
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(result_sets())
 def test_the_choice_is_never_dominated(result_set):
     plans, requirements = result_set
@@ -494,7 +494,7 @@ def test_the_choice_is_never_dominated(result_set):
         )
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(result_sets(), st.randoms())
 def test_the_plans_order_does_not_matter(result_set, random):
     plans, requirements = result_set
@@ -503,7 +503,7 @@ def test_the_plans_order_does_not_matter(result_set, random):
     assert [verdict.id for verdict in sei.recommend(shuffled, requirements).verdicts] == expected
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(result_sets())
 def test_what_is_said_of_each_plan_hangs_together(result_set):
     plans, requirements = result_set
@@ -524,7 +524,7 @@ def test_what_is_said_of_each_plan_hangs_together(result_set):
     assert all(reason.endswith(".") and "nan" not in reason for reason in decision.reasons)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(result_sets())
 def test_the_way_out_is_one(result_set):
     """Where nothing fits and other requirements would help, the nearest plan fits with those that are named."""

@@ -211,6 +211,7 @@ def test_no_figure_is_drawn_of_nothing():
     assert report_html(results).count("There is nothing to draw.") == 4
 
 
+@pytest.mark.slow
 def test_thousands_of_plans_still_make_a_page_below_6_mb():
     values = made_values(four_plans(), [*REQUIREMENTS, "fps >= 20", parse_requirement("payload_bytes <= 10 B", 1.0)])
     best, *_, worst = values["plans"]

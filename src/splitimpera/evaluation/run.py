@@ -127,6 +127,10 @@ def _summary(timeline: Timeline, values: Values, last: int, intervals: bool) -> 
     )
     if not intervals:
         return found
-    # a bootstrap of a share knows nothing of what no sample shows: 20 right ones of 20 would be certain
-    own = {quality.name: found.quality_ci, f"on_time_{quality.name}": quality.interval(on_time)}
-    return replace(found, intervals=Draws(found).intervals() | own)
+    draws = Draws(found)
+    ends = draws.intervals()
+    for metric, contributions in ((quality.name, of_samples), (f"on_time_{quality.name}", on_time)):
+        if draws.outcomes(metric) is not None:
+            # a bootstrap of outcomes knows nothing of what no sample shows: 20 right ones of 20 would be certain
+            ends[metric] = quality.interval(contributions)
+    return replace(found, intervals=ends, quality_ci=ends[quality.name])
