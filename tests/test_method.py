@@ -292,6 +292,7 @@ def test_exploring_that_would_take_long_is_left_out_and_said_to_be(folder, monke
     assert "design --explore" in lines[-1]
 
 
+@pytest.mark.slow
 def test_the_smallest_change_makes_a_plan_fit(folder):
     """The way out is tried: with the scenario changed as it says, a plan does fit."""
     strict = (*FEW, ("latency_p95 <= 10 s", "latency_p95 <= 1.2 ms"), ("{name: camera, slowdown: 0.001}", CAMERA))

@@ -106,7 +106,10 @@ def whole(network, shape):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if name == "jetson-nano" else ()) for name in DEVICES.names()],
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("jetson-nano", "raspberry-pi-4") else ())
+        for name in DEVICES.names()
+    ],
 )
 def test_the_estimates_are_as_far_from_published_times_as_is_said(name):
     preset = DEVICES[name]

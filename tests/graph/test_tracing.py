@@ -168,6 +168,7 @@ def test_a_network_that_fixes_the_batch_is_refused():
         sei.trace(Fixed(), image())
 
 
+@pytest.mark.slow
 def test_block_cuts_do_not_cut_through_a_block():
     blocks = [
         cut.name for cut in sei.trace(RECIPES["digits-resnet20"].build(), torch.zeros(1, 1, 32, 32)).cuts if cut.block

@@ -14,8 +14,7 @@ from splitimpera.scenario import NetworkSection
 @pytest.mark.parametrize(
     "name",
     [
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("vgg11", "vgg11_bn", "vgg16")),
-        "vgg16_bn",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("vgg11", "vgg11_bn", "vgg16", "vgg16_bn")),
         "resnet50",
         "mobilenet_v2",
     ],

@@ -242,7 +242,7 @@ def test_what_only_the_data_know_is_harmless(shown):
     assert page.run("document.title") == f"{evil}: split design"
 
 
-@pytest.mark.parametrize("width", [1400, 420])
+@pytest.mark.parametrize("width", [pytest.param(1400, marks=pytest.mark.slow), 420])
 def test_wide_and_narrow_light_and_dark_and_on_paper(shown, width, tmp_path):
     changes = {
         "parameter": "rate",

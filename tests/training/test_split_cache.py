@@ -156,7 +156,8 @@ def test_where_the_cache_cannot_be_written_a_split_is_trained_for_this_run(graph
     assert (tmp_path / "cache").read_text() == "a file"
 
 
-@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [1, 4])
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been_killed(folder, tmp_path, epochs, after):
     ready = tmp_path / "ready"
