@@ -273,6 +273,7 @@ def test_bottlenecks_that_cannot_be_are_refused(folder, monkeypatch):
 FEW = (("cuts: all", "cuts: [conv2]"),)
 
 
+@pytest.mark.slow
 def test_what_may_change_is_explored(folder):
     result = design(folder, *FEW, explore=True, replications=2)
     assert [found.parameter for found in result.sensitivities] == ["loss", "rate", "speed of camera", "speed of server"]

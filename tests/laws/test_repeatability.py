@@ -96,6 +96,7 @@ def not_measured(*arguments, **more):
     raise AssertionError("something was measured, though every device is known")
 
 
+@pytest.mark.slow
 def test_presets_alone_give_the_same_plans_on_another_number_of_threads(tmp_path, monkeypatch):
     for module, name in ((stopwatch, "sample_together_s"), (timing, "measure_s"), (timing, "copied_bytes_per_s")):
         monkeypatch.setattr(module, name, not_measured)

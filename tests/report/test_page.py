@@ -72,6 +72,7 @@ def choice_for(decision, results):
     return plan_words(results.by_id[decision.chosen.id], results.cut_names), decision.chosen.id
 
 
+@pytest.mark.slow
 def test_every_slider_chooses_what_python_would(shown):
     rng = np.random.default_rng(3)
     # the better, the slower, and others that are neither

@@ -54,7 +54,7 @@ devices: [{name: camera, slowdown: 0.001}, {name: server, slowdown: 0.001}]
 links: [{rate: 5 Mbit/s, delay: 2 ms, loss: 2 %}]
 workload: {fps: 20}
 plans: {cuts: [1], codecs: [uint8], transports: [tcp]}
-requirements: [accuracy >= 90 %, latency_p95 <= 1 ns, {prefer: payload_bytes <= 1 B, weight: 2}]
+requirements: [accuracy >= 90 %, latency_p95 <= 0.001 ns, {prefer: payload_bytes <= 1 B, weight: 2}]
 """
 
 
