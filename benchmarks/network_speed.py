@@ -87,7 +87,7 @@ QUICK = Size(tcp_frames=500, udp_frames=5000, steps=4, uncached=1, commands=3, b
 
 
 def print_row(what: str, measured: str, limit: str = "", holds: bool | None = None) -> None:
-    verdict = "" if holds is None else "holds" if holds else "violations"
+    verdict = "" if holds is None else "holds" if holds else "missed"
     print(f"| {what:45} | {measured:>38} | {limit:>13} | {verdict:6} |", flush=True)
 
 
