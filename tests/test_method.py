@@ -246,6 +246,7 @@ def test_bottlenecks_make_plans_of_their_own(folder, monkeypatch):
     assert [line for line in again if "held-out" in line] == [line for line in said if "held-out" in line] != []
 
 
+@pytest.mark.slow
 def test_a_latent_of_one_packet_is_said_to_need_something_else(folder, monkeypatch):
     monkeypatch.setenv("SPLITIMPERA_CACHE", str(folder / "cache"))
     said = []
@@ -314,6 +315,7 @@ def test_the_smallest_change_makes_a_plan_fit(folder):
 CAMERA = "{name: camera, preset: cortex-m4, slowdown: 1}"
 
 
+@pytest.mark.slow
 def test_more_seeds_are_spent_where_chance_decides(folder, monkeypatch):
     """At 2 % loss some plans by UDP lie about 98 %: those, and none that is sure, are simulated four times as often."""
     stricter = ("accuracy >= 90 %", "accuracy >= 98 %")

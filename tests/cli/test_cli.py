@@ -78,6 +78,7 @@ def test_a_broken_scenario_gives_one_clear_message(path, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_broken_scenario_in_a_process_of_its_own(tmp_path):
     run = splitimpera("design", BROKEN[0].with_name("untraceable.yaml"), "--out", tmp_path / "out")
     assert run.returncode == 2

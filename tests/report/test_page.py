@@ -190,6 +190,7 @@ def test_the_table_sorts_and_filters_by_keys(shown):
     assert page.run(ids) == ["SC3-uint8-udp"]
 
 
+@pytest.mark.slow
 def test_the_script_changes_nothing_until_a_limit_is_moved(shown):
     rng = np.random.default_rng(5)
     wanted = [*map(parse_requirement, REQUIREMENTS), parse_requirement("payload_bytes <= 150 B", 1.0)]

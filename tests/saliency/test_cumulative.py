@@ -100,6 +100,7 @@ def test_classes_average_their_images():
     np.testing.assert_allclose(weighted, curve.cs, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_dropout_and_batch_statistics_play_no_part():
     model, (x,) = make("Tokens"), inputs("Tokens", 4)
     model.train()
