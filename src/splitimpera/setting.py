@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -87,18 +87,15 @@ def resolve(scenario: Scenario | str | Path) -> Setting:
             used, or a metric that cannot be measured; the message names the key.
 
     Example:
-        >>> from pathlib import Path
-        >>> from tempfile import mkdtemp
-        >>> path = Path(mkdtemp()) / "scenario.yaml"
-        >>> _ = path.write_text('''
-        ... network: {model: digits-vgg16}
-        ... data: {source: digits}
-        ... devices: [{name: camera, preset: cortex-m7}, {name: server, preset: t4}]
-        ... links: [{rate: 1 Mbit/s, delay: 5 ms}]
-        ... workload: {fps: 20}
-        ... requirements: [latency_p95 <= 50 ms]
-        ... ''')
-        >>> setting = resolve(path)
+        >>> scenario = {
+        ...     "network": {"model": "digits-vgg16"},
+        ...     "data": {"source": "digits"},
+        ...     "devices": [{"name": "camera", "preset": "cortex-m7"}, {"name": "server", "preset": "t4"}],
+        ...     "links": [{"rate": "1 Mbit/s", "delay": "5 ms"}],
+        ...     "workload": {"fps": 20},
+        ...     "requirements": ["latency_p95 <= 50 ms"],
+        ... }
+        >>> setting = resolve(Scenario.model_validate(scenario))
         >>> setting.link.rate_bps, setting.devices[0].roofline.name, len(setting.digest)
         (1000000.0, 'cortex-m7', 64)
     """
@@ -179,7 +176,10 @@ def _check_metrics(scenario: Scenario, first: Device) -> None:
 def _files(scenario: Scenario) -> Iterator[tuple[str, str]]:
     names = [scenario.network.weights, factory_file(scenario.network.model), factory_file(scenario.data.source)]
     for name in names:
-        path = None if name is None else scenario.folder / name
-        if path is not None and path.is_file():  # what is missing, its reader says
-            with path.open("rb") as file:
-                yield str(name), hashlib.file_digest(file, "sha256").hexdigest()
+        if name is None:
+            continue
+        with suppress(OSError):  # what cannot be read, its reader says
+            path = scenario.folder / name
+            if path.is_file():  # no pipe, which would be waited for
+                with path.open("rb") as file:
+                    yield str(name), hashlib.file_digest(file, "sha256").hexdigest()

@@ -119,3 +119,27 @@ def test_what_is_done_is_logged_with_the_time(first):
     assert "seed 3, 2 replications" in said
     assert re.search(r"INFO .*Simulating the plans: started, \d+ steps", said)
     assert re.search(r"DEBUG .*Simulating the plans: 1 of \d+ after", said)
+
+
+def test_what_was_measured_is_used_again(tmp_path):
+    """Devices without a preset: their times come from the first run's results, and so do all that follows from them."""
+    (tmp_path / "mine.py").write_text(NETWORK)
+    measured = SCENARIO.replace("preset: cortex-m4, slowdown: 0.001", "slowdown: 5").replace(", preset: laptop-cpu", "")
+    measured = measured.replace("cuts: [1, 2]", "cuts: [1]")
+    (tmp_path / "scenario.yaml").write_text(measured)
+    arguments = tmp_path / "scenario.yaml", "--replications", 2, "--no-explore"
+    first = here("design", *arguments, "--out", tmp_path / "a")
+    assert first.returncode == 0, first.stderr
+    again = here("design", *arguments, "--out", tmp_path / "b", "--measurements", tmp_path / "a" / "results.json")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "b" / "plans.csv").read_bytes() == (tmp_path / "a" / "plans.csv").read_bytes()
+    results = json.loads((tmp_path / "b" / "results.json").read_text())
+    assert len(results["measurements"]["segments"]) > 2
+    # a plan that they lack is not timed beside them, on perhaps another machine
+    (tmp_path / "scenario.yaml").write_text(measured.replace("cuts: [1]", "cuts: [2]"))
+    other = here("design", *arguments, "--out", tmp_path / "c", "--measurements", tmp_path / "a" / "results.json")
+    assert other.returncode == 2
+    assert "were not timed" in other.stderr + other.stdout
+    assert not (tmp_path / "c").exists()
+    wrong = here("design", *arguments, "--out", tmp_path / "c", "--measurements", tmp_path / "scenario.yaml")
+    assert (wrong.returncode, "not valid JSON" in wrong.stderr) == (2, True)

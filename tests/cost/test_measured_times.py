@@ -58,7 +58,6 @@ def test_they_are_read_from_a_results_file(tmp_path):
         ({"segments": [measurements_document(KNOWN)["segments"][0] | {"leaving": math.inf}]}, "no measurements"),
         ({"segments": [{}]}, "segments.0.start: "),
         ({"codings": [measurements_document(KNOWN)["codings"][0] | {"direction": "sideways"}]}, "codings.0.direction"),
-        ({"segments": [measurements_document(KNOWN)["segments"][0] | {"samples_s": [0.1] * 200_001}]}, "too many"),
         ({"codings": "none"}, "codings: "),
     ],
 )
@@ -71,5 +70,5 @@ def test_what_is_wrong_is_named(change, message):
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "results.json"
     path.write_text(content)
-    with pytest.raises(DataError, match=r"no JSON|no measurements in it"):
+    with pytest.raises(DataError, match=r"not valid JSON|no measurements in it"):
         read_measurements(path)

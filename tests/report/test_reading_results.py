@@ -164,7 +164,7 @@ def test_long_integers_are_refused(digits, tmp_path):
 
 
 def test_many_small_values_are_refused_before_they_are_made(tmp_path, monkeypatch):
-    monkeypatch.setattr("splitimpera.report.reading.MOST_VALUES", 1000)
+    monkeypatch.setattr("splitimpera.core.results_json.MOST_VALUES", 1000)
     (tmp_path / "results.json").write_text("[" + "[]," * 1000 + "[]]")
     with pytest.raises(DataError, match="there are more than 1000 values in it"):
         read(tmp_path)

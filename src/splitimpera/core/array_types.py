@@ -8,9 +8,5 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-
-
 IntArray = npt.NDArray[np.int64]
-
-
 Array = npt.NDArray[Any]

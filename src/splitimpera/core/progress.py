@@ -7,7 +7,6 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-
 Track = Callable[[Iterable[T], str, int], Iterable[T]]
 """Shows progress: wraps an iterable, given what is being done and how many steps there are."""
 

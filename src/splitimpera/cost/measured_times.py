@@ -12,10 +12,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.files import read_file
+from splitimpera.core.results_json import LARGEST_BYTES, parsed_results
 from splitimpera.records.measurements import CodingTime, Measurements, SegmentTime
 
-BYTES_AT_MOST = 200_000_000
-TIMES_AT_MOST = 200_000
 LONGEST_S = 1e5
 
 _RECORD = TypeAdapter(with_config(ConfigDict(extra="forbid"))(Measurements))
@@ -41,8 +40,6 @@ def measurements_from(document: object) -> Measurements:
             problem = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
         raise DataError(f"these are no measurements: {shown(problem)}") from None
     times: list[SegmentTime | CodingTime] = [*found.segments, *found.codings]
-    if sum(len(time.samples_s) for time in times) > TIMES_AT_MOST:
-        raise DataError(f"these are too many times, {TIMES_AT_MOST} at most are read")
     for time in times:
         if not time.samples_s or not all(0 < sample < LONGEST_S for sample in time.samples_s):
             raise DataError(f"a time is missing or not between 0 and {LONGEST_S:g} s")
@@ -61,11 +58,8 @@ def read_measurements(path: str | Path) -> Measurements:
     """
     hint = "a results.json that 'splitimpera design' wrote holds them"
     name = shown_path(path)
-    text = read_file(path, BYTES_AT_MOST, DataError, what="file of measurements", hint=hint)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        raise DataError("this is no JSON", where=name, hint=hint) from None
+    raw = read_file(path, LARGEST_BYTES, DataError, what="file of measurements", hint=hint)
+    content = parsed_results(raw, DataError, name, hint)
     if not isinstance(content, dict) or not isinstance(content.get("measurements"), dict):
         raise DataError("there are no measurements in it", where=name, hint=hint)
     try:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 from pydantic import ValidationError
 
 from splitimpera.core import units
 from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.files import read_file
+from splitimpera.core.results_json import LARGEST_BYTES, parsed_results
 from splitimpera.records.requirement import BALANCED, METRICS
 from splitimpera.report.schema import SCHEMA_VERSION, PlanEntry, Results
 
-LARGEST_BYTES = 100_000_000
-MOST_VALUES = 4_000_000
 DEEPEST = 20
 LONGEST_TEXT = 10_000
 LARGEST_NUMBER = 1e40
@@ -41,18 +38,7 @@ def read(folder: Path) -> Results:
         hint = "'splitimpera design SCENARIO --out DIR' writes one"
         raise DataError(f"there is no results.json in '{shown_path(folder)}'", hint=hint)
     raw = read_file(path, LARGEST_BYTES, DataError, what="results file", hint=AGAIN)
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MOST_VALUES:
-        raise DataError(
-            f"there are more than {MOST_VALUES} values in it, no design writes such a file", where=str(path)
-        )
-    try:
-        values = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError:
-        raise DataError("this is not text in UTF-8", where=str(path), hint=AGAIN) from None
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else shown(error)
-        raise DataError(f"this is not valid JSON: {reason}", where=str(path), hint=AGAIN) from None
-    return checked(values, str(path))
+    return checked(parsed_results(raw, DataError, str(path), AGAIN), str(path))
 
 
 def checked(values: object, where: str = "") -> Results:
@@ -176,7 +162,3 @@ def _contradictions_of(plan: PlanEntry, results: Results) -> Iterator[str]:
 def _place(location: tuple[int | str, ...]) -> str:
     words = (f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in location)
     return "".join(words).lstrip(".")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")

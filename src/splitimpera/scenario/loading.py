@@ -14,12 +14,13 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from splitimpera.core import results_json
 from splitimpera.core.errors import LIST_ENTRIES, ScenarioError, SplitImperaError, shown, shown_path
 from splitimpera.core.files import read_file
 from splitimpera.core.registry import nearest
 from splitimpera.core.units import format_bytes
 from splitimpera.scenario.document import Place, key_words, read_document
-from splitimpera.scenario.recorded import LARGEST_RESULTS_BYTES, looks_like_results, read_recorded
+from splitimpera.scenario.recorded import looks_like_results, read_recorded
 from splitimpera.scenario.sections import (
     BottlenecksSection,
     DataSection,
@@ -89,7 +90,7 @@ def load_run(path: str | Path) -> Run:
     """
     inside = os.path.join(path, "results.json")  # noqa: PTH118 (Path.is_file raises where a name is too long)
     hint = f"name '{shown_path(inside)}' to run that design again" if os.path.isfile(inside) else START  # noqa: PTH113
-    raw = read_file(path, LARGEST_RESULTS_BYTES, ScenarioError, what="scenario file", hint=hint)
+    raw = read_file(path, results_json.LARGEST_BYTES, ScenarioError, what="scenario file", hint=hint)
     path = Path(path)
     if looks_like_results(raw):
         recorded = read_recorded(raw, str(path))

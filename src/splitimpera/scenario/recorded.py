@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
 
 from splitimpera.core.errors import ScenarioError, shown
+from splitimpera.core.results_json import parsed_results
 from splitimpera.scenario.document import DEEPEST, MOST_VALUES, Place
-
-LARGEST_RESULTS_BYTES = 100_000_000
-MOST_RESULTS_VALUES = 4_000_000
 
 MOST_REPLICATIONS = 1000
 
@@ -44,15 +40,8 @@ def read_recorded(raw: bytes, name: str) -> Recorded:
     Raises:
         ScenarioError: it is not valid JSON, exceeds the bounds, or lacks the scenario, the seed or the replications.
     """
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MOST_RESULTS_VALUES:
-        raise ScenarioError(f"there are more than {MOST_RESULTS_VALUES} values in this results file", where=name)
-    try:
-        values = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError:
-        raise ScenarioError("this is not text in UTF-8", where=name) from None
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else shown(error)
-        raise ScenarioError(f"this results file is damaged, it is not valid JSON: {reason}", where=name) from None
+    values = parsed_results(raw, ScenarioError, name)
+    assert isinstance(values, dict)  # it begins with a brace
     document = values.get("scenario")
     if not isinstance(document, dict):
         raise ScenarioError("this results file is damaged: its scenario is not a mapping of keys", where=name)
@@ -94,7 +83,3 @@ def _count(values: dict[str, object], key: str, low: int, high: int, name: str) 
             hint="run the scenario file itself",
         )
     return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
