@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +59,15 @@ class Samples:
 
     def take(self, rows: Tensor | slice) -> Samples:
         return Samples(self.inputs[rows], self.labels[rows])
+
+    def read(self, rows: Tensor | slice) -> Tensor:
+        """The inputs of some samples, (n, ...)."""
+        return self.inputs[rows]
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All inputs in order, at most `size` at a time."""
+        for first in range(0, len(self), size):
+            yield self.read(slice(first, first + size))
 
 
 @dataclass(frozen=True)
