@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from splitimpera.core.errors import DataError, ModelError, ScenarioError
 from splitimpera.core.progress import Track, no_progress
-from splitimpera.core.statistics import wilson_interval
+from splitimpera.core.statistics import Interval, wilson_interval
 from splitimpera.cost.devices import measured_here
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.designs import Accuracy, Design
-from splitimpera.evaluation.batches import Inputs
+from splitimpera.evaluation.passes import Kept
 from splitimpera.evaluation.plan_space import plans_of
-from splitimpera.evaluation.run import evaluate
+from splitimpera.evaluation.run import CLASSIFICATION
 from splitimpera.evaluation.stopwatch import measure
-from splitimpera.evaluation.testbed import Part, Testbed
+from splitimpera.evaluation.testbed import Testbed
+from splitimpera.graph.frames import SAMPLES
 from splitimpera.graph.tracing import ModelGraph, trace
-from splitimpera.models.datasets import Dataset, load_data
+from splitimpera.models.datasets import Dataset, Samples, load_data
 from splitimpera.models.networks import load_network
 from splitimpera.models.threads import torch_threads
+from splitimpera.qos.hopeless import misses_for_certain, ruled_out
 from splitimpera.qos.recommendation import Recommendation, recommend
 from splitimpera.qos.verdict import Verdict
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
-from splitimpera.records.traffic import Workload
 from splitimpera.saliency.cumulative import cumulative_saliency
 from splitimpera.scenario import Scenario
 from splitimpera.setting import Setting, located, resolve
 from splitimpera.studies.capacity import find_capacity
 from splitimpera.studies.exploration import explore as explored
-from splitimpera.studies.loss_curve import quality_against_loss, worth_a_curve
+from splitimpera.studies.loss_curve import LossCurve, worth_a_curve
 from splitimpera.studies.sensitivity import Change, Sensitivity
 from splitimpera.studies.sweeps import shortlist
+from splitimpera.studies.trial import Trials
 from splitimpera.training.for_plans import trained_for
 
 MORE_REPLICATIONS = 4
@@ -57,6 +59,9 @@ def design(
     explore: bool | None = None,
     measurements: Measurements | None = None,
     workers: int = 1,
+    every_accuracy: bool = False,
+    kept: Kept | None = None,
+    preview: Callable[[Sequence[Evaluation]], object] = len,
     track: Track[Any] = no_progress,
     say: Callable[[str], object] = str,
 ) -> Design:
@@ -75,6 +80,9 @@ def design(
         measurements: times of devices without profile or preset, as an earlier design kept them; they are measured on
             this machine if None.
         workers: how many replications are simulated side by side; the result does not depend on it.
+        every_accuracy: whether to compute the accuracy of plans, too, that miss a requirement whatever they predict.
+        kept: what earlier runs computed, which is not computed again.
+        preview: takes the evaluations of all plans without their quality, as soon as their timelines are known.
         track: shows progress.
         say: takes a line of news after each stage.
 
@@ -90,12 +98,13 @@ def design(
     with located("data.source"):
         data = load_data(scenario.data, scenario.folder)
     with located("network.model"):
-        graph = trace(model, data.validation.inputs, say=say)
+        graph = trace(model, _examples(data.validation), say=say)
     _check_labels(graph, data)
     setting.check_profiles(graph)  # before anything is computed
     if measurements is not None:
         _check_measurements(measurements, graph)
-    run = _Run(setting, scenario.seed if seed is None else seed, replications, workers, track, say)
+    seed = scenario.seed if seed is None else seed
+    run = _Run(setting, seed, replications, workers, every_accuracy, kept, preview, track, say)
     # sums of several threads may differ in the last bit from those of one
     with torch_threads(_threads(setting, measurements)):
         return run.design(graph, data, measurements, explore)
@@ -109,6 +118,9 @@ class _Run:
     seed: int
     replications: int
     workers: int
+    every_accuracy: bool
+    kept: Kept | None
+    preview: Callable[[Sequence[Evaluation]], object]
     track: Track[Any]
     say: Callable[[str], object]
 
@@ -117,45 +129,37 @@ class _Run:
     ) -> Design:
         setting = self.setting
         testbed = Testbed(graph, data, setting.workload)
-        base = _base_accuracy(testbed)
-        low, high = base.interval
-        self.say(
-            f"The whole network is right on {base.value:.2%} of {len(data.test)} test samples "
-            f"({low:.1%} to {high:.1%})."
-        )
         curve = cumulative_saliency(graph, data.validation, class_names=data.classes, track=self.track)
         plans = plans_of(setting, graph, curve, self.say)
         for (_, ratio), split in trained_for(plans, setting, graph, data.train, self.track, self.say).items():
             testbed.add_split(ratio, split)
         times = measure(plans, testbed) if measurements is None else measurements
+        trials = Trials(testbed, times, self.seed, self.replications, self.workers, self.kept, self.track)
         begun_s = time.monotonic()
-        evaluations, recommendation = self._decided(plans, testbed, times)
-        plan_s = (time.monotonic() - begun_s) / len(plans)
-
-        def trial(plan: Plan, workload: Workload) -> Evaluation:
-            bench = testbed.with_workload(workload)
-            return self._evaluated(plan, bench, times, self.replications, intervals=False)
-
-        def once(plan: Plan, workload: Workload) -> Evaluation:
-            return self._evaluated(plan, testbed.with_workload(workload), times, 1, intervals=False)
-
-        chosen = recommendation.chosen.evaluation.plan if recommendation.chosen is not None else None
-        on_test = None
-        if chosen is not None:
-            tested = self._evaluated(chosen, testbed, times, self.replications, "test")
-            on_test = Accuracy(tested.quality, tested.quality_ci)
-        lossy = worth_a_curve(recommendation.verdicts)
-        loss_curves = tuple(
-            quality_against_loss(plan, testbed.workload, once)
-            for plan in self.track(sorted(lossy, key=lambda plan: plan.hops[0].cut), "Losing packets", len(lossy))
-        )
+        found = {one.plan.id: one for one in trials.timelines(plans)}
+        replay_s = (time.monotonic() - begun_s) / len(plans)
+        self.preview(tuple(found.values()))
+        found |= self._valued(found, trials)
+        recommendation = self._recommend(found)
+        recommendation = self._decided(found, recommendation, trials)
+        loss_curves: tuple[LossCurve, ...] = ()
         changed: tuple[Change, ...] = ()
         sensitivities: tuple[Sensitivity, ...] = ()
         capacity = None
-        if self._explores(explore, plan_s * len(shortlist(recommendation.verdicts)) * DECISIONS):
-            changed, sensitivities = explored(setting, testbed.workload, recommendation, trial, self.track)
-            if chosen is not None:
-                capacity = find_capacity(chosen, testbed, times, lambda: self._rng(chosen), workers=self.workers)
+        short = shortlist(recommendation.verdicts)
+        explores = self._explores(explore, replay_s * len(short) * DECISIONS)
+        if explores:
+            unknown = [plan for plan in short if plan.id not in trials.known]
+            if unknown:
+                found |= {one.plan.id: one for one in trials.evaluated(unknown)}
+                recommendation = self._recommend(found)
+            loss_curves = _drawn_curves(recommendation, short, trials)
+            changed, sensitivities = explored(setting, testbed.workload, recommendation, trials.trial, self.track)
+        chosen = recommendation.chosen.evaluation.plan if recommendation.chosen is not None else None
+        if explores and chosen is not None:
+            sizes = trials.known[chosen.id].sizes
+            capacity = find_capacity(chosen, testbed, times, lambda: trials.rng(chosen), 1, self.workers, sizes)
+        base, on_test = self._on_test(plans[0], chosen, trials)
         return Design(
             setting=setting,
             seed=self.seed,
@@ -165,7 +169,7 @@ class _Run:
             curve=curve,
             base=base,
             measurements=times,
-            evaluations=evaluations,
+            evaluations=tuple(found.values()),
             recommendation=recommendation,
             chosen_on_test=on_test,
             loss_curves=loss_curves,
@@ -174,40 +178,49 @@ class _Run:
             capacity=capacity,
         )
 
-    def _decided(
-        self, plans: list[Plan], testbed: Testbed, times: Measurements
-    ) -> tuple[tuple[Evaluation, ...], Recommendation]:
-        """All plans evaluated, those on which chance decides more often, and what is recommended."""
+    def _valued(self, found: Mapping[str, Evaluation], trials: Trials) -> dict[str, Evaluation]:
+        """The evaluations of all plans that some accuracy can save; where none can be, of the best few."""
+        wanted, plans = self.setting.scenario.requirements, [one.plan for one in found.values()]
+        hopeless = {plan.id for plan in plans if ruled_out(trials.at_best(plan), wanted)}
+        possible = [plan for plan in plans if self.every_accuracy or plan.id not in hopeless]
+        possible = possible or shortlist(self._recommend(found).verdicts)
+        if len(possible) < len(plans):
+            self.say(
+                f"{len(hopeless)} of {len(plans)} plans miss a requirement whatever they predict; the accuracy of "
+                f"{len(plans) - len(possible)} is not computed ('--all' does it all the same)."
+            )
+
+        def settled(plan: Plan, interval: Interval) -> bool:
+            return plan.id in hopeless or misses_for_certain(CLASSIFICATION.name, interval, wanted)
+
+        return {one.plan.id: one for one in trials.evaluated(possible, settled)} if possible else {}
+
+    def _recommend(self, found: Mapping[str, Evaluation]) -> Recommendation:
         scenario = self.setting.scenario
-        how = scenario.requirements, scenario.objective, scenario.tolerance
-        found = {
-            plan.id: self._evaluated(plan, testbed, times, self.replications)
-            for plan in self.track(plans, "Simulating the plans", len(plans))
-        }
-        first = recommend(tuple(found.values()), *how)
+        return recommend(tuple(found.values()), scenario.requirements, scenario.objective, scenario.tolerance)
+
+    def _decided(self, found: dict[str, Evaluation], first: Recommendation, trials: Trials) -> Recommendation:
+        """What is recommended once the links of those plans are simulated more often on which chance decides."""
         undecided = [verdict for verdict in first.verdicts if verdict.open and _chance_decides(verdict)]
         if not undecided:
-            return tuple(found.values()), first
+            return first
         for verdict in self.track(undecided, "Simulating what is undecided more often", len(undecided)):
-            plan = verdict.evaluation.plan
-            found[plan.id] = self._evaluated(plan, testbed, times, self.replications * MORE_REPLICATIONS)
-        return tuple(found.values()), recommend(tuple(found.values()), *how)
+            found[verdict.id] = trials.again(verdict.evaluation, self.replications * MORE_REPLICATIONS)
+        return self._recommend(found)
 
-    def _evaluated(
-        self,
-        plan: Plan,
-        testbed: Testbed,
-        times: Measurements,
-        replications: int,
-        part: Part = "validation",
-        intervals: bool = True,
-    ) -> Evaluation:
-        rng = self._rng(plan)
-        return evaluate(plan, testbed, times, rng, part, replications, intervals=intervals, workers=self.workers)
-
-    def _rng(self, plan: Plan) -> np.random.Generator:
-        """A plan's own randomness: it does not depend on which other plans there are."""
-        return np.random.default_rng([self.seed, crc32(plan.id.encode())])
+    def _on_test(self, local: Plan, chosen: Plan | None, trials: Trials) -> tuple[Accuracy, Accuracy | None]:
+        """The accuracy of the whole network on the test part, and of the chosen plan."""
+        tested = trials.on_test([local] if chosen is None or chosen.id == local.id else [local, chosen])
+        right = tested[0].known.intact[:, 0]
+        base = Accuracy(float(right.mean()), wilson_interval(float(right.mean()), len(right)))
+        low, high = base.interval
+        self.say(
+            f"The whole network is right on {base.value:.2%} of {len(right)} test samples ({low:.1%} to {high:.1%})."
+        )
+        if chosen is None:
+            return base, None
+        evaluation = tested[-1].evaluation
+        return base, Accuracy(evaluation.quality, evaluation.quality_ci)
 
     def _explores(self, wanted: bool | None, expected_s: float) -> bool:
         if wanted is None and expected_s > EXPLORING_S:
@@ -218,10 +231,23 @@ class _Run:
         return expected_s <= EXPLORING_S if wanted is None else wanted
 
 
+def _drawn_curves(found: Recommendation, short: Sequence[Plan], trials: Trials) -> tuple[LossCurve, ...]:
+    """Quality against packet loss, of the best plans over UDP; what is explored knows then what losses do."""
+    shown = {plan.id: plan for plan in worth_a_curve(found.verdicts) if plan.id in trials.known}
+    others = [plan for plan in short if plan.hops and plan.hops[0].transport.startswith("udp") and plan.id not in shown]
+    curves = trials.loss_curves([*shown.values(), *others])[: len(shown)]
+    return tuple(sorted(curves, key=lambda curve: curve.plan.hops[0].cut))
+
+
 def _threads(setting: Setting, measurements: Measurements | None) -> int | None:
     if not any(map(measured_here, setting.devices)):
         return 1
     return None if measurements is None else measurements.threads
+
+
+def _examples(samples: Samples) -> Tensor:
+    """A few samples from all over a part."""
+    return samples.read(torch.linspace(0, len(samples) - 1, min(len(samples), SAMPLES)).round().long())
 
 
 def _check_measurements(measurements: Measurements, graph: ModelGraph) -> None:
@@ -251,20 +277,11 @@ def _check_labels(graph: ModelGraph, data: Dataset) -> None:
         )
 
 
-def _base_accuracy(testbed: Testbed) -> Accuracy:
-    samples = testbed.samples("test")
-    predictions = testbed.run(0, testbed.last, Inputs(samples), lambda row: int(row[0].argmax()))
-    share = float(np.mean(np.array(predictions) == samples.labels.numpy()))
-    return Accuracy(share, wilson_interval(share, len(samples)))
-
-
 def _chance_decides(verdict: Verdict) -> bool:
     """Whether simulating the links more often may change what is open; samples do not get more by that."""
     evaluation = verdict.evaluation
     if not np.ptp(evaluation.latency_s, axis=0).any() and not evaluation.lost_packet_rate:
         return False
-    repeated = all(hop.transport.startswith("tcp") for hop in evaluation.plan.hops)
     return any(
-        judgement.open and not (repeated and judgement.requirement.metric == evaluation.quality_metric)
-        for judgement in verdict.judgements
+        judgement.open and judgement.requirement.metric != evaluation.quality_metric for judgement in verdict.judgements
     )

@@ -13,9 +13,11 @@ from beds import CAMERA, SERVER, TIMES, known_bed, plan, run, transport
 import splitimpera as sei
 from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import DataError
-from splitimpera.evaluation.damage import DamagedRows
+from splitimpera.evaluation.passes import answers
 from splitimpera.evaluation.quality import Regression
+from splitimpera.evaluation.requests import Damaged
 from splitimpera.evaluation.stopwatch import measure
+from splitimpera.evaluation.testbed import Coding
 from splitimpera.net.transports import TRANSPORTS
 from splitimpera.qos.recommendation import recommend
 from splitimpera.records.device import Device
@@ -149,25 +151,44 @@ def test_packets_that_a_codec_fills_leave_room_for_the_header(testbed):
     assert result.payload_bytes == 4 * 6 * 6 * 4 + 372
 
 
-def test_a_gap_takes_the_values_of_the_picture_before(testbed):
-    """Each from its own; before the first there is none, and its gap is filled as the codec fills without one."""
+class Shown:
+    """A quality that keeps what the network was given to predict from: logits of a linear last layer."""
+
+    name = "accuracy"
+
+    def __init__(self):
+        self.seen = []
+
+    def count(self, prediction, target):
+        self.seen.append(prediction.copy())
+        return np.array([float(prediction.sum()), 1.0])
+
+    def count_lost(self, target):
+        return np.zeros(2)
+
+
+@pytest.mark.parametrize("chunk", [128, 3, 1])
+def test_a_gap_takes_the_values_of_the_sample_before(testbed, monkeypatch, chunk):
+    """Each from its own, in whatever chunks; before the first there is none, its gap is filled as without one."""
+    monkeypatch.setattr("splitimpera.evaluation.testbed.CHUNK", chunk)
     codec = testbed.codec(1, "float32+last")
-    payloads = testbed.payloads("validation", 1, "float32+last", 0.0, 1400)
-    whole = [codec.decode(payload.data)[0].reshape(-1) for payload in payloads[:4]]
-    filled = codec.decode(payloads[0].data, [(0, 40)])[0].reshape(-1)[:10]
-    assert not np.allclose(filled, codec.decode(payloads[-1].data)[0].reshape(-1)[:10])
-    gaps = [(0, ((0, 40),)), (1, ((0, 40),)), (1, ((40, 80),)), (3, ((0, 40),))]
-    expected = [whole[source].copy() for source, _ in gaps]
-    expected[0][:10], expected[1][:10], expected[2][10:20], expected[3][:10] = (
-        filled,
-        whole[0][:10],
-        whole[0][10:20],
-        whole[2][:10],
-    )
-    rows = DamagedRows(codec, payloads, gaps)
-    np.testing.assert_array_equal([row[0].reshape(-1) for row in rows], expected)
-    stacked = np.concatenate([batch[0] for batch in rows.batches(3)])
-    np.testing.assert_array_equal(stacked.reshape(4, -1), expected)
+    head = sei.split(testbed.graph, testbed.graph.cuts[1])
+    with torch.no_grad():
+        (crossing,) = head.head(testbed.data.validation.inputs)
+    payloads = [codec.encode((sample.numpy(),)).data for sample in crossing[:5]]
+    gaps = [(0, (0, 40)), (1, (0, 40)), (1, (40, 80)), (4, (0, 40))]
+    whole = [codec.decode(payload) for payload in payloads]
+    expected = []
+    for sample, gap in gaps:
+        filled = (
+            codec.decode(payloads[sample], [gap], whole[sample - 1]) if sample else codec.decode(payloads[0], [gap])
+        )
+        with torch.no_grad():
+            expected.append(float(head.tail((torch.from_numpy(filled[0])[None],)).sum()))
+    route = (Coding(1, "float32+last", 0.0, 1400),)
+    asked = Damaged(route, tuple((sample, ((gap,),)) for sample, gap in gaps))
+    found = answers(testbed, "validation", Shown(), [asked])[asked]
+    np.testing.assert_allclose(found.counts[:, 0], expected, rtol=1e-5)
 
 
 def test_errors_are_means_over_all_elements_and_a_fallback_need_not_be_whole():
@@ -182,7 +203,7 @@ def test_errors_are_means_over_all_elements_and_a_fallback_need_not_be_whole():
 def test_another_packet_size_is_another_code(testbed):
     """The first to ask decides for nobody else."""
     sizes = {
-        room: {len(payload.data) for payload in testbed.payloads("validation", 1, "float32+fec:20", 0.0, room)}
+        room: set(testbed.provisional(Coding(1, "float32+fec:20", 0.0, room)).sizes.tolist())
         for room in (1400, 120, 1400)
     }
     assert sizes == {1400: {576 + 1400}, 120: {576 + 120}}

@@ -13,6 +13,7 @@ import splitimpera as sei
 from splitimpera.core.statistics import contribution_draws, ends, wilson_interval
 from splitimpera.evaluation.plan_space import build_plans
 from splitimpera.evaluation.quality import Regression, Segmentation
+from splitimpera.evaluation.run import evaluate_all
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.net.directions import mean_rate_bps
 from splitimpera.net.transports import TRANSPORTS
@@ -97,7 +98,7 @@ def test_values_that_are_missing_are_zero_in_the_tail(testbed):
         zeroed.flatten(1)[:, 10:30] = 0
         expected = partition.tail((zeroed,)).argmax(1)
     rows = (codec.decode(codec.encode((picture.numpy(),)).data, [(40, 120)]) for picture in whole)
-    answers = testbed.run(1, testbed.last, rows, lambda row: int(row[0].argmax()))
+    answers = [int(row[0].argmax()) for row in testbed.run(1, testbed.last, rows)]
     assert answers == expected.tolist()
 
 
@@ -154,31 +155,64 @@ class Spawned:
         return [self.child]
 
 
-def test_the_head_runs_once_a_cut_and_a_damage_once(testbed, monkeypatch):
-    rows = []
+@pytest.fixture
+def ran(monkeypatch):
+    """Which layers were run on how many frames."""
+    found = []
 
-    def counted(bed, start, end, frames, finish, **bottlenecks):
-        frames = list(frames)
-        rows.append((start, end, len(frames)))
-        return run_layers(bed, start, end, frames, finish, **bottlenecks)
+    def counted(bed, segment, batch):
+        found.append((*segment[:2], len(batch[0])))
+        return call(bed, segment, batch)
 
-    run_layers = sei.Testbed.run
-    bed = sei.Testbed(testbed.graph, testbed.data, testbed.workload)
-    bed.codec(1, "float32")  # calibrated
-    monkeypatch.setattr(sei.Testbed, "run", counted)
-    run(bed, plan(1, loss=0.3), replications=6)
-    # a frame of one packet is there or not: nothing is damaged, whatever the number of replications
-    assert rows == [(0, 1, 20), (1, testbed.last, 20), (1, testbed.last, 0)]
-    rows.clear()
-    run(bed, plan(1, loss=0.3), replications=6)
-    assert rows == [(1, testbed.last, 0)]  # what whole frames are answered is known
-    rows.clear()
-    run(bed, plan(1, loss=0.3, mtu_bytes=508), replications=6)
-    # two packets, so that the codec is another one; each picture without the first, without the second
-    assert rows == [(1, testbed.last, 20), (1, testbed.last, 40)]
-    rows.clear()
-    run(bed, plan(1, loss=0.3, mtu_bytes=508), part="test")
-    assert rows[0] == (0, 1, 20)  # other pictures
+    call = sei.Testbed.call
+    monkeypatch.setattr(sei.Testbed, "call", counted)
+    return found
+
+
+def test_the_head_runs_once_a_cut_and_a_damage_once(testbed, ran):
+    run(testbed, plan(1, loss=0.3))  # calibrates
+    ran.clear()
+    run(testbed, plan(1, loss=0.3), replications=6)
+    # a frame of one packet is there or not: nothing is damaged, and what nothing is lost of goes on as it was
+    assert ran == [(0, 1, 20), (1, testbed.last, 20)]
+    run(testbed, plan(1, loss=0.3, mtu_bytes=508))
+    ran.clear()
+    run(testbed, plan(1, loss=0.3, mtu_bytes=508), replications=6)
+    # two packets; each sample without the first, without the second
+    assert ran == [(0, 1, 20), (1, testbed.last, 40), (1, testbed.last, 20)]
+    run(testbed, plan(1, "uint8"))
+    ran.clear()
+    run(testbed, plan(1, "uint8"))
+    assert ran == [(0, 1, 20), (1, testbed.last, 20)]  # what was rounded, and nothing else
+
+
+def test_plans_share_what_is_the_same(testbed, ran):
+    """One pass for all: a head up to each cut, what follows the last, and tails of what codecs change."""
+    link = {"rate_bps": 1e6, "mtu_bytes": 200}
+    plans = [
+        Plan("LC", (CAMERA,)),
+        *(
+            replace(plan(0, name, kind, **link), id=f"RC-{name}-{kind}")
+            for name in ("uint8", "png")
+            for kind in ("tcp", "udp")
+        ),
+        *(
+            replace(plan(cut, name, kind, **link), id=f"{cut}-{name}-{kind}")
+            for cut in (1, 3)
+            for name in ("uint8", "float32")
+            for kind in ("tcp", "udp")
+        ),
+    ]
+    rngs = {each.id: np.random.default_rng(1) for each in plans}
+    evaluate_all(plans, testbed, TIMES, rngs)
+    ran.clear()
+    found = evaluate_all(plans, testbed, TIMES, rngs)
+    last = testbed.last
+    heads = [(0, 0, 20), (0, 1, 20), (1, 3, 20), (3, last, 20)]
+    assert sorted(ran) == sorted([*heads, (0, last, 20), (1, last, 20), (3, last, 20)])
+    alone = [run(testbed, each, 1) for each in plans]
+    assert [one.evaluation.quality for one in found] == [one.quality for one in alone]
+    assert [one.evaluation.payload_bytes for one in found] == [one.payload_bytes for one in alone]
 
 
 def test_a_gap_is_filled_with_the_frame_before(testbed):

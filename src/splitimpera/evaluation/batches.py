@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,28 +20,17 @@ Row = tuple[Array, ...]
 """The tensors of one frame that cross a cut."""
 
 
-@runtime_checkable
-class Batched(Protocol):
-    """Rows that come stacked."""
-
-    def batches(self, size: int) -> Iterator[Row]:
-        """At most `size` frames at a time, stacked in front."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The inputs of some samples as rows; what the whole network makes of them must be finite."""
+    """The inputs of some samples as rows."""
 
     samples: Samples
+    size: int = 32
 
     def __iter__(self) -> Iterator[Row]:
-        for x in self.samples.inputs:
-            yield (x.numpy(),)
-
-    def batches(self, size: int) -> Iterator[Row]:
-        for x in torch.split(self.samples.inputs, size):
-            yield (x.numpy(),)
+        for batch in self.samples.batches(self.size):
+            for x in batch:
+                yield (x.numpy(),)
 
 
 def batched(rows: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -51,29 +40,18 @@ def batched(rows: Iterable[T], size: int) -> Iterator[list[T]]:
         yield some
 
 
-def own(row: Row) -> Row:
-    """The same tensors apart from their batch, which then need not be kept."""
-    return tuple(tensor.copy() for tensor in row)
-
-
 def stack(rows: Sequence[Row], specs: Sequence[TensorSpec]) -> tuple[Tensor, ...]:
     """Frames -> the batch that a program takes."""
-    if all(spec.batch_dim is not None for spec in specs):
-        return tensors(tuple(np.stack(frames) for frames in zip(*rows, strict=True)), specs)
-    (row,) = rows
-    return tuple(
-        torch.from_numpy(
-            np.ascontiguousarray(frame if spec.batch_dim is None else np.expand_dims(frame, spec.batch_dim))
-        )
-        for spec, frame in zip(specs, row, strict=True)
-    )
+    return tensors(tuple(np.stack(frames) for frames in zip(*rows, strict=True)), specs)
 
 
 def tensors(stacked: Row, specs: Sequence[TensorSpec]) -> tuple[Tensor, ...]:
-    """Arrays with the frames in front -> the batch that a program takes."""
-    return tuple(
-        torch.from_numpy(array).movedim(0, spec.batch_dim or 0) for array, spec in zip(stacked, specs, strict=True)
-    )
+    """Arrays with the frames in front -> the batch that a program takes; a single frame where some do not stack."""
+    found = []
+    for array, spec in zip(stacked, specs, strict=True):
+        one = np.ascontiguousarray(array[0]).reshape(array.shape[1:]) if spec.batch_dim is None else array
+        found.append(torch.from_numpy(one).movedim(0, spec.batch_dim) if spec.batch_dim else torch.from_numpy(one))
+    return tuple(found)
 
 
 def unstack(tensors: Sequence[Tensor], specs: Sequence[TensorSpec]) -> Iterator[Row]:

@@ -1,23 +1,42 @@
-"""evaluate(plan, testbed, measurements, rng) -> Evaluation: one path for LC, RC, SC and any number of hops."""
+"""evaluate(plan, testbed, measurements, rng) -> Evaluation: one path for LC, RC, SC and any number of hops.
+
+`evaluate_all` takes many plans side by side. Each goes as far as it can without a prediction; then one pass over the
+samples answers what all of them ask, until none asks any more.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from splitimpera.core.progress import Track, no_progress
+from splitimpera.core.statistics import Interval
 from splitimpera.evaluation.chance import Draws
 from splitimpera.evaluation.costing import plan_costs
+from splitimpera.evaluation.passes import Kept, answers
 from splitimpera.evaluation.quality import Classification, Quality
+from splitimpera.evaluation.requests import Answer, Request
 from splitimpera.evaluation.testbed import Part, Testbed
 from splitimpera.evaluation.timeline import Timeline
-from splitimpera.evaluation.values import Values
+from splitimpera.evaluation.values import Asking, Known, Values, Worth
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
 from splitimpera.records.traffic import Workload
 
 CLASSIFICATION = Classification()
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """A plan's evaluation, and what was learned of its frames."""
+
+    evaluation: Evaluation
+    known: Known
 
 
 def evaluate(
@@ -72,17 +91,102 @@ def evaluate(
         >>> found.latency_s.shape, found.payload_bytes, sorted(found.utilisation)
         ((3, 1000), 20.0, ['camera', 'link', 'server'])
     """
+    alone = evaluate_all(
+        [plan],
+        testbed,
+        measurements,
+        {plan.id: rng},
+        part,
+        replications,
+        quality,
+        intervals=intervals,
+        workers=workers,
+    )
+    return alone[0].evaluation
+
+
+Settled = Callable[[Plan, Interval], bool]
+"""Whether nothing depends on a plan's quality any more, given its 95 % interval."""
+
+
+def evaluate_all(
+    plans: Sequence[Plan],
+    testbed: Testbed,
+    measurements: Measurements,
+    rngs: Mapping[str, np.random.Generator],
+    part: Part = "validation",
+    replications: int = 1,
+    quality: Quality = CLASSIFICATION,
+    *,
+    intervals: bool = True,
+    workers: int = 1,
+    most_patterns: int | None = None,
+    settled: Settled | None = None,
+    kept: Kept | None = None,
+    track: Track[Any] = no_progress,
+    description: str = "",
+) -> list[Evaluated]:
+    """Evaluate plans side by side; arguments as of `evaluate`, and:
+
+    Args:
+        rngs: the randomness of each plan's links, by its id.
+        most_patterns: at most so many loss patterns of each sample are evaluated, in random order, and no more than the
+            accuracy needs; None: every frame that a link damaged is predicted.
+        settled: whether nothing depends on a plan's quality any more, so that no more loss patterns are evaluated.
+        kept: what earlier calls computed, which is not computed again.
+        track: shows progress.
+        description: what is being done; the part of the data by default.
+
+    Returns:
+        One entry a plan, in their order.
+    """
     workload = frames_for(testbed.workload, len(testbed.samples(part)))
-    timeline = Timeline(plan, workload, plan_costs(plan, testbed, measurements), rng.spawn(replications), workers)
-    values = Values(plan, testbed, part, quality, timeline.now_s.shape)
-    for hop in plan.hops:
+
+    def started(plan: Plan) -> Asking[Evaluated]:
+        rng = rngs[plan.id]
+        timeline = Timeline(plan, workload, plan_costs(plan, testbed, measurements), rng.spawn(replications), workers)
+        values = Values(plan, testbed, part, quality, timeline.now_s.shape)
+        worth = yield from _simulated(timeline, values, rng, most_patterns, partial(settled, plan) if settled else None)
+        return Evaluated(summary(timeline, worth, quality, testbed.last, intervals), worth.known)
+
+    found: dict[str, Evaluated] = {}
+    waiting: dict[str, tuple[Asking[Evaluated], Sequence[Request]]] = {}
+
+    def advanced(plan_id: str, asking: Asking[Evaluated], given: Mapping[Request, Answer] | None) -> None:
+        try:
+            # a generator that has not begun takes nothing but None
+            waiting[plan_id] = asking, next(asking) if given is None else asking.send(given)
+        except StopIteration as ended:
+            found[plan_id] = ended.value
+
+    for plan in plans:
+        advanced(plan.id, started(plan), None)
+    said, passes = description or f"Running the network on {part} samples", 0
+    while waiting:
+        passes += 1
+        asked = dict.fromkeys(request for _, requests in waiting.values() for request in requests)
+        now_said = said if passes == 1 else f"{said}, pass {passes}"
+        given = answers(testbed, part, quality, asked, kept, track, now_said)
+        now, waiting = waiting, {}
+        for plan_id, (asking, _) in now.items():
+            advanced(plan_id, asking, given)
+    return [found[plan.id] for plan in plans]
+
+
+def _simulated(
+    timeline: Timeline,
+    values: Values,
+    rng: np.random.Generator,
+    most: int | None,
+    settled: Callable[[Interval], bool] | None,
+) -> Asking[Worth]:
+    for place, hop in enumerate(timeline.plan.hops):
         timeline.compute()
-        payloads = values.payloads(hop)
-        sizes = np.array([len(payload.data) for payload in payloads], dtype=np.int64)[values.content]
-        sent = timeline.send(sizes, payloads[0].element_bytes)
+        sizes = yield from values.sizes(place)
+        sent = timeline.send(sizes, values.element_bytes(place))
         values.receive(hop, sent, sizes, timeline.alive)
     timeline.compute()
-    return _summary(timeline, values, testbed.last, intervals)
+    return (yield from values.worth(timeline.alive, timeline.on_time, rng, most, settled))
 
 
 def frames_for(workload: Workload, samples: int) -> Workload:
@@ -90,17 +194,14 @@ def frames_for(workload: Workload, samples: int) -> Workload:
     return replace(workload, frames=max(workload.frames, samples), frame_bytes=workload.frame_bytes or 1)
 
 
-def _summary(timeline: Timeline, values: Values, last: int, intervals: bool) -> Evaluation:
-    counts, quality, plan = values.counts(), values.quality, timeline.plan
-    alive = timeline.alive & values.alive
-    predicted = values.of_samples(counts, alive)
-    in_time = values.of_samples(counts, alive & timeline.on_time)
-    of_samples, on_time = predicted.mean(0), in_time.mean(0)
+def summary(timeline: Timeline, worth: Worth | None, quality: Quality, last: int, intervals: bool) -> Evaluation:
+    """A timeline and what its frames are worth, summed up; None: not computed."""
+    plan = timeline.plan
     found = Evaluation(
         plan=plan,
-        quality=quality.value(of_samples.sum(0)),
-        quality_ci=quality.interval(of_samples),
-        on_time_quality=quality.value(on_time.sum(0)),
+        quality=np.nan,
+        quality_ci=(np.nan, np.nan),
+        on_time_quality=np.nan,
         latency_s=timeline.latency_s,
         parts_s=timeline.parts_s,
         estimates=timeline.estimates,
@@ -116,21 +217,37 @@ def _summary(timeline: Timeline, values: Values, last: int, intervals: bool) -> 
         utilisation=timeline.utilisation,
         busiest_stage=timeline.busiest_stage,
         quality_metric=quality.name,
-        contributions=predicted,
-        on_time_contributions=in_time,
-        summarise=quality.value,
         of_replications={
             "fps": timeline.sustained_fps,
             "lost_packet_rate": timeline.lost_packet_rate,
             "dropped_frames": timeline.dropped_frames,
         },
     )
+    return with_worth(found, worth, quality, intervals)
+
+
+def with_worth(found: Evaluation, worth: Worth | None, quality: Quality, intervals: bool) -> Evaluation:
+    """An evaluation with what its predictions are worth."""
+    if worth is not None:
+        of_samples, on_time = worth.contributions.mean(0), worth.on_time.mean(0)
+        found = replace(
+            found,
+            quality=quality.value(of_samples.sum(0)),
+            quality_ci=quality.interval(of_samples),
+            on_time_quality=quality.value(on_time.sum(0)),
+            contributions=worth.contributions,
+            on_time_contributions=worth.on_time,
+            summarise=quality.value,
+            loss_patterns=worth.rounds,
+        )
     if not intervals:
         return found
     draws = Draws(found)
     ends = draws.intervals()
-    for metric, contributions in ((quality.name, of_samples), (f"on_time_{quality.name}", on_time)):
-        if draws.outcomes(metric) is not None:
-            # a bootstrap of outcomes knows nothing of what no sample shows: 20 right ones of 20 would be certain
-            ends[metric] = quality.interval(contributions)
-    return replace(found, intervals=ends, quality_ci=ends[quality.name])
+    if worth is not None:
+        for metric, contributions in ((quality.name, of_samples), (f"on_time_{quality.name}", on_time)):
+            if draws.outcomes(metric) is not None:
+                # a bootstrap of outcomes knows nothing of what no sample shows: 20 right ones of 20 would be certain
+                ends[metric] = quality.interval(contributions)
+        found = replace(found, quality_ci=ends[quality.name])
+    return replace(found, intervals=ends)

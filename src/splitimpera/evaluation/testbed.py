@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import replace
-from typing import Literal, NamedTuple, TypedDict, TypeVar
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -13,12 +13,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from splitimpera.codec.codecs import PACKET_BYTES, Calibration, make_codec
-from splitimpera.codec.elements import image_scale
-from splitimpera.core.array_types import FloatArray
+from splitimpera.codec.elements import ElementCodec, image_scale
+from splitimpera.core.array_types import Array, IntArray
 from splitimpera.core.errors import CutError, ModelError, SplitImperaError
 from splitimpera.cost.work import NetworkWork, Work, part_work, with_batch
-from splitimpera.evaluation.batches import Batched, Inputs, Row, batched, own, stack, tensors, unstack
-from splitimpera.graph.finite import check_finite
+from splitimpera.evaluation.batches import Inputs, Row, batched, stack, unstack
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.models.imports import telling
@@ -26,17 +25,21 @@ from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.partition.cutter import segment as segment_of
 from splitimpera.records.graph import TensorSpec
 from splitimpera.records.plan import Hop
-from splitimpera.records.traffic import Codec, Payload, Workload
-from splitimpera.training.trained import TrainedSplit
+from splitimpera.records.traffic import Codec, Workload
+from splitimpera.training.trained import TrainedSplit, weights_of
+from splitimpera.training.weight_files import digest
 
-T = TypeVar("T")
 Part = Literal["validation", "test"]
 Segment = tuple[int, int, float, float]
 """From which cut to which, and the ratios of the bottlenecks there, 0 for none."""
 
 CHUNK = 128
-CALIBRATION_SAMPLES = 256
-KEPT_BYTES = 1 << 30
+CHUNK_BYTES = 192 << 20
+"""What the activations of frames that are run together may take."""
+CALIBRATION_SAMPLES, LEAST_SAMPLES = 256, 32
+CALIBRATION_BYTES = 96 << 20
+"""What may be kept of a cut to calibrate codecs with, beyond `LEAST_SAMPLES`."""
+CALIBRATION_CHUNK = 32
 
 
 class Coding(NamedTuple):
@@ -46,6 +49,20 @@ class Coding(NamedTuple):
     codec: str
     bottleneck: float
     packet_bytes: int
+
+
+class Provisional(NamedTuple):
+    """What is known of payloads before all samples were coded.
+
+    Attributes:
+        sizes: bytes of those of some samples, shape (n,).
+        fixed: whether all have this size, whatever they hold.
+        element_bytes: the size of an element, which no packet cuts.
+    """
+
+    sizes: IntArray
+    fixed: bool
+    element_bytes: int
 
 
 def coding_of(hop: Hop) -> Coding:
@@ -84,16 +101,22 @@ class Testbed:
         self._programs: dict[Segment, Callable[..., tuple[Tensor, ...]]] = {}
         self._calibrations: dict[tuple[int, float], Calibration] = {}
         self._codecs: dict[tuple[int, str, float, int], Codec] = {}
-        self._answers: dict[Hashable, FloatArray] = {}
+        self._examples: dict[tuple[int, float], Row] = {}
+        self._provisional: dict[Coding, Provisional] = {}
+        self._digest: str | None = None
         self._network_work = NetworkWork(graph)
         self._works: dict[Segment, Work] = {}
-        self._kept: tuple[tuple[Part, int, float], list[Row]] | None = None
-        self._coded: tuple[tuple[object, ...], list[Payload]] | None = None
 
     def with_workload(self, workload: Workload) -> Testbed:
         """The same testbed with other frames; both know what either has computed."""
         other = copy(self)
         other.workload = workload
+        return other
+
+    def of_samples(self, rows: Tensor) -> Testbed:
+        """The same testbed that judges plans on some of the validation samples."""
+        other = copy(self)
+        other.data = replace(self.data, validation=self.data.validation.take(rows))
         return other
 
     @property
@@ -108,66 +131,56 @@ class Testbed:
     def samples(self, part: Part) -> Samples:
         return self.data.validation if part == "validation" else self.data.test
 
-    def run(
-        self,
-        start: int,
-        end: int,
-        rows: Iterable[Row],
-        finish: Callable[[Row], T],
-        *,
-        arriving: float = 0.0,
-        leaving: float = 0.0,
-    ) -> list[T]:
+    def specs(self, cut: int, ratio: float) -> tuple[TensorSpec, ...]:
+        """The tensors that cross a cut, or the latent of the bottleneck there."""
+        return (self._split(cut, ratio).latent,) if ratio else self.graph.cuts[cut].tensors
+
+    def chunk(self, cuts: Iterable[int]) -> int:
+        """How many frames are run together between some cuts: as many as fit into memory, one where none stack."""
+        crossing = [spec for cut in {0, *cuts, self.last} for spec in self.graph.cuts[cut].tensors]
+        if not self.graph.stacks(crossing):
+            return 1
+        return max(1, min(CHUNK, CHUNK_BYTES // max(self.work(0, self.last).activation_bytes, 1)))
+
+    def call(self, segment: Segment, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Run the layers of a segment on stacked frames.
+
+        Raises:
+            ModelError: the network cannot be run.
+        """
+        program = self._program(segment)
+        with torch.inference_mode(), telling(ModelError, "the network cannot be run"):
+            return program(*batch)
+
+    def encoded(
+        self, cut: int, ratio: float, inputs: tuple[Tensor, ...], crossing: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        """The latents of a bottleneck, from the network's inputs and what crosses its cut without it."""
+        before = self._split(cut, ratio)
+        with torch.inference_mode(), telling(ModelError, "the network cannot be run"):
+            return (before.encode(before.head(*inputs)[0] if before.finetune_head else crossing[0]),)
+
+    def run(self, start: int, end: int, rows: Iterable[Row], ratio: float = 0.0) -> Iterator[Row]:
         """Run the layers between two cuts on many frames, a bounded number at a time.
 
         Args:
-            rows: The tensors of each frame that cross `start`; where they are `Batched`, they are taken so.
-            finish: what to keep of the tensors that cross `end`.
-            arriving, leaving: the ratios of the bottlenecks at `start` and `end`, whose latents cross then; 0: none.
+            rows: The tensors of each frame that cross `start`.
+            ratio: Ratio of the bottleneck at `end`, whose latents come out then; 0: none.
 
         Raises:
-            ModelError: the network's outputs to `Inputs` are not finite, or it cannot be run.
+            ModelError: the network cannot be run.
         """
-        program = self._program((start, end, arriving, leaving))
-        first, last = self._specs(start, arriving), self._specs(end, leaving)
-        chunk = CHUNK if self.graph.stacks((*first, *last)) else 1
-        kept: list[T] = []
-        whole = isinstance(rows, Inputs) and end == self.last
-        if isinstance(rows, Batched) and chunk > 1:
-            batches = (tensors(stacked, first) for stacked in rows.batches(chunk))
-        else:
-            batches = (stack(some, first) for some in batched(rows, chunk))
-        with torch.inference_mode():
-            for batch in batches:
-                with telling(ModelError, "the network cannot be run"):
-                    made = program(*batch)
-                if whole:
-                    check_finite(self.graph, batch, made)
-                kept += [finish(row) for row in unstack(made, last)]
-        return kept
+        first, last = self.specs(start, 0.0), self.specs(end, ratio)
+        for some in batched(rows, self.chunk({start, end})):
+            yield from unstack(self.call((start, end, 0.0, ratio), stack(some, first)), last)
 
-    def crossing(self, part: Part, cut: int, ratio: float = 0.0) -> list[Row]:
-        """What crosses a cut, for each sample; kept for plans at the same cut, which differ in what follows."""
-        if self._kept is not None and self._kept[0] == (part, cut, ratio):
-            return self._kept[1]
-        rows = self.run(0, cut, Inputs(self.samples(part)), own, leaving=ratio)
-        if rows and sum(tensor.nbytes for tensor in rows[0]) * len(rows) <= KEPT_BYTES:
-            self._kept = (part, cut, ratio), rows
-        return rows
-
-    def payloads(self, part: Part, cut: int, name: str, ratio: float, packet_bytes: int) -> list[Payload]:
-        """What crosses a cut, for each sample, as a codec writes it; kept for plans that differ in the link alone."""
-        key = (part, cut, name, ratio, packet_bytes)
-        if self._coded is None or self._coded[0] != key:
-            codec = self.codec(cut, name, ratio, packet_bytes)
-            self._coded = key, [codec.encode(row) for row in self.crossing(part, cut, ratio)]
-        return self._coded[1]
-
-    def kept_predictions(self, key: Hashable, make: Callable[[], FloatArray]) -> FloatArray:
-        """What `make` gives, kept for plans that predict the same; a few numbers a sample."""
-        if key not in self._answers:
-            self._answers[key] = make()
-        return self._answers[key]
+    def digest(self, route: Iterable[Coding]) -> str:
+        """A digest of the network, and of all that coding on a route follows from."""
+        if self._digest is None:
+            examples = self.data.calibration().take(slice(CALIBRATION_SAMPLES)).batches(CALIBRATION_CHUNK)
+            self._digest = digest(weights_of(self.graph), torch.__version__, repr(self.data.pixels), *examples)
+        splits = [(coding.cut, coding.bottleneck) for coding in route if coding.bottleneck]
+        return digest(self._digest, *(self._split(*key).parts.state_dict() for key in splits))
 
     def codec(self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES) -> Codec:
         """A codec for what crosses a cut, calibrated on training samples.
@@ -190,9 +203,9 @@ class Testbed:
         key = (start, end, arriving, leaving)
         if key not in self._works:
             decoder = (
-                part_work(self._split(start, arriving).decoder, *self._specs(start, arriving)) if arriving else None
+                part_work(self._split(start, arriving).decoder, *self.specs(start, arriving)) if arriving else None
             )
-            encoder = part_work(self._split(end, leaving).encoder, *self._specs(end, 0.0)) if leaving else None
+            encoder = part_work(self._split(end, leaving).encoder, *self.specs(end, 0.0)) if leaving else None
             self._works[key] = self._network_work.between(
                 start, end, decoder=decoder, encoder=encoder, arriving=arriving, leaving=leaving
             )
@@ -200,22 +213,19 @@ class Testbed:
 
     def coded(self, cut: int, ratio: float = 0.0) -> tuple[int, int]:
         """How many bytes of tensors cross a cut, and in how many channels."""
-        specs = self._specs(cut, ratio)
+        specs = self.specs(cut, ratio)
         channels = sum(spec.shape[spec.channel_dim] for spec in specs if spec.channel_dim < len(spec.shape))
         return sum(tensor.nbytes for tensor in self.example(cut, ratio)), channels
 
     def caller(self, segment: Segment, batch: int) -> Callable[[], object]:
         """A call that runs a segment on so many frames; one by one where the network cannot stack them."""
         start, _, arriving, _ = segment
-        program, specs, row = self._program(segment), self._specs(start, arriving), self.example(start, arriving)
+        program, specs, row = self._program(segment), self.specs(start, arriving), self.example(start, arriving)
         if self.graph.stacks(specs):
             stacked = stack([row] * batch, specs)
             return lambda: program(*stacked)
         single = stack([row], specs)
         return lambda: [program(*single) for _ in range(batch)]
-
-    def _specs(self, cut: int, ratio: float) -> tuple[TensorSpec, ...]:
-        return (self._split(cut, ratio).latent,) if ratio else self.graph.cuts[cut].tensors
 
     def _split(self, cut: int, ratio: float) -> TrainedSplit:
         if (cut, ratio) not in self._splits:
@@ -248,16 +258,41 @@ class Testbed:
 
     def _calibration(self, cut: int, ratio: float) -> Calibration:
         if (cut, ratio) not in self._calibrations:
-            samples = self.data.calibration().take(slice(CALIBRATION_SAMPLES))
-            rows = self.run(0, cut, Inputs(samples), tuple, leaving=ratio)
+            spec_bytes = sum(spec.bytes for spec in self.specs(cut, ratio))
+            count = min(CALIBRATION_SAMPLES, max(LEAST_SAMPLES, CALIBRATION_BYTES // max(spec_bytes, 1)))
+            samples = self.data.calibration().take(slice(count))
+            rows = list(self.run(0, cut, Inputs(samples), ratio))
             pixels = self.data.pixels if cut == 0 else None
+            # of the last one alone: all plans of a cut come together, and those of all cuts would fill the memory
+            self._calibrations.clear()
             self._calibrations[cut, ratio] = Calibration(
-                specs=self._specs(cut, ratio),
+                specs=self.specs(cut, ratio),
                 tensors=tuple(np.stack(tensors) for tensors in zip(*rows, strict=True)),
                 images=image_scale(pixels.mean, pixels.std) if pixels else None,
             )
+            self._examples[cut, ratio] = tuple(tensor[0].copy() for tensor in self._calibrations[cut, ratio].tensors)
         return self._calibrations[cut, ratio]
 
     def example(self, cut: int, ratio: float = 0.0) -> Row:
         """What crosses a cut for one frame of the calibration data."""
-        return tuple(tensor[0] for tensor in self._calibration(cut, ratio).tensors)
+        if (cut, ratio) not in self._examples:
+            self._calibration(cut, ratio)
+        return self._examples[cut, ratio]
+
+    def provisional(self, coding: Coding) -> Provisional:
+        """What is known of the payloads of a codec from a few samples of the calibration data."""
+        if coding not in self._provisional:
+            codec = self.codec(*coding)
+            inner = getattr(codec, "inner", codec)
+            fixed = isinstance(inner, ElementCodec)
+            tensors = self._calibration(coding.cut, coding.bottleneck).tensors if not fixed else ()
+            rows = [self.example(coding.cut, coding.bottleneck)]
+            rows += [tuple(tensor[place] for tensor in tensors) for place in range(1, _some(tensors))]
+            payloads = [codec.encode(row) for row in rows]
+            sizes = np.array([len(payload.data) for payload in payloads], dtype=np.int64)
+            self._provisional[coding] = Provisional(sizes, fixed, payloads[0].element_bytes)
+        return self._provisional[coding]
+
+
+def _some(tensors: tuple[Array, ...]) -> int:
+    return min(len(tensors[0]), LEAST_SAMPLES) if tensors else 1

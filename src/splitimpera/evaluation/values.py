@@ -2,67 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from splitimpera.core.array_types import FloatArray, IntArray
-from splitimpera.evaluation.batches import Inputs, Row
-from splitimpera.evaluation.damage import DamagedRows, Gap, survives
+from splitimpera.core.statistics import Interval
+from splitimpera.evaluation.damage import DamageCurve, erased_share, survives
 from splitimpera.evaluation.quality import Quality
-from splitimpera.evaluation.testbed import Part, Testbed, around, coding_of
+from splitimpera.evaluation.requests import Answer, Content, Damaged, Gap, Intact, Request
+from splitimpera.evaluation.rounds import wanted
+from splitimpera.evaluation.testbed import Part, Testbed, coding_of
 from splitimpera.evaluation.timeline import Sent
 from splitimpera.records.plan import Hop, Plan
-from splitimpera.records.traffic import Payload
+
+Bools = npt.NDArray[np.bool_]
+T = TypeVar("T")
+Asking = Generator[Sequence[Request], Mapping[Request, Answer], T]
+"""A computation that asks for predictions now and then."""
+
+
+@dataclass(frozen=True, eq=False)
+class Worth:
+    """What the predictions of a plan's frames are worth.
+
+    Attributes:
+        contributions: the quality's numbers of each sample, shape (rounds or replications, samples, k).
+        on_time: the same, where a late response counts as none.
+        rounds: how many loss patterns of each sample were evaluated; None: all of them.
+        known: what a replay of the timeline needs.
+    """
+
+    contributions: FloatArray
+    on_time: FloatArray
+    rounds: int | None
+    known: Known
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What was computed of a plan's frames, enough to say what other frames of the same samples are worth.
+
+    Attributes:
+        sizes: bytes of the undamaged payloads at each hop, shape (samples,) each.
+        element_bytes: the size of an element at each hop.
+        intact: the quality's numbers of each sample, nothing lost, shape (samples, k).
+        lost: the same without a response.
+        damage: what a damaged frame's numbers differ by, given how much of it is missing.
+    """
+
+    sizes: tuple[IntArray, ...]
+    element_bytes: tuple[int, ...]
+    intact: FloatArray
+    lost: FloatArray
+    damage: DamageCurve
 
 
 class Values:
-    """The tensors of a plan's frames on their way; frames of one content share one row.
+    """What a plan's frames carry on their way; frames of one content share one computation.
 
-    Undamaged frames of one sample share one computation; frames of one sample with the same gap share one, whichever
-    replication damaged them. A frame of which nothing came is a wrong prediction, and so is one with a gap that its
-    codec cannot bear.
+    Undamaged frames of one sample carry the same; so do frames of one sample with the same gap, whichever replication
+    damaged them. A frame of which nothing came is a wrong prediction, and so is one with a gap that its codec cannot
+    bear.
 
     Attributes:
         samples_of: which sample each frame shows, shape (replications, frames).
-        content: which row each frame carries, shape (replications, frames).
+        content: which of `contents` each frame carries, shape (replications, frames); the first are the samples'
+            undamaged ones, in their order.
         alive: whether what it carries can still be decoded, shape (replications, frames).
     """
 
     def __init__(self, plan: Plan, testbed: Testbed, part: Part, quality: Quality, shape: tuple[int, int]) -> None:
-        self.plan = plan
         self.testbed = testbed
-        self.part = part
         self.quality = quality
-        self.samples = testbed.samples(part)
-        self.targets = self.samples.labels.numpy()
-        self.samples_of: IntArray = np.broadcast_to(np.arange(shape[1]) % len(self.samples), shape)
+        self.targets = testbed.samples(part).labels.numpy()
+        self.route = tuple(coding_of(hop) for hop in plan.hops)
+        self.samples_of: IntArray = np.broadcast_to(np.arange(shape[1]) % len(self.targets), shape)
         self.content: IntArray = self.samples_of.copy()
-        self.alive: npt.NDArray[np.bool_] = np.ones(shape, dtype=bool)
-        self._shown: IntArray = np.arange(len(self.samples))  # which sample each row is of
-        self._rows: Iterable[Row] = Inputs(self.samples)
-        self._damaged: Iterable[Row] = ()
-        self._payloads: Sequence[Payload] = ()
-        self._arriving: Hop | None = None
+        self.contents: list[Content] = [(sample, ()) for sample in range(len(self.targets))]
+        self.alive: Bools = np.ones(shape, dtype=bool)
+        self._intact: Answer | None = None
 
-    def payloads(self, hop: Hop) -> Sequence[Payload]:
-        """What the device in front of a hop writes, row by row."""
-        if self._arriving is None:
-            self._payloads = self.testbed.payloads(self.part, *coding_of(hop))
-        else:
-            self._payloads = self.testbed.run(
-                self._arriving.cut,
-                hop.cut,
-                chain(self._rows, self._damaged),
-                self.testbed.codec(*coding_of(hop)).encode,
-                **around(self._arriving, hop),
-            )
-        return self._payloads
+    def sizes(self, place: int) -> Asking[IntArray]:
+        """Bytes of the payload of each frame at a hop, shape (replications, frames)."""
+        known = self.testbed.provisional(self.route[place])
+        if known.fixed:
+            return np.full(self.content.shape, known.sizes[0])
+        damaged = tuple(self.contents[len(self.targets) :])
+        asked: list[Request] = [Intact(self.route)] if self._intact is None else []
+        asked += [Damaged(self.route, damaged)] if damaged else []
+        answers = yield asked
+        self._intact = self._intact or answers[asked[0]]
+        found = [self._intact.sizes[place], *(answers[asked[-1]].sizes[0] for _ in range(bool(damaged)))]
+        return np.concatenate(found)[self.content]
 
-    def receive(self, hop: Hop, sent: Sequence[Sent], sizes: IntArray, alive: npt.NDArray[np.bool_]) -> None:
+    def element_bytes(self, place: int) -> int:
+        """The size of an element of a hop's payloads, which no packet cuts."""
+        return self.testbed.provisional(self.route[place]).element_bytes
+
+    def receive(self, hop: Hop, sent: Sequence[Sent], sizes: IntArray, alive: Bools) -> None:
         """What arrives after a hop.
 
         Args:
@@ -70,8 +112,8 @@ class Values:
             sizes: the payloads' bytes, shape (replications, frames).
             alive: the frames that can still be responded to, shape (replications, frames).
         """
-        codec, payloads = self.testbed.codec(*coding_of(hop)), self._payloads
-        damaged: dict[Gap, list[tuple[int, int]]] = {}
+        codec = self.testbed.codec(*coding_of(hop))
+        damaged: dict[tuple[int, Gap], list[tuple[int, int]]] = {}
         for replication, run in enumerate(sent):
             for frame, erased in zip(run.order, run.deliveries.erased, strict=True):
                 if not erased:
@@ -81,51 +123,108 @@ class Values:
                 elif alive[replication, frame] and self.alive[replication, frame]:
                     gap = int(self.content[replication, frame]), erased
                     damaged.setdefault(gap, []).append((replication, frame))
-        gaps = sorted(damaged)
-        for row, gap in enumerate(gaps, len(payloads)):
-            for place in damaged[gap]:
-                self.content[place] = row
-        self._shown = self._shown[[*range(len(payloads)), *(source for source, _ in gaps)]]
-        self._rows, self._damaged = (
-            (codec.decode(payload.data) for payload in payloads),
-            DamagedRows(codec, payloads, gaps),
-        )
-        self._arriving = hop
+        before = self.contents
+        self.contents = [(sample, (*gaps, ())) for sample, gaps in before]
+        for (source, lost), places in sorted(damaged.items()):
+            sample, gaps = before[source]
+            for place in places:
+                self.content[place] = len(self.contents)
+            self.contents.append((sample, (*gaps, lost)))
 
-    def counts(self) -> FloatArray:
-        """The quality's numbers of each row, as the last device predicts it, shape (rows, k)."""
-        if len(self.plan.hops) > 1:
-            return self._counted(chain(self._rows, self._damaged), self._shown)
-        # what is predicted where nothing was lost is the same on every link
-        samples = len(self.samples)
-        key = (self.part, self.quality, self._arriving and coding_of(self._arriving))
-        intact = self.testbed.kept_predictions(key, lambda: self._counted(self._rows, self._shown[:samples]))
-        return np.concatenate([intact, self._counted(self._damaged, self._shown[samples:])])
-
-    def of_samples(self, counts: FloatArray, alive: npt.NDArray[np.bool_]) -> FloatArray:
-        """The numbers of each sample, means over the frames that show it, shape (replications, samples, k).
+    def worth(
+        self,
+        alive: Bools,
+        on_time: Bools,
+        rng: np.random.Generator,
+        most: int | None,
+        settled: Callable[[Interval], bool] | None,
+    ) -> Asking[Worth]:
+        """What the frames come to at the end of the route.
 
         Args:
-            counts: What `counts` returned.
             alive: which frames get their response, shape (replications, frames).
+            on_time: which get it in time.
+            rng: puts the rounds of loss patterns in random order.
+            most: at most so many rounds are evaluated, and no more than the accuracy needs; None: all of them.
+            settled: whether nothing depends on the quality any more, given its 95 % interval.
         """
-        of_frames = np.where(alive[..., None], counts[self.content], self._lost_counts[self.samples_of])
-        shown, samples = self.samples_of[0], len(self.samples)
-        sums = [[np.bincount(shown, weights=column, minlength=samples) for column in run.T] for run in of_frames]
-        return np.moveaxis(np.array(sums), 1, 2) / np.bincount(shown)[:, None]
+        alive, samples = alive & self.alive, len(self.targets)
+        counts = np.full((len(self.contents), self.lost.shape[1]), np.nan)
+        damaged = alive & (self.content >= samples)
+        if most is None or not damaged.any():
+            yield from self._count(counts, self.content[damaged])
+            contributions = self._of_samples(counts, alive)
+            return Worth(contributions, self._of_samples(counts, alive & on_time), None, self._known(counts))
+        shown = self.content.shape[1] // samples
+        turns = rng.permutation(self.content.shape[0] * shown)[:most].tolist()
+        found: list[FloatArray] = []
+        enough = 1
+        while len(found) < min(enough, len(turns)):
+            some = [divmod(turn, shown) for turn in turns[len(found) : enough]]
+            frames = [(replication, slice(place * samples, (place + 1) * samples)) for replication, place in some]
+            yield from self._count(counts, np.concatenate([self.content[those][alive[those]] for those in frames]))
+            found += [np.where(alive[those][:, None], counts[self.content[those]], self.lost) for those in frames]
+            contributions = np.stack(found)
+            if settled is None or not settled(self.quality.interval(contributions.mean(0))):
+                enough = wanted(contributions, counts[:samples])
+        known, in_time = self._known(counts), contributions
+        if (alive & ~on_time).any():
+            # lateness is shared by frames that follow each other: all of them count, those not evaluated as expected
+            unknown = np.isnan(counts[:, 0])
+            sources = [self.contents[place][0] for place in np.flatnonzero(unknown)]
+            counts[unknown] = known.intact[sources] + known.damage.at(self._missing(unknown, known.sizes))
+            in_time = self._of_samples(counts, alive & on_time)
+        return Worth(contributions, in_time, len(found), known)
 
-    def _counted(self, rows: Iterable[Row], shown: Iterable[int]) -> FloatArray:
-        places, arriving, last = iter(shown), self._arriving, self.testbed.last
-        counts = self.testbed.run(
-            arriving.cut if arriving else 0,
-            last,
-            rows,
-            lambda row: self.quality.count(row[0], self.targets[next(places)]),
-            **around(arriving, None),
-        )
-        return np.array(counts).reshape(len(counts), self._lost_counts.shape[1])
+    def _count(self, counts: FloatArray, places: IntArray) -> Asking[None]:
+        """Ask for what is wanted and not known yet, and for all that is undamaged."""
+        samples = len(self.targets)
+        missing = [place for place in np.unique(places).tolist() if place >= samples and np.isnan(counts[place, 0])]
+        asked: list[Request] = [Intact(self.route)] if self._intact is None else []
+        damaged = Damaged(self.route, tuple(self.contents[place] for place in missing))
+        asked += [damaged] if missing else []
+        if asked:
+            answers = yield asked
+            self._intact = self._intact or answers[asked[0]]
+            if missing:
+                counts[missing] = answers[damaged].counts
+        if self._intact is not None:
+            counts[:samples] = self._intact.counts
+
+    def _of_samples(self, counts: FloatArray, right: Bools) -> FloatArray:
+        """The numbers of each sample, means over the frames that show it, shape (replications, samples, k)."""
+        return means_of_samples(np.where(right[..., None], counts[self.content], self.lost[self.samples_of]), self.lost)
+
+    def _known(self, counts: FloatArray) -> Known:
+        assert self._intact is not None
+        evaluated = ~np.isnan(counts[:, 0]) & (np.arange(len(counts)) >= len(self.targets))
+        sizes = tuple(self._intact.sizes)
+        sources = [self.contents[place][0] for place in np.flatnonzero(evaluated)]
+        damage = DamageCurve(self._missing(evaluated, sizes), counts[evaluated] - self._intact.counts[sources])
+        elements = tuple(self.testbed.provisional(coding).element_bytes for coding in self.route)
+        return Known(sizes, elements, self._intact.counts, self.lost, damage)
+
+    def _missing(self, which: Bools, sizes: Sequence[IntArray]) -> FloatArray:
+        """The share that is missing of some contents, shape (chosen contents,)."""
+        chosen = [self.contents[place] for place in np.flatnonzero(which)]
+        return np.array([erased_share(gaps, [of_hop[sample] for of_hop in sizes]) for sample, gaps in chosen])
 
     @cached_property
-    def _lost_counts(self) -> FloatArray:
+    def lost(self) -> FloatArray:
         """The quality's numbers of each sample without a response, shape (samples, k)."""
         return np.array([self.quality.count_lost(target) for target in self.targets])
+
+
+def means_of_samples(of_frames: FloatArray, like: FloatArray) -> FloatArray:
+    """Numbers of frames, (replications, frames, k), as means over those that show each sample.
+
+    Args:
+        like: one row a sample.
+
+    Returns:
+        Shape (replications, samples, k).
+    """
+    samples = len(like)
+    shown = np.arange(of_frames.shape[1]) % samples
+    sums = [[np.bincount(shown, weights=column, minlength=samples) for column in run.T] for run in of_frames]
+    return np.moveaxis(np.array(sums), 1, 2) / np.bincount(shown)[:, None]

@@ -92,6 +92,8 @@ def recommend(
     check_consistent(wanted)
     chance = Chance(evaluations, tolerance)
     known = dict.fromkeys(name for values in chance.values for name in values)
+    for one in evaluations:  # the quality is known of, even where it was not computed
+        known |= dict.fromkeys((one.quality_metric, f"on_time_{one.quality_metric}"))
     check_metrics(wanted, known)
     check_objective(objective, known)
     judged = _with_front([judge(place, chance, wanted) for place in range(len(evaluations))])

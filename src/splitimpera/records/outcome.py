@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import isnan
 
 import numpy as np
 
@@ -16,7 +17,8 @@ class Evaluation:
     """What one plan does: its accuracy, its latency, its loss, what it costs.
 
     Attributes:
-        quality: the value of `quality_metric`; for a classifier the share of right predictions, a mean over samples.
+        quality: the value of `quality_metric`; for a classifier the share of right predictions, a mean over samples;
+            NaN where it was not computed.
         quality_ci: its 95 % interval; samples are counted, not samples times loss patterns.
         on_time_quality: the same, where a response later than the workload's deadline is wrong.
         latency_s: time from a frame's due time to its response, shape (replications, frames); NaN for a frame that a
@@ -39,6 +41,7 @@ class Evaluation:
         on_time_contributions: the same, where a late response counts as none.
         summarise: the quality of a sum of contributions, (k,) -> number.
         of_replications: the metrics with one value a replication, each (replications,).
+        loss_patterns: how many loss patterns of each sample the quality rests on; None: all that were simulated.
     """
 
     plan: Plan
@@ -65,12 +68,18 @@ class Evaluation:
     on_time_contributions: FloatArray | None = None
     summarise: Callable[[FloatArray], float] | None = None
     of_replications: dict[str, FloatArray] = field(default_factory=dict)
+    loss_patterns: int | None = None
+
+    @property
+    def valued(self) -> bool:
+        """Whether the quality was computed."""
+        return not isnan(self.quality)
 
     def metrics(self) -> dict[str, float]:
         """The numbers that a requirement may speak of, in SI units; those that are not known are left out."""
+        known = {self.quality_metric: self.quality, f"on_time_{self.quality_metric}": self.on_time_quality}
         known = {
-            self.quality_metric: self.quality,
-            f"on_time_{self.quality_metric}": self.on_time_quality,
+            **(known if self.valued else {}),
             **latency_metrics(self.latency_s),
             "fps": self.fps,
             "payload_bytes": self.payload_bytes,

@@ -188,9 +188,10 @@ def plan_entry(verdict: Verdict) -> PlanEntry:
         codec=first.codec if first else None,
         bottleneck=first.bottleneck if first else 0.0,
         transport=first.transport if first else None,
-        metrics={name: _finite(value) for name, value in evaluation.metrics().items()},
+        metrics=_quality(evaluation) | {name: _finite(value) for name, value in evaluation.metrics().items()},
         intervals={name: [_finite(end) for end in ends] for name, ends in evaluation.intervals.items()},
-        quality_ci=list(evaluation.quality_ci),
+        quality_ci=list(evaluation.quality_ci) if evaluation.valued else None,
+        loss_patterns=evaluation.loss_patterns,
         latency_p95_replications_s=[_quantile(run, 0.95) for run in evaluation.latency_s],
         latency_quantiles_s=quantiles,
         latency_quantiles_low_s=low,
@@ -214,6 +215,11 @@ def plan_entry(verdict: Verdict) -> PlanEntry:
         penalty=_finite(verdict.penalty),
         pareto=verdict.pareto,
     )
+
+
+def _quality(evaluation: Evaluation) -> dict[str, float | None]:
+    """The metrics of predictions, not known."""
+    return dict.fromkeys((evaluation.quality_metric, f"on_time_{evaluation.quality_metric}"))
 
 
 def _cut(cut: Cut, design: Design) -> CutEntry:

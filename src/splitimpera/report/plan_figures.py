@@ -75,8 +75,8 @@ def _add_plans(figure: go.Figure, plans: Sequence[_Placed], results: Results) ->
         error_y={
             "type": "data",
             "symmetric": False,
-            "array": [plan.quality_ci[1] - value for plan, _, value in plans],
-            "arrayminus": [value - plan.quality_ci[0] for plan, _, value in plans],
+            "array": [(plan.quality_ci or [value, value])[1] - value for plan, _, value in plans],
+            "arrayminus": [value - (plan.quality_ci or [value, value])[0] for plan, _, value in plans],
             "thickness": 1,
         },
         mode="markers",

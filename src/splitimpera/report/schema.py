@@ -218,7 +218,8 @@ class PlanEntry(Entry):
     transport: str | None
     metrics: dict[str, Maybe]
     intervals: dict[str, OpenInterval]
-    quality_ci: Interval
+    quality_ci: Interval | None
+    loss_patterns: int | None
     latency_p95_replications_s: list[Maybe]
     latency_quantiles_s: list[Number] | None
     latency_quantiles_low_s: list[Number] | None

@@ -56,7 +56,7 @@ def plans_csv(results: Results) -> str:
         values = [None if name.startswith(silent) else plan.metrics.get(name) for name in metrics]
         row = [
             *(plan.id, plan.configuration, plan.cut, plan.codec, plan.bottleneck, plan.transport),
-            *(*values, *plan.quality_ci, plan.stable, plan.feasible, plan.certainty),
+            *(*values, *(plan.quality_ci or (None, None)), plan.stable, plan.feasible, plan.certainty),
             *(plan.score, plan.penalty, plan.pareto, plan.busiest_stage),
             "; ".join(violation.requirement for violation in [*plan.violations, *plan.soft_violations]),
             "; ".join(plan.cannot_run),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from splitimpera.core import units
-from splitimpera.records.requirement import METRICS
+from splitimpera.records.requirement import METRICS, QUALITIES
 from splitimpera.report.schema import CapacityEntry, ChangeEntry, HopEntry, PlanEntry, Results, ViolationEntry
 
 WORDS = {
@@ -35,6 +35,7 @@ WORDS = {
     "status": "With the scenario's limits: {choice}. {certainty} {count}",
     "unbounded": "unbounded",
     "not_known": "not known",
+    "not_computed": "not computed",
     "times": "{factor} times the limit",
     "far": "more than 1000 times the limit",
     "far_off": "far off",
@@ -121,7 +122,8 @@ def worst_words(plan: PlanEntry) -> str:
     if plan.cannot_run or plan.feasible:
         return verdict_words(plan)
     # a latency without bound is the worst
-    worst = max(plan.violations, key=lambda each: (each.unbounded, each.margin is None, -(each.margin or 0.0)))
+    known = [violation for violation in plan.violations if not not_computed(violation)] or plan.violations
+    worst = max(known, key=lambda each: (each.unbounded, each.margin is None, -(each.margin or 0.0)))
     violation = f"{short_name(worst.metric)} {_share(worst.margin)}"
     said = WORDS["unstable"] if worst.unbounded else WORDS["violates"].format(requirement=violation)
     return said + (f" +{len(plan.violations) - 1}" if len(plan.violations) > 1 else "")
@@ -143,7 +145,14 @@ def verdict_lines(plan: PlanEntry) -> list[str]:
 
 def violation_margin(violation: ViolationEntry) -> str:
     """By how much a plan violates a requirement."""
+    if not_computed(violation):
+        return WORDS["not_computed"]
     return margin_words(violation.margin, violation.unbounded)
+
+
+def not_computed(violation: ViolationEntry) -> bool:
+    """Whether a requirement on predictions is violated for want of any."""
+    return violation.margin is None and violation.metric.removeprefix("on_time_") in QUALITIES
 
 
 def margin_words(margin: float | None, unbounded: bool = False) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from splitimpera.core.array_types import IntArray
 from splitimpera.evaluation.costing import plan_costs
 from splitimpera.evaluation.run import frames_for
 from splitimpera.evaluation.testbed import Testbed, coding_of
@@ -37,24 +38,26 @@ def find_capacity(
     rng: Callable[[], np.random.Generator],
     replications: int = 1,
     workers: int = 1,
+    sizes: Sequence[IntArray] | None = None,
 ) -> Capacity:
     """Find it by bisection, every number of senders being simulated; of the frames the timeline alone.
 
     Args:
         rng: gives a fresh generator, the same for every number.
         workers: how many replications are simulated side by side.
+        sizes: bytes of the payloads at each hop, sample by sample; None: those of a few samples, again and again.
     """
     workload = frames_for(testbed.workload, len(testbed.samples("validation")))
     most = max(1, min(MOST_SENDERS, MOST_FRAMES // workload.frames))
     costs = plan_costs(plan, testbed, measurements)
-    payloads = [testbed.payloads("validation", *coding_of(hop)) for hop in plan.hops]
-    sizes = [np.array([len(payload.data) for payload in of_hop], dtype=np.int64) for of_hop in payloads]
-    elements = [of_hop[0].element_bytes for of_hop in payloads]
+    provisional = [testbed.provisional(coding_of(hop)) for hop in plan.hops]
+    of_hops = [one.sizes for one in provisional] if sizes is None else sizes
+    elements = [one.element_bytes for one in provisional]
 
     def saturated(senders: int) -> str | None:
         """What is too slow for so many."""
         with_senders = replace(workload, senders=senders)
-        found = timeline(plan, with_senders, costs, sizes, elements, rng(), replications, workers)
+        found = timeline(plan, with_senders, costs, of_hops, elements, rng(), replications, workers)
         return None if found.stable else found.busiest_stage
 
     return _bisected(saturated, most)

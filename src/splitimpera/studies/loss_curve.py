@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from splitimpera.core.array_types import FloatArray
+from splitimpera.core.array_types import FloatArray, IntArray
+from splitimpera.core.statistics import drawn, ends
 from splitimpera.qos.verdict import Verdict
 from splitimpera.records.link import Link
+from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
 from splitimpera.records.traffic import Workload
-from splitimpera.studies.trial import Trial
 
 LOSSES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 
@@ -32,7 +33,9 @@ class LossCurve:
     high: FloatArray
 
 
-def quality_against_loss(plan: Plan, workload: Workload, trial: Trial, losses: Sequence[float] = LOSSES) -> LossCurve:
+def quality_against_loss(
+    plan: Plan, workload: Workload, trial: Callable[[Plan, Workload], Evaluation], losses: Sequence[float] = LOSSES
+) -> LossCurve:
     """Evaluate a plan with all its links at each of some loss rates; bursts keep their length.
 
     The link drops packets as it is simulated to, so that what is lost together in a burst hurts as it does there. The
@@ -44,6 +47,31 @@ def quality_against_loss(plan: Plan, workload: Workload, trial: Trial, losses: S
         found.append(trial(replace(plan, hops=hops), workload))
     low, high = np.array([evaluation.quality_ci for evaluation in found]).T
     return LossCurve(plan, np.array(losses), np.array([evaluation.quality for evaluation in found]), low, high)
+
+
+def curve_through(
+    plan: Plan, intact: FloatArray, rows: IntArray, found: Sequence[Evaluation], losses: Sequence[float] = LOSSES
+) -> LossCurve:
+    """The curve of what a loss costs on some samples, taken from what all come to without any.
+
+    Args:
+        intact: the quality's numbers of each sample, nothing lost, shape (samples, k).
+        rows: the samples on which losses were tried, shape (some,).
+        found: their evaluations, one a loss.
+    """
+    of_all, of_some = drawn(len(intact), 1), drawn(len(rows), 3)
+    points = []
+    for evaluation in found:
+        assert evaluation.contributions is not None
+        assert evaluation.summarise is not None
+        value = evaluation.summarise
+        cost = (evaluation.contributions.mean(0) - intact[rows]) * (len(intact) / len(rows))
+        quality = value(intact.sum(0) + cost.sum(0))
+        totals = np.einsum("ds,sk->dk", of_all, intact) + np.einsum("ds,sk->dk", of_some, cost)
+        low, high = ends(np.array([value(total) for total in totals]))
+        points.append((quality, min(low, quality), max(high, quality)))
+    quality_at, low_at, high_at = np.clip(np.array(points).T, 0.0, None)
+    return LossCurve(plan, np.array(losses[: len(found)]), quality_at, low_at, high_at)
 
 
 def with_loss(link: Link, loss: float) -> Link:

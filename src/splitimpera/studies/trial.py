@@ -1,12 +1,160 @@
-"""What a study asks for again and again: a plan, evaluated anew."""
+"""The plans of a design, evaluated: each as far as it is needed, nothing twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from zlib import crc32
 
+import numpy as np
+import torch
+
+from splitimpera.core.progress import Track, no_progress
+from splitimpera.evaluation.passes import Kept
+from splitimpera.evaluation.replay import replay, resimulated, timeline_alone
+from splitimpera.evaluation.run import Evaluated, Settled, evaluate_all
+from splitimpera.evaluation.testbed import Part, Testbed, coding_of
+from splitimpera.evaluation.values import Known
+from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
 from splitimpera.records.traffic import Workload
+from splitimpera.studies.loss_curve import LOSSES, LossCurve, curve_through, with_loss
 
 Trial = Callable[[Plan, Workload], Evaluation]
 """Evaluates a plan under a workload, with randomness that is the plan's own at every call."""
+
+MOST_PATTERNS = 1000
+CURVE_SAMPLES = 64
+"""On how many samples a curve over packet loss rests."""
+
+
+@dataclass(eq=False)
+class Trials:
+    """Evaluates plans on one testbed; what was learned of a plan's frames serves all that is asked of it later.
+
+    Args:
+        times: times of this machine, for devices without profile or preset.
+        replications: how often links are simulated.
+        workers: how many replications are simulated side by side.
+        kept: what earlier runs computed.
+        known: what was learned of each plan's frames, by its id.
+    """
+
+    testbed: Testbed
+    times: Measurements
+    seed: int
+    replications: int
+    workers: int = 1
+    kept: Kept | None = None
+    track: Track[Any] = no_progress
+    known: dict[str, Known] = field(default_factory=dict)
+
+    def rng(self, plan: Plan) -> np.random.Generator:
+        """A plan's own randomness: it does not depend on which other plans there are."""
+        return np.random.default_rng([self.seed, crc32(plan.id.encode())])
+
+    def timelines(self, plans: Sequence[Plan]) -> list[Evaluation]:
+        """The plans without their quality; payloads are as large as those of a few samples."""
+        return [
+            timeline_alone(plan, self.testbed, self.times, self.rng(plan), self.replications, workers=self.workers)
+            for plan in self.track(plans, "Simulating the plans", len(plans))
+        ]
+
+    def at_best(self, plan: Plan) -> Evaluation:
+        """A plan without its quality, at the least that its payloads may take."""
+        sizes = []
+        for provisional in (self.testbed.provisional(coding_of(hop)) for hop in plan.hops):
+            least = provisional.sizes.min()
+            sizes.append(np.array([least if provisional.fixed else max(1, int(LEAST * least))]))
+        return timeline_alone(
+            plan, self.testbed, self.times, self.rng(plan), self.replications, sizes=sizes, workers=self.workers
+        )
+
+    def evaluated(self, plans: Sequence[Plan], settled: Settled | None = None) -> list[Evaluation]:
+        """The plans with their quality on validation samples."""
+        found = self._evaluated(plans, "validation", settled)
+        self.known |= {one.evaluation.plan.id: one.known for one in found}
+        return [one.evaluation for one in found]
+
+    def on_test(self, plans: Sequence[Plan]) -> list[Evaluated]:
+        """The plans with their quality on test samples."""
+        return self._evaluated(plans, "test")
+
+    def _evaluated(self, plans: Sequence[Plan], part: Part, settled: Settled | None = None) -> list[Evaluated]:
+        """From as many loss patterns as the quality needs."""
+        return evaluate_all(
+            plans,
+            self.testbed,
+            self.times,
+            {plan.id: self.rng(plan) for plan in plans},
+            part,
+            self.replications,
+            workers=self.workers,
+            most_patterns=MOST_PATTERNS,
+            settled=settled,
+            kept=self.kept,
+            track=self.track,
+        )
+
+    def again(self, before: Evaluation, replications: int) -> Evaluation:
+        """An evaluation whose links are simulated more often."""
+        plan = before.plan
+        return resimulated(
+            before,
+            self.testbed,
+            self.times,
+            self.known[plan.id],
+            self.rng(plan),
+            replications,
+            workers=self.workers,
+        )
+
+    def trial(self, plan: Plan, workload: Workload) -> Evaluation:
+        """A `Trial` of plans that were evaluated, with other links, machines or frames: their timelines replayed."""
+        bench, known = self.testbed.with_workload(workload), self.known[plan.id]
+        return replay(plan, bench, self.times, known, self.rng(plan), self.replications, workers=self.workers)
+
+    def loss_curves(self, plans: Iterable[Plan]) -> list[LossCurve]:
+        """Quality against packet loss, of plans that were evaluated; `trial` knows then what other losses do.
+
+        All plans at all losses together take one pass over `CURVE_SAMPLES` samples, with one loss pattern of each; the
+        curve is what was found without loss on all samples, less what the loss costs on these.
+        """
+        plans = list(plans)
+        samples = len(self.testbed.data.validation)
+        order = np.random.default_rng([self.seed, samples]).permutation(samples)[:CURVE_SAMPLES]
+        rows = torch.from_numpy(np.sort(order))
+        variants = {plan.id: [_at_loss(plan, loss) for loss in LOSSES] for plan in plans}
+        every = [variant for of_plan in variants.values() for variant in of_plan]
+        found = evaluate_all(
+            every,
+            self.testbed.of_samples(rows),
+            self.times,
+            {variant.id: self.rng(variant) for variant in every},
+            intervals=False,
+            workers=self.workers,
+            most_patterns=1,
+            kept=self.kept,
+            track=self.track,
+            description="Losing packets",
+        )
+        by_id = {one.evaluation.plan.id: one for one in found}
+        curves = []
+        for plan in plans:
+            known, some = self.known[plan.id], [by_id[variant.id] for variant in variants[plan.id]]
+            for one in some:
+                known = replace(known, damage=known.damage.with_more(one.known.damage))
+            self.known[plan.id] = known
+            curves.append(curve_through(plan, known.intact, rows.numpy(), [one.evaluation for one in some]))
+        return curves
+
+
+LEAST = 0.8
+"""How much smaller than the smallest of a few payloads one whose size depends on the sample may be."""
+
+
+def _at_loss(plan: Plan, loss: float) -> Plan:
+    hops = tuple(replace(hop, link=with_loss(hop.link, loss)) for hop in plan.hops)
+    return replace(plan, id=f"{plan.id} at {loss!r}", hops=hops)

@@ -77,9 +77,11 @@
 
   /* The table: verdicts, order, filter. */
 
-  function marginWords(margin, unbounded) {
+  const predicted = new Set([quality.metric, `on_time_${quality.metric}`]);
+
+  function marginWords(margin, unbounded, metric = "") {
     if (unbounded) return words.unbounded;
-    if (margin === -Infinity) return words.not_known;
+    if (margin === -Infinity) return predicted.has(metric) ? words.not_computed : words.not_known;
     if (margin >= -1) return percent(margin, 1);
     return margin > -1000 ? fill("times", { factor: Number((1 - margin).toPrecision(3)) }) : words.far;
   }
@@ -90,7 +92,7 @@
     const { plan, feasible, violations, softViolations } = verdict;
     const line = (how, { requirement, margin, unbounded }) => element(
       "div",
-      [`${fill(how, { requirement: requirement.text })} `, element("span", `(${marginWords(margin, unbounded)})`, "margin")],
+      [`${fill(how, { requirement: requirement.text })} `, element("span", `(${marginWords(margin, unbounded, requirement.metric)})`, "margin")],
       how === "preferred" ? how : "",
     );
     let lines = violations.map((violation) => line("violates", violation));

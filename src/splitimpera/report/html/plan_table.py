@@ -82,7 +82,7 @@ def columns(results: Results) -> list[Column]:
         Column("rank", "#", lambda plan: [Line(str(places[plan.id]))]),
         Column("id", "plan", lambda plan: [Line(plan.id)], number=False),
         Column("verdict", "verdict", verdict, number=False),
-        Column(quality, quality, lambda plan: [_metric(plan, quality), Line("", _range(quality, plan.quality_ci))]),
+        Column(quality, quality, lambda plan: _quality(plan, quality)),
         *(
             Column(f"latency_{name}", name, lambda plan, name=name: _latency(plan, name))  # type: ignore[misc]
             for name in ("p50", "p95", "p99")
@@ -137,6 +137,13 @@ def _violated(how: str, violation: ViolationEntry) -> Line:
 def _metric(plan: PlanEntry, name: str) -> Line:
     value = plan.metrics.get(name)
     return Line("" if value is None else format_metric(name, value))
+
+
+def _quality(plan: PlanEntry, name: str) -> list[Line]:
+    """A quality with its interval."""
+    if plan.quality_ci is None:
+        return [Line("", WORDS["not_computed"])]
+    return [_metric(plan, name), Line("", _range(name, plan.quality_ci))]
 
 
 def _number(value: float | None) -> Line:

@@ -1,0 +1,132 @@
+"""One pass over samples that answers what many plans ask; a chunk goes through the network once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b, sha256
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splitimpera.core.array_types import IntArray
+from splitimpera.core.progress import Track, no_progress
+from splitimpera.evaluation.quality import Quality
+from splitimpera.evaluation.requests import Answer, Damaged, Intact, Request
+from splitimpera.evaluation.testbed import Part, Testbed
+from splitimpera.evaluation.visit import Visit, fills_with_last
+
+
+class Kept(Protocol):
+    """What was computed before, by a digest of all that it follows from."""
+
+    def get(self, key: str) -> bytes | None: ...
+
+    def put(self, entries: Mapping[str, bytes]) -> None: ...
+
+
+def answers(
+    testbed: Testbed,
+    part: Part,
+    quality: Quality,
+    asked: Iterable[Request],
+    kept: Kept | None = None,
+    track: Track[Tensor] = no_progress,
+    description: str = "Running the network",
+) -> dict[Request, Answer]:
+    """Answer requests in one pass over the samples that they need.
+
+    Args:
+        kept: what earlier calls answered, chunk by chunk, which is not computed again.
+        track: shows progress, chunk by chunk.
+        description: what it says is being done.
+
+    Raises:
+        ModelError: the network cannot be run, or its outputs are not finite.
+    """
+    samples = testbed.samples(part)
+    gathered = {request: _Gathered(request, len(samples)) for request in asked}
+    with_last = any(fills_with_last(testbed.codec(*coding)) for request in gathered for coding in request.route)
+    needed = _needed(gathered, len(samples), with_last)
+    chunk = testbed.chunk({coding.cut for request in gathered for coding in request.route})
+    wanted = samples if len(needed) == len(samples) else samples.take(torch.from_numpy(needed))
+    before: list[tuple[int, Tensor]] = []
+    batches = track(wanted.batches(chunk), description, -(-len(needed) // chunk))
+    for place, x in enumerate(batches):
+        ids = needed[place * chunk : (place + 1) * chunk].tolist()
+        here = {request: rows for request, those in gathered.items() if (rows := those.within(ids))}
+        keys, found = {}, {}
+        if kept is not None:
+            labels = samples.labels[ids].numpy().tobytes()
+            content = blake2b(np.ascontiguousarray(x.numpy()).data, digest_size=32).hexdigest(), labels
+            keys = {request: _key(testbed, quality, content, ids, request, rows) for request, rows in here.items()}
+            found = {request: stored for request, key in keys.items() if (stored := kept.get(key)) is not None}
+        missing = {request: rows for request, rows in here.items() if request not in found}
+        if missing:
+            seen = [*before, *zip(ids, x, strict=True)] if with_last else None
+            shown_ids, shown_x = (ids, x) if seen is None else ([i for i, _ in seen], torch.stack([t for _, t in seen]))
+            made = Visit(testbed, quality, samples.labels.numpy(), shown_ids, missing).run(shown_x)
+            if kept is not None:
+                kept.put({keys[request]: answer.packed() for request, answer in made.items()})
+            for request, answer in made.items():
+                gathered[request].put(here[request], answer)
+        for request, stored in found.items():
+            gathered[request].put(here[request], Answer.unpacked(stored))
+        before = [(ids[-1], x[-1])]
+    return {request: those.answer for request, those in gathered.items()}
+
+
+def _key(
+    testbed: Testbed,
+    quality: Quality,
+    content: tuple[str, bytes],
+    ids: Sequence[int],
+    request: Request,
+    rows: Sequence[int],
+) -> str:
+    """What the answer for some rows follows from."""
+    kind = repr([request.contents[row] for row in rows]) if isinstance(request, Damaged) else "intact"
+    parts = testbed.digest(request.route), type(quality).__name__, vars(quality), content, ids, request.route, kind
+    return sha256(repr(parts).encode()).hexdigest()
+
+
+def _needed(asked: Iterable[Request], samples: int, with_last: bool) -> IntArray:
+    """The samples that a pass has to read, ascending."""
+    wanted: set[int] = set()
+    for request in asked:
+        if isinstance(request, Intact):
+            return np.arange(samples)
+        wanted |= {sample for sample, _ in request.contents}
+    if with_last:
+        wanted |= {sample - 1 for sample in wanted if sample}
+    return np.array(sorted(wanted), dtype=np.int64)
+
+
+class _Gathered:
+    """A request's answer as it comes, chunk by chunk."""
+
+    def __init__(self, request: Request, samples: int) -> None:
+        self.request = request
+        self._places: dict[int, list[int]] = {}
+        rows = samples
+        if isinstance(request, Damaged):
+            rows = len(request.contents)
+            for place, (sample, _) in enumerate(request.contents):
+                self._places.setdefault(sample, []).append(place)
+        self._rows = rows
+        self.answer = Answer(np.zeros((0, 0), dtype=np.int64), np.zeros((0, 0)))
+
+    def within(self, ids: Sequence[int]) -> list[int]:
+        """The rows that are of some samples."""
+        if isinstance(self.request, Intact):
+            return list(ids)
+        return [place for sample in ids for place in self._places.get(sample, ())]
+
+    def put(self, rows: Sequence[int], answer: Answer) -> None:
+        if not self.answer.sizes.size and not self.answer.counts.size:
+            sizes, counts = (len(answer.sizes), self._rows), (self._rows, answer.counts.shape[1])
+            self.answer = Answer(np.zeros(sizes, dtype=np.int64), np.zeros(counts))
+        self.answer.sizes[:, rows] = answer.sizes
+        if len(answer.counts):
+            self.answer.counts[rows] = answer.counts

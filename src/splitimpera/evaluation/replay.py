@@ -1,0 +1,142 @@
+"""A plan's timeline run anew, with what is known of its predictions: no network is run.
+
+What touches time alone, the link's rate and delay, the machines' speed, the frames a second, the number of senders,
+changes which frames are late, dropped or damaged, and not what a prediction is worth. Frames that other packets damage
+than were evaluated count as the curve over their share of missing bytes says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from splitimpera.core.array_types import FloatArray, IntArray
+from splitimpera.evaluation.costing import plan_costs
+from splitimpera.evaluation.damage import erased_share, survives
+from splitimpera.evaluation.quality import Quality
+from splitimpera.evaluation.run import CLASSIFICATION, frames_for, summary, with_worth
+from splitimpera.evaluation.testbed import Testbed, coding_of
+from splitimpera.evaluation.timeline import Timeline, timeline
+from splitimpera.evaluation.values import Bools, Known, Worth, means_of_samples
+from splitimpera.records.measurements import Measurements
+from splitimpera.records.outcome import Evaluation
+from splitimpera.records.plan import Plan
+
+
+def timeline_alone(
+    plan: Plan,
+    testbed: Testbed,
+    measurements: Measurements,
+    rng: np.random.Generator,
+    replications: int = 1,
+    *,
+    sizes: Sequence[IntArray] | None = None,
+    quality: Quality = CLASSIFICATION,
+    workers: int = 1,
+) -> Evaluation:
+    """A plan's evaluation without its quality.
+
+    Args:
+        sizes: bytes of the payloads at each hop, sample by sample; None: those of a few samples, again and again.
+    """
+    found = _timeline(plan, testbed, measurements, rng, replications, sizes, workers)
+    return summary(found, None, quality, testbed.last, intervals=True)
+
+
+def replay(
+    plan: Plan,
+    testbed: Testbed,
+    measurements: Measurements,
+    known: Known,
+    rng: np.random.Generator,
+    replications: int = 1,
+    *,
+    quality: Quality = CLASSIFICATION,
+    workers: int = 1,
+    intervals: bool = False,
+) -> Evaluation:
+    """A plan as `run.evaluate` would find it, with what is known of its predictions.
+
+    Args:
+        plan: one with the codecs and cuts of the plan that was evaluated; its links and devices may be others, and so
+            may the testbed's workload.
+        known: what was computed of that plan's frames.
+    """
+    found = _timeline(plan, testbed, measurements, rng, replications, known.sizes, workers)
+    alive, missing = _arrived(found, plan, testbed, known)
+    worth = _worth(found, known, alive, missing)
+    return summary(found, worth, quality, testbed.last, intervals)
+
+
+def resimulated(
+    before: Evaluation,
+    testbed: Testbed,
+    measurements: Measurements,
+    known: Known,
+    rng: np.random.Generator,
+    replications: int,
+    *,
+    quality: Quality = CLASSIFICATION,
+    workers: int = 1,
+) -> Evaluation:
+    """An evaluation whose links are simulated more often; its quality stays, for that is the samples'."""
+    found = _timeline(before.plan, testbed, measurements, rng, replications, known.sizes, workers)
+    alive, missing = _arrived(found, before.plan, testbed, known)
+    worth = _worth(found, known, alive, missing)
+    if before.contributions is not None and before.loss_patterns is not None:
+        late = bool((alive & ~found.on_time).any())
+        on_time = worth.on_time if late else before.contributions
+        worth = Worth(before.contributions, on_time, before.loss_patterns, known)
+    return with_worth(summary(found, None, quality, testbed.last, intervals=False), worth, quality, intervals=True)
+
+
+def _timeline(
+    plan: Plan,
+    testbed: Testbed,
+    measurements: Measurements,
+    rng: np.random.Generator,
+    replications: int,
+    sizes: Sequence[IntArray] | None,
+    workers: int,
+) -> Timeline:
+    workload = frames_for(testbed.workload, len(testbed.samples("validation")))
+    provisional = [testbed.provisional(coding_of(hop)) for hop in plan.hops]
+    return timeline(
+        plan,
+        workload,
+        plan_costs(plan, testbed, measurements),
+        [one.sizes for one in provisional] if sizes is None else sizes,
+        [one.element_bytes for one in provisional],
+        rng,
+        replications,
+        workers,
+    )
+
+
+def _arrived(found: Timeline, plan: Plan, testbed: Testbed, known: Known) -> tuple[Bools, FloatArray]:
+    """Which frames can be decoded, and which share of them is missing, shape (replications, frames)."""
+    alive = found.alive.copy()
+    left: FloatArray = np.ones(alive.shape)
+    for hop, sizes, sent in zip(plan.hops, known.sizes, found.sent, strict=True):
+        codec = testbed.codec(*coding_of(hop))
+        for replication, run in enumerate(sent):
+            for frame, erased in zip(run.order, run.deliveries.erased, strict=True):
+                if not erased:
+                    continue
+                size = int(sizes[frame % len(sizes)])
+                alive[replication, frame] &= survives(codec, size, erased)
+                left[replication, frame] *= 1 - erased_share([erased], [size])
+    return alive, 1 - left
+
+
+def _worth(found: Timeline, known: Known, alive: Bools, missing: FloatArray) -> Worth:
+    samples = np.arange(missing.shape[1]) % len(known.intact)
+    counts = np.broadcast_to(known.intact[samples], (*missing.shape, known.intact.shape[1])).copy()
+    damaged = missing > 0
+    counts[damaged] += known.damage.at(missing[damaged])
+
+    def means(right: Bools) -> FloatArray:
+        return means_of_samples(np.where(right[..., None], counts, known.lost[samples]), known.lost)
+
+    return Worth(means(alive), means(alive & found.on_time), None, known)

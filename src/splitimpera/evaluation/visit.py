@@ -1,0 +1,315 @@
+"""A chunk of samples on its way along all routes that are asked for.
+
+At every cut that some plan needs its tensors are coded, decoded and run to the end while they are in memory; rows of
+several plans that share a tail are run together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from torch import Tensor
+
+from splitimpera.codec.elements import ElementCodec
+from splitimpera.core.array_types import Array, FloatArray, IntArray
+from splitimpera.evaluation.batches import Row, tensors, unstack
+from splitimpera.evaluation.quality import Quality
+from splitimpera.evaluation.requests import Answer, Content, Gap, Intact, Request, Route
+from splitimpera.evaluation.testbed import Coding, Segment, Testbed
+from splitimpera.graph.finite import check_finite
+from splitimpera.records.traffic import Codec
+
+Put = Callable[[Sequence[Array]], None]
+"""Writes a row into arrays."""
+
+
+class _Later:
+    """Numbers that several wait for."""
+
+    def __init__(self) -> None:
+        self._value: FloatArray | None = None
+        self._waiting: list[Callable[[FloatArray], None]] = []
+
+    def then(self, take: Callable[[FloatArray], None]) -> None:
+        if self._value is None:
+            self._waiting.append(take)
+        else:
+            take(self._value)
+
+    def set(self, value: FloatArray) -> None:
+        self._value = value
+        for take in self._waiting:
+            take(value)
+
+
+@dataclass(eq=False)
+class _Node:
+    """A hop of one or several routes: what is wanted of the frames that are coded there, and what was found.
+
+    Attributes:
+        visits: of each content that comes here, the gaps with which it goes on.
+        ends: the contents after this hop whose prediction is wanted.
+        intact: whether all samples go through here without a gap; `intact_end`: and whether that is a route's end.
+    """
+
+    coding: Coding
+    codec: Codec
+    children: dict[Coding, _Node] = field(default_factory=dict)
+    visits: dict[Content, set[Gap]] = field(default_factory=dict)
+    ends: set[Content] = field(default_factory=set)
+    intact: bool = False
+    intact_end: bool = False
+    sizes: dict[Content, int] = field(default_factory=dict)
+    counts: dict[Content, FloatArray] = field(default_factory=dict)
+
+    def comes(self, content: Content) -> bool:
+        return content in self.visits or (self.intact and not any(content[1]))
+
+    def goes_on(self, content: Content) -> list[Gap]:
+        gaps = set(self.visits.get(content, ()))
+        if self.intact and not any(content[1]):
+            gaps.add(())
+        return sorted(gaps)
+
+    def ends_here(self, content: Content) -> bool:
+        return content in self.ends or (self.intact_end and not any(content[1]))
+
+
+def _child(testbed: Testbed, children: dict[Coding, _Node], coding: Coding) -> _Node:
+    if coding not in children:
+        children[coding] = _Node(coding, testbed.codec(*coding))
+    return children[coding]
+
+
+class Visit:
+    """A chunk of samples on its way along all routes."""
+
+    def __init__(
+        self,
+        testbed: Testbed,
+        quality: Quality,
+        targets: Array,
+        ids: Sequence[int],
+        asked: dict[Request, list[int]],
+    ) -> None:
+        self.testbed = testbed
+        self.quality = quality
+        self.targets = targets
+        self.ids = ids
+        self.asked = asked
+        self.before: dict[tuple[Coding, int], Row] = {}
+        """What came of a sample at a hop whose codec fills gaps with the frame before."""
+        self.roots: dict[Coding, _Node] = {}
+        self.whole = {sample: _Later() for sample in ids}
+        """What the whole network makes of each sample."""
+        self.base: dict[int, FloatArray] = {}
+        self.pools: dict[Segment, _Pool] = {}
+        self._wants_whole = False
+        for request, rows in asked.items():
+            self._plant(request, rows)
+
+    def run(self, x: Tensor) -> dict[Request, Answer]:
+        testbed = self.testbed
+        cuts: dict[int, dict[float, list[_Node]]] = {}
+        for node in self.roots.values():
+            cuts.setdefault(node.coding.cut, {}).setdefault(node.coding.bottleneck, []).append(node)
+        specs = testbed.specs(0, 0.0)
+        inputs = crossing = tensors((x.numpy(),), specs)
+        at = 0
+        for cut in sorted(cuts):
+            crossing = testbed.call((at, cut, 0.0, 0.0), crossing)
+            at = cut
+            for ratio, nodes in sorted(cuts[cut].items()):
+                made = crossing if not ratio else testbed.encoded(cut, ratio, inputs, crossing)
+                for sample, row in zip(self.ids, unstack(made, testbed.specs(cut, ratio)), strict=True):
+                    self._at_first_hop(nodes, sample, row, ratio)
+                del made
+                self._flush()
+        if self._wants_whole:
+            result = testbed.call((at, testbed.last, 0.0, 0.0), crossing)
+            check_finite(testbed.graph, inputs, result)
+            for sample, row in zip(self.ids, unstack(result, testbed.specs(testbed.last, 0.0)), strict=True):
+                self.whole[sample].set(self.quality.count(row[0], self.targets[sample]))
+        return {request: self._harvest(request, rows) for request, rows in self.asked.items()}
+
+    def _plant(self, request: Request, rows: Sequence[int]) -> None:
+        children = self.roots
+        if isinstance(request, Intact):
+            node = None
+            for coding in request.route:
+                node = _child(self.testbed, children, coding)
+                node.intact, children = True, node.children
+            if node is None:
+                self._wants_whole = True
+                for sample in self.ids:
+                    self.whole[sample].then(partial(self.base.__setitem__, sample))
+            else:
+                node.intact_end = True
+            return
+        later_last = any(fills_with_last(self.testbed.codec(*coding)) for coding in request.route[1:])
+        for row in rows:
+            sample, gaps = request.contents[row]
+            children, node = self.roots, None
+            for hop, coding in enumerate(request.route[: len(gaps) + 1]):
+                node = _child(self.testbed, children, coding)
+                visit = node.visits.setdefault((sample, gaps[:hop]), set())
+                node.intact |= later_last  # the sample before has to come there too
+                if hop < len(gaps):
+                    visit.add(gaps[hop])
+                children = node.children
+            if node is not None and len(gaps) == len(request.route):
+                node.ends.add((sample, gaps))
+
+    def _at_first_hop(self, nodes: Sequence[_Node], sample: int, row: Row, ratio: float) -> None:
+        # what codecs decode alike is predicted once; a codec that loses nothing shares with the whole network
+        alike: list[tuple[Row, _Later]] = []
+        if not ratio:
+            alike.append((row, self.whole[sample]))
+        for node in nodes:
+            if node.comes((sample, ())) or fills_with_last(node.codec):
+                self._code(node, (sample, ()), row, alike)
+
+    def _code(self, node: _Node, content: Content, row: Row, alike: list[tuple[Row, _Later]]) -> None:
+        """Encode what crosses at a node, and send it on with all the gaps that are wanted."""
+        (sample, gaps), codec = content, node.codec
+        payload = codec.encode(row)
+        node.sizes[content] = len(payload.data)
+        whole = codec.decode(payload.data)
+        previous = self._previous(node, sample, whole)
+        for gap in node.goes_on(content):
+            after = sample, (*gaps, gap)
+            if not gap:
+                self._send(node, after, partial(_copy, whole), whole, alike)
+            elif isinstance(codec, ElementCodec):
+                self._send(node, after, partial(_put_with_gap, codec, whole, gap, previous))
+            else:
+                damaged = codec.decode(payload.data, gap, *previous)
+                self._send(node, after, partial(_copy, damaged), damaged, alike)
+
+    def _send(
+        self,
+        node: _Node,
+        content: Content,
+        put: Put,
+        whole: Row = (),
+        alike: list[tuple[Row, _Later]] | None = None,
+    ) -> None:
+        """Run a content to whatever is next."""
+        cut, ratio = node.coding.cut, node.coding.bottleneck
+        if node.ends_here(content):
+            later, known = _Later(), False
+            if alike is not None:
+                same = next((other for tensors, other in alike if _equal(tensors, whole)), None)
+                later, known = (later, False) if same is None else (same, True)
+                if same is None:
+                    alike.append((whole, later))
+                self._wants_whole |= later is self.whole[content[0]]
+            later.then(partial(node.counts.__setitem__, content))
+            if not known:
+                self._pool((cut, self.testbed.last, ratio, 0.0)).add(
+                    put, lambda row: later.set(self.quality.count(row[0], self.targets[content[0]]))
+                )
+        for child in node.children.values():
+            if child.comes(content):
+                segment = cut, child.coding.cut, ratio, child.coding.bottleneck
+                self._pool(segment).add(put, partial(self._arrive, child, content))
+
+    def _arrive(self, node: _Node, content: Content, row: Row) -> None:
+        self._code(node, content, row, [])
+
+    def _previous(self, node: _Node, sample: int, whole: Row) -> tuple[Row, ...]:
+        """What a codec fills gaps with that takes the frame before: the sample before, as if it had come whole."""
+        if not fills_with_last(node.codec):
+            return ()
+        self.before.setdefault((node.coding, sample), whole)  # the intact content comes first
+        before = self.before.get((node.coding, sample - 1))
+        return () if before is None else (before,)
+
+    def _pool(self, segment: Segment) -> _Pool:
+        if segment not in self.pools:
+            self.pools[segment] = _Pool(self.testbed, segment)
+        return self.pools[segment]
+
+    def _flush(self) -> None:
+        while any(pool.waiting for pool in self.pools.values()):  # what comes out of one may go into another
+            for pool in list(self.pools.values()):
+                pool.flush()
+        self.pools.clear()
+
+    def _harvest(self, request: Request, rows: Sequence[int]) -> Answer:
+        nodes = list(self._along(request.route))
+        nothing: IntArray = np.zeros((0, len(rows)), dtype=np.int64)
+        if isinstance(request, Intact):
+            contents: list[Content] = [(sample, ((),) * len(nodes)) for sample in rows]
+            of_hops = [[node.sizes[sample, gaps[:hop]] for sample, gaps in contents] for hop, node in enumerate(nodes)]
+            sizes = np.array(of_hops, dtype=np.int64) if nodes else nothing
+            counts = [nodes[-1].counts[content] for content in contents] if nodes else [self.base[s] for s in rows]
+            return Answer(sizes, np.array(counts))
+        contents = [request.contents[row] for row in rows]
+        passed = len(contents[0][1])
+        if passed < len(nodes):
+            return Answer(np.array([[nodes[passed].sizes[content] for content in contents]]), np.zeros((0, 0)))
+        return Answer(nothing, np.array([nodes[-1].counts[content] for content in contents]))
+
+    def _along(self, route: Route) -> Iterator[_Node]:
+        children = self.roots
+        for coding in route:
+            if coding not in children:
+                return
+            yield children[coding]
+            children = children[coding].children
+
+
+class _Pool:
+    """Rows that wait for the same layers."""
+
+    def __init__(self, testbed: Testbed, segment: Segment) -> None:
+        start, end, arriving, leaving = segment
+        self.testbed = testbed
+        self.segment = segment
+        self.given = testbed.specs(start, arriving)
+        self.made = testbed.specs(end, leaving)
+        self.room = testbed.chunk({start, end})
+        example = testbed.example(start, arriving)
+        self.stacked = tuple(np.empty((self.room, *tensor.shape), tensor.dtype) for tensor in example)
+        self.finish: list[Callable[[Row], None]] = []
+
+    @property
+    def waiting(self) -> int:
+        return len(self.finish)
+
+    def add(self, put: Put, finish: Callable[[Row], None]) -> None:
+        """Put a row, and say what is done with what the layers make of it."""
+        put([array[self.waiting, ...] for array in self.stacked])
+        self.finish.append(finish)
+        if self.waiting == self.room:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.finish:
+            return
+        finish, self.finish = self.finish, []
+        batch = tensors(tuple(array[: len(finish)] for array in self.stacked), self.given)
+        made = self.testbed.call(self.segment, batch)
+        for take, row in zip(finish, unstack(made, self.made), strict=True):
+            take(tuple(tensor.copy() for tensor in row))
+
+
+def _copy(row: Row, into: Sequence[Array]) -> None:
+    for target, tensor in zip(into, row, strict=True):
+        target[...] = tensor
+
+
+def _put_with_gap(codec: ElementCodec, whole: Row, gap: Gap, previous: tuple[Row, ...], into: Sequence[Array]) -> None:
+    codec.put_with_gaps(into, whole, gap, *previous)
+
+
+def _equal(one: Row, other: Row) -> bool:
+    return all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def fills_with_last(codec: Codec) -> bool:
+    return "last" in codec.name.split("+")

@@ -1,0 +1,33 @@
+"""Plans that no accuracy can save: what their timeline alone rules out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from splitimpera.core.statistics import Interval
+from splitimpera.evaluation.chance import Chance
+from splitimpera.qos.verdict import judge
+from splitimpera.records.outcome import Evaluation
+from splitimpera.records.requirement import Requirement
+
+
+def ruled_out(evaluation: Evaluation, requirements: Iterable[Requirement]) -> bool:
+    """Whether a plan misses a hard requirement that its predictions have no part in, and more than chance does it.
+
+    Args:
+        evaluation: a timeline alone, with intervals, at the least that its payloads may take.
+    """
+    by_predictions = {evaluation.quality_metric, f"on_time_{evaluation.quality_metric}"}
+    wanted = [each for each in requirements if each.hard and each.metric not in by_predictions]
+    if evaluation.cannot_run:
+        return True
+    if not wanted:
+        return False
+    judgements = judge(0, Chance([evaluation]), wanted).judgements
+    return any(not judgement.met and not judgement.open for judgement in judgements)
+
+
+def misses_for_certain(metric: str, interval: Interval, requirements: Iterable[Requirement]) -> bool:
+    """Whether a hard requirement is missed wherever in its 95 % interval a metric lies."""
+    wanted = [each for each in requirements if each.hard and each.metric == metric]
+    return any(not each.met(end) for each in wanted for end in [interval[0] if each.upper else interval[1]])
