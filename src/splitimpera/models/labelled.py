@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import tee
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from splitimpera.core.errors import DataError, listed, shown
+from splitimpera.models.imports import telling
+from splitimpera.models.items import is_image, is_map_style, items_of
 from splitimpera.models.numbers import as_numbers, check_amount, finite_inputs
 from splitimpera.models.parts import Dataset, divide, limited
 from splitimpera.models.pixels import Normalised, Pixels
-from splitimpera.models.samples import InMemory, Samples, Source
+from splitimpera.models.samples import InMemory, Rows, Samples, Some, Source, indices, some, stream
 
 if TYPE_CHECKING:
     from splitimpera.scenario import DataSection
@@ -92,7 +95,7 @@ def returned_data(made: object, section: DataSection) -> Dataset:
         refuse(section, f"{source} comes as a network takes it", *LOOKS)
         return _checked(made, section)
     if not isinstance(made, Mapping):
-        return dataset_of(_samples(*_pair(made), section), section)
+        return dataset_of(_found(made, section), section)
     refuse_shares(section, source)
     found = dict(made)
     missing = [part for part in ("validation", "test") if part not in found]
@@ -101,31 +104,81 @@ def returned_data(made: object, section: DataSection) -> Dataset:
     unknown = [key for key in found if key not in PARTS]
     if unknown:
         raise DataError(f"{source} returns parts called {listed(unknown)}; {', '.join(PARTS)} are known")
-    pairs = {part: _pair(found[part], f" as '{part}'") for part in PARTS if part in found}
-    return dataset_of({part: _samples(*pair, section, f" of '{part}'") for part, pair in pairs.items()}, section)
+    return dataset_of({part: _found(found[part], section, part) for part in PARTS if part in found}, section)
 
 
 def _checked(made: Dataset, section: DataSection) -> Dataset:
     """A Dataset that a factory returned may say anything; so may its parts."""
-    parts = {}
+    pixels = made.pixels
+    parts: dict[str, Found] = {}
     for part in PARTS:
         samples = getattr(made, part)
         if not isinstance(samples, Samples):
             raise DataError(f"the part '{part}' is {shown(type(samples).__name__)}, Samples are expected")
-        parts[part] = (_samples(samples.inputs, samples.labels, section, f" of '{part}'", images=False)[0], None)
+        if _in_memory(samples.source):
+            parts[part] = (_samples(samples.inputs, samples.labels, section, f" of '{part}'", images=False)[0], None)
+        else:
+            held = Held(samples.source, f"the inputs of '{part}'", pixels if isinstance(pixels, Pixels) else None)
+            parts[part] = (Samples(held, samples.labels), None)
     found = _of_parts(parts)
-    pixels = made.pixels
     if pixels is not None and not isinstance(pixels, Pixels):
         raise DataError(f"pixels are {shown(type(pixels).__name__)}, Pixels or None is expected")
-    every = (found.train, found.validation, found.test)
-    if pixels is not None and not all(pixels.made(samples.inputs) for samples in every):
+    for samples in (found.train, found.validation, found.test):
+        if pixels is not None and _in_memory(samples.source):
+            check_made(pixels, samples.inputs)
+    whole = Dataset(found.train, found.validation, found.test, class_names(made.classes), pixels)
+    return within_limit(whole, section)
+
+
+def _in_memory(source: Source) -> bool:
+    return isinstance(source, InMemory) or (isinstance(source, Some) and _in_memory(source.source))
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A user's own source, each batch of which is held to what a network takes as it is read."""
+
+    source: Source
+    name: str
+    pixels: Pixels | None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, rows: Rows) -> Tensor:
+        with telling(DataError, f"{self.name} cannot be read"):
+            inputs = self.source.read(rows)
+        return self._held(rows, inputs)
+
+    def stream(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
+        wanted, asked = tee(batches)
+        found = stream(self.source, asked)
+        for rows in wanted:
+            with telling(DataError, f"{self.name} cannot be read"):
+                inputs = next(found)
+            yield self._held(rows, inputs)
+
+    def _held(self, rows: Rows, inputs: object) -> Tensor:
+        x = as_numbers(inputs, self.name)
+        count = len(indices(rows, len(self)))
+        if not x.ndim or len(x) != count:
+            raise DataError(f"{self.name} have shape {tuple(x.shape)} where {count} rows are read")
+        if count and not x[0].numel():
+            raise DataError(f"{self.name} have shape {tuple(x.shape)}: there is nothing in a row")
+        x = finite_inputs(x, self.name)
+        if self.pixels is not None:
+            check_made(self.pixels, x)
+        return x
+
+
+def check_made(pixels: Pixels, inputs: Tensor) -> None:
+    """Raise DataError where inputs are not those of 8-bit images."""
+    if not pixels.made(inputs):
         raise DataError(
             f"the inputs are not those that pixels (mean {shown(pixels.mean)}, std {shown(pixels.std)}) make of "
             "8-bit images",
             hint="give the mean and std that were used, or None",
         )
-    whole = Dataset(found.train, found.validation, found.test, class_names(made.classes), pixels)
-    return within_limit(whole, section)
 
 
 def _of_parts(parts: Mapping[str, Found], classes: tuple[str, ...] = ()) -> Dataset:
@@ -145,6 +198,35 @@ def _of_parts(parts: Mapping[str, Found], classes: tuple[str, ...] = ()) -> Data
         raise DataError(f"all parts have one shape and one type of inputs, here {listed(texts)}")
     train = parts["train"][0] if "train" in kinds else validation.take(slice(0))
     return Dataset(train, validation, parts["test"][0], classes, pixels)
+
+
+def _found(made: object, section: DataSection, part: str = "") -> Found:
+    """A map-style dataset, a DataLoader, or a pair of inputs and labels."""
+    what = f" of '{part}'" if part else ""
+    if is_map_style(made):
+        return _items(made, None, section, f"the data set{what}")
+    inputs, labels = _pair(made, f" as '{part}'" if part else "")
+    if is_map_style(inputs):
+        return _items(inputs, as_numbers(labels, f"the labels{what}"), section, f"the inputs{what}")
+    return _samples(inputs, labels, section, what)
+
+
+def _items(dataset: object, labels: Tensor | None, section: DataSection, name: str) -> Found:
+    name = f"{name} ({shown(type(dataset).__name__)})"
+    workers = section.workers if "workers" in section.model_fields_set else None
+    items, rows, labels = items_of(dataset, workers, name, labels)
+    return _as_inputs(some(items, rows), labels, section, name)
+
+
+def _as_inputs(source: Source, labels: Tensor, section: DataSection, name: str) -> Found:
+    """Samples of a source that is read lazily; where it has images, as inputs."""
+    first = source.read(slice(1))[0]
+    if not is_image(first):
+        shape = tuple(first.shape)
+        refuse(section, f"{name} has items of shape {shape}, no images (H, W, C) of 8 or 16 bits", *LOOKS)
+        return Samples(source, labels), None
+    pixels = pixels_of(first.shape[2], section)
+    return Samples(Normalised(source, pixels), labels), pixels if first.dtype == torch.uint8 else None
 
 
 def _pair(made: object, what: str = "") -> tuple[object, object]:
