@@ -18,6 +18,7 @@ from splitimpera.evaluation.quality import Regression
 from splitimpera.evaluation.requests import Damaged
 from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Coding
+from splitimpera.models.datasets import Samples
 from splitimpera.net.transports import TRANSPORTS
 from splitimpera.qos.recommendation import recommend
 from splitimpera.records.device import Device
@@ -214,7 +215,7 @@ def test_codecs_are_calibrated_on_training_pictures():
     """Those are of half the contrast here: half the range, which values of the others leave."""
     bed = known_bed()
     data = bed.data
-    faint = replace(data.train, inputs=data.train.inputs / 2)
+    faint = Samples(data.train.inputs / 2, data.train.labels)
     other = type(bed)(bed.graph, replace(data, train=faint), bed.workload)
     with torch.no_grad():
         wanted = sei.split(bed.graph, bed.graph.cuts[1]).head(faint.inputs)[0].numpy()

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from splitimpera.core.errors import DataError
-from splitimpera.models import image_folders as images
 from splitimpera.models import numbers
 from splitimpera.models.datasets import Pixels, load_data
-from splitimpera.models.image_folders import read_images
+from splitimpera.models.image_files import read_image
+from splitimpera.models.image_folders import list_images, look
 from splitimpera.scenario import DataSection
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -37,6 +37,11 @@ def fill(folder, save, suffix="png", count=2):
         for index in range(count):
             save(folder / name / f"{index}.{suffix}")
     return folder
+
+
+def read_images(folder, size):
+    listing = list_images(folder)
+    return look(listing.paths, size, 2).read(slice(None)).numpy(), listing.labels, listing.classes
 
 
 def first(folder, size=None):
@@ -265,7 +270,7 @@ def test_images_stand_as_their_files_say(folder):
             options = {"tiffinfo": {274: orientation}} if suffix == "tif" else {"exif": exif, "quality": 95}
             path = folder / f"p.{suffix}"
             image.save(path, **options)
-            values = images._read(path, None, 1)[..., 0]
+            values = read_image(path)[..., 0]
             assert values.shape == (16, 32), (orientation, suffix)
             assert np.abs(values.astype(int) - upright).max() < 60, (orientation, suffix)
 
@@ -318,17 +323,20 @@ def test_an_image_of_169_million_pixels_is_refused_by_its_header(folder, suffix,
             first(folder)
 
 
-def test_the_whole_set_is_bounded_before_it_is_decoded(folder, monkeypatch):
+def test_what_is_read_at_once_is_bounded_before_it_is_decoded(folder, monkeypatch):
+    """A set may be of any size, what is in memory at a time may not."""
     fill(folder, saved(Image.fromarray(RAMP)), count=3)
-    monkeypatch.setattr(numbers, "MOST_BYTES", 6 * 16 * 16 * 4)
-    assert first(folder).shape == (16, 16, 1)
-    monkeypatch.setattr(Image.Image, "resize", None)
-    with pytest.raises(DataError, match=r"6 inputs of 1 x 16 x 17 take 6.528 kB as float32, at most 6.144 kB"):
-        first(folder, (16, 17))
-    monkeypatch.setattr(numbers, "MOST_BYTES", 6 * 16 * 16 * 4 - 1)
+    monkeypatch.setattr(numbers, "MOST_BYTES", 3 * 16 * 16 * 4)
+    data = load_data(DataSection(source="pets"), folder.parent)
+    assert data.everything().read(slice(1, 4)).shape == (3, 1, 16, 16)
+    assert sum(map(len, data.everything().batches(2))) == 6
     monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(DataError, match=r"4 inputs of 1 x 16 x 16 take 4.096 kB as float32, at most 3.072 kB"):
+        data.everything().read(slice(4))
+    monkeypatch.undo()
+    monkeypatch.setattr(numbers, "MOST_BYTES", 5 * 16 * 16 * 4)
     with pytest.raises(DataError, match="6 inputs of 1 x 16 x 16"):
-        first(folder)
+        _ = data.everything().inputs
 
 
 def test_only_regular_files_are_opened(folder):

@@ -54,7 +54,7 @@ SECTIONS = {
     DataSection: (
         {"source": "x"},
         {"source": "text", "validation": "quantity", "test": "quantity", "seed": "count"}
-        | {"size": "list", "mean": "list", "std": "list"},
+        | {"size": "list", "mean": "list", "std": "list", "limit": "count", "workers": "count", "skip_broken": "flag"},
     ),
     RadioSection: ({"joule_per_byte": 1e-6}, {"joule_per_byte": "number", "power": "quantity"}),
     DeviceSection: (

@@ -194,7 +194,7 @@ def _sample(data: str) -> Tensor:
     from splitimpera.models.datasets import load_data
     from splitimpera.scenario import DataSection, section_of
 
-    return load_data(section_of(DataSection, {"source": "--data"}, source=data), Path.cwd()).validation.inputs[:1]
+    return load_data(section_of(DataSection, {"source": "--data"}, source=data), Path.cwd()).validation.read(slice(1))
 
 
 def _cuts(text: str) -> Literal["single", "blocks"] | list[int]:

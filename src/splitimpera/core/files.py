@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
 import tempfile
@@ -38,22 +39,26 @@ def read_file(
     Raises:
         error: it does not exist, is no regular file, is too large, or cannot be read.
     """
-    with open_file(path, error, what=what, hint=hint) as file:
+    with open_file(path, error, what=what, hint=hint, most_bytes=most_bytes) as file:
         try:
-            small = os.fstat(file.fileno()).st_size <= most_bytes
-            content = file.read(most_bytes + 1) if small else None
+            content = file.read(most_bytes + 1)
         except OSError as failure:
             raise error(f"the {what} '{shown_path(path)}' cannot be read: {reason(failure)}", hint=hint) from None
-    if content is None or len(content) > most_bytes:
-        raise error(f"the {what} '{shown_path(path)}' is larger than {format_bytes(most_bytes)}, the most that is read")
+    if len(content) > most_bytes:
+        raise _too_large(path, most_bytes, error, what)
     return content
 
 
 @contextmanager
 def open_file(
-    path: str | Path, error: type[SplitImperaError], *, what: str = "file", hint: str = ""
+    path: str | Path,
+    error: type[SplitImperaError],
+    *,
+    what: str = "file",
+    hint: str = "",
+    most_bytes: float = math.inf,
 ) -> Iterator[BinaryIO]:
-    """A regular file, open for reading; arguments and errors as `read_file` has them, without a limit."""
+    """A regular file, open for reading; arguments and errors as `read_file` has them."""
     expected = f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
     try:
         # a pipe without a writer would wait for one
@@ -65,10 +70,16 @@ def open_file(
     except (OSError, ValueError) as failure:  # ValueError: a null character in the path
         raise error(f"the {what} '{shown_path(path)}' cannot be read: {reason(failure)}", hint=hint) from None
     with file:
-        mode = os.fstat(file.fileno()).st_mode
-        if not stat.S_ISREG(mode):
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
             raise error(f"'{shown_path(path)}' is a pipe or a device, {expected} is expected", hint=hint)
+        if found.st_size > most_bytes:
+            raise _too_large(path, most_bytes, error, what)
         yield file
+
+
+def _too_large(path: str | Path, most_bytes: float, error: type[SplitImperaError], what: str) -> SplitImperaError:
+    return error(f"the {what} '{shown_path(path)}' is larger than {format_bytes(most_bytes)}, the most that is read")
 
 
 def reason(failure: Exception) -> str:

@@ -1,111 +1,256 @@
-"""Images from a folder `class name/image`, read truly or refused by name.
-
-The files are hostile until they are read: only regular files of bounded size are opened, only in the formats below, and
-what an image's header claims is checked before it is decoded.
-"""
+"""Folders of images, `class name/image`: listed at first, read when they are asked for."""
 
 from __future__ import annotations
 
-import logging
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from io import BytesIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from splitimpera.core.array_types import Array
-from splitimpera.core.errors import DataError, shown, shown_path
-from splitimpera.core.files import read_file, reason
+from splitimpera.core.errors import DataError, SplitImperaWarning, listed, shown, shown_path
+from splitimpera.core.files import reason
+from splitimpera.models.image_files import (
+    FOREIGN_SUFFIXES,
+    SILENCE,
+    SUFFIXES,
+    BrokenImageError,
+    read_header,
+    read_image,
+)
 from splitimpera.models.numbers import check_amount
-from splitimpera.scenario import check_pixels
+from splitimpera.models.samples import Rows, indices, read_ahead
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split())
-FOREIGN_SUFFIXES = frozenset(".avif .dng .exr .hdr .heic .heif .jp2 .jxl .pfm .tga".split())
-"""Images that are not read; to leave them out without a word would leave out a part of the data."""
-MOST_FILE_BYTES = 200_000_000
-WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-GREY = ("1", "L", "LA", "La")
-COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX")
-TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
-
-BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
-ORIENTATION = 0x0112  # of EXIF
+T = TypeVar("T")
+R = TypeVar("R")
+HEADERS = 1000
+"""How many images' headers are read before any pixels: all of a small set, of a large one as many, spread evenly."""
+NAMED = 5
 
 
-def read_images(folder: Path, size: tuple[int, int] | None) -> tuple[Array, Array, tuple[str, ...]]:
-    """Images (N, H, W, C), uint8 or uint16, labels (N,) and class names of a folder `class name/image`.
+PART_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a folder.
+
+    Attributes:
+        paths: the files, those of a class one after the other.
+        labels: the place of each one's class in `classes`.
+        classes: names of the classes, safe to print.
+        parts: which rows belong to which part; to '' where the folder does not say.
+    """
+
+    paths: tuple[Path, ...]
+    labels: Tensor
+    classes: tuple[str, ...]
+    parts: dict[str, Tensor]
+
+    def take(self, rows: Tensor) -> Listing:
+        """Some of the images, ascending."""
+        place = torch.full((len(self.paths),), -1)
+        place[rows] = torch.arange(len(rows))
+        parts = {name: place[part][place[part] >= 0] for name, part in self.parts.items()}
+        return replace(
+            self, paths=tuple(self.paths[row] for row in rows.tolist()), labels=self.labels[rows], parts=parts
+        )
+
+    def decoded(self, threads: int) -> Listing:
+        """Those that can be decoded; every image is decoded once to find out, and none is kept."""
+        with SILENCE:
+            failures = list(_in_threads(_failure, self.paths, threads))
+        broken = [path for path, failure in zip(self.paths, failures, strict=True) if failure]
+        if not broken:
+            return self
+        names = listed((shown_path(path) for path in broken), NAMED)
+        warnings.warn(
+            f"{len(broken)} of {len(self.paths)} images cannot be decoded and are left out: {names}",
+            SplitImperaWarning,
+            stacklevel=2,
+        )
+        if len(broken) == len(self.paths):
+            raise DataError("none of the images can be decoded")
+        return self.take(torch.tensor([not failure for failure in failures]).nonzero()[:, 0])
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles:
+    """Images from files, uint8 or uint16 (n, H, W, C): all of one size, one depth and as many channels.
+
+    A set in which no image is found to be in color is grayscale; in one with both, grayscale images get three equal
+    channels. Which it is the headers tell (`look`).
+
+    Attributes:
+        shape: height, width and channels.
+        dtype: uint8 or uint16.
+        size: height and width that images are resized to; None: all must have the same.
+        threads: how many decode at the same time; 0: the caller's alone, and nothing is read ahead.
+    """
+
+    paths: Sequence[Path]
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    size: tuple[int, int] | None
+    threads: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, rows: Rows) -> Tensor:
+        """Decode some images.
+
+        Raises:
+            DataError: a file cannot be read, or not truly; an image differs from the others; they are too many.
+        """
+        places = indices(rows, len(self)).tolist()
+        height, width, channels = self.shape
+        check_amount(len(places), (channels, height, width))
+        images = np.empty((len(places), *self.shape), self.dtype)
+
+        def decode(place: int) -> None:
+            images[place] = self._fitting(self.paths[places[place]])
+
+        try:
+            with SILENCE:
+                for _ in _in_threads(decode, range(len(places)), self.threads):
+                    pass
+        except DataError as error:
+            raise error.at(error.where or "data.source") from None
+        return torch.from_numpy(images)
+
+    def stream(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
+        return read_ahead(self.read, batches) if self.threads else map(self.read, batches)
+
+    def _fitting(self, path: Path) -> Array:
+        image = read_image(path, self.size)
+        if image.shape[:2] != self.shape[:2]:
+            (height, width), (first_height, first_width) = image.shape[:2], self.shape[:2]
+            raise DataError(
+                f"the images differ in size: '{shown_path(path)}' has {height} x {width} pixels, "
+                f"'{shown_path(self.paths[0])}' {first_height} x {first_width}",
+                where="data.size",
+                hint="give the size [height, width] they get",
+            )
+        if image.dtype != self.dtype:
+            raise DataError(
+                f"the images differ in depth: '{shown_path(path)}' has {8 * image.itemsize} bits, "
+                f"'{shown_path(self.paths[0])}' {8 * self.dtype.itemsize}",
+                hint="convert all of them to 8 or to 16 bits",
+            )
+        if image.shape[2] > self.shape[2]:
+            raise DataError(
+                f"the images differ in color: '{shown_path(path)}' is in color, the {HEADERS} that were looked at "
+                "first are grayscale",
+                hint="convert all of them to grayscale, or to color",
+            )
+        return image
+
+
+def look(paths: Sequence[Path], size: tuple[int, int] | None, threads: int) -> ImageFiles:
+    """The images of some files, of which one is decoded, and the headers of up to HEADERS are read.
 
     Args:
-        size: height and width that they get; None: all must have the same.
+        size: Height and width that they get; None: all must have the same.
+        threads: as many decode images later.
 
     Raises:
-        DataError: a file cannot be read, or not truly; the images differ, or are too large or too many.
+        DataError: a file is seen to be damaged, or to differ from the first.
     """
-    paths, labels, classes = _listing(folder)
-    images: Array | None = None
-    grey = True
-    with _quiet():
-        for index, path in enumerate(paths):
-            image = _read(path, size, len(paths))
-            grey = grey and image.shape[2] == 1
-            if images is None:
-                images = np.empty((len(paths), *image.shape[:2], 3), image.dtype)
-            if image.shape[:2] != images.shape[1:3]:
-                (height, width), (first_height, first_width) = image.shape[:2], images.shape[1:3]
-                raise DataError(
-                    f"the images differ in size: '{shown_path(path)}' has {height} x {width} pixels, "
-                    f"'{shown_path(paths[0])}' {first_height} x {first_width}",
-                    where="data.size",
-                    hint="give the size [height, width] they get",
-                )
-            if image.dtype != images.dtype:
-                raise DataError(
-                    f"the images differ in depth: '{shown_path(path)}' has {8 * image.itemsize} bits, "
-                    f"'{shown_path(paths[0])}' {8 * images.itemsize}",
-                    hint="convert all of them to 8 or to 16 bits",
-                )
-            images[index] = image
-    if images is None:
-        raise DataError(f"the folder '{shown_path(folder)}' has no images")
-    return images[..., :1] if grey else images, np.array(labels), classes
+    if any(path.suffix.lower() in (".tif", ".tiff") for path in paths):
+        threads = 0  # their reader is silenced by silencing the whole process, which then should do nothing else
+    places = np.linspace(0, len(paths) - 1, min(len(paths), HEADERS)).round().astype(int).tolist()
+    with SILENCE:
+        headers = list(_in_threads(read_header, [paths[place] for place in places], threads))
+        first = read_image(paths[0], size)
+    height, width, _ = first.shape
+    channels = max(header.channels for header in headers)
+    files = ImageFiles(paths, (height, width, channels), first.dtype, size, threads)
+    for place, header in zip(places, headers, strict=True):
+        if header.bits != 8 * first.itemsize or (size is None and header.sides != tuple(sorted(first.shape[:2]))):
+            files.read(torch.tensor([place]))  # which says how it differs
+    return files
 
 
-def _listing(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """The images of each class with their labels, and the classes' names, safe to print."""
-    places = [place for place in _entries(folder) if _is_class(place)]
-    if len(places) < 2:
+def list_images(folder: Path) -> Listing:
+    """The images of a folder `class name/image`, or of parts `train/class name/image`, `val/...` and `test/...`.
+
+    Raises:
+        DataError: the folder cannot be read, or is not such a one.
+    """
+    places = _folders(folder)
+    parts = _part_folders(places)
+    if not parts and len(places) < 2:
         raise DataError(f"the folder '{shown_path(folder)}' has {len(places)} sub-folders, one a class is expected")
-    paths, labels = [], []
-    for label, place in enumerate(places):
-        for path in _entries(place):
-            if path.suffix.lower() in FOREIGN_SUFFIXES:
-                raise DataError(
-                    f"'{shown_path(path)}' is an image in a format that is not read",
-                    hint="convert it to PNG, or move it elsewhere",
-                )
-            if path.suffix.lower() in SUFFIXES:
-                paths.append(path)
-                labels.append(label)
-    return paths, labels, tuple(shown(place.name, 255) for place in places)
+    found = {part: {name.name: _images(name) for name in _folders(place)} for part, place in parts.items()} or {
+        "": {place.name: _images(place) for place in places}
+    }
+    _check_classes(found)
+    names = sorted({name for classes in found.values() for name in classes})
+    paths, labels, owners = [], [], []
+    for part, classes in found.items():
+        for label, name in enumerate(names):
+            images = classes.get(name, [])
+            paths += images
+            labels += [label] * len(images)
+            owners += [part] * len(images)
+    if not paths:
+        raise DataError(f"the folder '{shown_path(folder)}' has no images")
+    rows = {part: torch.tensor([owner == part for owner in owners]).nonzero()[:, 0] for part in found}
+    return Listing(tuple(paths), torch.tensor(labels), tuple(shown(name, 255) for name in names), rows)
 
 
-def _entries(folder: Path) -> list[Path]:
-    """What a folder holds, in order of names; what begins with a dot is left out."""
+def entries(folder: Path) -> list[Path]:
+    """What a folder holds, in order of names; what begins with a dot is left out.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except (OSError, ValueError) as failure:
         raise DataError(f"the folder '{shown_path(folder)}' cannot be read: {reason(failure)}") from None
 
 
-def _is_class(place: Path) -> bool:
+def _part_folders(places: Sequence[Path]) -> dict[str, Path]:
+    """The folders of parts; none where these names are those of classes, or there are no such folders."""
+    named = [place for place in places if place.name in PART_FOLDERS]
+    if len(named) < 2 or not any(map(_folders, named)) or any(map(_images, named)):
+        return {}
+    parts: dict[str, Path] = {}
+    for place in places:
+        part = PART_FOLDERS.get(place.name)
+        if part is None or part in parts:
+            raise DataError(
+                f"'{shown_path(place)}' is beside the folders of parts, and none of them",
+                hint="leave train, validation (or val) and test alone there",
+            )
+        parts[part] = place
+    missing = [part for part in ("validation", "test") if part not in parts]
+    if missing:
+        raise DataError(f"there is no folder '{missing[0]}' beside {listed(place.name for place in named)}")
+    return parts
+
+
+def _check_classes(found: Mapping[str, Mapping[str, Sequence[Path]]]) -> None:
+    """What is tested is to be a class that is trained."""
+    for part in ("validation", "test") if "train" in found else ():
+        strange = [name for name, images in found[part].items() if images and not found["train"].get(name)]
+        if strange:
+            raise DataError(f"'{part}' has images of classes of which 'train' has none: {listed(strange)}")
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [place for place in entries(folder) if _is_folder(place)]
+
+
+def _is_folder(place: Path) -> bool:
     try:
         if place.is_symlink() and not place.exists():
             raise DataError(f"'{shown_path(place)}' is a link that leads nowhere", hint="remove it, or mend it")
@@ -114,166 +259,39 @@ def _is_class(place: Path) -> bool:
         raise DataError(f"'{shown_path(place)}' cannot be read: {reason(failure)}") from None
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Pillow warns and logs about what it finds in damaged files; what matters is raised as an error."""
-    log = logging.getLogger("PIL")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
+def _images(folder: Path) -> list[Path]:
+    """The images right in a folder."""
+    found = []
+    for path in entries(folder):
+        if path.suffix.lower() in FOREIGN_SUFFIXES:
+            raise DataError(
+                f"'{shown_path(path)}' is an image in a format that is not read",
+                hint="convert it to PNG, or move it elsewhere",
+            )
+        if path.suffix.lower() in SUFFIXES:
+            found.append(path)
+    return found
 
 
-@contextmanager
-def _mute() -> Iterator[None]:
-    """libtiff writes what it finds in damaged files straight to the process's standard error."""
+def _failure(path: Path) -> bool:
+    """Whether an image cannot be decoded."""
     try:
-        kept = os.dup(2)
-    except OSError:  # closed
-        yield
+        read_image(path)
+    except BrokenImageError:
+        return True
+    except DataError as error:
+        raise error.at("data.source") from None
+    return False
+
+
+def _in_threads(call: Callable[[T], R], values: Sequence[T], threads: int) -> Iterator[R]:
+    """`call` of each value, in order; the first failure is raised, and what has not begun then is left undone."""
+    if not threads:
+        yield from map(call, values)
         return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="splitimpera-decode")
     try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
+        for first in range(0, len(values), HEADERS):  # a million calls that wait take memory, too
+            yield from pool.map(call, values[first : first + HEADERS])
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _read(path: Path, size: tuple[int, int] | None, count: int) -> Array:
-    """One of `count` images, (H, W, C), uint8 or uint16."""
-    from PIL import Image, UnidentifiedImageError
-
-    content = read_file(path, MOST_FILE_BYTES, DataError, what="image")
-    try:
-        if content[:4] == b"RIFF":
-            check_pixels(*_webp_size(content))  # Pillow allocates a canvas before it tells the size
-        with Image.open(BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
-            check_pixels(height, width)
-            untrue = _untrue(image)
-            if untrue:
-                raise _refused(path, untrue)
-            check_amount(count, (3 if image.mode in COLOUR else 1, *(size or (height, width))))
-            with _mute() if image.format == "TIFF" else nullcontext():
-                image.load()
-            if _transparent(image):
-                raise _refused(path, f"is transparent in places (mode {image.mode})")
-            plain = _upright(_plain(image), image.getexif().get(ORIENTATION))
-            if size is not None:
-                plain = plain.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-            values = np.asarray(plain)
-    except DataError:
-        raise
-    except UnidentifiedImageError:
-        raise DataError(
-            f"the image '{shown_path(path)}' cannot be read: it is damaged, or none of {', '.join(FORMATS)}"
-        ) from None
-    except Exception as failure:  # readers of hostile files fail with more kinds of errors than are documented
-        words = (str(failure).splitlines() or [type(failure).__name__])[0]
-        raise DataError(f"the image '{shown_path(path)}' cannot be read: {shown(words, 200)}") from None
-    if plain.mode == "I":
-        values = values.clip(0, 65535).astype(np.uint16)  # resizing does not exceed the range, rounding might
-    return values.reshape(plain.height, plain.width, -1)
-
-
-def _refused(path: Path, why: str) -> DataError:
-    return DataError(
-        f"the image '{shown_path(path)}' {why} and cannot be read truly",
-        hint="convert it to an opaque image, grey or RGB of 8 bits or grey of 16 bits, or write a factory",
-    )
-
-
-def _untrue(image: Image) -> str:
-    """Why what Pillow would make of an image's values is not what the file says; '' where it is."""
-    bits, mode = _bits(image), f"(mode {image.mode})"
-    if getattr(image, "is_animated", False) and image.format != "MPO":  # a JPEG's further images are previews
-        return f"has several frames {mode}"
-    if image.mode == "F":
-        return f"has floating-point values {mode}"
-    if image.mode not in (*WIDE, *GREY, *COLOUR):
-        return f"has no values of grey or RGB {mode}"
-    if image.mode in WIDE and bits != 16:
-        return f"has {bits} bits a value {mode}"
-    if image.mode not in WIDE and bits > 8:
-        return f"has {bits} bits a value, of which 8 would be read {mode}"
-    layers = 1
-    if image.format == "TIFF":
-        tags = image.tag_v2  # type: ignore[attr-defined]
-        if set(tags.get(SAMPLE_FORMAT, (1,))) != {1}:
-            return f"has signed or floating-point values {mode}"
-        if bits > 8 and tags.get(PHOTOMETRIC) != 1:
-            return f"has values whose 0 is white {mode}"
-        if tags.get(PLANAR) == 2 and _tiles(image)[0][0] != "libtiff":
-            layers = len(image.getbands())
-    width, height = image.size
-    covered = sum((right - left) * (low - top) for _, (left, top, right, low), *_ in _tiles(image))
-    if image.format != "WEBP" and covered < layers * width * height:
-        return f"has parts for which it gives no values {mode}"
-    return ""
-
-
-def _bits(image: Image) -> int:
-    """How many bits a value has in the file; Pillow cuts some to 8 without a word."""
-    if image.format == "TIFF":
-        return max(image.tag_v2.get(BITS_PER_SAMPLE, (1,)))  # type: ignore[attr-defined, no-any-return]
-    if image.format in ("PNG", "PPM"):
-        decoder, _, _, arguments = _tiles(image)[0]
-        cut = ";16" in arguments if image.format == "PNG" else decoder.startswith("ppm") and arguments[-1] > 255
-        return 16 if cut or image.mode == "I" else 8
-    return 8
-
-
-def _tiles(image: Image) -> list[Any]:
-    """How the file's parts are to be decoded: decoder, (left, top, right, bottom), offset, arguments."""
-    return getattr(image, "tile", [])
-
-
-def _transparent(image: Image) -> bool:
-    if image.mode not in TRANSPARENT and "transparency" not in image.info:
-        return False
-    if image.mode in WIDE:
-        return bool((np.asarray(image) == image.info["transparency"]).any())
-    visible = image.convert("LA") if image.mode == "La" else image
-    return bool(visible.convert("RGBA").getchannel("A").getextrema()[0] != 255)
-
-
-def _plain(image: Image) -> Image:
-    """The same values as L, RGB, or I for 16 bits; an opaque alpha channel is left out."""
-    from PIL import Image
-
-    if image.mode in WIDE:
-        return Image.fromarray(np.asarray(image).astype(np.int32))
-    if image.mode == "La":
-        image = image.convert("LA")
-    wanted = "L" if image.mode in GREY else "RGB"
-    return image if image.mode == wanted else image.convert(wanted)
-
-
-def _upright(image: Image, orientation: object) -> Image:
-    """Turned as the file says that it is to be shown."""
-    from PIL.Image import Transpose
-
-    ways: dict[object, Transpose] = {
-        **{2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM},
-        **{5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90},
-    }
-    return image.transpose(ways[orientation]) if orientation in ways else image
-
-
-def _webp_size(content: bytes) -> tuple[int, int]:
-    """Height and width that a WebP file claims, read as its specification gives them; 0 where it claims none."""
-    kind, begin = content[12:16], content[20:30].ljust(10, b"\0")
-    if kind == b"VP8 ":
-        return int.from_bytes(begin[8:10], "little") & 0x3FFF, int.from_bytes(begin[6:8], "little") & 0x3FFF
-    if kind == b"VP8L":
-        bits = int.from_bytes(begin[1:5], "little")
-        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
-    if kind == b"VP8X":
-        return int.from_bytes(begin[7:10], "little") + 1, int.from_bytes(begin[4:7], "little") + 1
-    return 0, 0
+        pool.shutdown(cancel_futures=True)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from splitimpera.core.cache import made_once, read_cached, usable_cache, write_cached
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.registry import Registry
-from splitimpera.models.datasets import DATASETS, Samples
+from splitimpera.models.datasets import DATASETS
 from splitimpera.models.resnet import CifarResNet
+from splitimpera.models.samples import Samples
 from splitimpera.models.threads import torch_threads
 from splitimpera.models.vgg import VGG
 
@@ -98,7 +99,7 @@ def _fit(model: nn.Module, samples: Samples, recipe: Recipe, track: Track[int]) 
     for _ in track(range(recipe.epochs), f"Training {recipe.name}", recipe.epochs):
         for rows in torch.split(torch.randperm(len(samples)), batch):
             optimizer.zero_grad()
-            loss(model(_shifted(samples.inputs[rows])), samples.labels[rows]).backward()
+            loss(model(_shifted(samples.read(rows))), samples.labels[rows]).backward()
             optimizer.step()
             schedule.step()
 

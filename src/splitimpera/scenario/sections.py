@@ -90,7 +90,11 @@ class NetworkSection(_Section):
 
 
 class DataSection(_Section):
-    """Labeled data; unless it is already divided, it is shuffled once with `seed` and divided."""
+    """Labeled data; unless it is already divided, it is shuffled once with `seed` and divided.
+
+    `limit` is how many of the samples are used, `workers` how many threads or processes read them; `skip_broken` leaves
+    out image files that cannot be decoded.
+    """
 
     source: Text
     validation: Annotated[Fraction, Field(gt=0, lt=1)] = 0.3
@@ -101,6 +105,9 @@ class DataSection(_Section):
     ) = None
     mean: Row[tuple[Annotated[float, Field(ge=-1000, le=1000)], ...]] | None = None
     std: Row[tuple[Annotated[float, Field(ge=1e-6, le=1000)], ...]] | None = None
+    limit: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    workers: Annotated[int, Field(ge=0, le=64)] = 2
+    skip_broken: bool = False
 
     @field_validator("size")
     @classmethod

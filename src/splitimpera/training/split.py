@@ -96,7 +96,8 @@ def training_key(graph: ModelGraph, cut: Cut, samples: Samples, training: Traini
     ]
     return digest(
         *(f"{VERSION} {torch.__version__}", graph.program.code, "\n".join(modules), repr(graph.out_spec)),
-        *(weights_of(graph), repr((cut.index, cut.crossing)), samples.inputs, samples.labels),
+        *(weights_of(graph), repr((cut.index, cut.crossing)), samples.labels),
+        *(digest(inputs) for inputs in samples.batches(_CHUNK)),
         *(repr(sorted(training.numbers().items())), training.order),
     )
 
@@ -194,7 +195,7 @@ class _Run:
         kept, outputs, sums = [], [], torch.zeros(3, dtype=torch.float64)
         with torch.no_grad():
             for rows in torch.split(torch.arange(len(self.samples)), _CHUNK):
-                a = self.partition.head(self.samples.inputs[rows])[0]
+                a = self.partition.head(self.samples.read(rows))[0]
                 outputs.append(as_logits(self.partition.tail((a,))).log_softmax(1))
                 values = self._take(a, trained_on[rows].nonzero()[:, 0]).double()
                 sums += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()]).cpu()
@@ -214,11 +215,11 @@ class _Run:
 
     def _crossing(self, rows: Tensor, stage: int) -> Tensor:
         if stage == 2 and self.training.finetune_head:
-            return self.parts.head.forward(self.samples.inputs[rows])[0]
+            return self.parts.head.forward(self.samples.read(rows))[0]
         if self.crossing is not None:
             return self._take(self.crossing, rows)
         with torch.no_grad():
-            return self.partition.head.forward(self.samples.inputs[rows])[0]
+            return self.partition.head.forward(self.samples.read(rows))[0]
 
     def _objective(
         self, rows: Tensor, stage: int, rates: Tensor | None, generator: torch.Generator

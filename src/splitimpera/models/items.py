@@ -1,0 +1,366 @@
+"""Map-style datasets: anything with `__len__` and `__getitem__`, read item by item, by worker processes."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, DataLoader, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data.dataloader import default_collate
+
+from splitimpera.core.errors import DataError, shown
+from splitimpera.models.imports import contained, exception_text, telling
+from splitimpera.models.numbers import WHOLE, as_numbers, check_amount, class_indices, finite_inputs
+from splitimpera.models.samples import Rows, indices
+
+MOST_SAMPLES = 50_000_000
+"""More than the largest sets of labelled images have; labels are kept in memory."""
+CHUNK = 64
+PROBED = 8
+"""How many items' labels are compared with those that a dataset keeps as an attribute."""
+
+
+def is_map_style(value: object) -> bool:
+    """Whether items can be asked for one by one; arrays and Python's own collections are read otherwise."""
+    kind = type(value)
+    own = kind.__module__ in ("builtins", "array", "collections") or isinstance(value, (Mapping, type, Tensor, tuple))
+    array = any(hasattr(kind, way) for way in ("__array__", "__array_interface__"))
+    asked = all(hasattr(kind, way) for way in ("__len__", "__getitem__"))
+    return isinstance(value, DataLoader) or (asked and not own and not array)
+
+
+class _Batch(NamedTuple):
+    inputs: Tensor
+    labels: list[int]
+
+
+class _Failure(NamedTuple):
+    """Why items could not be read; exceptions of a user's code may not survive the way between processes."""
+
+    problem: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """The inputs of a map-style dataset, (n, ...), of whatever type its items have.
+
+    An item is the same whenever and wherever it is read: `torch`, `numpy` and `random` are seeded with its index first,
+    so that a random transform draws the same for it each time.
+
+    Attributes:
+        dataset: the user's.
+        count: how many items it has.
+        workers: how many processes read at the same time; 0: this one alone.
+        name: what messages call it.
+        labels: what the items' labels were; None where an item is an input alone.
+        like: an item's index and its input, which all others have the shape and the type of.
+    """
+
+    dataset: Any
+    count: int
+    workers: int
+    name: str
+    labels: Tensor | None
+    like: tuple[int, Tensor]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, rows: Rows) -> Tensor:
+        """Read some items, in this process.
+
+        Raises:
+            DataError: an item cannot be read, or differs from others; it is named by its index.
+        """
+        places = indices(rows, self.count).tolist()
+        if not places:
+            return self.read(slice(1))[:0]
+        with contained():
+            found = self._reader().__getitems__(places)
+        return self._taken(places, found)
+
+    def stream(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
+        wanted = (indices(rows, self.count).tolist() for rows in batches)
+        for places, found in _read_by_workers(self._reader(), wanted, self.workers):
+            yield self._taken(places, found)
+
+    def _reader(self) -> _Reader:
+        return _Reader(self.dataset, self.count, self.name, self.labels is not None, self.like)
+
+    def _taken(self, places: list[int], found: _Batch | _Failure) -> Tensor:
+        batch = _checked(found)
+        for place, label in zip(places, batch.labels, strict=False):
+            if self.labels is not None and label != int(self.labels[place]):
+                raise DataError(
+                    f"item {place} of {self.name} has label {label}, and had {int(self.labels[place])} before",
+                    where="data.source",
+                    hint="let an item be the same whenever it is read",
+                )
+        return batch.inputs
+
+
+def items_of(
+    dataset: Any, workers: int | None, name: str, labels: Tensor | None = None
+) -> tuple[Items, Tensor, Tensor]:
+    """The inputs of a map-style dataset or a DataLoader, which of its items are meant, and their labels.
+
+    Labels are those of the attribute `targets` or `labels` where they agree with what some items say; otherwise every
+    item is read once for them.
+
+    Args:
+        workers: how many processes read; None: as many as a DataLoader says, or 2.
+        labels: where items are inputs alone, their labels.
+
+    Raises:
+        DataError: items cannot be read, or are no pairs (input, label).
+    """
+    dataset, chosen, own_workers = _unloaded(dataset, name)
+    workers = own_workers if workers is None else workers
+    with contained(), telling(DataError, f"the length of {name} cannot be asked for"):
+        count = len(dataset)
+    if not 0 < count <= MOST_SAMPLES:
+        raise DataError(f"the length of {name} is {count}, 1 to {MOST_SAMPLES} is expected")
+    rows = torch.arange(count) if chosen is None else chosen
+    if not len(rows):
+        raise DataError(f"the sampler of {name} asks for no item")
+    if not 0 <= int(rows.min()) <= int(rows.max()) < count:
+        raise DataError(f"the sampler of {name} asks for item {int(rows.max())} of {count}")
+    with contained():
+        first = _checked(_Reader(dataset, count, name, labels is None).__getitems__(rows[:1].tolist()))
+    like = int(rows[0]), first.inputs[0]
+    if labels is not None:
+        return Items(dataset, count, workers, name, None, like), rows, labels
+    known = _labels_beside(dataset, count)
+    if known is None or not _agree(dataset, known, rows, name):
+        reader = _Reader(dataset, count, name, True, like, inputs=False)
+        known = torch.full((count,), -1)
+        known[rows] = _labels_of_items(reader, rows, workers)
+    return Items(dataset, count, workers, name, known, like), rows, known[rows]
+
+
+def origin(dataset: Any) -> tuple[Any, Tensor | None]:
+    """The dataset that a subset, or a subset of a subset, is taken from; and the rows there (None: all)."""
+    rows: Tensor | None = None
+    while type(dataset) is Subset:
+        own = torch.as_tensor(dataset.indices)
+        rows, dataset = own if rows is None else own[rows], dataset.dataset
+    return dataset, rows
+
+
+def _unloaded(dataset: Any, name: str) -> tuple[Any, Tensor | None, int]:
+    """The dataset of a DataLoader, which items it loads (None: all), and by how many workers."""
+    if not isinstance(dataset, DataLoader):
+        return dataset, None, 2
+    loader = dataset
+    if not is_map_style(loader.dataset):
+        raise DataError(
+            f"{name} loads {shown(type(loader.dataset).__name__)}, which has no items to be asked for by index"
+        )
+    if loader.collate_fn is not default_collate and loader.batch_size is not None:
+        raise DataError(f"{name} has a collate_fn of its own", hint="let the dataset do what it does, item by item")
+    sampler = loader.sampler
+    if isinstance(sampler, SubsetRandomSampler):
+        return loader.dataset, torch.as_tensor(sampler.indices).sort().values, loader.num_workers
+    if type(sampler) is SequentialSampler or (type(sampler) is RandomSampler and not sampler.replacement):
+        return loader.dataset, None, loader.num_workers
+    raise DataError(
+        f"{name} chooses its samples by {shown(type(sampler).__name__)}",
+        hint="return a torch.utils.data.Subset of those that are meant",
+    )
+
+
+# Labels ---------------------------------------------------------------------------------------------------------------
+
+
+def _labels_beside(dataset: Any, count: int) -> Tensor | None:
+    """The labels that a dataset keeps beside its items; None where it has none of the right kind and length."""
+    if type(dataset) is Subset:
+        inner = _labels_beside(dataset.dataset, len(dataset.dataset))  # type: ignore[arg-type]
+        return None if inner is None else inner[torch.as_tensor(dataset.indices)]
+    if type(dataset) is ConcatDataset:
+        parts = [_labels_beside(part, len(part)) for part in dataset.datasets]  # type: ignore[arg-type]
+        return None if any(part is None for part in parts) else torch.cat([part for part in parts if part is not None])
+    for attribute in ("targets", "labels"):
+        try:
+            labels = as_numbers(getattr(dataset, attribute), "labels")
+            if labels.shape == (count,) and labels.dtype in WHOLE:
+                return class_indices(labels)
+        except (AttributeError, DataError):
+            continue
+    return None
+
+
+def _agree(dataset: Any, labels: Tensor, rows: Tensor, name: str) -> bool:
+    """Whether some items have the labels that the dataset keeps beside them; a `target_transform` makes others."""
+    places = rows[torch.linspace(0, len(rows) - 1, min(len(rows), PROBED)).round().long()]
+    with contained():
+        batch = _checked(_Reader(dataset, len(labels), name, True).__getitems__(places.tolist()))
+    return batch.labels == labels[places].tolist()
+
+
+def _labels_of_items(reader: _Reader, rows: Tensor, workers: int) -> Tensor:
+    found: list[int] = []
+    for _, batch in _read_by_workers(reader, (part.tolist() for part in torch.split(rows, CHUNK)), workers):
+        found += _checked(batch).labels
+    return torch.tensor(found)
+
+
+def _checked(found: _Batch | _Failure) -> _Batch:
+    if isinstance(found, _Failure):
+        raise DataError(found.problem, where="data.source", hint=found.hint)
+    return found
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+class _Reader(TorchDataset[Any]):
+    """Reads items, in whatever process, and returns what went wrong as a value.
+
+    Args:
+        paired: whether an item is (input, label), or an input alone.
+        like: an item's index and its input, which all others have the shape and the type of; None: the first that is
+            read.
+        inputs: whether inputs are wanted, or labels alone; inputs are looked at in any case.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        count: int,
+        name: str,
+        paired: bool,
+        like: tuple[int, Tensor] | None = None,
+        inputs: bool = True,
+    ) -> None:
+        self.dataset, self.count, self.name, self.paired, self.inputs = dataset, count, name, paired, inputs
+        self.like = like
+
+    def __getitems__(self, places: list[int]) -> _Batch | _Failure:
+        try:
+            return self._batch(places)
+        except DataError as error:
+            return _Failure(error.problem, error.hint)
+
+    def _batch(self, places: list[int]) -> _Batch:
+        inputs, labels = [], []
+        for place in places:
+            x, label = self._item(place)
+            other, like = self.like = self.like or (place, x)
+            if x.shape != like.shape or x.dtype != like.dtype:
+                raise DataError(
+                    f"item {place} of {self.name} is {_kind(x)}, item {other} {_kind(like)}",
+                    hint="let all items have one shape and one type; a transform may resize them",
+                )
+            if self.inputs:
+                check_amount(len(places), x.shape)
+                inputs.append(x)
+            labels += [] if label is None else [label]
+        return _Batch(torch.stack(inputs) if inputs else torch.empty(0), labels)
+
+    def _item(self, place: int) -> tuple[Tensor, int | None]:
+        random.seed(place)
+        np.random.seed(place % 2**32)  # noqa: NPY002  (what a user's transform draws from)
+        torch.manual_seed(place)
+        which = f"item {place} of {self.name}"
+        with telling(DataError, f"{which}, which says that it has {self.count}, cannot be read"):
+            entry = self.dataset[place]
+            if not self.paired:
+                return _input(entry, which), None
+            if not isinstance(entry, (tuple, list)) or len(entry) != 2:
+                given = type(entry).__name__ + (f" of {len(entry)}" if isinstance(entry, (tuple, list)) else "")
+                raise DataError(f"{which} is {shown(given)}, a pair (input, label) is expected")
+            return _input(entry[0], which), _label(entry[1], which)
+
+
+def _input(value: object, which: str) -> Tensor:
+    name = f"the inputs of {which}"
+    x = as_numbers(value, name)
+    if not x.numel():
+        raise DataError(f"{name} have shape {tuple(x.shape)}: there is nothing in them")
+    return x if is_image(x) else finite_inputs(x, name)
+
+
+def is_image(x: Tensor) -> bool:
+    """Whether it is an image (H, W, C) of 8 or 16 bits, which mean and standard deviation make an input of."""
+    return x.ndim == 3 and x.dtype in (torch.uint8, torch.uint16)
+
+
+def _label(value: object, which: str) -> int:
+    label = as_numbers(value, f"the label of {which}")
+    if label.ndim or label.dtype not in WHOLE:
+        raise DataError(f"the label of {which} is {_kind(label)}, one class index is expected")
+    return int(class_indices(label))
+
+
+def _kind(x: Tensor) -> str:
+    return f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
+
+
+def _read_by_workers(
+    reader: _Reader, batches: Iterable[list[int]], workers: int
+) -> Iterator[tuple[list[int], _Batch | _Failure]]:
+    """Each batch of places and what is read there, in order; every worker reads one batch ahead."""
+    batches = iter(batches)
+    first = list(islice(batches, 2))
+    batches = chain(first, batches)
+    if not workers or len(first) < 2:  # to start processes for one batch takes longer than to read it
+        for places in batches:
+            with contained():
+                found = reader.__getitems__(places)
+            yield places, found
+        return
+    asked: deque[list[int]] = deque()
+
+    def ask() -> Iterator[list[int]]:
+        for places in batches:
+            asked.append(places)
+            yield places
+
+    # a fork knows the modules that the user's dataset is made of, which have no name that could be imported
+    context = "fork" if sys.platform == "linux" else None
+    loader: DataLoader[Any] = DataLoader(
+        reader,
+        batch_sampler=ask(),  # iterated over once
+        num_workers=workers,
+        collate_fn=_as_it_is,  # type: ignore[arg-type]  # there is no list of items
+        prefetch_factor=1,
+        multiprocessing_context=context,
+        generator=torch.Generator(),  # else it would draw from the process's own
+    )
+    results = None
+    try:
+        results = iter(loader)
+        while True:
+            try:
+                found = next(results)
+            except StopIteration:
+                return
+            yield asked.popleft(), found
+    except DataError:
+        raise
+    except Exception as failure:
+        for worker in getattr(results, "_workers", ()):  # the others may wait for what the dead one holds
+            worker.terminate()
+        span = f"items {asked[0][0]} to {asked[0][-1]}" if asked else "the first items"
+        raise DataError(
+            f"a worker process failed while {span} of {reader.name} were read: {exception_text(failure)}",
+            where="data.source",
+            hint="`workers: 0` under `data` reads them in this process",
+        ) from None
+    finally:
+        del results
+
+
+def _as_it_is(found: _Batch | _Failure) -> _Batch | _Failure:
+    return found

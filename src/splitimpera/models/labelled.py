@@ -1,0 +1,296 @@
+"""What a user's factory returns, as samples: arrays in memory, held to what a network can take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import tee
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from splitimpera.core.errors import DataError, listed, shown
+from splitimpera.models.imports import telling
+from splitimpera.models.items import is_image, is_map_style, items_of
+from splitimpera.models.numbers import as_numbers, check_amount, finite_inputs
+from splitimpera.models.parts import Dataset, divide, limited
+from splitimpera.models.pixels import Normalised, Pixels
+from splitimpera.models.samples import InMemory, Rows, Samples, Some, Source, indices, some, stream
+
+if TYPE_CHECKING:
+    from splitimpera.scenario import DataSection
+
+PARTS = ("train", "validation", "test")
+LOOKS = ("mean", "std")
+LONGEST_NAME = 255
+Found = tuple[Samples, Pixels | None]
+"""Samples, and how their inputs are made of 8-bit images; None where they are not."""
+
+
+def refuse(section: DataSection, why: str, *keys: str) -> None:
+    """Raise DataError where one of the keys is given, which here would do nothing."""
+    for key in keys:
+        if key in section.model_fields_set and getattr(section, key) is not None:
+            raise DataError(why, where=f"data.{key}", hint="leave this key out")
+
+
+def dataset_of(found: Found | Mapping[str, Found], section: DataSection, classes: Sequence[str] = ()) -> Dataset:
+    """All samples, divided as the section says; or the parts as they are.
+
+    Raises:
+        DataError: a part is empty, or parts do not go together.
+    """
+    names = class_names(classes)
+    if isinstance(found, Mapping):
+        return within_limit(_of_parts(found, names), section)
+    samples, pixels = found
+    rows = rows_within(section, {"": samples.labels})
+    if rows:
+        samples = samples.take(rows[""])
+    return divide(
+        samples,
+        validation=section.validation,
+        test=section.test,
+        seed=section.seed,
+        classes=names,
+        pixels=pixels,
+    )
+
+
+def within_limit(data: Dataset, section: DataSection) -> Dataset:
+    """The same data, or as many samples of each part as the section's limit leaves."""
+    parts: dict[str, Samples] = {part: getattr(data, part) for part in PARTS}
+    rows = rows_within(section, {part: samples.labels for part, samples in parts.items()})
+    if not rows:
+        return data
+    train, validation, test = (samples.take(rows[part]) for part, samples in parts.items())
+    return replace(data, train=train, validation=validation, test=test)
+
+
+def rows_within(section: DataSection, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Which rows of each part the section's limit leaves; empty where it leaves all."""
+    if section.limit is None or section.limit >= sum(map(len, labels.values())):
+        return {}
+    return limited(labels, section.limit, section.seed)
+
+
+def refuse_shares(section: DataSection, whose: str) -> None:
+    """Raise DataError where the section says how to divide data that are divided already; `seed` may say what is left
+    of them."""
+    refuse(section, f"{whose} comes with its own parts", "validation", "test", *(() if section.limit else ("seed",)))
+
+
+def returned_data(made: object, section: DataSection) -> Dataset:
+    """The data that a factory returned.
+
+    Raises:
+        DataError: it is no labelled data.
+    """
+    source = f"'{shown(section.source)}'"
+    refuse(section, f"{source} is no folder of images", "size")
+    if isinstance(made, Dataset):
+        refuse_shares(section, source)
+        refuse(section, f"{source} comes as a network takes it", *LOOKS)
+        return _checked(made, section)
+    if not isinstance(made, Mapping):
+        return dataset_of(_found(made, section), section)
+    refuse_shares(section, source)
+    found = dict(made)
+    missing = [part for part in ("validation", "test") if part not in found]
+    if missing:
+        raise DataError(f"{source} returns no {' and no '.join(missing)} part")
+    unknown = [key for key in found if key not in PARTS]
+    if unknown:
+        raise DataError(f"{source} returns parts called {listed(unknown)}; {', '.join(PARTS)} are known")
+    return dataset_of({part: _found(found[part], section, part) for part in PARTS if part in found}, section)
+
+
+def _checked(made: Dataset, section: DataSection) -> Dataset:
+    """A Dataset that a factory returned may say anything; so may its parts."""
+    pixels = made.pixels
+    parts: dict[str, Found] = {}
+    for part in PARTS:
+        samples = getattr(made, part)
+        if not isinstance(samples, Samples):
+            raise DataError(f"the part '{part}' is {shown(type(samples).__name__)}, Samples are expected")
+        if _in_memory(samples.source):
+            parts[part] = (_samples(samples.inputs, samples.labels, section, f" of '{part}'", images=False)[0], None)
+        else:
+            held = Held(samples.source, f"the inputs of '{part}'", pixels if isinstance(pixels, Pixels) else None)
+            parts[part] = (Samples(held, samples.labels), None)
+    found = _of_parts(parts)
+    if pixels is not None and not isinstance(pixels, Pixels):
+        raise DataError(f"pixels are {shown(type(pixels).__name__)}, Pixels or None is expected")
+    for samples in (found.train, found.validation, found.test):
+        if pixels is not None and _in_memory(samples.source):
+            check_made(pixels, samples.inputs)
+    whole = Dataset(found.train, found.validation, found.test, class_names(made.classes), pixels)
+    return within_limit(whole, section)
+
+
+def _in_memory(source: Source) -> bool:
+    return isinstance(source, InMemory) or (isinstance(source, Some) and _in_memory(source.source))
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A user's own source, each batch of which is held to what a network takes as it is read."""
+
+    source: Source
+    name: str
+    pixels: Pixels | None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, rows: Rows) -> Tensor:
+        with telling(DataError, f"{self.name} cannot be read"):
+            inputs = self.source.read(rows)
+        return self._held(rows, inputs)
+
+    def stream(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
+        wanted, asked = tee(batches)
+        found = stream(self.source, asked)
+        for rows in wanted:
+            with telling(DataError, f"{self.name} cannot be read"):
+                inputs = next(found)
+            yield self._held(rows, inputs)
+
+    def _held(self, rows: Rows, inputs: object) -> Tensor:
+        x = as_numbers(inputs, self.name)
+        count = len(indices(rows, len(self)))
+        if not x.ndim or len(x) != count:
+            raise DataError(f"{self.name} have shape {tuple(x.shape)} where {count} rows are read")
+        if count and not x[0].numel():
+            raise DataError(f"{self.name} have shape {tuple(x.shape)}: there is nothing in a row")
+        x = finite_inputs(x, self.name)
+        if self.pixels is not None:
+            check_made(self.pixels, x)
+        return x
+
+
+def check_made(pixels: Pixels, inputs: Tensor) -> None:
+    """Raise DataError where inputs are not those of 8-bit images."""
+    if not pixels.made(inputs):
+        raise DataError(
+            f"the inputs are not those that pixels (mean {shown(pixels.mean)}, std {shown(pixels.std)}) make of "
+            "8-bit images",
+            hint="give the mean and std that were used, or None",
+        )
+
+
+def _of_parts(parts: Mapping[str, Found], classes: tuple[str, ...] = ()) -> Dataset:
+    validation, pixels = parts["validation"]
+    kinds = {}
+    for part, (samples, made) in parts.items():
+        if not len(samples) and part != "train":
+            raise DataError(f"the part '{part}' is empty")
+        if len(samples):
+            first = samples.read(slice(1))
+            kinds[part] = (tuple(first.shape[1:]), str(first.dtype).removeprefix("torch."), made)
+    if len(set(kinds.values())) > 1:
+        texts = [
+            f"'{part}' has {'8-bit images' if made else dtype} of shape {shape}"
+            for part, (shape, dtype, made) in kinds.items()
+        ]
+        raise DataError(f"all parts have one shape and one type of inputs, here {listed(texts)}")
+    train = parts["train"][0] if "train" in kinds else validation.take(slice(0))
+    return Dataset(train, validation, parts["test"][0], classes, pixels)
+
+
+def _found(made: object, section: DataSection, part: str = "") -> Found:
+    """A map-style dataset, a DataLoader, or a pair of inputs and labels."""
+    what = f" of '{part}'" if part else ""
+    if is_map_style(made):
+        return _items(made, None, section, f"the data set{what}")
+    inputs, labels = _pair(made, f" as '{part}'" if part else "")
+    if is_map_style(inputs):
+        return _items(inputs, as_numbers(labels, f"the labels{what}"), section, f"the inputs{what}")
+    return _samples(inputs, labels, section, what)
+
+
+def _items(dataset: object, labels: Tensor | None, section: DataSection, name: str) -> Found:
+    name = f"{name} ({shown(type(dataset).__name__)})"
+    workers = section.workers if "workers" in section.model_fields_set else None
+    items, rows, labels = items_of(dataset, workers, name, labels)
+    return _as_inputs(some(items, rows), labels, section, name)
+
+
+def _as_inputs(source: Source, labels: Tensor, section: DataSection, name: str) -> Found:
+    """Samples of a source that is read lazily; where it has images, as inputs."""
+    first = source.read(slice(1))[0]
+    if not is_image(first):
+        shape = tuple(first.shape)
+        refuse(section, f"{name} has items of shape {shape}, no images (H, W, C) of 8 or 16 bits", *LOOKS)
+        return Samples(source, labels), None
+    pixels = pixels_of(first.shape[2], section)
+    return Samples(Normalised(source, pixels), labels), pixels if first.dtype == torch.uint8 else None
+
+
+def _pair(made: object, what: str = "") -> tuple[object, object]:
+    if isinstance(made, (tuple, list)) and len(made) == 2:
+        return made[0], made[1]
+    given = type(made).__name__ + (f" of {len(made)}" if isinstance(made, (tuple, list)) else "")
+    raise DataError(f"the factory returns {shown(given)}{what}, a pair (inputs, labels) is expected")
+
+
+def _samples(inputs: object, labels: object, section: DataSection, what: str = "", images: bool = True) -> Found:
+    """What is given as inputs and labels, and how the inputs were made of 8-bit images (None where they were not).
+
+    Args:
+        what: which part, in messages.
+        images: whether inputs may be images, which `mean` and `std` turn into what the network takes.
+    """
+    name = f"the inputs{what}"
+    x, y = as_numbers(inputs, name), as_numbers(labels, f"the labels{what}")
+    if not x.ndim:
+        raise DataError(f"{name} are a single number, one row per sample is expected")
+    if not len(x) and not what:
+        raise DataError("the data set is empty")
+    if len(x) and not x[0].numel():
+        raise DataError(f"{name} have shape {tuple(x.shape)}: there is nothing in a row")
+    pixels = None
+    if images and x.dtype in (torch.uint8, torch.uint16) and x.ndim == 4:
+        check_amount(len(x), x.shape[1:])
+        pixels = pixels_of(x.shape[3], section)
+        source: Source = Normalised(InMemory(x), pixels)
+        pixels = pixels if x.dtype == torch.uint8 else None
+    else:
+        shape = tuple(x.shape)
+        if images:
+            refuse(section, f"{name} of shape {shape} are no images (N, H, W, C) of 8 or 16 bits", *LOOKS)
+        source = InMemory(finite_inputs(x, name))
+    try:
+        return Samples(source, y), pixels
+    except DataError as error:
+        raise DataError(f"{error.problem}{f' (the part{what})' if what else ''}", hint=error.hint) from None
+
+
+def pixels_of(channels: int, section: DataSection) -> Pixels:
+    """How images of so many channels become floats.
+
+    Raises:
+        DataError: `mean` or `std` has another number of values.
+    """
+    given = {"mean": section.mean or (0.0,) * channels, "std": section.std or (1.0,) * channels}
+    for key, values in given.items():
+        if len(values) != channels:
+            raise DataError(f"{len(values)} values are given for {channels} channels", where=f"data.{key}")
+    return Pixels(given["mean"], given["std"])
+
+
+def class_names(names: object) -> tuple[str, ...]:
+    """Class names that are safe to print, and different.
+
+    Raises:
+        DataError: they are no list of texts, or two are the same.
+    """
+    if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
+        raise DataError("class names are a list of texts")
+    safe = tuple(shown(name, LONGEST_NAME) for name in names)
+    twice = [name for name, times in Counter(safe).items() if times > 1]
+    if twice:
+        raise DataError(f"several classes are called {listed(twice)}", hint="give each a name of its own")
+    return safe

@@ -1,0 +1,225 @@
+"""Labelled samples whose inputs are read when they are asked for, from wherever they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from splitimpera.core.errors import DataError, shown
+from splitimpera.models.numbers import check_amount, class_indices
+
+Rows = Tensor | slice
+"""Which samples: int64 (n,), bool (N,), or a slice."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Inputs of N samples, in memory or elsewhere."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: Rows) -> Tensor:
+        """The inputs of some samples, (n, ...)."""
+        ...
+
+
+@runtime_checkable
+class Streamed(Source, Protocol):
+    """A source that knows best how many batches are read one after the other."""
+
+    def stream(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
+        """The inputs of each batch; while one is used the next is being read."""
+        ...
+
+
+def stream(source: Source, batches: Iterable[Rows]) -> Iterator[Tensor]:
+    """What `source.read` returns for each batch, in order, read one batch ahead."""
+    return source.stream(batches) if isinstance(source, Streamed) else read_ahead(source.read, batches)
+
+
+def read_ahead(read: Callable[[Rows], Tensor], batches: Iterable[Rows]) -> Iterator[Tensor]:
+    """`read` of each batch; while one is used a thread reads the next."""
+    with ThreadPoolExecutor(1, thread_name_prefix="splitimpera-read") as thread:
+        waiting: Future[Tensor] | None = None
+        for rows in batches:
+            following = thread.submit(read, rows)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
+
+
+def indices(rows: Rows, count: int) -> Tensor:
+    """Which of `count` samples `rows` are: int64 (n,), none negative."""
+    if isinstance(rows, slice):
+        return torch.arange(*rows.indices(count))
+    if rows.dtype == torch.bool:
+        return rows.nonzero()[:, 0]
+    return torch.where(rows < 0, rows + count, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """Inputs that are a tensor, (N, ...)."""
+
+    tensor: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def read(self, rows: Rows) -> Tensor:
+        return self.tensor[rows]
+
+    def stream(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
+        return map(self.read, batches)
+
+
+@dataclass(frozen=True, eq=False)
+class Some:
+    """Some of another source's inputs, in an order of their own."""
+
+    source: Source
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, rows: Rows) -> Tensor:
+        return self.source.read(self.rows[rows])
+
+    def stream(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
+        return stream(self.source, (self.rows[rows] for rows in batches))
+
+
+def some(source: Source, rows: Rows) -> Source:
+    """Some inputs of a source; none are read."""
+    if isinstance(source, InMemory) and isinstance(rows, slice):
+        return InMemory(source.tensor[rows])
+    if isinstance(source, Some):
+        return Some(source.source, source.rows[rows])
+    return Some(source, indices(rows, len(source)))
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Several sources one after the other."""
+
+    sources: Sequence[Source]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sources))
+
+    def read(self, rows: Rows) -> Tensor:
+        return _together([self.sources[which].read(part) for which, part in self._runs(rows)])
+
+    def stream(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
+        runs = [self._runs(rows) for rows in batches]
+        streams = [
+            stream(source, [part for batch in runs for owner, part in batch if owner == which])
+            for which, source in enumerate(self.sources)
+        ]
+        for batch in runs:
+            yield _together([next(streams[which]) for which, _ in batch])
+
+    def _runs(self, rows: Rows) -> list[tuple[int, Tensor]]:
+        """Rows that follow each other in one source, with the source's place."""
+        ends = torch.tensor([len(source) for source in self.sources]).cumsum(0)
+        index = indices(rows, len(self))
+        owners = torch.bucketize(index, ends, right=True)
+        inside = index - torch.cat([ends.new_zeros(1), ends])[owners]
+        which, lengths = torch.unique_consecutive(owners, return_counts=True)
+        parts = torch.split(inside, lengths.tolist()) if len(inside) else [inside]
+        return list(zip(which.tolist() or [0], parts, strict=True))
+
+
+def joined(sources: Sequence[Source]) -> Source:
+    """Sources one after the other; none are read."""
+    parts = [source for source in sources if isinstance(source, Some)]
+    if len(parts) == len(sources) and all(part.source is parts[0].source for part in parts):
+        return Some(parts[0].source, torch.cat([part.rows for part in parts]))
+    return sources[0] if len(sources) == 1 else Joined(sources)
+
+
+def _together(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Samples:
+    """Inputs and labels.
+
+    Labels are in memory. Inputs are wherever their source has them: `read` some, or go through all in `batches`, of
+    which one is in memory and the next on its way; `inputs` reads all of them.
+
+    Attributes:
+        source: what inputs are read from, one row per sample.
+        labels: class indices, int64 (N,).
+
+    Example:
+        >>> samples = Samples(torch.rand(10, 3, 8, 8), torch.arange(10))
+        >>> samples.read(slice(2)).shape
+        torch.Size([2, 3, 8, 8])
+        >>> [len(x) for x in samples.batches(4)]
+        [4, 4, 2]
+    """
+
+    source: Source
+    labels: Tensor
+
+    def __init__(self, inputs: Tensor | Source, labels: Tensor) -> None:
+        """Samples of a tensor (N, ...), or of anything with `__len__` and `read`.
+
+        Raises:
+            DataError: there is not one label a row, or labels are no class indices.
+        """
+        if not isinstance(inputs, Source):
+            _check_rows("inputs", inputs)
+        _check_rows("labels", labels)
+        source = InMemory(inputs) if isinstance(inputs, Tensor) else inputs
+        if labels.ndim != 1 or len(labels) != len(source):
+            raise DataError(
+                f"{len(source)} inputs need as many labels in one dimension, "
+                f"the labels have shape {tuple(labels.shape)}"
+            )
+        object.__setattr__(self, "source", source)
+        object.__setattr__(self, "labels", class_indices(labels))
+
+    @property
+    def inputs(self) -> Tensor:
+        """All inputs in memory, (N, ...).
+
+        Raises:
+            DataError: that would be too much; `read` and `batches` have no such limit.
+        """
+        if isinstance(self.source, InMemory):
+            return self.source.tensor
+        if len(self):
+            check_amount(len(self), self.read(slice(1)).shape[1:])
+        return self.read(slice(None))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: Rows) -> Samples:
+        """Some of the samples; no inputs are read."""
+        return Samples(some(self.source, rows), self.labels[rows])
+
+    def read(self, rows: Rows) -> Tensor:
+        """The inputs of some samples, (n, ...)."""
+        return self.source.read(rows)
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All inputs in order, at most `size` at a time; while a batch is used the next is being read."""
+        return stream(self.source, (slice(first, first + size) for first in range(0, len(self), size)))
+
+
+def _check_rows(name: str, value: object) -> None:
+    if not isinstance(value, Tensor) or not value.ndim:
+        given = "a single number" if isinstance(value, Tensor) else type(value).__name__
+        raise DataError(f"{name} are {shown(given)}, a tensor with one row per sample is expected")
