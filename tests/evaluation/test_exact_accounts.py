@@ -31,11 +31,11 @@ from splitimpera.studies.sweeps import shortlist, sweeps_of
 class Eighths(Measurements):
     """Fixed times, exact in binary: 1/8 s for each run of layers, nothing for coding."""
 
-    def segment_s(self, *_, **__):
-        return 0.125
+    def segment_samples_s(self, *_, **__):
+        return (0.125,)
 
-    def coding_s(self, *_):
-        return 0.0
+    def coding_samples_s(self, *_):
+        return (0.0,)
 
 
 EIGHTHS = Eighths()

@@ -76,6 +76,12 @@ class Measurements:
         Raises:
             DataError: that was not timed.
         """
+        return median(self.segment_samples_s(start, end, arriving, leaving, batch))
+
+    def segment_samples_s(
+        self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1
+    ) -> tuple[float, ...]:
+        """Seconds of each timed call of a run of layers, in order; as `segment_s`."""
         key = start, end, arriving, leaving, batch
         if key not in self._segments:
             together = f", {batch} frames together" if batch > 1 else ""
@@ -90,18 +96,24 @@ class Measurements:
         Raises:
             DataError: that was not timed.
         """
+        return median(self.coding_samples_s(direction, cut, codec, bottleneck, packet_bytes))
+
+    def coding_samples_s(
+        self, direction: Literal["encode", "decode"], cut: int, codec: str, bottleneck: float, packet_bytes: int
+    ) -> tuple[float, ...]:
+        """Seconds of each timed call of a codec, in order; as `coding_s`."""
         key = direction, cut, codec, bottleneck, packet_bytes
         if key not in self._codings:
             raise DataError(f"the codec '{codec}' was not timed at cut {cut} ({direction})", hint=_HINT)
         return self._codings[key]
 
     @cached_property
-    def _segments(self) -> dict[tuple[object, ...], float]:
-        return {(t.start, t.end, t.arriving, t.leaving, t.batch): median(t.samples_s) for t in self.segments}
+    def _segments(self) -> dict[tuple[object, ...], tuple[float, ...]]:
+        return {(t.start, t.end, t.arriving, t.leaving, t.batch): t.samples_s for t in self.segments}
 
     @cached_property
-    def _codings(self) -> dict[tuple[object, ...], float]:
-        return {(t.direction, t.cut, t.codec, t.bottleneck, t.packet_bytes): median(t.samples_s) for t in self.codings}
+    def _codings(self) -> dict[tuple[object, ...], tuple[float, ...]]:
+        return {(t.direction, t.cut, t.codec, t.bottleneck, t.packet_bytes): t.samples_s for t in self.codings}
 
 
 _HINT = "time the plans on this machine (sei.measure), or give their devices a profile or a preset"
