@@ -201,10 +201,9 @@ def test_codecs_are_calibrated_on_training_pictures():
     assert (float(scale.low), float(scale.low + 255 * scale.step)) == pytest.approx((wanted.min(), wanted.max()))
 
 
-def test_a_device_that_runs_batches_is_timed_with_one_frame_too(testbed, monkeypatch):
-    monkeypatch.setattr("splitimpera.evaluation.stopwatch.SEGMENTS_S", 0.01)
+def test_a_device_that_runs_batches_is_timed_with_one_frame_too(testbed):
     local = Plan("LC", (Device("here", batch=4),))
-    times = measure([local], testbed)
+    times = measure([local], testbed, budget_s=0.1, fresh=True)
     assert all(times.segment_s(0, testbed.last, batch=batch) > 0 for batch in (1, 4))
     with pytest.raises(DataError, match="from cut 0 to cut 2 were not timed"):
         times.segment_s(0, 2)

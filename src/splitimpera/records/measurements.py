@@ -18,7 +18,8 @@ class SegmentTime:
         start, end: the cuts.
         arriving, leaving: ratios of the bottlenecks at `start` and `end`, whose parts are timed with them; 0: none.
         batch: how many frames were run together.
-        samples_s: seconds of each timed call.
+        samples_s: Seconds in each paced frame, in order.
+        hot_samples_s: The same back to back; empty: not timed.
     """
 
     start: int
@@ -27,6 +28,7 @@ class SegmentTime:
     leaving: float
     batch: int
     samples_s: tuple[float, ...]
+    hot_samples_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class CodingTime:
         direction: "encode" or "decode".
         cut, bottleneck: what it codes: the tensors that cross the cut, or the latent of the bottleneck there.
         packet_bytes: room for data in a packet.
-        samples_s: seconds of each timed call.
+        samples_s: Seconds in each paced frame, in order.
+        hot_samples_s: The same back to back; empty: not timed.
     """
 
     direction: Literal["encode", "decode"]
@@ -46,6 +49,7 @@ class CodingTime:
     bottleneck: float
     packet_bytes: int
     samples_s: tuple[float, ...]
+    hot_samples_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Measurements:
         machine: the processor's name and its number of cores.
         fingerprint: Digest of the network's layers and shapes, so that those of another one are refused.
         threads: how many threads PyTorch had.
+        fps: Frame rate at which the samples were taken, with idle time between frames; 0: back to back.
 
     >>> known = Measurements(segments=(SegmentTime(0, 3, 0.0, 0.0, 1, (0.004, 0.002, 0.003)),))
     >>> known.segment_s(0, 3)
@@ -69,6 +74,7 @@ class Measurements:
     threads: int = 1
     segments: tuple[SegmentTime, ...] = ()
     codings: tuple[CodingTime, ...] = ()
+    fps: float = 0.0
 
     def segment_s(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1) -> float:
         """Median seconds of a run of layers; arguments as of `SegmentTime`.
