@@ -133,7 +133,7 @@ class _Run:
         plans = plans_of(setting, graph, curve, self.say)
         for (_, ratio), split in trained_for(plans, setting, graph, data.train, self.track, self.say).items():
             testbed.add_split(ratio, split)
-        times = measure(plans, testbed) if measurements is None else measurements
+        times = measure(plans, testbed, track=self.track) if measurements is None else measurements
         trials = Trials(testbed, times, self.seed, self.replications, self.workers, self.kept, self.track)
         begun_s = time.monotonic()
         found = {one.plan.id: one for one in trials.timelines(plans)}

@@ -61,9 +61,8 @@ def test_no_workload_has_such_a_value(name, value):
 @pytest.mark.parametrize("key", [key for key, field in LINK_FIELDS.items() if field in BOUNDS])
 def test_a_scenarios_links_have_the_bounds_of_the_records(key):
     bound, plain = BOUNDS[LINK_FIELDS[key]], {"rate": "1 Gbit/s", "delay": "1 ms"}
-    unit = {"rate": " bit/s", "downlink_rate": " bit/s", "delay": " s", "downlink_delay": " s", "jitter": " s"}.get(
-        key, ""
-    )
+    times = dict.fromkeys(("delay", "downlink_delay", "jitter", "trace_start"), " s")
+    unit = ({"rate": " bit/s", "downlink_rate": " bit/s"} | times).get(key, "")
 
     def section(value):
         return LinkSection.model_validate(plain | {key: f"{value!r}{unit}" if unit else value})

@@ -66,9 +66,9 @@ def test_the_halves_of_a_bottleneck_are_layers_of_the_roofline():
 
 
 def test_without_knowledge_of_the_device_it_is_measured_here():
-    assert network_cost(Device("d"), work(0, 1), lambda: 2.0) == Cost(2.0, "measured")
-    assert network_cost(Device("d", slowdown=40), work(0, 1), lambda: 2.0) == Cost(80.0, "scaled")
-    assert codec_cost(Device("d"), "uint8", "encode", 100, lambda: 2.0) == Cost(2.0, "measured")
+    assert network_cost(Device("d"), work(0, 1), lambda: (2.0,)) == Cost(2.0, "measured")
+    assert network_cost(Device("d", slowdown=40), work(0, 1), lambda: (2.0,)) == Cost(80.0, "scaled")
+    assert codec_cost(Device("d"), "uint8", "encode", 100, lambda: (2.0,)) == Cost(2.0, "measured")
 
 
 def test_a_roofline_estimates():

@@ -23,11 +23,11 @@ CAMERA, SERVER = Device("camera", 10.0), Device("server", 1.0)
 class Times(Measurements):
     """Fixed times instead of measured ones: 1 ms a layer, half of it for further frames, 0.1 ms for each codec call."""
 
-    def segment_s(self, start, end, arriving=0.0, leaving=0.0, batch=1):
-        return 0.001 * (end - start) * (1 + batch) / 2
+    def segment_samples_s(self, start, end, arriving=0.0, leaving=0.0, batch=1):
+        return (0.001 * (end - start) * (1 + batch) / 2,)
 
-    def coding_s(self, direction, cut, codec, bottleneck, packet_bytes):
-        return 1e-4
+    def coding_samples_s(self, direction, cut, codec, bottleneck, packet_bytes):
+        return (1e-4,)
 
 
 TIMES = Times()

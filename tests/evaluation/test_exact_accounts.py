@@ -34,11 +34,11 @@ from splitimpera.studies.sweeps import shortlist, sweeps_of
 class Eighths(Measurements):
     """Fixed times, exact in binary: 1/8 s for each run of layers, nothing for coding."""
 
-    def segment_s(self, *_, **__):
-        return 0.125
+    def segment_samples_s(self, *_, **__):
+        return (0.125,)
 
-    def coding_s(self, *_):
-        return 0.0
+    def coding_samples_s(self, *_):
+        return (0.0,)
 
 
 EIGHTHS = Eighths()
@@ -223,10 +223,9 @@ def test_codecs_are_calibrated_on_training_pictures():
     assert (float(scale.low), float(scale.low + 255 * scale.step)) == pytest.approx((wanted.min(), wanted.max()))
 
 
-def test_a_device_that_runs_batches_is_timed_with_one_frame_too(testbed, monkeypatch):
-    monkeypatch.setattr("splitimpera.evaluation.stopwatch.SEGMENTS_S", 0.01)
+def test_a_device_that_runs_batches_is_timed_with_one_frame_too(testbed):
     local = Plan("LC", (Device("here", batch=4),))
-    times = measure([local], testbed)
+    times = measure([local], testbed, budget_s=0.1, fresh=True)
     assert all(times.segment_s(0, testbed.last, batch=batch) > 0 for batch in (1, 4))
     with pytest.raises(DataError, match="from cut 0 to cut 2 were not timed"):
         times.segment_s(0, 2)

@@ -111,7 +111,7 @@ def test_a_packet_over_many_steps_arrives_when_their_sum_carries_it(seed):
     trace = Trace("t", tuple(times[:-1].tolist()), float(times[-1]), rate_bps=tuple(rates.tolist()))
     due = np.sort(draw.uniform(0, 20, 30))
     workload = Workload(1.0, 30, 1e3, frame_bytes=9000, times_s=tuple(due.tolist()))
-    link = Link(trace=trace, delay_s=0.0, mtu_bytes=9100, link_header_bytes=0)
+    link = Link(trace=trace, trace_start_s=0.0, delay_s=0.0, mtu_bytes=9100, link_header_bytes=0)
     delivered = simulate(link, workload, "udp", draw)
     step, busy = 0, 0.0
     for i, ready in enumerate(due):

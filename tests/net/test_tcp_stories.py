@@ -182,7 +182,9 @@ def test_a_probe_that_repairs_a_loss_shrinks_the_window():
 
 def test_a_needless_probe_is_told_by_a_duplicate_sack_and_costs_no_window():
     # the second frame takes 80 ms longer, and is acknowledged after the probe
-    _, events = send(replace(INSTANT, trace=late(0.1, 0.08)), (5, 5, 1, 1), EXACT, (0.0, 0.1, 0.3, 0.4))
+    _, events = send(
+        replace(INSTANT, trace=late(0.1, 0.08), trace_start_s=0.0), (5, 5, 1, 1), EXACT, (0.0, 0.1, 0.3, 0.4)
+    )
     assert packets(events, "retransmitted") == [(9, exactly(timer(0.1, 2 * RTT + 0.002)))]
     assert states(events) == []
     assert window_when(events, 0.4) == 10
@@ -350,7 +352,7 @@ def test_hystart_leaves_slow_start_where_reno_goes_on():
 def overtaken_by(ahead):
     """The first packet of a second is held up until so many have passed it."""
     held = Trace("held", (0.0, 0.0015), 1.0, delay_s=(RTT / 2 + 0.0005 + 0.001 * ahead, RTT / 2))
-    return replace(PACED, reorder=True, trace=held)
+    return replace(PACED, reorder=True, trace=held, trace_start_s=0.0)
 
 
 def test_a_packet_overtaken_by_two_is_not_sent_again():
@@ -387,7 +389,9 @@ def test_a_needless_repair_makes_it_wait_two_quarters():
 def test_a_needless_timeout_is_told_by_time_stamps_and_undone():
     # the second frame takes 0.29 s longer; with the timeout its first packet is sent again, and then its own
     # acknowledgement comes, which tells when what it acknowledges was sent
-    delivered, events = send(replace(INSTANT, trace=late(0.6, 0.29)), (5, 5, 1), NO_PROBE, (0.0, 0.6, 1.2))
+    delivered, events = send(
+        replace(INSTANT, trace=late(0.6, 0.29), trace_start_s=0.0), (5, 5, 1), NO_PROBE, (0.0, 0.6, 1.2)
+    )
     runs = timer(0.6, RTO)
     assert packets(events, "retransmitted") == [(5, exactly(runs))]
     (undo,) = [event for event in events if event.what == "undo"]
@@ -400,7 +404,9 @@ def test_a_needless_timeout_is_told_by_time_stamps_and_undone():
 
 def test_a_timeout_is_undone_too_where_a_packet_beyond_the_lost_one_proves_the_others_only_late():
     # F-RTO: the first packet of the second frame is lost indeed
-    _, events = send(replace(INSTANT, trace=late(0.6, 0.29), drops=(5,)), (5, 5, 1), NO_PROBE, (0.0, 0.6, 1.2))
+    _, events = send(
+        replace(INSTANT, trace=late(0.6, 0.29), trace_start_s=0.0, drops=(5,)), (5, 5, 1), NO_PROBE, (0.0, 0.6, 1.2)
+    )
     assert packets(events, "retransmitted") == [(5, exactly(timer(0.6, RTO)))]
     assert times(events, "undo") == [exactly(0.6 + 0.29 + RTT)]
 

@@ -290,7 +290,7 @@ def test_a_packet_s_bits_are_spread_over_the_steps_of_the_rate(steps, size, read
     ready_s = round(ready_s, 6)
     edges = np.concatenate([[0.0], np.cumsum(lengths)])
     trace = Trace("steps", tuple(edges[:-1]), edges[-1], rate_bps=tuple(rates))
-    link = Link(delay_s=0.25, mtu_bytes=65_535, trace=trace)
+    link = Link(delay_s=0.25, mtu_bytes=65_535, trace=trace, trace_start_s=0.0)
     delivered = datagrams(link, [ready_s], size)
 
     def bits(until_s):
@@ -306,7 +306,7 @@ def test_a_packet_s_bits_are_spread_over_the_steps_of_the_rate(steps, size, read
 
 def test_steps_of_rate_delay_and_loss_take_turns():
     trace = Trace("turns", (0.0, 1.0), 2.0, rate_bps=(15020.0, 150200.0), delay_s=(0.3, 0.1), loss=(0.0, 1.0))
-    delivered = datagrams(Link(trace=trace), [0.0, 1.2, 2.0, 3.2, 4.0])
+    delivered = datagrams(Link(trace=trace, trace_start_s=0.0), [0.0, 1.2, 2.0, 3.2, 4.0])
     assert delivered.arrived.tolist() == [True, False, True, False, True]
     np.testing.assert_allclose(delivered.complete_s[[0, 2, 4]], [1.1, 3.1, 5.1], atol=1e-8)
 
@@ -314,13 +314,13 @@ def test_steps_of_rate_delay_and_loss_take_turns():
 def test_a_packet_has_the_delay_of_the_step_in_which_it_leaves():
     trace = Trace("turns", (0.0, 1.0), 2.0, rate_bps=(6008.0, 12016.0), delay_s=(0.3, 0.1))
     # the first half of its 12016 bits in the first second, the other half in 0.5 s more
-    assert datagrams(Link(trace=trace), [0.0]).complete_s[0] == pytest.approx(1.6)
+    assert datagrams(Link(trace=trace, trace_start_s=0.0), [0.0]).complete_s[0] == pytest.approx(1.6)
 
 
 def test_opportunities_deliver_when_they_come_and_are_gone_when_unused():
     """Two at 3 ms and one at 10 ms, every 10 ms, each for a full packet."""
     trace = Trace("cell", (0.003, 0.003, 0.010), 0.010, opportunity_bytes=1502)
-    link = Link(delay_s=0.5, trace=trace)
+    link = Link(delay_s=0.5, trace=trace, trace_start_s=0.0)
     # three at once, one right on time, one just too late
     delivered = datagrams(link, [0.0, 0.0, 0.0, 0.013, 0.0131])
     np.testing.assert_allclose(delivered.complete_s - 0.5, [0.003, 0.003, 0.010, 0.013, 0.013 + 0.007], atol=1e-9)
@@ -328,7 +328,7 @@ def test_opportunities_deliver_when_they_come_and_are_gone_when_unused():
 
 def test_small_packets_share_an_opportunity_and_large_ones_take_several():
     trace = Trace("cell", (0.001,), 0.001, opportunity_bytes=500)
-    link = Link(delay_s=0.0, trace=trace)
+    link = Link(delay_s=0.0, trace=trace, trace_start_s=0.0)
     assert datagrams(link, [0.0] * 4, 250 - HEADER).complete_s == pytest.approx([0.001, 0.001, 0.002, 0.002])
     assert datagrams(link, [0.0] * 2, 750 - HEADER).complete_s == pytest.approx([0.002, 0.003])
     assert datagrams(link, [0.0105], 1201 - HEADER).complete_s == pytest.approx([0.013])
@@ -343,7 +343,7 @@ def test_opportunities_serve_packets_in_order(places_ms, due_ms):
     """Against a schedule gone through one opportunity at a time."""
     period_ms = max(places_ms[-1], 1)
     trace = Trace("cell", tuple(place / 1e3 for place in places_ms), period_ms / 1e3, opportunity_bytes=1502)
-    delivered = datagrams(Link(delay_s=0.0, trace=trace), [due / 1e3 for due in due_ms])
+    delivered = datagrams(Link(delay_s=0.0, trace=trace, trace_start_s=0.0), [due / 1e3 for due in due_ms])
     schedule = sorted(lap * period_ms + place for lap in range(200) for place in places_ms)
     expected, used = [], 0
     for due in due_ms:
@@ -357,7 +357,8 @@ def test_opportunities_serve_packets_in_order(places_ms, due_ms):
 def test_a_link_of_opportunities_carries_as_much_as_one_of_the_same_rate():
     trace = Trace("cell", (0.001,), 0.001, opportunity_bytes=1502)
     opportunities, steady = (
-        one_frame(link, 1000).complete_s[0] for link in (Link(trace=trace), Link(rate_bps=1502 * 8 / 0.001))
+        one_frame(link, 1000).complete_s[0]
+        for link in (Link(trace=trace, trace_start_s=0.0), Link(rate_bps=1502 * 8 / 0.001))
     )
     assert opportunities == pytest.approx(steady, abs=1e-8)
 
@@ -366,14 +367,16 @@ def test_tcp_and_udp_see_a_trace_begin_at_the_same_time():
     trace = Trace("late", (0.0, 1.0), 10.0, rate_bps=(1e6, 1e8))
     frame = Workload(1.0, 1, frame_bytes=14_000)
     rng = np.random.default_rng
-    by_udp, by_tcp = (sei.simulate(Link(trace=trace), frame, transport, rng(0)) for transport in ("udp", "tcp"))
+    by_udp, by_tcp = (
+        sei.simulate(Link(trace=trace, trace_start_s=0.0), frame, transport, rng(0)) for transport in ("udp", "tcp")
+    )
     # ten packets, after 30 and 54 bytes of headers
     assert by_udp.complete_s[0] == pytest.approx(1e-4 + (14_000 + 300) * 8e-6, abs=1e-8)
     assert by_tcp.complete_s[0] == pytest.approx(1e-4 + (14_000 + 540) * 8e-6, abs=1e-8)
 
 
 def test_a_packet_is_lost_by_the_loss_that_holds_when_it_leaves():
-    link = Link(rate_bps=1e6, trace=Trace("worse", (0.0, 1.0), 10.0, loss=(0.0, 1.0)))
+    link = Link(rate_bps=1e6, trace=Trace("worse", (0.0, 1.0), 10.0, loss=(0.0, 1.0)), trace_start_s=0.0)
     sent = sei.simulate(link, Workload(1.0, 1, frame_bytes=250_000), "udp", np.random.default_rng(0))  # 2 s on the link
     assert sent.erased[0][0][0] == pytest.approx(125_000, abs=3000)
     assert sent.erased[0][0][1] == 250_000

@@ -51,6 +51,8 @@ def evaluation(
         cut_depth=cut if plan.hops else 5,
         utilisation={"camera": 0.5, "radio": 0.8} if plan.hops else {"camera": 0.9},
         busiest_stage="radio" if plan.hops else "camera",
+        device_p50_s={device.name: 0.002 for device in plan.devices},
+        device_p95_s={device.name: 0.0031 for device in plan.devices},
         intervals=dict(intervals),
         **more,
     )
@@ -164,7 +166,7 @@ def made_values(evaluations, requirements, objective="balanced", **changes):
         "quality": evaluations[0].quality_metric,
         "requirements": [requirement_entry(requirement).model_dump() for requirement in wanted],
         "samples": {"train": 100, "validation": 50, "test": 60},
-        "measurements": {"machine": "here", "fingerprint": "", "threads": 1, "segments": [], "codings": []},
+        "measurements": {"machine": "here", "fingerprint": "", "threads": 1, "segments": [], "codings": [], "fps": 0.0},
         "base_quality": 0.97,
         "base_quality_ci": [0.95, 0.99],
         "layers": LAYERS,

@@ -113,6 +113,7 @@ def test_a_table_of_plans_has_its_units_and_what_each_misses():
     assert rows["SC1-uint8-udp"]["device_memory_bytes"] == "500.0"
     assert rows["SC1-uint8-udp"]["cannot_run"] == "too big"
     assert rows["LC"]["energy_j"] == ""
+    assert rows["LC"]["device_p95_s"] == "0.0031"
 
 
 def test_the_account_says_how_sure_what_would_help_and_who_cannot_run(capsys):
@@ -177,6 +178,7 @@ def test_the_breakdown_adds_up_and_hatches_what_was_estimated():
     details = dict(zip(figure.data[0].y, figure.data[0].customdata, strict=True))["SC1-uint8-udp"]
     assert details[0] == "Split after stem, 8-bit, over UDP"
     assert "camera: network: 25 ms (estimated)" in details[1]
+    assert details[1].endswith("camera in all: p50 2 ms, p95 3.1 ms")
 
 
 def test_layers_are_drawn_with_the_share_up_to_each():

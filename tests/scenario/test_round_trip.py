@@ -64,7 +64,7 @@ links = some(
     queue_packets=counts,
     mtu=st.sampled_from([1500, "1280 B"]),
     link_header=st.sampled_from(["ethernet", 14, "2 B"]),
-) | some({"trace": paths, "drops": paths}, name=names)
+) | some({"trace": paths, "drops": paths}, name=names, trace_start=st.sampled_from(["0 s", "2.5 min"]))
 requirements = st.sampled_from(
     [
         ["accuracy >= 90 %"],

@@ -70,7 +70,7 @@ SECTIONS = {
             ("rate", "delay", "loss", "loss_burst", "downlink_rate", "downlink_delay", "downlink_loss", "jitter"),
             "quantity",
         )
-        | OFTEN(("queue", "mtu"), "quantity")
+        | OFTEN(("queue", "mtu", "trace_start"), "quantity")
         | OFTEN(("framing", "security"), "word")
         | {"link_header": "quantity", "reorder": "flag", "queue_packets": "count"},
     ),

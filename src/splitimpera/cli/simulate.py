@@ -32,7 +32,13 @@ OPTIONS = {
     },
     **{"link_header_bytes": "--link-header", "fps": "--fps", "frames": "--frames", "deadline_s": "--deadline"},
     **{"frame_bytes": "--bytes", "size_bytes": "--bytes", "senders": "--senders", "response_bytes": "--response"},
-    **{"trace": "--trace", "drops": "--drops", "transport": "--transport", "replications": "--replications"},
+    **{
+        "trace": "--trace",
+        "trace_start_s": "--trace-start",
+        "drops": "--drops",
+        "transport": "--transport",
+        "replications": "--replications",
+    },
 }
 """The option that sets each field of the records, so that an error names what the user wrote."""
 
@@ -58,6 +64,10 @@ def run(
     ] = None,
     trace: Annotated[
         Path | None, typer.Option(help="Trace file: how the link changes over time (CSV or Mahimahi).")
+    ] = None,
+    trace_start: Annotated[
+        str | None,
+        typer.Option(help="Where in the trace to start, such as '0 s' (default: each run at a random place)."),
     ] = None,
     drops: Annotated[Path | None, typer.Option(help="JSON file that lists the packets to drop, by index.")] = None,
     loss_burst: Annotated[
@@ -105,6 +115,7 @@ def run(
         "jitter_s": _parsed(jitter, "--jitter", units.TIME),
         "mtu_bytes": _whole(mtu, "--mtu"),
         "link_header_bytes": _header(link_header),
+        "trace_start_s": _parsed(trace_start, "--trace-start", units.TIME),
         "queue_packets": None if queue_packets is None else _count(queue_packets, "--queue-packets"),
     }
     with _option():
@@ -152,6 +163,8 @@ def _link(changes: dict[str, Any], preset: str | None, trace: Path | None, drops
 
         with _option("--trace"):
             base = replace(base, trace=load_trace(trace))
+    elif "trace_start_s" in changes:
+        raise SimulationError("there is no trace to start", where="--trace-start", hint="add --trace")
     if drops is not None:
         from splitimpera.net.traces import load_drops
 

@@ -72,7 +72,7 @@ BOUNDS: dict[str, Bound] = {
     "times_s": Bound(0.0, MOST_DUE_S),
     "ready_s": Bound(0.0, 1e9),
     # Trace
-    "time_s": Bound(0.0, MOST_DUE_S),
+    **{"time_s": Bound(0.0, MOST_DUE_S), "trace_start_s": Bound(0.0, MOST_DUE_S)},
     "period_s": Bound(1e-6, 2 * MOST_DUE_S),
     "opportunity_bytes": SIZE,
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 from splitimpera.core.errors import SplitImperaError
@@ -11,6 +12,7 @@ from splitimpera.cost.codec_model import Direction, modelled_s, reference
 from splitimpera.cost.coding import coded_s
 from splitimpera.cost.device_presets import DEVICES, RADIOS
 from splitimpera.cost.profiles import codec_time, read_profile
+from splitimpera.cost.spread import Spread, lognormal, spread_of
 from splitimpera.cost.work import LayerWork, Work
 from splitimpera.records.costs import Cost
 from splitimpera.records.device import Device, Profile, Radio, Roofline
@@ -62,22 +64,21 @@ def measured_here(device: Device) -> bool:
     return device.profile is None and device.roofline is None
 
 
-def network_cost(device: Device, work: Work, here: Callable[[], float]) -> Cost:
+def network_cost(device: Device, work: Work, here: Callable[[], Sequence[float]]) -> Cost:
     """What a device takes for a run of layers.
 
     A profile's own measurement of that head or tail goes first, then what follows from its layers, then the roofline.
 
     Args:
         work: The work of `work.batch` frames, for which the cost is.
-        here: seconds of the same work on this machine; called only where nothing is known of the device.
+        here: seconds of the same work on this machine, of one run or several in order; called only where nothing is
+            known of the device.
     """
     if device.profile is not None:
-        seconds, measured = _profiled(device.profile, work)
-    elif device.roofline is not None:
-        seconds, measured = roofline_s(device.roofline, work), False
-    else:
-        seconds, measured = here(), True
-    return _cost(device, seconds, measured)
+        return _cost(device, *_profiled(device.profile, work))
+    if device.roofline is not None:
+        return _cost(device, roofline_s(device.roofline, work), False, lognormal(device.roofline.p95_ratio))
+    return _measured(device, here())
 
 
 def codec_cost(
@@ -85,7 +86,7 @@ def codec_cost(
     codec: str,
     direction: Direction,
     tensor_bytes: float,
-    here: Callable[[], float],
+    here: Callable[[], Sequence[float]],
     channels: int = 1,
 ) -> Cost:
     """What a device takes to write one frame with a codec, or to read it.
@@ -95,7 +96,8 @@ def codec_cost(
 
     Args:
         tensor_bytes: size of what is coded.
-        here: seconds of the same on this machine; called only where nothing is known of the device.
+        here: seconds of the same on this machine, of one run or several in order; called only where nothing is known
+            of the device.
         channels: Channels of what is coded.
     """
     profile, roofline = device.profile, device.roofline
@@ -106,8 +108,9 @@ def codec_cost(
         seconds = modelled_s(codec, direction, tensor_bytes, reference(), channels)
         return _cost(device, seconds * _slower_at_coding(profile, codec, direction, tensor_bytes), False)
     if roofline is not None:
-        return _cost(device, modelled_s(codec, direction, tensor_bytes, roofline, channels), False)
-    return _cost(device, here(), True)
+        seconds = modelled_s(codec, direction, tensor_bytes, roofline, channels)
+        return _cost(device, seconds, False, lognormal(roofline.p95_ratio))
+    return _measured(device, here())
 
 
 def roofline_s(roofline: Roofline, work: Work) -> float:
@@ -124,9 +127,13 @@ def roofline_s(roofline: Roofline, work: Work) -> float:
     return sum(layer_s(layer) for layer in (*work.layers, *work.bottleneck_parts))
 
 
-def _cost(device: Device, seconds: float, measured: bool) -> Cost:
+def _cost(device: Device, seconds: float, measured: bool, spread: Spread = ()) -> Cost:
     how: Literal["measured", "scaled"] = "measured" if device.slowdown == 1 else "scaled"
-    return Cost(seconds * device.slowdown, how if measured else "estimated")
+    return Cost(seconds * device.slowdown, how if measured else "estimated", spread)
+
+
+def _measured(device: Device, samples_s: Sequence[float]) -> Cost:
+    return _cost(device, float(median(samples_s)), True, spread_of(samples_s))
 
 
 def _profiled(profile: Profile, work: Work) -> tuple[float, bool]:

@@ -10,12 +10,15 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
+from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.files import read_file
 from splitimpera.core.results_json import LARGEST_BYTES, parsed_results
 from splitimpera.records.measurements import CodingTime, Measurements, SegmentTime
 
 LONGEST_S = 1e5
+SAMPLES_AT_MOST = 10_000
+"""Of one time."""
 
 _RECORD = TypeAdapter(with_config(ConfigDict(extra="forbid"))(Measurements))
 
@@ -41,10 +44,15 @@ def measurements_from(document: object) -> Measurements:
         raise DataError(f"these are no measurements: {shown(problem)}") from None
     times: list[SegmentTime | CodingTime] = [*found.segments, *found.codings]
     for time in times:
-        if not time.samples_s or not all(0 < sample < LONGEST_S for sample in time.samples_s):
+        samples = (*time.samples_s, *time.hot_samples_s)
+        if not time.samples_s or not all(0 < sample < LONGEST_S for sample in samples):
             raise DataError(f"a time is missing or not between 0 and {LONGEST_S:g} s")
         if not all(math.isfinite(value) for value in vars(time).values() if isinstance(value, float)):
             raise DataError("a ratio of a bottleneck is not finite")
+        if len(samples) > SAMPLES_AT_MOST:
+            raise DataError(f"a time has {len(samples)} samples, at most {SAMPLES_AT_MOST} are read")
+    if not 0 <= found.fps <= BOUNDS["fps"].high:
+        raise DataError(f"{found.fps:g} frames a second are out of range, they must be 0 to {BOUNDS['fps'].high:g}")
     if not 1 <= found.threads <= 4096:
         raise DataError(f"{found.threads} threads are out of range, they must be 1 to 4096")
     return found

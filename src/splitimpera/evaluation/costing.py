@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -38,14 +39,15 @@ def _device_costs(
 
     def network(batch: int) -> Cost:
         work = testbed.work(start, end, **ratios, batch=batch)
-        return network_cost(device, work, lambda: measurements.segment_s(start, end, **ratios, batch=batch))
+        return network_cost(device, work, lambda: measurements.segment_samples_s(start, end, **ratios, batch=batch))
 
     def coding(direction: Literal["encode", "decode"], hop: Hop | None) -> Cost | None:
         if hop is None:
             return None
         key = coding_of(hop)
         size, channels = testbed.coded(key.cut, key.bottleneck)
-        return codec_cost(device, key.codec, direction, size, lambda: measurements.coding_s(direction, *key), channels)
+        here = partial(measurements.coding_samples_s, direction, *key)
+        return codec_cost(device, key.codec, direction, size, here, channels)
 
     of_one = network(1)
     together = [of_one]

@@ -216,6 +216,8 @@ def summary(timeline: Timeline, worth: Worth | None, quality: Quality, last: int
         cut_depth=plan.hops[0].cut if plan.hops else last,
         utilisation=timeline.utilisation,
         busiest_stage=timeline.busiest_stage,
+        device_p50_s={name: p50 for name, (p50, _) in timeline.device_quantiles_s.items()},
+        device_p95_s={name: p95 for name, (_, p95) in timeline.device_quantiles_s.items()},
         quality_metric=quality.name,
         of_replications={
             "fps": timeline.sustained_fps,

@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 
+from splitimpera.core.array_types import FloatArray
+from splitimpera.core.cache import made_once, read_cached, usable_cache, write_cached
+from splitimpera.core.errors import DataError
+from splitimpera.core.progress import Track, no_progress
+from splitimpera.core.version import __version__
 from splitimpera.cost.devices import measured_here
-from splitimpera.cost.measuring import machine_name
+from splitimpera.cost.measured_times import measurements_document, measurements_from
+from splitimpera.cost.measuring import LayerTimer, machine_name, timed
+from splitimpera.cost.pacing import both_ways
 from splitimpera.cost.profiles import fingerprint
-from splitimpera.cost.timing import sample_together_s
+from splitimpera.evaluation.batches import stack
 from splitimpera.evaluation.testbed import Coding, Segment, Testbed, around, coding_of
+from splitimpera.partition.cutter import segment as segment_of
 from splitimpera.records.measurements import CodingTime, Measurements, SegmentTime
 from splitimpera.records.plan import Plan
 
-SEGMENTS_S = 2.0
-CODING_S = 0.02
-MOST_CALLS = 50
+BUDGET_S = 10.0
+SHORTEST_S = 1e-9
+"""What a clock that did not move is taken for."""
+
+Timers = dict[tuple[object, ...], Callable[[], Any]]
+Taken = dict[tuple[object, ...], FloatArray]
 
 
-def measure(plans: Iterable[Plan], testbed: Testbed) -> Measurements:
+def measure(
+    plans: Iterable[Plan],
+    testbed: Testbed,
+    fps: float | None = None,
+    budget_s: float = BUDGET_S,
+    fresh: bool = False,
+    track: Track[Any] = no_progress,
+) -> Measurements:
     """Time what some plans need on this machine; nothing where each device has a profile or a preset.
 
-    The layers between cuts are run in turn, so that their times compare.
+    One pass times all layers. Passes come as frames do, with idle time between them, so that caches and clock rates are
+    those of the field; a device that the plans share among them takes for its segment what its layers took in a pass.
+    Bottlenecks' parts and codecs are timed in the same frames. All is timed back to back as well.
+
+    The times are kept in the cache folder, by machine, network, threads, pace and what was timed.
+
+    Args:
+        fps: Frame rate at which to time; None: the workload's.
+        budget_s: roughly how long to time in all. At least `pacing.FRAMES` passes are timed where this allows; at slow
+            rates the idle time is cut for it, to no less than `pacing.LEAST_IDLE_S`.
+        fresh: whether to time anew what is in the cache folder.
+        track: shows progress.
 
     Raises:
         SplitImperaError: a codec or bottleneck that does not fit.
@@ -38,7 +72,7 @@ def measure(plans: Iterable[Plan], testbed: Testbed) -> Measurements:
         >>> x, y = torch.rand(20, 8), torch.arange(20) % 3
         >>> graph = trace(nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 3)), x)
         >>> testbed = Testbed(graph, divide(Samples(x, y), validation=0.4, test=0.4), Workload(20.0))
-        >>> times = measure([Plan("LC", (Device("here"),))], testbed)
+        >>> times = measure([Plan("LC", (Device("here"),))], testbed, fps=100)
         >>> times.segment_s(0, testbed.last) > 0
         True
     """
@@ -55,23 +89,93 @@ def measure(plans: Iterable[Plan], testbed: Testbed) -> Measurements:
             segments |= {(segment, batch): None for batch in {1, device.batch}}
             codings |= {("decode", coding_of(arriving)): None} if arriving else {}
             codings |= {("encode", coding_of(leaving)): None} if leaving else {}
-    with torch.inference_mode():
-        taken_s = _timed([testbed.caller(segment, batch) for segment, batch in segments], SEGMENTS_S)
-    coded_s = (_timed([_coder(testbed, direction, coding)], CODING_S)[0] for direction, coding in codings)
-    return Measurements(
-        machine_name(),
-        fingerprint(testbed.graph),
-        torch.get_num_threads(),
-        tuple(SegmentTime(*key, batch, s) for (key, batch), s in zip(segments, taken_s, strict=True)),
-        tuple(
-            CodingTime(direction, key.cut, key.codec, key.bottleneck, key.packet_bytes, s)
-            for (direction, key), s in zip(codings, coded_s, strict=True)
-        ),
-    )
+    about = Measurements(machine_name(), fingerprint(testbed.graph), torch.get_num_threads())
+    if not segments:
+        return about
+    about = replace(about, fps=testbed.workload.fps if fps is None else float(fps))
+    key = json.dumps([__version__, torch.__version__, *vars(about).values(), budget_s, [*segments], [*codings]])
+    name = f"times-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+    with made_once(name):  # two at a time would disturb each other
+        known = None if fresh else _kept(name)
+        if known is not None:
+            return known
+        timers = _timers(testbed, list(segments), list(codings))
+        with torch.inference_mode():
+            hot, paced = both_ways(timers, timed(timers["layers", 1]), about.fps, budget_s, track)
+        found = replace(
+            about,
+            segments=tuple(
+                SegmentTime(*segment, batch, _of_segment(paced, segment, batch), _of_segment(hot, segment, batch))
+                for segment, batch in segments
+            ),
+            codings=tuple(
+                CodingTime(
+                    *(direction, coding.cut, coding.codec, coding.bottleneck, coding.packet_bytes),
+                    *(_samples(taken["coding", direction, coding]) for taken in (paced, hot)),
+                )
+                for direction, coding in codings
+            ),
+        )
+        if usable_cache() is not None:
+            write_cached(name, json.dumps(measurements_document(found)).encode())
+        return found
 
 
-def _timed(runs: list[Callable[[], object]], budget_s: float) -> list[tuple[float, ...]]:
-    return [tuple(s) for s in sample_together_s(runs, budget_s=budget_s, most=MOST_CALLS)] if runs else []
+def _kept(name: str) -> Measurements | None:
+    content = read_cached(name)
+    try:
+        return None if content is None else measurements_from(json.loads(content))
+    except (DataError, ValueError):
+        return None  # a file of that name by another hand
+
+
+def _timers(
+    testbed: Testbed, segments: list[tuple[Segment, int]], codings: list[tuple[Literal["encode", "decode"], Coding]]
+) -> Timers:
+    """Calls that return seconds: of each layer, shape (layers,); of a part without layers; of all else."""
+    graph, row = testbed.graph, testbed.example(0)
+    specs = graph.cuts[0].tensors
+    single = stack([row], specs)
+    timer = LayerTimer(graph, single)
+    timers: Timers = {("layers", 1): timer}
+    for batch in sorted({batch for _, batch in segments} - {1}):
+        together = LayerTimer(graph, stack([row] * batch, specs)) if graph.stacks(specs) else None
+        timers["layers", batch] = together or partial(_one_by_one, timer, batch)
+    nothing = segment_of(graph, graph.cuts[0], graph.cuts[0])
+    timers["call",] = timed(lambda: nothing(*single))
+    for segment, batch in segments:
+        for part, cut, ratio in _bottleneck_parts(segment):
+            timers[part, cut, ratio, batch] = timed(testbed.bottleneck_caller(part, cut, ratio, batch))
+    for direction, coding in codings:
+        timers["coding", direction, coding] = timed(_coder(testbed, direction, coding))
+    return timers
+
+
+def _one_by_one(timer: LayerTimer, batch: int) -> FloatArray:
+    seconds: FloatArray = np.sum([timer() for _ in range(batch)], axis=0)
+    return seconds
+
+
+def _of_segment(taken: Taken, segment: Segment, batch: int) -> tuple[float, ...]:
+    """What its layers took in each pass, the call of a program, and the parts of bottlenecks at its ends."""
+    start, end, *_ = segment
+    seconds: FloatArray = taken["layers", batch][:, start:end].sum(1) + taken["call",]
+    for part in _bottleneck_parts(segment):
+        seconds = seconds + taken[*part, batch]
+    return _samples(seconds)
+
+
+def _bottleneck_parts(segment: Segment) -> Iterator[tuple[Literal["decoder", "encoder"], int, float]]:
+    """Which parts of bottlenecks a device runs, and at which cut and ratio."""
+    start, end, arriving, leaving = segment
+    if arriving:
+        yield "decoder", start, arriving
+    if leaving:
+        yield "encoder", end, leaving
+
+
+def _samples(seconds: FloatArray) -> tuple[float, ...]:
+    return tuple(np.maximum(seconds, SHORTEST_S).tolist())
 
 
 def _coder(testbed: Testbed, direction: Literal["encode", "decode"], coding: Coding) -> Callable[[], object]:

@@ -227,6 +227,16 @@ class Testbed:
         single = stack([row], specs)
         return lambda: [program(*single) for _ in range(batch)]
 
+    def bottleneck_caller(
+        self, part: Literal["encoder", "decoder"], cut: int, ratio: float, batch: int
+    ) -> Callable[[], object]:
+        """A call that runs a part of a bottleneck on so many frames."""
+        partition = self._split(cut, ratio)
+        run = partition.encode if part == "encoder" else partition.decoder
+        given = 0.0 if part == "encoder" else ratio
+        (stacked,) = stack([self.example(cut, given)] * batch, self.specs(cut, given))
+        return lambda: run(stacked)
+
     def _split(self, cut: int, ratio: float) -> TrainedSplit:
         if (cut, ratio) not in self._splits:
             raise CutError(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.cost.spending import energy_j, fits
 from splitimpera.evaluation.pipeline import serve
+from splitimpera.evaluation.service import Seconds, Service, service_of
 from splitimpera.net.directions import mean_rate_bps
 from splitimpera.net.replication import mostly
 from splitimpera.net.transports import TRANSPORTS
@@ -42,7 +43,7 @@ def timeline(
         costs: one entry a device.
         sizes: The payload's bytes for each hop, frame by frame; repeated where there are more frames, shape (n,).
         element_bytes: The size of an element for each hop, which no packet cuts.
-        rng: the randomness of all links.
+        rng: the randomness of all links and devices.
         workers: how many replications are simulated side by side.
     """
     found = Timeline(plan, workload, costs, rng.spawn(replications), workers)
@@ -85,13 +86,15 @@ class Timeline:
     """A plan's frames on their way, once a replication; arrays of shape (replications, frames).
 
     A device takes decode + its layers + encode for each frame, one at a time, or as many as wait, in order of arrival;
-    a full queue may drop frames. Every sender has a first device of its own and shares all else. Frames with responses
-    are done when these are back.
+    a full queue may drop frames. What it takes is drawn from the spread of its costs, by each replication's own
+    randomness, which is not the links': a setting that differs in the link alone has the same draws. Every sender has a
+    first device of its own and shares all else. Frames with responses are done when these are back.
 
     Attributes:
         now_s: The time that each frame has reached; NaN once it was dropped.
         response_s: what the responses of all hops have taken so far.
         alive: whether it can still be responded to.
+        services: the service times of each device so far, by its name.
     """
 
     def __init__(
@@ -117,33 +120,38 @@ class Timeline:
         self.payload_bytes = 0.0
         self.energy_j: float | None = 0.0
         self.cannot_run: list[str] = []
-        self._parts_s: dict[str, float] = {}
+        self.services: dict[str, Service] = {}
+        self._device_rngs = [rng.spawn(len(plan.devices)) for rng in rngs]
+        self._parts_s: dict[str, Seconds] = {}
         self._estimates: list[str] = []
-        self._spans: list[tuple[str, FloatArray, float]] = []  # parts that vary, and what else they contain
+        self._spans: list[tuple[str, FloatArray, Seconds]] = []  # parts with a queue, and what else they contain
         self._place = 0
 
     def compute(self) -> None:
         """The next device's work on every frame: decode, its layers, encode."""
         place = self._place
-        device, costs, service_s = self.plan.devices[place], self.costs[place], self.costs[place].service_s
+        device, costs = self.plan.devices[place], self.costs[place]
         own = place == 0 and self.due.sender is not None  # every sender has a first device of its own
         queues = [self.due.sender == sender for sender in range(self.workload.senders)] if own else [slice(None)]
         arrived, left = self.now_s, np.empty(self.now_s.shape)
+        streams = [of_devices[place] for of_devices in self._device_rngs]
+        service = service_of(costs, streams, arrived.shape[1], self.workload.senders if own else 1)
         for replication, arrival_s in enumerate(arrived):
             for queue in queues:
-                left[replication, queue] = serve(arrival_s[queue], service_s, device.queue, device.queue_frames)
+                each_s = service.of(replication, queue)
+                left[replication, queue] = serve(arrival_s[queue], each_s, device.queue, device.queue_frames)
         self._check_memory(device, costs.memory_bytes)
         parts = {f"{device.name}: {name}": cost for name, cost in costs.parts.items()}
         self._estimates += [name for name, cost in parts.items() if cost.how != "measured"]
-        self._spans.append((f"{device.name}: queue", left - arrived, service_s[0]))
-        self._parts_s |= {f"{device.name}: queue": 0.0} | {name: cost.seconds for name, cost in parts.items()}
-        # the quickest that it can be, with full batches
-        busy_s = np.full(len(left), min(time_s / frames for frames, time_s in enumerate(service_s, 1)))
+        self._spans.append((f"{device.name}: queue", left - arrived, service.together_s[0]))
+        self._parts_s |= {f"{device.name}: queue": 0.0} | dict(zip(parts, service.parts_s.values(), strict=True))
+        busy_s = np.broadcast_to(service.quickest_s, len(left))
         share = np.isfinite(left).mean(1) if device.queue != "wait" else np.isfinite(arrived).mean(1)
         sharing = 1 if own else self.workload.senders
         self.stages.append(Stage(device.name, busy_s * sharing, share, device.queue != "wait"))
         if place == 0:
-            self._spend(device, service_s[0], 0.0, 0.0)
+            self._spend(device, float(np.mean(service.together_s[0])), 0.0, 0.0)
+        self.services[device.name] = service
         self.alive &= np.isfinite(left)
         self.now_s = left
 
@@ -173,9 +181,12 @@ class Timeline:
             )
             return TRANSPORTS[hop.transport](hop.link, self.rngs[replication]).transfer(frames)
 
-        # compiled transports let go of the interpreter, so that replications run side by side
-        with ThreadPoolExecutor(max(1, min(len(orders), self.workers))) as pool:
-            runs = tuple(pool.map(transfer, range(len(orders))))
+        if (workers := min(len(orders), self.workers)) > 1:
+            # compiled transports let go of the interpreter, so that replications run side by side
+            with ThreadPoolExecutor(workers) as pool:
+                runs = tuple(pool.map(transfer, range(len(orders))))
+        else:
+            runs = tuple(map(transfer, range(len(orders))))
         for replication, (order, run) in enumerate(zip(orders, runs, strict=True)):
             complete[replication, order] = run.complete_s
             self.alive[replication, order] &= run.arrived
@@ -266,10 +277,21 @@ class Timeline:
         spans = [*self._spans]
         if self.workload.response_bytes and self.plan.hops:
             spans.append(("response", self.response_s, 0.0))
-        finished, parts = np.isfinite(self.latency_s), dict(self._parts_s)
-        for name, times_s, contained_s in spans:
-            parts[name] = float(times_s[finished].mean()) - contained_s if finished.any() else 0.0
-        return parts
+        finished = np.isfinite(self.latency_s)
+        if not finished.any():
+            return {name: float(np.mean(time_s)) for name, time_s in self._parts_s.items()}
+
+        def mean_s(time_s: Seconds) -> float:
+            return time_s if isinstance(time_s, float) else float(time_s[finished].mean())
+
+        parts = {name: mean_s(time_s) for name, time_s in self._parts_s.items()}
+        return parts | {name: mean_s(times_s) - mean_s(contained_s) for name, times_s, contained_s in spans}
+
+    @property
+    def device_quantiles_s(self) -> dict[str, tuple[float, float]]:
+        """Median and 95th percentile of what each device takes for a frame, without any queue."""
+        found = {name: np.percentile(service.together_s[0], (50, 95)) for name, service in self.services.items()}
+        return {name: (float(p50), float(p95)) for name, (p50, p95) in found.items()}
 
     @property
     def estimates(self) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def nanoseconds(seconds: float | FloatArray) -> Any:
 
 
 def build_ways(link: Link, rng: np.random.Generator, origin: int = 0) -> Ways:
-    """The uplink and the downlink, idle; `origin` is when a trace begins, in ns."""
+    """The uplink and the downlink, idle; `origin` is time 0, in ns."""
     ways = np.zeros(2, kernels.WAY)
     there, back = ways[0], ways[1]
     ways["queue_bytes"] = ways["queue_packets"] = -1
@@ -58,7 +58,18 @@ def build_ways(link: Link, rng: np.random.Generator, origin: int = 0) -> Ways:
         waiting = link.queue_packets + 2 if link.queue_bytes is None else min(waiting, link.queue_packets + 2)
     places = 1 << (waiting - 1).bit_length() if waiting else 0
     drops = np.unique(np.array(link.drops or (), dtype=np.int64))
-    return Ways(ways, _trace(link, there, origin), drops, np.zeros(places, kernels.WAITING))
+    return Ways(ways, _trace(link, there, origin - _start(link, rng)), drops, np.zeros(places, kernels.WAITING))
+
+
+def _start(link: Link, rng: np.random.Generator) -> int:
+    """Nanoseconds of the trace that lie before time 0."""
+    if link.trace is None:
+        return 0
+    period_s = link.trace.period_s
+    if link.trace_start_s is not None:
+        return int(nanoseconds(link.trace_start_s % period_s))
+    # of a child, so that losses are the same wherever the trace starts
+    return int(nanoseconds(rng.spawn(1)[0].random() * period_s))
 
 
 def _trace(link: Link, there: Any, origin: int) -> np.ndarray[Any, Any]:

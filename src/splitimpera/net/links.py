@@ -54,6 +54,8 @@ def build_link(section: LinkSection, folder: Path, where: str = "links[0]") -> L
         with _key(f"{where}.trace"):
             trace = load_trace(folder / section.trace)
         given |= {"trace": trace} | _means(section, trace, where)
+    elif section.trace_start is not None:
+        raise ScenarioError("there is no trace to start", where=f"{where}.trace_start", hint="add 'trace'")
     if section.drops is not None:
         with _key(f"{where}.drops"):
             given["drops"] = load_drops(folder / section.drops)

@@ -1,4 +1,4 @@
-"""What devices take for their work on a frame."""
+"""What devices take for their work on frames."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ class Cost:
     """Seconds that a device takes for a part of its work on one frame.
 
     Attributes:
+        seconds: The median.
         how: "measured" on that very machine; "scaled" from a measurement by its slowdown; else "estimated".
+        spread: What runs took over the median, in their order; empty: always `seconds`.
     """
 
     seconds: float
     how: Literal["measured", "scaled", "estimated"]
+    spread: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,6 @@ class DeviceCosts:
     decode: Cost | None
     encode: Cost | None
     memory_bytes: int
-
-    @property
-    def service_s(self) -> list[float]:
-        """Seconds for one frame, two together, ...; frames are coded one by one."""
-        coding_s = sum(cost.seconds for cost in (self.decode, self.encode) if cost is not None)
-        return [cost.seconds + frames * coding_s for frames, cost in enumerate(self.network, 1)]
 
     @property
     def parts(self) -> dict[str, Cost]:

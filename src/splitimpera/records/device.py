@@ -23,6 +23,7 @@ class Roofline:
         error: how far its estimates of whole networks lie from published measurements, the largest such error (-0.3:
             30 % too short); None: no measurement is known.
         core: how many times longer one of its cores takes than the reference machine's, on which codecs were timed.
+        p95_ratio: The 95th percentile of the times of the same work over their median; 1: they are all the same.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Roofline:
     note: str = ""
     error: float | None = None
     core: float = 1.0
+    p95_ratio: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ class Link:
         drops: Ordinals of the packets on the uplink that the link drops (the first is 0), retransmissions counted too;
             they take the place of `loss`.
         trace: Rate, delay and loss of the uplink over time; None: they stay the same.
+        trace_start_s: Where in the trace time 0 lies; None: at a random place, each run at another one.
     """
 
     name: str = "link"
@@ -115,11 +116,13 @@ class Link:
     queue_packets: int | None = None
     drops: tuple[int, ...] | None = None
     trace: Trace | None = None
+    trace_start_s: float | None = None
 
     def __post_init__(self) -> None:
         bounded(
             self, "rate_bps", "delay_s", "loss", "downlink_rate_bps", "downlink_delay_s", "downlink_loss", "jitter_s"
         )
+        bounded(self, "trace_start_s")
         bounded(self, "mtu_bytes", "link_header_bytes", "app_header_bytes", "stream_record_bytes")
         bounded(self, "queue_bytes", "queue_packets", "loss_burst")
         if self.loss_burst is not None:

@@ -18,7 +18,8 @@ class SegmentTime:
         start, end: the cuts.
         arriving, leaving: ratios of the bottlenecks at `start` and `end`, whose parts are timed with them; 0: none.
         batch: how many frames were run together.
-        samples_s: seconds of each timed call.
+        samples_s: Seconds in each paced frame, in order.
+        hot_samples_s: The same back to back; empty: not timed.
     """
 
     start: int
@@ -27,6 +28,7 @@ class SegmentTime:
     leaving: float
     batch: int
     samples_s: tuple[float, ...]
+    hot_samples_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class CodingTime:
         direction: "encode" or "decode".
         cut, bottleneck: what it codes: the tensors that cross the cut, or the latent of the bottleneck there.
         packet_bytes: room for data in a packet.
-        samples_s: seconds of each timed call.
+        samples_s: Seconds in each paced frame, in order.
+        hot_samples_s: The same back to back; empty: not timed.
     """
 
     direction: Literal["encode", "decode"]
@@ -46,6 +49,7 @@ class CodingTime:
     bottleneck: float
     packet_bytes: int
     samples_s: tuple[float, ...]
+    hot_samples_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Measurements:
         machine: the processor's name and its number of cores.
         fingerprint: Digest of the network's layers and shapes, so that those of another one are refused.
         threads: how many threads PyTorch had.
+        fps: Frame rate at which the samples were taken, with idle time between frames; 0: back to back.
 
     >>> known = Measurements(segments=(SegmentTime(0, 3, 0.0, 0.0, 1, (0.004, 0.002, 0.003)),))
     >>> known.segment_s(0, 3)
@@ -69,6 +74,7 @@ class Measurements:
     threads: int = 1
     segments: tuple[SegmentTime, ...] = ()
     codings: tuple[CodingTime, ...] = ()
+    fps: float = 0.0
 
     def segment_s(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1) -> float:
         """Median seconds of a run of layers; arguments as of `SegmentTime`.
@@ -76,6 +82,12 @@ class Measurements:
         Raises:
             DataError: that was not timed.
         """
+        return median(self.segment_samples_s(start, end, arriving, leaving, batch))
+
+    def segment_samples_s(
+        self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1
+    ) -> tuple[float, ...]:
+        """Seconds of each timed call of a run of layers, in order; as `segment_s`."""
         key = start, end, arriving, leaving, batch
         if key not in self._segments:
             together = f", {batch} frames together" if batch > 1 else ""
@@ -90,18 +102,24 @@ class Measurements:
         Raises:
             DataError: that was not timed.
         """
+        return median(self.coding_samples_s(direction, cut, codec, bottleneck, packet_bytes))
+
+    def coding_samples_s(
+        self, direction: Literal["encode", "decode"], cut: int, codec: str, bottleneck: float, packet_bytes: int
+    ) -> tuple[float, ...]:
+        """Seconds of each timed call of a codec, in order; as `coding_s`."""
         key = direction, cut, codec, bottleneck, packet_bytes
         if key not in self._codings:
             raise DataError(f"the codec '{codec}' was not timed at cut {cut} ({direction})", hint=_HINT)
         return self._codings[key]
 
     @cached_property
-    def _segments(self) -> dict[tuple[object, ...], float]:
-        return {(t.start, t.end, t.arriving, t.leaving, t.batch): median(t.samples_s) for t in self.segments}
+    def _segments(self) -> dict[tuple[object, ...], tuple[float, ...]]:
+        return {(t.start, t.end, t.arriving, t.leaving, t.batch): t.samples_s for t in self.segments}
 
     @cached_property
-    def _codings(self) -> dict[tuple[object, ...], float]:
-        return {(t.direction, t.cut, t.codec, t.bottleneck, t.packet_bytes): median(t.samples_s) for t in self.codings}
+    def _codings(self) -> dict[tuple[object, ...], tuple[float, ...]]:
+        return {(t.direction, t.cut, t.codec, t.bottleneck, t.packet_bytes): t.samples_s for t in self.codings}
 
 
 _HINT = "time the plans on this machine (sei.measure), or give their devices a profile or a preset"

@@ -34,6 +34,8 @@ class Evaluation:
         cut_depth: layers on the first device; 0 where the raw input leaves it.
         utilisation: busy share of each stage, by name.
         busiest_stage: the busiest stage.
+        device_p50_s, device_p95_s: Median and 95th percentile of what each device itself takes for a frame (decode,
+            network, encode; no queue), by its name.
         cannot_run: why the plan cannot run at all, in words; empty where it can.
         quality_metric: what `quality` is called: "accuracy", "miou" or "rmse".
         intervals: the 95 % bootstrap interval of each metric that chance touches.
@@ -61,6 +63,8 @@ class Evaluation:
     cut_depth: int = 0
     utilisation: dict[str, float] = field(default_factory=dict)
     busiest_stage: str = ""
+    device_p50_s: dict[str, float] = field(default_factory=dict)
+    device_p95_s: dict[str, float] = field(default_factory=dict)
     cannot_run: tuple[str, ...] = ()
     quality_metric: str = "accuracy"
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)

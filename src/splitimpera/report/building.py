@@ -201,6 +201,8 @@ def plan_entry(verdict: Verdict) -> PlanEntry:
         estimates=list(evaluation.estimates),
         utilisation={stage: _finite(share) for stage, share in evaluation.utilisation.items()},
         busiest_stage=evaluation.busiest_stage,
+        device_p50_s=evaluation.device_p50_s,
+        device_p95_s=evaluation.device_p95_s,
         memory_bytes=list(evaluation.memory_bytes),
         energy_j=evaluation.energy_j,
         hops=hops,

@@ -211,10 +211,17 @@ def part_kind(part: str, plan: PlanEntry) -> str:
 
 
 def _details(parts: dict[str, float], plan: PlanEntry) -> str:
-    return "<br>".join(
+    lines = [
         f"{text(name)}: {units.format_time(time_s)}{' (estimated)' if name in plan.estimates else ''}"
         for name, time_s in parts.items()
-    )
+    ]
+    networks = [name.partition(": ")[0] for name in parts if name.endswith(": network")]
+    lines += [
+        f"{text(device)} in all: p50 {units.format_time(plan.device_p50_s[device])}, p95 {units.format_time(p95_s)}"
+        for device, p95_s in plan.device_p95_s.items()
+        if device in networks and device in plan.device_p50_s
+    ]
+    return "<br>".join(lines)
 
 
 def _in_legend(plan: str, chosen: bool) -> str:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from splitimpera.records.requirement import LARGEST_LIMIT, METRICS, QUALITIES, SMALLEST_LIMIT, Metric
 
-SCHEMA_VERSION: Literal[5] = 5
+SCHEMA_VERSION: Literal[6] = 6
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Maybe = Number | None
@@ -102,6 +102,7 @@ class SegmentTimeEntry(Entry):
     leaving: Number
     batch: Count
     samples_s: list[Number]
+    hot_samples_s: list[Number]
 
 
 class CodingTimeEntry(Entry):
@@ -113,6 +114,7 @@ class CodingTimeEntry(Entry):
     bottleneck: Number
     packet_bytes: Count
     samples_s: list[Number]
+    hot_samples_s: list[Number]
 
 
 class MeasurementsEntry(Entry):
@@ -123,6 +125,7 @@ class MeasurementsEntry(Entry):
     threads: Count
     segments: list[SegmentTimeEntry]
     codings: list[CodingTimeEntry]
+    fps: Number
 
 
 class LayerEntry(NamedEntry):
@@ -229,6 +232,8 @@ class PlanEntry(Entry):
     estimates: list[str]
     utilisation: dict[str, Maybe]
     busiest_stage: str
+    device_p50_s: dict[str, Number]
+    device_p95_s: dict[str, Number]
     memory_bytes: list[Number]
     energy_j: Maybe
     hops: list[HopEntry]
@@ -320,7 +325,7 @@ class CapacityEntry(Entry):
 class Results(Entry):
     """All that a design run found."""
 
-    schema_version: Literal[5]
+    schema_version: Literal[6]
     splitimpera_version: str
     scenario: ScenarioEntry
     links: list[SectionEntry]

@@ -48,7 +48,7 @@ def plans_csv(results: Results) -> str:
             *("id", "configuration", "cut", "codec", "bottleneck", "transport"),
             *map(_column, metrics),
             *("quality_low", "quality_high", "stable", "feasible", "certainty", "score", "penalty", "pareto"),
-            *("busiest_stage", "violations", "cannot_run"),
+            *("busiest_stage", "device_p95_s", "violations", "cannot_run"),
         ]
     )
     for plan in results.plans:
@@ -57,7 +57,7 @@ def plans_csv(results: Results) -> str:
         row = [
             *(plan.id, plan.configuration, plan.cut, plan.codec, plan.bottleneck, plan.transport),
             *(*values, *(plan.quality_ci or (None, None)), plan.stable, plan.feasible, plan.certainty),
-            *(plan.score, plan.penalty, plan.pareto, plan.busiest_stage),
+            *(plan.score, plan.penalty, plan.pareto, plan.busiest_stage, plan.device_p95_s.get(plan.devices[0])),
             "; ".join(violation.requirement for violation in [*plan.violations, *plan.soft_violations]),
             "; ".join(plan.cannot_run),
         ]

@@ -166,7 +166,7 @@ LINK_FIELDS = {
     **{"downlink_rate": "downlink_rate_bps", "downlink_delay": "downlink_delay_s", "downlink_loss": "downlink_loss"},
     **{"jitter": "jitter_s", "jitter_distribution": "jitter", "reorder": "reorder"},
     **{"queue": "queue_bytes", "queue_packets": "queue_packets"},
-    **{"mtu": "mtu_bytes", "link_header": "link_header_bytes"},
+    **{"mtu": "mtu_bytes", "link_header": "link_header_bytes", "trace_start": "trace_start_s"},
 }
 """The record's field of each key of a link that is a plain value."""
 
@@ -191,6 +191,7 @@ class LinkSection(_Section):
     name: Name = "link"
     preset: Text | None = None
     trace: FilePath | None = None
+    trace_start: Annotated[Seconds, _within("trace_start_s")] | None = None
     drops: FilePath | None = None
     rate: Annotated[BitRate, _within("rate_bps")] | None = Field(default=None, validate_default=True)
     delay: Annotated[Seconds, _within("delay_s")] | None = Field(default=None, validate_default=True)

@@ -95,6 +95,7 @@ def columns(results: Results) -> list[Column]:
         Column("device_memory", "memory", _memory),
         Column("cut_depth", "layers first", lambda plan: [_number(plan.metrics.get("cut_depth"))]),
         Column("busiest", "busiest", _busiest, number=False),
+        Column("device_p95", "device p95", _device_p95),
         Column("score", "score", lambda plan: [Line(score_words(plan.score))]),
         Column("pareto", "front", lambda plan: [Line(WORDS["on_front"] if plan.pareto else "")], number=False),
     ]
@@ -102,6 +103,8 @@ def columns(results: Results) -> list[Column]:
     silent = set() if any(plan.metrics.get("dropped_frames") for plan in results.plans) else {"dropped_frames"}
     if any(plan.busiest_stage for plan in results.plans):
         always.add("busiest")
+    if any(plan.device_p95_s for plan in results.plans):
+        always.add("device_p95")
     return [column for column in found if column.key in always or (column.key in known and column.key not in silent)]
 
 
@@ -174,6 +177,10 @@ def _latency(plan: PlanEntry, name: str) -> list[Line]:
 def _memory(plan: PlanEntry) -> list[Line]:
     sizes = zip(plan.devices, plan.memory_bytes, strict=False)
     return [Line(f"{device} {units.format_bytes(size)}") for device, size in sizes]
+
+
+def _device_p95(plan: PlanEntry) -> list[Line]:
+    return [Line(f"{device} {units.format_time(p95_s)}") for device, p95_s in plan.device_p95_s.items()]
 
 
 def _busiest(plan: PlanEntry) -> list[Line]:

@@ -1,0 +1,94 @@
+"""What is timed on this machine: paced and hot, once, and kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from beds import known_bed, plan
+
+from splitimpera.cost.pacing import FRAMES
+from splitimpera.evaluation import stopwatch
+from splitimpera.evaluation.costing import plan_costs
+from splitimpera.evaluation.stopwatch import measure
+from splitimpera.evaluation.testbed import coding_of
+from splitimpera.records.device import Device, Roofline
+from splitimpera.records.measurements import Measurements
+
+HERE = Device("here"), Device("there")
+
+
+@pytest.fixture(scope="module")
+def bed():
+    return known_bed()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPLITIMPERA_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often anything was timed."""
+    calls = []
+    both_ways = stopwatch.both_ways
+    monkeypatch.setattr(stopwatch, "both_ways", lambda *given: calls.append(given) or both_ways(*given))
+    return calls
+
+
+def test_every_segment_and_codec_has_its_samples(bed, cache):
+    plans = [plan(cut, "uint8", devices=HERE) for cut in (1, 3)]
+    times = measure(plans, bed, fps=200.0)
+    assert times.fps == 200.0
+    assert {(time.start, time.end) for time in times.segments} == {(0, 1), (1, 5), (0, 3), (3, 5)}
+    assert all(len(time.samples_s) >= FRAMES == len(time.hot_samples_s) for time in (*times.segments, *times.codings))
+    assert times.coding_s("encode", *coding_of(plans[0].hops[0])) > 0
+    # the same passes: a head's and its tail's samples add up to those of any other cut
+    sums = [np.add(times.segment_samples_s(0, cut), times.segment_samples_s(cut, 5)) for cut in (1, 3)]
+    np.testing.assert_allclose(*sums, rtol=1e-9)
+
+
+def test_times_are_kept_by_what_was_timed_and_how(bed, cache, counted):
+    plans = [plan(1, devices=HERE)]
+    first = measure(plans, bed, fps=500.0, budget_s=0.5)
+    assert measure(plans, bed, fps=500.0, budget_s=0.5) == first
+    assert len(counted) == 1
+    measure(plans, bed, fps=400.0, budget_s=0.5)
+    measure([plan(3, devices=HERE)], bed, fps=500.0, budget_s=0.5)
+    assert len(counted) == 3
+    assert measure(plans, bed, fps=500.0, budget_s=0.5, fresh=True) != first
+    assert len(counted) == 4
+
+
+def test_a_damaged_file_is_measured_anew(bed, cache, counted):
+    plans = [plan(1, devices=HERE)]
+    measure(plans, bed, fps=500.0, budget_s=0.5)
+    (kept,) = cache.glob("times-*.json")
+    kept.write_bytes(kept.read_bytes()[:-10])
+    measure(plans, bed, fps=500.0, budget_s=0.5)
+    assert len(counted) == 2
+
+
+def test_nothing_is_timed_where_every_device_is_known(bed, cache, counted):
+    known = tuple(replace(device, roofline=Roofline("r", 1e9, 1e9, 1e-6, 1, 1.0, "test")) for device in HERE)
+    assert measure([plan(1, devices=known)], bed).segments == ()
+    assert not counted
+
+
+def test_the_spread_of_samples_goes_into_the_costs(bed):
+    class Uneven(Measurements):
+        def segment_samples_s(self, *_, **__):
+            return (0.010, 0.012, 0.011, 0.020)
+
+        def coding_samples_s(self, *_):
+            return (0.001,)
+
+    slow = replace(HERE[0], slowdown=3.0)
+    camera, server = plan_costs(plan(1, devices=(slow, HERE[1])), bed, Uneven())
+    assert camera.network[0].seconds == pytest.approx(3 * 0.0115)
+    np.testing.assert_allclose(np.array(camera.network[0].spread) * 0.0115, [0.010, 0.012, 0.011, 0.020])
+    assert camera.network[0].spread == server.network[0].spread
+    assert camera.encode.spread == ()
