@@ -67,7 +67,7 @@ def run(
             raise error.at({"data.source": "--data", "data.size": "--size"}.get(error.where, error.where)) from None
         samples = dataset.everything()
         curve = cumulative_saliency(
-            trace(network, samples.inputs, say=lambda line: console.print(line, highlight=False)),
+            trace(network, samples.read(slice(32)), say=lambda line: console.print(line, highlight=False)),
             samples,
             target=target,  # type: ignore[arg-type]  # checked there
             classes=wanted_classes,
