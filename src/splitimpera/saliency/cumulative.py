@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -17,16 +17,14 @@ from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.registry import nearest
 from splitimpera.graph.finite import check_finite
 from splitimpera.graph.tracing import ModelGraph, trace
-from splitimpera.models.datasets import Samples
 from splitimpera.models.imports import telling
 from splitimpera.records.graph import Cut
 from splitimpera.saliency.curve import SaliencyCurve, curve_points
+from splitimpera.saliency.feed import Batch, Data, again, batches_of
 from splitimpera.saliency.hooks import gradients
+from splitimpera.saliency.running_sums import RunningSums
 from splitimpera.saliency.scores import SCORES, STATISTICS, by_channel
 
-Inputs = Tensor | tuple[Tensor, ...]
-Batch = tuple[Inputs, Tensor | None]
-Data = Samples | Tensor | tuple[Inputs, Tensor] | Iterable[Any]
 Target = Literal["predicted", "label"] | Callable[[Any, Tensor | None], Tensor]
 
 
@@ -41,14 +39,18 @@ def cumulative_saliency(
     output: str | int | None = None,
     batch: int = 32,
     autocast: torch.dtype | None = None,
+    kept: MutableMapping[str, Any] | None = None,
     track: Track[Batch] = no_progress,
 ) -> SaliencyCurve:
     """Cumulative saliency, and other scores on request, of every single-tensor cut.
 
+    Memory does not depend on the number of samples: `Samples` and iterables are read batch by batch, and scores are
+    summed up class by class.
+
     Args:
         model: Network, or its traced graph. It may lie on any device; the data are moved there batch by batch.
-        data: Inputs (N, ...), alone or with labels (N,); or an iterable of batches of these, of any length. Several
-            inputs of a network go in a tuple.
+        data: `Samples`; inputs (N, ...), alone or with labels (N,); or an iterable of batches of these, of any length.
+            Several inputs of a network go in a tuple.
         target: Scalar that is differentiated: the logit of the "predicted" class (as the released code does) or of the
             "label" (as the abstract says), or for other tasks a function (result, labels) -> scores (samples,) or their
             sum.
@@ -59,13 +61,16 @@ def cumulative_saliency(
         output: Key or position of the result that is differentiated, where the network returns several.
         batch: Number of samples in a pass; the result does not depend on it.
         autocast: Type of mixed precision (torch.bfloat16); None: full precision.
+        kept: Sums of the batches by their numbers, such as "0": values that JSON can write. Each batch is noted here
+            when it is done, and not computed again where it is noted, so that an interrupted call can be repeated. The
+            caller keeps apart what belongs to other networks, data and arguments.
         track: Progress display that wraps the batches.
 
     Raises:
         ModelError: no logits, or logits that are not finite, several results and no `output`, half precision on a CPU,
             or a cut that no gradient reaches.
         ShapeError: the network refuses the data.
-        DataError: no data, no labels where they are needed, or labels out of range.
+        DataError: no data, no labels where they are needed, labels out of range, or sums in `kept` that are damaged.
         UnknownNameError: a score or a class that does not exist.
 
     Example:
@@ -76,39 +81,44 @@ def cumulative_saliency(
         >>> curve.names, curve.cs.shape, curve.samples
         (('0', '2'), (2,), 20)
     """
-    batches, total = _batches(data, batch)
+    # to trace a network, inputs of the first batch are needed
+    done = tuple(kept or ()) if isinstance(model, ModelGraph) else ()
+    batches, total = batches_of(data, batch, frozenset(done))
     first = next(batches, None)
     if first is None:
         raise DataError("cumulative saliency needs at least one sample, the data set is empty")
-    graph = model if isinstance(model, ModelGraph) else trace(model, first[0])
-    device = _device(graph)
+    graph = model if isinstance(model, ModelGraph) else trace(model, first.read())
     points, on_curve = curve_points(graph.cuts)
-    collector = _Collector(points, scores, _labels_of(classes, class_names), output, graph)
-    score = _target(target, output)
-    one_by_one = not graph.stacks(cut.tensors[0] for cut in points)
-    for x, y in track(_again(first, batches), "Cumulative saliency", total):
-        for inputs, known in _single(x, y) if one_by_one else [(x, y)]:
-            collector.start(_count(inputs), known)
-            _one_pass(graph, _on(inputs, device), score, known, collector, autocast)
-            collector.finish()
-    return collector.curve(on_curve, class_names)
+    collector = _Collector(points, scores, _labels_of(classes, class_names), output)
+    if kept is not None and collector.statistics:
+        names = ", ".join(collector.statistics)
+        raise DataError(f"{names} cannot be summed up batch by batch", where="kept", hint="leave `kept` or them out")
+    one_pass = _Pass(graph, _target(target, output), collector, autocast)
+    sums = RunningSums(collector.shape)
+    batches = again(first, batches)
+    del first  # or its inputs would stay in memory to the end
+    for each in track(batches, "Cumulative saliency", total):
+        collector.check(each.labels)
+        key = str(each.number)
+        if kept is not None and key in kept:
+            sums.merge(RunningSums.of_batch(kept[key], collector.shape, each.samples, each.labels))
+            continue
+        of_batch = one_pass.sums(each)
+        if kept is not None:
+            kept[key] = of_batch.plain()
+        sums.merge(of_batch)
+    return collector.curve(sums, on_curve, class_names, graph.cuts[0].bytes)
 
 
 class _Collector:
-    """What is kept of each batch, and the curve that it makes in the end."""
+    """What is kept of a batch while it passes, and the curve that all make in the end."""
 
     def __init__(
-        self,
-        points: Sequence[Cut],
-        scores: Sequence[str],
-        wanted: set[int] | None,
-        output: str | int | None,
-        graph: ModelGraph,
+        self, points: Sequence[Cut], scores: Sequence[str], wanted: set[int] | None, output: str | int | None
     ) -> None:
         self.points = points
         self.wanted = wanted
         self.output = output
-        self.graph = graph
         self.specs = {cut.crossing[0]: cut.tensors[0] for cut in points}
         unknown = [name for name in scores if name not in SCORES and name not in STATISTICS]
         if unknown:
@@ -119,20 +129,19 @@ class _Collector:
         self.statistics = {
             name: {node: STATISTICS[name]() for node in self.specs} for name in names if name in STATISTICS
         }
-        self.columns: dict[str, list[Tensor]] = {}
-        self.rows: list[FloatArray] = []
-        self.labels: list[Tensor] = []
+        self.shape = len(self.functions), len(points)
+        self.columns: dict[str, Tensor] = {}
 
-    def start(self, samples: int, labels: Tensor | None) -> None:
-        self.samples = samples
+    def check(self, labels: Tensor | None) -> None:
+        if self.wanted is not None and labels is None:
+            raise DataError("curves of classes need labels", hint="give (inputs, labels)")
+
+    def start(self, batch: Batch) -> None:
+        self.samples = batch.samples
         self.columns.clear()
         self.chosen: Tensor | None = None
-        if self.wanted is not None:
-            if labels is None:
-                raise DataError("curves of classes need labels", hint="give (inputs, labels)")
-            self.chosen = torch.isin(labels.cpu(), torch.tensor(sorted(self.wanted)))
-        if labels is not None:
-            self.labels.append(labels.cpu())
+        if self.wanted is not None and batch.labels is not None:
+            self.chosen = torch.isin(batch.labels.cpu(), torch.tensor(sorted(self.wanted)))
 
     def see_result(self, whole: Any) -> None:
         """Called with the network's result, before any gradient is known."""
@@ -141,7 +150,7 @@ class _Collector:
 
     def observe(self, name: str, activation: Tensor, gradient: Tensor) -> None:
         a, g = by_channel(activation, self.specs[name]), by_channel(gradient, self.specs[name])
-        self.columns[name] = [function(a, g) for function in self.functions.values()]
+        self.columns[name] = torch.stack([function(a, g) for function in self.functions.values()])
         if not self.statistics:
             return
         logits = self.logits
@@ -152,8 +161,8 @@ class _Collector:
             for statistic in self.statistics.values():
                 statistic[name].update(a, g, logits)
 
-    def finish(self) -> None:
-        """One batch is through: keep its scores, shape (samples, scores, points)."""
+    def values(self) -> FloatArray:
+        """The batch's scores, (samples, scores, points)."""
         unreached = [cut for cut in self.points if cut.crossing[0] not in self.columns]
         if unreached:
             listing = ", ".join(f"{cut.index} ({cut.name})" for cut in unreached[:3])
@@ -161,23 +170,17 @@ class _Collector:
                 f"no gradient reaches cut {listing}", hint="the path from there to the result must be differentiable"
             )
         if not self.points:
-            self.rows.append(np.zeros((self.samples, len(self.functions), 0)))
-            return
-        stacked = torch.stack([torch.stack(self.columns[cut.crossing[0]]) for cut in self.points])
-        self.rows.append(stacked.permute(2, 1, 0).double().cpu().numpy())
+            return np.zeros((self.samples, *self.shape))
+        stacked = torch.stack([self.columns[cut.crossing[0]] for cut in self.points])
+        return np.asarray(stacked.permute(2, 1, 0).cpu().numpy(), dtype=np.float64)
 
-    def curve(self, on_curve: Sequence[bool], class_names: Sequence[str]) -> SaliencyCurve:
-        values = np.concatenate(self.rows)
-        known = torch.cat(self.labels).numpy() if self.labels else None
-        chosen = np.ones(len(values), dtype=bool)
-        if self.wanted is not None and known is not None:
-            chosen = np.isin(known, list(self.wanted))
-            if not chosen.any():
-                raise DataError(f"no sample belongs to the classes {sorted(self.wanted)}", where="classes")
-        counts: dict[int, int] = {}
-        if known is not None:
-            counts = {int(label): int((known == label).sum()) for label in np.unique(known)}
-        scores = dict(zip(self.functions, values[chosen].mean(0), strict=True))
+    def curve(
+        self, sums: RunningSums, on_curve: Sequence[bool], class_names: Sequence[str], input_bytes: int
+    ) -> SaliencyCurve:
+        if self.wanted is not None and not sums.samples(self.wanted):
+            raise DataError(f"no sample belongs to the classes {sorted(self.wanted)}", where="classes")
+        counts = {label: sums.counts[label] for label in sums.labels()}
+        scores = dict(zip(self.functions, sums.mean(self.wanted), strict=True))
         for name, statistics in self.statistics.items():
             scores[name] = np.array([statistics[cut.crossing[0]].value() for cut in self.points])
         return SaliencyCurve(
@@ -186,96 +189,57 @@ class _Collector:
             scores=scores,
             bytes=tuple(cut.bytes for cut in self.points),
             macs_head=tuple(cut.macs_head for cut in self.points),
-            per_class={label: values[known == label, 0].mean(0) for label in counts},
+            per_class={label: sums.mean([label])[0] for label in counts},
             class_counts=counts,
             class_names=tuple(class_names),
             on_curve=tuple(on_curve),
-            samples=int(chosen.sum()),
-            input_bytes=self.graph.cuts[0].bytes,
+            samples=sums.samples(self.wanted),
+            input_bytes=input_bytes,
         )
 
 
-def _one_pass(
-    graph: ModelGraph,
-    inputs: tuple[Tensor, ...],
-    score: Callable[[Any, Tensor | None], Tensor],
-    labels: Tensor | None,
-    collector: _Collector,
-    autocast: torch.dtype | None,
-) -> None:
-    device = inputs[0].device
-    labels = None if labels is None else labels.to(device)
-    mixed = torch.autocast(device.type, dtype=autocast) if autocast is not None else nullcontext()
+class _Pass:
+    """One forward and one backward pass."""
 
-    def scored(result: tuple[Any, ...]) -> Tensor:
-        whole = pytree.tree_unflatten(list(result), graph.out_spec)
-        collector.see_result(whole)
-        total = score(whole, labels)
-        if not bool(torch.isfinite(total)):
-            check_finite(graph, inputs, result)
-        return total
+    def __init__(
+        self,
+        graph: ModelGraph,
+        score: Callable[[Any, Tensor | None], Tensor],
+        collector: _Collector,
+        autocast: torch.dtype | None,
+    ) -> None:
+        self.graph = graph
+        self.score = score
+        self.collector = collector
+        self.autocast = autocast
+        self.device = _device(graph)
+        self.together = graph.stacks(collector.specs.values())
 
-    shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
-    with telling(ShapeError, f"the network cannot be run and differentiated for inputs of shape {shapes}"), mixed:
-        gradients(graph, inputs, scored, tuple(collector.specs), collector.observe)
+    def sums(self, batch: Batch) -> RunningSums:
+        """The scores of a batch."""
+        sums = RunningSums(self.collector.shape)
+        for part in [batch] if self.together else batch.single():
+            self.collector.start(part)
+            self._run(part)
+            sums.add(self.collector.values(), part.labels)
+        return sums
 
+    def _run(self, batch: Batch) -> None:
+        inputs = tuple(x.to(self.device) for x in batch.read())
+        labels = None if batch.labels is None else batch.labels.to(self.device)
 
-def _batches(data: Data, batch: int) -> tuple[Iterator[Batch], int]:
-    """The data in batches, and how many there are (0 where nobody knows)."""
-    if isinstance(data, Samples):
-        data = (data.inputs, data.labels)
-    if isinstance(data, tuple) and len(data) == 2 and not _is_batch_list(data):
-        inputs, labels = data
-        labels = Samples(_first(inputs), labels).labels
-        return _sliced(inputs, labels, batch), -(-len(labels) // batch)
-    if isinstance(data, Tensor):
-        return _sliced(data, None, batch), -(-len(data) // batch)
-    total = len(data) if isinstance(data, Sized) else 0
-    return (_as_batch(entry) for entry in data), total
+        def scored(result: tuple[Any, ...]) -> Tensor:
+            whole = pytree.tree_unflatten(list(result), self.graph.out_spec)
+            self.collector.see_result(whole)
+            total = self.score(whole, labels)
+            if not bool(torch.isfinite(total)):
+                check_finite(self.graph, inputs, result)
+            return total
 
-
-def _is_batch_list(data: tuple[Any, ...]) -> bool:
-    return not isinstance(data[1], Tensor)
-
-
-def _sliced(inputs: Inputs, labels: Tensor | None, batch: int) -> Iterator[Batch]:
-    for start in range(0, _count(inputs), batch):
-        rows = slice(start, start + batch)
-        part = inputs[rows] if isinstance(inputs, Tensor) else tuple(x[rows] for x in inputs)
-        yield part, None if labels is None else labels[rows]
-
-
-def _as_batch(entry: Any) -> Batch:
-    if isinstance(entry, Tensor):
-        return entry, None
-    if isinstance(entry, Samples):
-        return entry.inputs, entry.labels
-    if isinstance(entry, (tuple, list)) and len(entry) == 2 and isinstance(entry[1], Tensor):
-        inputs = tuple(entry[0]) if isinstance(entry[0], (tuple, list)) else entry[0]
-        return inputs, Samples(_first(inputs), entry[1]).labels
-    raise DataError(f"a batch is inputs, or (inputs, labels); this one is {type(entry).__name__}")
-
-
-def _again(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
-    yield first
-    yield from rest
-
-
-def _single(inputs: Inputs, labels: Tensor | None) -> Iterator[Batch]:
-    """The samples of a batch one by one, for networks that mix samples with another dimension."""
-    yield from _sliced(inputs, labels, 1)
-
-
-def _first(inputs: Inputs) -> Tensor:
-    return inputs if isinstance(inputs, Tensor) else inputs[0]
-
-
-def _count(inputs: Inputs) -> int:
-    return len(_first(inputs))
-
-
-def _on(inputs: Inputs, device: torch.device) -> tuple[Tensor, ...]:
-    return tuple(x.to(device) for x in ((inputs,) if isinstance(inputs, Tensor) else inputs))
+        mixed = nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast)
+        shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+        with telling(ShapeError, f"the network cannot be run and differentiated for inputs of shape {shapes}"), mixed:
+            gradients(self.graph, inputs, scored, tuple(self.collector.specs), self.collector.observe)
 
 
 def _device(graph: ModelGraph) -> torch.device:

@@ -13,7 +13,14 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, fx
 
+from splitimpera.graph.functional import operation_name
 from splitimpera.graph.tracing import ModelGraph
+
+aten = torch.ops.aten
+IN_PLACE = {aten.relu.default: aten.relu_.default, aten.hardtanh.default: aten.hardtanh_.default}
+"""Activations whose gradient follows from their result, each with what writes it over the argument."""
+OVERWRITABLE = {"conv1d", "conv2d", "conv3d", "linear", "batch_norm", "group_norm", "layer_norm", "add"}
+"""Operations whose result is memory of its own that their gradient does not need."""
 
 Observer = Callable[[str, Tensor, Tensor], None]
 """Receives a node's name, its activation and its gradient, as soon as both are known; both are freed afterwards."""
@@ -78,8 +85,23 @@ def _watched_program(graph: ModelGraph, points: tuple[str, ...]) -> fx.GraphModu
                 constants[node.target] = graph.program.get_submodule(node.target)
             if node.name in points:
                 watched.call_function(_call, (watch, node.name, copies[node]))
+            if _may_overwrite(node, points):
+                copies[node].target = IN_PLACE[node.target]
         made[points] = fx.GraphModule(constants, watched)
     return made[points]
+
+
+def _may_overwrite(node: fx.Node, points: tuple[str, ...]) -> bool:
+    """Whether an activation may be written over its argument, which nothing else reads: less memory to go through."""
+    if node.target not in IN_PLACE:
+        return False
+    argument = node.args[0]
+    return (
+        isinstance(argument, fx.Node)
+        and operation_name(argument) in OVERWRITABLE
+        and list(argument.users) == [node]
+        and argument.name not in points
+    )
 
 
 def _call(watch: _Watch, name: str, value: Tensor) -> None:
