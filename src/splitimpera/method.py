@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from splitimpera.core.errors import DataError, ModelError, ScenarioError
+from splitimpera.core.kept import KeptFile
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.statistics import Interval, wilson_interval
 from splitimpera.cost.devices import measured_here
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.designs import Accuracy, Design
-from splitimpera.evaluation.passes import Kept
 from splitimpera.evaluation.plan_space import plans_of
 from splitimpera.evaluation.run import CLASSIFICATION
 from splitimpera.evaluation.stopwatch import measure
@@ -44,6 +44,8 @@ from splitimpera.studies.sensitivity import Change, Sensitivity
 from splitimpera.studies.sweeps import shortlist
 from splitimpera.studies.trial import Trials
 from splitimpera.training.for_plans import trained_for
+from splitimpera.training.trained import weights_of
+from splitimpera.training.weight_files import digest
 
 MORE_REPLICATIONS = 4
 EXPLORING_S = 600.0
@@ -60,8 +62,8 @@ def design(
     measurements: Measurements | None = None,
     workers: int = 1,
     every_accuracy: bool = False,
-    kept: Kept | None = None,
-    preview: Callable[[Sequence[Evaluation]], object] = len,
+    kept: KeptFile | None = None,
+    preview: Callable[[Recommendation], object] = repr,
     track: Track[Any] = no_progress,
     say: Callable[[str], object] = str,
 ) -> Design:
@@ -82,7 +84,7 @@ def design(
         workers: how many replications are simulated side by side; the result does not depend on it.
         every_accuracy: whether to compute the accuracy of plans, too, that miss a requirement whatever they predict.
         kept: what earlier runs computed, which is not computed again.
-        preview: takes the evaluations of all plans without their quality, as soon as their timelines are known.
+        preview: takes what is known as soon as all timelines are: all plans, without the accuracy of any.
         track: shows progress.
         say: takes a line of news after each stage.
 
@@ -119,8 +121,8 @@ class _Run:
     replications: int
     workers: int
     every_accuracy: bool
-    kept: Kept | None
-    preview: Callable[[Sequence[Evaluation]], object]
+    kept: KeptFile | None
+    preview: Callable[[Recommendation], object]
     track: Track[Any]
     say: Callable[[str], object]
 
@@ -129,7 +131,8 @@ class _Run:
     ) -> Design:
         setting = self.setting
         testbed = Testbed(graph, data, setting.workload)
-        curve = cumulative_saliency(graph, data.validation, class_names=data.classes, track=self.track)
+        done = None if self.kept is None else self.kept.section(_saliency_of(setting, graph, data.validation))
+        curve = cumulative_saliency(graph, data.validation, class_names=data.classes, kept=done, track=self.track)
         plans = plans_of(setting, graph, curve, self.say)
         for (_, ratio), split in trained_for(plans, setting, graph, data.train, self.track, self.say).items():
             testbed.add_split(ratio, split)
@@ -138,7 +141,7 @@ class _Run:
         begun_s = time.monotonic()
         found = {one.plan.id: one for one in trials.timelines(plans)}
         replay_s = (time.monotonic() - begun_s) / len(plans)
-        self.preview(tuple(found.values()))
+        self.preview(self._recommend(found))
         found |= self._valued(found, trials)
         recommendation = self._recommend(found)
         recommendation = self._decided(found, recommendation, trials)
@@ -248,6 +251,16 @@ def _threads(setting: Setting, measurements: Measurements | None) -> int | None:
 def _examples(samples: Samples) -> Tensor:
     """A few samples from all over a part."""
     return samples.read(torch.linspace(0, len(samples) - 1, min(len(samples), SAMPLES)).round().long())
+
+
+def _saliency_of(setting: Setting, graph: ModelGraph, samples: Samples) -> str:
+    """A digest of what a curve follows from; of the inputs a few, and of images in a folder their sizes and times."""
+    data = setting.scenario.data
+    folder = setting.scenario.folder / data.source
+    files = sorted(folder.rglob("*")) if folder.is_dir() else []
+    listing = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    known = repr((listing, data.model_dump(), torch.__version__, torch.get_num_threads()))
+    return f"saliency-{digest(weights_of(graph), known, samples.labels, _examples(samples))}"
 
 
 def _check_measurements(measurements: Measurements, graph: ModelGraph) -> None:

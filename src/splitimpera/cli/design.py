@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from splitimpera.cli.verbosity import Verbose
 
+if TYPE_CHECKING:
+    from splitimpera.qos.recommendation import Recommendation
+
 REPLICATIONS = 5
+KEPT = "work.sqlite"
+"""What an interrupted run goes on from, in the results folder."""
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +45,13 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="Use the times that the results.json of an earlier design holds."),
     ] = None,
+    every_accuracy: Annotated[
+        bool,
+        typer.Option("--all", help="Compute the accuracy of every plan, also of those that no accuracy can save."),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from what an interrupted run left in the results folder.")
+    ] = False,
     verbose: Verbose = 0,
 ) -> None:
     """Find the best place to split a network, and write a report.
@@ -62,10 +74,11 @@ def run(
 
     from splitimpera.cli.terminal import console, progress
     from splitimpera.core.errors import shown
+    from splitimpera.core.kept import KeptFile
     from splitimpera.cost.measured_times import read_measurements
     from splitimpera.method import design
     from splitimpera.report import results_of, show, write_results
-    from splitimpera.report.writing import FILES
+    from splitimpera.report.writing import FILES, write_provisional
 
     check_writable(place, "--out", FILES)
     times = None if measurements is None else read_measurements(measurements)
@@ -73,17 +86,36 @@ def run(
     console.print(
         Text.assemble((shown(wanted.name), "bold"), f": {shown(wanted.network.model)} on {shown(wanted.data.source)}")
     )
-    with progress() as track:
-        result = design(
-            wanted,
-            seed=seed,
-            replications=replications,
-            explore=explore,
-            measurements=times,
-            workers=os.cpu_count() or 1,
-            track=track,
-            say=console.print,
+
+    def preview(decision: Recommendation) -> None:
+        path = write_provisional(decision, place)
+        feasible = sum(verdict.evaluation.stable and verdict.can_run for verdict in decision.verdicts)
+        console.print(
+            f"Without accuracy yet: the timelines of all {len(decision.verdicts)} plans, {feasible} of them stable, are in "
+            f"{folder / path.name}.",
+            soft_wrap=True,
         )
+
+    with KeptFile(place / KEPT, fresh=not resume) as kept:
+        try:
+            with progress() as track:
+                result = design(
+                    wanted,
+                    seed=seed,
+                    replications=replications,
+                    explore=explore,
+                    measurements=times,
+                    workers=os.cpu_count() or 1,
+                    every_accuracy=every_accuracy,
+                    kept=kept,
+                    preview=preview,
+                    track=track,
+                    say=console.print,
+                )
+        except KeyboardInterrupt:
+            if kept.used:
+                console.print(f"What was computed is kept in {folder}: run the same again with --resume to go on.")
+            raise
     results = results_of(result)
     files = write_results(results, place)
     show(results, console)

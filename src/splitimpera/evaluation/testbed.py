@@ -178,7 +178,8 @@ class Testbed:
         """A digest of the network, and of all that coding on a route follows from."""
         if self._digest is None:
             examples = self.data.calibration().take(slice(CALIBRATION_SAMPLES)).batches(CALIBRATION_CHUNK)
-            self._digest = digest(weights_of(self.graph), torch.__version__, repr(self.data.pixels), *examples)
+            known = repr((self.data.pixels, torch.__version__, torch.get_num_threads()))
+            self._digest = digest(weights_of(self.graph), known, *examples)
         splits = [(coding.cut, coding.bottleneck) for coding in route if coding.bottleneck]
         return digest(self._digest, *(self._split(*key).parts.state_dict() for key in splits))
 

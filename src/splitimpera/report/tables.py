@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -40,7 +40,11 @@ CSV_UNITS = {"energy": "energy_j", "device_memory": "device_memory_bytes"}
 
 def plans_csv(results: Results) -> str:
     """One line a plan, best first; SI units as in results.json. An unstable plan has no latencies."""
-    metrics = metric_names(results)
+    return csv_of(results.plans, metric_names(results))
+
+
+def csv_of(plans: Sequence[PlanEntry], metrics: Sequence[str]) -> str:
+    """The same of some plans, with some metrics."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
@@ -51,7 +55,7 @@ def plans_csv(results: Results) -> str:
             *("busiest_stage", "device_p95_s", "violations", "cannot_run"),
         ]
     )
-    for plan in results.plans:
+    for plan in plans:
         silent = "latency_" if not plan.stable else "nothing"
         values = [None if name.startswith(silent) else plan.metrics.get(name) for name in metrics]
         row = [

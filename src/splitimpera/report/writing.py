@@ -6,15 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from splitimpera.core.files import check_writable
+from splitimpera.core.files import check_writable, write_output
 from splitimpera.core.folders import write_together
 from splitimpera.report.html.page import report_html
 from splitimpera.report.schema import Results
 from splitimpera.report.static_figures import plans_png, saliency_png
-from splitimpera.report.tables import plans_csv
+from splitimpera.report.tables import csv_of, plans_csv
 
 if TYPE_CHECKING:
     from splitimpera.designs import Design
+    from splitimpera.qos.recommendation import Recommendation
 
 DRAWN: dict[str, Callable[[Results], bytes]] = {
     "saliency.png": saliency_png,
@@ -23,6 +24,7 @@ DRAWN: dict[str, Callable[[Results], bytes]] = {
     "plans.csv": lambda results: plans_csv(results).encode("utf-8", "backslashreplace"),
 }
 """What can be made anew from the results."""
+PROVISIONAL = "provisional.csv"
 FILES = ("results.json", *DRAWN)
 
 
@@ -40,7 +42,19 @@ def save(design: Design, folder: str | Path) -> list[Path]:
 def write_results(results: Results, folder: Path) -> list[Path]:
     """The same from results."""
     check_writable(folder, "--out", FILES)
-    return write_together(folder, {"results.json": results.to_json()} | _drawn(results), "--out")
+    written = write_together(folder, {"results.json": results.to_json()} | _drawn(results), "--out")
+    (folder / PROVISIONAL).unlink(missing_ok=True)
+    return written
+
+
+def write_provisional(decision: Recommendation, folder: Path) -> Path:
+    """All plans by their timelines, before any accuracy is known; `write_results` takes the file away."""
+    from splitimpera.report.building import plan_entry
+
+    plans = [plan_entry(verdict) for verdict in decision.verdicts]
+    path = folder / PROVISIONAL
+    write_output(path, csv_of(plans, list(plans[0].metrics)).encode("utf-8", "backslashreplace"), "--out")
+    return path
 
 
 def redraw(results: Results, folder: Path) -> list[Path]:
