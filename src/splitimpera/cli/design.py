@@ -91,8 +91,8 @@ def run(
         path = write_provisional(decision, place)
         feasible = sum(verdict.evaluation.stable and verdict.can_run for verdict in decision.verdicts)
         console.print(
-            f"Without accuracy yet: the timelines of all {len(decision.verdicts)} plans, {feasible} of them stable, are in "
-            f"{folder / path.name}.",
+            f"Without accuracy yet: the timelines of all {len(decision.verdicts)} plans, {feasible} of them stable, "
+            f"are in {folder / path.name}.",
             soft_wrap=True,
         )
 

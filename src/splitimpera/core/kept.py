@@ -7,6 +7,7 @@ again.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import suppress
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from splitimpera.core.errors import OutputError, shown_path
+
+log = logging.getLogger(__name__)
 
 LARGEST_BYTES = 1 << 28
 """What one value may take."""
@@ -104,6 +107,7 @@ class KeptFile:
                 self.connection.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", rows)
         except sqlite3.Error as error:
             raise OutputError(f"what was computed so far cannot be kept: {error}", where="--out") from None
+        log.debug("kept %s", " ".join(entries))
 
     def section(self, name: str) -> Section:
         """Plain values by the names of a part of the work."""

@@ -200,4 +200,5 @@ def _written_difference(metric: str, value: float) -> str:
 
 
 def _listed(judgements: Sequence[Judgement]) -> str:
-    return "; ".join(str(judgement) for judgement in judgements)
+    known = [judgement for judgement in judgements if not judgement.not_computed] or judgements
+    return "; ".join(str(judgement) for judgement in known)

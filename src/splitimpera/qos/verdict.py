@@ -24,6 +24,7 @@ from splitimpera.records.outcome import Evaluation
 from splitimpera.records.requirement import (
     METRICS,
     Requirement,
+    quality_of,
 )
 
 Certainty = Literal["certain", "likely", "unlikely"]
@@ -56,6 +57,11 @@ class Judgement:
         return not self.unbounded and self.requirement.met(self.value)
 
     @property
+    def not_computed(self) -> bool:
+        """Whether the requirement is on predictions that were not made, since something else rules the plan out."""
+        return math.isnan(self.value) and quality_of(self.requirement.metric) is not None
+
+    @property
     def written(self) -> str:
         """The value as people write it."""
         return METRICS[self.requirement.metric].format(self.value)
@@ -64,6 +70,8 @@ class Judgement:
         text = self.requirement.text
         if self.unbounded:
             return f"{text}, for it is unstable: its latency is unbounded"
+        if self.not_computed:
+            return f"{text}, for its {self.requirement.metric} was not computed"
         if math.isnan(self.value):
             return f"{text}, for its {self.requirement.metric} is not known"
         if math.isinf(self.value):

@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 import torch
 
+from splitimpera.core.array_types import IntArray
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.evaluation.passes import Kept
 from splitimpera.evaluation.replay import replay, resimulated, timeline_alone
@@ -26,6 +27,8 @@ Trial = Callable[[Plan, Workload], Evaluation]
 """Evaluates a plan under a workload, with randomness that is the plan's own at every call."""
 
 MOST_PATTERNS = 1000
+LEAST = 0.8
+"""How much smaller than the smallest of a few payloads one may be whose size depends on the sample."""
 CURVE_SAMPLES = 64
 """On how many samples a curve over packet loss rests."""
 
@@ -64,10 +67,8 @@ class Trials:
 
     def at_best(self, plan: Plan) -> Evaluation:
         """A plan without its quality, at the least that its payloads may take."""
-        sizes = []
-        for provisional in (self.testbed.provisional(coding_of(hop)) for hop in plan.hops):
-            least = provisional.sizes.min()
-            sizes.append(np.array([least if provisional.fixed else max(1, int(LEAST * least))]))
+        provisional = [self.testbed.provisional(coding_of(hop)) for hop in plan.hops]
+        sizes = [np.array([_least(one.sizes, one.fixed)]) for one in provisional]
         return timeline_alone(
             plan, self.testbed, self.times, self.rng(plan), self.replications, sizes=sizes, workers=self.workers
         )
@@ -151,8 +152,10 @@ class Trials:
         return curves
 
 
-LEAST = 0.8
-"""How much smaller than the smallest of a few payloads one whose size depends on the sample may be."""
+def _least(sizes: IntArray, fixed: bool) -> int:
+    """The least that a payload may take, from those of a few samples."""
+    least = int(sizes.min())
+    return least if fixed else max(1, int(min(LEAST * least, sizes.mean() - 4 * sizes.std())))
 
 
 def _at_loss(plan: Plan, loss: float) -> Plan:
