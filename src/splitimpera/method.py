@@ -14,7 +14,7 @@ from torch import Tensor
 
 from splitimpera.core.errors import DataError, ModelError, ScenarioError
 from splitimpera.core.kept import KeptFile
-from splitimpera.core.progress import Track, no_progress
+from splitimpera.core.progress import Expect, Track, no_progress
 from splitimpera.core.statistics import Interval, wilson_interval
 from splitimpera.cost.devices import measured_here
 from splitimpera.cost.profiles import fingerprint
@@ -40,6 +40,7 @@ from splitimpera.setting import Setting, located, resolve
 from splitimpera.studies.capacity import find_capacity
 from splitimpera.studies.exploration import explore as explored
 from splitimpera.studies.loss_curve import LossCurve, worth_a_curve
+from splitimpera.studies.outlook import expected_work
 from splitimpera.studies.sensitivity import Change, Sensitivity
 from splitimpera.studies.sweeps import shortlist
 from splitimpera.studies.trial import Trials
@@ -65,6 +66,7 @@ def design(
     kept: KeptFile | None = None,
     preview: Callable[[Recommendation], object] = repr,
     track: Track[Any] = no_progress,
+    expect: Expect = dict,
     say: Callable[[str], object] = str,
 ) -> Design:
     """Find the best design for a scenario.
@@ -86,6 +88,7 @@ def design(
         kept: what earlier runs computed, which is not computed again.
         preview: takes what is known as soon as all timelines are: all plans, without the accuracy of any.
         track: shows progress.
+        expect: takes how much work each stage will be.
         say: takes a line of news after each stage.
 
     Raises:
@@ -106,7 +109,7 @@ def design(
     if measurements is not None:
         _check_measurements(measurements, graph)
     seed = scenario.seed if seed is None else seed
-    run = _Run(setting, seed, replications, workers, every_accuracy, kept, preview, track, say)
+    run = _Run(setting, seed, replications, workers, every_accuracy, kept, preview, track, expect, say)
     # sums of several threads may differ in the last bit from those of one
     with torch_threads(_threads(setting, measurements)):
         return run.design(graph, data, measurements, explore)
@@ -124,6 +127,7 @@ class _Run:
     kept: KeptFile | None
     preview: Callable[[Recommendation], object]
     track: Track[Any]
+    expect: Expect
     say: Callable[[str], object]
 
     def design(
@@ -131,9 +135,11 @@ class _Run:
     ) -> Design:
         setting = self.setting
         testbed = Testbed(graph, data, setting.workload)
+        self.expect(expected_work(graph, data))
         done = None if self.kept is None else self.kept.section(_saliency_of(setting, graph, data.validation))
         curve = cumulative_saliency(graph, data.validation, class_names=data.classes, kept=done, track=self.track)
         plans = plans_of(setting, graph, curve, self.say)
+        self.expect(expected_work(graph, data, plans, explore is not False))
         for (_, ratio), split in trained_for(plans, setting, graph, data.train, self.track, self.say).items():
             testbed.add_split(ratio, split)
         times = measure(plans, testbed, track=self.track) if measurements is None else measurements

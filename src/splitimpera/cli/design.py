@@ -110,6 +110,7 @@ def run(
                     kept=kept,
                     preview=preview,
                     track=track,
+                    expect=track.expect,
                     say=console.print,
                 )
         except KeyboardInterrupt:

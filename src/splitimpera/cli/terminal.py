@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.segment import Segment
 from rich.text import Text
 
 from splitimpera.core.errors import printable
-from splitimpera.core.progress import Track
 
 T = TypeVar("T")
 
@@ -55,37 +54,93 @@ console = PlainConsole()
 
 log = logging.getLogger(__name__)
 
+LEAST_SHARE = 0.02
+"""What must be done before anything is said of what is left."""
 SAY_EVERY_S = 30.0
 """How often a long stage says how far it is, where no bar shows it."""
 
 
 @contextmanager
-def progress() -> Iterator[Track[Any]]:
-    """A `Track`: on a terminal each stage draws a bar, elsewhere it prints a line with its time when it is done."""
+def progress() -> Iterator[Stages]:
+    """A `Track`: on a terminal a bar over all that is expected, or one a stage; elsewhere a line a stage when done."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[steps]}", markup=False),
+        TextColumn("{task.fields[left]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-
-        def track(steps: Iterable[T], description: str, total: int) -> Iterable[T]:
-            if console.is_terminal:
-                return bars.track(_logged(steps, description, total), total=total, description=description)
-            return _lines(_logged(steps, description, total), description, total)
-
-        yield track
+        yield Stages(bars)
 
 
-def _lines(steps: Iterable[T], description: str, total: int) -> Iterator[T]:
+class Stages:
+    """Work in stages; where it was said how much each will be, one bar shows all, with the time that is left."""
+
+    def __init__(self, bars: Progress) -> None:
+        self.bars = bars
+        self.work: dict[str, float] = {}
+        self.done: dict[str, float] = {}
+        self.spent_s: dict[str, float] = {}
+        self._bar: TaskID | None = None
+
+    def expect(self, work: Mapping[str, float]) -> None:
+        """Say how much work each stage will be, by its description; what is done of it already counts."""
+        self.work = dict(work)
+
+    @property
+    def share(self) -> float:
+        """The share of the expected work that is done."""
+        whole = sum(self.work.values())
+        return sum(amount * self.done.get(stage, 0.0) for stage, amount in self.work.items()) / whole if whole else 0.0
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that are left, at the pace so far; None while too little is done to tell."""
+        share, spent_s = self.share, sum(self.spent_s.get(stage, 0.0) for stage in self.work)
+        return spent_s * (1 - share) / share if share > LEAST_SHARE else None
+
+    def __call__(self, steps: Iterable[T], description: str, total: int) -> Iterator[T]:
+        steps = self._counted(_logged(steps, description, total), description, total)
+        if not console.is_terminal:
+            yield from _lines(steps, description, total, self._left)
+            return
+        bar = self.bars.add_task(description, total=total, steps="", left="") if not self.work else self._whole()
+        for done, step in enumerate(steps, 1):
+            said = f"{done}/{total}" if total else f"{done}"
+            place = {"completed": 100 * self.share, "total": 100} if self.work else {"completed": done}
+            self.bars.update(bar, description=description, steps=said, left=self._left(), **place)
+            yield step
+        if not self.work:
+            self.bars.remove_task(bar)
+
+    def _whole(self) -> TaskID:
+        if self._bar is None:
+            self._bar = self.bars.add_task("", total=100, steps="", left="")
+        return self._bar
+
+    def _left(self) -> str:
+        left_s = self.left_s
+        return "" if left_s is None else f"about {_words(left_s)} left"
+
+    def _counted(self, steps: Iterable[T], stage: str, total: int) -> Iterator[T]:
+        begun_s, before_s, before = time.monotonic(), self.spent_s.get(stage, 0.0), self.done.get(stage, 0.0)
+        for done, step in enumerate(steps):
+            self.done[stage] = max(before, done / total if total else 0.0)
+            self.spent_s[stage] = before_s + time.monotonic() - begun_s
+            yield step
+        self.done[stage] = 1.0
+        self.spent_s[stage] = before_s + time.monotonic() - begun_s
+
+
+def _lines(steps: Iterable[T], description: str, total: int, left: Callable[[], str]) -> Iterator[T]:
     """Print how far a stage is every `SAY_EVERY_S`, and when it has ended, how long it took."""
     begun_s, done, ended = time.monotonic(), 0, threading.Event()
 
     def say() -> None:
         # a thread, for a single step may take many minutes
         while not ended.wait(SAY_EVERY_S):
-            console.print(f"{description}: {done} of {total} after {_duration(begun_s)}", soft_wrap=True)
+            words = f"{description}: {done} of {total} after {_duration(begun_s)}"
+            console.print(", ".join(filter(None, [words, left()])), soft_wrap=True)
 
     talker = threading.Thread(target=say, daemon=True)
     talker.start()
@@ -110,6 +165,9 @@ def _logged(steps: Iterable[T], description: str, total: int) -> Iterator[T]:
 
 
 def _duration(begun_s: float) -> str:
-    taken_s = time.monotonic() - begun_s
+    return _words(time.monotonic() - begun_s)
+
+
+def _words(taken_s: float) -> str:
     minutes, seconds = divmod(round(taken_s), 60)
     return f"{minutes} min {seconds} s" if minutes else f"{taken_s:.1f} s"

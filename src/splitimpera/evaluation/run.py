@@ -105,6 +105,11 @@ def evaluate(
     return alone[0].evaluation
 
 
+def said_of(part: Part) -> str:
+    """What a pass over a part of the data is called."""
+    return f"Running the network on {part} samples"
+
+
 Settled = Callable[[Plan, Interval], bool]
 """Whether nothing depends on a plan's quality any more, given its 95 % interval."""
 
@@ -161,7 +166,7 @@ def evaluate_all(
 
     for plan in plans:
         advanced(plan.id, started(plan), None)
-    said, passes = description or f"Running the network on {part} samples", 0
+    said, passes = description or said_of(part), 0
     while waiting:
         passes += 1
         asked = dict.fromkeys(request for _, requests in waiting.values() for request in requests)

@@ -28,6 +28,9 @@ from splitimpera.saliency.scores import SCORES, STATISTICS, by_channel
 Target = Literal["predicted", "label"] | Callable[[Any, Tensor | None], Tensor]
 
 
+SAYS = "Cumulative saliency"
+
+
 def cumulative_saliency(
     model: nn.Module | ModelGraph,
     data: Data,
@@ -97,7 +100,7 @@ def cumulative_saliency(
     sums = RunningSums(collector.shape)
     batches = again(first, batches)
     del first  # or its inputs would stay in memory to the end
-    for each in track(batches, "Cumulative saliency", total):
+    for each in track(batches, SAYS, total):
         collector.check(each.labels)
         key = str(each.number)
         if kept is not None and key in kept:

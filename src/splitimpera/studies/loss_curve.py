@@ -15,6 +15,7 @@ from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
 from splitimpera.records.traffic import Workload
 
+MOST_CURVES = 6
 LOSSES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 
 
@@ -81,7 +82,7 @@ def with_loss(link: Link, loss: float) -> Link:
     return replace(link, loss=loss, loss_burst=burst, drops=None, trace=trace)
 
 
-def worth_a_curve(verdicts: Sequence[Verdict], most: int = 6) -> list[Plan]:
+def worth_a_curve(verdicts: Sequence[Verdict], most: int = MOST_CURVES) -> list[Plan]:
     """The best plans that lose values with packets: over UDP, stable, of each configuration and codec one."""
     chosen: dict[tuple[object, ...], Plan] = {}
     for verdict in verdicts:

@@ -27,6 +27,7 @@ Trial = Callable[[Plan, Workload], Evaluation]
 """Evaluates a plan under a workload, with randomness that is the plan's own at every call."""
 
 MOST_PATTERNS = 1000
+LOSING = "Losing packets"
 LEAST = 0.8
 """How much smaller than the smallest of a few payloads one may be whose size depends on the sample."""
 CURVE_SAMPLES = 64
@@ -139,7 +140,7 @@ class Trials:
             most_patterns=1,
             kept=self.kept,
             track=self.track,
-            description="Losing packets",
+            description=LOSING,
         )
         by_id = {one.evaluation.plan.id: one for one in found}
         curves = []
