@@ -17,6 +17,7 @@ from splitimpera.core.errors import DataError, listed, shown, shown_path
 from splitimpera.models.imports import telling
 from splitimpera.models.items import is_image, is_map_style, items_of
 from splitimpera.models.numbers import as_numbers, check_amount, finite_inputs
+from splitimpera.models.overlap import check_disjoint
 from splitimpera.models.parts import Dataset, divide, limited
 from splitimpera.models.pixels import Normalised, Pixels
 from splitimpera.models.samples import InMemory, Rows, Samples, Some, Source, indices, some, stream
@@ -47,7 +48,7 @@ def dataset_of(found: Found | Mapping[str, Found], section: DataSection, classes
     """
     names = class_names(classes)
     if isinstance(found, Mapping):
-        return within_limit(_of_parts(found, names), section)
+        return _apart(within_limit(_of_parts(found, names), section))
     samples, pixels = found
     rows = rows_within(section, {"": samples.labels})
     if rows:
@@ -148,7 +149,12 @@ def _checked(made: Dataset, section: DataSection) -> Dataset:
         if pixels is not None and _in_memory(samples.source):
             check_made(pixels, samples.inputs)
     whole = Dataset(found.train, found.validation, found.test, class_names(made.classes), pixels)
-    return within_limit(whole, section)
+    return _apart(within_limit(whole, section))
+
+
+def _apart(data: Dataset) -> Dataset:
+    check_disjoint({part: getattr(data, part) for part in PARTS})
+    return data
 
 
 def _in_memory(source: Source) -> bool:
