@@ -274,7 +274,7 @@ class _Reader(TorchDataset[Any]):
 
     def _item(self, place: int) -> tuple[Tensor, int | None]:
         random.seed(place)
-        np.random.seed(place % 2**32)  # noqa: NPY002  (what a user's transform draws from)
+        np.random.seed(place)  # noqa: NPY002  (what a user's transform draws from)
         torch.default_generator.manual_seed(place)  # not those of accelerators, which takes a hundred times as long
         which = f"item {place} of {self.name}"
         with telling(DataError, f"{which}, which says that it has {self.count}, cannot be read"):
