@@ -21,7 +21,7 @@ from torch.utils.data import (
 )
 
 from splitimpera.core.errors import DataError
-from splitimpera.models import datasets
+from splitimpera.models import datasets, items
 from splitimpera.models.datasets import Dataset, Pixels, Samples, divide, load_data
 from splitimpera.scenario import DataSection
 
@@ -317,3 +317,39 @@ def test_sources_of_a_users_own_are_held_to_what_they_say(loaded):
     data = loaded(whole(images, pixels))
     with pytest.raises(DataError, match="are not those that pixels"):
         rows(data.test, 4)
+
+
+CODE = """
+import torch
+from neighbour import SIDE
+
+class Numbers(torch.utils.data.Dataset):
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        assert index != 35, "no such file"
+        return torch.full((SIDE,), float(index)), index % 4
+
+def data():
+    return Numbers()
+
+def subset():
+    return torch.utils.data.Subset(Numbers(), range(30))
+"""
+
+
+def test_a_dataset_of_a_file_is_known_in_other_processes(tmp_path):
+    """Its class has no name by which another process could import it."""
+    (tmp_path / "mine.py").write_text(CODE)
+    (tmp_path / "neighbour.py").write_text("SIDE = 3")
+    data = load_data(DataSection(source="mine.py:subset", workers=2), tmp_path)
+    assert sorted(rows(data.everything(), 4)[:, 2].tolist()) == list(range(30))
+    with pytest.raises(DataError, match=r"item 35 of .* no such file \(mine\.py, line 10, in __getitem__"):
+        load_data(DataSection(source="mine.py:data", workers=2), tmp_path)
+
+
+def test_a_batch_alone_starts_no_process(loaded, monkeypatch):
+    data = loaded(WithTargets(), workers=2)
+    monkeypatch.setattr(items, "DataLoader", None)
+    assert len(rows(data.test, 100)) == 20

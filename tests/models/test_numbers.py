@@ -309,14 +309,14 @@ def test_parts_that_raise_when_they_are_read(loaded):
 
 
 def test_parts_that_go_together(loaded):
-    made = loaded({"train": (X[:0], Y[:0]), "validation": (X, Y), "test": (X[:3], Y[:3])})
-    assert [len(part) for part in (made.train, made.validation, made.test)] == [0, 12, 3]
+    made = loaded({"train": (X[:0], Y[:0]), "validation": (X[3:], Y[3:]), "test": (X[:3], Y[:3])})
+    assert [len(part) for part in (made.train, made.validation, made.test)] == [0, 9, 3]
     assert made.train.inputs.shape == (0, 6)
-    whole = Dataset(part(IMAGES[:0], Y[:0]), part(IMAGES), part(IMAGES), ("a\x1b", "b"), EIGHT)
+    whole = Dataset(part(IMAGES[:0], Y[:0]), part(IMAGES[6:], Y[6:]), part(IMAGES[:6], Y[:6]), ("a\x1b", "b"), EIGHT)
     found = loaded(whole)
     assert found.pixels == EIGHT
     assert found.classes == ("a\\x1b", "b")
-    assert torch.equal(found.test.inputs, IMAGES)
+    assert torch.equal(found.test.inputs, IMAGES[:6])
 
 
 @pytest.mark.parametrize(

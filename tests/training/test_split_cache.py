@@ -75,6 +75,20 @@ def test_the_same_split_is_trained_once(graph, folder, epochs):
     assert [path.suffix for path in files(folder)] == [".weights"]  # no checkpoint is left
 
 
+def test_where_the_inputs_are_does_not_matter(graph, folder, epochs):
+    class Elsewhere:
+        def __len__(self):
+            return len(SAMPLES)
+
+        def read(self, rows):
+            return SAMPLES.inputs[rows]
+
+    first = trained_split(graph, splits.CUT, SAMPLES, track=epochs.track, **QUICK)
+    again = trained_split(graph, splits.CUT, type(SAMPLES)(Elsewhere(), SAMPLES.labels), track=epochs.track, **QUICK)
+    assert len(epochs) == 2
+    assert same(first, again)
+
+
 def test_what_decides_the_weights_decides_the_file(graph, folder, epochs):
     trained_split(graph, splits.CUT, SAMPLES, **QUICK)
     other_network = splits.trained_network()

@@ -63,20 +63,20 @@ def run(
         network = load_network(wanted_network, here, track)
         try:
             dataset = load_data(wanted_data, here)
-        except DataError as error:
+            samples = dataset.everything()
+            curve = cumulative_saliency(
+                trace(network, samples.read(slice(32)), say=lambda line: console.print(line, highlight=False)),
+                samples,
+                target=target,  # type: ignore[arg-type]  # checked there
+                classes=wanted_classes,
+                class_names=dataset.classes,
+                scores=[score],
+                output=int(wanted_output) if wanted_output.isdecimal() else wanted_output or None,
+                batch=batch,
+                track=track,
+            )
+        except DataError as error:  # some of the data are read only now
             raise error.at({"data.source": "--data", "data.size": "--size"}.get(error.where, error.where)) from None
-        samples = dataset.everything()
-        curve = cumulative_saliency(
-            trace(network, samples.read(slice(32)), say=lambda line: console.print(line, highlight=False)),
-            samples,
-            target=target,  # type: ignore[arg-type]  # checked there
-            classes=wanted_classes,
-            class_names=dataset.classes,
-            scores=[score],
-            output=int(wanted_output) if wanted_output.isdecimal() else wanted_output or None,
-            batch=batch,
-            track=track,
-        )
     console.print(curve_table(curve, score))
     if json is not None:
         write_output(json, curve_json(curve), "--json")

@@ -21,6 +21,7 @@ from splitimpera.models.labelled import (
     refuse_shares,
     returned_data,
     rows_within,
+    stored_data,
     within_limit,
 )
 from splitimpera.models.parts import Dataset as Dataset
@@ -28,6 +29,7 @@ from splitimpera.models.parts import divide as divide
 from splitimpera.models.pixels import Normalised
 from splitimpera.models.pixels import Pixels as Pixels
 from splitimpera.models.samples import Samples as Samples
+from splitimpera.models.stored_arrays import is_stored
 
 if TYPE_CHECKING:
     from splitimpera.scenario import DataSection
@@ -61,17 +63,18 @@ def digits() -> Dataset:
 
 def is_source(source: str, folder: Path) -> bool:
     """Whether `load_data` knows what a source means, without loading anything."""
-    return source in DATASETS or is_factory(source) or _is_folder(source, folder)
+    return source in DATASETS or is_factory(source) or _is_folder(source, folder) or _is_stored(source, folder)
 
 
 def load_data(section: DataSection, folder: Path) -> Dataset:
     """The data that a scenario names.
 
     Args:
-        section: `source` is a built-in name, a folder `class name/image`, `package.module:factory` or
-            `file.py:factory`. A factory returns (inputs, labels), or a mapping with "train", "validation" and "test",
-            each such a pair, or a Dataset. uint8 and uint16 inputs (N, H, W, C) are images and become float by
-            `mean` and `std`.
+        section: `source` is a built-in name, a folder `class name/image` or of such folders `train`, `validation` and
+            `test`, an `.npz` file or a folder of `.npy` files, `package.module:factory` or `file.py:factory`. A factory
+            returns (inputs, labels), a map-style dataset (anything with `__len__` and `__getitem__`) or a DataLoader;
+            a mapping with "train", "validation" and "test", each one of these; or a Dataset. uint8 and uint16 inputs
+            (N, H, W, C) are images and become float by `mean` and `std`.
         folder: what relative paths start from.
 
     Raises:
@@ -95,12 +98,18 @@ def _loaded(section: DataSection, folder: Path) -> Dataset:
         # what a factory returns may run its user's code when it is read
         with contained(), telling(DataError, f"what '{shown(source)}' returns cannot be used"):
             return returned_data(made, section)
+    if _is_stored(source, folder):
+        return stored_data(folder / source, section)
     if _is_folder(source, folder):
         return _image_folder(folder / source, section)
     raise DataError(
-        f"'{shown(source)}' is no built-in data set, no 'package.module:factory' and no folder",
+        f"'{shown(source)}' is no built-in data set, no 'package.module:factory', no folder and no .npz file",
         hint=nearest(source, DATASETS.names()),
     )
+
+
+def _is_stored(source: str, folder: Path) -> bool:
+    return bool(source.strip()) and is_stored(folder / source)
 
 
 def _is_folder(source: str, folder: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -148,13 +149,16 @@ def items_of(
     return Items(dataset, count, workers, name, known, like), rows, known[rows]
 
 
-def origin(dataset: Any) -> tuple[Any, Tensor | None]:
-    """The dataset that a subset, or a subset of a subset, is taken from; and the rows there (None: all)."""
-    rows: Tensor | None = None
-    while type(dataset) is Subset:
-        own = torch.as_tensor(dataset.indices)
-        rows, dataset = own if rows is None else own[rows], dataset.dataset
-    return dataset, rows
+def identity(dataset: Any, row: int) -> bytes:
+    """Which item of which dataset it is, whatever subsets it is reached by."""
+    while type(dataset) in (Subset, ConcatDataset):
+        if type(dataset) is Subset:
+            row, dataset = int(dataset.indices[row]), dataset.dataset
+        else:
+            which = bisect_right(dataset.cumulative_sizes, row)
+            row -= dataset.cumulative_sizes[which - 1] if which else 0
+            dataset = dataset.datasets[which]
+    return b"%d %d" % (id(dataset), row)
 
 
 def _unloaded(dataset: Any, name: str) -> tuple[Any, Tensor | None, int]:
@@ -270,8 +274,8 @@ class _Reader(TorchDataset[Any]):
 
     def _item(self, place: int) -> tuple[Tensor, int | None]:
         random.seed(place)
-        np.random.seed(place % 2**32)  # noqa: NPY002  (what a user's transform draws from)
-        torch.manual_seed(place)
+        np.random.seed(place)  # noqa: NPY002  (what a user's transform draws from)
+        torch.default_generator.manual_seed(place)  # not those of accelerators, which takes a hundred times as long
         which = f"item {place} of {self.name}"
         with telling(DataError, f"{which}, which says that it has {self.count}, cannot be read"):
             entry = self.dataset[place]

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import tee
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from splitimpera.core.errors import DataError, listed, shown
+from splitimpera.core.errors import DataError, listed, shown, shown_path
 from splitimpera.models.imports import telling
 from splitimpera.models.items import is_image, is_map_style, items_of
 from splitimpera.models.numbers import as_numbers, check_amount, finite_inputs
+from splitimpera.models.overlap import check_disjoint
 from splitimpera.models.parts import Dataset, divide, limited
 from splitimpera.models.pixels import Normalised, Pixels
 from splitimpera.models.samples import InMemory, Rows, Samples, Some, Source, indices, some, stream
+from splitimpera.models.stored_arrays import StoredArray, read_stored
 
 if TYPE_CHECKING:
     from splitimpera.scenario import DataSection
@@ -44,7 +48,7 @@ def dataset_of(found: Found | Mapping[str, Found], section: DataSection, classes
     """
     names = class_names(classes)
     if isinstance(found, Mapping):
-        return within_limit(_of_parts(found, names), section)
+        return _apart(within_limit(_of_parts(found, names), section))
     samples, pixels = found
     rows = rows_within(section, {"": samples.labels})
     if rows:
@@ -57,6 +61,26 @@ def dataset_of(found: Found | Mapping[str, Found], section: DataSection, classes
         classes=names,
         pixels=pixels,
     )
+
+
+def stored_data(place: Path, section: DataSection) -> Dataset:
+    """The data in an `.npz` file or a folder of `.npy` files."""
+    refuse(section, f"'{shown_path(place)}' is no folder of images", "size", "skip_broken")
+    refuse(section, f"'{shown_path(place)}' is mapped into memory", "workers")
+    stored = read_stored(place)
+    found = {part: _found(pair, section, part) for part, pair in stored.items() if part != "train" or len(pair[0])}
+    if "" in found:
+        return dataset_of(found[""], section)
+    refuse_shares(section, f"'{shown_path(place)}'")
+    check_parts(found, f"'{shown_path(place)}' has")
+    return dataset_of(found, section)
+
+
+def check_parts(parts: Container[object], whose: str) -> None:
+    """Raise DataError where there are no validation and test parts."""
+    missing = [part for part in ("validation", "test") if part not in parts]
+    if missing:
+        raise DataError(f"{whose} no {' and no '.join(missing)} part")
 
 
 def within_limit(data: Dataset, section: DataSection) -> Dataset:
@@ -98,9 +122,7 @@ def returned_data(made: object, section: DataSection) -> Dataset:
         return dataset_of(_found(made, section), section)
     refuse_shares(section, source)
     found = dict(made)
-    missing = [part for part in ("validation", "test") if part not in found]
-    if missing:
-        raise DataError(f"{source} returns no {' and no '.join(missing)} part")
+    check_parts(found, f"{source} returns")
     unknown = [key for key in found if key not in PARTS]
     if unknown:
         raise DataError(f"{source} returns parts called {listed(unknown)}; {', '.join(PARTS)} are known")
@@ -127,7 +149,12 @@ def _checked(made: Dataset, section: DataSection) -> Dataset:
         if pixels is not None and _in_memory(samples.source):
             check_made(pixels, samples.inputs)
     whole = Dataset(found.train, found.validation, found.test, class_names(made.classes), pixels)
-    return within_limit(whole, section)
+    return _apart(within_limit(whole, section))
+
+
+def _apart(data: Dataset) -> Dataset:
+    check_disjoint({part: getattr(data, part) for part in PARTS})
+    return data
 
 
 def _in_memory(source: Source) -> bool:
@@ -208,6 +235,12 @@ def _found(made: object, section: DataSection, part: str = "") -> Found:
     inputs, labels = _pair(made, f" as '{part}'" if part else "")
     if is_map_style(inputs):
         return _items(inputs, as_numbers(labels, f"the labels{what}"), section, f"the inputs{what}")
+    if isinstance(inputs, np.memmap):
+        inputs = StoredArray(np.asarray(inputs), f"the inputs{what}")
+    if isinstance(inputs, StoredArray):
+        if not len(inputs):
+            return _samples(inputs.array, labels, section, what)
+        return _as_inputs(inputs, as_numbers(labels, f"the labels{what}"), section, inputs.name)
     return _samples(inputs, labels, section, what)
 
 
@@ -223,7 +256,7 @@ def _as_inputs(source: Source, labels: Tensor, section: DataSection, name: str) 
     first = source.read(slice(1))[0]
     if not is_image(first):
         shape = tuple(first.shape)
-        refuse(section, f"{name} has items of shape {shape}, no images (H, W, C) of 8 or 16 bits", *LOOKS)
+        refuse(section, f"{name}: a row has shape {shape}, it is no image (H, W, C) of 8 or 16 bits", *LOOKS)
         return Samples(source, labels), None
     pixels = pixels_of(first.shape[2], section)
     return Samples(Normalised(source, pixels), labels), pixels if first.dtype == torch.uint8 else None

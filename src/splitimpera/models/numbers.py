@@ -16,7 +16,7 @@ from splitimpera.core.errors import DataError, listed, shown
 from splitimpera.core.units import format_bytes
 
 MOST_BYTES = 4_000_000_000
-"""What the inputs of a data set may take as float32; all of them are kept in memory."""
+"""What inputs in memory may take as float32: all of a tensor or an array, and what is read of others at a time."""
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
@@ -31,7 +31,7 @@ KINDS = {
 
 
 def check_amount(count: int, shape: Sequence[int]) -> None:
-    """Refuse a data set that would not fit into memory, before anything is made of it.
+    """Refuse inputs that would not fit into memory, before anything is made of them.
 
     Args:
         shape: The shape of one frame, as the network takes it.
@@ -135,7 +135,7 @@ def _plain_tensor(tensor: Tensor, what: str) -> Tensor:
             f"{what} are {shown(problem)}{shape}, a dense tensor of numbers is expected",
             hint="convert it in the factory",
         )
-    _check_elements(tensor.numel(), tuple(tensor.shape), what)
+    check_elements(tensor.numel(), tuple(tensor.shape), what)
     plain = tensor.detach().as_subclass(Tensor).cpu().resolve_neg()
     # what was made in inference mode cannot be differentiated through
     return plain.clone() if plain.is_inference() else plain
@@ -161,7 +161,7 @@ def _plain_array(value: object, what: str) -> Array:
             f"{what} are {kind} ({shown(given)} of shape {found.shape}), an array of numbers is expected",
             hint=HINT,
         )
-    _check_elements(found.size, found.shape, what)
+    check_elements(found.size, found.shape, what)
     known = found.dtype.newbyteorder("=")
     if known.kind == "f" and known.itemsize > 8:
         known = np.dtype(np.float64)
@@ -169,11 +169,16 @@ def _plain_array(value: object, what: str) -> Array:
         return np.require(found, known, ["C", "W", "A"])
 
 
-def _check_elements(count: int, shape: tuple[int, ...], what: str) -> None:
+def check_elements(count: int, shape: Sequence[int], what: str) -> None:
+    """Refuse an array that would not fit into memory.
+
+    Raises:
+        DataError: its elements take more than MOST_BYTES as float32.
+    """
     # a few bytes may claim any shape, with strides of 0
     if 4 * count > MOST_BYTES:
         raise DataError(
-            f"{what} have shape {shape}, which is {format_bytes(4 * count)} as float32; at most "
+            f"{what} have shape {tuple(shape)}, which is {format_bytes(4 * count)} as float32; at most "
             f"{format_bytes(MOST_BYTES)} are loaded",
             hint="give fewer of them, or smaller ones",
         )

@@ -194,8 +194,9 @@ class _Run:
         trained_on[self.train_rows] = True
         kept, outputs, sums = [], [], torch.zeros(3, dtype=torch.float64)
         with torch.no_grad():
-            for rows in torch.split(torch.arange(len(self.samples)), _CHUNK):
-                a = self.partition.head(self.samples.read(rows))[0]
+            every = torch.split(torch.arange(len(self.samples)), _CHUNK)
+            for rows, inputs in zip(every, self.samples.batches(_CHUNK), strict=True):
+                a = self.partition.head(inputs)[0]
                 outputs.append(as_logits(self.partition.tail((a,))).log_softmax(1))
                 values = self._take(a, trained_on[rows].nonzero()[:, 0]).double()
                 sums += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()]).cpu()
