@@ -44,14 +44,31 @@ def both_ways(
         fps: Frame rate of the workload.
         budget_s: roughly how long to measure in all.
     """
+    all_s = _warmed_up(measurements)
+    hot_frames = max(FEWEST_FRAMES, min(FRAMES, int(HOT_SHARE * budget_s / all_s)))
+    hot = in_frames(measurements, 0.0, hot_frames, track)
+    return hot, paced(measurements, own_s, fps, (1 - HOT_SHARE) * budget_s, track)
+
+
+def paced(
+    measurements: Mapping[K, Callable[[], Any]],
+    own_s: Callable[[], float],
+    fps: float,
+    budget_s: float,
+    track: Track[Any] = no_progress,
+) -> dict[K, FloatArray]:
+    """What each measurement returns in paced frames; arguments as of `both_ways`."""
+    all_s = _warmed_up(measurements)
+    idle_s, frames = pace(fps, own_s(), all_s, budget_s)
+    return in_frames(measurements, idle_s, frames, track)
+
+
+def _warmed_up(measurements: Mapping[K, Callable[[], Any]]) -> float:
+    """Seconds of a frame without idle time, after a warm-up."""
     in_frames(measurements, 0.0, WARM_UP)
     begun_s = time.perf_counter()
     in_frames(measurements, 0.0, 1)
-    all_s, frame_s = time.perf_counter() - begun_s, own_s()
-    hot_frames = max(FEWEST_FRAMES, min(FRAMES, int(HOT_SHARE * budget_s / all_s)))
-    hot = in_frames(measurements, 0.0, hot_frames, track)
-    idle_s, frames = pace(fps, frame_s, all_s, (1 - HOT_SHARE) * budget_s)
-    return hot, in_frames(measurements, idle_s, frames, track)
+    return time.perf_counter() - begun_s
 
 
 def pace(fps: float, own_s: float, all_s: float, budget_s: float) -> tuple[float, int]:
