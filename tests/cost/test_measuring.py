@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,11 +122,17 @@ def test_a_design_takes_paced_times_where_there_are_any(tmp_path):
         paced.call_s + paced.layers[0].seconds + paced.layers[1].seconds
     )
     assert codec_cost(device, "uint8", "decode", 576, not_asked).spread == paced.codecs[0].decode_spread
-    # a head and its tail are one pass
+    # a head and its tail are one pass, and one more waking
+    assert paced.wake_s >= 0
     whole = np.array(paced.cuts[0].tail_samples_s)
-    np.testing.assert_allclose(
-        np.add(paced.cuts[1].head_samples_s, paced.cuts[1].tail_samples_s) - paced.call_s, whole, rtol=2e-3
-    )
+    parts = np.add(paced.cuts[1].head_samples_s, paced.cuts[1].tail_samples_s)
+    np.testing.assert_allclose(parts - paced.call_s - paced.wake_s, whole, rtol=3e-3, atol=1e-9)
+    woken = replace(read, paced=replace(paced, wake_s=0.5, cuts=()))
+    last = len(graph.cuts) - 1
+    for start, end, extra_s in ((0, 1, 0.0), (0, last, 0.0), (1, 3, 0.5), (2, last, 0.5), (0, 0, 0.5)):
+        layers_s = sum(layer.seconds for layer in paced.layers[start:end])
+        found = network_cost(Device("d", profile=woken), work.between(start, end), not_asked)
+        assert found.seconds == pytest.approx(paced.call_s + layers_s + extra_s)
 
 
 def test_what_a_profile_says_of_its_network(measured):

@@ -155,9 +155,10 @@ def _profiled(profile: Profile, work: Work) -> tuple[float, bool, Spread]:
         return work.batch * cut.tail_s, work.batch == 1, spread
     layers = times.layers[work.start : work.end]
     layers_s = [layer.seconds for layer in layers]
-    seconds = times.call_s + sum(layers_s) + _bottlenecks_s(work, layers_s)
+    other_s = times.call_s + (0.0 if work.start == 0 < work.end else times.wake_s)
+    seconds = other_s + sum(layers_s) + _bottlenecks_s(work, layers_s)
     # what slows one layer down slows its neighbours, too
-    passes_s = times.call_s + times.sums_s[:, work.end] - times.sums_s[:, work.start]
+    passes_s = other_s + times.sums_s[:, work.end] - times.sums_s[:, work.start]
     spread = _spread(passes_s, seconds, sum(layer.spread_s for layer in layers))
     return work.batch * seconds, False, spread
 

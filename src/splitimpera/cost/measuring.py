@@ -22,7 +22,8 @@ from splitimpera.cost.coding import coding, fitted
 from splitimpera.cost.engines import engine_called
 from splitimpera.cost.pacing import paced
 from splitimpera.cost.profiles import fingerprint, input_shape
-from splitimpera.cost.timing import keep_freed_memory
+from splitimpera.cost.timing import keep_freed_memory, timed
+from splitimpera.cost.waking import wake_s, waking_timers
 from splitimpera.cost.work import NetworkWork
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.threads import torch_threads
@@ -128,8 +129,8 @@ def paced_times(
 ) -> PacedTimes:
     """Measure a network in frames that come at a rate, with idle time between them.
 
-    Each frame is one pass over all layers, a codec's call at each of three sizes, and nothing else: the head and tail
-    of each cut are sums of layers.
+    Each frame is one pass over all layers, and a codec's call at each of three sizes: the head and tail of each cut are
+    sums of layers. The network's end by itself, right after idle time, tells what waking costs what is run after a cut.
 
     Args:
         whole: times the whole network as another engine runs it. Layers are then their shares of that, and no cut has
@@ -142,15 +143,20 @@ def paced_times(
     timers["layers",], timers["call",] = timer, timed(lambda: nothing(*inputs))
     timers |= codec_measurements(codecs, sizes)
     with torch.inference_mode():
-        taken = paced(timers, whole or timed(timer), fps, budget_s, track)
+        waking = waking_timers(graph, inputs, timer())
+        taken = paced(timers, whole or timed(timer), fps, budget_s, track, waking)
     call_s, layers_s = float(np.median(taken["call",])), taken["layers",]
+    woken_s = wake_s(taken, layers_s, taken["call",])
     if whole is not None:
         layers_s = layers_s * np.median(taken["whole",]) / (call_s + np.median(layers_s.sum(1)))
     before_s = np.cumsum(np.pad(layers_s, ((0, 0), (1, 0))), axis=1)
-    heads_s, tails_s = call_s + before_s, call_s + before_s[:, -1:] - before_s
+    heads_s, tails_s = call_s + before_s, call_s + woken_s + before_s[:, -1:] - before_s
+    heads_s[:, 0] += woken_s
+    tails_s[:, 0] -= woken_s  # whose pass has it
     return PacedTimes(
         fps=fps,
         call_s=call_s,
+        wake_s=woken_s,
         layers=layer_times(graph, layers_s),
         cuts=tuple(cut_time(cut, heads_s[:, cut], tails_s[:, cut]) for cut in cuts) if whole is None else (),
         codecs=codec_times(codecs, sizes, taken),
@@ -169,17 +175,6 @@ def in_rounds(
             if turn >= WARM_UP:
                 taken[key].append(value)
     return {key: np.array(values) for key, values in taken.items()}
-
-
-def timed(run: Callable[[], object]) -> Callable[[], float]:
-    """A call that runs something and returns the seconds that it took."""
-
-    def measure() -> float:
-        start = time.perf_counter()
-        run()
-        return time.perf_counter() - start
-
-    return measure
 
 
 class LayerTimer:

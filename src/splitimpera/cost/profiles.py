@@ -90,6 +90,7 @@ class _Times(_Section):
 
 class _PacedTimes(_Times):
     fps: Annotated[float, Field(**BOUNDS["fps"].limits(), allow_inf_nan=False)]
+    wake_s: Seconds
 
 
 class _Profile(_Times):
@@ -105,7 +106,11 @@ class _Profile(_Times):
 
     def record(self) -> Profile:
         others = {"machine", "network", "fingerprint", "engine", "threads", "peak_bytes"}
-        paced = None if self.paced is None else PacedTimes(fps=self.paced.fps, **self.paced.times())
+        paced = (
+            None
+            if self.paced is None
+            else PacedTimes(fps=self.paced.fps, wake_s=self.paced.wake_s, **self.paced.times())
+        )
         shape = tuple(self.input_shape)
         return Profile(input_shape=shape, paced=paced, **self.model_dump(include=others), **self.times())
 

@@ -107,6 +107,7 @@ class _LayerPasses:
     """What both kinds of a profile's times have in common."""
 
     layers: tuple[LayerTime, ...]
+    wake_s: float = 0.0
 
     @cached_property
     def sums_s(self) -> FloatArray:
@@ -121,6 +122,7 @@ class PacedTimes(_LayerPasses):
 
     Attributes:
         fps: Frame rate at which they were taken.
+        wake_s: What waking costs a device that does not run the first layer, whose time has it.
     """
 
     fps: float
@@ -128,6 +130,7 @@ class PacedTimes(_LayerPasses):
     layers: tuple[LayerTime, ...]
     cuts: tuple[CutTime, ...] = ()
     codecs: tuple[CodecTime, ...] = ()
+    wake_s: float = 0.0
 
 
 @dataclass(frozen=True)
