@@ -43,6 +43,8 @@ def test_devices_are_documented_with_their_numbers_and_sources(name):
     assert f"{roofline.macs_per_s / 1e9:g} G" in row
     assert f"{roofline.bytes_per_s / 1e9:.4g} GB/s" in row
     assert units.format_time(roofline.layer_s) in row
+    assert roofline.p95_ratio >= 1
+    assert f"| {roofline.p95_ratio:.2f} |" in row
     assert units.format_bytes(roofline.memory_bytes) in row
     assert f"{roofline.power_w:g} W" in row
     assert preset.description in row

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from splitimpera.core.errors import DataError, UnknownNameError
@@ -33,7 +34,7 @@ PROFILE = Profile(
     threads=1,
     call_s=0.5,
     layers=tuple(LayerTime(f"l{place}", "linear", seconds, 0.0) for place, seconds in enumerate((4.0, 2.0, 1.0))),
-    cuts=(CutTime(1, 5.0, 0.1, 3.25, 0.1), CutTime(3, 8.0, 0.1, 0.0, 0.0)),
+    cuts=(CutTime(1, 5.0, 0.0, 3.25, 0.0), CutTime(3, 8.0, 0.0, 0.0, 0.0)),
     codecs=(CodecTime("float32", 1.0, 0.01, 2.0, 0.02), CodecTime("uint8", 3.0, 0.03, 4.0, 0.04)),
 )
 
@@ -74,6 +75,27 @@ def test_without_knowledge_of_the_device_it_is_measured_here():
 def test_a_roofline_estimates():
     assert network_cost(Device("d", roofline=ROOFLINE), work(0, 1), not_asked) == Cost(2.5, "estimated")
     assert network_cost(Device("d", 2.0, ROOFLINE), work(0, 1), not_asked) == Cost(5.0, "estimated")
+
+
+def test_a_profile_without_samples_has_the_spread_of_its_quartiles():
+    """As version 1 of the file has it; what slows one layer down slows its neighbours."""
+    layers = tuple(replace(layer, spread_s=0.1 * layer.seconds) for layer in PROFILE.layers)
+    cuts = (CutTime(1, 5.0, 0.5, 3.25, 0.0),)
+    device = Device("d", profile=replace(PROFILE, layers=layers, cuts=cuts, call_s=0.0))
+    head, tail, between = (network_cost(device, work(*ends), not_asked) for ends in ((0, 1), (1, 3), (1, 2)))
+    for cost in (head, between):
+        low, middle, high = np.percentile(cost.spread, [25, 50, 75])
+        assert middle == pytest.approx(1.0, rel=0.01)
+        assert (high - low) / 2 == pytest.approx(0.1, rel=0.05)
+    assert tail.spread == ()
+
+
+def test_a_roofline_has_the_spread_that_it_says():
+    device = Device("d", roofline=replace(ROOFLINE, p95_ratio=1.2))
+    network = network_cost(device, work(0, 1), not_asked)
+    assert network.seconds == 2.5
+    assert np.percentile(network.spread, 95) == pytest.approx(1.2, rel=0.01)
+    assert codec_cost(device, "uint8", "encode", 100, not_asked).spread == network.spread
 
 
 def test_a_profile_gives_what_it_measured_and_adds_up_what_it_did_not():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from splitimpera.cost.coding import coded_s, coding, fitted
 from splitimpera.cost.devices import Cost, codec_cost, network_cost
 from splitimpera.cost.engines import ENGINES
 from splitimpera.cost.measuring import LayerTimer, in_rounds, layer_times, profile_network, spread
+from splitimpera.cost.pacing import FRAMES
 from splitimpera.cost.profiles import check_profile, read_profile, write_profile
+from splitimpera.cost.spread import spread_of
 from splitimpera.cost.timing import copied_bytes_per_s, keep_freed_memory
 from splitimpera.cost.work import NetworkWork
 from splitimpera.graph.tracing import trace
@@ -90,13 +93,46 @@ def test_a_profile_reproduces_what_it_measured(measured, tmp_path):
     device, work = Device("d", profile=read), NetworkWork(graph)
     assert [cut.cut for cut in profile.cuts] == [0, 1, 3, 5]
     for cut in profile.cuts:
-        assert network_cost(device, work.between(0, cut.cut), not_asked) == Cost(cut.head_s, "measured")
+        head = network_cost(device, work.between(0, cut.cut), not_asked)
+        assert head == Cost(cut.head_s, "measured", spread_of(cut.head_samples_s))
         if cut.cut:
-            assert network_cost(device, work.between(cut.cut, 5), not_asked) == Cost(cut.tail_s, "measured")
+            tail = network_cost(device, work.between(cut.cut, 5), not_asked)
+            assert tail == Cost(cut.tail_s, "measured", spread_of(cut.tail_samples_s))
     untimed = network_cost(device, work.between(0, 2), not_asked)
     assert untimed.how == "estimated"
     assert untimed.seconds == pytest.approx(profile.call_s + profile.layers[0].seconds + profile.layers[1].seconds)
-    assert codec_cost(device, "uint8", "encode", 576, not_asked).how == "measured"
+    passes_s = np.sum([layer.samples_s for layer in profile.layers[:2]], axis=0) + profile.call_s
+    np.testing.assert_allclose(untimed.spread, spread_of(passes_s), rtol=1e-6)
+    coded = codec_cost(device, "uint8", "encode", 576, not_asked)
+    assert (coded.how, coded.spread) == ("measured", profile.codecs[1].encode_spread)
+
+
+def test_a_design_takes_paced_times_where_there_are_any(tmp_path):
+    graph, x = trace(make("Chain"), inputs("Chain", 1)), inputs("Chain", 1)
+    profile = profile_network(graph, x, network="chain", cuts=[1], codecs=["uint8"], rounds=2, fps=100.0, budget_s=1.0)
+    write_profile(profile, tmp_path / "p.json")
+    read, paced = read_profile(tmp_path / "p.json"), profile.paced
+    assert read == profile
+    assert paced.fps == 100.0
+    assert all(len(layer.samples_s) >= FRAMES for layer in paced.layers)
+    device, work = Device("d", profile=read), NetworkWork(graph)
+    head = network_cost(device, work.between(0, 1), not_asked)
+    assert head == Cost(paced.cuts[1].head_s, "measured", spread_of(paced.cuts[1].head_samples_s))
+    assert network_cost(device, work.between(0, 2), not_asked).seconds == pytest.approx(
+        paced.call_s + paced.layers[0].seconds + paced.layers[1].seconds
+    )
+    assert codec_cost(device, "uint8", "decode", 576, not_asked).spread == paced.codecs[0].decode_spread
+    # a head and its tail are one pass, and one more waking
+    assert paced.wake_s >= 0
+    whole = np.array(paced.cuts[0].tail_samples_s)
+    parts = np.add(paced.cuts[1].head_samples_s, paced.cuts[1].tail_samples_s)
+    np.testing.assert_allclose(parts - paced.call_s - paced.wake_s, whole, rtol=3e-3, atol=1e-9)
+    woken = replace(read, paced=replace(paced, wake_s=0.5, cuts=()))
+    last = len(graph.cuts) - 1
+    for start, end, extra_s in ((0, 1, 0.0), (0, last, 0.0), (1, 3, 0.5), (2, last, 0.5), (0, 0, 0.5)):
+        layers_s = sum(layer.seconds for layer in paced.layers[start:end])
+        found = network_cost(Device("d", profile=woken), work.between(start, end), not_asked)
+        assert found.seconds == pytest.approx(paced.call_s + layers_s + extra_s)
 
 
 def test_what_a_profile_says_of_its_network(measured):

@@ -13,9 +13,10 @@ from splitimpera.core.errors import DataError, OutputError
 from splitimpera.cost.devices import build_device
 from splitimpera.cost.profiles import check_profile, fingerprint, input_shape, read_profile, write_profile
 from splitimpera.graph.tracing import trace
-from splitimpera.records.device import CodecTime, CutTime, LayerTime, Profile
+from splitimpera.records.device import CodecTime, CutTime, LayerTime, PacedTimes, Profile
 from splitimpera.scenario import DeviceSection
 
+LAYER = {"name": "a", "operation": "b", "seconds": 1.0, "spread_s": 0.0}
 TIMES = ("encode_start_s", "encode_per_byte_s", "decode_start_s", "decode_per_byte_s")
 
 
@@ -54,6 +55,17 @@ def test_round_trip(graph, file):
     assert device.profile == profile_of(graph)
 
 
+def test_version_1_is_read_with_what_it_has(graph, file):
+    """Without samples and paced times."""
+    content = json.loads(file.read_text())
+    del content["paced"]
+    for entry in (*content["layers"], *content["cuts"], *content["codecs"]):
+        for key in [key for key in entry if "samples" in key or key.endswith("code_spread")]:
+            assert not entry.pop(key)
+    file.write_text(json.dumps(content | {"schema_version": 1}))
+    assert read_profile(file) == profile_of(graph)
+
+
 def test_weights_do_not_count():
     first, second = (trace(nn.Sequential(nn.Linear(4, 2)), torch.zeros(1, 4)) for _ in range(2))
     assert fingerprint(first) == fingerprint(second)
@@ -84,7 +96,8 @@ def test_a_profile_that_contradicts_itself(graph):
 
     short = replace(profile_of(graph), layers=profile_of(graph).layers[:-1])
     far = replace(profile_of(graph), cuts=(CutTime(99, 1e-3, 0.0, 1e-3, 0.0),))
-    for wrong in (short, far):
+    paced = replace(profile_of(graph), paced=PacedTimes(10.0, 0.0, short.layers))
+    for wrong in (short, far, paced):
         with pytest.raises(DataError, match="other layers or cuts than the network that it says it is of"):
             check_profile(wrong, graph)
 
@@ -97,10 +110,27 @@ def changed(file, **keys):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"schema_version": 2}, "is a profile of version 2, this program reads version 1; profile the machine again"),
+        (
+            {"schema_version": 3},
+            "a profile of version 3, this program reads versions 1 and 2; profile the machine again",
+        ),
         ({"schema_version": "1"}, "is no profile: it has no schema_version"),
         ({"schema_version": True}, "is no profile: it has no schema_version"),
         ({"call_s": -1e-6}, "is no profile: call_s: input should be greater than or equal to 0"),
+        (
+            {"layers": [LAYER | {"samples_s": [1.0, -1.0]}]},
+            "layers.0.samples_s.1: input should be greater than or equal to 0",
+        ),
+        (
+            {"layers": [LAYER | {"samples_s": [1.0] * 10_001}]},
+            "samples_s: list should have at most 10000 items",
+        ),
+        (
+            {"layers": [LAYER | {"samples_s": [1.0]}, LAYER]},
+            "value error, layers have 0 to 1 samples, one a pass",
+        ),
+        ({"paced": {"fps": 0.0}}, "paced.call_s: field required"),
+        ({"paced": 10.0}, "paced: "),
         ({"call_s": float("nan")}, "call_s: input should be a"),
         ({"call_s": "1"}, "call_s: input should be a valid number"),
         ({"threads": 0}, "threads: "),

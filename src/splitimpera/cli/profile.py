@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import prod
@@ -19,6 +19,7 @@ from splitimpera.core.errors import (
     DataError,
     OutputError,
     SplitImperaError,
+    UnitError,
     printable,
     shown,
     shown_path,
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
 
+    from splitimpera.core.array_types import FloatArray
     from splitimpera.graph.tracing import ModelGraph
-    from splitimpera.records.device import Profile
+    from splitimpera.records.device import CutTime, PacedTimes, Profile
 
 SLOWEST = 10
 ELEMENTS_AT_MOST = 50_000_000
@@ -48,6 +50,19 @@ def whole(option: str, least: int, most: int) -> Callable[[object], int]:
         return int(text)
 
     return read
+
+
+def _frame_rate(given: object) -> float:
+    from splitimpera.core import units
+    from splitimpera.core.bounds import BOUNDS
+
+    try:
+        rate = units.parse(given, units.FREQUENCY)
+    except UnitError as error:  # which Typer would take for a ValueError of its own
+        raise DataError(error.problem, where="--fps", hint=error.hint) from None
+    if not BOUNDS["fps"].holds(rate):
+        raise DataError(f"'{shown(str(given))}' is out of range, it must be {BOUNDS['fps']}", where="--fps")
+    return rate
 
 
 def run(
@@ -75,7 +90,16 @@ def run(
         typer.Option(
             metavar="INTEGER", parser=whole("--rounds", *ROUNDS), help="Number of times that everything is timed."
         ),
-    ] = 15,
+    ] = 30,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE",
+            parser=_frame_rate,
+            help="Also measure frames that come at this rate, such as 10, with idle time between them; a design then "
+            "uses these times.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write the profile to (default: profile.json).")] = None,
     verbose: Verbose = 0,
 ) -> None:
@@ -97,7 +121,7 @@ def run(
 
     from splitimpera.cli.terminal import console, progress
     from splitimpera.codec.codecs import codec_kind
-    from splitimpera.core.units import format_bytes, format_time
+    from splitimpera.core.units import format_bytes
     from splitimpera.cost.engines import ENGINES
     from splitimpera.cost.measuring import chosen_cuts, profile_network
     from splitimpera.cost.profiles import write_profile
@@ -135,16 +159,20 @@ def run(
                 threads=threads,
                 engine=engine,
                 rounds=rounds,
+                fps=fps,
                 track=track,
             )
     write_profile(profile, path)
     lines = partial(console.print, highlight=False, soft_wrap=True, markup=False, emoji=False)
     lines(f"{printable(profile.machine)}, {profile.threads} threads, {profile.engine}")
     console.print(_slowest(profile, graph))
-    console.print(_cut_table(profile, graph))
+    console.print(_cut_table(profile.cuts, graph, "Heads and tails, back to back"))
+    if profile.paced is not None and profile.paced.cuts:
+        console.print(_cut_table(profile.paced.cuts, graph, f"Heads and tails at {profile.paced.fps:g} frames/s"))
     lines(
-        f"The whole network takes {format_time(profile.cuts[-1].head_s)} per frame; the process peaked at "
+        f"The whole network takes {_whole(profile)} per frame back to back; the process peaked at "
         f"{format_bytes(profile.peak_bytes)} of memory.",
+        *([] if profile.paced is None else [f"At {profile.paced.fps:g} frames/s it takes {_whole(profile.paced)}."]),
         *_codec_lines(profile),
         sep="\n",
     )
@@ -232,25 +260,43 @@ def _slowest(profile: Profile, graph: ModelGraph) -> Table:
     return table
 
 
-def _cut_table(profile: Profile, graph: ModelGraph) -> Table:
+def _cut_table(cuts: Sequence[CutTime], graph: ModelGraph, title: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     from splitimpera.core.units import format_bytes, format_time
 
-    table = Table(title="Heads and tails")
+    table = Table(title=title)
     table.add_column("cut")
-    for column in ("crosses", "head", "spread", "tail", "spread"):
+    for column in ("crosses", "head", "p95", "tail", "p95"):
         table.add_column(column, justify="right")
-    for measured in profile.cuts:
+    for measured in cuts:
         cut = graph.cuts[measured.cut]
         table.add_row(
             Text(printable(f"{cut.index} {cut.name}")),
             format_bytes(cut.bytes),
-            *(format_time(value) for value in (measured.head_s, measured.head_spread_s)),
-            *(format_time(value) for value in (measured.tail_s, measured.tail_spread_s)),
+            *map(format_time, (measured.head_s, _p95(measured.head_samples_s))),
+            *map(format_time, (measured.tail_s, _p95(measured.tail_samples_s))),
         )
     return table
+
+
+def _whole(times: Profile | PacedTimes) -> str:
+    """Median and p95 of the whole network, in words."""
+    from splitimpera.core.units import format_time
+
+    if times.cuts:
+        median_s, p95_s = times.cuts[-1].head_s, _p95(times.cuts[-1].head_samples_s)
+    else:
+        median_s = times.call_s + sum(layer.seconds for layer in times.layers)
+        p95_s = _p95(times.call_s + times.sums_s[:, -1])
+    return f"{format_time(median_s)} (p95 {format_time(p95_s)})"
+
+
+def _p95(samples_s: Sequence[float] | FloatArray) -> float:
+    import numpy as np
+
+    return float(np.percentile(samples_s, 95))
 
 
 def _codec_lines(profile: Profile) -> Iterator[str]:

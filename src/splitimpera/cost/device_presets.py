@@ -61,6 +61,7 @@ def _devices() -> Registry[DevicePreset]:
             note=values["note"],
             error=values.get("error"),
             core=float(values["core"]),
+            p95_ratio=float(values["p95_ratio"]),
         )
         published = tuple(
             Published(entry["network"], tuple(entry["input"]), units.parse(entry["time"], units.TIME), entry["source"])

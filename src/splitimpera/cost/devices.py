@@ -7,15 +7,16 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import SplitImperaError
 from splitimpera.cost.codec_model import Direction, modelled_s, reference
 from splitimpera.cost.coding import coded_s
 from splitimpera.cost.device_presets import DEVICES, RADIOS
 from splitimpera.cost.profiles import codec_time, read_profile
-from splitimpera.cost.spread import Spread, lognormal, spread_of
+from splitimpera.cost.spread import Spread, lognormal, of_quartiles, spread_of
 from splitimpera.cost.work import LayerWork, Work
 from splitimpera.records.costs import Cost
-from splitimpera.records.device import Device, Profile, Radio, Roofline
+from splitimpera.records.device import CodecTime, Device, Profile, Radio, Roofline
 from splitimpera.scenario import DeviceSection, RadioSection
 
 
@@ -104,9 +105,13 @@ def codec_cost(
     if profile is not None:
         known = codec_time(profile, codec)
         if known is not None:
-            return _cost(device, coded_s(known, direction, tensor_bytes), True)
-        seconds = modelled_s(codec, direction, tensor_bytes, reference(), channels)
-        return _cost(device, seconds * _slower_at_coding(profile, codec, direction, tensor_bytes), False)
+            return _cost(device, coded_s(known, direction, tensor_bytes), True, _coding_spread(known, direction))
+        seconds, like = modelled_s(codec, direction, tensor_bytes, reference(), channels), _like(profile, codec)
+        if like is None:
+            return _cost(device, seconds, False)
+        slower = coded_s(like, direction, tensor_bytes)
+        slower /= modelled_s(like.codec, direction, tensor_bytes, reference())
+        return _cost(device, seconds * slower, False, _coding_spread(like, direction))
     if roofline is not None:
         seconds = modelled_s(codec, direction, tensor_bytes, roofline, channels)
         return _cost(device, seconds, False, lognormal(roofline.p95_ratio))
@@ -136,15 +141,31 @@ def _measured(device: Device, samples_s: Sequence[float]) -> Cost:
     return _cost(device, float(median(samples_s)), True, spread_of(samples_s))
 
 
-def _profiled(profile: Profile, work: Work) -> tuple[float, bool]:
-    """Seconds, and whether they were measured; frames of a batch take as long as one after the other."""
-    timed = {time.cut: time for time in profile.cuts}
+def _profiled(profile: Profile, work: Work) -> tuple[float, bool, Spread]:
+    """Seconds, whether they were measured, and their spread; a batch takes as long as its frames one by one."""
+    times = profile.best
+    timed = {time.cut: time for time in times.cuts}
     if work.is_head and work.end in timed:
-        return work.batch * timed[work.end].head_s, work.batch == 1
+        cut = timed[work.end]
+        spread = _spread(cut.head_samples_s, cut.head_s, cut.head_spread_s)
+        return work.batch * cut.head_s, work.batch == 1, spread
     if work.is_tail and work.start in timed:
-        return work.batch * timed[work.start].tail_s, work.batch == 1
-    layers_s = [layer.seconds for layer in profile.layers[work.start : work.end]]
-    return work.batch * (profile.call_s + sum(layers_s) + _bottlenecks_s(work, layers_s)), False
+        cut = timed[work.start]
+        spread = _spread(cut.tail_samples_s, cut.tail_s, cut.tail_spread_s)
+        return work.batch * cut.tail_s, work.batch == 1, spread
+    layers = times.layers[work.start : work.end]
+    layers_s = [layer.seconds for layer in layers]
+    other_s = times.call_s + (0.0 if work.start == 0 < work.end else times.wake_s)
+    seconds = other_s + sum(layers_s) + _bottlenecks_s(work, layers_s)
+    # what slows one layer down slows its neighbours, too
+    passes_s = other_s + times.sums_s[:, work.end] - times.sums_s[:, work.start]
+    spread = _spread(passes_s, seconds, sum(layer.spread_s for layer in layers))
+    return work.batch * seconds, False, spread
+
+
+def _spread(samples_s: Sequence[float] | FloatArray, median_s: float, half_range_s: float) -> Spread:
+    """Of samples; where none were kept, what median and quartiles tell."""
+    return spread_of(samples_s) if len(samples_s) else of_quartiles(median_s, half_range_s)
 
 
 def _bottlenecks_s(work: Work, layers_s: list[float]) -> float:
@@ -158,10 +179,12 @@ def _bottlenecks_s(work: Work, layers_s: list[float]) -> float:
     return sum(layers_s) / moved * bottleneck_parts if moved else 0.0
 
 
-def _slower_at_coding(profile: Profile, codec: str, direction: Direction, tensor_bytes: float) -> float:
-    """How many times longer than the reference machine a profile's machine takes, by a codec that it knows."""
-    if not profile.codecs:
-        return 1.0
+def _like(profile: Profile, codec: str) -> CodecTime | None:
+    """A codec that a profile knows, of the same numbers if there is one."""
+    codecs = profile.best.codecs or profile.codecs
     base = codec.split("+")[0].split(":")[0]
-    like = next((time for time in profile.codecs if time.codec == base), profile.codecs[0])
-    return coded_s(like, direction, tensor_bytes) / modelled_s(like.codec, direction, tensor_bytes, reference())
+    return next((time for time in codecs if time.codec == base), codecs[0] if codecs else None)
+
+
+def _coding_spread(time: CodecTime, direction: Direction) -> Spread:
+    return time.encode_spread if direction == "encode" else time.decode_spread

@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,20 +17,27 @@ from torch import Tensor, fx
 
 from splitimpera.core.array_types import FloatArray
 from splitimpera.core.progress import Track, no_progress
+from splitimpera.cost.codec_model import Direction
 from splitimpera.cost.coding import coding, fitted
 from splitimpera.cost.engines import engine_called
+from splitimpera.cost.pacing import paced
 from splitimpera.cost.profiles import fingerprint, input_shape
-from splitimpera.cost.timing import keep_freed_memory
+from splitimpera.cost.timing import keep_freed_memory, timed
+from splitimpera.cost.waking import wake_s, waking_timers
 from splitimpera.cost.work import NetworkWork
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.threads import torch_threads
 from splitimpera.partition.cutter import segment
-from splitimpera.records.device import CodecTime, CutTime, LayerTime, Profile
+from splitimpera.records.device import CodecTime, CutTime, LayerTime, PacedTimes, Profile
 
 K = TypeVar("K")
 
 CODECS = ("float32", "uint8")
 WARM_UP = 2
+PACED_SIZES = 3
+"""At which codecs are timed in paced frames."""
+SAMPLES_KEPT = 240
+"""Of each time, in a profile."""
 LAYER_PASSES = 3
 """Over the layers in a round; each head and tail is timed once."""
 
@@ -43,7 +51,9 @@ def profile_network(
     codecs: Sequence[str] = CODECS,
     threads: int | None = None,
     engine: str = "eager",
-    rounds: int = 15,
+    rounds: int = 30,
+    fps: float | None = None,
+    budget_s: float = 10.0,
     track: Track[Any] = no_progress,
 ) -> Profile:
     """Measure a network here, in rounds over everything, so that a machine that slows down for a while slows all alike.
@@ -60,6 +70,8 @@ def profile_network(
         engine: what runs heads and tails: "eager", "compile" (torch.compile) or "onnxruntime". Layers are always timed
             eagerly; with another engine their times are their shares of what it takes for the whole network.
         rounds: how often each thing is measured, apart from the warm-up.
+        fps: also measure in frames that come at this rate, as `paced_times`; None: back to back alone.
+        budget_s: roughly how long that may take.
 
     Raises:
         ModelError: the engine is not installed, or cannot run this network.
@@ -82,6 +94,10 @@ def profile_network(
         sizes = codec_sizes(graph)
         others = spread(layer_measurements(graph, inputs), codec_measurements(codecs, sizes))
         taken = in_rounds(spread(others, parts), rounds, track)
+        at_rate = None
+        if fps is not None:
+            whole = None if engine == "eager" else parts["head", last]
+            at_rate = paced_times(graph, inputs, fps, wanted, codecs, whole, budget_s, track)
     call_s, layers_s = float(np.median(taken["call",])), all_passes(taken)
     if engine != "eager":
         layers_s = layers_s * np.median(taken["head", last]) / (call_s + np.median(layers_s.sum(1)))
@@ -94,12 +110,56 @@ def profile_network(
         threads=used,
         call_s=call_s,
         layers=layer_times(graph, layers_s),
-        cuts=tuple(
-            CutTime(cut, *_median_and_spread(taken["head", cut]), *_median_and_spread(taken["tail", cut]))
-            for cut in wanted
-        ),
+        cuts=tuple(cut_time(cut, taken["head", cut], taken["tail", cut]) for cut in wanted),
         codecs=codec_times(codecs, sizes, taken),
         peak_bytes=peak_bytes,
+        paced=at_rate,
+    )
+
+
+def paced_times(
+    graph: ModelGraph,
+    inputs: tuple[Tensor, ...],
+    fps: float,
+    cuts: Sequence[int],
+    codecs: Sequence[str] = CODECS,
+    whole: Callable[[], float] | None = None,
+    budget_s: float = 10.0,
+    track: Track[Any] = no_progress,
+) -> PacedTimes:
+    """Measure a network in frames that come at a rate, with idle time between them.
+
+    Each frame is one pass over all layers, and a codec's call at each of three sizes: the head and tail of each cut are
+    sums of layers. The network's end by itself, right after idle time, tells what waking costs what is run after a cut.
+
+    Args:
+        whole: times the whole network as another engine runs it. Layers are then their shares of that, and no cut has
+            times of its own.
+        budget_s: roughly how long to measure.
+    """
+    sizes = codec_sizes(graph, PACED_SIZES)
+    nothing, timer = segment(graph, graph.cuts[0], graph.cuts[0]), LayerTimer(graph, inputs)
+    timers: dict[tuple[object, ...], Callable[[], Any]] = {} if whole is None else {("whole",): whole}
+    timers["layers",], timers["call",] = timer, timed(lambda: nothing(*inputs))
+    timers |= codec_measurements(codecs, sizes)
+    with torch.inference_mode():
+        waking = waking_timers(graph, inputs, timer())
+        taken = paced(timers, whole or timed(timer), fps, budget_s, track, waking)
+    call_s, layers_s = float(np.median(taken["call",])), taken["layers",]
+    woken_s = wake_s(taken, layers_s, taken["call",])
+    if whole is not None:
+        layers_s = layers_s * np.median(taken["whole",]) / (call_s + np.median(layers_s.sum(1)))
+    before_s = np.cumsum(np.pad(layers_s, ((0, 0), (1, 0))), axis=1)
+    heads_s, tails_s = call_s + before_s, call_s + woken_s + before_s[:, -1:] - before_s
+    heads_s[:, 0] += woken_s
+    tails_s[:, 0] -= woken_s  # whose pass has it
+    return PacedTimes(
+        fps=fps,
+        call_s=call_s,
+        wake_s=woken_s,
+        layers=layer_times(graph, layers_s),
+        cuts=tuple(cut_time(cut, heads_s[:, cut], tails_s[:, cut]) for cut in cuts) if whole is None else (),
+        codecs=codec_times(codecs, sizes, taken),
     )
 
 
@@ -115,17 +175,6 @@ def in_rounds(
             if turn >= WARM_UP:
                 taken[key].append(value)
     return {key: np.array(values) for key, values in taken.items()}
-
-
-def timed(run: Callable[[], object]) -> Callable[[], float]:
-    """A call that runs something and returns the seconds that it took."""
-
-    def measure() -> float:
-        start = time.perf_counter()
-        run()
-        return time.perf_counter() - start
-
-    return measure
 
 
 class LayerTimer:
@@ -204,9 +253,14 @@ def layer_times(graph: ModelGraph, layers_s: FloatArray) -> tuple[LayerTime, ...
     found = np.array([_median_and_spread(column) for column in layers_s.T])
     found *= np.median(layers_s.sum(1)) / max(found[:, 0].sum(), np.finfo(float).tiny)
     return tuple(
-        LayerTime(layer.name, layer.operation, float(seconds), float(spread_s))
-        for layer, (seconds, spread_s) in zip(graph.layers, found, strict=True)
+        LayerTime(layer.name, layer.operation, float(seconds), float(spread_s), _kept(column))
+        for layer, (seconds, spread_s), column in zip(graph.layers, found, layers_s.T, strict=True)
     )
+
+
+def cut_time(cut: int, head_s: FloatArray, tail_s: FloatArray) -> CutTime:
+    """Medians, spreads and samples of a cut's measured heads and tails, each shape (runs,)."""
+    return CutTime(cut, *_median_and_spread(head_s), *_median_and_spread(tail_s), _kept(head_s), _kept(tail_s))
 
 
 def chosen_cuts(graph: ModelGraph, cuts: Literal["single", "blocks"] | Sequence[int]) -> list[int]:
@@ -239,15 +293,28 @@ def codec_times(
     codecs: Sequence[str], sizes: Sequence[int], taken: Mapping[tuple[object, ...], FloatArray]
 ) -> tuple[CodecTime, ...]:
     """The lines through what `codec_measurements` gave."""
+
+    def medians_s(direction: Direction, codec: str) -> list[float]:
+        return [float(np.median(taken[direction, codec, size])) for size in sizes]
+
+    def relative(direction: Direction, codec: str) -> tuple[float, ...]:
+        # of the largest size: what disturbs a call of a microsecond is no share of it
+        times_s = taken[direction, codec, sizes[-1]]
+        return _kept(times_s / np.median(times_s))
+
     return tuple(
-        fitted(
-            codec,
-            sizes,
-            [float(np.median(taken["encode", codec, size])) for size in sizes],
-            [float(np.median(taken["decode", codec, size])) for size in sizes],
+        replace(
+            fitted(codec, sizes, medians_s("encode", codec), medians_s("decode", codec)),
+            encode_spread=relative("encode", codec),
+            decode_spread=relative("decode", codec),
         )
         for codec in codecs
     )
+
+
+def _kept(samples: FloatArray) -> tuple[float, ...]:
+    """The last of them, with as many digits as mean anything."""
+    return tuple(float(f"{sample:.4g}") for sample in samples[-SAMPLES_KEPT:])
 
 
 def peak_memory_bytes(run: Callable[[], object]) -> int:

@@ -36,6 +36,7 @@ def both_ways(
     fps: float,
     budget_s: float,
     track: Track[Any] = no_progress,
+    woken: Mapping[K, Callable[[], Any]] | None = None,
 ) -> tuple[dict[K, FloatArray], dict[K, FloatArray]]:
     """What each measurement returns in hot frames, back to back, and in paced ones, as `in_frames`.
 
@@ -43,18 +44,38 @@ def both_ways(
         own_s: runs what a device does in a frame, and returns its seconds; measurements of many cuts take longer.
         fps: Frame rate of the workload.
         budget_s: roughly how long to measure in all.
+        woken: also measured in paced frames, each after idle time of its own.
     """
+    all_s = _warmed_up(measurements)
+    hot_frames = max(FEWEST_FRAMES, min(FRAMES, int(HOT_SHARE * budget_s / all_s)))
+    hot = in_frames(measurements, 0.0, hot_frames, track)
+    return hot, paced(measurements, own_s, fps, (1 - HOT_SHARE) * budget_s, track, woken)
+
+
+def paced(
+    measurements: Mapping[K, Callable[[], Any]],
+    own_s: Callable[[], float],
+    fps: float,
+    budget_s: float,
+    track: Track[Any] = no_progress,
+    woken: Mapping[K, Callable[[], Any]] | None = None,
+) -> dict[K, FloatArray]:
+    """What each measurement returns in paced frames; arguments as of `both_ways`."""
+    woken = woken or {}
+    all_s = _warmed_up({**measurements, **woken})
+    idle_s, frames = pace(fps, own_s(), all_s, budget_s, 1 + len(woken))
+    return in_frames(measurements, idle_s, frames, track, woken)
+
+
+def _warmed_up(measurements: Mapping[K, Callable[[], Any]]) -> float:
+    """Seconds of a frame without idle time, after a warm-up."""
     in_frames(measurements, 0.0, WARM_UP)
     begun_s = time.perf_counter()
     in_frames(measurements, 0.0, 1)
-    all_s, frame_s = time.perf_counter() - begun_s, own_s()
-    hot_frames = max(FEWEST_FRAMES, min(FRAMES, int(HOT_SHARE * budget_s / all_s)))
-    hot = in_frames(measurements, 0.0, hot_frames, track)
-    idle_s, frames = pace(fps, frame_s, all_s, (1 - HOT_SHARE) * budget_s)
-    return hot, in_frames(measurements, idle_s, frames, track)
+    return time.perf_counter() - begun_s
 
 
-def pace(fps: float, own_s: float, all_s: float, budget_s: float) -> tuple[float, int]:
+def pace(fps: float, own_s: float, all_s: float, budget_s: float, idles: int = 1) -> tuple[float, int]:
     """Seconds to idle in front of each frame, and the number of frames.
 
     As long as a device idles at this rate; where `FRAMES` of them would take too long, less, but `LEAST_IDLE_S`.
@@ -62,28 +83,38 @@ def pace(fps: float, own_s: float, all_s: float, budget_s: float) -> tuple[float
     Args:
         own_s: what a device computes in a frame.
         all_s: what is timed in a frame.
+        idles: how often it idles in a frame.
     """
     idle_s = max(0.0, 1 / fps - own_s)
-    idle_s = min(idle_s, max(budget_s / FRAMES - all_s, LEAST_IDLE_S))
-    affordable = int(budget_s / (all_s + idle_s))
-    wanted = max(FRAMES, min(MOST_FRAMES, int(LONG_ENOUGH_S / (all_s + idle_s))))
+    idle_s = min(idle_s, max((budget_s / FRAMES - all_s) / idles, LEAST_IDLE_S))
+    frame_s = all_s + idles * idle_s
+    affordable = int(budget_s / frame_s)
+    wanted = max(FRAMES, min(MOST_FRAMES, int(LONG_ENOUGH_S / frame_s)))
     return idle_s, max(FEWEST_FRAMES, min(wanted, affordable))
 
 
 def in_frames(
-    measurements: Mapping[K, Callable[[], Any]], idle_s: float, frames: int, track: Track[Any] = no_progress
+    measurements: Mapping[K, Callable[[], Any]],
+    idle_s: float,
+    frames: int,
+    track: Track[Any] = no_progress,
+    woken: Mapping[K, Callable[[], Any]] | None = None,
 ) -> dict[K, FloatArray]:
     """What each measurement returns in every frame, the first dimension counting frames.
 
-    The first one always comes right after the idle time; the others take turns, so that none always follows its like.
+    The first one always comes right after the idle time, and each of `woken` after one of its own; the others take
+    turns, so that none always follows its like.
     """
     keep_freed_memory()
     first, *others = measurements
-    taken: dict[K, list[Any]] = {key: [] for key in measurements}
+    woken = woken or {}
+    taken: dict[K, list[Any]] = {key: [] for key in (*measurements, *woken)}
     for frame in track(range(frames), "Timing frames", frames):
         turn = frame % max(len(others), 1)
-        if idle_s:
+        for key, measure in woken.items():
             time.sleep(idle_s)
+            taken[key].append(measure())
+        time.sleep(idle_s)
         for key in (first, *others[turn:], *others[:turn]):
             taken[key].append(measurements[key]())
     return {key: np.array(values) for key, values in taken.items()}

@@ -8,22 +8,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from splitimpera.codec.codecs import codec_kind
+from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import DataError, SplitImperaError, shown, shown_path
 from splitimpera.core.files import read_file, write_output
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.records.device import CodecTime, CutTime, LayerTime, Profile
+from splitimpera.records.device import CodecTime, CutTime, LayerTime, PacedTimes, Profile
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READ_VERSIONS = (1, 2)
+"""Version 1 has no samples, and no paced times."""
 BYTES_AT_MOST = 20_000_000
 KEYS_AT_MOST = 50
 LAYERS_AT_MOST = 20_000
+SAMPLES_AT_MOST = 10_000
+"""Of one layer, head, tail or codec."""
 
 Name = Annotated[str, Field(max_length=500)]
 Seconds = Annotated[float, Field(ge=0, le=1e5, allow_inf_nan=False)]
 SecondsPerByte = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Samples = Annotated[list[Seconds], Field(max_length=SAMPLES_AT_MOST)]
 
 
 class _Section(BaseModel):
@@ -35,6 +41,7 @@ class _LayerTime(_Section):
     operation: Name
     seconds: Seconds
     spread_s: Seconds
+    samples_s: Samples = []
 
 
 class _CutTime(_Section):
@@ -43,6 +50,8 @@ class _CutTime(_Section):
     head_spread_s: Seconds
     tail_s: Seconds
     tail_spread_s: Seconds
+    head_samples_s: Samples = []
+    tail_samples_s: Samples = []
 
 
 class _CodecTime(_Section):
@@ -51,31 +60,63 @@ class _CodecTime(_Section):
     encode_per_byte_s: SecondsPerByte
     decode_start_s: Seconds
     decode_per_byte_s: SecondsPerByte
+    encode_spread: Samples = []
+    decode_spread: Samples = []
 
 
-class _Profile(_Section):
-    schema_version: Literal[1]
+class _Times(_Section):
+    call_s: Seconds
+    layers: Annotated[list[_LayerTime], Field(max_length=LAYERS_AT_MOST)]
+    cuts: Annotated[list[_CutTime], Field(max_length=LAYERS_AT_MOST)]
+    codecs: Annotated[list[_CodecTime], Field(max_length=1000)]
+
+    @field_validator("layers")
+    @classmethod
+    def _same_passes(cls, layers: list[_LayerTime]) -> list[_LayerTime]:
+        counts = sorted({len(layer.samples_s) for layer in layers})
+        if len(counts) > 1:
+            raise ValueError(f"layers have {counts[0]} to {counts[-1]} samples, one a pass is expected in each")
+        return layers
+
+    def times(self) -> dict[str, Any]:
+        """Its fields as those of the records."""
+        return {
+            "call_s": self.call_s,
+            "layers": tuple(LayerTime(**_plain(layer)) for layer in self.layers),
+            "cuts": tuple(CutTime(**_plain(cut)) for cut in self.cuts),
+            "codecs": tuple(CodecTime(**_plain(codec)) for codec in self.codecs),
+        }
+
+
+class _PacedTimes(_Times):
+    fps: Annotated[float, Field(**BOUNDS["fps"].limits(), allow_inf_nan=False)]
+    wake_s: Seconds
+
+
+class _Profile(_Times):
+    schema_version: Literal[1, 2]
     machine: Name
     network: Name
     input_shape: Annotated[list[Annotated[int, Field(ge=0, le=10**9)]], Field(max_length=10)]
     fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     engine: Name
     threads: Annotated[int, Field(ge=1, le=4096)]
-    call_s: Seconds
-    layers: Annotated[list[_LayerTime], Field(max_length=LAYERS_AT_MOST)]
-    cuts: Annotated[list[_CutTime], Field(max_length=LAYERS_AT_MOST)]
-    codecs: Annotated[list[_CodecTime], Field(max_length=1000)]
     peak_bytes: Annotated[int, Field(ge=0, le=10**15)]
+    paced: _PacedTimes | None = None
 
     def record(self) -> Profile:
-        fields = self.model_dump(exclude={"schema_version", "layers", "cuts", "codecs", "input_shape"})
-        return Profile(
-            input_shape=tuple(self.input_shape),
-            layers=tuple(LayerTime(**layer.model_dump()) for layer in self.layers),
-            cuts=tuple(CutTime(**cut.model_dump()) for cut in self.cuts),
-            codecs=tuple(CodecTime(**codec.model_dump()) for codec in self.codecs),
-            **fields,
+        others = {"machine", "network", "fingerprint", "engine", "threads", "peak_bytes"}
+        paced = (
+            None
+            if self.paced is None
+            else PacedTimes(fps=self.paced.fps, wake_s=self.paced.wake_s, **self.paced.times())
         )
+        shape = tuple(self.input_shape)
+        return Profile(input_shape=shape, paced=paced, **self.model_dump(include=others), **self.times())
+
+
+def _plain(section: _Section) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in vars(section).items()}
 
 
 def fingerprint(graph: ModelGraph) -> str:
@@ -118,14 +159,15 @@ def read_profile(path: Path) -> Profile:
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
         raise DataError(f"'{name}' is no profile: it has no schema_version", hint=hint)
-    if version != SCHEMA_VERSION:
+    if version not in READ_VERSIONS:
+        known = " and ".join(map(str, READ_VERSIONS))
         raise DataError(
-            f"'{name}' is a profile of version {shown(version)}, this program reads version {SCHEMA_VERSION}",
+            f"'{name}' is a profile of version {shown(version)}, this program reads versions {known}",
             hint="profile the machine again with the same version of splitimpera as here",
         )
     try:
         profile = _Profile.model_validate(content).record()
-        for time in profile.codecs:
+        for time in (*profile.codecs, *(profile.paced.codecs if profile.paced else ())):
             codec_kind(time.codec)
         return profile
     except SplitImperaError as error:
@@ -150,7 +192,10 @@ def check_profile(profile: Profile, graph: ModelGraph) -> None:
             hint=f"profile the machine again with --input 1,{','.join(map(str, shape))}",
         )
     if profile.fingerprint == fingerprint(graph):
-        if len(profile.layers) == len(graph.layers) and all(time.cut < len(graph.cuts) for time in profile.cuts):
+        kinds: list[Profile | PacedTimes] = [profile, *([profile.paced] if profile.paced else [])]
+        if all(len(times.layers) == len(graph.layers) for times in kinds) and all(
+            time.cut < len(graph.cuts) for times in kinds for time in times.cuts
+        ):
             return
         raise DataError("this profile has other layers or cuts than the network that it says it is of")
     named = next(
@@ -169,7 +214,7 @@ def check_profile(profile: Profile, graph: ModelGraph) -> None:
 
 def codec_time(profile: Profile, codec: str) -> CodecTime | None:
     """What a profile knows of a codec, by its exact name."""
-    return next((time for time in profile.codecs if time.codec == codec), None)
+    return next((time for time in profile.best.codecs or profile.codecs if time.codec == codec), None)
 
 
 def _entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

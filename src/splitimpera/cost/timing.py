@@ -11,6 +11,17 @@ from functools import cache
 import numpy as np
 
 
+def timed(run: Callable[[], object]) -> Callable[[], float]:
+    """A call that runs something and returns the seconds that it took."""
+
+    def measure() -> float:
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    return measure
+
+
 def measure_s(run: Callable[[], object], *, budget_s: float = 0.1) -> float:
     """Median seconds of one call, after a warm-up."""
     return measure_together_s([run], budget_s=budget_s)[0]

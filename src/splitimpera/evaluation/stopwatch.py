@@ -20,9 +20,11 @@ from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.version import __version__
 from splitimpera.cost.devices import measured_here
 from splitimpera.cost.measured_times import measurements_document, measurements_from
-from splitimpera.cost.measuring import LayerTimer, machine_name, timed
+from splitimpera.cost.measuring import LayerTimer, machine_name
 from splitimpera.cost.pacing import both_ways
 from splitimpera.cost.profiles import fingerprint
+from splitimpera.cost.timing import timed
+from splitimpera.cost.waking import wake_s, waking_timers
 from splitimpera.evaluation.batches import stack
 from splitimpera.evaluation.testbed import Coding, Segment, Testbed, around, coding_of
 from splitimpera.partition.cutter import segment as segment_of
@@ -30,6 +32,8 @@ from splitimpera.records.measurements import CodingTime, Measurements, SegmentTi
 from splitimpera.records.plan import Plan
 
 BUDGET_S = 10.0
+FORMAT = 1
+"""Of what is kept: counted up when it means something else."""
 SHORTEST_S = 1e-9
 """What a clock that did not move is taken for."""
 
@@ -48,8 +52,8 @@ def measure(
     """Time what some plans need on this machine; nothing where each device has a profile or a preset.
 
     One pass times all layers. Passes come as frames do, with idle time between them, so that caches and clock rates are
-    those of the field; a device that the plans share among them takes for its segment what its layers took in a pass.
-    Bottlenecks' parts and codecs are timed in the same frames. All is timed back to back as well.
+    those of the field; a segment takes what its layers took in each pass, and what waking costs if the first layer is
+    not among them. Bottlenecks' parts and codecs are timed in the same frames. All is timed back to back as well.
 
     The times are kept in the cache folder, by machine, network, threads, pace and what was timed.
 
@@ -93,7 +97,7 @@ def measure(
     if not segments:
         return about
     about = replace(about, fps=testbed.workload.fps if fps is None else float(fps))
-    key = json.dumps([__version__, torch.__version__, *vars(about).values(), budget_s, [*segments], [*codings]])
+    key = json.dumps([FORMAT, __version__, torch.__version__, *vars(about).values(), budget_s, [*segments], [*codings]])
     name = f"times-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     with made_once(name):  # two at a time would disturb each other
         known = None if fresh else _kept(name)
@@ -101,11 +105,16 @@ def measure(
             return known
         timers = _timers(testbed, list(segments), list(codings))
         with torch.inference_mode():
-            hot, paced = both_ways(timers, timed(timers["layers", 1]), about.fps, budget_s, track)
+            single = stack([testbed.example(0)], testbed.graph.cuts[0].tensors)
+            waking = waking_timers(testbed.graph, single, timers["layers", 1]())
+            hot, paced = both_ways(timers, timed(timers["layers", 1]), about.fps, budget_s, track, waking)
+            woken_s = wake_s(paced, paced["layers", 1], paced["call",])
         found = replace(
             about,
             segments=tuple(
-                SegmentTime(*segment, batch, _of_segment(paced, segment, batch), _of_segment(hot, segment, batch))
+                SegmentTime(
+                    *(*segment, batch, _of_segment(paced, segment, batch, woken_s), _of_segment(hot, segment, batch))
+                )
                 for segment, batch in segments
             ),
             codings=tuple(
@@ -156,10 +165,15 @@ def _one_by_one(timer: LayerTimer, batch: int) -> FloatArray:
     return seconds
 
 
-def _of_segment(taken: Taken, segment: Segment, batch: int) -> tuple[float, ...]:
-    """What its layers took in each pass, the call of a program, and the parts of bottlenecks at its ends."""
+def _of_segment(taken: Taken, segment: Segment, batch: int, woken_s: float = 0.0) -> tuple[float, ...]:
+    """What its layers took in each pass, the call of a program, and the parts of bottlenecks at its ends.
+
+    Args:
+        woken_s: What waking costs a device that does not run the first layer, whose passes have it.
+    """
     start, end, *_ = segment
     seconds: FloatArray = taken["layers", batch][:, start:end].sum(1) + taken["call",]
+    seconds = seconds if start == 0 < end else seconds + woken_s
     for part in _bottleneck_parts(segment):
         seconds = seconds + taken[*part, batch]
     return _samples(seconds)

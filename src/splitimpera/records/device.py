@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
+
+import numpy as np
+
+from splitimpera.core.array_types import FloatArray
 
 QueuePolicy = Literal["wait", "drop-oldest", "drop-newest"]
 
@@ -51,39 +56,86 @@ class Radio:
 
 @dataclass(frozen=True)
 class LayerTime:
-    """One layer of a profile: median seconds for one frame, and half the distance between the quartiles."""
+    """One layer of a profile: median seconds for one frame, and half the distance between the quartiles.
+
+    Attributes:
+        samples_s: Seconds in each pass over the network, in order; empty: they were not kept.
+    """
 
     name: str
     operation: str
     seconds: float
     spread_s: float
+    samples_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class CutTime:
-    """Head and tail of one cut as a profile measured them: medians and half the distances between the quartiles."""
+    """Head and tail of one cut as a profile measured them: medians and half the distances between the quartiles.
+
+    Attributes:
+        head_samples_s, tail_samples_s: Seconds of each run, in order; empty: they were not kept.
+    """
 
     cut: int
     head_s: float
     head_spread_s: float
     tail_s: float
     tail_spread_s: float
+    head_samples_s: tuple[float, ...] = ()
+    tail_samples_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class CodecTime:
-    """What coding costs on a profile's machine: `start_s` a call and `per_byte_s` for each byte of float32 tensor."""
+    """What coding costs on a profile's machine: `start_s` a call and `per_byte_s` for each byte of float32 tensor.
+
+    Attributes:
+        encode_spread, decode_spread: What runs at the largest size took over their median, in order; empty: not known.
+    """
 
     codec: str
     encode_start_s: float
     encode_per_byte_s: float
     decode_start_s: float
     decode_per_byte_s: float
+    encode_spread: tuple[float, ...] = ()
+    decode_spread: tuple[float, ...] = ()
+
+
+class _LayerPasses:
+    """What both kinds of a profile's times have in common."""
+
+    layers: tuple[LayerTime, ...]
+    wake_s: float = 0.0
+
+    @cached_property
+    def sums_s(self) -> FloatArray:
+        """What the layers before each cut took, pass by pass, shape (passes, layers + 1); no passes where none are."""
+        passes_s = np.array([layer.samples_s for layer in self.layers]).T.reshape(-1, len(self.layers))
+        return np.cumsum(np.pad(passes_s, ((0, 0), (1, 0))), axis=1)
 
 
 @dataclass(frozen=True)
-class Profile:
-    """Times measured on one machine for one network at one input size; see `splitimpera profile`.
+class PacedTimes(_LayerPasses):
+    """A profile's times in frames that come at a rate, with idle time between them; else as those of `Profile`.
+
+    Attributes:
+        fps: Frame rate at which they were taken.
+        wake_s: What waking costs a device that does not run the first layer, whose time has it.
+    """
+
+    fps: float
+    call_s: float
+    layers: tuple[LayerTime, ...]
+    cuts: tuple[CutTime, ...] = ()
+    codecs: tuple[CodecTime, ...] = ()
+    wake_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Profile(_LayerPasses):
+    """Times measured on one machine for one network at one input size, back to back; see `splitimpera profile`.
 
     Attributes:
         fingerprint: Digest of the network's layers and shapes, so that a profile of another one is refused.
@@ -91,6 +143,7 @@ class Profile:
         layers: The layers in the order of the graph.
         cuts: the heads and tails that were measured; those of other cuts are estimated from the layers.
         peak_bytes: the most memory that the process had while the whole network ran.
+        paced: Times as in the field, which a design takes where they are there.
     """
 
     machine: str
@@ -104,6 +157,12 @@ class Profile:
     cuts: tuple[CutTime, ...] = ()
     codecs: tuple[CodecTime, ...] = ()
     peak_bytes: int = 0
+    paced: PacedTimes | None = None
+
+    @property
+    def best(self) -> Profile | PacedTimes:
+        """The times that a design takes."""
+        return self.paced or self
 
 
 @dataclass(frozen=True)
