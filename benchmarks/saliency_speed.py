@@ -2,7 +2,7 @@
 
 The plain pass goes down to the input and computes no weight gradients. Both are run in turn, and the ratio is the
 median over the pairs, of CPU time and of wall time; the limit is for CPU time, which other processes disturb less.
-Memory is the growth of the peak resident size, in a process of its own (Linux).
+Memory is the growth of the peak resident size, in a process of its own (Linux; the median of three).
 
     .venv/bin/python benchmarks/saliency_speed.py             # all networks, some ten minutes on two cores
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/saliency_speed.py --only vgg16-64 digits
@@ -150,10 +150,11 @@ def _time_s(run: Callable[[], object]) -> tuple[float, float]:
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
-def peak_growth(name: str, kind: str) -> int:
-    """Bytes by which one pass raises the peak resident size of a fresh process."""
+def peak_growth(name: str, kind: str, processes: int = 3) -> float:
+    """Bytes by which one pass raises the peak resident size of a fresh process; the median of a few."""
     command = [sys.executable, __file__, "--peak", kind, "--only", name]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(processes)]
+    return float(np.median([int(run.stdout) for run in runs]))
 
 
 def print_peak_growth(name: str, kind: str) -> None:

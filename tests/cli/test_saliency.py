@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from other_packages import package
 from PIL import Image
 from test_cli import here, splitimpera
@@ -110,6 +111,15 @@ def test_networks_of_other_packages_by_name_and_by_import_path(library, name, fo
         (["digits-vgg16", "--data", "digits", "--size", "٨,٨"], "is not a height and a width"),
         (["digits-vgg16", "--data", "digits", "--classes", "9" * 5000], "--classes: '9999"),
         (["digits-vgg16", "--data", "digits", "--output", "9" * 5000], "--output: '9999"),
+        (
+            ["digits-vgg16", "--data", "digits", "--device", "gpu"],
+            "--device: no device is called 'gpu'; did you mean 'cpu'?",
+        ),
+        (["digits-vgg16", "--data", "digits", "--device", "cuda:9999"], "--device: 'cuda:9999' is asked for"),
+        (
+            ["digits-vgg16", "--data", "digits", "--autocast", "half"],
+            "--autocast: no type of mixed precision is called",
+        ),
         (["digits-vgg16", "--data", "x" * 300], "has a name of 300 bytes, at most 255 are allowed"),
         (["digits-vgg16", "--data", ""], "--data: string should have at least 1 character"),
         (["digits-vgg16", "--data", "digits", "--json", "/proc/x.json"], "--json: '/proc' cannot be written"),
@@ -121,6 +131,23 @@ def test_bad_input_gives_one_message(arguments, message):
     assert run.returncode == 2
     assert message in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_the_device_and_mixed_precision_reach_the_curve(folder):
+    (folder / "net.py").write_text(
+        "from torch import nn\n"
+        "def net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 62 * 62, 2))\n"
+    )
+    found = {}
+    for name, options in {"plain": [], "cpu": ["--device", "cpu"], "mixed": ["--autocast", "bfloat16"]}.items():
+        (folder / "mine.py").write_text("import torch\ntorch.manual_seed(0)\n" + DATA)
+        arguments = ["saliency", "net.py:net", "--data", "mine.py:small", "--json", "s.json", *options]
+        torch.manual_seed(0)
+        run = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert run.exit_code == 0, run.output
+        found[name] = json.loads((folder / "s.json").read_text())["cs"][0]
+    assert found["cpu"] == found["plain"] != found["mixed"]
+    assert found["mixed"] == pytest.approx(found["plain"], rel=0.05)
 
 
 def test_names_of_classes_with_marks_of_their_own(folder):

@@ -16,8 +16,8 @@ from splitimpera.models.recipes import RECIPES, trained
 from splitimpera.partition.bottleneck import can_have_bottleneck
 from splitimpera.training import split as training_split
 from splitimpera.training.packet_loss import lose_packets, packets_of
-from splitimpera.training.settings import Training
-from splitimpera.training.split import one_cycle, train_split
+from splitimpera.training.settings import Training, one_cycle
+from splitimpera.training.split import train_split
 from splitimpera.training.trained import TrainedSplit
 
 SAMPLES = splits.samples_of(96)

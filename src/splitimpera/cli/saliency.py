@@ -28,6 +28,12 @@ def run(
         str, typer.Option(help="Height and width to which images from a folder are resized, such as 224,224.")
     ] = "",
     batch: Annotated[int, typer.Option(min=1, max=100_000, help="Batch size.")] = 32,
+    device: Annotated[
+        str, typer.Option(help="Where to compute: cpu, cuda, mps (Apple), or auto: the best there is.")
+    ] = "cpu",
+    autocast: Annotated[
+        str, typer.Option(help="Mixed precision, faster on most accelerators: bfloat16 or float16 (default: none).")
+    ] = "",
     json: Annotated[Path | None, typer.Option(help="Write all numbers to this file (JSON).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the curves to this file (PNG).")] = None,
     verbose: Verbose = 0,
@@ -42,9 +48,10 @@ def run(
             check_file(path, argument)
 
     from splitimpera.cli.terminal import console, progress
-    from splitimpera.core.errors import DataError
+    from splitimpera.core.errors import DataError, SplitImperaError
     from splitimpera.core.files import write_output
     from splitimpera.graph.tracing import trace
+    from splitimpera.models.accelerators import torch_device, torch_precision
     from splitimpera.models.datasets import load_data
     from splitimpera.models.networks import load_network
     from splitimpera.report.curve_account import curve_json, curve_table, curves_png
@@ -54,6 +61,10 @@ def run(
     wanted_size = _size(size)
     wanted_classes = [_label(part.strip(), "--classes") for part in classes.split(",")] if classes else None
     wanted_output = _label(output, "--output")
+    try:
+        where, precision = torch_device(device), torch_precision(autocast)
+    except SplitImperaError as error:
+        raise error.at(f"--{error.where}") from None
     wanted_network = section_of(
         NetworkSection, {"model": "MODEL", "weights": "--weights"}, model=model, weights=weights
     )
@@ -73,6 +84,8 @@ def run(
                 scores=[score],
                 output=int(wanted_output) if wanted_output.isdecimal() else wanted_output or None,
                 batch=batch,
+                device=where,
+                autocast=precision,
                 track=track,
             )
         except DataError as error:  # some of the data are read only now

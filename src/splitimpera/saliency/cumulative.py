@@ -16,11 +16,13 @@ from splitimpera.core.errors import DataError, ModelError, ShapeError, UnknownNa
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.registry import nearest
 from splitimpera.graph.finite import check_finite
+from splitimpera.graph.moving import device_of, moved
 from splitimpera.graph.tracing import ModelGraph, trace
+from splitimpera.models.accelerators import torch_device
 from splitimpera.models.imports import telling
 from splitimpera.records.graph import Cut
 from splitimpera.saliency.curve import SaliencyCurve, curve_points
-from splitimpera.saliency.feed import Batch, Data, again, batches_of
+from splitimpera.saliency.feed import Batch, Data, Inputs, again, batches_of
 from splitimpera.saliency.hooks import gradients
 from splitimpera.saliency.running_sums import RunningSums
 from splitimpera.saliency.scores import SCORES, STATISTICS, by_channel
@@ -41,6 +43,7 @@ def cumulative_saliency(
     scores: Sequence[str] = (),
     output: str | int | None = None,
     batch: int = 32,
+    device: str | torch.device | None = None,
     autocast: torch.dtype | None = None,
     kept: MutableMapping[str, Any] | None = None,
     track: Track[Batch] = no_progress,
@@ -51,7 +54,7 @@ def cumulative_saliency(
     summed up class by class.
 
     Args:
-        model: Network, or its traced graph. It may lie on any device; the data are moved there batch by batch.
+        model: Network, or its traced graph. It may lie on any device, and is left there as it is.
         data: `Samples`; inputs (N, ...), alone or with labels (N,); or an iterable of batches of these, of any length.
             Several inputs of a network go in a tuple.
         target: Scalar that is differentiated: the logit of the "predicted" class (as the released code does) or of the
@@ -63,6 +66,8 @@ def cumulative_saliency(
         scores: Names of more scores, taken in the same pass.
         output: Key or position of the result that is differentiated, where the network returns several.
         batch: Number of samples in a pass; the result does not depend on it.
+        device: Where to compute: "auto", "cpu", "cuda" or "mps", as `models.accelerators.torch_device` has them; a copy
+            of the network and the data, batch by batch, are moved there. None: where the network lies.
         autocast: Type of mixed precision (torch.bfloat16); None: full precision.
         kept: Sums of the batches by their numbers, such as "0": values that JSON can write. Each batch is noted here
             when it is done, and not computed again where it is noted, so that an interrupted call can be repeated. The
@@ -72,9 +77,10 @@ def cumulative_saliency(
     Raises:
         ModelError: no logits, or logits that are not finite, several results and no `output`, half precision on a CPU,
             or a cut that no gradient reaches.
+        ScenarioError: this machine has no such device.
         ShapeError: the network refuses the data.
         DataError: no data, no labels where they are needed, labels out of range, or sums in `kept` that are damaged.
-        UnknownNameError: a score or a class that does not exist.
+        UnknownNameError: a score, a class or a device that does not exist.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -90,7 +96,9 @@ def cumulative_saliency(
     first = next(batches, None)
     if first is None:
         raise DataError("cumulative saliency needs at least one sample, the data set is empty")
-    graph = model if isinstance(model, ModelGraph) else trace(model, first.read())
+    graph = model if isinstance(model, ModelGraph) else trace(model, _beside(model, first.read()))
+    if device is not None:
+        graph = moved(graph, torch_device(device))
     points, on_curve = curve_points(graph.cuts)
     collector = _Collector(points, scores, _labels_of(classes, class_names), output)
     if kept is not None and collector.statistics:
@@ -215,7 +223,8 @@ class _Pass:
         self.score = score
         self.collector = collector
         self.autocast = autocast
-        self.device = _device(graph)
+        self.device = device_of(graph)
+        _check_precision(graph, self.device)
         self.together = graph.stacks(collector.specs.values())
 
     def sums(self, batch: Batch) -> RunningSums:
@@ -245,16 +254,18 @@ class _Pass:
             gradients(self.graph, inputs, scored, tuple(self.collector.specs), self.collector.observe)
 
 
-def _device(graph: ModelGraph) -> torch.device:
-    """Where the network lies; refuses what cannot be computed there."""
-    parameters = list(graph.program.parameters())
-    device = parameters[0].device if parameters else torch.device("cpu")
-    if device.type == "cpu" and any(parameter.dtype == torch.float16 for parameter in parameters):
+def _beside(model: nn.Module, inputs: Inputs) -> Inputs:
+    """Inputs where a network's weights lie."""
+    weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None  # else `trace` says what it is
+    return inputs if weight is None else tuple(x.to(weight.device) for x in inputs)
+
+
+def _check_precision(graph: ModelGraph, device: torch.device) -> None:
+    if device.type == "cpu" and any(parameter.dtype == torch.float16 for parameter in graph.program.parameters()):
         raise ModelError(
             "the network is in half precision, which a CPU does not differentiate",
             hint="call model.float(), or give autocast=torch.bfloat16",
         )
-    return device
 
 
 def _labels_of(classes: Sequence[int | str] | None, names: Sequence[str]) -> set[int] | None:

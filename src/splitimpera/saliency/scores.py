@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from splitimpera.core.registry import Registry
+from splitimpera.models.accelerators import to_float64
 from splitimpera.records.graph import TensorSpec
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -96,7 +97,8 @@ class GradientAgreement:
         self.counts: dict[int, int] = {}
 
     def update(self, a: Tensor, g: Tensor, logits: Tensor) -> None:
-        alpha, classes = g.flatten(2).sum(2).double(), logits.argmax(1)
+        alpha = to_float64(g.flatten(2).sum(2))
+        classes = logits.argmax(1).to(alpha.device)
         for label in torch.unique(classes).tolist():
             rows = alpha[classes == label]
             self.sums[label] = self.sums.get(label, 0) + rows.sum(0)
@@ -125,7 +127,7 @@ class LogitAlignment:
         self.moments: list[Tensor] = []  # sums of x, z, x x', x z', z z'
 
     def update(self, a: Tensor, g: Tensor, logits: Tensor) -> None:
-        x, z = a.flatten(2).mean(2).double(), logits.double()
+        x, z = to_float64(a.flatten(2).mean(2)), to_float64(logits)
         batch = [x.sum(0), z.sum(0), x.T @ x, x.T @ z, z.T @ z]
         self.moments = [old + new for old, new in zip(self.moments, batch, strict=True)] if self.moments else batch
         self.count += len(x)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Unpack
+
+import torch
 
 from splitimpera.core.cache import made_once, read_cached, usable_cache, write_cached
 from splitimpera.core.errors import ModelError, OutputError
 from splitimpera.core.progress import Track, no_progress
+from splitimpera.graph.moving import device_of
 from splitimpera.graph.tracing import ModelGraph
+from splitimpera.models.accelerators import torch_device
 from splitimpera.models.datasets import Samples
 from splitimpera.records.graph import Cut
+from splitimpera.training.checkpoints import read_checkpoint
 from splitimpera.training.settings import Training, TrainingArguments
-from splitimpera.training.split import read_checkpoint, train_split, training_key
+from splitimpera.training.split import train_split, training_key
 from splitimpera.training.trained import TrainedSplit
 
 
@@ -20,6 +27,8 @@ def trained_split(
     cut: Cut | int | str,
     samples: Samples,
     *,
+    device: str | torch.device | None = None,
+    autocast: torch.dtype | None = None,
     track: Track[int] = no_progress,
     **arguments: Unpack[TrainingArguments],
 ) -> TrainedSplit:
@@ -32,14 +41,19 @@ def trained_split(
     training = Training(**arguments)
     if not isinstance(cut, Cut):
         cut = graph.cut(cut)
-    key = training_key(graph, cut, samples, training)
+    place = device_of(graph) if device is None else torch_device(device)
+    key = training_key(graph, cut, samples, training, place, autocast)
+
+    def train(checkpoint: Path | None) -> TrainedSplit:
+        return train_split(
+            graph, cut, samples, checkpoint=checkpoint, device=place, autocast=autocast, track=track, **arguments
+        )
+
     with made_once(_name(key)):
-        return _from_cache_or_trained(key, graph, cut, samples, track, arguments)
+        return _from_cache_or_trained(key, graph, train)
 
 
-def _from_cache_or_trained(
-    key: str, graph: ModelGraph, cut: Cut, samples: Samples, track: Track[int], arguments: TrainingArguments
-) -> TrainedSplit:
+def _from_cache_or_trained(key: str, graph: ModelGraph, train: Callable[[Path | None], TrainedSplit]) -> TrainedSplit:
     stored = read_cached(_name(key))
     if stored is not None:
         try:
@@ -48,13 +62,13 @@ def _from_cache_or_trained(
             pass  # a file of that name by another hand: train it anew
     folder = usable_cache()
     if folder is None:
-        return train_split(graph, cut, samples, track=track, **arguments)
+        return train(None)
     checkpoint = folder / f"split-{key[:24]}.checkpoint"
     try:
         read_checkpoint(checkpoint, key)
     except OutputError:
         checkpoint.unlink(missing_ok=True)
-    result = train_split(graph, cut, samples, checkpoint=checkpoint, track=track, **arguments)
+    result = train(checkpoint)
     write_cached(_name(key), result.to_bytes())
     checkpoint.unlink(missing_ok=True)
     return result

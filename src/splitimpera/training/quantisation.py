@@ -32,7 +32,7 @@ class Quantiser(nn.Module):
         if self.bits is None:
             return latent
         if self.training:
-            seen = latent.detach().max().to(self.high)
+            seen = latent.detach().max().cpu().to(self.high)
             self.high.copy_(torch.where(self.high > 0, torch.lerp(self.high, seen, 0.1), seen))
         high = float(self.high)
         step = (high or 1.0) / (2**self.bits - 1)

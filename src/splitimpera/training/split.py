@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
@@ -12,24 +13,26 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
 from torch import Tensor
 
-from splitimpera.core.errors import DataError, OutputError
+from splitimpera.core.errors import DataError, OutputError, ScenarioError
 from splitimpera.core.files import write_atomically
 from splitimpera.core.progress import Track, no_progress
+from splitimpera.graph.moving import device_of, moved
 from splitimpera.graph.tracing import ModelGraph
+from splitimpera.models.accelerators import to_float64, torch_device
 from splitimpera.models.datasets import Samples
 from splitimpera.models.threads import torch_threads
-from splitimpera.partition.bottleneck import check_apart
+from splitimpera.partition.bottleneck import Bottleneck, check_apart
 from splitimpera.partition.cutter import split
 from splitimpera.records.graph import Cut
+from splitimpera.training.checkpoints import KIND, read_checkpoint, restore, without_prefix
 from splitimpera.training.packet_loss import lose_packets, packets_of
-from splitimpera.training.settings import Training, TrainingArguments
+from splitimpera.training.settings import Training, TrainingArguments, one_cycle
 from splitimpera.training.trained import Epoch, HeldOut, Parts, TrainedSplit, as_logits, made, untrained, weights_of
-from splitimpera.training.weight_files import digest, pack, unpack
+from splitimpera.training.weight_files import digest, pack
 
 VERSION = 2
 """Goes up whenever other weights come out of the same arguments, so that old files are not taken for new ones."""
 
-KIND = "checkpoint of a training"
 CACHED_BYTES = 1 << 30
 """What crosses the cut is computed once where it is not larger than this, else anew for each batch."""
 _CHUNK = 256
@@ -41,6 +44,8 @@ def train_split(
     samples: Samples,
     *,
     checkpoint: Path | None = None,
+    device: str | torch.device | None = None,
+    autocast: torch.dtype | None = None,
     track: Track[int] = no_progress,
     **arguments: Unpack[TrainingArguments],
 ) -> TrainedSplit:
@@ -61,71 +66,62 @@ def train_split(
         samples: Samples to train on, a part of which is held out for early stopping. Never give test samples.
         checkpoint: a file that the training writes after every epoch and goes on from when called again; the result
             is then the same as without the interruption. It stays when the training is done.
+        device: Where to train: "auto", "cpu", "cuda" or "mps", as `models.accelerators.torch_device` has them; None:
+            where the network lies. The result lies where the network does.
+        autocast: Mixed precision for the networks, torch.bfloat16 or None; losses and weights stay as they are.
         arguments: the fields of `Training`.
 
     The same arguments give the same weights on the same machine: PyTorch uses one thread, since sums in another order
-    would be other weights. For bottlenecks of small networks that is hardly slower.
+    would be other weights. For bottlenecks of small networks that is hardly slower. An accelerator rounds in other
+    places, and perhaps in others each time.
 
     Raises:
         CutError: no such cut, none that a bottleneck can be made for, or a ratio that leaves no channel.
         DataError: too few samples, or labels that the network has no logit for.
         ModelError: the network does not return logits.
-        ScenarioError: an argument is out of range.
+        ScenarioError: an argument is out of range, or this machine has no such device.
         OutputError: the checkpoint cannot be written, or is not one of this training.
     """
     training = Training(**arguments)
     if not isinstance(cut, Cut):
         cut = graph.cut(cut)
-    key = training_key(graph, cut, samples, training) if checkpoint else ""
+    place = device_of(graph) if device is None else torch_device(device)
+    if autocast not in (None, torch.bfloat16):
+        raise ScenarioError(f"gradients of {autocast} vanish", where="autocast", hint="give torch.bfloat16 or None")
+    key = training_key(graph, cut, samples, training, place, autocast) if checkpoint else ""
     with torch_threads(1):
-        run = _Run(graph, cut, samples, training)
+        run = _Run(graph, cut, samples, training, place, autocast)
         if checkpoint:
             run.resume(checkpoint, key)
         for stage in (1, 2):
             if run.state.stage == stage:
                 run.train_stage(stage, track, checkpoint, key)
-        return run.result(weights_of(graph))
+        return run.result(graph)
 
 
-def training_key(graph: ModelGraph, cut: Cut, samples: Samples, training: Training) -> str:
-    """A checksum of all that decides which weights come out of a training: network, cut, data and arguments."""
+def training_key(
+    graph: ModelGraph,
+    cut: Cut,
+    samples: Samples,
+    training: Training,
+    device: torch.device | None = None,
+    autocast: torch.dtype | None = None,
+) -> str:
+    """A checksum of all that decides which weights come out of a training: network, cut, data and arguments, and the
+    kind of device where it is no CPU."""
+    place = "" if device is None or device.type == "cpu" else device.type
+    rounding = f" {place} {autocast}" if place or autocast else ""
     modules = [
         f"{node.target}: {graph.program.get_submodule(str(node.target))!r}"
         for node in graph.program.graph.nodes
         if node.op == "call_module"
     ]
     return digest(
-        *(f"{VERSION} {torch.__version__}", graph.program.code, "\n".join(modules), repr(graph.out_spec)),
+        *(f"{VERSION} {torch.__version__}{rounding}", graph.program.code, "\n".join(modules), repr(graph.out_spec)),
         *(weights_of(graph), repr((cut.index, cut.crossing)), samples.labels),
         *(digest(inputs) for inputs in samples.batches(_CHUNK)),
         *(repr(sorted(training.numbers().items())), training.order),
     )
-
-
-def read_checkpoint(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """What a checkpoint of the training `key` holds; None where there is none.
-
-    Raises:
-        OutputError: the file is damaged, or something else.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be read: {error.strerror or error}", where="checkpoint") from None
-    hint = "remove it to start anew, or name another file"
-    try:
-        tensors, facts = unpack(KIND, content)
-    except ValueError as failure:
-        raise OutputError(f"'{path}' is no checkpoint: {failure}", where="checkpoint", hint=hint) from None
-    if facts.get("key") != key:
-        raise OutputError(
-            f"'{path}' belongs to a training with another network, other data or other arguments",
-            where="checkpoint",
-            hint=hint,
-        )
-    return tensors, facts
 
 
 @dataclass
@@ -141,25 +137,38 @@ class _State:
 
 
 class _Run:
-    def __init__(self, graph: ModelGraph, cut: Cut, samples: Samples, training: Training) -> None:
+    def __init__(
+        self,
+        graph: ModelGraph,
+        cut: Cut,
+        samples: Samples,
+        training: Training,
+        device: torch.device,
+        autocast: torch.dtype | None,
+    ) -> None:
         self.training = training
+        self.device = device
+        self.autocast = autocast
         self.cut = cut
         self.samples = samples
         check_apart(graph)
-        self.partition = split(graph, cut)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(training.seed)
-            bottleneck = untrained(cut, training.ratio, graph.cuts)
+        self.partition = split(moved(graph, device), cut)
+        bottleneck = self._bottleneck(graph)
         self.generator = torch.Generator().manual_seed(training.seed)
         self.train_rows, self.held_rows = self._divide()
         self.packets = self._packets(bottleneck)
         self.parts = Parts(self.partition, bottleneck, training.bits, training.finetune_head)
         self.batch_dim = cut.tensors[0].batch_dim or 0
         self.crossing, self.wanted, self.variance = self._unsplit()
-        self.parts.bottleneck.to(self.wanted.device)
+        self.parts.bottleneck.to(device)  # the quantiser stays: its one number is read at every step
         self.state = _State()
         self.best: dict[str, Tensor] = {}
         self._resumed: dict[str, Tensor] | None = None
+
+    def _bottleneck(self, graph: ModelGraph) -> Bottleneck:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.training.seed)
+            return untrained(self.cut, self.training.ratio, graph.cuts)
 
     def _divide(self) -> tuple[Tensor, Tensor]:
         count = round(self.training.held_out * len(self.samples))
@@ -196,9 +205,9 @@ class _Run:
         with torch.no_grad():
             every = torch.split(torch.arange(len(self.samples)), _CHUNK)
             for rows, inputs in zip(every, self.samples.batches(_CHUNK), strict=True):
-                a = self.partition.head(inputs)[0]
+                a = self.partition.head(inputs.to(self.device))[0]
                 outputs.append(as_logits(self.partition.tail((a,))).log_softmax(1))
-                values = self._take(a, trained_on[rows].nonzero()[:, 0]).double()
+                values = to_float64(self._take(a, trained_on[rows].nonzero()[:, 0]))
                 sums += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()]).cpu()
                 kept += [a] if keep else []
         wanted = torch.cat(outputs)
@@ -206,8 +215,11 @@ class _Run:
         if low < 0 or high >= wanted.shape[1]:
             raise DataError(f"labels go from {low} to {high}, the network has logits for {wanted.shape[1]} classes")
         mean, square = sums[1] / sums[0], sums[2] / sums[0]
-        variance = (square - mean.square()).clamp_min(1e-12).to(wanted)
+        variance = (square - mean.square()).clamp_min(1e-12).to(wanted.dtype).to(wanted.device)
         return torch.cat(kept, self.batch_dim) if keep else None, wanted, variance
+
+    def _inputs(self, rows: Tensor) -> Tensor:
+        return self.samples.read(rows).to(self.device)
 
     def _take(self, a: Tensor, rows: Tensor) -> Tensor:
         return a.index_select(self.batch_dim, rows.to(a.device))
@@ -216,22 +228,24 @@ class _Run:
 
     def _crossing(self, rows: Tensor, stage: int) -> Tensor:
         if stage == 2 and self.training.finetune_head:
-            return self.parts.head.forward(self.samples.read(rows))[0]
+            return self.parts.head.forward(self._inputs(rows))[0]
         if self.crossing is not None:
             return self._take(self.crossing, rows)
         with torch.no_grad():
-            return self.partition.head.forward(self.samples.read(rows))[0]
+            return self.partition.head.forward(self._inputs(rows))[0]
 
     def _objective(
         self, rows: Tensor, stage: int, rates: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """The loss of a batch, its mean over the samples; and the logits."""
-        a = self._crossing(rows, stage)
-        latent = self.parts.quantiser(self.parts.bottleneck.encoder(a))
-        if rates is not None and self.packets is not None:
-            latent = lose_packets(latent, self.packets, rates, generator)
-        decoded = self.parts.bottleneck.decoder(latent)
-        logits = as_logits(self.parts.tail((decoded,)))
+        with self._mixed():
+            a = self._crossing(rows, stage)
+            latent = self.parts.quantiser(self._full(self.parts.bottleneck.encoder(a)))
+            if rates is not None and self.packets is not None:
+                latent = lose_packets(latent, self.packets, rates, generator)
+            decoded = self.parts.bottleneck.decoder(latent)
+            logits = as_logits(self.parts.tail((decoded,)))
+        a, decoded, logits = self._full(a), self._full(decoded), self._full(logits)
         given = logits.log_softmax(1)
         distance = F.kl_div(given, self.wanted[rows], reduction="batchmean", log_target=True)
         if stage == 1:
@@ -239,6 +253,13 @@ class _Run:
         share = self.training.distill
         labels = self.samples.labels[rows].to(logits.device)
         return (1 - share) * F.nll_loss(given, labels) + share * distance, logits
+
+    def _mixed(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast)
+
+    def _full(self, x: Tensor) -> Tensor:
+        """What mixed precision made, in float32."""
+        return x if self.autocast is None else x.float()
 
     def _batches(self) -> list[Tensor]:
         """A shuffled epoch; a last batch of one sample is left out, since BatchNorm cannot train on it."""
@@ -306,7 +327,7 @@ class _Run:
         parameters = [p for module in modules if module is not None for p in module.parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(parameters, lr=self.training.learning_rates[stage - 1])
         if self._resumed is not None:
-            _restore(optimizer, self._resumed)
+            restore(optimizer, self._resumed)
             self._resumed = None
         else:
             self.best = {}
@@ -352,37 +373,20 @@ class _Run:
             history = [Epoch(**epoch) for epoch in facts.pop("history")]
             del facts["key"]
             self.state = _State(**facts, history=history)
-            self.best = _without_prefix(tensors, "best.")
-            self.parts.load_state_dict(_without_prefix(tensors, "now."))
+            self.best = without_prefix(tensors, "best.")
+            self.parts.load_state_dict(without_prefix(tensors, "now."))
             self.generator.set_state(tensors["generator"])
         except (KeyError, TypeError, RuntimeError) as failure:
             raise OutputError(f"'{path}' is no checkpoint of this training: {failure}", where="checkpoint") from None
-        self._resumed = _without_prefix(tensors, "optimizer.")
+        self._resumed = without_prefix(tensors, "optimizer.")
 
-    def result(self, network: str) -> TrainedSplit:
+    def result(self, graph: ModelGraph) -> TrainedSplit:
         unsplit = self.wanted[self.held_rows].argmax(1).cpu() == self.samples.labels[self.held_rows].cpu()
         held_out = HeldOut(float(unsplit.double().mean()), self.state.stage_1, self._held_out(2, False)[1])
         history = tuple(self.state.history)
-        return made(self.cut, self.parts, self.training.ratio, history, held_out, network)
-
-
-def one_cycle(step: int, steps: int) -> float:
-    """The learning rate of a step as a share of the highest: up from 1/25 within the first three tenths, then down to
-    nearly nothing, along cosines (Smith and Topin, 2018). A function of the step, so that nothing need be stored."""
-    top = max(1.0, 0.3 * steps - 1)
-    if step <= top:
-        return 1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * step / top)) / 2
-    down = (step - top) / max(1.0, steps - 1 - top)
-    return 1e-5 + (1 - 1e-5) * (1 + math.cos(math.pi * min(1.0, down))) / 2
-
-
-def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        index, _, entry = name.partition(".")
-        state.setdefault(int(index), {})[entry] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _without_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        parts = self.parts
+        if self.device.type != device_of(graph).type:
+            training = self.training
+            parts = Parts(split(graph, self.cut), self._bottleneck(graph), training.bits, training.finetune_head)
+            parts.load_state_dict(self.parts.state_dict())
+        return made(self.cut, parts, self.training.ratio, history, held_out, weights_of(graph))
