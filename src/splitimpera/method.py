@@ -19,7 +19,7 @@ from splitimpera.core.statistics import Interval, wilson_interval
 from splitimpera.cost.devices import measured_here
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.designs import Accuracy, Design
-from splitimpera.evaluation.plan_space import plans_of
+from splitimpera.evaluation.plan_space import check_cuts, plans_of
 from splitimpera.evaluation.run import CLASSIFICATION
 from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Testbed
@@ -106,6 +106,7 @@ def design(
         graph = trace(model, _examples(data.validation), say=say)
     _check_labels(graph, data)
     setting.check_profiles(graph)  # before anything is computed
+    check_cuts(scenario, graph)
     if measurements is not None:
         _check_measurements(measurements, graph)
     seed = scenario.seed if seed is None else seed

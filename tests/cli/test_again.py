@@ -140,6 +140,6 @@ def test_what_was_measured_is_used_again(tmp_path):
     other = here("design", *arguments, "--out", tmp_path / "c", "--measurements", tmp_path / "a" / "results.json")
     assert other.returncode == 2
     assert "were not timed" in other.stderr + other.stdout
-    assert not (tmp_path / "c").exists()
+    assert not (tmp_path / "c" / "results.json").exists()
     wrong = here("design", *arguments, "--out", tmp_path / "c", "--measurements", tmp_path / "scenario.yaml")
     assert (wrong.returncode, "not valid JSON" in wrong.stderr) == (2, True)

@@ -46,7 +46,7 @@ def test_a_profile_is_written_and_read_back_in_a_scenario(folder):
     assert "float32 takes" in run.stdout
     assert "- {name: ..., profile: profile.json}" in run.stdout
     content = json.loads((folder / "profile.json").read_text())
-    assert (content["schema_version"], content["network"], content["threads"]) == (1, "mine.py:tiny", 1)
+    assert (content["schema_version"], content["network"], content["threads"]) == (2, "mine.py:tiny", 1)
     assert [layer["name"] for layer in content["layers"]] == ["0", "3"]
     assert [cut["cut"] for cut in content["cuts"]] == [0, 1, 2]
     device = build_device(DeviceSection(name="pi", profile="profile.json"), folder)

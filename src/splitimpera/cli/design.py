@@ -117,6 +117,7 @@ def run(
             if kept.used:
                 console.print(f"What was computed is kept in {folder}: run the same again with --resume to go on.")
             raise
+        kept.remove()
     results = results_of(result)
     files = write_results(results, place)
     show(results, console)

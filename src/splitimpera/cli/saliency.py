@@ -27,7 +27,9 @@ def run(
     size: Annotated[
         str, typer.Option(help="Height and width to which images from a folder are resized, such as 224,224.")
     ] = "",
-    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Batch size.")] = 32,
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Batch size (default: what fits into memory, 32 at most).")
+    ] = None,
     device: Annotated[
         str, typer.Option(help="Where to compute: cpu, cuda, mps (Apple), or auto: the best there is.")
     ] = "cpu",

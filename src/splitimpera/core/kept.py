@@ -24,7 +24,7 @@ LARGEST_BYTES = 1 << 28
 
 
 class KeptFile:
-    """Values by key, in a file that is opened when it is first asked.
+    """Values by key, in a file that is made when there is something to keep.
 
     Args:
         path: The file; it is made where there is none.
@@ -53,11 +53,22 @@ class KeptFile:
     def __exit__(self, *failure: object) -> None:
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
 
     @property
     def used(self) -> bool:
         """Whether the file was opened."""
         return self._connection is not None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is surely nothing to be found."""
+        return self._connection is None and (self.fresh or not self.path.exists())
+
+    def remove(self) -> None:
+        """Close the file and take it away."""
+        self.__exit__()
+        self.path.unlink(missing_ok=True)
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -86,6 +97,8 @@ class KeptFile:
 
     def get(self, key: str) -> bytes | None:
         """The value kept under a key; None where there is none, or its checksum does not fit."""
+        if self.empty:
+            return None
         try:
             row = self.connection.execute("SELECT checksum, value FROM kept WHERE key = ?", (key,)).fetchone()
         except sqlite3.DatabaseError:
@@ -135,6 +148,8 @@ class Section(MutableMapping[str, Any]):
             self.file.connection.execute("DELETE FROM kept WHERE key = ?", (self.name + key,))
 
     def __iter__(self) -> Iterator[str]:
+        if self.file.empty:
+            return
         like = self.name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         rows = self.file.connection.execute("SELECT key FROM kept WHERE key LIKE ? ESCAPE '\\'", (like,))
         yield from [str(key).removeprefix(self.name) for (key,) in rows.fetchall()]

@@ -116,6 +116,18 @@ def plans_of(
     )
 
 
+def check_cuts(scenario: Scenario, graph: ModelGraph) -> None:
+    """Refuse cuts that a scenario names and a network does not have, before anything is computed.
+
+    Raises:
+        CutError: names the key.
+    """
+    if not isinstance(scenario.plans.cuts, str):
+        _inner_cuts(graph, scenario.plans.cuts, "plans.cuts")
+    if scenario.bottlenecks.cuts is not None:
+        _inner_cuts(graph, scenario.bottlenecks.cuts, "bottlenecks.cuts")
+
+
 def _inner_cuts(graph: ModelGraph, wanted: Sequence[str | int], key: str) -> list[Cut]:
     cuts = []
     for index, which in enumerate(wanted):

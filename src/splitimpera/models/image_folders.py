@@ -69,7 +69,7 @@ class Listing:
         broken = [path for path, failure in zip(self.paths, failures, strict=True) if failure]
         if not broken:
             return self
-        names = listed((shown_path(path) for path in broken), NAMED)
+        names = listed(("/".join(path.parts[-2:]) for path in broken), NAMED)
         warnings.warn(
             f"{len(broken)} of {len(self.paths)} images cannot be decoded and are left out: {names}",
             SplitImperaWarning,

@@ -31,6 +31,7 @@ Target = Literal["predicted", "label"] | Callable[[Any, Tensor | None], Tensor]
 
 
 SAYS = "Cumulative saliency"
+BATCH, BATCH_BYTES = 32, 256 << 20
 
 
 def cumulative_saliency(
@@ -42,7 +43,7 @@ def cumulative_saliency(
     class_names: Sequence[str] = (),
     scores: Sequence[str] = (),
     output: str | int | None = None,
-    batch: int = 32,
+    batch: int | None = None,
     device: str | torch.device | None = None,
     autocast: torch.dtype | None = None,
     kept: MutableMapping[str, Any] | None = None,
@@ -65,7 +66,8 @@ def cumulative_saliency(
         class_names: Names of the classes, in the order of the labels.
         scores: Names of more scores, taken in the same pass.
         output: Key or position of the result that is differentiated, where the network returns several.
-        batch: Number of samples in a pass; the result does not depend on it.
+        batch: Number of samples in a pass; the result does not depend on it. None: as many of `BATCH` as keep their
+            activations within `BATCH_BYTES`, as far as the network was traced before.
         device: Where to compute: "auto", "cpu", "cuda" or "mps", as `models.accelerators.torch_device` has them; a copy
             of the network and the data, batch by batch, are moved there. None: where the network lies.
         autocast: Type of mixed precision (torch.bfloat16); None: full precision.
@@ -92,7 +94,7 @@ def cumulative_saliency(
     """
     # to trace a network, inputs of the first batch are needed
     done = tuple(kept or ()) if isinstance(model, ModelGraph) else ()
-    batches, total = batches_of(data, batch, frozenset(done))
+    batches, total = batches_of(data, _fitting(model) if batch is None else batch, frozenset(done))
     first = next(batches, None)
     if first is None:
         raise DataError("cumulative saliency needs at least one sample, the data set is empty")
@@ -119,6 +121,14 @@ def cumulative_saliency(
             kept[key] = of_batch.plain()
         sums.merge(of_batch)
     return collector.curve(sums, on_curve, class_names, graph.cuts[0].bytes)
+
+
+def _fitting(model: nn.Module | ModelGraph) -> int:
+    """How many samples fit; besides a layer's output its normalisation and activation are kept for the way back."""
+    if not isinstance(model, ModelGraph):
+        return BATCH
+    of_one = 3 * sum(layer.output.bytes for layer in model.layers)
+    return max(1, min(BATCH, BATCH_BYTES // max(of_one, 1)))
 
 
 class _Collector:
