@@ -73,6 +73,22 @@ def named():
     assert (folder / out).exists()
 
 
+def test_a_profile_at_a_frame_rate_has_both_kinds_of_times(folder):
+    run = here(
+        *("profile", "mine.py:tiny", "--input", "1,1,8,8", "--rounds", "3", "--threads", "1", "--codecs", ""),
+        *("--fps", "100", "--out", "p.json"),
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Heads and tails, back to back" in run.stdout
+    assert "Heads and tails at 100 frames/s" in run.stdout
+    assert "At 100 frames/s it takes" in run.stdout
+    profile = build_device(DeviceSection(name="d", profile="p.json"), folder).profile
+    assert profile.best is profile.paced
+    assert profile.paced.fps == 100
+    assert len(profile.layers[0].samples_s) == 9
+    assert len(profile.paced.layers[0].samples_s) >= 30
+
+
 def test_what_is_there_is_not_overwritten_unless_it_is_named(folder):
     (folder / "profile.json").write_text("mine")
     arguments = ("profile", "mine.py:recurrent", "--input", "1,7,6", "--rounds", "3", "--codecs", "", "--cuts", "1")
@@ -96,6 +112,8 @@ def test_what_is_there_is_not_overwritten_unless_it_is_named(folder):
         (["mine.py:tiny", "--input", "1,100000,100000"], "is too large: 1e+10 elements, at most 5e+07 are allowed"),
         (["mine.py:tiny", "--input", "1,4294967296,4294967296"], "is too large: 1.845e+19 elements"),
         (["mine.py:tiny", "--input", "1," + "9" * 5000], "is not a shape"),
+        (["mine.py:tiny", "--input", "1,1,8,8", "--fps", "often"], "--fps: 'often' is not a rate per second; write"),
+        (["mine.py:tiny", "--input", "1,1,8,8", "--fps", "0"], "--fps: '0' is out of range, it must be 1e-05 to"),
         (["mine.py:tiny", "--threads", "99999999999"], "--threads: '99999999999' is not a whole number from 1 to 1024"),
         (
             ["mine.py:tiny", "--rounds", "9" * 5000],

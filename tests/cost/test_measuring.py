@@ -100,8 +100,8 @@ def test_a_profile_reproduces_what_it_measured(measured, tmp_path):
             assert tail == Cost(cut.tail_s, "measured", spread_of(cut.tail_samples_s))
     untimed = network_cost(device, work.between(0, 2), not_asked)
     assert untimed.how == "estimated"
-    assert untimed.seconds == pytest.approx(profile.call_s + profile.layers[0].seconds + profile.layers[1].seconds)
     passes_s = np.sum([layer.samples_s for layer in profile.layers[:2]], axis=0) + profile.call_s
+    assert untimed.seconds == pytest.approx(np.median(passes_s))
     np.testing.assert_allclose(untimed.spread, spread_of(passes_s), rtol=1e-6)
     coded = codec_cost(device, "uint8", "encode", 576, not_asked)
     assert (coded.how, coded.spread) == ("measured", profile.codecs[1].encode_spread)
@@ -118,9 +118,6 @@ def test_a_design_takes_paced_times_where_there_are_any(tmp_path):
     device, work = Device("d", profile=read), NetworkWork(graph)
     head = network_cost(device, work.between(0, 1), not_asked)
     assert head == Cost(paced.cuts[1].head_s, "measured", spread_of(paced.cuts[1].head_samples_s))
-    assert network_cost(device, work.between(0, 2), not_asked).seconds == pytest.approx(
-        paced.call_s + paced.layers[0].seconds + paced.layers[1].seconds
-    )
     assert codec_cost(device, "uint8", "decode", 576, not_asked).spread == paced.codecs[0].decode_spread
     # a head and its tail are one pass, and one more waking
     assert paced.wake_s >= 0
@@ -130,9 +127,9 @@ def test_a_design_takes_paced_times_where_there_are_any(tmp_path):
     woken = replace(read, paced=replace(paced, wake_s=0.5, cuts=()))
     last = len(graph.cuts) - 1
     for start, end, extra_s in ((0, 1, 0.0), (0, last, 0.0), (1, 3, 0.5), (2, last, 0.5), (0, 0, 0.5)):
-        layers_s = sum(layer.seconds for layer in paced.layers[start:end])
+        layers_s = np.sum([np.zeros(len(whole)), *(layer.samples_s for layer in paced.layers[start:end])], axis=0)
         found = network_cost(Device("d", profile=woken), work.between(start, end), not_asked)
-        assert found.seconds == pytest.approx(paced.call_s + layers_s + extra_s)
+        assert found.seconds == pytest.approx(paced.call_s + np.median(layers_s) + extra_s)
 
 
 def test_what_a_profile_says_of_its_network(measured):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from beds import known_bed, plan
 
+from splitimpera.core.errors import DataError
 from splitimpera.cost.pacing import FRAMES
 from splitimpera.evaluation import stopwatch
 from splitimpera.evaluation.costing import plan_costs
@@ -92,3 +93,9 @@ def test_the_spread_of_samples_goes_into_the_costs(bed):
     np.testing.assert_allclose(np.array(camera.network[0].spread) * 0.0115, [0.010, 0.012, 0.011, 0.020])
     assert camera.network[0].spread == server.network[0].spread
     assert camera.encode.spread == ()
+
+
+@pytest.mark.parametrize("fps", [0, -1.0, float("nan"), 1e9])
+def test_a_frame_rate_out_of_range(bed, fps):
+    with pytest.raises(DataError, match=r"^fps: .* frames a second are out of range, they must be 1e-05 to 1e\+06"):
+        measure([plan(1, devices=HERE)], bed, fps=fps)

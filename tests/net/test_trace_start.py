@@ -23,6 +23,15 @@ KINDS = pytest.mark.parametrize("trace", [RIDE, CELL], ids=["steps", "opportunit
 TRANSPORTS = pytest.mark.parametrize("transport", ["udp", "tcp"])
 
 
+def test_intervals_say_what_random_starts_do_and_never_fall_below_zero():
+    still = Trace("still", (0.0, 30.0), 60.0, rate_bps=(1e7, 1e5))
+    fixed, anywhere = (
+        replicate(Link(trace=still, trace_start_s=start_s), FRAMES, "udp", 5).estimates[1] for start_s in (0.0, None)
+    )
+    assert fixed.low == fixed.value == fixed.high
+    assert 0 <= anywhere.low < anywhere.value < anywhere.high
+
+
 @KINDS
 @TRANSPORTS
 def test_each_replication_starts_elsewhere_and_the_same_seed_at_the_same_places(trace, transport):

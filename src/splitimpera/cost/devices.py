@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+import numpy as np
+
 from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import SplitImperaError
 from splitimpera.cost.codec_model import Direction, modelled_s, reference
@@ -154,12 +156,13 @@ def _profiled(profile: Profile, work: Work) -> tuple[float, bool, Spread]:
         spread = _spread(cut.tail_samples_s, cut.tail_s, cut.tail_spread_s)
         return work.batch * cut.tail_s, work.batch == 1, spread
     layers = times.layers[work.start : work.end]
-    layers_s = [layer.seconds for layer in layers]
     other_s = times.call_s + (0.0 if work.start == 0 < work.end else times.wake_s)
-    seconds = other_s + sum(layers_s) + _bottlenecks_s(work, layers_s)
-    # what slows one layer down slows its neighbours, too
     passes_s = other_s + times.sums_s[:, work.end] - times.sums_s[:, work.start]
+    # the median of sums where passes were kept: layers' medians know nothing of what disturbs one pass in some layer
+    seconds = float(np.median(passes_s)) if len(passes_s) else other_s + sum(layer.seconds for layer in layers)
+    # what slows one layer down slows its neighbours, too
     spread = _spread(passes_s, seconds, sum(layer.spread_s for layer in layers))
+    seconds += _bottlenecks_s(work, [layer.seconds for layer in layers])
     return work.batch * seconds, False, spread
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from splitimpera.core.array_types import FloatArray
+from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.cache import made_once, read_cached, usable_cache, write_cached
 from splitimpera.core.errors import DataError
 from splitimpera.core.progress import Track, no_progress
@@ -65,7 +66,7 @@ def measure(
         track: shows progress.
 
     Raises:
-        SplitImperaError: a codec or bottleneck that does not fit.
+        SplitImperaError: a codec or bottleneck that does not fit, or a frame rate out of range.
 
     Example:
         >>> from torch import nn
@@ -96,7 +97,9 @@ def measure(
     about = Measurements(machine_name(), fingerprint(testbed.graph), torch.get_num_threads())
     if not segments:
         return about
-    about = replace(about, fps=testbed.workload.fps if fps is None else float(fps))
+    about = replace(about, fps=testbed.workload.fps if fps is None else fps)
+    if not BOUNDS["fps"].holds(about.fps):
+        raise DataError(f"{about.fps!r} frames a second are out of range, they must be {BOUNDS['fps']}", where="fps")
     key = json.dumps([FORMAT, __version__, torch.__version__, *vars(about).values(), budget_s, [*segments], [*codings]])
     name = f"times-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     with made_once(name):  # two at a time would disturb each other

@@ -67,11 +67,12 @@ class Replication:
     def estimates(self) -> tuple[Estimate, ...]:
         """p50, p95 and p99 with their 95 % intervals.
 
-        Of several replications the mean and Student's interval; of one the quantile and the interval between two
-        order statistics, which takes the frames for independent of each other.
+        Of several replications the mean and Student's interval, never below 0; of one the quantile and the interval
+        between two order statistics, which takes the frames for independent of each other.
         """
         if len(self.latency_s) > 1:
-            return tuple(Estimate(float(np.mean(run)), *student_interval(run)) for run in self.quantiles_s.T)
+            intervals = [(float(np.mean(run)), *student_interval(run)) for run in self.quantiles_s.T]
+            return tuple(Estimate(mean, max(low, 0.0), high) for mean, low, high in intervals)
         only = self.latency_s[0]
         return tuple(Estimate(quantile(only, share), *quantile_interval(only, share)) for share in LEVELS)
 
