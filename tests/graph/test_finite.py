@@ -9,7 +9,9 @@ from torch import nn
 
 import splitimpera as sei
 from splitimpera.core.errors import DataError, ModelError
-from splitimpera.evaluation.batches import Inputs
+from splitimpera.evaluation.passes import answers
+from splitimpera.evaluation.quality import Classification
+from splitimpera.evaluation.requests import Intact
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.records.traffic import Workload
 
@@ -59,13 +61,19 @@ def bed_of(model, x):
     return sei.Testbed(graph, Dataset(*(Samples(x, labels),) * 3), Workload(10.0, 1000))
 
 
+def whole(bed):
+    """What the whole network's predictions are worth, sample by sample."""
+    (found,) = answers(bed, "test", Classification(), [Intact(())]).values()
+    return found.counts
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_answers_that_are_no_numbers_name_the_first_layer(name):
     make_it, message = FAULTS[name]
     x = torch.randn(5, 6)
     bed = bed_of(make_it(), x)
     with pytest.raises(ModelError, match=message):
-        bed.run(0, bed.last, Inputs(bed.data.test), tuple)
+        whole(bed)
     with pytest.raises(ModelError, match=message):
         sei.cumulative_saliency(bed.graph, x)
 
@@ -80,7 +88,7 @@ def test_one_image_of_many_suffices():
     model.step = torch.log
     bed = bed_of(model, x)
     with pytest.raises(ModelError, match=r"NaN values appear first in layer 'first' \(log\)"):
-        bed.run(0, bed.last, Inputs(bed.data.test), tuple)
+        whole(bed)
 
 
 def test_inputs_that_are_no_numbers_are_the_datas_fault():
@@ -88,7 +96,7 @@ def test_inputs_that_are_no_numbers_are_the_datas_fault():
     x[3, 2] = float("inf")
     bed = bed_of(Layers(), x)
     for run in (
-        lambda: bed.run(0, bed.last, Inputs(bed.data.test), tuple),
+        lambda: whole(bed),
         lambda: sei.cumulative_saliency(bed.graph, x),
     ):
         with pytest.raises(DataError, match="inputs are NaN or infinite"):
@@ -107,17 +115,17 @@ def test_a_mask_of_infinite_values_on_the_way_is_no_fault():
 
     x = torch.randn(5, 6)
     bed = bed_of(Masked(), x)
-    assert len(bed.run(0, bed.last, Inputs(bed.data.test), tuple)) == 5
+    assert len(whole(bed)) == 5
 
 
 def test_damaged_frames_are_not_asked():
     """What is decoded with gaps may answer anything; it is judged, not refused."""
     bed = bed_of(Layers(torch.log1p), torch.rand(5, 6))
     rows = [(torch.full((6,), -1e30).numpy(),)]
-    (answer,) = bed.run(0, bed.last, iter(rows), tuple)
+    (answer,) = bed.run(0, bed.last, iter(rows))
     assert not torch.isfinite(torch.tensor(answer[0])).all()
 
 
 def test_a_sound_network_is_not_refused():
     bed = bed_of(make("Chain"), torch.randn(5, 3, 8, 8))
-    assert len(bed.run(0, bed.last, Inputs(bed.data.test), tuple)) == 5
+    assert len(whole(bed)) == 5

@@ -11,6 +11,9 @@ from torch import nn
 import splitimpera as sei
 from splitimpera.core.errors import CutError, ShapeError, TraceError
 from splitimpera.evaluation.batches import Inputs
+from splitimpera.evaluation.passes import answers
+from splitimpera.evaluation.quality import Classification
+from splitimpera.evaluation.requests import Intact
 from splitimpera.evaluation.testbed import CHUNK
 from splitimpera.graph.frames import MIXED
 from splitimpera.models.datasets import Dataset, Samples
@@ -68,9 +71,11 @@ def test_a_network_that_mixes_images_is_seen_and_answers_them_one_by_one(name, g
     assert said == [MIXED]
     assert not graph.apart
     bed = sei.Testbed(graph, Dataset(data, data, data), Workload(10.0, 1000))
-    answers = bed.run(0, bed.last, Inputs(data), lambda row: int(row[0].argmax()))
-    assert answers == data.labels.tolist()
-    crossing = torch.tensor([row[0][0, 0] for row in bed.run(0, 1, Inputs(data), lambda row: (row[0][0],))])
+    found = [int(row[0].argmax()) for row in bed.run(0, bed.last, Inputs(data))]
+    assert found == data.labels.tolist()
+    right = answers(bed, "test", Classification(), [Intact(())])[Intact(())].counts[:, 0]
+    assert right.tolist() == [1.0] * 30
+    crossing = torch.tensor([row[0][0, 0] for row in bed.run(0, 1, Inputs(data))])
     assert len(crossing) == 30
     single = [sei.cumulative_saliency(graph, one[None]).cs for one in data.inputs[:6]]
     together = sei.cumulative_saliency(graph, data.inputs[:6], batch=6).cs
@@ -106,7 +111,7 @@ def test_batches_are_larger_than_one_where_images_are_apart():
     bed = sei.Testbed(graph, Dataset(*(Samples(images(9), torch.arange(9)),) * 3), Workload(10.0, 1000))
     program, sizes = bed._program((0, bed.last, 0.0, 0.0)), []
     bed._programs[0, bed.last, 0.0, 0.0] = lambda x: (sizes.append(len(x)), program(x))[1]
-    bed.run(0, bed.last, Inputs(bed.data.test), tuple)
+    assert len(list(bed.run(0, bed.last, Inputs(bed.data.test)))) == 9
     assert sizes == [min(9, CHUNK)]
 
 
