@@ -22,7 +22,7 @@ from splitimpera.designs import Accuracy, Design
 from splitimpera.evaluation.plan_space import check_cuts, plans_of
 from splitimpera.evaluation.run import CLASSIFICATION
 from splitimpera.evaluation.stopwatch import measure
-from splitimpera.evaluation.testbed import Testbed
+from splitimpera.evaluation.testbed import Testbed, coding_of
 from splitimpera.graph.frames import SAMPLES
 from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.models.datasets import Dataset, Samples, load_data
@@ -143,6 +143,7 @@ class _Run:
         self.expect(expected_work(graph, data, plans, explore is not False))
         for (_, ratio), split in trained_for(plans, setting, graph, data.train, self.track, self.say).items():
             testbed.add_split(ratio, split)
+        testbed.prepare(coding_of(hop) for plan in plans for hop in plan.hops)
         times = measure(plans, testbed, track=self.track) if measurements is None else measurements
         trials = Trials(testbed, times, self.seed, self.replications, self.workers, self.kept, self.track)
         begun_s = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import replace
+from itertools import islice
 from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
@@ -17,7 +18,7 @@ from splitimpera.codec.elements import ElementCodec, image_scale
 from splitimpera.core.array_types import Array, IntArray
 from splitimpera.core.errors import CutError, ModelError, SplitImperaError
 from splitimpera.cost.work import NetworkWork, Work, part_work, with_batch
-from splitimpera.evaluation.batches import Inputs, Row, batched, stack, unstack
+from splitimpera.evaluation.batches import Row, batched, stack, tensors, unstack
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.models.imports import telling
@@ -34,10 +35,10 @@ Segment = tuple[int, int, float, float]
 """From which cut to which, and the ratios of the bottlenecks there, 0 for none."""
 
 CHUNK = 128
-CHUNK_BYTES = 192 << 20
+CHUNK_BYTES = 96 << 20
 """What the activations of frames that are run together may take."""
 CALIBRATION_SAMPLES, LEAST_SAMPLES = 256, 32
-CALIBRATION_BYTES = 96 << 20
+CALIBRATION_BYTES = 16 << 20
 """What may be kept of a cut to calibrate codecs with, beyond `LEAST_SAMPLES`."""
 CALIBRATION_CHUNK = 32
 
@@ -267,21 +268,49 @@ class Testbed:
             return lambda *inputs: (before.encode(before.head(*inputs)[0]),)
         return lambda *crossing: (before.encode(program(*crossing)[0]),)
 
-    def _calibration(self, cut: int, ratio: float) -> Calibration:
-        if (cut, ratio) not in self._calibrations:
-            spec_bytes = sum(spec.bytes for spec in self.specs(cut, ratio))
-            count = min(CALIBRATION_SAMPLES, max(LEAST_SAMPLES, CALIBRATION_BYTES // max(spec_bytes, 1)))
-            samples = self.data.calibration().take(slice(count))
-            rows = list(self.run(0, cut, Inputs(samples), ratio))
+    def prepare(self, codings: Iterable[Coding]) -> None:
+        """Calibrate codecs, those of all cuts in one pass over the calibration samples; no examples are kept."""
+        codings = list(dict.fromkeys(codings))
+        self._calibrate(dict.fromkeys((coding.cut, coding.bottleneck) for coding in codings))
+        for coding in codings:
+            self.provisional(coding)
+        self._calibrations.clear()
+
+    def _calibrate(self, places: Iterable[tuple[int, float]]) -> None:
+        """Gather what crosses some cuts, or the latents there, from as many calibration samples as may be kept."""
+        rows: dict[tuple[int, float], list[Row]] = {place: [] for place in sorted(places)}
+        most = {place: self._examples_of(*place) for place in rows}
+        specs = self.specs(0, 0.0)
+        chunk = self.chunk(cut for cut, _ in rows)
+        for x in self.data.calibration().take(slice(max(most.values(), default=0))).batches(chunk):
+            inputs = crossing = tensors((x.numpy(),), specs)
+            at = 0
+            for (cut, ratio), found in rows.items():
+                if len(found) >= most[cut, ratio]:
+                    continue
+                crossing = self.call((at, cut, 0.0, 0.0), crossing)
+                at = cut
+                made = crossing if not ratio else self.encoded(cut, ratio, inputs, crossing)
+                room = most[cut, ratio] - len(found)
+                found += [tuple(map(np.copy, row)) for row in islice(unstack(made, self.specs(cut, ratio)), room)]
+        for (cut, ratio), found in rows.items():
             pixels = self.data.pixels if cut == 0 else None
-            # of the last one alone: all plans of a cut come together, and those of all cuts would fill the memory
-            self._calibrations.clear()
             self._calibrations[cut, ratio] = Calibration(
                 specs=self.specs(cut, ratio),
-                tensors=tuple(np.stack(tensors) for tensors in zip(*rows, strict=True)),
+                tensors=tuple(np.stack(tensors) for tensors in zip(*found, strict=True)),
                 images=image_scale(pixels.mean, pixels.std) if pixels else None,
             )
-            self._examples[cut, ratio] = tuple(tensor[0].copy() for tensor in self._calibrations[cut, ratio].tensors)
+            self._examples[cut, ratio] = found[0]
+            found.clear()
+
+    def _examples_of(self, cut: int, ratio: float) -> int:
+        spec_bytes = sum(spec.bytes for spec in self.specs(cut, ratio))
+        return min(CALIBRATION_SAMPLES, max(LEAST_SAMPLES, CALIBRATION_BYTES // max(spec_bytes, 1)))
+
+    def _calibration(self, cut: int, ratio: float) -> Calibration:
+        if (cut, ratio) not in self._calibrations:
+            self._calibrations.clear()  # those of all cuts would fill the memory
+            self._calibrate([(cut, ratio)])
         return self._calibrations[cut, ratio]
 
     def example(self, cut: int, ratio: float = 0.0) -> Row:
