@@ -192,7 +192,7 @@ class _Run:
     def _valued(self, found: Mapping[str, Evaluation], trials: Trials) -> dict[str, Evaluation]:
         """The evaluations of all plans that some accuracy can save; where none can be, of the best few."""
         wanted, plans = self.setting.scenario.requirements, [one.plan for one in found.values()]
-        hopeless = {plan.id for plan in plans if ruled_out(trials.at_best(plan), wanted)}
+        hopeless = {plan.id for plan in plans if ruled_out(trials.at_best(found[plan.id]), wanted)}
         possible = [plan for plan in plans if self.every_accuracy or plan.id not in hopeless]
         possible = possible or shortlist(self._recommend(found).verdicts)
         if len(possible) < len(plans):

@@ -80,7 +80,8 @@ def test_no_plan_that_could_be_chosen_is_ruled_out(bed, wanted, rate, loss, spee
     plans = build_plans(devices, link, bed.graph.cuts, [1, 3], codecs=codecs, transports=["tcp", "udp"])
     trials = Trials(bed, Measurements(), seed, 3)
     whole = trials.evaluated(plans)
-    out = {plan.id for plan in plans if ruled_out(trials.at_best(plan), wanted)}
+    alone = trials.timelines(plans)
+    out = {one.plan.id for one in alone if ruled_out(trials.at_best(one), wanted)}
     decided = recommend(whole, wanted)
     assert not out & {verdict.id for verdict in decided.verdicts if verdict.feasible or verdict.open}
     left = [one for one in whole if one.plan.id not in out] + [
@@ -104,7 +105,7 @@ def test_a_plan_that_cannot_run_is_ruled_out_whatever_is_asked(bed):
     tiny = replace(machine("camera", 1e6), memory_bytes=1)
     trials = Trials(bed, Measurements(), 0, 1)
     (local,) = build_plans((tiny, tiny), Link(), bed.graph.cuts, [], codecs=[], transports=[])[:1]
-    assert ruled_out(trials.at_best(local), [parse_requirement("accuracy >= 1 %")])
+    assert ruled_out(trials.at_best(trials.timelines([local])[0]), [parse_requirement("accuracy >= 1 %")])
     (able,) = build_plans((machine("a", 1e6),) * 2, Link(), bed.graph.cuts, [], codecs=[], transports=[])[:1]
-    assert not ruled_out(trials.at_best(able), [parse_requirement("accuracy >= 1 %")])
-    assert ruled_out(trials.at_best(able), [parse_requirement("latency_p95 <= 1 ns")])
+    assert not ruled_out(trials.at_best(trials.timelines([able])[0]), [parse_requirement("accuracy >= 1 %")])
+    assert ruled_out(trials.at_best(trials.timelines([able])[0]), [parse_requirement("latency_p95 <= 1 ns")])

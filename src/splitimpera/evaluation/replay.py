@@ -13,7 +13,7 @@ import numpy as np
 
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.evaluation.costing import plan_costs
-from splitimpera.evaluation.damage import erased_share, survives
+from splitimpera.evaluation.damage import survives
 from splitimpera.evaluation.quality import Quality
 from splitimpera.evaluation.run import CLASSIFICATION, frames_for, summary, with_worth
 from splitimpera.evaluation.testbed import Testbed, coding_of
@@ -119,14 +119,18 @@ def _arrived(found: Timeline, plan: Plan, testbed: Testbed, known: Known) -> tup
     alive = found.alive.copy()
     left: FloatArray = np.ones(alive.shape)
     for hop, sizes, sent in zip(plan.hops, known.sizes, found.sent, strict=True):
-        codec = testbed.codec(*coding_of(hop))
+        codec, of_samples = testbed.codec(*coding_of(hop)), sizes.tolist()
         for replication, run in enumerate(sent):
-            for frame, erased in zip(run.order, run.deliveries.erased, strict=True):
+            if not any(run.deliveries.erased):
+                continue
+            for frame, erased in zip(run.order.tolist(), run.deliveries.erased, strict=True):
                 if not erased:
                     continue
-                size = int(sizes[frame % len(sizes)])
-                alive[replication, frame] &= survives(codec, size, erased)
-                left[replication, frame] *= 1 - erased_share([erased], [size])
+                size = of_samples[frame % len(of_samples)]
+                if survives(codec, size, erased):
+                    left[replication, frame] *= 1 - sum([end - start for start, end in erased]) / max(size, 1)
+                else:
+                    alive[replication, frame] = False
     return alive, 1 - left
 
 

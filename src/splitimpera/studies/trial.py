@@ -54,6 +54,7 @@ class Trials:
     kept: Kept | None = None
     track: Track[Any] = no_progress
     known: dict[str, Known] = field(default_factory=dict)
+    _tried: dict[tuple[Plan, Workload], Evaluation] = field(default_factory=dict)
 
     def rng(self, plan: Plan) -> np.random.Generator:
         """A plan's own randomness: it does not depend on which other plans there are."""
@@ -66,9 +67,12 @@ class Trials:
             for plan in self.track(plans, "Simulating the plans", len(plans))
         ]
 
-    def at_best(self, plan: Plan) -> Evaluation:
-        """A plan without its quality, at the least that its payloads may take."""
+    def at_best(self, found: Evaluation) -> Evaluation:
+        """A timeline anew, at the least that its payloads may take; itself where these have a fixed size."""
+        plan = found.plan
         provisional = [self.testbed.provisional(coding_of(hop)) for hop in plan.hops]
+        if all(one.fixed for one in provisional):
+            return found
         sizes = [np.array([_least(one.sizes, one.fixed)]) for one in provisional]
         return timeline_alone(
             plan, self.testbed, self.times, self.rng(plan), self.replications, sizes=sizes, workers=self.workers
@@ -115,8 +119,13 @@ class Trials:
 
     def trial(self, plan: Plan, workload: Workload) -> Evaluation:
         """A `Trial` of plans that were evaluated, with other links, machines or frames: their timelines replayed."""
-        bench, known = self.testbed.with_workload(workload), self.known[plan.id]
-        return replay(plan, bench, self.times, known, self.rng(plan), self.replications, workers=self.workers)
+        key = plan, workload
+        if key not in self._tried:  # a plan without a link is the same on all of them
+            bench, known = self.testbed.with_workload(workload), self.known[plan.id]
+            self._tried[key] = replay(
+                plan, bench, self.times, known, self.rng(plan), self.replications, workers=self.workers
+            )
+        return self._tried[key]
 
     def loss_curves(self, plans: Iterable[Plan]) -> list[LossCurve]:
         """Quality against packet loss, of plans that were evaluated; `trial` knows then what other losses do.
@@ -149,6 +158,7 @@ class Trials:
             for one in some:
                 known = replace(known, damage=known.damage.with_more(one.known.damage))
             self.known[plan.id] = known
+            self._tried.clear()
             curves.append(curve_through(plan, known.intact, rows.numpy(), [one.evaluation for one in some]))
         return curves
 

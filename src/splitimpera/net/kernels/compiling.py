@@ -42,16 +42,36 @@ def entry(function: F) -> F:
         warn_uncached()
         return numba.njit(**OPTIONS)(function)
 
+    known: dict[tuple[object, ...], Callable[..., Any]] = {}
+
     @wraps(function)
     def call(*arguments: Any) -> Any:
+        # Numba takes longer to find the types of structured arrays, anew in each call, than a thousand frames do
+        kinds = _kind(arguments)
+        if kinds in known:
+            return known[kinds](*arguments)
         try:
-            return kernel(*arguments)
+            result = kernel(*arguments)
         except OSError:
             # it was compiled, but could not be written; nothing was run yet
             warn_uncached()
             return kernel(*arguments)
+        compiled_for = kernel.overloads.get(tuple(map(numba.typeof, arguments)))
+        if compiled_for is not None:
+            known[kinds] = compiled_for.entry_point
+        return result
 
     return call  # type: ignore[return-value]
+
+
+def _kind(value: Any) -> tuple[object, ...]:
+    """What a compiled function of Numba's depends on."""
+    if isinstance(value, tuple):
+        return (type(value), *map(_kind, value))
+    if isinstance(value, np.ndarray):
+        flags = value.flags
+        return value.dtype, value.ndim, flags.c_contiguous, flags.f_contiguous, flags.aligned, flags.writeable
+    return (type(value),)
 
 
 @contextmanager
