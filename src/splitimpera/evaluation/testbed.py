@@ -38,7 +38,7 @@ CHUNK = 128
 CHUNK_BYTES = 96 << 20
 """What the activations of frames that are run together may take."""
 CALIBRATION_SAMPLES, LEAST_SAMPLES = 256, 32
-CALIBRATION_BYTES = 16 << 20
+CALIBRATION_BYTES = 8 << 20
 """What may be kept of a cut to calibrate codecs with, beyond `LEAST_SAMPLES`."""
 CALIBRATION_CHUNK = 32
 
@@ -270,14 +270,18 @@ class Testbed:
 
     def prepare(self, codings: Iterable[Coding]) -> None:
         """Calibrate codecs, those of all cuts in one pass over the calibration samples; no examples are kept."""
-        codings = list(dict.fromkeys(codings))
-        self._calibrate(dict.fromkeys((coding.cut, coding.bottleneck) for coding in codings))
-        for coding in codings:
-            self.provisional(coding)
+        of_place: dict[tuple[int, float], list[Coding]] = {}
+        for coding in dict.fromkeys(codings):
+            of_place.setdefault((coding.cut, coding.bottleneck), []).append(coding)
+        rows = self._gathered(of_place)
+        for place, wanted in of_place.items():
+            self._calibrate(place, rows.pop(place))
+            for coding in wanted:
+                self.provisional(coding)
         self._calibrations.clear()
 
-    def _calibrate(self, places: Iterable[tuple[int, float]]) -> None:
-        """Gather what crosses some cuts, or the latents there, from as many calibration samples as may be kept."""
+    def _gathered(self, places: Iterable[tuple[int, float]]) -> dict[tuple[int, float], list[Row]]:
+        """What crosses some cuts, or the latents there, for as many calibration samples as may be kept."""
         rows: dict[tuple[int, float], list[Row]] = {place: [] for place in sorted(places)}
         most = {place: self._examples_of(*place) for place in rows}
         specs = self.specs(0, 0.0)
@@ -293,15 +297,18 @@ class Testbed:
                 made = crossing if not ratio else self.encoded(cut, ratio, inputs, crossing)
                 room = most[cut, ratio] - len(found)
                 found += [tuple(map(np.copy, row)) for row in islice(unstack(made, self.specs(cut, ratio)), room)]
-        for (cut, ratio), found in rows.items():
-            pixels = self.data.pixels if cut == 0 else None
-            self._calibrations[cut, ratio] = Calibration(
-                specs=self.specs(cut, ratio),
-                tensors=tuple(np.stack(tensors) for tensors in zip(*found, strict=True)),
-                images=image_scale(pixels.mean, pixels.std) if pixels else None,
-            )
-            self._examples[cut, ratio] = found[0]
-            found.clear()
+        return rows
+
+    def _calibrate(self, place: tuple[int, float], rows: list[Row]) -> None:
+        cut, ratio = place
+        pixels = self.data.pixels if cut == 0 else None
+        self._calibrations.clear()  # those of all cuts would fill the memory
+        self._calibrations[place] = Calibration(
+            specs=self.specs(cut, ratio),
+            tensors=tuple(np.stack(tensors) for tensors in zip(*rows, strict=True)),
+            images=image_scale(pixels.mean, pixels.std) if pixels else None,
+        )
+        self._examples[place] = rows[0]
 
     def _examples_of(self, cut: int, ratio: float) -> int:
         spec_bytes = sum(spec.bytes for spec in self.specs(cut, ratio))
@@ -309,8 +316,7 @@ class Testbed:
 
     def _calibration(self, cut: int, ratio: float) -> Calibration:
         if (cut, ratio) not in self._calibrations:
-            self._calibrations.clear()  # those of all cuts would fill the memory
-            self._calibrate([(cut, ratio)])
+            self._calibrate((cut, ratio), self._gathered([(cut, ratio)])[cut, ratio])
         return self._calibrations[cut, ratio]
 
     def example(self, cut: int, ratio: float = 0.0) -> Row:
