@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from splitimpera.core.array_types import IntArray
+from splitimpera.core.memory import hand_back
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.evaluation.quality import Quality
 from splitimpera.evaluation.requests import Answer, Damaged, Intact, Request
@@ -74,6 +75,7 @@ def answers(
         for request, stored in found.items():
             gathered[request].put(here[request], Answer.unpacked(stored))
         before = [(ids[-1], x[-1])]
+        hand_back()
     return {request: those.answer for request, those in gathered.items()}
 
 

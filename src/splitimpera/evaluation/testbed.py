@@ -17,6 +17,7 @@ from splitimpera.codec.codecs import PACKET_BYTES, Calibration, make_codec
 from splitimpera.codec.elements import ElementCodec, image_scale
 from splitimpera.core.array_types import Array, IntArray
 from splitimpera.core.errors import CutError, ModelError, SplitImperaError
+from splitimpera.core.memory import hand_back
 from splitimpera.cost.work import NetworkWork, Work, part_work, with_batch
 from splitimpera.evaluation.batches import Row, batched, stack, tensors, unstack
 from splitimpera.graph.tracing import ModelGraph
@@ -279,6 +280,7 @@ class Testbed:
             for coding in wanted:
                 self.provisional(coding)
         self._calibrations.clear()
+        hand_back()
 
     def _gathered(self, places: Iterable[tuple[int, float]]) -> dict[tuple[int, float], list[Row]]:
         """What crosses some cuts, or the latents there, for as many calibration samples as may be kept."""

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import DataError, ModelError, ShapeError, UnknownNameError
+from splitimpera.core.memory import hand_back
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.registry import nearest
 from splitimpera.graph.finite import check_finite
@@ -120,6 +121,7 @@ def cumulative_saliency(
         if kept is not None:
             kept[key] = of_batch.plain()
         sums.merge(of_batch)
+    hand_back()
     return collector.curve(sums, on_curve, class_names, graph.cuts[0].bytes)
 
 
