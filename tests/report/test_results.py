@@ -140,6 +140,16 @@ def test_the_account_says_how_sure_what_would_help_and_who_cannot_run(capsys):
     assert SENSITIVITY["text"] in said
 
 
+@pytest.mark.parametrize("accuracy", [0.95, np.nan])
+def test_the_account_fits_the_terminal_and_says_what_was_not_computed(accuracy, capsys):
+    slow = evaluation("SC14-uint8-udp", accuracy=accuracy, p95_s=0.1501, fps=22.4, size=1024.0, cut=14)
+    wanted = ["accuracy >= 90 %", "latency_p95 <= 80 ms", "cut_depth >= 1"]
+    show(made_results([evaluation("LC"), slow], wanted), Console(width=80))
+    said = capsys.readouterr().out
+    assert "-88%" in said
+    assert ("accuracy -: not computed" in said) == np.isnan(accuracy)
+
+
 def test_the_front_is_what_none_is_quicker_and_better_than():
     plans = [*four_plans(), evaluation("SC2-uint8-udp", accuracy=1.0, p95_s=0.01, cut=2, cannot_run=("too big",))]
     results = made_results(plans, REQUIREMENTS)

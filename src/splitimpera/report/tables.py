@@ -166,7 +166,8 @@ def _plans(results: Results) -> RenderableType:
     for name in ("bytes", quality, "p95", "fps", *map(short_name, more)):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=None if more else 17)  # where there is room for it
-    for plan in best_and_each_kind(plans, PLANS_SHOWN):
+    shown = best_and_each_kind(plans, PLANS_SHOWN)
+    for plan in shown:
         fps = plan.metrics["fps"]
         table.add_row(
             name_cell(plan.id, PLAN_CHARACTERS),
@@ -177,8 +178,12 @@ def _plans(results: Results) -> RenderableType:
             *(format_metric(name, plan.metrics.get(name)) for name in more),
             outside(worst_words(plan), verdict_style(plan)),
         )
-    hidden = len(plans) - table.row_count
-    return Group(table, Text(f"and {hidden} more, in plans.csv and report.html", "dim")) if hidden else table
+    notes = []
+    if hidden := len(plans) - len(shown):
+        notes.append(f"and {hidden} more, in plans.csv and report.html")
+    if any(plan.metrics.get(quality) is None for plan in shown):
+        notes.append(f"{quality} -: not computed; whatever it is, the plan is infeasible")
+    return Group(table, *(Text(note, "dim") for note in notes))
 
 
 def verdict_style(plan: PlanEntry | None) -> str:
