@@ -49,6 +49,10 @@ WORDS = {
     "choice_not_computed": "Its {quality} was not computed; 'splitimpera design --all' computes it.",
     "others_not_computed": "{count} of the others may be feasible, too: only their {quality} is not known. "
     "'splitimpera design --all' computes it.",
+    "unvalued_one": "One stable plan is not drawn, for its {quality} was not computed: whatever it is, the plan "
+    "violates a requirement or cannot run. 'splitimpera design --all' computes it.",
+    "unvalued_some": "{count} stable plans are not drawn, for their {quality} was not computed: whatever it is, they "
+    "violate a requirement or cannot run. 'splitimpera design --all' computes it.",
     "times": "{factor} times the limit",
     "far": "more than 1000 times the limit",
     "far_off": "far off",
@@ -191,10 +195,22 @@ def status_words(results: Results) -> str:
 def not_drawn_words(results: Results) -> str:
     """How many plans have no place in a figure of quality against latency, and why; empty where all have one."""
     unstable = sum(not plan.stable for plan in results.plans)
-    unknown = sum(plan.stable and plan.metrics[results.quality] is None for plan in results.plans)
+    unknown = _unvalued(results)
     said = [f"{unstable} unstable"] if unstable else []
     said += [f"{unknown} whose {results.quality} was not computed"] if unknown else []
     return f"not drawn: {', '.join(said)}" if said else ""
+
+
+def unvalued_words(results: Results) -> str:
+    """How many stable plans have no place in the page's figure for want of a quality; empty where all have one."""
+    count = _unvalued(results)
+    if not count:
+        return ""
+    return WORDS["unvalued_one" if count == 1 else "unvalued_some"].format(count=count, quality=results.quality)
+
+
+def _unvalued(results: Results) -> int:
+    return sum(plan.stable and plan.metrics[results.quality] is None for plan in results.plans)
 
 
 def not_computed(judged: ViolationEntry | JudgementEntry) -> bool:

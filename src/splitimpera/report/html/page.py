@@ -28,6 +28,7 @@ from splitimpera.report.words import (
     plan_words,
     shape_words,
     status_words,
+    unvalued_words,
 )
 
 CHAPTERS = {
@@ -84,7 +85,7 @@ def report_html(results: Results) -> str:
         sliders=table.sliders(results),
         replications=_replications(results),
         unstable=[plan.id for plan in plans if not plan.stable],
-        unknown=sum(plan.stable and plan.metrics[results.quality] is None for plan in plans),
+        unvalued=unvalued_words(results),
         candidates=_candidates(results),
         classes_drawn=len(drawn_classes(results)),
         uncosted=_shortened(", ".join(results.uncosted)),
