@@ -146,6 +146,37 @@ def test_moving_the_latency_slider_by_keys_changes_the_recommendation(shown):
     assert page.run("document.activeElement.id") == "limit-0"
 
 
+def test_plans_without_an_accuracy_are_told_from_those_that_violate_one(shown):
+    hopeless = evaluation("SC2-uint8-udp", accuracy=np.nan, p95_s=0.2, cut=2, on_time_quality=np.nan)
+    page = shown(made_results([*four_plans(), hopeless], REQUIREMENTS))
+    assert text(page, "limit-0-meet") == "4 of 6 plans meet it (1 not computed)"
+    assert "accuracy >= 90 %: 1 of 6 plans, 1 of them nothing else; not computed for 1" in page.run(
+        "document.querySelector('header').textContent"
+    )
+    row = "[...document.querySelectorAll('#plans tbody tr')].find((row) => row.textContent.includes('SC2'))"
+    assert "accuracy >= 90 %: not computedviolates latency_p95 <= 60 ms" in page.run(f"{row}.textContent")
+    assert "1 stable plan" not in page.run("document.querySelector('main').textContent")
+    assert "One stable plan is not drawn" in page.run("document.querySelector('main').textContent")
+    assert "accuracy is not known" not in text(page, "status")
+    page.run("document.getElementById('limit-1').focus()")
+    page.press("End")
+    page.settle()
+    assert text(page, "status").endswith(
+        "1 of the others may be feasible, too: only their accuracy is not known. "
+        "'splitimpera design --all' computes it."
+    )
+
+
+def test_a_choice_without_an_accuracy_says_so(shown):
+    hopeless = evaluation("SC2-uint8-udp", accuracy=np.nan, p95_s=0.2, cut=2, size=10.0)
+    page = shown(made_results([evaluation(), hopeless], ["latency_p95 <= 60 ms", "payload_bytes <= 2 kB"]))
+    assert "not computed" not in text(page, "status")
+    page.run(f"({MOVE})([1, 20])")  # some tens of bytes
+    found = page.run(f"({MOVE})([0, document.getElementById('limit-0').max])")
+    assert found["id"] == "SC2-uint8-udp"
+    assert "Its accuracy was not computed; 'splitimpera design --all' computes it." in found["status"]
+
+
 def test_the_status_is_announced_and_every_control_has_a_name(shown):
     page = shown(made_results(four_plans(), REQUIREMENTS))
     assert page.run("document.getElementById('status').getAttribute('role')") == "status"

@@ -102,6 +102,7 @@ def test_a_table_of_plans_has_its_units_and_what_each_misses():
     plans = [
         *four_plans(),
         evaluation("SC1-uint8-udp", energy_j=0.02, memory_bytes=(500, 900), cannot_run=("too big",)),
+        evaluation("SC2-uint8-udp", accuracy=np.nan, p95_s=0.2, cut=2),
     ]
     rows = {row["id"]: row for row in csv.DictReader(plans_csv(made_results(plans, REQUIREMENTS)).splitlines())}
     assert rows["SC3-uint8-udp"]["latency_p95_s"] == "0.05"
@@ -109,6 +110,8 @@ def test_a_table_of_plans_has_its_units_and_what_each_misses():
     assert rows["LC"]["latency_p95_s"] == ""
     assert rows["LC"]["fps"] == "5.0"
     assert rows["RC-uint8-udp"]["violations"] == "accuracy >= 90 %"
+    assert rows["SC2-uint8-udp"]["accuracy"] == rows["SC2-uint8-udp"]["quality_low"] == ""
+    assert rows["SC2-uint8-udp"]["violations"] == "accuracy >= 90 % (not computed); latency_p95 <= 60 ms"
     assert rows["SC1-uint8-udp"]["energy_j"] == "0.02"
     assert rows["SC1-uint8-udp"]["device_memory_bytes"] == "500.0"
     assert rows["SC1-uint8-udp"]["cannot_run"] == "too big"
@@ -137,6 +140,16 @@ def test_the_account_says_how_sure_what_would_help_and_who_cannot_run(capsys):
     assert SENSITIVITY["text"] in said
 
 
+@pytest.mark.parametrize("accuracy", [0.95, np.nan])
+def test_the_account_fits_the_terminal_and_says_what_was_not_computed(accuracy, capsys):
+    slow = evaluation("SC14-uint8-udp", accuracy=accuracy, p95_s=0.1501, fps=22.4, size=1024.0, cut=14)
+    wanted = ["accuracy >= 90 %", "latency_p95 <= 80 ms", "cut_depth >= 1"]
+    show(made_results([evaluation("LC"), slow], wanted), Console(width=80))
+    said = capsys.readouterr().out
+    assert "-88%" in said
+    assert ("accuracy -: not computed" in said) == np.isnan(accuracy)
+
+
 def test_the_front_is_what_none_is_quicker_and_better_than():
     plans = [*four_plans(), evaluation("SC2-uint8-udp", accuracy=1.0, p95_s=0.01, cut=2, cannot_run=("too big",))]
     results = made_results(plans, REQUIREMENTS)
@@ -162,6 +175,12 @@ def test_points_tell_configurations_and_fates_apart():
     assert list(traces["recommended"].x) == [0.05]
     names = [shape.name for shape in plans_figure(made_results(four_plans(), REQUIREMENTS)).layout.shapes]
     assert names == ["limit-0", "limit-1"]
+
+
+def test_the_words_of_two_limits_have_corners_of_their_own():
+    layout = plans_figure(made_results(four_plans(), ["accuracy >= 90 %", "latency_p95 <= 250 ms"])).layout
+    level, upright = layout.annotations
+    assert (level.xanchor, upright.xanchor) == ("left", "right")
 
 
 def test_the_breakdown_adds_up_and_hatches_what_was_estimated():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 from dataclasses import replace
+from math import nan
 
 import pytest
 from made import CAMERA, RADIO, SERVER, evaluation, four_plans, made_results
@@ -19,6 +20,7 @@ from splitimpera.report.words import (
     capacity_words,
     choice_words,
     margin_words,
+    not_drawn_words,
     plan_words,
     verdict_lines,
     verdict_words,
@@ -80,6 +82,13 @@ def test_a_plan_of_three_devices_names_each_hop():
             "violates p95 far off +1",
             ["violates accuracy >= 90 %", "violates latency_p95 <= 60 ms"],
         ),
+        (
+            {"accuracy": nan, "p95_s": 0.09},
+            "violates 1 requirement",
+            "violates p95 -50%",
+            ["accuracy >= 90 %: not computed", "violates latency_p95 <= 60 ms"],
+        ),
+        ({"accuracy": nan}, "not computed", "not computed", ["accuracy >= 90 %: not computed"]),
         ({"stable": False}, "unstable", "unstable", ["violates latency_p95 <= 60 ms"]),
         ({"stable": False, "accuracy": 0.5}, "unstable", "unstable +1", None),
         (
@@ -120,6 +129,14 @@ def test_a_margin_in_words(margin, words):
 @pytest.mark.parametrize("module", [layer_names, words])
 def test_the_examples_are_right(module):
     assert doctest.testmod(module) == (0, 1 if module is words else 2)
+
+
+def test_a_figure_says_which_plans_are_not_in_it():
+    plans = [*four_plans(), evaluation("SC2-uint8-udp", accuracy=nan, p95_s=0.2, cut=2)]
+    assert not_drawn_words(made_results(plans, ["fps >= 1"])) == (
+        "not drawn: 1 unstable, 1 whose accuracy was not computed"
+    )
+    assert not_drawn_words(made_results(plans[:1], ["fps >= 1"])) == ""
 
 
 def test_nothing_feasible_is_said_so():

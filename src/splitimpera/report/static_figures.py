@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from splitimpera.core import units
 from splitimpera.report.drawing import draw_curve, harmless, png
@@ -14,6 +14,8 @@ from splitimpera.report.layer_names import AXIS_CHARACTERS, wrapped
 from splitimpera.report.palette import COLOURS, STAR_COLOUR
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.report.selection import curve_points, front, placed
+from splitimpera.report.style import time_axis
+from splitimpera.report.words import not_drawn_words
 
 
 def saliency_png(results: Results) -> bytes:
@@ -65,10 +67,15 @@ def plans_png(results: Results) -> bytes:
         elif requirement.metric == "latency_p95":
             axes.axvline(requirement.limit, **style)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(EngFormatter("s"))
+    labels = time_axis(
+        [at[0] for plan in results.plans if (at := placed(plan, quality))], results, "latency_p95"
+    )  # Matplotlib's own are powers of ten within a decade
+    axes.xaxis.set_major_locator(FixedLocator(labels["tickvals"]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda time_s, _: units.format_time(float(f"{time_s:.6g}"))))
+    axes.xaxis.set_minor_locator(NullLocator())
     if results.quality_metric.dimension is units.FRACTION:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_xlabel("p95 latency")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlabel("\n".join(filter(None, ["p95 latency", not_drawn_words(results)])))
     axes.set_ylabel(quality)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=6, frameon=False)

@@ -93,7 +93,9 @@ def draw_limits(figure: go.Figure, results: Results, metric: str, *, upright: bo
             at = log10(limit) if figure.layout.xaxis.type == "log" else limit
             # beside a line at the right end there is no room for words on its right
             side = "right" if drawn and limit > (max(drawn) + min(drawn)) / 2 else "left"
-            figure.add_annotation(x=at, xanchor=side, y=0, yref="paper", yanchor="bottom", **note)
+            if side == "right":  # then the words of level lines make room
+                figure.update_annotations({"x": 0, "xanchor": "left"}, {"xref": "paper", "xanchor": "right"})
+            figure.add_annotation(x=at, xanchor=side, y=0, yref="paper", yanchor="bottom", yshift=8, **note)
         else:
             figure.add_hline(y=limit, **style)
-            figure.add_annotation(x=1, xref="paper", xanchor="right", y=limit, yanchor="top", **note)
+            figure.add_annotation(x=1, xref="paper", xanchor="right", y=limit, yanchor="bottom", **note)

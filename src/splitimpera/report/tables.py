@@ -16,7 +16,7 @@ from rich.text import Text
 from splitimpera.core import units
 from splitimpera.core.errors import printable
 from splitimpera.report.layer_names import LINE_CHARACTERS, wrapped
-from splitimpera.report.schema import PlanEntry, Results
+from splitimpera.report.schema import PlanEntry, Results, ViolationEntry
 from splitimpera.report.selection import best_and_each_kind, curve_points, metric_names
 from splitimpera.report.words import (
     WORDS,
@@ -25,6 +25,7 @@ from splitimpera.report.words import (
     change_words,
     choice_words,
     format_metric,
+    not_computed,
     shape_words,
     short_name,
     value_words,
@@ -62,11 +63,15 @@ def csv_of(plans: Sequence[PlanEntry], metrics: Sequence[str]) -> str:
             *(plan.id, plan.configuration, plan.cut, plan.codec, plan.bottleneck, plan.transport),
             *(*values, *(plan.quality_ci or (None, None)), plan.stable, plan.feasible, plan.certainty),
             *(plan.score, plan.penalty, plan.pareto, plan.busiest_stage, plan.device_p95_s.get(plan.devices[0])),
-            "; ".join(violation.requirement for violation in [*plan.violations, *plan.soft_violations]),
+            "; ".join(map(_violated, [*plan.violations, *plan.soft_violations])),
             "; ".join(plan.cannot_run),
         ]
         writer.writerow(map(_cell, row))
     return file.getvalue()
+
+
+def _violated(violation: ViolationEntry) -> str:
+    return violation.requirement + (f" ({WORDS['not_computed']})" if not_computed(violation) else "")
 
 
 def _column(metric: str) -> str:
@@ -160,8 +165,9 @@ def _plans(results: Results) -> RenderableType:
     more = [name for name in ("energy", "device_memory", "cut_depth") if name in wanted]
     for name in ("bytes", quality, "p95", "fps", *map(short_name, more)):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", min_width=17)
-    for plan in best_and_each_kind(plans, PLANS_SHOWN):
+    table.add_column("verdict", min_width=None if more else 17)  # where there is room for it
+    shown = best_and_each_kind(plans, PLANS_SHOWN)
+    for plan in shown:
         fps = plan.metrics["fps"]
         table.add_row(
             name_cell(plan.id, PLAN_CHARACTERS),
@@ -172,8 +178,12 @@ def _plans(results: Results) -> RenderableType:
             *(format_metric(name, plan.metrics.get(name)) for name in more),
             outside(worst_words(plan), verdict_style(plan)),
         )
-    hidden = len(plans) - table.row_count
-    return Group(table, Text(f"and {hidden} more, in plans.csv and report.html", "dim")) if hidden else table
+    notes = []
+    if hidden := len(plans) - len(shown):
+        notes.append(f"and {hidden} more, in plans.csv and report.html")
+    if any(plan.metrics.get(quality) is None for plan in shown):
+        notes.append(f"{quality} -: not computed; whatever it is, the plan is infeasible")
+    return Group(table, *(Text(note, "dim") for note in notes))
 
 
 def verdict_style(plan: PlanEntry | None) -> str:

@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 
 from splitimpera.core import units
 from splitimpera.records.requirement import METRICS, QUALITIES
-from splitimpera.report.schema import CapacityEntry, ChangeEntry, HopEntry, PlanEntry, Results, ViolationEntry
+from splitimpera.report.schema import (
+    CapacityEntry,
+    ChangeEntry,
+    HopEntry,
+    JudgementEntry,
+    PlanEntry,
+    Results,
+    ViolationEntry,
+)
 
 WORDS = {
     "feasible": "feasible, {certainty}",
@@ -29,6 +37,7 @@ WORDS = {
     "none_can_run": "No plan can run.",
     "count": "{count} of {total} plans are feasible.",
     "meet": "{count} of {total} plans meet it",
+    "meet_known": "{count} of {total} plans meet it ({unknown} not computed)",
     "shown": "{count} of {total} plans shown",
     "moved": "With these limits: {choice}",
     "status_moved": "With these limits: {choice}. {certainty} {count}",
@@ -36,6 +45,14 @@ WORDS = {
     "unbounded": "unbounded",
     "not_known": "not known",
     "not_computed": "not computed",
+    "requirement_not_computed": "{requirement}: not computed",
+    "choice_not_computed": "Its {quality} was not computed; 'splitimpera design --all' computes it.",
+    "others_not_computed": "{count} of the others may be feasible, too: only their {quality} is not known. "
+    "'splitimpera design --all' computes it.",
+    "unvalued_one": "One stable plan is not drawn, for its {quality} was not computed: whatever it is, the plan "
+    "violates a requirement or cannot run. 'splitimpera design --all' computes it.",
+    "unvalued_some": "{count} stable plans are not drawn, for their {quality} was not computed: whatever it is, they "
+    "violate a requirement or cannot run. 'splitimpera design --all' computes it.",
     "times": "{factor} times the limit",
     "far": "more than 1000 times the limit",
     "far_off": "far off",
@@ -113,7 +130,9 @@ def verdict_words(plan: PlanEntry | None) -> str:
         return WORDS["feasible" if plan.stable else "but_unstable"].format(certainty=plan.certainty)
     if any(violation.unbounded for violation in plan.violations):
         return WORDS["unstable"]
-    count = len(plan.violations)
+    count = len(known_violations(plan))
+    if not count:
+        return WORDS["not_computed"]
     return WORDS["violates_one"] if count == 1 else WORDS["violates_some"].format(count=count)
 
 
@@ -121,12 +140,14 @@ def worst_words(plan: PlanEntry) -> str:
     """The same, where there is room for the worst violation, and how many more there are."""
     if plan.cannot_run or plan.feasible:
         return verdict_words(plan)
+    known = known_violations(plan)
+    if not known:
+        return WORDS["not_computed"]
     # a latency without bound is the worst
-    known = [violation for violation in plan.violations if not not_computed(violation)] or plan.violations
     worst = max(known, key=lambda each: (each.unbounded, each.margin is None, -(each.margin or 0.0)))
     violation = f"{short_name(worst.metric)} {_share(worst.margin)}"
     said = WORDS["unstable"] if worst.unbounded else WORDS["violates"].format(requirement=violation)
-    return said + (f" +{len(plan.violations) - 1}" if len(plan.violations) > 1 else "")
+    return said + (f" +{len(known) - 1}" if len(known) > 1 else "")
 
 
 def _share(margin: float | None) -> str:
@@ -135,24 +156,67 @@ def _share(margin: float | None) -> str:
 
 
 def verdict_lines(plan: PlanEntry) -> list[str]:
-    """The same at length: why it cannot run, or each requirement that it violates."""
+    """The same at length: why it cannot run, or each requirement that it violates or of which that is not known."""
     if plan.cannot_run:
         return [f"{WORDS['cannot_run']}: {why}" for why in plan.cannot_run]
     if plan.feasible:
         return [verdict_words(plan)]
-    return [WORDS["violates"].format(requirement=violation.requirement) for violation in plan.violations]
+    return [violation_words(violation) for violation in plan.violations]
 
 
-def violation_margin(violation: ViolationEntry) -> str:
-    """By how much a plan violates a requirement."""
-    if not_computed(violation):
-        return WORDS["not_computed"]
-    return margin_words(violation.margin, violation.unbounded)
+def violation_words(violation: ViolationEntry) -> str:
+    """That a requirement is violated, or that nobody knows."""
+    how = "requirement_not_computed" if not_computed(violation) else "violates"
+    return WORDS[how].format(requirement=violation.requirement)
 
 
-def not_computed(violation: ViolationEntry) -> bool:
-    """Whether a requirement on predictions is violated for want of any."""
-    return violation.margin is None and violation.metric.removeprefix("on_time_") in QUALITIES
+def known_violations(plan: PlanEntry) -> list[ViolationEntry]:
+    """The required limits that a plan violates, without those on predictions that were not computed."""
+    return [violation for violation in plan.violations if not not_computed(violation)]
+
+
+def may_be_feasible(plan: PlanEntry) -> bool:
+    """Whether only predictions that were not computed stand between a plan and being feasible."""
+    return not plan.cannot_run and not plan.feasible and not known_violations(plan)
+
+
+def status_words(results: Results) -> str:
+    """The decision and how many plans are feasible, or may be, in one paragraph."""
+    plans, decision = results.plans, results.recommendation
+    count = WORDS["count"].format(count=sum(plan.feasible for plan in plans), total=len(plans))
+    said = [WORDS["status"].format(choice=choice_words(results), certainty=certainty_words(results), count=count)]
+    if decision.plan and results.by_id[decision.plan].metrics[results.quality] is None:
+        said.append(WORDS["choice_not_computed"].format(quality=results.quality))
+    if others := sum(map(may_be_feasible, plans)):
+        said.append(WORDS["others_not_computed"].format(count=others, quality=results.quality))
+    return " ".join(said)
+
+
+def not_drawn_words(results: Results) -> str:
+    """How many plans have no place in a figure of quality against latency, and why; empty where all have one."""
+    unstable = sum(not plan.stable for plan in results.plans)
+    unknown = _unvalued(results)
+    said = [f"{unstable} unstable"] if unstable else []
+    said += [f"{unknown} whose {results.quality} was not computed"] if unknown else []
+    return f"not drawn: {', '.join(said)}" if said else ""
+
+
+def unvalued_words(results: Results) -> str:
+    """How many stable plans have no place in the page's figure for want of a quality; empty where all have one."""
+    count = _unvalued(results)
+    if not count:
+        return ""
+    return WORDS["unvalued_one" if count == 1 else "unvalued_some"].format(count=count, quality=results.quality)
+
+
+def _unvalued(results: Results) -> int:
+    return sum(plan.stable and plan.metrics[results.quality] is None for plan in results.plans)
+
+
+def not_computed(judged: ViolationEntry | JudgementEntry) -> bool:
+    """Whether a requirement on predictions is not met for want of any."""
+    of_predictions = judged.metric.removeprefix("on_time_") in QUALITIES
+    return of_predictions and judged.margin is None and not judged.unbounded
 
 
 def margin_words(margin: float | None, unbounded: bool = False) -> str:

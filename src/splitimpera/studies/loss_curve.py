@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from splitimpera.core import units
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.statistics import drawn, ends
 from splitimpera.qos.verdict import Verdict
 from splitimpera.records.link import Link
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
+from splitimpera.records.requirement import METRICS
 from splitimpera.records.traffic import Workload
 
 MOST_CURVES = 6
@@ -71,7 +73,8 @@ def curve_through(
         totals = np.einsum("ds,sk->dk", of_all, intact) + np.einsum("ds,sk->dk", of_some, cost)
         low, high = ends(np.array([value(total) for total in totals]))
         points.append((quality, min(low, quality), max(high, quality)))
-    quality_at, low_at, high_at = np.clip(np.array(points).T, 0.0, None)
+    most = 1.0 if METRICS[found[0].quality_metric].dimension is units.FRACTION else None
+    quality_at, low_at, high_at = np.clip(np.array(points).T, 0.0, most)
     return LossCurve(plan, np.array(losses[: len(found)]), quality_at, low_at, high_at)
 
 

@@ -53,7 +53,9 @@
     wanted.forEach(({ metric, text }, i) => {
       const meeting = verdicts.filter((verdict) => verdict.judgements[i].met).length;
       byId(`limit-${i}-text`).textContent = text.startsWith(metric) ? text.slice(metric.length) : text;
-      byId(`limit-${i}-meet`).textContent = fill("meet", { count: meeting, total: plans.length });
+      const unknown = verdicts.filter((verdict) => notComputed(verdict.judgements[i])).length;
+      const blanks = { count: meeting, total: plans.length, unknown };
+      byId(`limit-${i}-meet`).textContent = fill(unknown ? "meet_known" : "meet", blanks);
       sliders[i].setAttribute("aria-valuetext", text);
     });
   }
@@ -70,7 +72,13 @@
     byId("choice").textContent = other ? fill("moved", { choice }) : choice;
     byId("choice-id").textContent = best.feasible ? best.id : "";
     byId("certainty").textContent = certainty;
-    byId("status").textContent = fill(other ? "status_moved" : "status", { choice, certainty, count });
+    const said = [fill(other ? "status_moved" : "status", { choice, certainty, count })];
+    if (best.feasible && best.plan.metrics[quality.metric] === null) {
+      said.push(fill("choice_not_computed", { quality: quality.metric }));
+    }
+    const others = verdicts.filter(mayBeFeasible).length;
+    if (others) said.push(fill("others_not_computed", { count: others, quality: quality.metric }));
+    byId("status").textContent = said.join(" ");
     document.body.classList.toggle("moved", other);
     for (const button of document.querySelectorAll(".back")) button.hidden = !other;
   }
@@ -79,9 +87,15 @@
 
   const predicted = new Set([quality.metric, `on_time_${quality.metric}`]);
 
-  function marginWords(margin, unbounded, metric = "") {
+  function notComputed({ requirement, margin, unbounded }) {
+    return predicted.has(requirement.metric) && margin === -Infinity && !unbounded;
+  }
+
+  const mayBeFeasible = ({ plan, feasible, violations }) => plan.can_run && !feasible && violations.every(notComputed);
+
+  function marginWords(margin, unbounded) {
     if (unbounded) return words.unbounded;
-    if (margin === -Infinity) return predicted.has(metric) ? words.not_computed : words.not_known;
+    if (margin === -Infinity) return words.not_known;
     if (margin >= -1) return percent(margin, 1);
     return margin > -1000 ? fill("times", { factor: Number((1 - margin).toPrecision(3)) }) : words.far;
   }
@@ -90,11 +104,16 @@
 
   function verdictLines(verdict) {
     const { plan, feasible, violations, softViolations } = verdict;
-    const line = (how, { requirement, margin, unbounded }) => element(
-      "div",
-      [`${fill(how, { requirement: requirement.text })} `, element("span", `(${marginWords(margin, unbounded, requirement.metric)})`, "margin")],
-      how === "preferred" ? how : "",
-    );
+    const line = (how, judgement) => {
+      const { requirement: { text: requirement }, margin, unbounded } = judgement;
+      const unknown = notComputed(judgement);
+      if (unknown && how === "violates") {
+        return element("div", element("span", fill("requirement_not_computed", { requirement }), "margin"));
+      }
+      const note = unknown ? words.not_computed : marginWords(margin, unbounded);
+      const said = [`${fill(how, { requirement })} `, element("span", `(${note})`, "margin")];
+      return element("div", said, how === "preferred" ? how : "");
+    };
     let lines = violations.map((violation) => line("violates", violation));
     if (!plan.can_run) lines = cannotRun[plan.id].map((why) => element("div", why));
     if (feasible) lines = [element("div", verdictWords(verdict))];
@@ -222,7 +241,10 @@
 
   function fate(verdict) {
     const harmless = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-    let lines = verdict.violations.map(({ requirement }) => fill("violates", { requirement: requirement.text }));
+    let lines = verdict.violations.map((judgement) => fill(
+      notComputed(judgement) ? "requirement_not_computed" : "violates",
+      { requirement: judgement.requirement.text },
+    ));
     if (!verdict.plan.can_run) lines = cannotRun[verdict.id];
     if (verdict.feasible) lines = [verdictWords(verdict)];
     return lines.map(harmless).join("<br>");

@@ -23,9 +23,12 @@ from splitimpera.report.words import (
     certainty_words,
     change_words,
     choice_words,
+    not_computed,
     parameter_words,
     plan_words,
     shape_words,
+    status_words,
+    unvalued_words,
 )
 
 CHAPTERS = {
@@ -56,7 +59,6 @@ def report_html(results: Results) -> str:
     drawn = figures(results.model_copy(update={"plans": shown}))
     decision, plans = results.recommendation, results.plans
     choice, certainty = choice_words(results), certainty_words(results)
-    count = WORDS["count"].format(count=sum(plan.feasible for plan in plans), total=len(plans))
     there = {"losses": "loss" in drawn, "sensitivity": bool(results.sensitivity)}
     wanted = table.columns(results)
     data = table.data(results) | {"figures": {name: json.loads(figure.to_json()) for name, figure in drawn.items()}}
@@ -72,7 +74,7 @@ def report_html(results: Results) -> str:
         drawn=drawn.keys(),
         choice=choice,
         certainty=certainty,
-        status=WORDS["status"].format(choice=choice, certainty=certainty, count=count),
+        status=status_words(results),
         changes=list(map(change_words, decision.changes)),
         base=_quality(results, results.base_quality, results.base_quality_ci),
         tested=None
@@ -83,6 +85,7 @@ def report_html(results: Results) -> str:
         sliders=table.sliders(results),
         replications=_replications(results),
         unstable=[plan.id for plan in plans if not plan.stable],
+        unvalued=unvalued_words(results),
         candidates=_candidates(results),
         classes_drawn=len(drawn_classes(results)),
         uncosted=_shortened(", ".join(results.uncosted)),
@@ -111,19 +114,26 @@ def _quality(results: Results, value: float, ends: Sequence[float]) -> tuple[str
 
 
 def _others(results: Results) -> list[tuple[str, str]]:
-    """For each requirement how many plans violate it, and how many of them nothing else; then what cannot run."""
+    """For each requirement how many plans violate it, how many of them nothing else, and of how many that is not known.
+
+    Then what cannot run.
+    """
     plans = results.plans
     lines = []
     for requirement in results.requirements:
         required = requirement.weight is None
         text = requirement.text
-        violating = [
-            plan
+        missing = [
+            (plan, each)
             for plan in plans
-            if any(each.requirement == text for each in (plan.violations if required else plan.soft_violations))
+            for each in (plan.violations if required else plan.soft_violations)
+            if each.requirement == text
         ]
+        violating = [plan for plan, each in missing if not not_computed(each)]
+        unknown = len(missing) - len(violating)
         alone = sum(len(plan.violations) == 1 and not plan.cannot_run for plan in violating) if required else 0
         end = f", {alone} of them nothing else" if alone else ""
+        end += f"; not computed for {unknown}" if unknown else ""
         kind = "" if required else " (preferred)"
         lines.append((text, f"{kind}: {len(violating)} of {len(plans)} plans{end}"))
     stuck = [plan for plan in plans if plan.cannot_run]
@@ -172,6 +182,13 @@ def _measured(results: Results) -> str:
         error = preset.error
         known = f"at worst {100 * error:+.0f} % off published times" if error is not None else "with an unknown error"
         said.append(f"Those of {preset.device} are a roofline's ({preset.preset}), {known}.")
+    first = next(iter(plans), None)
+    if first is not None and first.device_p95_s:
+        taken = (
+            f"{device} {units.format_time(first.device_p50_s[device])} and {units.format_time(p95_s)}"
+            for device, p95_s in first.device_p95_s.items()
+        )
+        said.append(f"In {first.id} the devices alone, without queues, take at p50 and p95: {'; '.join(taken)}.")
     return " ".join([*said, "Links and queues are simulated. Broken lines are limits on latency."])
 
 

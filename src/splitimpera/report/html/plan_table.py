@@ -14,11 +14,13 @@ from splitimpera.report.selection import metric_names, shown_plans
 from splitimpera.report.words import (
     WORDS,
     format_metric,
+    margin_words,
+    not_computed,
     plan_words,
     score_words,
     verdict_lines,
     verdict_words,
-    violation_margin,
+    violation_words,
 )
 
 
@@ -133,8 +135,16 @@ def verdict(plan: PlanEntry) -> list[Line]:
 
 
 def _violated(how: str, violation: ViolationEntry) -> Line:
+    if how == "violates" and not_computed(violation):
+        return Line("", violation_words(violation))
     kind = "preferred" if how == "preferred" else ""
-    return Line(WORDS[how].format(requirement=violation.requirement), f"({violation_margin(violation)})", kind)
+    return Line(WORDS[how].format(requirement=violation.requirement), f"({_margin(violation)})", kind)
+
+
+def _margin(violation: ViolationEntry) -> str:
+    if not_computed(violation):
+        return WORDS["not_computed"]
+    return margin_words(violation.margin, violation.unbounded)
 
 
 def _metric(plan: PlanEntry, name: str) -> Line:
@@ -196,6 +206,7 @@ def sliders(results: Results) -> list[Slider]:
         found = stops(requirement, plans)
         write, weight = METRICS[requirement.metric].format, requirement.weight
         meeting = sum(plan.judgements[place].met for plan in plans)
+        unknown = sum(not_computed(plan.judgements[place]) for plan in plans)
         made.append(
             Slider(
                 requirement.metric,
@@ -205,7 +216,7 @@ def sliders(results: Results) -> list[Slider]:
                 _own(found),
                 write(found[0].limit),
                 write(found[-1].limit),
-                WORDS["meet"].format(count=meeting, total=len(plans)),
+                WORDS["meet_known" if unknown else "meet"].format(count=meeting, total=len(plans), unknown=unknown),
             )
         )
     return made
