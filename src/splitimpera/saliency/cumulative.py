@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
-from contextlib import nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from splitimpera.core.registry import nearest
 from splitimpera.graph.finite import check_finite
 from splitimpera.graph.moving import device_of, moved
 from splitimpera.graph.tracing import ModelGraph, trace
-from splitimpera.models.accelerators import torch_device
+from splitimpera.models.accelerators import mixed, torch_device
 from splitimpera.models.imports import telling
 from splitimpera.records.graph import Cut
 from splitimpera.saliency.curve import SaliencyCurve, curve_points
@@ -258,9 +257,9 @@ class _Pass:
                 check_finite(self.graph, inputs, result)
             return total
 
-        mixed = nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast)
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
-        with telling(ShapeError, f"the network cannot be run and differentiated for inputs of shape {shapes}"), mixed:
+        refusing = f"the network cannot be run and differentiated for inputs of shape {shapes}"
+        with telling(ShapeError, refusing), mixed(self.device, self.autocast):
             gradients(self.graph, inputs, scored, tuple(self.collector.specs), self.collector.observe)
 
 
