@@ -23,6 +23,7 @@ from splitimpera.evaluation.plan_space import check_cuts, plans_of
 from splitimpera.evaluation.run import CLASSIFICATION
 from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Testbed
+from splitimpera.graph.footprint import fitting
 from splitimpera.graph.frames import SAMPLES
 from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.models.accelerators import rounding, torch_device, torch_precision
@@ -115,7 +116,7 @@ def design(
     with located("data.source"):
         data = load_data(scenario.data, scenario.folder)
     with located("network.model"):
-        graph = trace(model, _examples(data.validation), say=say)
+        graph = trace(model, fitting(model, _examples(data.validation)), say=say)
     _check_labels(graph, data)
     setting.check_profiles(graph)  # before anything is computed
     check_cuts(scenario, graph)

@@ -130,7 +130,7 @@ def run(
                     expect=track.expect,
                     say=console.print,
                 )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SplitImperaError):
             if kept.used:
                 console.print(f"What was computed is kept in {folder}: run the same again with --resume to go on.")
             raise

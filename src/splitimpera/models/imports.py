@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from splitimpera.core.errors import SplitImperaError, shown
+from splitimpera.core.memory import MORE_MEMORY, shortage
 from splitimpera.core.registry import nearest
 
 TEXT_CHARACTERS = 300
@@ -93,11 +94,15 @@ def telling(error: type[SplitImperaError], doing: str, hint: str = "") -> Iterat
     except (SplitImperaError, KeyboardInterrupt):
         raise
     except BaseException as failure:
+        hint = MORE_MEMORY if shortage(failure) else hint
         raise error(f"{doing}: {where_it_failed(failure)}", hint=hint) from failure
 
 
 def where_it_failed(failure: BaseException) -> str:
     """The exception in one line, with the deepest place that is neither torch's nor ours."""
+    lacking = shortage(failure)
+    if lacking:
+        return lacking
     kind, words, place = shown(type(failure).__name__), exception_text(failure), user_frame(failure)
     return (f"{kind}: {words}" if words else kind) + (f" ({place})" if place else "")
 

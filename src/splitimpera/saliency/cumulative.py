@@ -12,8 +12,10 @@ from torch.utils import _pytree as pytree
 
 from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import DataError, ModelError, ShapeError, UnknownNameError
+from splitimpera.core.memory import free_bytes
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.registry import nearest
+from splitimpera.core.units import format_bytes
 from splitimpera.graph.finite import check_finite
 from splitimpera.graph.moving import device_of, moved
 from splitimpera.graph.tracing import ModelGraph, trace
@@ -234,6 +236,7 @@ class _Pass:
         self.autocast = autocast
         self.device = device_of(graph)
         _check_precision(graph, self.device)
+        _check_room(graph, self.device)
         self.together = graph.stacks(collector.specs.values())
 
     def sums(self, batch: Batch) -> RunningSums:
@@ -274,6 +277,17 @@ def _check_precision(graph: ModelGraph, device: torch.device) -> None:
         raise ModelError(
             "the network is in half precision, which a CPU does not differentiate",
             hint="call model.float(), or give autocast=torch.bfloat16",
+        )
+
+
+def _check_room(graph: ModelGraph, device: torch.device) -> None:
+    """The way back needs the output of every layer."""
+    needed, free = sum(layer.output.bytes for layer in graph.layers), free_bytes()
+    if device.type == "cpu" and needed > free:
+        raise ModelError(
+            f"the gradients of one sample take {format_bytes(needed)} of memory or more, and {format_bytes(free)} are "
+            "free",
+            hint="give smaller inputs ('size' under 'data', for images), or take a machine with more memory",
         )
 
 
