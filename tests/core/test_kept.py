@@ -111,6 +111,14 @@ def test_on_a_full_disk_what_was_kept_stays(path):
     assert found(path) == ENTRIES
 
 
+def test_in_a_folder_that_may_no_longer_be_written_what_was_kept_stays(path):
+    with KeptFile(path) as kept:
+        kept.connection.execute("PRAGMA query_only = ON")
+        with pytest.raises(OutputError, match=r"^--out: '.*' cannot be written: .*readonly.*may be written"):
+            kept.put({"new": b"1"})
+    assert found(path) == ENTRIES
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "work.sqlite").mkdir()
