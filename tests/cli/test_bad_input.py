@@ -222,8 +222,9 @@ def test_gradients_of_one_sample_take_more_memory_than_there_is(folder, monkeypa
 def test_an_allocation_that_fails_is_told(folder, monkeypatch):
     """Where it could not be foreseen."""
     monkeypatch.setattr(footprint, "free_bytes", lambda: math.inf)
-    refused(designed("Wide"), "network.model: ", "memory does not suffice: ", "more are asked for", "free; close other")
-    refused(designed("Values"), "network.model: ", "memory does not suffice: more is asked for", "free; close other")
+    told = "network.model: ", "memory does not suffice: ", "are free (mine.py, line ", "close other programs"
+    refused(designed("Wide"), *told, " GB more are asked for")
+    refused(designed("Values"), *told, "more is asked for")
     assert shortage(ValueError("cannot allocate memory")) == ""
 
 

@@ -100,10 +100,8 @@ def telling(error: type[SplitImperaError], doing: str, hint: str = "") -> Iterat
 
 def where_it_failed(failure: BaseException) -> str:
     """The exception in one line, with the deepest place that is neither torch's nor ours."""
-    lacking = shortage(failure)
-    if lacking:
-        return lacking
-    kind, words, place = shown(type(failure).__name__), exception_text(failure), user_frame(failure)
+    kind, place = shown(type(failure).__name__), user_frame(failure)
+    words = shortage(failure) or exception_text(failure)
     return (f"{kind}: {words}" if words else kind) + (f" ({place})" if place else "")
 
 
