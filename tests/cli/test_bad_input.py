@@ -201,6 +201,12 @@ def test_data_of_a_factory(folder, source, more, words):
     refused(designed("Net", f"mine.py:{source}", more), "data.source: ", *words)
 
 
+def test_a_device_that_nobody_has(folder):
+    refused(designed("Net", "mine.py:arrays", DIVIDED, "--device", "gpu"), "--device: no device is called 'gpu'")
+    run = designed("Net", "mine.py:arrays", DIVIDED, "--autocast", "half")
+    refused(run, "--autocast: no type of mixed precision is called 'half'")
+
+
 # Memory --------------------------------------------------------------------------------------------------------------
 
 
