@@ -11,6 +11,7 @@ import torch
 
 import splitimpera as sei
 from splitimpera.core.errors import CutError, DataError, ModelError, ScenarioError
+from splitimpera.core.kept import KeptFile
 from splitimpera.report import results_of
 
 NETWORK = """
@@ -102,6 +103,34 @@ def test_results_are_plain_and_the_same_seed_gives_the_same_accuracies(folder):
     assert results["replications"] == 5
     inside = next(cut for cut in results["cuts"] if len(cut["shapes"]) == 2)
     assert inside["cs"] is None
+
+
+def test_the_cpu_by_name_and_mixed_precision(folder, tmp_path):
+    """What is kept for one is not taken for the other."""
+    changes = ("cuts: all", "cuts: [1, 3]"), ("5 Mbit/s", "50 Mbit/s")
+
+    def designed(**where):
+        with KeptFile(tmp_path / "work.sqlite") as kept:
+            result = design(folder, *changes, replications=2, kept=kept, **where)
+            entries = {key for (key,) in kept.connection.execute("SELECT key FROM kept")}
+        return {e.plan.id: (e.quality, e.lost_packet_rate) for e in result.evaluations}, result.curve.cs, entries
+
+    plain, curve, entries = designed()
+    named, named_curve, same = designed(device="cpu")
+    assert named == plain
+    assert named_curve.tolist() == curve.tolist()
+    assert same == entries
+    mixed, mixed_curve, more = designed(device="cpu", autocast="bfloat16")
+    assert len(more) == 2 * len(entries)
+    assert all(abs(mixed[plan][0] - plain[plan][0]) <= 0.1 for plan in plain)
+    np.testing.assert_allclose(mixed_curve, curve, rtol=0.1, atol=1e-3)
+    assert mixed_curve.tolist() != curve.tolist()
+
+
+def test_gradients_in_float16_are_refused_before_anything_is_computed(folder):
+    with_bottlenecks = "plans:", "bottlenecks: {ratios: [2]}\nplans:"
+    with pytest.raises(ScenarioError, match=r"^autocast: bottlenecks are trained.*give bfloat16"):
+        design(folder, with_bottlenecks, ("mine.py:network", "missing.py:network"), autocast="float16")
 
 
 def test_distributions_come_from_several_seeds(folder):

@@ -23,8 +23,10 @@ from splitimpera.evaluation.plan_space import check_cuts, plans_of
 from splitimpera.evaluation.run import CLASSIFICATION
 from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Testbed, coding_of
+from splitimpera.graph.footprint import fitting
 from splitimpera.graph.frames import SAMPLES
 from splitimpera.graph.tracing import ModelGraph, trace
+from splitimpera.models.accelerators import rounding, torch_device, torch_precision
 from splitimpera.models.datasets import Dataset, Samples, load_data
 from splitimpera.models.networks import load_network
 from splitimpera.models.threads import torch_threads
@@ -63,6 +65,8 @@ def design(
     measurements: Measurements | None = None,
     workers: int = 1,
     every_accuracy: bool = False,
+    device: str | torch.device | None = None,
+    autocast: str | torch.dtype | None = None,
     kept: KeptFile | None = None,
     preview: Callable[[Recommendation], object] = repr,
     track: Track[Any] = no_progress,
@@ -85,6 +89,10 @@ def design(
             this machine if None.
         workers: how many replications are simulated side by side; the result does not depend on it.
         every_accuracy: whether to compute the accuracy of plans, too, that miss a requirement whatever they predict.
+        device: Where saliency, training and accuracy are computed: "auto", "cpu", "cuda" or "mps", as
+            `models.accelerators.torch_device` has them; None: where the network lies. The devices of the scenario are
+            modelled, or this machine's processor is timed for them, whatever stands here.
+        autocast: Mixed precision there, "bfloat16" or, where nothing is trained, "float16"; None: full precision.
         kept: what earlier runs computed, which is not computed again.
         preview: takes what is known as soon as all timelines are: all plans, without the accuracy of any.
         track: shows progress.
@@ -96,21 +104,28 @@ def design(
     """
     if replications < 1:
         raise ScenarioError(f"{replications} is out of range, it must be 1 or more", where="replications")
+    place, precision = None if device is None else torch_device(device), torch_precision(autocast)
     setting = scenario if isinstance(scenario, Setting) else resolve(scenario)
     scenario = setting.scenario
+    if precision == torch.float16 and scenario.bottlenecks.ratios:
+        raise ScenarioError(
+            "bottlenecks are trained, and gradients of float16 vanish", where="autocast", hint="give bfloat16"
+        )
     with located("network.model"):
         model = load_network(scenario.network, scenario.folder, track)
     with located("data.source"):
         data = load_data(scenario.data, scenario.folder)
     with located("network.model"):
-        graph = trace(model, _examples(data.validation), say=say)
+        graph = trace(model, fitting(model, _examples(data.validation)), say=say)
     _check_labels(graph, data)
     setting.check_profiles(graph)  # before anything is computed
     check_cuts(scenario, graph)
     if measurements is not None:
         _check_measurements(measurements, graph)
     seed = scenario.seed if seed is None else seed
-    run = _Run(setting, seed, replications, workers, every_accuracy, kept, preview, track, expect, say)
+    run = _Run(
+        setting, seed, replications, workers, every_accuracy, place, precision, kept, preview, track, expect, say
+    )
     # sums of several threads may differ in the last bit from those of one
     with torch_threads(_threads(setting, measurements)):
         return run.design(graph, data, measurements, explore)
@@ -125,6 +140,8 @@ class _Run:
     replications: int
     workers: int
     every_accuracy: bool
+    device: torch.device | None
+    autocast: torch.dtype | None
     kept: KeptFile | None
     preview: Callable[[Recommendation], object]
     track: Track[Any]
@@ -135,13 +152,18 @@ class _Run:
         self, graph: ModelGraph, data: Dataset, measurements: Measurements | None, explore: bool | None
     ) -> Design:
         setting = self.setting
-        testbed = Testbed(graph, data, setting.workload)
+        where: dict[str, Any] = {"device": self.device, "autocast": self.autocast}
+        testbed = Testbed(graph, data, setting.workload, self.device, self.autocast)
         self.expect(expected_work(graph, data))
-        done = None if self.kept is None else self.kept.section(_saliency_of(setting, graph, data.validation))
-        curve = cumulative_saliency(graph, data.validation, class_names=data.classes, kept=done, track=self.track)
+        name = _saliency_of(setting, graph, data.validation) + rounding(self.device, self.autocast)
+        done = None if self.kept is None else self.kept.section(name)
+        curve = cumulative_saliency(
+            graph, data.validation, class_names=data.classes, kept=done, track=self.track, **where
+        )
         plans = plans_of(setting, graph, curve, self.say)
         self.expect(expected_work(graph, data, plans, explore is not False))
-        for (_, ratio), split in trained_for(plans, setting, graph, data.train, self.track, self.say).items():
+        splits = trained_for(plans, setting, graph, data.train, self.track, self.say, **where)
+        for (_, ratio), split in splits.items():
             testbed.add_split(ratio, split)
         testbed.prepare(coding_of(hop) for plan in plans for hop in plan.hops)
         times = measure(plans, testbed, track=self.track) if measurements is None else measurements

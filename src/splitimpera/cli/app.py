@@ -10,6 +10,7 @@ import typer
 
 from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate, verbosity
 from splitimpera.core.errors import SplitImperaError, SplitImperaWarning, printable
+from splitimpera.core.memory import MORE_MEMORY, shortage
 from splitimpera.core.version import __version__
 
 MISUSE: type[Any] = typer.BadParameter.__bases__[0]
@@ -69,6 +70,9 @@ def run() -> int:
         except typer.Abort:
             return _refused(SplitImperaError("the input ended while something was read from it"))
         except Exception as error:
+            lacking = shortage(error)
+            if lacking:
+                return _refused(SplitImperaError(lacking, hint=MORE_MEMORY))
             if not isinstance(error, MISUSE):
                 raise
             return _misused(error)

@@ -49,6 +49,16 @@ def run(
         bool,
         typer.Option("--all", help="Compute the accuracy of every plan, also of those that no accuracy can save."),
     ] = False,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Where saliency, training and accuracy are computed: cpu, cuda, mps (Apple), or auto: the best there "
+            "is. The scenario's devices are modelled or timed on this CPU all the same."
+        ),
+    ] = "cpu",
+    autocast: Annotated[
+        str, typer.Option(help="Mixed precision, faster on most accelerators: bfloat16 or float16 (default: none).")
+    ] = "",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from what an interrupted run left in the results folder.")
     ] = False,
@@ -73,14 +83,19 @@ def run(
     from rich.text import Text
 
     from splitimpera.cli.terminal import console, progress
-    from splitimpera.core.errors import shown
+    from splitimpera.core.errors import SplitImperaError, shown
     from splitimpera.core.kept import KeptFile
     from splitimpera.cost.measured_times import read_measurements
     from splitimpera.method import design
+    from splitimpera.models.accelerators import torch_device, torch_precision
     from splitimpera.report import results_of, show, write_results
     from splitimpera.report.writing import FILES, write_provisional
 
     check_writable(place, "--out", FILES)
+    try:
+        where, precision = torch_device(device), torch_precision(autocast)
+    except SplitImperaError as error:
+        raise error.at(f"--{error.where}") from None
     times = None if measurements is None else read_measurements(measurements)
     log.info("seed %d, %d replications, results go to %s", seed, replications, place)
     console.print(
@@ -107,13 +122,15 @@ def run(
                     measurements=times,
                     workers=os.cpu_count() or 1,
                     every_accuracy=every_accuracy,
+                    device=where,
+                    autocast=precision,
                     kept=kept,
                     preview=preview,
                     track=track,
                     expect=track.expect,
                     say=console.print,
                 )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SplitImperaError):
             if kept.used:
                 console.print(f"What was computed is kept in {folder}: run the same again with --resume to go on.")
             raise

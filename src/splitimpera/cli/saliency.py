@@ -52,6 +52,7 @@ def run(
     from splitimpera.cli.terminal import console, progress
     from splitimpera.core.errors import DataError, SplitImperaError
     from splitimpera.core.files import write_output
+    from splitimpera.graph.footprint import fitting
     from splitimpera.graph.tracing import trace
     from splitimpera.models.accelerators import torch_device, torch_precision
     from splitimpera.models.datasets import load_data
@@ -77,8 +78,9 @@ def run(
         try:
             dataset = load_data(wanted_data, here)
             samples = dataset.everything()
+            some = fitting(network, samples.read(slice(32)))
             curve = cumulative_saliency(
-                trace(network, samples.read(slice(32)), say=lambda line: console.print(line, highlight=False)),
+                trace(network, some, say=lambda line: console.print(line, highlight=False)),
                 samples,
                 target=target,  # type: ignore[arg-type]  # checked there
                 classes=wanted_classes,

@@ -1,7 +1,7 @@
 """What a long run has computed so far, in one file that survives a kill: values by the digest of all they follow from.
 
-SQLite writes each change whole or not at all. A damaged file is noticed and begun anew, so that its values are computed
-again.
+SQLite writes each change whole or not at all. A damaged file is noticed and begun anew, with a warning, so that its
+values are computed again. One run at a time has the file; the system takes it from a run that was killed.
 """
 
 from __future__ import annotations
@@ -9,18 +9,24 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import warnings
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
-from splitimpera.core.errors import OutputError, shown_path
+from splitimpera.core.errors import OutputError, SplitImperaWarning, shown_path
+from splitimpera.core.files import reason
 
 log = logging.getLogger(__name__)
 
 LARGEST_BYTES = 1 << 28
 """What one value may take."""
+
+
+class _DamagedError(Exception):
+    """The file is damaged, or one of another hand."""
 
 
 class KeptFile:
@@ -68,7 +74,11 @@ class KeptFile:
     def remove(self) -> None:
         """Close the file and take it away."""
         self.__exit__()
-        self.path.unlink(missing_ok=True)
+        self._unlink()
+
+    def _unlink(self) -> None:
+        for suffix in ("", "-journal"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -80,20 +90,41 @@ class KeptFile:
         if self._connection is None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                if self.fresh:
-                    self.path.unlink(missing_ok=True)
-                try:
-                    self._connection = _opened(self.path)
-                except sqlite3.OperationalError:
-                    raise
-                except sqlite3.DatabaseError:  # damaged, or a file of that name by another hand
-                    self.path.unlink(missing_ok=True)
-                    self._connection = _opened(self.path)
+                self._connection = self._whole()
             except (OSError, sqlite3.Error) as error:
-                hint = "another run may be using it" if "locked" in str(error) else ""
-                words = f"'{shown_path(self.path)}' cannot be written: {error}"
-                raise OutputError(words, where="--out", hint=hint) from None
+                raise self._unwritable(error) from None
         return self._connection
+
+    def _whole(self) -> sqlite3.Connection:
+        """The file, opened; begun anew where that is wanted or it is damaged."""
+        if self.fresh and self.path.exists():
+            with suppress(_DamagedError):
+                _opened(self.path).close()  # which another run that has it does not allow
+            self._unlink()
+        try:
+            return _opened(self.path)
+        except _DamagedError as error:
+            return self._anew(error)
+
+    def _anew(self, damage: Exception) -> sqlite3.Connection:
+        text = f"'{shown_path(self.path)}' is damaged and begun anew ({damage}): all of it is computed again"
+        warnings.warn(text, SplitImperaWarning, stacklevel=2)
+        self.__exit__()
+        self._unlink()
+        return _opened(self.path)
+
+    def _unwritable(self, error: Exception) -> OutputError:
+        if "locked" in str(error):
+            return OutputError(
+                f"'{shown_path(self.path)}' is in use by another run",
+                where="--out",
+                hint="wait for its end, or choose another folder",
+            )
+        return OutputError(
+            f"'{shown_path(self.path)}' cannot be written: {reason(error)}",
+            where="--out",
+            hint="make room there, or see that it may be written, and go on with --resume",
+        )
 
     def get(self, key: str) -> bytes | None:
         """The value kept under a key; None where there is none, or its checksum does not fit."""
@@ -116,11 +147,20 @@ class KeptFile:
         """
         rows = [(key, sha256(value).digest(), value) for key, value in entries.items()]
         try:
-            with self.connection:
-                self.connection.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", rows)
-        except sqlite3.Error as error:
-            raise OutputError(f"what was computed so far cannot be kept: {error}", where="--out") from None
+            try:
+                self._insert(rows)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:  # damaged while it was in use
+                self._connection = self._anew(error)
+                self._insert(rows)
+        except (OSError, sqlite3.Error) as error:
+            raise self._unwritable(error) from None
         log.debug("kept %s", " ".join(entries))
+
+    def _insert(self, rows: list[tuple[str, bytes, bytes]]) -> None:
+        with self.connection:
+            self.connection.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", rows)
 
     def section(self, name: str) -> Section:
         """Plain values by the names of a part of the work."""
@@ -162,10 +202,20 @@ def _opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
     try:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_BYTES)
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
         connection.execute("CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, checksum BLOB, value BLOB)")
-        connection.execute("SELECT count(*) FROM kept").fetchone()
-    except BaseException:
+        connection.commit()
+        connection.execute("SELECT key, checksum, value FROM kept LIMIT 1").fetchone()
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(str(found).splitlines()[-1])
+    except BaseException as error:
         with suppress(sqlite3.Error):
             connection.close()
+        # a column is missing where another hand made the file
+        operational = isinstance(error, sqlite3.OperationalError) and "no such column" not in str(error)
+        if isinstance(error, sqlite3.DatabaseError) and not operational:
+            raise _DamagedError(str(error)) from None
         raise
     return connection

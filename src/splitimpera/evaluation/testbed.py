@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import islice
@@ -11,20 +11,22 @@ from typing import Literal, NamedTuple, TypedDict
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from splitimpera.codec.codecs import PACKET_BYTES, Calibration, make_codec
 from splitimpera.codec.elements import ElementCodec, image_scale
 from splitimpera.core.array_types import Array, IntArray
-from splitimpera.core.errors import CutError, ModelError, SplitImperaError
+from splitimpera.core.errors import ModelError, SplitImperaError
 from splitimpera.core.memory import hand_back
 from splitimpera.cost.work import NetworkWork, Work, part_work, with_batch
 from splitimpera.evaluation.batches import Row, batched, stack, tensors, unstack
+from splitimpera.evaluation.programs import Program, Programs
+from splitimpera.evaluation.programs import Segment as Segment
+from splitimpera.graph.moving import device_of, moved
 from splitimpera.graph.tracing import ModelGraph
+from splitimpera.models.accelerators import mixed, rounding, torch_device, torch_precision
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.models.imports import telling
 from splitimpera.net.udp import IP_UDP_HEADER_BYTES
-from splitimpera.partition.cutter import segment as segment_of
 from splitimpera.records.graph import TensorSpec
 from splitimpera.records.plan import Hop
 from splitimpera.records.traffic import Codec, Workload
@@ -32,8 +34,6 @@ from splitimpera.training.trained import TrainedSplit, weights_of
 from splitimpera.training.weight_files import digest
 
 Part = Literal["validation", "test"]
-Segment = tuple[int, int, float, float]
-"""From which cut to which, and the ratios of the bottlenecks there, 0 for none."""
 
 CHUNK = 128
 CHUNK_BYTES = 96 << 20
@@ -91,16 +91,32 @@ class Testbed:
         graph: the traced network, a classifier with logits (N, classes).
         data: `train` (or `validation`) calibrates codecs; plans are judged on `validation`, the chosen one on `test`.
         workload: how many frames, how often.
+        device: Where the network is run on samples: "auto", "cpu", "cuda" or "mps", as `accelerators.torch_device` has
+            them; None: where it lies. What is timed (`caller`, `bottleneck_caller`) always runs where it lies.
+        autocast: Mixed precision there: "bfloat16" or "float16"; None: full precision.
+
+    Raises:
+        ScenarioError: this machine has no such device.
+        ModelError: the network cannot be moved there.
     """
 
     __test__ = False  # no test class, whatever pytest makes of the name
 
-    def __init__(self, graph: ModelGraph, data: Dataset, workload: Workload) -> None:
+    def __init__(
+        self,
+        graph: ModelGraph,
+        data: Dataset,
+        workload: Workload,
+        device: str | torch.device | None = None,
+        autocast: str | torch.dtype | None = None,
+    ) -> None:
         self.graph = graph
         self.data = data
         self.workload = workload
-        self._splits: dict[tuple[int, float], TrainedSplit] = {}
-        self._programs: dict[Segment, Callable[..., tuple[Tensor, ...]]] = {}
+        self.autocast = torch_precision(autocast)
+        self._here = Programs(graph)
+        there = moved(graph, device_of(graph) if device is None else torch_device(device))
+        self._there = self._here if there is graph else Programs(there)
         self._calibrations: dict[tuple[int, float], Calibration] = {}
         self._codecs: dict[tuple[int, str, float, int], Codec] = {}
         self._examples: dict[tuple[int, float], Row] = {}
@@ -128,14 +144,15 @@ class Testbed:
 
     def add_split(self, ratio: float, split: TrainedSplit) -> None:
         """Let plans with a bottleneck of this ratio at the split's cut use it."""
-        self._splits[split.cut.index, ratio] = split
+        for programs in {self._here, self._there}:
+            programs.add_split(ratio, split)
 
     def samples(self, part: Part) -> Samples:
         return self.data.validation if part == "validation" else self.data.test
 
     def specs(self, cut: int, ratio: float) -> tuple[TensorSpec, ...]:
         """The tensors that cross a cut, or the latent of the bottleneck there."""
-        return (self._split(cut, ratio).latent,) if ratio else self.graph.cuts[cut].tensors
+        return (self._here.split(cut, ratio).latent,) if ratio else self.graph.cuts[cut].tensors
 
     def chunk(self, cuts: Iterable[int]) -> int:
         """How many frames are run together between some cuts: as many as fit into memory, one where none stack."""
@@ -150,17 +167,26 @@ class Testbed:
         Raises:
             ModelError: the network cannot be run.
         """
-        program = self._program(segment)
-        with torch.inference_mode(), telling(ModelError, "the network cannot be run"):
-            return program(*batch)
+        _, end, _, leaving = segment
+        return self._on_device(self._there.between(segment), batch, self.specs(end, leaving))
 
     def encoded(
         self, cut: int, ratio: float, inputs: tuple[Tensor, ...], crossing: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...]:
         """The latents of a bottleneck, from the network's inputs and what crosses its cut without it."""
-        before = self._split(cut, ratio)
+        before = self._there.split(cut, ratio)
+        if before.finetune_head:
+            return self._on_device(self._there.between((0, cut, 0.0, ratio)), inputs, (before.latent,))
+        return self._on_device(lambda given: (before.encode(given),), crossing[:1], (before.latent,))
+
+    def _on_device(self, program: Program, batch: tuple[Tensor, ...], made: Sequence[TensorSpec]) -> tuple[Tensor, ...]:
+        """What a program makes of a batch, which is moved to its device, and the result back."""
+        device = self._there.device
         with torch.inference_mode(), telling(ModelError, "the network cannot be run"):
-            return (before.encode(before.head(*inputs)[0] if before.finetune_head else crossing[0]),)
+            with mixed(device, self.autocast):
+                found = program(*(tensor.to(device) for tensor in batch))
+            # mixed precision leaves narrower types
+            return tuple(tensor.to("cpu", getattr(torch, spec.dtype)) for tensor, spec in zip(found, made, strict=True))
 
     def run(self, start: int, end: int, rows: Iterable[Row], ratio: float = 0.0) -> Iterator[Row]:
         """Run the layers between two cuts on many frames, a bounded number at a time.
@@ -181,9 +207,10 @@ class Testbed:
         if self._digest is None:
             examples = self.data.calibration().take(slice(CALIBRATION_SAMPLES)).batches(CALIBRATION_CHUNK)
             known = repr((self.data.pixels, torch.__version__, torch.get_num_threads()))
+            known += rounding(self._there.device, self.autocast)
             self._digest = digest(weights_of(self.graph), known, *examples)
         splits = [(coding.cut, coding.bottleneck) for coding in route if coding.bottleneck]
-        return digest(self._digest, *(self._split(*key).parts.state_dict() for key in splits))
+        return digest(self._digest, *(self._here.split(*key).parts.state_dict() for key in splits))
 
     def codec(self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES) -> Codec:
         """A codec for what crosses a cut, calibrated on training samples.
@@ -206,9 +233,9 @@ class Testbed:
         key = (start, end, arriving, leaving)
         if key not in self._works:
             decoder = (
-                part_work(self._split(start, arriving).decoder, *self.specs(start, arriving)) if arriving else None
+                part_work(self._here.split(start, arriving).decoder, *self.specs(start, arriving)) if arriving else None
             )
-            encoder = part_work(self._split(end, leaving).encoder, *self.specs(end, 0.0)) if leaving else None
+            encoder = part_work(self._here.split(end, leaving).encoder, *self.specs(end, 0.0)) if leaving else None
             self._works[key] = self._network_work.between(
                 start, end, decoder=decoder, encoder=encoder, arriving=arriving, leaving=leaving
             )
@@ -223,7 +250,7 @@ class Testbed:
     def caller(self, segment: Segment, batch: int) -> Callable[[], object]:
         """A call that runs a segment on so many frames; one by one where the network cannot stack them."""
         start, _, arriving, _ = segment
-        program, specs, row = self._program(segment), self.specs(start, arriving), self.example(start, arriving)
+        program, specs, row = self._here.between(segment), self.specs(start, arriving), self.example(start, arriving)
         if self.graph.stacks(specs):
             stacked = stack([row] * batch, specs)
             return lambda: program(*stacked)
@@ -234,40 +261,11 @@ class Testbed:
         self, part: Literal["encoder", "decoder"], cut: int, ratio: float, batch: int
     ) -> Callable[[], object]:
         """A call that runs a part of a bottleneck on so many frames."""
-        partition = self._split(cut, ratio)
+        partition = self._here.split(cut, ratio)
         run = partition.encode if part == "encoder" else partition.decoder
         given = 0.0 if part == "encoder" else ratio
         (stacked,) = stack([self.example(cut, given)] * batch, self.specs(cut, given))
         return lambda: run(stacked)
-
-    def _split(self, cut: int, ratio: float) -> TrainedSplit:
-        if (cut, ratio) not in self._splits:
-            raise CutError(
-                f"no bottleneck of ratio {ratio:g} was trained at cut {cut} ({self.graph.cuts[cut].name})",
-                hint="train one with trained_split and hand it to Testbed.add_split",
-            )
-        return self._splits[cut, ratio]
-
-    def _program(self, segment: Segment) -> Callable[..., tuple[Tensor, ...]]:
-        if segment not in self._programs:
-            self._programs[segment] = self._made(*segment)
-        return self._programs[segment]
-
-    def _made(self, start: int, end: int, arriving: float, leaving: float) -> Callable[..., tuple[Tensor, ...]]:
-        if arriving and (leaving or end != self.last):
-            raise CutError("a plan has one bottleneck, in front of its last device")
-        if arriving:
-            partition = self._split(start, arriving)
-            return lambda latent: tuple(tree_leaves(partition.predict(latent)))
-        program = segment_of(self.graph, self.graph.cuts[start], self.graph.cuts[end])
-        if not leaving:
-            return program
-        before = self._split(end, leaving)
-        if before.finetune_head:
-            if start:
-                raise CutError("a bottleneck whose head has weights of its own needs the whole head on one device")
-            return lambda *inputs: (before.encode(before.head(*inputs)[0]),)
-        return lambda *crossing: (before.encode(program(*crossing)[0]),)
 
     def prepare(self, codings: Iterable[Coding]) -> None:
         """Calibrate codecs, those of all cuts in one pass over the calibration samples; no examples are kept."""

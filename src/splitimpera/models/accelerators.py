@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -47,17 +49,37 @@ def torch_device(name: str | torch.device) -> torch.device:
     return torch.device(f"{kind}:{int(number)}" if number else kind)
 
 
-def torch_precision(name: str) -> torch.dtype | None:
-    """The type of mixed precision of a name, "bfloat16" or "float16"; None for "", full precision.
+def torch_precision(name: str | torch.dtype | None) -> torch.dtype | None:
+    """The type of mixed precision of a name, "bfloat16" or "float16"; None for "", full precision; a type stays.
 
     Raises:
         UnknownNameError: it is none of these.
     """
-    if name and name not in PRECISIONS:
+    if not name or name in PRECISIONS.values():
+        return name or None  # type: ignore[return-value]  # a type, or nothing
+    if name not in PRECISIONS:
         raise UnknownNameError(
-            f"no type of mixed precision is called '{shown(name)}'", where="autocast", hint=nearest(name, PRECISIONS)
+            f"no type of mixed precision is called '{shown(name)}'",
+            where="autocast",
+            hint=nearest(str(name), PRECISIONS),
         )
-    return PRECISIONS.get(name)
+    return PRECISIONS[name]
+
+
+def mixed(device: torch.device, autocast: torch.dtype | None) -> AbstractContextManager[object]:
+    """Mixed precision for a while; None: as it is."""
+    return nullcontext() if autocast is None else torch.autocast(device.type, dtype=autocast)
+
+
+def rounding(device: torch.device | None, autocast: torch.dtype | None) -> str:
+    """What rounds otherwise than a CPU in full precision, for keys of what is kept; '' for that.
+
+    Example:
+        >>> rounding(torch.device("cuda:1"), torch.bfloat16), rounding(torch.device("cpu"), None)
+        (' cuda torch.bfloat16', '')
+    """
+    place = "" if device is None or device.type == "cpu" else device.type
+    return f" {place} {autocast}" if place or autocast else ""
 
 
 def to_float64(x: Tensor) -> Tensor:

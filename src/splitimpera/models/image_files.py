@@ -131,7 +131,9 @@ def _check_size(path: Path, height: int, width: int) -> None:
     try:
         check_pixels(height, width)
     except ValueError as failure:
-        raise DataError(f"the image '{shown_path(path)}' cannot be read: {failure}") from None
+        raise DataError(
+            f"the image '{shown_path(path)}' cannot be read: {failure}", hint="scale it down, or move it elsewhere"
+        ) from None
 
 
 class _Silence:

@@ -243,7 +243,10 @@ def _check_classes(found: Mapping[str, Mapping[str, Sequence[Path]]]) -> None:
     for part in ("validation", "test") if "train" in found else ():
         strange = [name for name, images in found[part].items() if images and not found["train"].get(name)]
         if strange:
-            raise DataError(f"'{part}' has images of classes of which 'train' has none: {listed(strange)}")
+            raise DataError(
+                f"'{part}' has images of classes of which 'train' has none: {listed(strange)}",
+                hint="add some to 'train', or remove that folder: codecs are then calibrated on 'validation'",
+            )
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from splitimpera.core.errors import SplitImperaError, shown
+from splitimpera.core.memory import MORE_MEMORY, shortage
 from splitimpera.core.registry import nearest
 
 TEXT_CHARACTERS = 300
@@ -93,12 +94,14 @@ def telling(error: type[SplitImperaError], doing: str, hint: str = "") -> Iterat
     except (SplitImperaError, KeyboardInterrupt):
         raise
     except BaseException as failure:
+        hint = MORE_MEMORY if shortage(failure) else hint
         raise error(f"{doing}: {where_it_failed(failure)}", hint=hint) from failure
 
 
 def where_it_failed(failure: BaseException) -> str:
     """The exception in one line, with the deepest place that is neither torch's nor ours."""
-    kind, words, place = shown(type(failure).__name__), exception_text(failure), user_frame(failure)
+    kind, place = shown(type(failure).__name__), user_frame(failure)
+    words = shortage(failure) or exception_text(failure)
     return (f"{kind}: {words}" if words else kind) + (f" ({place})" if place else "")
 
 

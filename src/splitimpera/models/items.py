@@ -254,7 +254,8 @@ class _Reader(TorchDataset[Any]):
         try:
             return self._batch(places)
         except DataError as error:
-            return _Failure(error.problem, error.hint)
+            ended = isinstance(error.__cause__, IndexError)
+            return _Failure(error.problem, "let __len__ say how many items there are" if ended else error.hint)
 
     def _batch(self, places: list[int]) -> _Batch:
         inputs, labels = [], []
@@ -356,7 +357,7 @@ def _read_by_workers(
     except Exception as failure:
         for worker in getattr(results, "_workers", ()):  # the others may wait for what the dead one holds
             worker.terminate()
-        span = f"items {asked[0][0]} to {asked[0][-1]}" if asked else "the first items"
+        span = f"items {asked[0][0]} to {asked[-1][-1]}" if asked else "the first items"
         raise DataError(
             f"a worker process failed while {span} of {reader.name} were read: {exception_text(failure)}",
             where="data.source",

@@ -73,6 +73,7 @@ def stored_data(place: Path, section: DataSection) -> Dataset:
         return dataset_of(found[""], section)
     refuse_shares(section, f"'{shown_path(place)}'")
     check_parts(found, f"'{shown_path(place)}' has")
+    check_classes({part: samples for part, (samples, _) in found.items()})
     return dataset_of(found, section)
 
 
@@ -81,6 +82,18 @@ def check_parts(parts: Container[object], whose: str) -> None:
     missing = [part for part in ("validation", "test") if part not in parts]
     if missing:
         raise DataError(f"{whose} no {' and no '.join(missing)} part")
+
+
+def check_classes(parts: Mapping[str, Samples]) -> None:
+    """Raise DataError where a part that is judged has a class of which the training part, if there is one, has none."""
+    known = parts["train"].labels if "train" in parts else torch.empty(0)
+    for part in ("validation", "test") if len(known) else ():
+        strange = sorted({*parts[part].labels.tolist()} - {*known.tolist()})
+        if strange:
+            raise DataError(
+                f"'{part}' has samples of classes of which 'train' has none: {listed(strange)}",
+                hint="add some to 'train', or leave 'train' out: codecs are then calibrated on 'validation'",
+            )
 
 
 def within_limit(data: Dataset, section: DataSection) -> Dataset:
@@ -126,7 +139,9 @@ def returned_data(made: object, section: DataSection) -> Dataset:
     unknown = [key for key in found if key not in PARTS]
     if unknown:
         raise DataError(f"{source} returns parts called {listed(unknown)}; {', '.join(PARTS)} are known")
-    return dataset_of({part: _found(found[part], section, part) for part in PARTS if part in found}, section)
+    parts = {part: _found(found[part], section, part) for part in PARTS if part in found}
+    check_classes({part: samples for part, (samples, _) in parts.items()})
+    return dataset_of(parts, section)
 
 
 def _checked(made: Dataset, section: DataSection) -> Dataset:
@@ -148,6 +163,7 @@ def _checked(made: Dataset, section: DataSection) -> Dataset:
     for samples in (found.train, found.validation, found.test):
         if pixels is not None and _in_memory(samples.source):
             check_made(pixels, samples.inputs)
+    check_classes({part: getattr(found, part) for part in PARTS})
     whole = Dataset(found.train, found.validation, found.test, class_names(made.classes), pixels)
     return _apart(within_limit(whole, section))
 
@@ -213,7 +229,9 @@ def _of_parts(parts: Mapping[str, Found], classes: tuple[str, ...] = ()) -> Data
     kinds = {}
     for part, (samples, made) in parts.items():
         if not len(samples) and part != "train":
-            raise DataError(f"the part '{part}' is empty")
+            raise DataError(
+                f"the part '{part}' is empty", hint="put samples there, or give all samples undivided, to be divided"
+            )
         if len(samples):
             first = samples.read(slice(1))
             kinds[part] = (tuple(first.shape[1:]), str(first.dtype).removeprefix("torch."), made)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
-from contextlib import nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -13,13 +12,14 @@ from torch.utils import _pytree as pytree
 
 from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import DataError, ModelError, ShapeError, UnknownNameError
-from splitimpera.core.memory import hand_back
+from splitimpera.core.memory import free_bytes, hand_back
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.registry import nearest
+from splitimpera.core.units import format_bytes
 from splitimpera.graph.finite import check_finite
 from splitimpera.graph.moving import device_of, moved
 from splitimpera.graph.tracing import ModelGraph, trace
-from splitimpera.models.accelerators import torch_device
+from splitimpera.models.accelerators import mixed, torch_device
 from splitimpera.models.imports import telling
 from splitimpera.records.graph import Cut
 from splitimpera.saliency.curve import SaliencyCurve, curve_points
@@ -237,6 +237,7 @@ class _Pass:
         self.autocast = autocast
         self.device = device_of(graph)
         _check_precision(graph, self.device)
+        _check_room(graph, self.device)
         self.together = graph.stacks(collector.specs.values())
 
     def sums(self, batch: Batch) -> RunningSums:
@@ -260,9 +261,9 @@ class _Pass:
                 check_finite(self.graph, inputs, result)
             return total
 
-        mixed = nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast)
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
-        with telling(ShapeError, f"the network cannot be run and differentiated for inputs of shape {shapes}"), mixed:
+        refusing = f"the network cannot be run and differentiated for inputs of shape {shapes}"
+        with telling(ShapeError, refusing), mixed(self.device, self.autocast):
             gradients(self.graph, inputs, scored, tuple(self.collector.specs), self.collector.observe)
 
 
@@ -277,6 +278,17 @@ def _check_precision(graph: ModelGraph, device: torch.device) -> None:
         raise ModelError(
             "the network is in half precision, which a CPU does not differentiate",
             hint="call model.float(), or give autocast=torch.bfloat16",
+        )
+
+
+def _check_room(graph: ModelGraph, device: torch.device) -> None:
+    """The way back needs the output of every layer."""
+    needed, free = sum(layer.output.bytes for layer in graph.layers), free_bytes()
+    if device.type == "cpu" and needed > free:
+        raise ModelError(
+            f"the gradients of one sample take {format_bytes(needed)} of memory or more, and {format_bytes(free)} are "
+            "free",
+            hint="give smaller inputs ('size' under 'data', for images), or take a machine with more memory",
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from splitimpera.core.errors import DataError
 from splitimpera.core.progress import Track
 from splitimpera.graph.tracing import ModelGraph
@@ -24,12 +26,16 @@ def trained_for(
     samples: Samples,
     track: Track[Any],
     say: Callable[[str], object],
+    device: torch.device | None = None,
+    autocast: torch.dtype | None = None,
 ) -> dict[tuple[int, float], TrainedSplit]:
     """Train the bottlenecks of some plans, or take them from the cache; by cut and ratio.
 
     Args:
         samples: the training part of the data.
         say: takes a line of news for each.
+        device: Where to train; None: where the network lies.
+        autocast: Mixed precision, as `split.train_split` has it.
 
     Raises:
         DataError: there is nothing to train with.
@@ -60,6 +66,8 @@ def trained_for(
             graph,
             graph.cuts[cut],
             samples,
+            device=device,
+            autocast=autocast,
             track=track,
             ratio=ratio,
             epochs=wanted.epochs,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
@@ -18,7 +17,7 @@ from splitimpera.core.files import write_atomically
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.graph.moving import device_of, moved
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.models.accelerators import to_float64, torch_device
+from splitimpera.models.accelerators import mixed, rounding, to_float64, torch_device
 from splitimpera.models.datasets import Samples
 from splitimpera.models.threads import torch_threads
 from splitimpera.partition.bottleneck import Bottleneck, check_apart
@@ -109,15 +108,18 @@ def training_key(
 ) -> str:
     """A checksum of all that decides which weights come out of a training: network, cut, data and arguments, and the
     kind of device where it is no CPU."""
-    place = "" if device is None or device.type == "cpu" else device.type
-    rounding = f" {place} {autocast}" if place or autocast else ""
     modules = [
         f"{node.target}: {graph.program.get_submodule(str(node.target))!r}"
         for node in graph.program.graph.nodes
         if node.op == "call_module"
     ]
     return digest(
-        *(f"{VERSION} {torch.__version__}{rounding}", graph.program.code, "\n".join(modules), repr(graph.out_spec)),
+        *(
+            f"{VERSION} {torch.__version__}{rounding(device, autocast)}",
+            graph.program.code,
+            "\n".join(modules),
+            repr(graph.out_spec),
+        ),
         *(weights_of(graph), repr((cut.index, cut.crossing)), samples.labels),
         *(digest(inputs) for inputs in samples.batches(_CHUNK)),
         *(repr(sorted(training.numbers().items())), training.order),
@@ -238,7 +240,7 @@ class _Run:
         self, rows: Tensor, stage: int, rates: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """The loss of a batch, its mean over the samples; and the logits."""
-        with self._mixed():
+        with mixed(self.device, self.autocast):
             a = self._crossing(rows, stage)
             latent = self.parts.quantiser(self._full(self.parts.bottleneck.encoder(a)))
             if rates is not None and self.packets is not None:
@@ -253,9 +255,6 @@ class _Run:
         share = self.training.distill
         labels = self.samples.labels[rows].to(logits.device)
         return (1 - share) * F.nll_loss(given, labels) + share * distance, logits
-
-    def _mixed(self) -> AbstractContextManager[object]:
-        return nullcontext() if self.autocast is None else torch.autocast(self.device.type, dtype=self.autocast)
 
     def _full(self, x: Tensor) -> Tensor:
         """What mixed precision made, in float32."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from torch import Tensor, fx, nn
 
 from splitimpera.core.errors import ModelError, OutputError, SplitImperaError
 from splitimpera.core.files import write_atomically
+from splitimpera.graph.moving import device_of
 from splitimpera.graph.tracing import ModelGraph
+from splitimpera.models.imports import telling
 from splitimpera.partition.bottleneck import Bottleneck, bottleneck_for
 from splitimpera.partition.cutter import Head, Partition, Tail, split
 from splitimpera.records.graph import Cut, TensorSpec
@@ -153,7 +155,8 @@ class TrainedSplit:
     def encode(self, crossing: Tensor) -> Tensor:
         """What crosses, frames stacked as the network does -> latents (N, *latent.shape), rounded to `bits`."""
         with torch.no_grad():
-            latent: Tensor = self.parts.quantiser(self.encoder(crossing))
+            exact = self.encoder(crossing).to(getattr(torch, self.latent.dtype))  # mixed precision has fewer bits
+            latent: Tensor = self.parts.quantiser(exact)
             return latent
 
     def predict(self, latent: Tensor) -> Any:
@@ -165,6 +168,22 @@ class TrainedSplit:
         """Head, bottleneck and tail, nothing lost."""
         with torch.no_grad():
             return self.predict(self.encode(self.head(*inputs)[0]))
+
+    def beside(self, graph: ModelGraph) -> TrainedSplit:
+        """The same split where a copy of its network lies (`graph.moving.moved`); itself where it lies there already.
+
+        Raises:
+            ModelError: it does not fit there, or the device lacks its element type.
+        """
+        device, bottleneck = device_of(graph), self.parts.bottleneck
+        if next((weight.device for weight in self.parts.parameters()), device) == device:
+            return self
+        with telling(ModelError, f"the bottleneck cannot be moved to {device}"):
+            bottleneck = copy.deepcopy(bottleneck).to(device)
+            # the quantiser stays: its one number is read at every call
+            parts = Parts(split(graph, self.cut), bottleneck, self.bits, self.finetune_head)
+            parts.load_state_dict(self.parts.state_dict())
+        return replace(self, parts=parts.requires_grad_(False))
 
     def to_bytes(self) -> bytes:
         """A safetensors file's content: its own weights, and what `load` needs to know."""
