@@ -25,6 +25,7 @@ from splitimpera.codec.codecs import Calibration, make_codec
 from splitimpera.codec.concealment import interleaved
 from splitimpera.core.array_types import Array, FloatArray
 from splitimpera.core.statistics import student_interval, wilson_interval
+from splitimpera.evaluation.batches import Inputs
 from splitimpera.evaluation.run import evaluate
 from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Testbed
@@ -43,8 +44,7 @@ from splitimpera.records.traffic import Workload
 from splitimpera.scenario import load_scenario
 from splitimpera.studies.loss_curve import LossCurve, quality_against_loss, with_loss
 from splitimpera.training.cached import trained_split
-from splitimpera.training.settings import Training
-from splitimpera.training.split import one_cycle
+from splitimpera.training.settings import Training, one_cycle
 
 ROOT = Path(__file__).parents[1]
 SCENARIO = ROOT / "examples" / "digits" / "scenario.yaml"
@@ -199,7 +199,7 @@ def fine_tuned_rights(bench: Bench, training: Training, seeds: Sequence[int]) ->
 def sent(testbed: Testbed, cut: int, codec_name: str, ratio: float = 0.0) -> tuple[float, Tensor]:
     """Mean payload bytes of the test images, framing included, and what the receiver makes of them."""
     codec = testbed.codec(cut, codec_name, ratio)
-    payloads = [codec.encode(row) for row in testbed.crossing("test", cut, ratio)]
+    payloads = [codec.encode(row) for row in testbed.run(0, cut, Inputs(testbed.data.test), ratio)]
     decoded: list[Array] = [codec.decode(payload.data)[0] for payload in payloads]
     return float(np.mean([len(payload.data) for payload in payloads])), torch.from_numpy(np.stack(decoded))
 
@@ -215,7 +215,7 @@ def bottleneck_points(
         testbed.add_split(ratio, split)
         for name in codecs:
             size, latents = sent(testbed, cut.index, name, ratio)
-            found[name].append((size, rights(split.answer, latents, bench.data.test.labels)))
+            found[name].append((size, rights(split.predict, latents, bench.data.test.labels)))
     return [
         Point(
             f"ratio {ratio:g}, {name}",
@@ -456,7 +456,8 @@ def loss(report: Report, bench: Bench, seeds: Sequence[int]) -> None:
             room = link.mtu_bytes - IP_UDP_HEADER_BYTES - link.app_header_bytes
             testbed = testbeds[arm.trained, arm.spread or not arm.trained, seeds[0]]
             codec = testbed.codec(cut.index, arm.codec, LOSS_RATIO, room)
-            size = len(codec.encode(testbed.crossing("test", cut.index, LOSS_RATIO)[0]).data)
+            row = next(testbed.run(0, cut.index, Inputs(bench.data.test), LOSS_RATIO))
+            size = len(codec.encode(row).data)
             number = -(-size // room)
             wire = str(size + number * header)
             rows[bursty].append([*arm.told(), str(number), wire, *mean_curve(curves, test)])

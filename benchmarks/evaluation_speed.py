@@ -11,24 +11,24 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from splitimpera.evaluation.run import evaluate
+from splitimpera.evaluation.run import evaluate_all
 from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.tracing import trace
 from splitimpera.models.datasets import load_data
 from splitimpera.models.networks import load_network
-from splitimpera.partition.cutter import split
+from splitimpera.partition.cutter import Partition, split
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
-from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.scenario import load_scenario
-from splitimpera.studies.loss_curve import quality_against_loss
+from splitimpera.studies.loss_curve import with_loss
 
 LOSSES = tuple(np.linspace(0.02, 0.5, 10))
 REPLICATIONS = 5
@@ -58,7 +58,7 @@ def main() -> bool:
         link = Link(rate_bps=1e9, delay_s=1e-3, mtu_bytes=256)
         plan = Plan("p", (Device("device"), Device("server")), (Hop(cut, "uint8", "udp", link),))
 
-        def passes(partition: object = partition) -> None:
+        def passes(partition: Partition = partition) -> None:
             with torch.inference_mode():
                 crossing = [partition.head(x) for x in torch.split(images, BATCH)]
                 for _ in range(len(LOSSES) * REPLICATIONS):
@@ -68,12 +68,14 @@ def main() -> bool:
         def evaluated(plan: Plan = plan) -> float:
             testbed = Testbed(graph, data, workload)
             times = measure([plan], testbed)  # which is not to be timed here
-
-            def trial(lossy: Plan, frames: Workload) -> Evaluation:
-                bench, rng = testbed.with_workload(frames), np.random.default_rng(0)
-                return evaluate(lossy, bench, times, rng, replications=REPLICATIONS, intervals=False, workers=2)
-
-            return seconds(lambda: quality_against_loss(plan, workload, trial, LOSSES))
+            hop = plan.hops[0]
+            lossy = [
+                replace(plan, id=f"at {loss}", hops=(replace(hop, link=with_loss(hop.link, loss)),)) for loss in LOSSES
+            ]
+            rngs = {each.id: np.random.default_rng(0) for each in lossy}
+            return seconds(
+                lambda: evaluate_all(lossy, testbed, times, rngs, replications=REPLICATIONS, intervals=False, workers=2)
+            )
 
         evaluated()  # compiles
         timed: list[float] = []

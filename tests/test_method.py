@@ -345,17 +345,26 @@ CAMERA = "{name: camera, preset: cortex-m4, slowdown: 1}"
 
 
 @pytest.mark.slow
-def test_more_seeds_are_spent_where_chance_decides(folder, monkeypatch):
-    """At 2 % loss some plans by UDP lie about 98 %: those, and none that is sure, are simulated four times as often."""
-    stricter = ("accuracy >= 90 %", "accuracy >= 98 %")
+def test_more_replications_where_chance_on_the_link_decides(folder, monkeypatch):
+    """At 2 % loss the p95 of some plans lies about 12 ms: those, and none that is sure, are simulated four times as
+    often."""
+    stricter = ("latency_p95 <= 10 s", "latency_p95 <= 12 ms")
     result = design(folder, stricter, replications=2)
     replications = {e.plan.id: len(e.latency_s) for e in result.evaluations}
     assert set(replications.values()) == {2, 8}
     assert replications["LC"] == 2
     monkeypatch.setattr("splitimpera.method.MORE_REPLICATIONS", 1)
     first = design(folder, stricter, replications=2).recommendation
-    left_open = {verdict.id for verdict in first.verdicts if verdict.open and "udp" in verdict.id}
+    left_open = {verdict.id for verdict in first.verdicts if verdict.open}
     assert {name for name, count in replications.items() if count == 8} == left_open
+
+
+@pytest.mark.slow
+def test_no_more_replications_where_the_samples_are_too_few(folder):
+    result = design(folder, ("accuracy >= 90 %", "accuracy >= 98 %"), replications=2)
+    lossy = {verdict.id for verdict in result.recommendation.verdicts if verdict.open and "udp" in verdict.id}
+    assert lossy
+    assert {len(e.latency_s) for e in result.evaluations} == {2}
 
 
 def test_a_head_that_does_not_fit_the_device_is_impossible_and_says_so(folder):

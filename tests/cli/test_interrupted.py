@@ -1,4 +1,4 @@
-"""A command that is killed in the middle of a training, and run again."""
+"""A command that is killed in the middle of a training, or interrupted in the middle of a design, and run again."""
 
 from __future__ import annotations
 
@@ -85,3 +85,45 @@ def test_a_command_that_was_killed_goes_on_from_its_checkpoint(tmp_path):
     checkpoint.write_bytes(before[: len(before) // 2])
     assert started("killed").wait() == 0
     assert content(again) == content(whole)
+
+
+LONG = """
+name: long
+network: {model: "parts.py:network"}
+data: {source: "parts.py:pictures", validation: 80 %, test: 10 %}
+devices: [{name: camera, preset: raspberry-pi-4}, {name: server, preset: t4}]
+links: [{rate: 10 Mbit/s, delay: 5 ms, loss: 5 %}]
+workload: {fps: 10}
+plans: {cuts: all, codecs: [uint8, float32, "uint4+rans"], transports: [udp]}
+requirements: [accuracy >= 1 %]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT")
+def test_an_interrupted_design_says_how_to_go_on_and_does(tmp_path):
+    (tmp_path / "scenario.yaml").write_text(LONG)
+    (tmp_path / "parts.py").write_text(PARTS.replace("1500", "2500"))
+    out, path = tmp_path / "out", os.pathsep.join([str(ROOT / "tests"), str(ROOT / "tests" / "training")])
+
+    def started(*options):
+        command = [sys.executable, "-m", "splitimpera", "design", "scenario.yaml", "--no-explore", "--out", "out"]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])}
+        both = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen([*command, *options], cwd=tmp_path, env=environment, text=True, **both)
+
+    first = started()
+    while not (out / "provisional.csv").exists():
+        assert first.poll() is None, "it ended before it could be interrupted"
+        time.sleep(0.01)
+    first.send_signal(signal.SIGINT)
+    said, errors = first.communicate(timeout=60)
+    assert (first.returncode, errors) == (130, "interrupted\n")
+    assert "run the same again with --resume to go on" in " ".join(said.split())
+    assert {each.name for each in out.iterdir()} == {"provisional.csv", "work.sqlite"}
+
+    again = started("--resume")
+    said, errors = again.communicate(timeout=300)
+    assert (again.returncode, errors) == (0, "")
+    assert "Recommended: " in said
+    assert not {"provisional.csv", "work.sqlite"} & {each.name for each in out.iterdir()}

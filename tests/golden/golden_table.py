@@ -66,8 +66,8 @@ def weights_digest(scenario: Scenario) -> str:
 
 
 def evaluated(scenario: Scenario) -> tuple[Evaluation, ...]:
-    """All plans of a scenario, as `splitimpera design --no-explore` evaluates them."""
-    return sei.design(scenario, replications=REPLICATIONS, explore=False).evaluations
+    """All plans of a scenario, as `splitimpera design --no-explore --all` evaluates them."""
+    return sei.design(scenario, replications=REPLICATIONS, explore=False, every_accuracy=True).evaluations
 
 
 def rows(path: Path) -> list[Row]:

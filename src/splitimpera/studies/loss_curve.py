@@ -41,8 +41,7 @@ def quality_against_loss(
 ) -> LossCurve:
     """Evaluate a plan with all its links at each of some loss rates; bursts keep their length.
 
-    The link drops packets as it is simulated to, so that what is lost together in a burst hurts as it does there. The
-    network's part in front of the first link is computed once.
+    The link drops packets as it is simulated to, so that what is lost together in a burst hurts as it does there.
     """
     found = []
     for loss in losses:
