@@ -126,7 +126,7 @@ def test_a_design_takes_paced_times_where_there_are_any(tmp_path):
     np.testing.assert_allclose(parts - paced.call_s - paced.wake_s, whole, rtol=3e-3, atol=1e-9)
     woken = replace(read, paced=replace(paced, wake_s=0.5, cuts=()))
     last = len(graph.cuts) - 1
-    for start, end, extra_s in ((0, 1, 0.0), (0, last, 0.0), (1, 3, 0.5), (2, last, 0.5), (0, 0, 0.5)):
+    for start, end, extra_s in ((0, 1, 0.0), (0, last, 0.0), (1, 3, 0.5), (2, last, 0.5), (0, 0, 0.0)):
         layers_s = np.sum([np.zeros(len(whole)), *(layer.samples_s for layer in paced.layers[start:end])], axis=0)
         found = network_cost(Device("d", profile=woken), work.between(start, end), not_asked)
         assert found.seconds == pytest.approx(paced.call_s + np.median(layers_s) + extra_s)

@@ -156,7 +156,7 @@ def _profiled(profile: Profile, work: Work) -> tuple[float, bool, Spread]:
         spread = _spread(cut.tail_samples_s, cut.tail_s, cut.tail_spread_s)
         return work.batch * cut.tail_s, work.batch == 1, spread
     layers = times.layers[work.start : work.end]
-    other_s = times.call_s + (0.0 if work.start == 0 < work.end else times.wake_s)
+    other_s = times.call_s + (times.wake_s if 0 < work.start < work.end else 0.0)
     passes_s = other_s + times.sums_s[:, work.end] - times.sums_s[:, work.start]
     # the median of sums where passes were kept: layers' medians know nothing of what disturbs one pass in some layer
     seconds = float(np.median(passes_s)) if len(passes_s) else other_s + sum(layer.seconds for layer in layers)

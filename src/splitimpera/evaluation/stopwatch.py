@@ -172,11 +172,11 @@ def _of_segment(taken: Taken, segment: Segment, batch: int, woken_s: float = 0.0
     """What its layers took in each pass, the call of a program, and the parts of bottlenecks at its ends.
 
     Args:
-        woken_s: What waking costs a device that does not run the first layer, whose passes have it.
+        woken_s: What waking costs a device that runs layers, but not the first one, whose passes have it.
     """
     start, end, *_ = segment
     seconds: FloatArray = taken["layers", batch][:, start:end].sum(1) + taken["call",]
-    seconds = seconds if start == 0 < end else seconds + woken_s
+    seconds = seconds + woken_s if 0 < start < end else seconds
     for part in _bottleneck_parts(segment):
         seconds = seconds + taken[*part, batch]
     return _samples(seconds)

@@ -147,7 +147,7 @@ def deliveries(
         lost_packets=sent["lost"][back].copy(),
         retransmissions=sent["packets"][back] - needed,
         wire_bytes=sent["wire_bytes"][back].copy(),
-        erased=tuple(erased[place] for place in back),
+        erased=tuple([erased[place] for place in back.tolist()]),
         arrived=sent["arrived"][back].astype(bool),
         first_s=first_s[back],
         response_s=np.full(count, np.nan) if response_s is None else np.maximum(response_s, complete_s),
