@@ -119,13 +119,13 @@ class Trials:
 
     def trial(self, plan: Plan, workload: Workload) -> Evaluation:
         """A `Trial` of plans that were evaluated, with other links, machines or frames: their timelines replayed."""
-        key = plan, workload
-        if key not in self._tried:  # a plan without a link is the same on all of them
-            bench, known = self.testbed.with_workload(workload), self.known[plan.id]
-            self._tried[key] = replay(
-                plan, bench, self.times, known, self.rng(plan), self.replications, workers=self.workers
-            )
-        return self._tried[key]
+        bench, known, key = self.testbed.with_workload(workload), self.known[plan.id], (plan, workload)
+        if key in self._tried:
+            return self._tried[key]
+        found = replay(plan, bench, self.times, known, self.rng(plan), self.replications, workers=self.workers)
+        if not plan.hops:  # without a link it is the same on all of them
+            self._tried[key] = found
+        return found
 
     def loss_curves(self, plans: Iterable[Plan]) -> list[LossCurve]:
         """Quality against packet loss, of plans that were evaluated; `trial` knows then what other losses do.
@@ -158,7 +158,6 @@ class Trials:
             for one in some:
                 known = replace(known, damage=known.damage.with_more(one.known.damage))
             self.known[plan.id] = known
-            self._tried.clear()
             curves.append(curve_through(plan, known.intact, rows.numpy(), [one.evaluation for one in some]))
         return curves
 
