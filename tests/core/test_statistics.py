@@ -78,7 +78,7 @@ def test_mcnemars_test_is_binomial(first, second):
 
 
 def share_right(total):
-    return float(total[0] / total[1])
+    return total[..., 0] / total[..., 1]
 
 
 def answers(right):

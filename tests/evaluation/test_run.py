@@ -388,7 +388,7 @@ def test_another_quality_is_followed_through_losses(testbed):
             return np.array([0.0, 1.0])
 
         def value(self, total):
-            return float(total[0] / total[1])
+            return total[..., 0] / total[..., 1]
 
         def interval(self, counts):
             return ends(contribution_draws(counts[None], self.value))

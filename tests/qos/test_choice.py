@@ -22,7 +22,7 @@ DEVICES = (Device("camera"), Device("server"))
 
 
 def share_right(total):
-    return float(total[0] / total[1])
+    return total[..., 0] / total[..., 1]
 
 
 def evaluated(name, right, latency=0.02, *, fps=40.0, cut=None, payload=0.0, **more):

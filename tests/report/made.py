@@ -103,7 +103,7 @@ def with_answers(evaluation, right):
 
 
 def _share_right(total):
-    return float(total[0] / total[1])
+    return total[..., 0] / total[..., 1]
 
 
 def _intervals(rng, metrics):

@@ -18,7 +18,7 @@ def test_no_share_exceeds_one(metric, most):
     with_loss = intact[rows].copy()
     with_loss[0] = 1  # right by chance: one of these 8 stands for more than the four that are left of 100
     found = SimpleNamespace(
-        contributions=with_loss[None], summarise=lambda total: float(total[0]) / 100, quality_metric=metric
+        contributions=with_loss[None], summarise=lambda total: total[..., 0] / 100, quality_metric=metric
     )
     curve = curve_through(None, intact, rows, [found])
     assert curve.quality == pytest.approx([most])

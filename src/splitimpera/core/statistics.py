@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
 from math import inf, isfinite, isqrt, sqrt
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -115,12 +116,12 @@ def mean_draws(of_replications: FloatArray) -> FloatArray:
     return np.asarray((drawn(len(of_replications), 0) * of_replications).sum(1) / len(of_replications))
 
 
-def contribution_draws(contributions: FloatArray, value: Callable[[FloatArray], float]) -> FloatArray:
+def contribution_draws(contributions: FloatArray, value: Callable[[FloatArray], Any]) -> FloatArray:
     """Draws of what contributions that add up come to, samples and replications being drawn.
 
     Args:
         contributions: (replications, samples, k).
-        value: Function from a sum of contributions, (k,), to a number.
+        value: Function from sums of contributions, (..., k), to numbers, (...).
 
     Returns:
         Shape (DRAWS,).
@@ -133,7 +134,7 @@ def contribution_draws(contributions: FloatArray, value: Callable[[FloatArray], 
             totals[:, column] = np.einsum("dp,p->d", samples, of_all[0]) * len(of_all)
         else:
             totals[:, column] = np.einsum("dp,dp->d", np.einsum("ds,sp->dp", replications, of_all), samples)
-    return np.array([value(total) for total in totals])
+    return np.asarray(value(totals), dtype=np.float64)
 
 
 @lru_cache(maxsize=8)

@@ -5,7 +5,7 @@ A quality turns each prediction into a few numbers that add up over frames, and 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,7 +30,9 @@ class Quality(Protocol):
         """The numbers of a frame that was not, or not in time."""
         ...
 
-    def value(self, total: FloatArray) -> float: ...
+    def value(self, total: FloatArray) -> Any:
+        """What sums of these numbers come to, (..., k) -> (...)."""
+        ...
 
     def interval(self, counts: FloatArray) -> tuple[float, float]:
         """The 95 % interval of the value over samples; `counts` has shape (samples, k)."""
@@ -48,8 +50,8 @@ class Classification:
     def count_lost(self, target: Array) -> FloatArray:
         return np.array([0.0, 1.0])
 
-    def value(self, total: FloatArray) -> float:
-        return float(total[0] / total[1])
+    def value(self, total: FloatArray) -> Any:
+        return total[..., 0] / total[..., 1]
 
     def interval(self, counts: FloatArray) -> tuple[float, float]:
         return wilson_interval(float(counts[:, 0].sum() / counts[:, 1].sum()), len(counts))
@@ -83,9 +85,10 @@ class Segmentation:
         either = np.bincount(given, minlength=one_more) + np.bincount(wanted, minlength=one_more)
         return np.concatenate([both, either[: self.classes] - both]).astype(np.float64)
 
-    def value(self, total: FloatArray) -> float:
-        both, either = total[: self.classes], total[self.classes :]
-        return float((both[either > 0] / either[either > 0]).mean())
+    def value(self, total: FloatArray) -> Any:
+        both, either = total[..., : self.classes], total[..., self.classes :]
+        known = either > 0
+        return (both / np.where(known, either, 1)).sum(-1) / known.sum(-1)
 
     def interval(self, counts: FloatArray) -> tuple[float, float]:
         return ends(contribution_draws(counts[None], self.value))
@@ -105,8 +108,8 @@ class Regression:
     def count_lost(self, target: Array) -> FloatArray:
         return self.count(np.full_like(target, self.fallback, dtype=np.float64), target)
 
-    def value(self, total: FloatArray) -> float:
-        return float(np.sqrt(total[0] / total[1]))
+    def value(self, total: FloatArray) -> Any:
+        return np.sqrt(total[..., 0] / total[..., 1])
 
     def interval(self, counts: FloatArray) -> tuple[float, float]:
         return ends(contribution_draws(counts[None], self.value))

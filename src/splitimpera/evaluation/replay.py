@@ -119,18 +119,25 @@ def _arrived(found: Timeline, plan: Plan, testbed: Testbed, known: Known) -> tup
     alive = found.alive.copy()
     left: FloatArray = np.ones(alive.shape)
     for hop, sizes, sent in zip(plan.hops, known.sizes, found.sent, strict=True):
-        codec, of_samples = testbed.codec(*coding_of(hop)), sizes.tolist()
+        codec = testbed.codec(*coding_of(hop))
+        repairs = hasattr(codec, "survives")
         for replication, run in enumerate(sent):
-            if not any(run.deliveries.erased):
-                continue
-            for frame, erased in zip(run.order.tolist(), run.deliveries.erased, strict=True):
-                if not erased:
-                    continue
-                size = of_samples[frame % len(of_samples)]
-                if survives(codec, size, erased):
-                    left[replication, frame] *= 1 - sum([end - start for start, end in erased]) / max(size, 1)
-                else:
-                    alive[replication, frame] = False
+            hurt = np.flatnonzero(run.deliveries.missing_bytes)
+            frames, lost = run.order[hurt], run.deliveries.missing_bytes[hurt]
+            size = np.maximum(sizes[frames % len(sizes)], 1)
+            whole = (
+                np.array(
+                    [
+                        survives(codec, of_frame, run.deliveries.erased[place])
+                        for of_frame, place in zip(size.tolist(), hurt.tolist(), strict=True)
+                    ],
+                    dtype=bool,
+                )
+                if repairs
+                else np.full(len(hurt), codec.tolerates_loss)
+            )
+            alive[replication, frames] &= whole
+            left[replication, frames[whole]] *= 1 - lost[whole] / size[whole]
     return alive, 1 - left
 
 

@@ -239,9 +239,9 @@ def with_worth(found: Evaluation, worth: Worth | None, quality: Quality, interva
         of_samples, on_time = worth.contributions.mean(0), worth.on_time.mean(0)
         found = replace(
             found,
-            quality=quality.value(of_samples.sum(0)),
+            quality=float(quality.value(of_samples.sum(0))),
             quality_ci=quality.interval(of_samples),
-            on_time_quality=quality.value(on_time.sum(0)),
+            on_time_quality=float(quality.value(on_time.sum(0))),
             contributions=worth.contributions,
             on_time_contributions=worth.on_time,
             summarise=quality.value,

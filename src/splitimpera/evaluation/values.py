@@ -115,9 +115,8 @@ class Values:
         codec = self.testbed.codec(*coding_of(hop))
         damaged: dict[tuple[int, Gap], list[tuple[int, int]]] = {}
         for replication, run in enumerate(sent):
-            for frame, erased in zip(run.order, run.deliveries.erased, strict=True):
-                if not erased:
-                    continue
+            for index in np.flatnonzero(run.deliveries.missing_bytes).tolist():
+                frame, erased = int(run.order[index]), run.deliveries.erased[index]
                 if not survives(codec, int(sizes[replication, frame]), erased):
                     self.alive[replication, frame] = False
                 elif alive[replication, frame] and self.alive[replication, frame]:

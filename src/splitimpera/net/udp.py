@@ -9,7 +9,6 @@ with what came until then.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from splitimpera.net import kernels
 from splitimpera.net.budget import check_work
 from splitimpera.net.directions import NS, Ways, build_ways, mean_rate_bps, nanoseconds
 from splitimpera.records.link import Link
-from splitimpera.records.traffic import ByteRange, Deliveries, Frames
+from splitimpera.records.traffic import Deliveries, Frames, Gaps
 
 IP_UDP_HEADER_BYTES = 28
 
@@ -139,7 +138,6 @@ def deliveries(
     complete_s = np.maximum(sent["complete"][back] / NS, frames.ready_s)
     needed = packet_count(frames.size_bytes, payload)
     demand_s = float(sent["wire_bytes"][:-1].sum()) * 8 / mean_rate_bps(link)
-    erased = _erased(sent["size"], needed[order], missing, payload)
     return Deliveries(
         sent_s=np.maximum(sent["sent"][back] / NS, frames.ready_s),
         complete_s=complete_s,
@@ -147,7 +145,7 @@ def deliveries(
         lost_packets=sent["lost"][back].copy(),
         retransmissions=sent["packets"][back] - needed,
         wire_bytes=sent["wire_bytes"][back].copy(),
-        erased=tuple([erased[place] for place in back.tolist()]),
+        erased=_erased(sent["size"], needed[order], missing, payload, back),
         arrived=sent["arrived"][back].astype(bool),
         first_s=first_s[back],
         response_s=np.full(count, np.nan) if response_s is None else np.maximum(response_s, complete_s),
@@ -155,17 +153,18 @@ def deliveries(
     )
 
 
-def _erased(sizes: IntArray, packets: IntArray, missing: IntArray, payload: int) -> list[tuple[ByteRange, ...]]:
-    """The bytes that the missing packets carried, neighbours joined, frame by frame."""
+def _erased(sizes: IntArray, packets: IntArray, missing: IntArray, payload: int, back: IntArray) -> Gaps:
+    """The bytes that the missing packets carried, neighbours joined, frame by frame.
+
+    Args:
+        back: Which of the frames here each frame is.
+    """
     gone = np.flatnonzero(missing)
-    if not len(gone):
-        return [()] * len(sizes)
     ends = np.cumsum(packets)
     frame = np.searchsorted(ends, gone, side="right")
     place = gone - (ends - packets)[frame]
     apart = (np.diff(gone) > 1) | (np.diff(frame) > 0)
-    first, last = np.append(True, apart), np.append(apart, True)
+    some = np.full(min(len(gone), 1), True)
+    first, last = np.append(some, apart), np.append(apart, some)
     starts, stops = packet_bounds(place[first], place[last], sizes[frame[last]], payload)
-    ranges = list(zip(starts.tolist(), stops.tolist(), strict=True))
-    bounds = np.searchsorted(frame[first], np.arange(len(sizes) + 1)).tolist()
-    return [tuple(ranges[start:stop]) for start, stop in pairwise(bounds)]
+    return Gaps(starts, stops, np.searchsorted(frame[first], np.arange(len(sizes) + 1)), back)

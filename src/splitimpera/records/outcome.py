@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isnan
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Evaluation:
         intervals: the 95 % bootstrap interval of each metric that chance touches.
         contributions: what each sample contributes to the quality, shape (replications, samples, k); None: not known.
         on_time_contributions: the same, where a late response counts as none.
-        summarise: the quality of a sum of contributions, (k,) -> number.
+        summarise: the quality of sums of contributions, (..., k) -> (...).
         of_replications: the metrics with one value a replication, each (replications,).
         loss_patterns: how many loss patterns of each sample the quality rests on; None: all that were simulated.
     """
@@ -70,7 +71,7 @@ class Evaluation:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     contributions: FloatArray | None = None
     on_time_contributions: FloatArray | None = None
-    summarise: Callable[[FloatArray], float] | None = None
+    summarise: Callable[[FloatArray], Any] | None = None
     of_replications: dict[str, FloatArray] = field(default_factory=dict)
     loss_patterns: int | None = None
 

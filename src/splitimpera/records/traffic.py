@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -133,6 +134,54 @@ class Frames:
         require((self.deadline_s >= self.ready_s).all(), "deadline_s", "a deadline before its frame is sent", "later")
 
 
+class Gaps(Sequence[tuple[ByteRange, ...]]):
+    """The missing byte ranges of frames, in arrays; those of a frame become a tuple when they are asked for.
+
+    Args:
+        starts, stops: The ranges of all frames, one frame after the other, shape (ranges,) each.
+        bounds: Where those of each frame begin and end among them, shape (frames + 1,).
+        places: Which of these each frame is, shape (frames,).
+
+    >>> gaps = Gaps(np.array([0, 20]), np.array([10, 50]), np.array([0, 0, 2]), np.array([1, 0]))
+    >>> list(gaps), gaps.missing_bytes.tolist()
+    ([((0, 10), (20, 50)), ()], [40, 0])
+    """
+
+    def __init__(self, starts: IntArray, stops: IntArray, bounds: IntArray, places: IntArray) -> None:
+        self.starts, self.stops, self.bounds, self.places = starts, stops, bounds, places
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[ByteRange, ...]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[tuple[ByteRange, ...], ...]: ...
+
+    def __getitem__(self, place: int | slice) -> tuple[object, ...]:
+        if isinstance(place, slice):
+            return tuple(self[index] for index in range(len(self))[place])
+        frame = self.places[place]
+        ranges = slice(self.bounds[frame], self.bounds[frame + 1])
+        return tuple(zip(self.starts[ranges].tolist(), self.stops[ranges].tolist(), strict=True))
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == (tuple(other) if isinstance(other, Gaps) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    @property
+    def missing_bytes(self) -> IntArray:
+        """How much of each frame is missing, shape (frames,)."""
+        until = np.append(0, np.cumsum(self.stops - self.starts))
+        missing: IntArray = np.diff(until[self.bounds])[self.places]
+        return missing
+
+
 @dataclass(frozen=True)
 class Deliveries:
     """What a transport did to each frame, arrays of shape (frames,).
@@ -157,11 +206,19 @@ class Deliveries:
     lost_packets: IntArray
     retransmissions: IntArray
     wire_bytes: IntArray
-    erased: tuple[tuple[ByteRange, ...], ...]
+    erased: Sequence[tuple[ByteRange, ...]]
     arrived: npt.NDArray[np.bool_]
     first_s: FloatArray
     response_s: FloatArray
     stable: bool = True
+
+    @cached_property
+    def missing_bytes(self) -> IntArray:
+        """How much of each frame is missing, shape (frames,)."""
+        if isinstance(self.erased, Gaps):
+            return self.erased.missing_bytes
+        found = [sum([end - start for start, end in ranges]) for ranges in self.erased]
+        return np.array(found, dtype=np.int64)
 
     @property
     def lost_packet_rate(self) -> float:

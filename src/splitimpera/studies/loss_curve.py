@@ -68,9 +68,9 @@ def curve_through(
         assert evaluation.summarise is not None
         value = evaluation.summarise
         cost = (evaluation.contributions.mean(0) - intact[rows]) * (len(intact) / len(rows))
-        quality = value(intact.sum(0) + cost.sum(0))
+        quality = float(value(intact.sum(0) + cost.sum(0)))
         totals = np.einsum("ds,sk->dk", of_all, intact) + np.einsum("ds,sk->dk", of_some, cost)
-        low, high = ends(np.array([value(total) for total in totals]))
+        low, high = ends(np.asarray(value(totals)))
         points.append((quality, min(low, quality), max(high, quality)))
     most = 1.0 if METRICS[found[0].quality_metric].dimension is units.FRACTION else None
     quality_at, low_at, high_at = np.clip(np.array(points).T, 0.0, most)
