@@ -106,11 +106,11 @@ def test_rounding_is_no_mixing(name, side, dtype):
     assert sei.trace(model, x).apart
 
 
-def test_batches_are_larger_than_one_where_images_are_apart():
+def test_batches_are_larger_than_one_where_images_are_apart(monkeypatch):
     graph = sei.trace(make("Chain"), images(2))
     bed = sei.Testbed(graph, Dataset(*(Samples(images(9), torch.arange(9)),) * 3), Workload(10.0, 1000))
-    program, sizes = bed._program((0, bed.last, 0.0, 0.0)), []
-    bed._programs[0, bed.last, 0.0, 0.0] = lambda x: (sizes.append(len(x)), program(x))[1]
+    sizes, call = [], bed.call
+    monkeypatch.setattr(bed, "call", lambda segment, batch: (sizes.append(len(batch[0])), call(segment, batch))[1])
     assert len(list(bed.run(0, bed.last, Inputs(bed.data.test)))) == 9
     assert sizes == [min(9, CHUNK)]
 

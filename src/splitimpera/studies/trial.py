@@ -17,9 +17,10 @@ from splitimpera.evaluation.replay import replay, resimulated, timeline_alone
 from splitimpera.evaluation.run import Evaluated, Settled, evaluate_all
 from splitimpera.evaluation.testbed import Part, Testbed, coding_of
 from splitimpera.evaluation.values import Known
+from splitimpera.records.link import Link
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
-from splitimpera.records.plan import Plan
+from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.studies.loss_curve import LOSSES, LossCurve, curve_through, with_loss
 
@@ -68,14 +69,19 @@ class Trials:
         ]
 
     def at_best(self, found: Evaluation) -> Evaluation:
-        """A timeline anew, at the least that its payloads may take; itself where these have a fixed size."""
+        """A timeline anew, at the least that payloads may take and without chance; itself where their size is fixed.
+
+        Payloads of other sizes meet other losses and delays, which may favor them: so the link has neither.
+        """
         plan = found.plan
         provisional = [self.testbed.provisional(coding_of(hop)) for hop in plan.hops]
         if all(one.fixed for one in provisional):
             return found
         sizes = [np.array([_least(one.sizes, one.fixed)]) for one in provisional]
+        ideal = [replace(with_loss(hop.link, 0.0), downlink_loss=0.0, jitter_s=0.0) for hop in plan.hops]
+        best = replace(plan, hops=tuple(map(_over, plan.hops, ideal)))
         return timeline_alone(
-            plan, self.testbed, self.times, self.rng(plan), self.replications, sizes=sizes, workers=self.workers
+            best, self.testbed, self.times, self.rng(plan), self.replications, sizes=sizes, workers=self.workers
         )
 
     def evaluated(self, plans: Sequence[Plan], settled: Settled | None = None) -> list[Evaluation]:
@@ -166,6 +172,10 @@ def _least(sizes: IntArray, fixed: bool) -> int:
     """The least that a payload may take, from those of a few samples."""
     least = int(sizes.min())
     return least if fixed else max(1, int(min(LEAST * least, sizes.mean() - 4 * sizes.std())))
+
+
+def _over(hop: Hop, link: Link) -> Hop:
+    return replace(hop, link=link)
 
 
 def _at_loss(plan: Plan, loss: float) -> Plan:
