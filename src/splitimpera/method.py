@@ -30,7 +30,7 @@ from splitimpera.models.accelerators import rounding, torch_device, torch_precis
 from splitimpera.models.datasets import Dataset, Samples, load_data
 from splitimpera.models.networks import load_network
 from splitimpera.models.threads import torch_threads
-from splitimpera.qos.hopeless import misses_for_certain, ruled_out
+from splitimpera.qos.hopeless import infeasible, misses_for_certain, ruled_out
 from splitimpera.qos.recommendation import Recommendation, recommend
 from splitimpera.qos.verdict import Verdict
 from splitimpera.records.measurements import Measurements
@@ -167,7 +167,17 @@ class _Run:
             testbed.add_split(ratio, split)
         testbed.prepare(coding_of(hop) for plan in plans for hop in plan.hops)
         times = measure(plans, testbed, track=self.track) if measurements is None else measurements
-        trials = Trials(testbed, times, self.seed, self.replications, self.workers, self.kept, self.track)
+        wanted = setting.scenario.requirements
+        trials = Trials(
+            testbed,
+            times,
+            self.seed,
+            self.replications,
+            self.workers,
+            self.kept,
+            needless=lambda evaluation: infeasible(evaluation, wanted),
+            track=self.track,
+        )
         begun_s = time.monotonic()
         found = {one.plan.id: one for one in trials.timelines(plans)}
         replay_s = (time.monotonic() - begun_s) / len(plans)
@@ -183,8 +193,8 @@ class _Run:
         explores = self._explores(explore, replay_s * len(short) * DECISIONS)
         if explores:
             unknown = [plan for plan in short if plan.id not in trials.known]
-            if unknown:
-                found |= {one.plan.id: one for one in trials.evaluated(unknown)}
+            if unknown:  # they are hopeless as things stand, so that nothing is settled by more loss patterns
+                found |= {one.plan.id: one for one in trials.evaluated(unknown, settled=lambda *_: True)}
                 recommendation = self._recommend(found)
             loss_curves = _drawn_curves(recommendation, short, trials)
             changed, sensitivities = explored(setting, testbed.workload, recommendation, trials.trial, self.track)

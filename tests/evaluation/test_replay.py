@@ -9,11 +9,15 @@ import pytest
 from beds import CAMERA, SERVER, TIMES, known_bed, plan, run
 
 from splitimpera.evaluation.damage import DamageCurve
+from splitimpera.evaluation.remembered import MOST_FRAMES, Remembered
 from splitimpera.evaluation.replay import replay, resimulated, timeline_alone
 from splitimpera.evaluation.run import evaluate_all
 from splitimpera.evaluation.visit import Visit
+from splitimpera.net.transports import TRANSPORTS
+from splitimpera.net.udp import UdpLink
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.traffic import Workload
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +36,7 @@ def on(which, **link):
     return replace(which, hops=(replace(which.hops[0], link=Link(**link)),))
 
 
+BOTH = CAMERA, SERVER
 TWO_HOPS = (Hop(1, "uint8", "tcp", Link()), Hop(3, "uint8", "udp", Link(name="up")))
 PLANS = [
     Plan("p", (CAMERA,)),
@@ -124,3 +129,72 @@ def test_the_curve_of_damage_goes_through_what_was_seen():
     half = DamageCurve(np.full(70, 0.5), np.full((70, 1), -0.4))
     assert half.at(np.array([0.25, 0.5, 1.0])).ravel() == pytest.approx([-0.2, -0.4, -0.4])
     assert half.with_more(curve).shares.shape == (4070,)
+
+
+@pytest.fixture
+def transfers(monkeypatch):
+    """How many transfers over UDP were simulated."""
+    counted = []
+
+    class Counted(UdpLink):
+        def transfer(self, frames):
+            counted.append(frames)
+            return super().transfer(frames)
+
+    monkeypatch.setitem(TRANSPORTS._entries, "udp", Counted)
+    return counted
+
+
+def test_links_are_not_simulated_again_for_what_changes_behind_them(testbed, transfers):
+    here = plan(2, loss=0.1, rate_bps=1e6)
+    found, links = known(testbed, here).known, Remembered()
+
+    def again(which, seed=0, remembered=links):
+        return replay(which, testbed, TIMES, found, np.random.default_rng(seed), 2, remembered=remembered)
+
+    def faster(place, by):
+        devices = [replace(each, slowdown=each.slowdown / (by if at == place else 1)) for at, each in enumerate(BOTH)]
+        return replace(here, devices=tuple(devices))
+
+    again(here)
+    transfers.clear()
+    for which in (here, faster(1, 2.0), faster(1, 0.5)):
+        kept, anew = again(which), again(which, remembered=None)
+        np.testing.assert_array_equal(kept.latency_s, anew.latency_s)
+        assert kept.quality == anew.quality
+    assert len(transfers) == 3 * 2  # those that remembered nothing
+    transfers.clear()
+    for which, seed in ((faster(0, 2.0), 0), (on(here, loss=0.2, rate_bps=1e6), 0), (here, 1)):
+        np.testing.assert_array_equal(again(which, seed).latency_s, again(which, seed, None).latency_s)
+    assert len(transfers) == 2 * 3 * 2
+
+
+def test_only_so_many_transfers_and_no_long_ones_are_remembered(transfers):
+    hop, links = plan(2, rate_bps=1e8).hops[0], Remembered(keys=1)
+
+    def twice(key, frames):
+        for _ in range(2):
+            links.transfer(key, hop, Workload(10.0, frames, frame_bytes=100).all_frames(), np.random.default_rng(0))
+        transfers_now, transfers[:] = len(transfers), []
+        return transfers_now
+
+    assert twice("long", MOST_FRAMES + 1) == 2
+    assert twice("short", MOST_FRAMES) == 1
+    assert twice("one more", 10) == 2
+
+
+def test_what_nobody_asks_for_is_not_computed(testbed):
+    here = plan(2, loss=0.1)
+    found = known(testbed, here).known
+    asked = []
+
+    def needless(alone):
+        asked.append(alone)
+        return alone.metrics()["latency_p95"] > 1e-3
+
+    again = replay(here, testbed, TIMES, found, np.random.default_rng(0), 2, needless=needless)
+    assert asked[0] is again
+    assert np.isnan(again.quality)
+    assert again.contributions is None
+    full = replay(here, testbed, TIMES, found, np.random.default_rng(0), 2, needless=lambda _: False)
+    assert full.quality == replay(here, testbed, TIMES, found, np.random.default_rng(0), 2).quality

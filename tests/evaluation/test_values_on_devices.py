@@ -6,6 +6,7 @@ import beds
 import numpy as np
 import pytest
 import torch
+from accelerators import ACCELERATORS
 from training import splits
 
 import splitimpera as sei
@@ -21,14 +22,6 @@ META = torch.device("meta")
 RATIO = 2.0
 PLANS = beds.plan(2, "uint8", loss=0.1), beds.plan(2, "float32", "tcp")
 pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")  # which `meta` is meant to do
-ACCELERATORS = [
-    pytest.param(
-        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device here")
-    ),
-    pytest.param(
-        "mps", marks=pytest.mark.skipif(not torch.backends.mps.is_available(), reason="PyTorch finds no Apple GPU here")
-    ),
-]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import splitimpera as sei
 from splitimpera.evaluation.plan_space import build_plans
 from splitimpera.models.datasets import Dataset, Pixels, Samples
-from splitimpera.qos.hopeless import misses_for_certain, ruled_out
+from splitimpera.qos.hopeless import infeasible, misses_for_certain, ruled_out
 from splitimpera.qos.recommendation import recommend
 from splitimpera.records.device import Device, Roofline
 from splitimpera.records.link import Link
@@ -87,6 +87,8 @@ def test_no_plan_that_could_be_chosen_is_ruled_out(bed, wanted, rate, loss, spee
     left = [one for one in whole if one.plan.id not in out] + [
         one for one in trials.timelines(plans) if one.plan.id in out
     ]
+    feasible = {verdict.id for verdict in decided.verdicts if verdict.feasible}
+    assert not feasible & {one.plan.id for one in whole if infeasible(one, wanted)}
     again = recommend(left, wanted)
     assert (again.chosen and again.chosen.id) == (decided.chosen and decided.chosen.id)
 
@@ -109,3 +111,21 @@ def test_a_plan_that_cannot_run_is_ruled_out_whatever_is_asked(bed):
     (able,) = build_plans((machine("a", 1e6),) * 2, Link(), bed.graph.cuts, [], codecs=[], transports=[])[:1]
     assert not ruled_out(trials.at_best(trials.timelines([able])[0]), [parse_requirement("accuracy >= 1 %")])
     assert ruled_out(trials.at_best(trials.timelines([able])[0]), [parse_requirement("latency_p95 <= 1 ns")])
+
+
+def test_what_a_link_cannot_carry_is_simulated_once(bed):
+    slow = Link(rate_bps=3e4, mtu_bytes=150)
+    devices = machine("camera", 1e8), machine("server", 1e9)
+    plans = build_plans(devices, slow, bed.graph.cuts, [3], codecs=["float32", "uint8"], transports=["tcp", "udp"])
+    found = Trials(bed, Measurements(), 0, 5).timelines(plans)
+    once = {one.plan.id for one in found if len(one.latency_s) == 1}
+    fixed = [one for one in found if one.plan.hops and one.plan.hops[0].codec != "png"]
+    assert once == {one.plan.id for one in fixed if one.payload_bytes * 8 * 20 > 3e4}
+    assert 0 < len(once) < len(fixed)
+    assert not any(one.stable for one in found if one.plan.id in once)
+    every = Trials(bed, Measurements(), 0, 5).evaluated(plans)
+    assert not any(one.stable for one in every if one.plan.id in once)
+    # a camera that drops frames sends fewer of them
+    dropping = replace(devices[0], queue="drop-oldest"), devices[1]
+    (plan,) = [replace(one, devices=dropping) for one in plans if one.id in once][:1]
+    assert len(Trials(bed, Measurements(), 0, 5).timelines([plan])[0].latency_s) == 5

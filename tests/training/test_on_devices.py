@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import splits
 import torch
+from accelerators import ACCELERATORS
 from networks import inputs, make
 
 import splitimpera as sei
@@ -18,14 +19,6 @@ from splitimpera.training.trained import Parts
 
 QUICK = splits.ARGUMENTS | {"epochs": (1, 1)}
 SAMPLES = splits.samples_of(48)
-ACCELERATORS = [
-    pytest.param(
-        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device here")
-    ),
-    pytest.param(
-        "mps", marks=pytest.mark.skipif(not torch.backends.mps.is_available(), reason="PyTorch finds no Apple GPU here")
-    ),
-]
 
 
 @pytest.fixture(scope="module")

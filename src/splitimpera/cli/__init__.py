@@ -9,6 +9,8 @@ def main() -> None:
     """Run the command line; a user's mistake ends in one message and exit code 2, Ctrl-C in 130."""
     # next to nothing is imported above, so that Ctrl-C is heard from here on; no exception, for imports may lose it
     signal.signal(signal.SIGINT, _leave)
+    # NumPy's own threads would spin for a while after each product, and keep those of the network from their cores
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from splitimpera.cli.process import run
 
     run(_command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from pathlib import Path
@@ -92,6 +93,7 @@ def run(
     from splitimpera.report.writing import FILES, write_provisional
 
     check_writable(place, "--out", FILES)
+    gc.freeze()  # what is imported stays, and no collection need look at it again
     try:
         where, precision = torch_device(device), torch_precision(autocast)
     except SplitImperaError as error:

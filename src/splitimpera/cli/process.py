@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _thread
 import errno
+import gc
 import io
 import os
 import select
@@ -29,6 +30,7 @@ _steady_error = False
 def run(command: Callable[[], int]) -> NoReturn:
     """Run a command to the end of the process."""
     global _steady_error
+    gc.set_threshold(50_000)  # imports make many objects that stay; to look through them again and again takes seconds
     _listen()
     streams = _steady_streams()
     _steady_error = any(stream.fileno() == 2 for stream in streams)
@@ -51,6 +53,7 @@ def run(command: Callable[[], int]) -> NoReturn:
     for stream in streams:
         if stream.failure is not None and stream.failure.errno not in (errno.EPIPE, errno.EBADF):
             _say(f"warning: what was to be printed is not complete: {stream.failure.strerror}")
+    gc.freeze()  # the interpreter would look for cycles in all that is imported, twice, before it goes
     sys.exit(code)
 
 

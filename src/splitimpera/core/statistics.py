@@ -188,7 +188,8 @@ class LatencyDraws:
         of_steps = np.stack(
             [np.bincount(self.block[low:high], minlength=len(self._sizes)) for low, high in pairwise(ranks)]
         ).astype(np.float64)
-        below = np.cumsum(np.einsum("db,gb->dg", self.weights, of_steps), axis=1)
+        # whole numbers, so that the sums are the same in whatever order BLAS takes them
+        below = np.cumsum(self.weights @ of_steps.T, axis=1)
         step = np.minimum((below < wanted[:, None]).sum(axis=1), len(ranks) - 2)
         found = np.full(DRAWS, inf)
         for place in np.unique(step):

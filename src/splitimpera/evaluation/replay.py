@@ -7,7 +7,7 @@ than were evaluated count as the curve over their share of missing bytes says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.evaluation.costing import plan_costs
 from splitimpera.evaluation.damage import survives
 from splitimpera.evaluation.quality import Quality
+from splitimpera.evaluation.remembered import Remembered
 from splitimpera.evaluation.run import CLASSIFICATION, frames_for, summary, with_worth
 from splitimpera.evaluation.testbed import Testbed, coding_of
 from splitimpera.evaluation.timeline import Timeline, timeline
@@ -55,6 +56,8 @@ def replay(
     quality: Quality = CLASSIFICATION,
     workers: int = 1,
     intervals: bool = False,
+    needless: Callable[[Evaluation], bool] | None = None,
+    remembered: Remembered | None = None,
 ) -> Evaluation:
     """A plan as `run.evaluate` would find it, with what is known of its predictions.
 
@@ -62,11 +65,15 @@ def replay(
         plan: one with the codecs and cuts of the plan that was evaluated; its links and devices may be others, and so
             may the testbed's workload.
         known: what was computed of that plan's frames.
+        needless: whether nobody asks for the quality, given all else.
+        remembered: what links did in the replays before.
     """
-    found = _timeline(plan, testbed, measurements, rng, replications, known.sizes, workers)
+    found = _timeline(plan, testbed, measurements, rng, replications, known.sizes, workers, remembered)
+    alone = summary(found, None, quality, testbed.last, intervals)
+    if needless is not None and needless(alone):
+        return alone
     alive, missing = _arrived(found, plan, testbed, known)
-    worth = _worth(found, known, alive, missing)
-    return summary(found, worth, quality, testbed.last, intervals)
+    return with_worth(alone, _worth(found, known, alive, missing), quality, intervals)
 
 
 def resimulated(
@@ -99,6 +106,7 @@ def _timeline(
     replications: int,
     sizes: Sequence[IntArray] | None,
     workers: int,
+    remembered: Remembered | None = None,
 ) -> Timeline:
     workload = frames_for(testbed.workload, len(testbed.samples("validation")))
     provisional = [testbed.provisional(coding_of(hop)) for hop in plan.hops]
@@ -111,6 +119,7 @@ def _timeline(
         rng,
         replications,
         workers,
+        remembered,
     )
 
 

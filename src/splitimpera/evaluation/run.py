@@ -201,7 +201,7 @@ def frames_for(workload: Workload, samples: int) -> Workload:
 
 def summary(timeline: Timeline, worth: Worth | None, quality: Quality, last: int, intervals: bool) -> Evaluation:
     """A timeline and what its frames are worth, summed up; None: not computed."""
-    plan = timeline.plan
+    plan, of_devices = timeline.plan, timeline.device_quantiles_s
     found = Evaluation(
         plan=plan,
         quality=np.nan,
@@ -221,8 +221,8 @@ def summary(timeline: Timeline, worth: Worth | None, quality: Quality, last: int
         cut_depth=plan.hops[0].cut if plan.hops else last,
         utilisation=timeline.utilisation,
         busiest_stage=timeline.busiest_stage,
-        device_p50_s={name: p50 for name, (p50, _) in timeline.device_quantiles_s.items()},
-        device_p95_s={name: p95 for name, (_, p95) in timeline.device_quantiles_s.items()},
+        device_p50_s={name: p50 for name, (p50, _) in of_devices.items()},
+        device_p95_s={name: p95 for name, (_, p95) in of_devices.items()},
         quality_metric=quality.name,
         of_replications={
             "fps": timeline.sustained_fps,

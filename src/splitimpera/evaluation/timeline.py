@@ -6,6 +6,7 @@ may depend on what an earlier one lost.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ import numpy.typing as npt
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.cost.spending import energy_j, fits
 from splitimpera.evaluation.pipeline import serve
+from splitimpera.evaluation.remembered import Remembered
 from splitimpera.evaluation.service import Seconds, Service, service_of
 from splitimpera.net.directions import mean_rate_bps
 from splitimpera.net.replication import mostly
-from splitimpera.net.transports import TRANSPORTS
 from splitimpera.records.costs import DeviceCosts
 from splitimpera.records.device import Device
 from splitimpera.records.plan import Hop, Plan
@@ -36,6 +37,7 @@ def timeline(
     rng: np.random.Generator,
     replications: int = 1,
     workers: int = 1,
+    remembered: Remembered | None = None,
 ) -> Timeline:
     """A plan's whole timeline.
 
@@ -45,8 +47,9 @@ def timeline(
         element_bytes: The size of an element for each hop, which no packet cuts.
         rng: the randomness of all links and devices.
         workers: how many replications are simulated side by side.
+        remembered: what links did in the timelines before.
     """
-    found = Timeline(plan, workload, costs, rng.spawn(replications), workers)
+    found = Timeline(plan, workload, costs, rng.spawn(replications), workers, remembered)
     for hop_sizes, element in zip(sizes, element_bytes, strict=True):
         found.compute()
         found.send(np.broadcast_to(np.resize(hop_sizes, found.now_s.shape[1]), found.now_s.shape), element)
@@ -82,6 +85,10 @@ class Stage:
     drops: bool = False
 
 
+LONG_S = 2e-3
+"""Transfers that take longer are simulated side by side."""
+
+
 class Timeline:
     """A plan's frames on their way, once a replication; arrays of shape (replications, frames).
 
@@ -104,12 +111,14 @@ class Timeline:
         costs: Sequence[DeviceCosts],
         rngs: Sequence[np.random.Generator],
         workers: int = 1,
+        remembered: Remembered | None = None,
     ) -> None:
         self.plan = plan
         self.workload = workload
         self.costs = costs
         self.rngs = rngs
         self.workers = workers
+        self.remembered = remembered
         self.due: Frames = workload.all_frames()  # their sizes are the plan's, not these
         shape = (len(rngs), len(self.due.ready_s))
         self.now_s: FloatArray = np.broadcast_to(self.due.ready_s, shape)
@@ -179,14 +188,15 @@ class Timeline:
                 sender=None if self.due.sender is None else self.due.sender[order],
                 response_bytes=self.workload.response_bytes,
             )
-            return TRANSPORTS[hop.transport](hop.link, self.rngs[replication]).transfer(frames)
+            key = self.plan.id, self._place, replication
+            return (self.remembered or Remembered()).transfer(key, hop, frames, self.rngs[replication])
 
-        if (workers := min(len(orders), self.workers)) > 1:
-            # compiled transports let go of the interpreter, so that replications run side by side
-            with ThreadPoolExecutor(workers) as pool:
-                runs = tuple(pool.map(transfer, range(len(orders))))
-        else:
-            runs = tuple(map(transfer, range(len(orders))))
+        begun_s = time.perf_counter()
+        runs = [transfer(0)]
+        # compiled transports let go of the interpreter; short ones would only wait for it
+        long = time.perf_counter() - begun_s > LONG_S
+        with ThreadPoolExecutor(self.workers if long else 1) as pool:
+            runs += (pool.map if long else map)(transfer, range(1, len(orders)))
         for replication, (order, run) in enumerate(zip(orders, runs, strict=True)):
             complete[replication, order] = run.complete_s
             self.alive[replication, order] &= run.arrived

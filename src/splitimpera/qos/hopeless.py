@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from splitimpera.core.statistics import Interval
 from splitimpera.evaluation.chance import Chance
-from splitimpera.qos.verdict import judge
+from splitimpera.qos.verdict import judge, needs_stability
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.requirement import Requirement
 
@@ -17,14 +18,27 @@ def ruled_out(evaluation: Evaluation, requirements: Iterable[Requirement]) -> bo
     Args:
         evaluation: a timeline alone, with intervals, at the least that its payloads may take.
     """
-    by_predictions = {evaluation.quality_metric, f"on_time_{evaluation.quality_metric}"}
-    wanted = [each for each in requirements if each.hard and each.metric not in by_predictions]
+    wanted = _beside_predictions(evaluation, requirements)
     if evaluation.cannot_run:
         return True
     if not wanted:
         return False
     judgements = judge(0, Chance([evaluation]), wanted).judgements
     return any(not judgement.met and not judgement.open for judgement in judgements)
+
+
+def infeasible(evaluation: Evaluation, requirements: Iterable[Requirement]) -> bool:
+    """Whether a plan misses a hard requirement that its predictions have no part in, be it by chance."""
+    metrics = evaluation.metrics()
+    return bool(evaluation.cannot_run) or any(
+        not each.met(metrics.get(each.metric, math.nan)) or (not evaluation.stable and needs_stability(each.metric))
+        for each in _beside_predictions(evaluation, requirements)
+    )
+
+
+def _beside_predictions(evaluation: Evaluation, requirements: Iterable[Requirement]) -> list[Requirement]:
+    by_predictions = {evaluation.quality_metric, f"on_time_{evaluation.quality_metric}"}
+    return [each for each in requirements if each.hard and each.metric not in by_predictions]
 
 
 def misses_for_certain(metric: str, interval: Interval, requirements: Iterable[Requirement]) -> bool:

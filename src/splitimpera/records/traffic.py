@@ -218,8 +218,11 @@ class Deliveries:
         """How much of each frame is missing, shape (frames,)."""
         if isinstance(self.erased, Gaps):
             return self.erased.missing_bytes
-        found = [sum([end - start for start, end in ranges]) for ranges in self.erased]
-        return np.array(found, dtype=np.int64)
+        missing = np.zeros(len(self.erased), dtype=np.int64)
+        for frame, ranges in enumerate(self.erased):
+            if ranges:
+                missing[frame] = sum(end - start for start, end in ranges)
+        return missing
 
     @property
     def lost_packet_rate(self) -> float:

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 
 from splitimpera.core import units
 from splitimpera.core.bounds import BOUNDS, MOST_DUE_S
 from splitimpera.net.budget import WorkError
+from splitimpera.qos.hopeless import infeasible
 from splitimpera.qos.recommendation import recommend
 from splitimpera.qos.verdict import Verdict
 from splitimpera.records.link import Link
@@ -131,9 +133,17 @@ def decider(
     """
     by_name = {sweep.parameter.name: sweep for sweep in swept}
 
+    def decided(name: str, value: float) -> Verdict | None:
+        found = evaluated(plans, by_name[name], value, workload, trial)
+        possible = [one for one in found if not infeasible(one, requirements)]
+        return recommend(possible, requirements, objective, tolerance).chosen if possible else None
+
+    @cache
+    def now() -> Verdict | None:
+        return decided(swept[0].parameter.name, swept[0].parameter.now)
+
     def decide(parameter: Parameter, value: float) -> Verdict | None:
-        found = evaluated(plans, by_name[parameter.name], value, workload, trial)
-        return recommend(found, requirements, objective, tolerance).chosen if found else None
+        return now() if value == parameter.now else decided(parameter.name, value)
 
     return decide
 

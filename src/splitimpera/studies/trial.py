@@ -13,10 +13,12 @@ import torch
 from splitimpera.core.array_types import IntArray
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.evaluation.passes import Kept
+from splitimpera.evaluation.remembered import Remembered
 from splitimpera.evaluation.replay import replay, resimulated, timeline_alone
 from splitimpera.evaluation.run import Evaluated, Settled, evaluate_all
 from splitimpera.evaluation.testbed import Part, Testbed, coding_of
 from splitimpera.evaluation.values import Known
+from splitimpera.net.directions import mean_rate_bps
 from splitimpera.records.link import Link
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
@@ -44,6 +46,7 @@ class Trials:
         replications: how often links are simulated.
         workers: how many replications are simulated side by side.
         kept: what earlier runs computed.
+        needless: whether nobody asks for the quality of a trial, given all else.
         known: what was learned of each plan's frames, by its id.
     """
 
@@ -53,20 +56,38 @@ class Trials:
     replications: int
     workers: int = 1
     kept: Kept | None = None
+    needless: Callable[[Evaluation], bool] | None = None
     track: Track[Any] = no_progress
     known: dict[str, Known] = field(default_factory=dict)
     _tried: dict[tuple[Plan, Workload], Evaluation] = field(default_factory=dict)
+    _links: Remembered = field(default_factory=Remembered)
 
     def rng(self, plan: Plan) -> np.random.Generator:
         """A plan's own randomness: it does not depend on which other plans there are."""
         return np.random.default_rng([self.seed, crc32(plan.id.encode())])
 
     def timelines(self, plans: Sequence[Plan]) -> list[Evaluation]:
-        """The plans without their quality; payloads are as large as those of a few samples."""
-        return [
-            timeline_alone(plan, self.testbed, self.times, self.rng(plan), self.replications, workers=self.workers)
-            for plan in self.track(plans, "Simulating the plans", len(plans))
-        ]
+        """The plans without their quality; payloads are as large as those of a few samples.
+
+        What is certain to be unstable is simulated once.
+        """
+        found = []
+        for plan in self.track(plans, "Simulating the plans", len(plans)):
+            replications = 1 if self._overloads(plan) else self.replications
+            found.append(
+                timeline_alone(plan, self.testbed, self.times, self.rng(plan), replications, workers=self.workers)
+            )
+        return found
+
+    def _overloads(self, plan: Plan) -> bool:
+        """Whether payloads alone take more than a link carries, and no device drops frames."""
+        workload = self.testbed.workload
+        loads = []
+        for hop in plan.hops:
+            some = self.testbed.provisional(coding_of(hop))
+            bits = 8 * _least(some.sizes, some.fixed) * workload.senders
+            loads.append(bits * workload.fps / mean_rate_bps(hop.link))
+        return max(loads, default=0.0) > 1 and all(device.queue == "wait" for device in plan.devices)
 
     def at_best(self, found: Evaluation) -> Evaluation:
         """A timeline anew, at the least that payloads may take and without chance; itself where their size is fixed.
@@ -128,7 +149,17 @@ class Trials:
         bench, known, key = self.testbed.with_workload(workload), self.known[plan.id], (plan, workload)
         if key in self._tried:
             return self._tried[key]
-        found = replay(plan, bench, self.times, known, self.rng(plan), self.replications, workers=self.workers)
+        found = replay(
+            plan,
+            bench,
+            self.times,
+            known,
+            self.rng(plan),
+            self.replications,
+            workers=self.workers,
+            needless=self.needless,
+            remembered=self._links,
+        )
         if not plan.hops:  # without a link it is the same on all of them
             self._tried[key] = found
         return found
