@@ -1,6 +1,6 @@
 """What a design costs as a user starts it: CPU and wall time, peak memory, and the least that it has to compute.
 
-    python benchmarks/design_scale.py                        # rows a, b, d, e and f, half an hour or more
+    python benchmarks/design_scale.py                        # all rows but c, half an hour or more
     python benchmarks/design_scale.py --large                # row c as well: 10 000 images, hours
     python benchmarks/design_scale.py --rows a b --images 100 --replications 1      # does it work?
 
@@ -10,6 +10,7 @@ a, b  MobileNetV2 at 224 x 224, 1000 images in a folder of which 400 validate, w
 c     as a, with 10 000 images of which 4000 validate; its time may grow as the images.
 d, e  the digits and digits_resnet examples with exploration, started for the second time.
 f     the peak memory of `splitimpera saliency` for 1000 and 4000 images.
+g     a ResNet-56 on 2000 images of 32 x 32 with a bottleneck, all in the cache: what exploration takes on top.
 
 Each measurement is a process of its own, with one thread for torch; CPU is user and system time, memory the largest
 resident size of any of its processes (Linux). This script imports nothing large, since a process begins with the peak
@@ -42,6 +43,8 @@ MEMORY_LIMIT_BYTES, MANY_MEMORY_LIMIT_BYTES = 1.5e9, 1.6e9
 SECOND_START_LIMIT_S = 20.0
 SALIENCY_GROWTH_LIMIT = 1.1
 ACCURACY = (0.6, 0.9)
+SMALL_IMAGES = 2000
+EXPLORING_LIMIT_S = 10.0
 
 SCENARIO = """\
 name: design_scale
@@ -60,6 +63,27 @@ links:
 workload: {fps: 10}
 plans: {cuts: candidates, codecs: [uint8], transports: [tcp, udp]}
 requirements: [latency_p95 <= 60 ms, fps >= 10]
+"""
+
+
+SMALL_SCENARIO = """\
+name: resnet56
+network: {model: "network.py:resnet56", weights: weights.safetensors}
+data:
+  source: images.npz
+  validation: 0.4
+  test: 0.4
+  mean: [0.5, 0.5, 0.5]
+  std: [0.25, 0.25, 0.25]
+devices:
+  - {name: camera, preset: raspberry-pi-4}
+  - {name: server, slowdown: 1}
+links:
+  - {rate: 20 Mbit/s, delay: 10 ms, loss: 1 %}
+workload: {fps: 10}
+plans: {cuts: candidates, codecs: [uint8], transports: [tcp, udp]}
+bottlenecks: {ratios: [8], epochs: [2, 2]}
+requirements: [accuracy >= 50 %, latency_p95 <= 60 ms, fps >= 10]
 """
 
 
@@ -206,6 +230,19 @@ class Bench:
             peaks.append(used.peak_bytes)
         self.table.ratio("f", "the last over the first", peaks[-1] / peaks[0], SALIENCY_GROWTH_LIMIT)
 
+    def exploring(self) -> None:
+        """Row g."""
+        folder = self.folder / "small"
+        self.run(PYTHON, str(HERE / "scale_pictures.py"), "small", str(folder), str(SMALL_IMAGES))
+        (folder / "scenario.yaml").write_text(SMALL_SCENARIO)
+        self.design(folder / "scenario.yaml", "--no-explore")
+        without, results = self.design(folder / "scenario.yaml", "--no-explore")
+        plans = len(json.loads(results.read_text())["plans"])
+        explored, _ = self.design(folder / "scenario.yaml", "--explore")
+        self.table.seconds("g", f"ResNet-56, {plans} plans, second start, wall", without.wall_s)
+        self.table.seconds("g", "exploration on top", explored.wall_s - without.wall_s, EXPLORING_LIMIT_S)
+        self.table.memory("g", "explored, peak memory", explored.peak_bytes)
+
     @property
     def _all(self) -> tuple[str, ...]:
         return ("--all",) if self.has_all else ()
@@ -248,7 +285,7 @@ class Bench:
 
 def main() -> bool:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices="abcdef", default=[*"abdef"], help="the rows to measure")
+    parser.add_argument("--rows", nargs="+", choices="abcdefg", default=[*"abdefg"], help="the rows to measure")
     parser.add_argument("--large", action="store_true", help="row c as well")
     parser.add_argument("--images", type=int, default=IMAGES, help="images of rows a and b; limits are for 1000")
     parser.add_argument("--replications", type=int, default=REPLICATIONS, help="of each design; limits are for 5")
@@ -266,6 +303,7 @@ def main() -> bool:
             "d": lambda: bench.second_start("d", "digits"),
             "e": lambda: bench.second_start("e", "digits_resnet"),
             "f": bench.saliency,
+            "g": bench.exploring,
         }
         for row in rows:
             work[row]()

@@ -375,6 +375,14 @@ def test_a_head_that_does_not_fit_the_device_is_impossible_and_says_so(folder):
     assert result.recommendation.chosen.evaluation.plan.configuration == "RC"
 
 
+def test_times_are_measured_once_unless_fresh_ones_are_wanted(folder):
+    first, again = design(folder).measurements, design(folder).measurements
+    assert again == first
+    fresh = design(folder, fresh_times=True).measurements
+    assert fresh != first
+    assert design(folder).measurements == fresh
+
+
 def test_times_that_were_not_measured_are_marked(folder):
     result = design(folder, *FEW, ("{name: camera, slowdown: 0.001}", CAMERA), replications=1)
     for evaluation in result.evaluations:

@@ -15,7 +15,7 @@ from torch import Tensor
 from splitimpera.core.errors import DataError, ModelError, ScenarioError
 from splitimpera.core.kept import KeptFile
 from splitimpera.core.progress import Expect, Track, no_progress
-from splitimpera.core.statistics import Interval, wilson_interval
+from splitimpera.core.statistics import wilson_interval
 from splitimpera.cost.devices import measured_here
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.designs import Accuracy, Design
@@ -30,8 +30,9 @@ from splitimpera.models.accelerators import rounding, torch_device, torch_precis
 from splitimpera.models.datasets import Dataset, Samples, load_data
 from splitimpera.models.networks import load_network
 from splitimpera.models.threads import torch_threads
-from splitimpera.qos.hopeless import infeasible, misses_for_certain, ruled_out
+from splitimpera.qos.hopeless import infeasible, ruled_out
 from splitimpera.qos.recommendation import Recommendation, recommend
+from splitimpera.qos.settled import Settled
 from splitimpera.qos.verdict import Verdict
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
@@ -65,6 +66,7 @@ def design(
     measurements: Measurements | None = None,
     workers: int = 1,
     every_accuracy: bool = False,
+    fresh_times: bool = False,
     device: str | torch.device | None = None,
     autocast: str | torch.dtype | None = None,
     kept: KeptFile | None = None,
@@ -89,6 +91,7 @@ def design(
             this machine if None.
         workers: how many replications are simulated side by side; the result does not depend on it.
         every_accuracy: whether to compute the accuracy of plans, too, that miss a requirement whatever they predict.
+        fresh_times: whether to time this machine anew, whatever was measured and kept before.
         device: Where saliency, training and accuracy are computed: "auto", "cpu", "cuda" or "mps", as
             `models.accelerators.torch_device` has them; None: where the network lies. The devices of the scenario are
             modelled, or this machine's processor is timed for them, whatever stands here.
@@ -124,7 +127,19 @@ def design(
         _check_measurements(measurements, graph)
     seed = scenario.seed if seed is None else seed
     run = _Run(
-        setting, seed, replications, workers, every_accuracy, place, precision, kept, preview, track, expect, say
+        setting,
+        seed,
+        replications,
+        workers,
+        every_accuracy,
+        fresh_times,
+        place,
+        precision,
+        kept,
+        preview,
+        track,
+        expect,
+        say,
     )
     # sums of several threads may differ in the last bit from those of one
     with torch_threads(_threads(setting, measurements)):
@@ -140,6 +155,7 @@ class _Run:
     replications: int
     workers: int
     every_accuracy: bool
+    fresh_times: bool
     device: torch.device | None
     autocast: torch.dtype | None
     kept: KeptFile | None
@@ -166,7 +182,9 @@ class _Run:
         for (_, ratio), split in splits.items():
             testbed.add_split(ratio, split)
         testbed.prepare(coding_of(hop) for plan in plans for hop in plan.hops)
-        times = measure(plans, testbed, track=self.track) if measurements is None else measurements
+        times = measurements
+        if times is None:
+            times = measure(plans, testbed, fresh=self.fresh_times, track=self.track)
         wanted = setting.scenario.requirements
         trials = Trials(
             testbed,
@@ -224,18 +242,18 @@ class _Run:
     def _valued(self, found: Mapping[str, Evaluation], trials: Trials) -> dict[str, Evaluation]:
         """The evaluations of all plans that some accuracy can save; where none can be, of the best few."""
         wanted, plans = self.setting.scenario.requirements, [one.plan for one in found.values()]
-        hopeless = {plan.id for plan in plans if ruled_out(trials.at_best(found[plan.id]), wanted)}
+        at_best = {plan.id: trials.at_best(found[plan.id]) for plan in plans}
+        hopeless = {name for name, best in at_best.items() if ruled_out(best, wanted)}
         possible = [plan for plan in plans if self.every_accuracy or plan.id not in hopeless]
-        possible = possible or shortlist(self._recommend(found).verdicts)
         if len(possible) < len(plans):
+            few = "" if possible else " but for the best few"
+            possible = possible or shortlist(self._recommend(found).verdicts)
             self.say(
-                f"{len(hopeless)} of {len(plans)} plans miss a requirement whatever they predict; the accuracy of "
-                f"{len(plans) - len(possible)} is not computed ('--all' does it all the same)."
+                f"{len(hopeless)} of {len(plans)} plans violate a requirement whatever they predict: their accuracy is "
+                f"not computed{few} ('--all' does it all the same)."
             )
-
-        def settled(plan: Plan, interval: Interval) -> bool:
-            return plan.id in hopeless or misses_for_certain(CLASSIFICATION.name, interval, wanted)
-
+        final = {name: best for name, best in at_best.items() if best is found[name]}
+        settled = Settled(final, wanted, CLASSIFICATION.name, self.setting.scenario.objective, hopeless)
         return {one.plan.id: one for one in trials.evaluated(possible, settled)} if possible else {}
 
     def _recommend(self, found: Mapping[str, Evaluation]) -> Recommendation:

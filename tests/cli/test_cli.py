@@ -272,7 +272,7 @@ def test_results_have_the_promised_keys_and_types(finished):
             assert 0 <= low <= plan["metrics"]["accuracy"] <= high <= 1
         assert plan["feasible"] == (not plan["violations"])
         assert len(plan["hops"]) == (plan["configuration"] != "LC")
-        assert len(plan["latency_p95_replications_s"]) in (5, 20)
+        assert len(plan["latency_p95_replications_s"]) in ((5, 20) if plan["stable"] else (1, 5, 20))
         if plan["stable"]:
             assert len(plan["latency_quantiles_s"]) == len(results["latency_shares"])
     assert results["schema_version"] == 6

@@ -88,6 +88,42 @@ def test_where_the_choice_flips_is_what_theory_gives(testbed):
     assert flip.value == pytest.approx(174 * 8 / 0.0259, rel=0.02)
 
 
+def test_what_a_value_overloads_is_not_tried_at_worse_ones(testbed):
+    """174 bytes ten times a second need 13.92 kbit/s; two are far from it, one at most, and LC needs none."""
+    plans = [Plan("LC", (CAMERA,)), plan(2, rate_bps=1e5, delay_s=0.0)]
+    swept = by_name(plans)
+    rate = swept["rate"].parameter
+    wanted = [parse_requirement("latency_p95 <= 60 ms")]
+    tried, trial = [], trial_in(testbed)
+
+    def counted(one, workload):
+        tried.append((one.id, one.hops[0].link.rate_bps if one.hops else None))
+        return trial(one, workload)
+
+    decide = decider(plans, list(swept.values()), testbed.workload, counted, wanted)
+    values = [1e5, 1e4, 2e4, 5e3, 1e3]
+    choices = [decide(rate, value) for value in values]
+    assert [value for name, value in tried if name == "p"] == [1e5, 1e4, 2e4]
+    for value, choice in zip(values, choices, strict=True):
+        alone = decider(plans, list(swept.values()), testbed.workload, trial, wanted)(rate, value)
+        assert choice is not None
+        assert alone is not None
+        assert choice.id == alone.id
+
+
+def test_a_busy_server_says_nothing_of_the_link(testbed):
+    """A tail of 30 ms on a server ten times slower than one frame in 100 ms allows."""
+    slow = replace(SERVER, slowdown=SERVER.slowdown * 100)
+    overloaded = run(testbed, plan(2, devices=(CAMERA, slow), rate_bps=1e5, delay_s=0.0))
+    swept = by_name([overloaded.plan])
+    assert not overloaded.stable
+    assert [name for name, sweep in swept.items() if sweep.overloads(overloaded)] == ["speed of server"]
+    narrow = run(testbed, plan(2, rate_bps=1e4, delay_s=0.0))
+    assert {name for name, sweep in swept.items() if sweep.overloads(narrow)} == {
+        "loss", "rate", "delay", "frames a second"
+    }  # fmt: skip
+
+
 def test_the_shortlist_has_the_best_of_each_configuration(testbed):
     plans = [Plan("LC", (CAMERA,)), *(replace(plan(cut), id=f"p{cut}") for cut in range(6))]
     verdicts = recommend([run(testbed, each) for each in plans], ["latency_p95 <= 60 ms"]).verdicts

@@ -271,7 +271,7 @@ def test_the_reasons_count_plans_that_cannot_run():
 
 def test_each_configuration_without_a_feasible_plan_names_its_nearest():
     plans = [evaluation("LC"), evaluation("RC-1", latency=0.1, cut=0), evaluation("RC-2", latency=0.06, cut=0)]
-    assert "No RC plan is feasible: the nearest, RC-2, misses latency_p95 <= 50 ms with 60 ms (-20 %)." in (
+    assert "No RC plan is feasible: the nearest, RC-2, violates latency_p95 <= 50 ms with 60 ms (-20 %)." in (
         sei.recommend(plans, REQUIREMENTS).reasons
     )
 
@@ -282,7 +282,7 @@ def test_privacy_is_a_floor_on_the_cuts_depth():
     assert sei.recommend(plans, [*REQUIREMENTS, "cut_depth >= 1"]).chosen.id == "SC"
     alone = sei.recommend(plans[:1], [*REQUIREMENTS, "cut_depth >= 1"])
     assert alone.relax == ("no limit on cut_depth",)
-    assert "misses cut_depth >= 1 with 0 layers (-100 %)" in alone.reasons[0]
+    assert "violates cut_depth >= 1 with 0 layers (-100 %)" in alone.reasons[0]
 
 
 def test_frames_that_a_full_queue_dropped_have_no_latency():
@@ -368,7 +368,7 @@ def test_no_seeds_are_spent_on_what_is_ruled_out():
 def test_a_near_miss_says_that_more_seeds_may_let_it_in():
     plan = evaluation("a", latency=0.051, intervals={"latency_p95": (0.045, 0.055)})
     assert sei.recommend([plan], REQUIREMENTS).reasons == (
-        "No plan meets every requirement; a comes nearest and misses latency_p95 <= 50 ms with 51 ms (-2 %).",
+        "No plan meets every requirement; a comes nearest and violates latency_p95 <= 50 ms with 51 ms (-2 %).",
         "That is close: the 95 % interval of latency_p95 is 45 ms to 55 ms. More replications may let it in.",
         "It would be feasible if the requirements read: latency_p95 <= 51 ms.",
     )

@@ -50,6 +50,9 @@ def run(
         bool,
         typer.Option("--all", help="Compute the accuracy of every plan, also of those that no accuracy can save."),
     ] = False,
+    fresh_times: Annotated[
+        bool, typer.Option("--fresh-times", help="Time this machine anew, instead of using the times kept from before.")
+    ] = False,
     device: Annotated[
         str,
         typer.Option(
@@ -124,6 +127,7 @@ def run(
                     measurements=times,
                     workers=os.cpu_count() or 1,
                     every_accuracy=every_accuracy,
+                    fresh_times=fresh_times,
                     device=where,
                     autocast=precision,
                     kept=kept,

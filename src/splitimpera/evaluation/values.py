@@ -145,7 +145,7 @@ class Values:
             on_time: which get it in time.
             rng: puts the rounds of loss patterns in random order.
             most: at most so many rounds are evaluated, and no more than the accuracy needs; None: all of them.
-            settled: whether nothing depends on the quality any more, given its 95 % interval.
+            settled: whether nothing depends on the quality any more, given its 95 % interval; told it in any case.
         """
         alive, samples = alive & self.alive, len(self.targets)
         counts = np.full((len(self.contents), self.lost.shape[1]), np.nan)
@@ -153,6 +153,8 @@ class Values:
         if most is None or not damaged.any():
             yield from self._count(counts, self.content[damaged])
             contributions = self._of_samples(counts, alive)
+            if settled is not None:
+                settled(self.quality.interval(contributions.mean(0)))
             return Worth(contributions, self._of_samples(counts, alive & on_time), None, self._known(counts))
         shown = self.content.shape[1] // samples
         turns = rng.permutation(self.content.shape[0] * shown)[:most].tolist()

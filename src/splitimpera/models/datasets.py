@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import DataError, shown
 from splitimpera.core.registry import Registry, nearest
 from splitimpera.models.image_folders import list_images, look
@@ -43,14 +45,12 @@ def digits() -> Dataset:
 
     897 images for training, 360 for validation, 540 for the test; shuffled once, with a fixed seed.
     """
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    small = torch.from_numpy(bunch.images * (255 / 16)).to(torch.float32)[:, None]
+    values = _digits()
+    small = torch.from_numpy(values[:, :-1].reshape(-1, 8, 8) * (255 / 16)).to(torch.float32)[:, None]
     large = torch.nn.functional.interpolate(small, size=(32, 32), mode="bilinear", align_corners=False)
     images = large.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
     pixels = Pixels((0.3,), (0.35,))
-    samples = Samples(pixels.inputs(images), torch.from_numpy(bunch.target))
+    samples = Samples(pixels.inputs(images), torch.from_numpy(values[:, -1].astype(np.int64)))
     rows = torch.from_numpy(np.random.default_rng(0).permutation(len(samples)))
     return Dataset(
         train=samples.take(rows[900:]),
@@ -59,6 +59,15 @@ def digits() -> Dataset:
         classes=tuple(str(digit) for digit in range(10)),
         pixels=pixels,
     )
+
+
+def _digits() -> FloatArray:
+    """64 pixels and the label of each digit, read from scikit-learn's own file: to import all of it takes a second."""
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise DataError("the digits come with scikit-learn, which is not installed", hint="pip install scikit-learn")
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    return np.loadtxt(path, delimiter=",")
 
 
 def is_source(source: str, folder: Path) -> bool:

@@ -33,7 +33,7 @@ def reasons_for(verdicts: Sequence[Verdict], chance: Chance, objective: str) -> 
     for configuration in ("LC", "RC", "SC"):
         others = [verdict for verdict in verdicts if verdict.evaluation.plan.configuration == configuration]
         if others and not others[0].feasible:
-            misses = f"misses {_listed(others[0].violations)}" if others[0].can_run else "cannot run"
+            misses = f"violates {_listed(others[0].violations)}" if others[0].can_run else "cannot run"
             reasons.append(f"No {configuration} plan is feasible: the nearest, {others[0].id}, {misses}.")
     reasons += _cannot_run(verdicts)
     if not best.evaluation.stable:
@@ -81,7 +81,7 @@ def _ranges(judgements: Sequence[Judgement]) -> str:
 def reasons_against(best: Verdict, relax: Sequence[str], verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     if not best.can_run:
         return ("No plan can run.", *_cannot_run(verdicts))
-    reasons = [f"No plan meets every requirement; {best.id} comes nearest and misses {_listed(best.violations)}."]
+    reasons = [f"No plan meets every requirement; {best.id} comes nearest and violates {_listed(best.violations)}."]
     if best.open:
         reasons.append(f"That is close: {_ranges(best.violations)}. More replications may let it in.")
     reasons.append(

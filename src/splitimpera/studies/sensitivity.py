@@ -220,6 +220,8 @@ def sensitivity(parameter: Parameter, values: Iterable[float], decide: Decide, b
         return [*flips(low, middle, left - 1), *flips(middle, high, left - 1)]
 
     values = sorted(set(values))
+    for value in sorted(values, key=lambda value: abs(value - parameter.now)):
+        choice(value)  # the nearest first, for what fails there fails beyond
     plans = tuple(choice(value) for value in values)
     found = [flip for low, high in pairwise(values) for flip in flips(low, high, bisections)]
     text = _in_words(parameter, values, plans[-1], found)

@@ -13,7 +13,7 @@ from splitimpera.core.bounds import BOUNDS, MOST_DUE_S
 from splitimpera.net.budget import WorkError
 from splitimpera.qos.hopeless import infeasible
 from splitimpera.qos.recommendation import recommend
-from splitimpera.qos.verdict import Verdict
+from splitimpera.qos.verdict import Verdict, needs_stability
 from splitimpera.records.link import Link
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
@@ -36,11 +36,27 @@ Varied = tuple[Plan, Workload]
 
 @dataclass(frozen=True)
 class Sweep:
-    """A parameter, what a value of it makes of a plan and the workload, and the values that are tried."""
+    """A parameter, what a value of it makes of a plan and the workload, and the values that are tried.
+
+    Attributes:
+        device: the place of the device whose speed it is; None: what the link carries depends on it.
+    """
 
     parameter: Parameter
     apply: Callable[[Plan, Workload, float], Varied]
     values: tuple[float, ...] = ()
+    device: int | None = None
+
+    def overloads(self, found: Evaluation) -> bool:
+        """Whether a plan is unstable by what this parameter bears on: then it is so at all worse values."""
+        too_busy = [found.utilisation[device.name] > 1 for device in found.plan.devices]
+        if found.stable:
+            return False
+        return not any(too_busy) if self.device is None else any(too_busy[self.device : self.device + 1])
+
+    def as_bad(self, one: float, other: float) -> bool:
+        """Whether one value is as far from the best as another, or farther."""
+        return abs(one - self.parameter.best) >= abs(other - self.parameter.best)
 
 
 def sweeps_of(plans: Sequence[Plan], workload: Workload) -> tuple[Sweep, ...]:
@@ -93,7 +109,7 @@ def _speed(place: int, name: str) -> Sweep:
     def words(value: float) -> str:
         return f"{name} {value:.3g} times faster"
 
-    return Sweep(Parameter(f"speed of {name}", 1.0, FASTER, "x", written, words), faster, FACTORS)
+    return Sweep(Parameter(f"speed of {name}", 1.0, FASTER, "x", written, words), faster, FACTORS, place)
 
 
 def _frames(workload: Workload) -> Sweep:
@@ -129,21 +145,43 @@ def decider(
 
     Args:
         trial: evaluates a plan; with the same randomness at every value, so that neighbours differ by the value alone.
+            A plan that a parameter makes unstable is not tried at worse values of it.
         objective, tolerance: The arguments of `recommend`.
     """
     by_name = {sweep.parameter.name: sweep for sweep in swept}
+    unstable = dict[tuple[str, str], list[float]]()  # at which values of a parameter a plan is, by it
 
-    def decided(name: str, value: float) -> Verdict | None:
-        found = evaluated(plans, by_name[name], value, workload, trial)
+    def left(sweep: Sweep, value: float) -> list[Plan]:
+        name = sweep.parameter.name
+        return [
+            plan for plan in plans if not any(sweep.as_bad(value, bad) for bad in unstable.get((name, plan.id), ()))
+        ]
+
+    def chosen(found: Sequence[Evaluation]) -> Verdict | None:
         possible = [one for one in found if not infeasible(one, requirements)]
         return recommend(possible, requirements, objective, tolerance).chosen if possible else None
 
+    def note(sweep: Sweep, value: float, found: Sequence[Evaluation]) -> None:
+        if any(needs_stability(each.metric) for each in requirements if each.hard):
+            for one in found:
+                if sweep.overloads(one):
+                    unstable.setdefault((sweep.parameter.name, one.plan.id), []).append(value)
+
     @cache
     def now() -> Verdict | None:
-        return decided(swept[0].parameter.name, swept[0].parameter.now)
+        found = evaluated(plans, swept[0], swept[0].parameter.now, workload, trial)
+        for sweep in swept:
+            note(sweep, sweep.parameter.now, found)
+        return chosen(found)
 
     def decide(parameter: Parameter, value: float) -> Verdict | None:
-        return now() if value == parameter.now else decided(parameter.name, value)
+        current = now()
+        if value == parameter.now:
+            return current
+        sweep = by_name[parameter.name]
+        found = evaluated(left(sweep, value), sweep, value, workload, trial)
+        note(sweep, value, found)
+        return chosen(found)
 
     return decide
 
