@@ -23,6 +23,7 @@ from torch import Tensor, nn
 import splitimpera as sei
 from splitimpera.codec.codecs import Calibration, make_codec
 from splitimpera.codec.concealment import interleaved
+from splitimpera.codec.framing import IP_UDP_HEADER_BYTES
 from splitimpera.core.array_types import Array, FloatArray
 from splitimpera.core.statistics import student_interval, wilson_interval
 from splitimpera.evaluation.batches import Inputs
@@ -33,7 +34,6 @@ from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset, Pixels, Samples, load_data
 from splitimpera.models.networks import load_network
 from splitimpera.models.resnet import CifarResNet
-from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.partition.bottleneck import bottleneck_for
 from splitimpera.records.device import Device
 from splitimpera.records.graph import Cut, TensorSpec

@@ -207,7 +207,7 @@ def test_a_stream_may_be_cut_anywhere(sizes, data):
     [
         bytes(20),
         struct.pack("!5I", 2 << 28 | 1 << 24, 0, 0, 0, 10),
-        struct.pack("!5I", 1 << 28 | 3 << 24, 0, 0, 0, 10),
+        struct.pack("!5I", 1 << 28 | 9 << 24, 0, 0, 0, 10),
         struct.pack("!5I", 1 << 28 | 1 << 24, 0, 0, 5, 10),
         struct.pack("!5I", 1 << 28 | 1 << 24, 0, 0, 0, 101),
     ],

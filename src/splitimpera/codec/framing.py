@@ -25,6 +25,12 @@ HEADER = Struct("!5I")
 """Version, kind and time left; plan; frame; offset; total. Network byte order."""
 HEADER_BYTES = 20
 VERSION = 1
+IP_UDP_HEADER_BYTES = 28
+"""IPv4 without options, and UDP."""
+TLS_RECORD_BYTES = 5 + 1 + 16
+"""What a TLS 1.3 record adds: header, content type (RFC 8446, 5.1 and 5.2), tag of an AEAD such as AES-GCM."""
+DTLS_RECORD_BYTES = 13 + 8 + 16
+"""What a DTLS 1.2 record adds: header (RFC 6347, 4.1), explicit nonce and tag of AES-GCM (RFC 5288, 3)."""
 WORD = 1 << 32
 TIME_UNIT_S = 1e-5
 UNLIMITED = (1 << 24) - 1
@@ -40,6 +46,12 @@ class Kind(IntEnum):
 
     FRAME = 1
     RESPONSE = 2
+    HELLO = 3
+    WELCOME = 4
+    REFUSAL = 5
+    PING = 6
+    PONG = 7
+    ACK = 8
 
 
 class FrameId(NamedTuple):

@@ -13,6 +13,8 @@
     ├── PlanError            devices and hops that make no plan
     ├── SimulationError      a link, workload or transport that cannot be simulated
     ├── RequirementError     a requirement that cannot be used
+    ├── BundleError          a bundle that is damaged, was changed, or does not fit
+    ├── LinkError            a peer that cannot be reached, refuses, or does not keep to the protocol
     └── OutputError          a folder or file that cannot be written
 
 The command line prints `str(error)` and exits with code 2, without a traceback.
@@ -167,6 +169,14 @@ class SimulationError(SplitImperaError, ValueError):
 
 class RequirementError(SplitImperaError, ValueError):
     """A requirement that cannot be parsed or met, or does not go with another."""
+
+
+class BundleError(SplitImperaError):
+    """A bundle that cannot be opened, or not used for this."""
+
+
+class LinkError(SplitImperaError):
+    """The program at the other end cannot be reached, refuses, or does not keep to the protocol."""
 
 
 class OutputError(SplitImperaError):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from splitimpera.codec.codecs import PACKET_BYTES, Calibration, make_codec
 from splitimpera.codec.elements import ElementCodec, image_scale
+from splitimpera.codec.framing import IP_UDP_HEADER_BYTES
 from splitimpera.core.array_types import Array, IntArray
 from splitimpera.core.errors import ModelError, SplitImperaError
 from splitimpera.core.memory import hand_back
@@ -26,7 +27,6 @@ from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import mixed, rounding, torch_device, torch_precision
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.models.imports import telling
-from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.records.graph import TensorSpec
 from splitimpera.records.plan import Hop
 from splitimpera.records.traffic import Codec, Workload

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from splitimpera.codec.framing import packet_count
+from splitimpera.codec.framing import IP_UDP_HEADER_BYTES, packet_count
 from splitimpera.core.errors import SimulationError
 from splitimpera.net import kernels
 from splitimpera.net.budget import check_work
 from splitimpera.net.directions import build_ways
-from splitimpera.net.udp import IP_UDP_HEADER_BYTES, datagrams, deliveries, headers_bytes, payload_bytes
+from splitimpera.net.udp import datagrams, deliveries, headers_bytes, payload_bytes
 from splitimpera.records.link import Link
 from splitimpera.records.traffic import Deliveries, Frames
 

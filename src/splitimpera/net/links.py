@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera.codec.framing import HEADER_BYTES
+from splitimpera.codec.framing import DTLS_RECORD_BYTES, HEADER_BYTES, IP_UDP_HEADER_BYTES, TLS_RECORD_BYTES
 from splitimpera.core.errors import ScenarioError, SplitImperaError
 from splitimpera.net.link_presets import link_header_bytes, link_preset
 from splitimpera.net.traces import load_drops, load_trace
@@ -20,10 +20,6 @@ from splitimpera.scenario import LINK_FIELDS, LinkSection
 KEYS = {field: key for key, field in LINK_FIELDS.items()}
 """The scenario's key of each field of the record."""
 
-TLS_RECORD_BYTES = 5 + 1 + 16
-"""What a TLS 1.3 record adds: header, content type (RFC 8446, 5.1 and 5.2), tag of an AEAD such as AES-GCM."""
-DTLS_RECORD_BYTES = 13 + 8 + 16
-"""What a DTLS 1.2 record adds: header (RFC 6347, 4.1), explicit nonce and tag of AES-GCM (RFC 5288, 3)."""
 LEAST_ROOM_BYTES = 16
 """One element of the widest type."""
 
@@ -95,7 +91,7 @@ def _check_room(link: Link, section: LinkSection, where: str) -> None:
             where=where,
             hint=f"{52 + link.app_header_bytes + LEAST_ROOM_BYTES} B are enough",
         )
-    largest = 28 + DTLS_RECORD_BYTES + LARGEST_RECORD_BYTES
+    largest = IP_UDP_HEADER_BYTES + DTLS_RECORD_BYTES + LARGEST_RECORD_BYTES
     if section.security == "dtls" and link.mtu_bytes > largest:
         raise ScenarioError(
             f"an mtu of {link.mtu_bytes} B is more than a DTLS record holds", where=where, hint=f"take {largest} B"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera.codec.framing import carried_bytes, packet_bounds, packet_count
+from splitimpera.codec.framing import IP_UDP_HEADER_BYTES, carried_bytes, packet_bounds, packet_count
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.errors import SimulationError
 from splitimpera.net import kernels
@@ -21,8 +21,6 @@ from splitimpera.net.budget import check_work
 from splitimpera.net.directions import NS, Ways, build_ways, mean_rate_bps, nanoseconds
 from splitimpera.records.link import Link
 from splitimpera.records.traffic import Deliveries, Frames, Gaps
-
-IP_UDP_HEADER_BYTES = 28
 
 
 class UdpLink:

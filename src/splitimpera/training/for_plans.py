@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from splitimpera.codec.framing import IP_UDP_HEADER_BYTES
 from splitimpera.core.errors import DataError
 from splitimpera.core.progress import Track
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Samples
-from splitimpera.net.udp import IP_UDP_HEADER_BYTES
 from splitimpera.partition.bottleneck import bottleneck_for
 from splitimpera.records.plan import Plan
 from splitimpera.setting import Setting

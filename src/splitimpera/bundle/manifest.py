@@ -1,0 +1,373 @@
+"""`manifest.json` of a bundle, as models: they write the file and read it.
+
+A bundle may come from anywhere. What its manifest says is held to bounds here, and `opened` holds its files to the
+manifest. docs/bundle.md describes every key. Numbers are in SI units.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from itertools import pairwise
+from math import prod
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from splitimpera.core.errors import BundleError, shown
+from splitimpera.records.graph import DTYPE_BYTES, TensorSpec
+
+SCHEMA_VERSION: Literal[1] = 1
+MANIFEST = "manifest.json"
+MANIFEST_BYTES = 4 << 20
+FILE_BYTES = 2 << 30
+"""The largest file of a bundle, which is what one ONNX file may have."""
+TENSOR_BYTES = 1 << 30
+KEYS_AT_MOST = 10_000
+WORD = 1 << 32
+
+Engine = Literal["onnx", "torch"]
+
+Name = Annotated[str, Field(min_length=1, max_length=500)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Path = Annotated[str, Field(max_length=200, pattern=r"^\w[\w.-]*(/\w[\w.-]*){0,4}$")]
+"""Of a file in the bundle: it cannot climb out of it, and is one on any system."""
+Whole = Annotated[int, Field(ge=0, lt=WORD)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Ratio = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class Entry(BaseModel):
+    """A part of the manifest."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TensorEntry(Entry):
+    """A tensor of one frame, as `records.graph.TensorSpec` has it."""
+
+    name: Name
+    shape: Annotated[list[Annotated[int, Field(ge=0, lt=WORD)]], Field(max_length=16)]
+    dtype: Literal[*DTYPE_BYTES]  # type: ignore[valid-type]
+    batch_dim: Annotated[int, Field(ge=0, le=16)] | None
+    channel_dim: Annotated[int, Field(ge=0, le=16)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if prod(max(side, 1) for side in self.shape) * DTYPE_BYTES[self.dtype] > TENSOR_BYTES:
+            raise ValueError(f"a tensor of shape {self.shape} is larger than any that is sent")
+        return self
+
+    @property
+    def spec(self) -> TensorSpec:
+        return TensorSpec(self.name, tuple(self.shape), self.dtype, self.batch_dim, self.channel_dim)
+
+
+def tensor_entry(spec: TensorSpec) -> TensorEntry:
+    return TensorEntry(
+        name=spec.name,
+        shape=list(spec.shape),
+        dtype=spec.dtype,
+        batch_dim=spec.batch_dim,
+        channel_dim=spec.channel_dim,
+    )
+
+
+Tensors = Annotated[list[TensorEntry], Field(min_length=1, max_length=1024)]
+
+
+class PixelsEntry(Entry):
+    """How inputs follow from images: input = (image / white - mean) / std, one value a channel."""
+
+    mean: Annotated[list[Number], Field(min_length=1, max_length=64)]
+    std: Annotated[list[Number], Field(min_length=1, max_length=64)]
+
+
+class InputEntry(Entry):
+    """What the network takes for one frame; `pixels` where it is an image (channels, height, width)."""
+
+    tensors: Tensors
+    pixels: PixelsEntry | None
+
+
+class LinkEntry(Entry):
+    """The link that a hop was designed for."""
+
+    name: Name
+    rate_bps: Annotated[Number, Field(gt=0)]
+    delay_s: Annotated[Number, Field(ge=0)]
+    loss: Share
+    mtu_bytes: Annotated[int, Field(ge=68, lt=1 << 16)]
+
+
+class HopEntry(Entry):
+    """From one machine to the next: what crosses, coded and sent how.
+
+    Attributes:
+        layer: The layer after which the network is cut.
+        bottleneck: Its ratio; 0: none. Encoder and decoder are in the segments.
+        tensors: What the codec takes.
+        constants: File of the codec's constants; None where it has none.
+        packet_bytes: What one datagram carries, headers apart.
+        number: What the header of every packet says of this codec and its constants.
+        deadline_s: Time from when a frame is due until it is used with what came.
+    """
+
+    cut: Whole
+    layer: Name
+    bottleneck: Ratio
+    tensors: Tensors
+    codec: Name
+    constants: Path | None
+    packet_bytes: Annotated[int, Field(ge=1, lt=1 << 16)]
+    number: Whole
+    transport: Literal["tcp", "udp", "udp-interleaved", "udp-arq"]
+    deadline_s: Annotated[Number, Field(gt=0)]
+    link: LinkEntry
+
+
+class RequirementEntry(Entry):
+    """A limit on a metric, as the scenario writes it; `weight` where it is soft."""
+
+    text: Name
+    weight: Annotated[Number, Field(gt=0)] | None
+
+
+class PlanEntry(Entry):
+    """A plan: machine i runs the layers between hop i - 1 and hop i.
+
+    Attributes:
+        machines: Their names, in the order of the frames' way.
+        predicted: What the design says of it, by metric; None: not known, or unbounded.
+    """
+
+    id: Name
+    configuration: Literal["LC", "RC", "SC"]
+    machines: Annotated[list[Name], Field(min_length=1, max_length=16)]
+    hops: Annotated[list[HopEntry], Field(max_length=15)]
+    fps: Annotated[Number, Field(gt=0)]
+    requirements: Annotated[list[RequirementEntry], Field(max_length=1000)]
+    predicted: Annotated[dict[Name, Number | None], Field(max_length=1000)]
+
+    @model_validator(mode="after")
+    def _joined(self) -> Self:
+        if len(self.machines) != len(self.hops) + 1 or len(set(self.machines)) < len(self.machines):
+            raise ValueError("there is one hop between two machines, each with a name of its own")
+        if [hop.cut for hop in self.hops] != sorted(hop.cut for hop in self.hops):
+            raise ValueError("the cuts go back, no layer is run twice")
+        return self
+
+
+class Span(NamedTuple):
+    """Which layers: from one cut to another, with the ratios of the bottlenecks there, 0 for none."""
+
+    start: int
+    end: int
+    arriving: float = 0.0
+    leaving: float = 0.0
+
+    @property
+    def empty(self) -> bool:
+        return self.start == self.end and not self.arriving and not self.leaving
+
+
+class SegmentEntry(Entry):
+    """The program of some layers: takes `inputs`, makes `outputs`, any number of frames at once."""
+
+    start: Whole
+    end: Whole
+    arriving: Ratio
+    leaving: Ratio
+    engine: Engine
+    file: Path
+    inputs: Tensors
+    outputs: Tensors
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start, self.end, self.arriving, self.leaving)
+
+
+class PartEntry(Entry):
+    """What one machine needs."""
+
+    machine: Name
+    segments: Annotated[list[SegmentEntry], Field(max_length=1000)]
+    files: Annotated[list[Path], Field(max_length=KEYS_AT_MOST)]
+
+
+class FileEntry(Entry):
+    """A file of the bundle."""
+
+    sha256: Sha256
+    bytes: Annotated[int, Field(ge=0, le=FILE_BYTES)]
+
+
+class ProofEntry(Entry):
+    """What export found when it ran all parts after one another, against the network as it was given.
+
+    Attributes:
+        plan: Whose parts.
+        samples: How many of the validation samples.
+        lossless: Whether the codec gives back what it was given.
+        largest_difference: Of any value of the result.
+        equal: Share of samples with the same answer.
+        accuracy: Share of right answers; None: there are no labels.
+        quantised: Of the same parts before they were quantised, accuracy and seconds a frame; None: they are not.
+    """
+
+    plan: Name
+    samples: Whole
+    lossless: bool
+    largest_difference: Annotated[Number, Field(ge=0)]
+    equal: Share
+    accuracy: Share | None
+    seconds: Annotated[Number, Field(ge=0)]
+    float_accuracy: Share | None = None
+    float_seconds: Annotated[Number, Field(ge=0)] | None = None
+
+
+class Manifest(Entry):
+    """All that a bundle says of itself.
+
+    Attributes:
+        bundle: SHA-256 of `canonical` of all other keys. Halves of two designs differ in it, and never talk.
+        last: The cut that only the result crosses.
+        classes: Names of the classes; empty where they have none.
+        samples: File of labelled samples; None: none are there.
+    """
+
+    schema_version: Literal[1]
+    bundle: Sha256
+    name: Name
+    made_by: Name
+    network: Name
+    fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    task: Literal["classification"]
+    classes: Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=1_000_000)]
+    input: InputEntry
+    result: Tensors
+    last: Whole
+    plans: Annotated[list[PlanEntry], Field(min_length=1, max_length=1000)]
+    parts: Annotated[list[PartEntry], Field(min_length=1, max_length=16)]
+    proofs: Annotated[list[ProofEntry], Field(max_length=1000)]
+    samples: Path | None
+    files: Annotated[dict[Path, FileEntry], Field(max_length=KEYS_AT_MOST)]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        parts = {part.machine: part for part in self.parts}
+        if len(parts) < len(self.parts) or len({plan.id for plan in self.plans}) < len(self.plans):
+            raise ValueError("two parts or plans have the same name")
+        wanted = [hop.constants for plan in self.plans for hop in plan.hops if hop.constants]
+        wanted += [name for part in self.parts for name in part.files]
+        wanted += [segment.file for part in self.parts for segment in part.segments]
+        for name in [*wanted, *([self.samples] if self.samples else [])]:
+            if name not in self.files:
+                raise ValueError(f"the file '{shown(name)}' is not listed")
+        for plan in self.plans:
+            for machine, span in zip(plan.machines, spans(plan, self.last), strict=True):
+                known = {segment.span for segment in parts[machine].segments} if machine in parts else set()
+                if not span.empty and span not in known:
+                    raise ValueError(f"plan '{shown(plan.id)}' lacks a program for machine '{shown(machine)}'")
+        return self
+
+    def plan(self, id: str | None = None) -> PlanEntry:
+        """A plan by its name; None: the first, which is the recommended one.
+
+        Raises:
+            BundleError: there is none of this name.
+        """
+        for plan in self.plans:
+            if id in (None, plan.id):
+                return plan
+        known = ", ".join(plan.id for plan in self.plans)
+        raise BundleError(f"the bundle has no plan '{shown(id)}'", hint=f"it has {known}")
+
+    def part(self, machine: str) -> PartEntry:
+        """What a machine needs.
+
+        Raises:
+            BundleError: the bundle knows no such machine.
+        """
+        for part in self.parts:
+            if part.machine == machine:
+                return part
+        known = ", ".join(part.machine for part in self.parts)
+        raise BundleError(f"the bundle has no part for '{shown(machine)}'", hint=f"it has {known}")
+
+
+def spans(plan: PlanEntry, last: int) -> list[Span]:
+    """Which layers each machine of a plan runs, in order."""
+    borders = [(0, 0.0), *((hop.cut, hop.bottleneck) for hop in plan.hops), (last, 0.0)]
+    return [Span(start, end, arriving, leaving) for (start, arriving), (end, leaving) in pairwise(borders)]
+
+
+def canonical(content: Any) -> bytes:
+    """The one way to write plain values down: keys sorted, no space, UTF-8."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def identified(content: dict[str, Any]) -> Manifest:
+    """The manifest of some keys, with the bundle's id.
+
+    Raises:
+        BundleError: they make no manifest.
+    """
+    plain = _validated(content | {"bundle": "0" * 64}).model_dump(mode="json")  # each number in one way: 1 as 1.0
+    del plain["bundle"]
+    return _validated(plain | {"bundle": hashlib.sha256(canonical(plain)).hexdigest()})
+
+
+def written(manifest: Manifest) -> bytes:
+    """The content of `manifest.json`."""
+    return canonical(manifest.model_dump(mode="json")) + b"\n"
+
+
+def read_manifest(content: bytes) -> Manifest:
+    """The manifest in a file's content, which may be anybody's.
+
+    Raises:
+        BundleError: it is damaged, was changed, or is of another schema.
+    """
+    try:
+        plain = json.loads(content, parse_constant=_no_number, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as failure:
+        raise BundleError(f"the manifest is no JSON: {shown(failure)}", where=MANIFEST) from None
+    if not isinstance(plain, dict):
+        raise BundleError("a JSON object is expected", where=MANIFEST)
+    if plain.get("schema_version") != SCHEMA_VERSION:
+        given = shown(plain.get("schema_version", "none"), 20)
+        raise BundleError(
+            f"the bundle's schema version is {given}, this version reads {SCHEMA_VERSION}",
+            where=MANIFEST,
+            hint="export it again, or install the version of Split-Et-Impera that wrote it",
+        )
+    manifest = _validated(plain)
+    plain.pop("bundle")
+    if hashlib.sha256(canonical(plain)).hexdigest() != manifest.bundle:
+        raise BundleError("the manifest is not what its own id says: it was changed", where=MANIFEST)
+    return manifest
+
+
+def _validated(plain: dict[str, Any]) -> Manifest:
+    try:
+        return Manifest.model_validate(plain)
+    except ValidationError as failure:
+        first = failure.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BundleError(f"{shown(place, 200)}: {shown(first['msg'], 200)}", where=MANIFEST) from None
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
+
+
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    pairs = list(pairs)
+    plain = dict(pairs)
+    if len(plain) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return plain

@@ -1,0 +1,155 @@
+"""What happened to each frame, one line of JSON each: the device half writes it, `verify` reads it.
+
+The first line says which bundle, plan and carrier; every other one is a frame. Times are in seconds. Those of the
+device count from the start of the run, by its own clock; those of the server are durations, by the server's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from splitimpera.core.errors import DataError, shown, shown_path
+from splitimpera.core.files import open_file
+
+SCHEMA_VERSION: Literal[1] = 1
+LINE_BYTES = 1 << 20
+MOST_LINES = 10_000_000
+
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Outcome = Literal["ok", "late", "full", "damaged", "failed", "stopping", "lost", "dropped"]
+"""What the server said; "lost": nothing came back; "dropped": the device never sent it, for it was busy."""
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class RunLine(_Line):
+    """The log's first line.
+
+    Attributes:
+        carrier: What carried the frames; "none" where the plan runs on the device alone.
+        secure: How: "tls", "dtls" or "none".
+        fps: Frame rate that was asked for; None: each as soon as the one before was through.
+        round_trip_s: Smallest round trip seen by then.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    bundle: str
+    plan: str
+    made_by: str
+    machine: str
+    engine: str
+    threads: Count
+    carrier: Literal["tcp", "udp", "none"]
+    transport: str
+    secure: Literal["tls", "dtls", "none"]
+    source: str
+    fps: float | None
+    deadline_s: Seconds | None
+    begun: str
+    round_trip_s: Seconds | None
+
+
+class FrameLine(_Line):
+    """One frame.
+
+    Attributes:
+        frame: Its number, from 0 on.
+        sample: Which sample of the source it is.
+        due_s: When it was due; `begun_s`: when work on it began.
+        head_s, encode_s: How long the layers and the codec took.
+        sent_s: When its last byte was with the system; None: it was not sent.
+        response_s: When the response was complete; None: there was none.
+        payload_bytes, packets: What was sent.
+        lost_packets, missing_bytes: What of it never came, as the server says; None: it does not say.
+        assembled_s, queued_s, decode_s, run_s, server_s: Durations on the server, as `messages.Response` has them.
+        batch: How many frames the server ran together.
+        label, predicted: The class that it is, and the one that was found; None: not known.
+    """
+
+    frame: Count
+    sample: Count | None
+    outcome: Outcome
+    due_s: Seconds
+    begun_s: Seconds | None = None
+    head_s: Seconds | None = None
+    encode_s: Seconds | None = None
+    sent_s: Seconds | None = None
+    response_s: Seconds | None = None
+    payload_bytes: Count = 0
+    packets: Count = 0
+    lost_packets: Count | None = None
+    missing_bytes: Count | None = None
+    assembled_s: Seconds | None = None
+    queued_s: Seconds | None = None
+    decode_s: Seconds | None = None
+    run_s: Seconds | None = None
+    server_s: Seconds | None = None
+    batch: Count | None = None
+    label: int | None = None
+    predicted: int | None = None
+
+    @property
+    def latency_s(self) -> float | None:
+        """From when it was due until its response was complete; None where there was none."""
+        return None if self.response_s is None or self.outcome != "ok" else self.response_s - self.due_s
+
+
+def line_of(record: RunLine | FrameLine) -> str:
+    """A line of the log."""
+    return record.model_dump_json(exclude_defaults=isinstance(record, FrameLine)) + "\n"
+
+
+def read_log(path: str | Path) -> tuple[RunLine, list[FrameLine]]:
+    """What a log holds. A last line that was cut short, as a killed process leaves it, is passed over.
+
+    Raises:
+        DataError: it is no log, or is damaged.
+    """
+    with open_file(path, DataError, what="log") as file:
+        run: RunLine | None = None
+        frames: list[FrameLine] = []
+        for number, (line, whole) in enumerate(_lines(file.readline, path), 1):
+            try:
+                if run is None:
+                    run = RunLine.model_validate_json(line)
+                else:
+                    frames.append(FrameLine.model_validate_json(line))
+            except ValidationError as failure:
+                if not whole and run is not None:
+                    break
+                raise DataError(_told(failure), where=f"'{shown_path(path)}', line {number}") from None
+    if run is None:
+        raise DataError("the log is empty", where=f"'{shown_path(path)}'")
+    return run, frames
+
+
+def _lines(readline: object, path: str | Path) -> Iterator[tuple[bytes, bool]]:
+    """Each line, and whether it is whole."""
+    assert callable(readline)
+    for _ in range(MOST_LINES):
+        line = readline(LINE_BYTES + 1)
+        if not line:
+            return
+        if len(line) > LINE_BYTES:
+            raise DataError(f"a line is longer than {LINE_BYTES} bytes", where=f"'{shown_path(path)}'")
+        yield line, line.endswith(b"\n")
+    raise DataError(f"the log has more than {MOST_LINES} lines", where=f"'{shown_path(path)}'")
+
+
+def _told(failure: ValidationError) -> str:
+    first = failure.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {shown(first['msg'], 200)}" if first["loc"] else shown(first["msg"])
+
+
+def json_of(record: RunLine | FrameLine) -> dict[str, object]:
+    """A record as plain values."""
+    plain: dict[str, object] = json.loads(record.model_dump_json())
+    return plain

@@ -1,0 +1,245 @@
+"""A machine's part of a plan, ready to run: frames to payloads on the device, payloads to results on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+
+from splitimpera.bundle.manifest import HopEntry, InputEntry, Manifest, PlanEntry, Span, spans
+from splitimpera.bundle.opened import Bundle
+from splitimpera.core.array_types import Array
+from splitimpera.core.errors import BundleError, CodecError, DataError
+from splitimpera.deploy.inference import Program, as_stored, can_stack, load_program, stacked, unstacked
+from splitimpera.records.graph import TensorSpec
+from splitimpera.records.traffic import ByteRange, Codec, Payload
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The program of a machine's layers; without one, frames go through as they are.
+
+    Attributes:
+        inputs, outputs: The tensors of one frame.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    program: Program | None
+
+    def __call__(self, frames: Sequence[Sequence[Array]]) -> list[tuple[Array, ...]]:
+        """Run some frames, at once where their tensors stack."""
+        typed = [as_stored(frame, self.inputs) for frame in frames]
+        if self.program is None:
+            return typed
+        if not can_stack(self.inputs + self.outputs):
+            return [tuple(self.program(frame)) for frame in typed]
+        return unstacked(self.program(stacked(typed, self.inputs)), self.outputs, len(typed))
+
+
+@dataclass
+class Coded:
+    """A frame that the device half is through with.
+
+    Attributes:
+        payload: What goes to the server; None where the plan has no hop.
+        result: Tensors of the result, where it has none.
+        head_s, encode_s: What the layers and the codec took.
+    """
+
+    payload: Payload | None
+    result: tuple[Array, ...] | None
+    head_s: float
+    encode_s: float
+
+
+@dataclass(frozen=True)
+class DeviceHalf:
+    """What the first machine of a plan does with a frame: prepare, run its layers, encode."""
+
+    plan: PlanEntry
+    input: InputEntry
+    layers: Layers
+    codec: Codec | None
+
+    @property
+    def hop(self) -> HopEntry | None:
+        return self.plan.hops[0] if self.plan.hops else None
+
+    def __call__(self, x: Array | Sequence[Array]) -> Coded:
+        """Run one frame; `x` as `prepared` has it.
+
+        Raises:
+            DataError: this is no input of the network.
+        """
+        frame = prepared(x, self.input)
+        begun_s = perf_counter()
+        (tensors,) = self.layers([frame])
+        run_s = perf_counter()
+        payload = None if self.codec is None else self.codec.encode(tensors)
+        encoded_s = perf_counter()
+        return Coded(payload, tensors if payload is None else None, run_s - begun_s, encoded_s - run_s)
+
+
+@dataclass
+class Received:
+    """A frame as it came: its payload with zeros where bytes are missing, and which these are."""
+
+    data: bytes
+    erased: tuple[ByteRange, ...] = ()
+
+
+@dataclass
+class Predictions:
+    """What became of some frames on the server.
+
+    Attributes:
+        results: Tensors of each one's result; None where its codec cannot do without what is missing.
+        decode_s: What the codec took for each.
+        run_s: What the layers took for all of them.
+    """
+
+    results: list[tuple[Array, ...] | None]
+    decode_s: list[float]
+    run_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class ServerHalf:
+    """What the last machine of a plan does with frames: decode, run its layers."""
+
+    plan: PlanEntry
+    hop: HopEntry
+    codec: Codec
+    layers: Layers
+    result: tuple[TensorSpec, ...] = field(default=())
+
+    @property
+    def batches(self) -> bool:
+        """Whether several frames can be run at once."""
+        return can_stack(self.layers.inputs + self.layers.outputs)
+
+    def __call__(self, frames: Sequence[Received], previous: Sequence[Sequence[Array] | None] = ()) -> Predictions:
+        """Run some frames.
+
+        Args:
+            previous: For each, the frame before it of the same client as it was decoded, for codecs that fill with it.
+        """
+        before = previous or [None] * len(frames)
+        decoded: list[tuple[Array, ...] | None] = []
+        took_s = []
+        for frame, last in zip(frames, before, strict=True):
+            begun_s = perf_counter()
+            decoded.append(self._decoded(frame, last))
+            took_s.append(perf_counter() - begun_s)
+        good = [tensors for tensors in decoded if tensors is not None]
+        begun_s = perf_counter()
+        results = iter(self.layers(good) if good else [])
+        run_s = perf_counter() - begun_s
+        return Predictions([None if tensors is None else next(results) for tensors in decoded], took_s, run_s)
+
+    def _decoded(self, frame: Received, previous: Sequence[Array] | None) -> tuple[Array, ...] | None:
+        if frame.erased and not self.codec.tolerates_loss:
+            return None
+        try:
+            return self.codec.decode(frame.data, frame.erased, previous)
+        except CodecError:
+            return None
+
+
+def device_half(bundle: Bundle, plan: str | None = None, threads: int = 1) -> DeviceHalf:
+    """The device's part of a plan.
+
+    Args:
+        plan: Its name; None: the recommended one.
+        threads: How many threads the engine has.
+
+    Raises:
+        BundleError: the bundle has no such plan, lacks this machine's files, or they are not what was exported.
+    """
+    entry = bundle.manifest.plan(plan)
+    codec = bundle.codec(entry.hops[0]) if entry.hops else None
+    return DeviceHalf(entry, bundle.manifest.input, _layers(bundle, entry, 0, threads), codec)
+
+
+def server_half(bundle: Bundle, plan: str | None = None, threads: int = 1) -> ServerHalf:
+    """The server's part of a plan; arguments and errors as of `device_half`.
+
+    Raises:
+        BundleError: besides, where the plan runs on the device alone.
+    """
+    entry = bundle.manifest.plan(plan)
+    if not entry.hops:
+        raise BundleError(f"plan '{entry.id}' runs on the device alone, there is nothing to serve")
+    hop, layers = entry.hops[-1], _layers(bundle, entry, len(entry.hops), threads)
+    return ServerHalf(entry, hop, bundle.codec(hop), layers, layers.outputs)
+
+
+def prepared(x: Array | Sequence[Array], wanted: InputEntry) -> tuple[Array, ...]:
+    """The network's input for one frame.
+
+    Args:
+        x: The tensors themselves, without a batch dimension; or, where the network takes images, an image of 8 or 16
+            bits, (H, W, C) or, in grey, (H, W).
+
+    Raises:
+        DataError: it is none.
+    """
+    specs = tuple(entry.spec for entry in wanted.tensors)
+    arrays = [np.asarray(x)] if len(specs) == 1 and not isinstance(x, list | tuple) else [np.asarray(one) for one in x]
+    if wanted.pixels is not None and len(arrays) == 1 and arrays[0].dtype in (np.uint8, np.uint16):
+        arrays = [_normalised(arrays[0], wanted)]
+    if len(arrays) != len(specs):
+        raise DataError(f"{len(arrays)} arrays are given, the network takes {len(specs)}", where="input")
+    for array, spec in zip(arrays, specs, strict=True):
+        if array.shape != spec.shape or not np.can_cast(
+            array.dtype, spec.dtype.replace("bfloat16", "float32"), "same_kind"
+        ):
+            raise DataError(
+                f"{array.dtype} of shape {array.shape} is given, the network takes {spec.dtype} of shape {spec.shape}"
+                + (", or an image of 8 or 16 bits" if wanted.pixels is not None else ""),
+                where="input",
+            )
+    return as_stored(arrays, specs)
+
+
+def _normalised(image: Array, wanted: InputEntry) -> Array:
+    """uint8 or uint16 (H, W, C) -> float32 (C, H, W), to the bit what `models.pixels` makes of it."""
+    assert wanted.pixels is not None
+    grey = image[..., None] if image.ndim == 2 else image
+    channels = wanted.tensors[0].shape[0] if wanted.tensors[0].shape else 0
+    if grey.ndim != 3 or grey.shape[2] != channels or len(wanted.pixels.mean) != channels:
+        raise DataError(f"an image of shape {image.shape} is given, {channels} channels are expected", where="input")
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (wanted.pixels.mean, wanted.pixels.std))
+    x = grey.transpose(2, 0, 1).astype(np.float32, order="C")
+    x /= np.float32(np.iinfo(image.dtype).max)
+    x -= mean
+    x /= std
+    return x
+
+
+def _layers(bundle: Bundle, plan: PlanEntry, place: int, threads: int) -> Layers:
+    manifest = bundle.manifest
+    span = spans(plan, manifest.last)[place]
+    if span.empty:
+        crossing = _crossing(manifest, plan, span)
+        return Layers(crossing, crossing, None)
+    for segment in manifest.part(plan.machines[place]).segments:
+        if segment.span == span:
+            program = load_program(segment.engine, bundle.read(segment.file), threads)
+            inputs, outputs = (tuple(entry.spec for entry in some) for some in (segment.inputs, segment.outputs))
+            return Layers(inputs, outputs, program)
+    raise BundleError(f"plan '{plan.id}' lacks a program for '{plan.machines[place]}'")
+
+
+def _crossing(manifest: Manifest, plan: PlanEntry, span: Span) -> tuple[TensorSpec, ...]:
+    """What goes through a machine without layers of its own."""
+    if span.start == 0:
+        entries = manifest.input.tensors
+    elif span.start == manifest.last:
+        entries = manifest.result
+    else:
+        entries = next(hop.tensors for hop in plan.hops if hop.cut == span.start)
+    return tuple(entry.spec for entry in entries)

@@ -1,0 +1,231 @@
+"""What the two programs say to each other besides tensors: greeting, response, round trips, acknowledgements.
+
+Each is the payload of a frame, of a kind of its own. What comes from outside is read here or refused with a LinkError;
+nothing that a message claims is believed beyond its own length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct, error
+from typing import Any
+
+import numpy as np
+
+from splitimpera.codec.framing import VERSION
+from splitimpera.codec.given import array_dtype
+from splitimpera.core.array_types import Array
+from splitimpera.core.errors import LinkError, printable
+from splitimpera.records.graph import TensorSpec
+
+MAGIC = b"SEI\x00"
+HELLO = Struct("!4sBB32sH")
+WELCOME = Struct("!BBHII")
+REFUSAL = Struct("!HH")
+PING = Struct("!I")
+RESPONSE = Struct("!BBHIIIIIII")
+RESPONSE_BYTES = RESPONSE.size
+ACK = Struct("!IQ")
+ACK_BITS = 64
+TOKEN_BYTES = 512
+TEXT_BYTES = 400
+US = 1e6
+MOST_US = (1 << 32) - 1
+"""So long, or longer, or not known."""
+
+
+class Reason(IntEnum):
+    """Why a server does not talk."""
+
+    VERSION = 1
+    BUNDLE = 2
+    PLAN = 3
+    TOKEN = 4
+    BUSY = 5
+    STOPPING = 6
+    PROTOCOL = 7
+
+
+class Status(IntEnum):
+    """What became of a frame."""
+
+    OK = 0
+    LATE = 1
+    """Its deadline passed before work on it could begin."""
+    FULL = 2
+    """The queue was full, and the policy dropped it."""
+    DAMAGED = 3
+    """It lacks parts that its codec cannot do without, or is no payload of this codec."""
+    FAILED = 4
+    """The program failed on it."""
+    STOPPING = 5
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a client begins with.
+
+    Attributes:
+        bundle: The bundle's id, 32 bytes.
+        lowest, highest: The versions of the protocol that the client speaks.
+        token: What proves who it is, where certificates do not; empty: nothing.
+    """
+
+    bundle: bytes
+    lowest: int = VERSION
+    highest: int = VERSION
+    token: bytes = b""
+
+    def to_bytes(self) -> bytes:
+        return HELLO.pack(MAGIC, self.lowest, self.highest, self.bundle, len(self.token)) + self.token
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Hello:
+        """Raises LinkError where this is none."""
+        magic, lowest, highest, bundle, length = _fields(HELLO, data, "hello")
+        token = data[HELLO.size :]
+        if magic != MAGIC or lowest > highest or len(token) != length or length > TOKEN_BYTES:
+            raise LinkError("the peer's greeting is none of this protocol")
+        return cls(bundle, lowest, highest, token)
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """What a server takes a client in with.
+
+    Attributes:
+        version: The version that both speak from now on.
+        most_bytes: The largest frame that it takes.
+        most_frames: How many frames of one client it holds at once; more are answered with `Status.FULL`.
+    """
+
+    version: int
+    most_bytes: int
+    most_frames: int
+
+    def to_bytes(self) -> bytes:
+        return WELCOME.pack(self.version, 0, 0, self.most_bytes, self.most_frames)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Welcome:
+        """Raises LinkError where this is none."""
+        version, _, _, most_bytes, most_frames = _fields(WELCOME, data, "welcome", exact=True)
+        return cls(version, most_bytes, most_frames)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a server turns a client away with; the text is for people."""
+
+    reason: Reason
+    text: str = ""
+
+    def to_bytes(self) -> bytes:
+        text = self.text.encode()[:TEXT_BYTES]
+        return REFUSAL.pack(self.reason, len(text)) + text
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Refusal:
+        """Raises LinkError where this is none."""
+        reason, length = _fields(REFUSAL, data, "refusal")
+        text = data[REFUSAL.size :]
+        if length != len(text) or length > TEXT_BYTES or reason not in list(Reason):
+            raise LinkError("the peer's refusal is none of this protocol")
+        return cls(Reason(reason), printable(text.decode(errors="replace")))
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the server says of one frame.
+
+    Attributes:
+        lost_packets: How many of its packets never came.
+        missing_bytes: How many of its bytes never came.
+        batch: How many frames were run together.
+        assembled_s: From its first packet to its last, or until it was used as it was.
+        queued_s: From then until work on it began.
+        decode_s, run_s: What its codec and its program took, those of the whole batch.
+        total_s: From its first packet until this was handed to the system.
+        tensors: The result as bytes, empty unless the status is OK; `result_of` reads them.
+    """
+
+    status: Status
+    batch: int = 1
+    lost_packets: int = 0
+    missing_bytes: int = 0
+    assembled_s: float = 0.0
+    queued_s: float = 0.0
+    decode_s: float = 0.0
+    run_s: float = 0.0
+    total_s: float = 0.0
+    tensors: bytes = b""
+
+    def to_bytes(self) -> bytes:
+        times = (self.assembled_s, self.queued_s, self.decode_s, self.run_s, self.total_s)
+        start = RESPONSE.pack(
+            self.status, 0, min(self.batch, 65535), self.lost_packets, self.missing_bytes, *map(microseconds, times)
+        )
+        return start + self.tensors
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Response:
+        """Raises LinkError where this is none."""
+        status, _, batch, lost_packets, missing, *times = _fields(RESPONSE, data, "response")
+        if status not in list(Status):
+            raise LinkError(f"the server answers with status {status}, which this version does not know")
+        assembled_s, queued_s, decode_s, run_s, total_s = (time / US for time in times)
+        return cls(
+            Status(status),
+            batch,
+            lost_packets,
+            missing,
+            assembled_s,
+            queued_s,
+            decode_s,
+            run_s,
+            total_s,
+            data[RESPONSE.size :],
+        )
+
+
+def microseconds(seconds: float) -> int:
+    """As messages carry times: whole microseconds within 32 bits."""
+    return min(max(round(min(seconds, 1e6) * US), 0), MOST_US)
+
+
+def result_bytes(tensors: Sequence[Array], specs: Sequence[TensorSpec]) -> bytes:
+    """The tensors of one frame, little endian, one after the other."""
+    return b"".join(
+        np.ascontiguousarray(tensor, array_dtype(spec).newbyteorder("<")).tobytes()
+        for tensor, spec in zip(tensors, specs, strict=True)
+    )
+
+
+def result_of(data: bytes, specs: Sequence[TensorSpec]) -> tuple[Array, ...]:
+    """The inverse of `result_bytes`.
+
+    Raises:
+        LinkError: the bytes are those of other tensors.
+    """
+    dtypes = [array_dtype(spec).newbyteorder("<") for spec in specs]
+    sizes = [dtype.itemsize * spec.elements for dtype, spec in zip(dtypes, specs, strict=True)]
+    if sum(sizes) != len(data):
+        raise LinkError(f"the result has {len(data)} bytes, {sum(sizes)} are expected")
+    found, at = [], 0
+    for spec, dtype, size in zip(specs, dtypes, sizes, strict=True):
+        array = np.frombuffer(data, dtype, spec.elements, at).reshape(spec.shape)
+        found.append(array.astype(array_dtype(spec), copy=False))
+        at += size
+    return tuple(found)
+
+
+def _fields(form: Struct, data: bytes, what: str, exact: bool = False) -> tuple[Any, ...]:
+    try:
+        found = form.unpack_from(data)
+    except error:
+        raise LinkError(f"the peer's {what} is cut short") from None
+    if exact and len(data) != form.size:
+        raise LinkError(f"the peer's {what} is too long")
+    return found
