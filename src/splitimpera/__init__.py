@@ -88,7 +88,12 @@ def __getattr__(name: str) -> Any:
 
     if name not in _HOMES:
         raise AttributeError(f"module 'splitimpera' has no attribute '{name}'")
-    return getattr(import_module(f"splitimpera.{_HOMES[name]}"), name)
+    try:
+        return getattr(import_module(f"splitimpera.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as failure:
+        from splitimpera.core.extras import explained
+
+        raise explained(failure, f"'{name}'") or failure from None
 
 
 def __dir__() -> list[str]:

@@ -10,6 +10,7 @@ import typer
 
 from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate, verbosity
 from splitimpera.core.errors import SplitImperaError, SplitImperaWarning, printable
+from splitimpera.core.extras import explained
 from splitimpera.core.memory import MORE_MEMORY, shortage
 from splitimpera.core.version import __version__
 
@@ -69,6 +70,11 @@ def run() -> int:
             return _refused(error)
         except typer.Abort:
             return _refused(SplitImperaError("the input ended while something was read from it"))
+        except ModuleNotFoundError as error:
+            lacking_extra = explained(error, "this command")
+            if lacking_extra is None:
+                raise
+            return _refused(lacking_extra)
         except Exception as error:
             lacking = shortage(error)
             if lacking:
