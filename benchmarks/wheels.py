@@ -1,7 +1,7 @@
 """Whether all that the base installation needs has wheels for x86-64 and aarch64, and how large they are.
 
 Nothing is compiled on a device: pip takes the pinned versions as wheels alone, once for each kind of processor, and the
-check fails where one has none. It downloads some 150 MB from the package index.
+check fails where one has none. It downloads some 130 MB from the package index.
 
     .venv/bin/python benchmarks/wheels.py
     .venv/bin/python benchmarks/wheels.py --extra ans    # an extra besides
