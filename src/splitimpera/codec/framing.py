@@ -39,6 +39,8 @@ UNLIMITED = (1 << 24) - 1
 FRAMES_KEPT = 64
 BYTES_KEPT = 1 << 27
 FINISHED_KEPT = 1024
+STREAM_START_BYTES = 1 << 14
+STREAM_GROWTH_BYTES = 1 << 18
 
 
 class Kind(IntEnum):
@@ -225,47 +227,101 @@ class Reassembler:
 class StreamReader:
     """Reads frames from a stream, which may be cut anywhere: over TCP each frame has one header.
 
+    What comes next goes into `room()`, then `took` is told how much that was: a large frame is received straight into
+    its own memory, which grows as its bytes come, whatever its header announces.
+
     Args:
         most_bytes: Largest size of a frame.
+
+    Attributes:
+        part_bytes: How much of an unfinished frame came, its header included.
     """
 
     def __init__(self, most_bytes: int = BYTES_KEPT) -> None:
         self.most_bytes = most_bytes
-        self._buffer = bytearray()
+        self.part_bytes = 0
         self._fault: CodecError | None = None
+        self._start = memoryview(bytearray(STREAM_START_BYTES))
+        self._header: _Header | None = None
+        self._data = bytearray()
 
-    def feed(self, data: bytes) -> list[ReceivedFrame]:
-        """Take the next bytes of the stream; returns the frames that are complete now, in order.
+    def room(self) -> memoryview:
+        """Where the next bytes of the stream go. Hold on to it no longer than until `took`."""
+        if self._header is None:
+            return self._start[self.part_bytes :]
+        at = self.part_bytes - HEADER_BYTES
+        if at == len(self._data):
+            self._data += bytes(min(max(at, STREAM_GROWTH_BYTES), self._header.id.total - at))
+        return memoryview(self._data)[at:]
+
+    def took(self, size: int) -> list[ReceivedFrame]:
+        """Take the bytes that were put into `room()`; returns the frames that are complete now, in order.
 
         Raises:
             CodecError: the stream is no sequence of frames, or one is too large. No frame can be found after that:
                 close the connection.
         """
+        self._check()
+        self.part_bytes += size
+        frames = self._whole() if self._header is not None else self._first()
+        if not frames:
+            self._check()
+        return frames
+
+    def feed(self, data: bytes) -> list[ReceivedFrame]:
+        """`took`, of bytes that lie elsewhere; errors as of `took`."""
+        frames: list[ReceivedFrame] = []
+        while data:
+            room = self.room()
+            size = min(len(room), len(data))
+            room[:size] = data[:size]
+            del room
+            frames += self.took(size)
+            data = data[size:]
+            if self._fault is not None:
+                break
+        return frames
+
+    def _whole(self) -> list[ReceivedFrame]:
+        """The frame that is received into its own memory, once all of it came."""
+        assert self._header is not None
+        id, _, time_left_s = self._header
+        if self.part_bytes < HEADER_BYTES + id.total:
+            return []
+        data, self._data, self._header, self.part_bytes = bytes(self._data), bytearray(), None, 0
+        return [ReceivedFrame(id, data, (), time_left_s)]
+
+    def _first(self) -> list[ReceivedFrame]:
+        """The frames that fit into the common memory; the beginning of another one goes where it belongs."""
+        frames: list[ReceivedFrame] = []
+        at, end = 0, self.part_bytes
+        while end - at >= HEADER_BYTES:
+            header = self._checked(bytes(self._start[at : at + HEADER_BYTES]))
+            if header is None:
+                break
+            body, at = at + HEADER_BYTES, at + HEADER_BYTES + header.id.total
+            if at > end:
+                self._header, self.part_bytes = header, HEADER_BYTES + end - body
+                self._data = bytearray(self._start[body:end])
+                return frames
+            frames.append(ReceivedFrame(header.id, bytes(self._start[body:at]), (), header.time_left_s))
+        self.part_bytes = end - at
+        self._start[: self.part_bytes] = self._start[at:end]
+        return frames
+
+    def _check(self) -> None:
         if self._fault is not None:
             raise self._fault
-        self._buffer += data
-        frames = []
-        start = 0
-        while len(self._buffer) - start >= HEADER_BYTES:
-            header = _read_header(self._buffer[start : start + HEADER_BYTES])
-            if header is None or header.offset != 0:
-                self._fault = CodecError("a frame's header is expected in the stream, something else is there")
-                break
-            if header.id.total > self.most_bytes:
-                self._fault = CodecError(
-                    f"a frame of {header.id.total} bytes is announced in the stream, {self.most_bytes} are the most"
-                )
-                break
-            end = start + HEADER_BYTES + header.id.total
-            if len(self._buffer) < end:
-                break
-            data = bytes(self._buffer[start + HEADER_BYTES : end])
-            frames.append(ReceivedFrame(header.id, data, (), header.time_left_s))
-            start = end
-        del self._buffer[:start]
-        if self._fault is not None and not frames:
-            raise self._fault
-        return frames
+
+    def _checked(self, start: bytes) -> _Header | None:
+        header = _read_header(start)
+        if header is None or header.offset != 0:
+            self._fault = CodecError("a frame's header is expected in the stream, something else is there")
+        elif header.id.total > self.most_bytes:
+            self._fault = CodecError(
+                f"a frame of {header.id.total} bytes is announced in the stream, {self.most_bytes} are the most"
+            )
+        return header if self._fault is None else None
 
 
 class _Header(NamedTuple):
