@@ -117,7 +117,7 @@ def _written(path: Path, first: RunLine) -> Iterator[Callable[[FrameLine], None]
     from splitimpera.deploy.frame_log import line_of
 
     try:
-        file = path.open("w", encoding="utf-8")
+        file = path.open("w", encoding="utf-8", buffering=1)
     except OSError as failure:
         raise output_error(path, failure, "--log") from None
     with file:
@@ -129,7 +129,6 @@ def _written(path: Path, first: RunLine) -> Iterator[Callable[[FrameLine], None]
                 raise output_error(path, failure, "--log") from None
 
         told(first)
-        file.flush()
         yield told
 
 

@@ -17,7 +17,6 @@ from splitimpera.core.array_types import Array
 from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.files import reason
 from splitimpera.deploy.sample_stream import Sample, Source
-from splitimpera.models.image_files import SUFFIXES, read_image
 
 VIDEO_SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .webm".split())
 
@@ -28,6 +27,8 @@ def images_of(folder: Path, wanted: InputEntry, classes: Sequence[str]) -> Sourc
     Raises:
         DataError: the network takes no images, or there are none.
     """
+    from splitimpera.models.image_files import SUFFIXES  # it takes a while to import
+
     sides = _sides(wanted, shown_path(folder))
     try:
         places = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -50,6 +51,8 @@ class _Images:
     sides: tuple[int, int, int]
 
     def __iter__(self) -> Iterator[Sample]:
+        from splitimpera.models.image_files import read_image
+
         channels, height, width = self.sides
         for row, (path, label) in enumerate(self.found):
             image = read_image(path, (height, width))

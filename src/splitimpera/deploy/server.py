@@ -132,6 +132,7 @@ class Server:
         Raises:
             LinkError: the address cannot be listened at.
         """
+        from splitimpera.deploy.datagrams import listen_datagrams
         from splitimpera.deploy.streams import listen_streams
 
         token = (security.token or "").encode() if security is not None else b""
@@ -146,10 +147,6 @@ class Server:
         streams = await listen_streams(host, port, security, self.limits, accept)
         self._listeners.append(streams)
         real = streams.address
-        try:  # TEMPORARY until the module is there
-            from splitimpera.deploy.datagrams import listen_datagrams
-        except ImportError:
-            return real
         self._listeners.append(await listen_datagrams(host, real[1], security, self.limits, accept, pace_of))
         tell(log, logging.INFO, "listening", host=real[0], port=real[1], bundle=self.bundle.manifest.bundle)
         return real

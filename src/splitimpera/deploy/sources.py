@@ -171,9 +171,7 @@ def _data_set(name: str, classes: list[str]) -> Source:
     datasets: Any = import_module("splitimpera.models.datasets")
     scenario: Any = import_module("splitimpera.scenario")
     if not datasets.is_source(name, Path()):
-        raise DataError(
-            f"'{shown(name)}' is no source", hint=f"give {KINDS}; {listed(datasets.DATASETS)} are data sets"
-        )
+        raise DataError(f"'{shown(name)}' is no source", hint=f"give {KINDS}")
     data = datasets.load_data(scenario.DataSection(source=name), Path())
     names = {known: place for place, known in enumerate(classes)}
     places = [names.get(known) for known in data.classes] if classes and data.classes else None
