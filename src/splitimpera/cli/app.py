@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate, verbosity
+from splitimpera.cli import compare, design, export, profile, report, saliency, scenario, simulate, verbosity
 from splitimpera.core.errors import SplitImperaError, SplitImperaWarning, printable
 from splitimpera.core.memory import MORE_MEMORY, shortage
 from splitimpera.core.version import __version__
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("design")(design.run)
+app.command("export")(export.run)
 app.command("report")(report.run)
 app.command("compare")(compare.run)
 app.command("profile")(profile.run)
