@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splitimpera.cli.profile import whole
+from splitimpera.cli.whole_numbers import whole
 
 DAYS = (1, 36_500)
 

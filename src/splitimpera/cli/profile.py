@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import prod
@@ -13,6 +13,7 @@ import typer
 
 from splitimpera.cli.saliency import NETWORK
 from splitimpera.cli.verbosity import Verbose
+from splitimpera.cli.whole_numbers import whole
 from splitimpera.core.errors import (
     CodecError,
     CutError,
@@ -38,18 +39,6 @@ ELEMENTS_AT_MOST = 50_000_000
 CODECS_AT_MOST = 100
 DIMENSIONS_AT_MOST, DIGITS_AT_MOST = 10, 15
 THREADS_AT_MOST, ROUNDS = 1024, (3, 1000)
-
-
-def whole(option: str, least: int, most: int) -> Callable[[object], int]:
-    """A parser of whole numbers; Typer's own would echo any number of digits."""
-
-    def read(given: object) -> int:
-        text = str(given).strip()
-        if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most):
-            raise DataError(f"'{shown(text)}' is not a whole number from {least} to {most}", where=option)
-        return int(text)
-
-    return read
 
 
 def _frame_rate(given: object) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from splitimpera.codec.codecs import parsed
+from splitimpera.codec.codecs import extras_of
 from splitimpera.core.errors import ModelError
 from splitimpera.cost.device_presets import DEVICES
 from splitimpera.deploy.messages import RESPONSE_BYTES
@@ -12,9 +12,6 @@ from splitimpera.records.device import Device
 from splitimpera.records.graph import TensorSpec
 from splitimpera.records.plan import Plan
 from splitimpera.setting import Setting
-
-EXTRAS = {"rans": "ans", "rans-packets": "ans", "fec": "fec"}
-"""The extra that each codec modifier needs, for its library has no wheels for every machine."""
 
 
 def check_machines(plan: Plan) -> None:
@@ -44,7 +41,7 @@ def _preset_without_engines(device: Device) -> bool:
 
 def extras(codecs: Iterable[str]) -> list[str]:
     """The extras of the package that some codecs need."""
-    return sorted({EXTRAS[modifier] for codec in codecs for modifier in parsed(codec).modifiers if modifier in EXTRAS})
+    return sorted({extra for codec in codecs for extra in extras_of(codec)})
 
 
 def left_out(setting: Setting, plan: Plan, result: Iterable[TensorSpec]) -> Iterator[str]:

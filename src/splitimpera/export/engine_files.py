@@ -58,7 +58,7 @@ def engines_called(name: str, machines: int) -> list[str]:
             raise ModelError(
                 f"ONNX files cannot be written here ({failure.name} is missing)",
                 where="--engine",
-                hint="pip install onnx onnxscript onnxruntime, or take '--engine torch'",
+                hint="pip install 'split-et-impera[design]', or take '--engine torch'",
             ) from None
     return names * machines if len(names) == 1 else names
 

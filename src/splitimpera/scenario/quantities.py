@@ -109,20 +109,3 @@ Cuts = Annotated[list[Text | int], Field(max_length=MOST_CUTS)]
 FilePath = Annotated[Path, PlainValidator(_path, json_schema_input_type=str)]
 Folder = Annotated[Path, PlainValidator(_folder, json_schema_input_type=str)]
 _TEXT = TypeAdapter(Text)
-
-
-MOST_PIXELS = 50_000_000
-"""Largest number of pixels of one image."""
-
-
-def check_pixels(height: int, width: int) -> None:
-    """Refuse an image that is too large, before it is decoded or made.
-
-    Raises:
-        ValueError: it has more than MOST_PIXELS.
-    """
-    if height * width > MOST_PIXELS:
-        raise ValueError(
-            f"{height} x {width} are {units.format_count(height * width)} pixels per image, at most "
-            f"{units.format_count(MOST_PIXELS)} are loaded"
-        )

@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from splitimpera.core.bounds import BOUNDS
+from splitimpera.core.bounds import BOUNDS, MOST_PIXELS, check_pixels
 from splitimpera.core.errors import listed
 from splitimpera.records.device import QueuePolicy
 from splitimpera.records.link import Jitter
@@ -42,7 +42,6 @@ from splitimpera.records.requirement import (
 from splitimpera.records.traffic import Workload
 from splitimpera.scenario.quantities import (
     MOST_ENTRIES,
-    MOST_PIXELS,
     BitRate,
     Bytes,
     Cuts,
@@ -58,7 +57,6 @@ from splitimpera.scenario.quantities import (
     Text,
     Watts,
     can_be_kept,
-    check_pixels,
     si_numbers,
     whole_bytes,
 )
