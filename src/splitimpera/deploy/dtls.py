@@ -31,7 +31,7 @@ CIPHERS = b"ECDHE+AESGCM"
 """All of them add `DTLS_RECORD_BYTES` to a packet."""
 HANDSHAKE_BYTES = 1200
 """No datagram of a handshake is larger."""
-RECORD_HEADER_BYTES, MOST_BYTES = 13, 1 << 14
+RECORD_HEADER_BYTES = 13
 HANDSHAKE, CLIENT_HELLO = 22, 1
 RANDOM = slice(27, 59)
 COOKIE_BYTES, COOKIE_S = 16, 60.0
@@ -192,7 +192,7 @@ class Dtls:
         left = len(datagram) if self.done else 0
         try:
             while left > 0:
-                packets.append(self._connection.recv(MOST_BYTES))
+                packets.append(self._connection.recv(left))
                 left -= len(packets[-1]) + DTLS_RECORD_BYTES
         except SSL.WantReadError:
             pass
@@ -205,7 +205,7 @@ class Dtls:
     def sealed(self, packet: bytes) -> bytes:
         """A packet as a datagram."""
         self._connection.send(packet)
-        return self._connection.bio_read(MOST_BYTES + DTLS_RECORD_BYTES)
+        return self._connection.bio_read(len(packet) + DTLS_RECORD_BYTES)
 
     def pending(self) -> list[bytes]:
         """The datagrams that wait to be sent: of the handshake, or alerts."""
