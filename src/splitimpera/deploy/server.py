@@ -118,6 +118,7 @@ class Server:
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
+        self._stopped = False
 
     # Life ------------------------------------------------------------------------------------------------------------
 
@@ -172,6 +173,9 @@ class Server:
 
     async def stop(self, patience_s: float = STOP_S) -> None:
         """Take no new frames, answer what it has, close."""
+        if self._stopped:
+            return
+        self._stopped = True
         self._stopping.set()
         for listener in self._listeners:
             await listener.close()
