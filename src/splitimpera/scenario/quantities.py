@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Typ
 from pydantic_core import PydanticCustomError
 
 from splitimpera.core import units
+from splitimpera.core.bounds import MOST_PIXELS as MOST_PIXELS
+from splitimpera.core.bounds import check_pixels as check_pixels
 from splitimpera.core.errors import shown
 from splitimpera.core.files import LONGEST_NAME_BYTES
 
