@@ -38,10 +38,10 @@ def quantised(content: bytes, frames: Sequence[Sequence[Array]]) -> bytes:
         contained(),
         TemporaryDirectory() as folder,
     ):
-        model = onnx.load_model_from_string(content)
-        names = [given.name for given in model.graph.input]
-        prepared, made = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
-        quant_pre_process(model, prepared, skip_symbolic_shape=True)
+        given, prepared, made = (Path(folder) / name for name in ("given.onnx", "prepared.onnx", "quantised.onnx"))
+        given.write_bytes(content)
+        names = [tensor.name for tensor in onnx.load_model_from_string(content).graph.input]
+        quant_pre_process(given, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             made,

@@ -13,6 +13,7 @@ from splitimpera.bundle.opened import Bundle
 from splitimpera.core.array_types import Array, FloatArray
 from splitimpera.core.errors import BundleError
 from splitimpera.core.progress import Track
+from splitimpera.core.units import format_fraction
 from splitimpera.deploy.halves import DeviceHalf, Received, ServerHalf, device_half, server_half
 from splitimpera.evaluation.batches import Row, unstack
 from splitimpera.evaluation.testbed import Testbed
@@ -103,13 +104,14 @@ class Proven:
         Raises:
             BundleError: with the share of equal answers.
         """
-        for what, compared in (("the programs", self.parts), ("programs and codec", self.whole)):
+        kinds = {"the programs": self.parts} | ({"programs and codec": self.whole} if self.lossless else {})
+        for what, compared in kinds.items():
             share = compared.as_good_as_equal
-            if (compared is self.parts or self.lossless) and not (share >= EQUAL and np.isfinite(compared.difference)):
+            if share < EQUAL or not np.isfinite(compared.difference):
                 raise BundleError(
-                    f"{what} give the network's answer for {share:.2%} of {len(compared.found)} validation samples, "
-                    f"at least {EQUAL:.1%} are needed; results differ by up to {compared.difference:.3g}. Nothing was "
-                    "written",
+                    f"{what} give the network's answer for {format_fraction(share)} of {len(compared.found)} "
+                    f"validation samples, at least {format_fraction(EQUAL)} are needed; results differ by up to "
+                    f"{compared.difference:.3g}. Nothing was written",
                     hint="try the other engine ('--engine torch'), and report the network for which this happens",
                 )
 
