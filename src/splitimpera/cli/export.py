@@ -80,7 +80,7 @@ def _account(exported: Exported) -> Iterator[str]:
     manifest, final, promised = exported.manifest, exported.proven, exported.promised
     first = exported.before or final
     yield ""
-    yield f"Plan {final.plan}: {len(final.whole.found)} validation samples through all parts in their engine"
+    yield f"Plan {final.plan}: {len(final.whole)} validation samples through all parts in their engine"
     yield f"  programs     {same(first.parts)}"
     for hop in manifest.plans[0].hops:
         yield f"  with codec   {same(first.whole)} ({hop.codec}, {'lossless' if first.lossless else 'lossy'})"

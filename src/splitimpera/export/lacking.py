@@ -37,7 +37,7 @@ def refusal(testbed: Testbed, spans: Sequence[Span], engines: Sequence[str], pla
 def _advice(search: _Search, now: int, engines: Sequence[str], lacking: str, layer: int) -> str:
     cut = search.nearest(now, engines, lacking, layer)
     if cut is not None:
-        return f"the nearest cut that works is {cut} ({search.name(cut)})"
+        return f"the nearest cut that works is cut {cut} ({search.name(cut)})"
     if lacking == "torch":
         return "choose another plan"
     cut = search.nearest(now, ("onnx", "torch"), lacking, layer)
