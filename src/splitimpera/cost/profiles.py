@@ -46,12 +46,13 @@ class _LayerTime(_Section):
 
 class _CutTime(_Section):
     cut: Annotated[int, Field(ge=0, le=LAYERS_AT_MOST)]
-    head_s: Seconds
+    head_s: Seconds | None
     head_spread_s: Seconds
-    tail_s: Seconds
+    tail_s: Seconds | None
     tail_spread_s: Seconds
     head_samples_s: Samples = []
     tail_samples_s: Samples = []
+    bottleneck: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
 
 
 class _CodecTime(_Section):
