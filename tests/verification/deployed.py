@@ -1,4 +1,4 @@
-"""A small design, and logs as two programs would have written them that ran one of its plans: drawn from its timeline."""
+"""A small design, and logs as two programs would have written them: drawn from the timeline of one of its plans."""
 
 from __future__ import annotations
 

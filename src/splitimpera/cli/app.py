@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate, verbosity
+from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate, verbosity, verify
 from splitimpera.core.errors import SplitImperaError, SplitImperaWarning, printable
 from splitimpera.core.memory import MORE_MEMORY, shortage
 from splitimpera.core.version import __version__
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command("design")(design.run)
 app.command("report")(report.run)
 app.command("compare")(compare.run)
+app.command("verify")(verify.run)
 app.command("profile")(profile.run)
 app.command("saliency")(saliency.run)
 app.command("simulate")(simulate.run)

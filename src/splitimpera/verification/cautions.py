@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.units import format_time
 from splitimpera.deploy.frame_log import RunLine
 from splitimpera.report.schema import PlanEntry, Results
@@ -78,7 +79,7 @@ def _pace(logs: Sequence[Log], found: Measured, prediction: Prediction) -> Itera
         )
 
 
-def _late_s(logs: Sequence[Log]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _late_s(logs: Sequence[Log]) -> FloatArray:
     """How long each frame waited although the one before it was through with the device."""
     late = []
     for log in logs:

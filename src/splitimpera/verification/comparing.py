@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splitimpera.core.array_types import FloatArray
+from splitimpera.core.array_types import Array, FloatArray
 from splitimpera.core.statistics import (
     LEVEL,
     LatencyDraws,
@@ -36,6 +36,7 @@ from splitimpera.verification.cautions import cautions
 from splitimpera.verification.findings import compared_parts, findings, signed_ms
 from splitimpera.verification.matching import Log, outcomes, read_logs
 from splitimpera.verification.measured import Measured, measured
+from splitimpera.verification.frame_times import Bools
 from splitimpera.verification.predicted import Prediction, predict, unstable
 from splitimpera.verification.shares import LEVEL as SURE
 from splitimpera.verification.shares import block_frames, clustered_interval, newcombe_same
@@ -103,7 +104,7 @@ def compared(
         left_out="The first frame of each log is left out, measured and predicted: caches are cold then, engines plan "
         "their work and connections start slowly.",
         warnings=cautions(logs, found, prediction, results, entry),
-        findings=findings(parts, device, server),
+        findings=findings(parts, device, server, tail_off="latency_p95" in differing),
         quantities=quantities,
         distribution=_distribution(prediction, found),
         parts=parts,
@@ -240,7 +241,7 @@ def _answers(results: Results, entry: PlanEntry, prediction: Prediction, found: 
     )
 
 
-def _share(name: str, predicted: float, hits: FloatArray, totals: FloatArray, note: str) -> QuantityEntry:
+def _share(name: str, predicted: float, hits: Array, totals: Array, note: str) -> QuantityEntry:
     """A share over frames; it agrees where its interval holds the predicted one."""
     counts, of = np.asarray(hits).astype(np.int64), np.asarray(totals).astype(np.int64)
     low, high = clustered_interval(counts, of)
@@ -264,12 +265,13 @@ def _deadline_s(prediction: Prediction) -> float:
     return 1 / workload.fps if workload.deadline_s is None else workload.deadline_s
 
 
-def _on_time(prediction: Prediction, found: Measured) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def _on_time(prediction: Prediction, found: Measured) -> Bools:
     with np.errstate(invalid="ignore"):
-        return found.latency_s <= _deadline_s(prediction)
+        on_time: Bools = found.latency_s <= _deadline_s(prediction)
+    return on_time
 
 
-def _right(found: Measured, among: FloatArray | None = None) -> FloatArray | None:
+def _right(found: Measured, among: Bools | None = None) -> FloatArray | None:
     """The share of right answers on each sample; on each frame where samples have no numbers; None without labels."""
     of_samples: dict[object, list[float]] = {}
     for place, line in enumerate(found.lines):
@@ -312,7 +314,8 @@ def _requirement(
     quantities: Sequence[QuantityEntry],
 ) -> RequirementCheck:
     metric, note = requirement.metric, ""
-    known: dict[str, float | None] = {one.name: one.measured for one in quantities} | latency_metrics(found.latency_s)
+    known: dict[str, float | None] = {one.name: one.measured for one in quantities}
+    known.update(latency_metrics(found.latency_s))
     known["cut_depth"] = entry.metrics.get("cut_depth")
     if "dropped_frames" not in known:
         known["dropped_frames"] = 0.0
@@ -325,7 +328,7 @@ def _requirement(
         slack = TOLERANCE
         if offered < requirement.limit * (1 - TOLERANCE):
             known["fps"], note = None, f"the run offered {offered:.4g} frames a second only"
-    value = known.get(metric)
+    value, violations = known.get(metric), [*entry.violations, *entry.soft_violations]
     if value is None:
         note = note or "the log does not say"
         met = None
@@ -336,16 +339,11 @@ def _requirement(
     return RequirementCheck(
         requirement=requirement,
         predicted=entry.metrics.get(metric),
-        predicted_met=all(violation.requirement != requirement.text for violation in _violations(entry)),
+        predicted_met=all(violation.requirement != requirement.text for violation in violations),
         measured=value if value is None or np.isfinite(value) else None,
         met=met,
         note=note,
     )
-
-
-def _violations(entry: PlanEntry) -> Iterator[object]:
-    yield from entry.violations
-    yield from entry.soft_violations
 
 
 def _rate(found: Measured) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from splitimpera.core.array_types import FloatArray
 from splitimpera.core.statistics import tolerance_s
 from splitimpera.core.units import format_time
 from splitimpera.report.verified import PartEntry, TimesEntry
-from splitimpera.verification.parts import HALVES, NAMES, FrameTimes
+from splitimpera.verification.frame_times import HALVES, NAMES, Bools, FrameTimes
 
 SAID = {
     "device_wait": "Frames wait {measured} on {device} until work on them begins",
@@ -22,6 +22,9 @@ SAID = {
     "server": "The layers on {server} take {measured}",
     "rest": "What no other part accounts for takes {measured}",
 }
+LEAST_SHARE = 0.005
+"""Of the difference of the whole; smaller ones are none."""
+SLOW_SHARE, SLOW_S = 0.10, 2e-3
 HINTS = {
     "device_wait": "the source or the machine does not keep the rate",
     **dict.fromkeys(("device", "encode", "decode", "server"), "design again with the profile of --calibrate"),
@@ -46,7 +49,7 @@ def compared_parts(predicted: FrameTimes, measured: FrameTimes, device: str, ser
             continue
         difference_s = after.typical_s - (before.typical_s if before else 0.0)
         half = key in HALVES
-        agreeing = whole_off and not half and difference_s * whole_s > 0
+        agreeing = whole_off and not half and difference_s / whole_s >= LEAST_SHARE
         entries.append(
             PartEntry(
                 key=key,
@@ -62,10 +65,34 @@ def compared_parts(predicted: FrameTimes, measured: FrameTimes, device: str, ser
     return entries
 
 
-def findings(parts: Sequence[PartEntry], device: str, server: str) -> list[str]:
-    """A sentence for each part that is off, the largest difference first."""
-    off = [part for part in parts if part.off and part.within is None]
-    return [_told(part, device, server) for part in sorted(off, key=lambda part: -abs(part.difference_s))]
+def findings(parts: Sequence[PartEntry], device: str, server: str, tail_off: bool) -> list[str]:
+    """A sentence for each part that is off, the largest difference first; then those that are off in slow frames.
+
+    Args:
+        tail_off: Whether the whole is off there; else slow frames are too few to tell.
+    """
+    measured = [part for part in parts if part.within is None]
+    off = sorted((part for part in measured if part.off), key=lambda part: -abs(part.difference_s))
+    slow = sorted((part for part in measured if _off_when_slow(part)), key=lambda part: -abs(_slow_s(part)))
+    return [_told(part, device, server) for part in off] + [_slow_told(part) for part in slow if tail_off]
+
+
+def _slow_s(part: PartEntry) -> float:
+    return part.measured.slow_s - (part.predicted.slow_s if part.predicted else 0.0)
+
+
+def _off_when_slow(part: PartEntry) -> bool:
+    """Whether slow frames differ by more than typical ones do."""
+    limit_s = max(SLOW_S, SLOW_SHARE * (part.predicted.slow_s if part.predicted else 0.0))
+    return abs(_slow_s(part) - part.difference_s) > limit_s
+
+
+def _slow_told(part: PartEntry) -> str:
+    predicted_s = part.predicted.slow_s if part.predicted else 0.0
+    return (
+        f"In the slowest tenth of the frames, {part.name} is {format_time(part.measured.slow_s)} where "
+        f"{format_time(predicted_s)} were predicted ({signed_ms(_slow_s(part))})."
+    )
 
 
 def _told(part: PartEntry, device: str, server: str) -> str:
@@ -112,5 +139,5 @@ class _Bands:
         )
 
 
-def _mean(values: FloatArray, where: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> float:
+def _mean(values: FloatArray, where: Bools) -> float:
     return float(values[where].mean())

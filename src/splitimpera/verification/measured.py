@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 
 from splitimpera.codec.framing import HEADER_BYTES, IP_UDP_HEADER_BYTES
 from splitimpera.core.array_types import FloatArray, IntArray
@@ -15,7 +14,7 @@ from splitimpera.deploy.frame_log import FrameLine
 from splitimpera.deploy.messages import RESPONSE_BYTES
 from splitimpera.records.link import Link
 from splitimpera.verification.matching import Log
-from splitimpera.verification.parts import FrameTimes
+from splitimpera.verification.frame_times import Bools, FrameTimes
 
 ANSWERED = ("ok", "damaged")
 """Outcomes after which the server had done all its work on what came."""
@@ -38,7 +37,7 @@ class Measured(FrameTimes):
     packets: IntArray
     handed_s: FloatArray
 
-    def having(self, wanted: Callable[[FrameLine], bool]) -> npt.NDArray[np.bool_]:
+    def having(self, wanted: Callable[[FrameLine], bool]) -> Bools:
         """Of which frames something is true."""
         return np.array([wanted(line) for line in self.lines], dtype=bool)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
-import numpy.typing as npt
 
 from splitimpera.codec.codecs import parsed
 from splitimpera.codec.framing import IP_UDP_HEADER_BYTES, packet_count
@@ -34,7 +33,7 @@ from splitimpera.records.traffic import Workload
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.scenario import DeviceSection, load_run
 from splitimpera.verification.matching import WARM_UP
-from splitimpera.verification.parts import FrameTimes
+from splitimpera.verification.frame_times import Bools, FrameTimes
 
 ENOUGH_FRAMES = 5000
 MOST_REPLICATIONS = 200
@@ -57,10 +56,10 @@ class Prediction(FrameTimes):
     plan: Plan
     workload: Workload
     redone: Mapping[str, float]
-    on_time: npt.NDArray[np.bool_]
+    on_time: Bools
     lost: IntArray
     packets: IntArray
-    dropped: npt.NDArray[np.bool_]
+    dropped: Bools
     warnings: tuple[str, ...]
 
     @property
@@ -83,7 +82,7 @@ def predict(folder: Path, results: Results, entry: PlanEntry, frames: int, sizes
     scenario = load_run(folder / "results.json").scenario
     warnings: list[str] = []
     devices = [_device(section, scenario.folder, entry, warnings) for section in scenario.devices[: len(entry.devices)]]
-    hops = ()
+    hops: tuple[Hop, ...] = ()
     if entry.hops:
         link = build_link(scenario.links[0], scenario.folder)
         hops = tuple(Hop(hop.cut, hop.codec, hop.transport, link, hop.bottleneck) for hop in entry.hops)
@@ -190,7 +189,8 @@ def _payloads(entry: PlanEntry, sizes: FloatArray) -> IntArray:
     mean = entry.metrics.get("payload_bytes") or 0.0
     if not len(sizes) or sizes.mean() <= 0 or not sizes.any():
         sizes = np.array([1.0])
-    return np.maximum(np.rint(sizes * mean / sizes.mean()), 1).astype(np.int64)
+    payloads: IntArray = np.maximum(np.rint(sizes * mean / sizes.mean()), 1).astype(np.int64)
+    return payloads
 
 
 def _element_bytes(hop: Hop) -> int:

@@ -43,7 +43,8 @@ def clustered_interval(hits: IntArray, totals: IntArray, level: float = LEVEL) -
     if 0 < share < 1:
         variance = blocks / (blocks - 1) * float(((of_hits - share * of_totals) ** 2).sum()) / count**2
         effect = max(1.0, variance * count / (share * (1 - share)))
-    return wilson_interval(share, count / effect, level, freedom=blocks - 1)
+    low, high = wilson_interval(share, count / effect, level, freedom=blocks - 1)
+    return low if share > 0 else 0.0, high if share < 1 else 1.0
 
 
 def newcombe_same(first: float, of_first: Interval, second: float, of_second: Interval) -> bool:

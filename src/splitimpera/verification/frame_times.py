@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from splitimpera.core.array_types import FloatArray
 
+Bools = npt.NDArray[np.bool_]
+
 NAMES = {
     "device_wait": "waiting on {device}",
     "device": "layers on {device}",
@@ -45,14 +47,16 @@ class FrameTimes:
     parts_s: dict[str, FloatArray]
 
     @property
-    def answered(self) -> npt.NDArray[np.bool_]:
+    def answered(self) -> Bools:
         return np.isfinite(self.latency_s)
 
-    def typical(self) -> npt.NDArray[np.bool_]:
+    def typical(self) -> Bools:
         """The middle half of the answered frames, by latency."""
         low, high = np.quantile(self.latency_s[self.answered], TYPICAL)
-        return (self.latency_s >= low) & (self.latency_s <= high)
+        between: Bools = (self.latency_s >= low) & (self.latency_s <= high)
+        return between
 
-    def slow(self) -> npt.NDArray[np.bool_]:
+    def slow(self) -> Bools:
         """The slowest tenth of them."""
-        return self.latency_s >= np.quantile(self.latency_s[self.answered], SLOW)
+        beyond: Bools = self.latency_s >= np.quantile(self.latency_s[self.answered], SLOW)
+        return beyond
