@@ -65,26 +65,39 @@ def compared_parts(predicted: FrameTimes, measured: FrameTimes, device: str, ser
     return entries
 
 
-def findings(parts: Sequence[PartEntry], device: str, server: str, tail_off: bool) -> list[str]:
-    """A sentence for each part that is off, the largest difference first; then those that are off in slow frames.
-
-    Args:
-        tail_off: Whether the whole is off there; else slow frames are too few to tell.
-    """
+def findings(parts: Sequence[PartEntry], predicted: FrameTimes, device: str, server: str) -> list[str]:
+    """A sentence for each part that is off, the largest difference first; then those that are off in slow frames."""
     measured = [part for part in parts if part.within is None]
     off = sorted((part for part in measured if part.off), key=lambda part: -abs(part.difference_s))
-    slow = sorted((part for part in measured if _off_when_slow(part)), key=lambda part: -abs(_slow_s(part)))
-    return [_told(part, device, server) for part in off] + [_slow_told(part) for part in slow if tail_off]
+    ranges = _slow_ranges(predicted)
+    slow = [part for part in measured if _off_when_slow(part, ranges.get(part.key))]
+    slow.sort(key=lambda part: -abs(_slow_s(part)))
+    return [_told(part, device, server) for part in off] + [_slow_told(part) for part in slow]
 
 
 def _slow_s(part: PartEntry) -> float:
     return part.measured.slow_s - (part.predicted.slow_s if part.predicted else 0.0)
 
 
-def _off_when_slow(part: PartEntry) -> bool:
-    """Whether slow frames differ by more than typical ones do."""
-    limit_s = max(SLOW_S, SLOW_SHARE * (part.predicted.slow_s if part.predicted else 0.0))
-    return abs(_slow_s(part) - part.difference_s) > limit_s
+def _slow_ranges(predicted: FrameTimes) -> dict[str, tuple[float, float]]:
+    """Between what each part's mean over the slowest tenth lies in all replications: few frames, so that it varies."""
+    each = [
+        _Bands(FrameTimes(latency_s, {key: values[place] for key, values in predicted.parts_s.items()}))
+        for place, latency_s in enumerate(predicted.latency_s)
+        if np.isfinite(latency_s).any()
+    ]
+    means_s = {key: [_mean(bands.parts_s[key], bands.slow) for bands in each] for key in predicted.parts_s}
+    return {key: (min(values), max(values)) for key, values in means_s.items() if values}
+
+
+def _off_when_slow(part: PartEntry, within: tuple[float, float] | None) -> bool:
+    """Whether slow frames differ in another way than typical ones do, by more than replications do."""
+    if within is None:
+        return False
+    moved_s = part.measured.slow_s - part.difference_s
+    low_s, high_s = within
+    limit_s = max(SLOW_S, SLOW_SHARE * high_s)
+    return moved_s < low_s - limit_s or moved_s > high_s + limit_s
 
 
 def _slow_told(part: PartEntry) -> str:

@@ -8,10 +8,15 @@ from itertools import pairwise
 from pathlib import Path
 
 from splitimpera.bundle.opened import open_bundle
+from splitimpera.codec.framing import WORD
+from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import DataError, listed, shown, shown_path
 from splitimpera.deploy.frame_log import FrameLine, RunLine, read_log
 from splitimpera.report.schema import PlanEntry, Results
 
+TIMES = ("due_s", "begun_s", "sent_s", "response_s")
+COUNTS = ("payload_bytes", "packets", "lost_packets", "missing_bytes", "batch")
+LATEST_S = 1e9
 DURATIONS = ("head_s", "encode_s", "assembled_s", "queued_s", "decode_s", "run_s", "server_s")
 WARM_UP = 1
 """Frames of each log that are not compared."""
@@ -94,12 +99,15 @@ def _read(path: Path) -> Log:
     frames = tuple(sorted(lines, key=lambda line: line.frame))
     if not frames:
         raise DataError("the log has no frames", where=where, hint="let 'splitimpera infer' run for a while")
+    if run.fps is not None and not BOUNDS["fps"].holds(run.fps):
+        raise DataError(f"fps is {run.fps:g}, it must be {BOUNDS['fps']}", where=f"{where}, line 1")
     for before, line in pairwise(frames):
         if line.frame == before.frame:
             raise DataError(f"frame {line.frame} stands there twice: two runs wrote into it", where=where)
         if line.due_s < before.due_s:
             raise DataError(f"frame {line.frame} was due before the one in front of it", where=where)
     for line in frames:
+        _check_bounds(line, where)
         spans = {name: value for name in DURATIONS if (value := getattr(line, name)) is not None}
         if line.begun_s is not None:
             spans["begun_s after due_s"] = line.begun_s - line.due_s
@@ -109,6 +117,16 @@ def _read(path: Path) -> Log:
             if value < -1e-6:
                 raise DataError(f"frame {line.frame}: {name} is {value:g} s, it cannot be below 0", where=where)
     return Log(path, run, frames)
+
+
+def _check_bounds(line: FrameLine, where: str) -> None:
+    for names, most in ((TIMES + DURATIONS, LATEST_S), (COUNTS, WORD)):
+        for name in names:
+            value = getattr(line, name)
+            if value is not None and abs(value) > most:
+                raise DataError(f"frame {line.frame}: {name} is {value:g}, at most {most:g} can be", where=where)
+    if line.lost_packets is not None and line.lost_packets > line.packets:
+        raise DataError(f"frame {line.frame}: {line.lost_packets} of {line.packets} packets are lost", where=where)
 
 
 def _check_carrier(log: Log, plan: PlanEntry) -> None:

@@ -32,8 +32,8 @@ from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.scenario import DeviceSection, load_run
-from splitimpera.verification.matching import WARM_UP
 from splitimpera.verification.frame_times import Bools, FrameTimes
+from splitimpera.verification.matching import WARM_UP
 
 ENOUGH_FRAMES = 5000
 MOST_REPLICATIONS = 200
