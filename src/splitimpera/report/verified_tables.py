@@ -44,27 +44,27 @@ def verification_tables(verification: Verification) -> RenderableType:
 
 
 def _quantities(verification: Verification) -> Table:
-    table = Table(title="Predicted and measured", title_justify="left", box=SIMPLE_HEAD)
+    title_of = "Predicted and measured (intervals: latency 95 %, shares 99 %)"
+    table = Table(title=title_of, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("", "predicted", "measured", "difference", "interval", "agrees"):
-        table.add_column(name, justify="left" if name in ("", "agrees") else "right")
+        table.add_column(name, justify="left" if name in ("", "agrees") else "right", no_wrap=name != "interval")
     for one in verification.quantities:
-        interval = interval_text(one)
         table.add_row(
             title(one.name),
             value_text(one.predicted, one.kind),
             value_text(one.measured, one.kind),
             difference_text(one),
-            f"{interval} ({100 * one.level:g} %)" if interval else "",
+            interval_text(one),
             Text(agrees_text(one.agrees), GOOD[one.agrees]),
         )
     return table
 
 
 def _parts(verification: Verification) -> Table:
-    table = Table(title="Where the time goes, in ms", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("part")
-    for name in ("predicted", "measured", "difference", "of all", "slow: predicted", "measured"):
-        table.add_column(name, justify="right")
+    table = Table(title="Where the time goes, in ms", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("part", overflow="fold")
+    for name in ("predicted", "measured", "off by", "of all", "slow:\npredicted", "slow:\nmeasured"):
+        table.add_column(name, justify="right", no_wrap=True)
     for part in verification.parts:
         before = part.predicted
         table.add_row(

@@ -47,7 +47,8 @@ def interval_text(quantity: QuantityEntry) -> str:
     if quantity.interval is None:
         return ""
     low, high = (WRITERS[quantity.kind](end) for end in quantity.interval)
-    return f"{low} to {high}"
+    number, _, unit = low.partition(" ")
+    return f"{number if high.endswith(f' {unit}') else low} to {high}"
 
 
 def difference_text(quantity: QuantityEntry) -> str:
