@@ -8,7 +8,7 @@ from cli.test_cli import here
 from deployed import LOCAL, RAW, SCENARIO, SPLIT_TCP, designed, gate, logged
 
 from splitimpera.core.errors import DataError
-from splitimpera.cost.profiles import read_profile
+from splitimpera.cost.profiles import read_profile, write_profile
 from splitimpera.deploy.frame_log import read_log
 from splitimpera.report import read
 from splitimpera.verification.calibration import calibrated
@@ -46,6 +46,16 @@ def test_so_it_is_without_a_hop_and_with_the_input_sent(plan, cuts, tmp_path):
     assert [(one.cuts[0].cut, one.cuts[0].head_s is not None) for one in found.values()] == cuts
     assert all(len(one.layers) == 3 for one in found.values())
     assert [len(one.codecs) for one in found.values()] == ([0] if plan == LOCAL else [1, 1])
+
+
+def test_a_half_with_a_bottleneck_is_kept_with_its_ratio(tmp_path):
+    results, entry, logs, _, found = matched(gate(), [logged(tmp_path / "run.jsonl", frames=100)])
+    camera, server = calibrated(results, entry.model_copy(update={"bottleneck": 16.0}), logs, found).values()
+    assert [one.cuts[0].bottleneck for one in (camera, server)] == [16.0, 16.0]
+    write_profile(camera, tmp_path / "profile.json")
+    assert read_profile(tmp_path / "profile.json") == camera
+    # how large the latent is, nobody says: so the codec takes what it took, whatever its size
+    assert (camera.codecs[0].encode_per_byte_s, server.codecs[0].decode_per_byte_s) == (0, 0)
 
 
 def test_few_frames_make_no_profile(tmp_path):

@@ -232,6 +232,11 @@ def test_what_weakens_the_comparison_is_said(changes, words, tmp_path):
     assert any(words in warning for warning in found.warnings), found.warnings
 
 
+def test_a_device_without_layers_has_no_engine(tmp_path):
+    found = verify(gate(), [logged(tmp_path / "run.jsonl", RAW, engine="none", machine="camera")])
+    assert found.warnings == []
+
+
 def test_a_short_log_and_a_late_start_are_said(tmp_path):
     found = verify(gate(), [logged(tmp_path / "short.jsonl", frames=60)])
     assert found.warnings == ["59 answered frames are few: it takes 100 for a p95 and 500 for a p99."]

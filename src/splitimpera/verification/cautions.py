@@ -22,6 +22,8 @@ SAME_PACE = 1e-3
 SAME_AGAIN = 0.02
 ENGINES = {"onnx": "onnxruntime", "torch": "eager"}
 """As profiles call them."""
+NO_ENGINE = "none"
+"""Of a device that runs no layers."""
 
 
 def cautions(
@@ -129,7 +131,7 @@ def _machines(logs: Sequence[Log], prediction: Prediction, results: Results) -> 
     engine = profile.engine if profile else "eager"
     for run in {(log.run.machine, log.run.engine, log.run.threads): log.run for log in logs}.values():
         given = [
-            ("engine", engine, ENGINES.get(run.engine, run.engine)),
+            *([("engine", engine, ENGINES.get(run.engine, run.engine))] if run.engine != NO_ENGINE else []),
             ("number of threads", str(threads), str(run.threads)),
             *([("machine", machine, run.machine)] if run.machine != device.name else []),
         ]
@@ -142,7 +144,7 @@ def _machines(logs: Sequence[Log], prediction: Prediction, results: Results) -> 
 
 def _setup(run: RunLine, prediction: Prediction, entry: PlanEntry) -> Iterator[str]:
     designed, workload = entry.transport, prediction.workload
-    if designed is not None and designed != run.transport:
+    if designed is not None and designed.replace("tcp-cubic", "tcp") != run.transport:
         yield f"The run went over {run.transport}, the plan was designed for {designed}."
     deadline_s = 1 / workload.fps if workload.deadline_s is None else workload.deadline_s
     if run.deadline_s is not None and abs(run.deadline_s - deadline_s) > SAME_PACE * deadline_s:
