@@ -27,6 +27,12 @@ def test_it_draws_everything_and_asks_for_nothing(browser, plan, tmp_path):
     assert listed == found.findings
     assert listed[0].startswith("The layers on camera take")
     assert page.run("[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('svg.main-svg'))")
+    # no figure is drawn over what follows it
+    tops = page.run(
+        "[...document.querySelectorAll('.plot')].map((plot) => plot.nextElementSibling"
+        ".getBoundingClientRect().top - plot.querySelector('svg.main-svg').getBoundingClientRect().bottom)"
+    )
+    assert min(tops) >= 0
     names = page.run("[...document.querySelectorAll('#parts-table tbody th')].map((cell) => cell.textContent)")
     assert names == [*(part.name for part in found.parts), "all"]
     for emulated in ({"prefers_color_scheme": "dark"}, {"media": "print"}, {}):

@@ -161,6 +161,13 @@ def test_several_logs_are_one_run_each_without_its_first_frame(tmp_path):
     assert "first frame of each log is left out" in found.left_out
 
 
+def test_logs_that_differ_from_each_other_are_told(tmp_path):
+    paths = [logged(tmp_path / f"{seed}.jsonl", frames=120, seed=seed, add={"device": seed * MS}) for seed in (0, 3)]
+    (told,) = (warning for warning in verify(gate(), paths).warnings if "differ from each other" in warning)
+    assert "from 14.6" in told
+    assert "to 17." in told
+
+
 def later(line, more_s):
     """A frame whose layers on the device take longer."""
     return {"head_s": line.head_s + more_s, "sent_s": line.sent_s + more_s, "response_s": line.response_s + more_s}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from splitimpera.core.array_types import FloatArray
+from splitimpera.core.statistics import tolerance_s
 from splitimpera.core.units import format_time
 from splitimpera.deploy.frame_log import RunLine
 from splitimpera.report.schema import PlanEntry, Results
@@ -35,6 +36,7 @@ def cautions(
         *_pace(logs, found, prediction),
         *_outcomes(logs),
         *_machines(logs, prediction, results),
+        *_alike(found),
         *_setup(logs[0].run, prediction, entry),
         *prediction.warnings,
         *_again(prediction, entry),
@@ -140,6 +142,19 @@ def _machines(logs: Sequence[Log], prediction: Prediction, results: Results) -> 
             yield f"On {device.name} the run had another {', another '.join(differing)}."
     if len({log.run.machine for log in logs}) > 1:
         yield "The logs are of several machines, and compared as one."
+
+
+def _alike(found: Measured) -> Iterator[str]:
+    """Whether the logs may be compared as one."""
+    ends = [*found.starts[1:], len(found.lines)]
+    of_logs = [found.latency_s[start:end] for start, end in zip(found.starts, ends, strict=True)]
+    medians_s = [float(np.nanmedian(latency_s)) for latency_s in of_logs if np.isfinite(latency_s).any()]
+    low_s, high_s = min(medians_s), max(medians_s)
+    if high_s - low_s > tolerance_s(np.array([low_s]))[0]:
+        yield (
+            f"The logs differ from each other, from {format_time(low_s)} to {format_time(high_s)} at p50: what is said "
+            "of all of them together is true of none."
+        )
 
 
 def _setup(run: RunLine, prediction: Prediction, entry: PlanEntry) -> Iterator[str]:
