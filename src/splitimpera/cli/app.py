@@ -21,6 +21,7 @@ from splitimpera.cli import (
     serve,
     simulate,
     verbosity,
+    verify,
 )
 from splitimpera.core.errors import SplitImperaError, SplitImperaWarning, printable
 from splitimpera.core.extras import explained
@@ -39,14 +40,15 @@ app = typer.Typer(
 )
 app.command("design")(design.run)
 app.command("export")(export.run)
+app.command("serve")(serve.run)
+app.command("infer")(infer.run)
+app.command("verify")(verify.run)
+app.command("keys")(keys.run)
 app.command("report")(report.run)
 app.command("compare")(compare.run)
 app.command("profile")(profile.run)
 app.command("saliency")(saliency.run)
 app.command("simulate")(simulate.run)
-app.command("keys")(keys.run)
-app.command("serve")(serve.run)
-app.command("infer")(infer.run)
 app.add_typer(scenario.app, name="scenario")
 
 
