@@ -11,6 +11,7 @@ so that both start at once.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -100,10 +101,8 @@ def send(protocol: str, port: socket.socket, size: int, fps: float, frames: int,
     else:
         port.shutdown(socket.SHUT_WR)
         port.settimeout(60)
-        try:
+        with contextlib.suppress(OSError):
             port.recv(1)
-        except OSError:
-            pass
     return {"due": due_s, "send_late_max_us": latest * 1e6}
 
 

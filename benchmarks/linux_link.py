@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from frame_ends import NUMBERS
 from namespaces import RelayReport, Wire, hindrance, joined
-from network_truth import KEYS, Report, Run, best_replay, case_of, distance, name_of, near, set_up, simulate, trusted
+from network_truth import KEYS, Report, Run, best_replay, case_of, distance, name_of, near, simulate, trusted
 
 from splitimpera.net.udp import UdpLink, payload_bytes
 from splitimpera.records.link import Link

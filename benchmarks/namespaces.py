@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -27,7 +27,7 @@ SPIN_S = 40e-6
 _NUMBERS = count()
 
 
-class NoNamespaces(Exception):
+class NoNamespacesError(Exception):
     """This machine cannot join namespaces; says why."""
 
 
@@ -133,7 +133,7 @@ def hindrance() -> str | None:
     try:
         with joined(Wire(rate_bps=1e9, delay_s=0.0)):
             return None
-    except NoNamespaces as failure:
+    except NoNamespacesError as failure:
         return str(failure)
 
 
@@ -142,7 +142,7 @@ def joined(wire: Wire) -> Iterator[Ends]:
     """Two namespaces and the link between them, for as long as the block lasts.
 
     Raises:
-        NoNamespaces: they cannot be made here; nothing is left behind.
+        NoNamespacesError: they cannot be made here; nothing is left behind.
     """
     number = f"{os.getpid()}-{next(_NUMBERS)}"
     subnet = f"10.{77 + next(_NUMBERS) % 100}.0"
@@ -163,7 +163,7 @@ def joined(wire: Wire) -> Iterator[Ends]:
             _set_up(end, other, wire)
         yield ends
     if not ends.reports:
-        raise NoNamespaces("the relay ended without a report")
+        raise NoNamespacesError("the relay ended without a report")
 
 
 def _start(program: Path, near: End, far: End, wire: Wire) -> subprocess.Popen[str]:
@@ -177,10 +177,11 @@ def _start(program: Path, near: End, far: End, wire: Wire) -> subprocess.Popen[s
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert relay.stdout and relay.stderr
+    assert relay.stdout
+    assert relay.stderr
     if relay.stdout.readline() != "ready\n":
         relay.wait(ANSWER_S)
-        raise NoNamespaces(f"the relay cannot start: {relay.stderr.read().strip()}")
+        raise NoNamespacesError(f"the relay cannot start: {relay.stderr.read().strip()}")
     return relay
 
 
@@ -203,7 +204,6 @@ def _set_up(end: End, other: End, wire: Wire) -> None:
 
 
 def _stop(relay: subprocess.Popen[str], ends: Ends) -> None:
-    assert relay.stdin and relay.stdout
     try:
         said, _ = relay.communicate(timeout=ANSWER_S)  # closes its input, which ends it
     except subprocess.TimeoutExpired:
@@ -220,10 +220,8 @@ def _remove(name: str) -> None:
     """End what still runs in a namespace, by its number, then the namespace."""
     held = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, timeout=ANSWER_S)
     for number in held.stdout.split():
-        try:
+        with suppress(ProcessLookupError):
             os.kill(int(number), 9)
-        except ProcessLookupError:
-            pass
     subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=ANSWER_S)
 
 
@@ -231,7 +229,7 @@ def _do(*words: str) -> None:
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as failure:
-        raise NoNamespaces(f"'{words[0]}' cannot be run: {failure}") from None
+        raise NoNamespacesError(f"'{words[0]}' cannot be run: {failure}") from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise NoNamespaces(f"'{' '.join(words[:3])}' fails: {said[-1] if said else done.returncode}")
+        raise NoNamespacesError(f"'{' '.join(words[:3])}' fails: {said[-1] if said else done.returncode}")
