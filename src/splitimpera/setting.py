@@ -16,6 +16,7 @@ from splitimpera.core.registry import nearest
 from splitimpera.cost.devices import build_device
 from splitimpera.cost.profiles import check_profile
 from splitimpera.cost.spending import power_w
+from splitimpera.deploy.messages import RESPONSE_BYTES
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import DATASETS, is_source
 from splitimpera.models.imports import factory_file
@@ -40,7 +41,7 @@ class Setting:
         scenario: The scenario as it is written.
         devices: The devices with their presets and profiles, in the order of the data's way.
         link: The link with its preset, trace and drops.
-        workload: the frames.
+        workload: the frames; responses as the runtime sends them are known to `workload_for` alone.
         files: name and SHA-256 of each file that is read later: weights, and factories of the user's own.
     """
 
@@ -63,6 +64,13 @@ class Setting:
             self.files,
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+    def workload_for(self, graph: ModelGraph) -> Workload:
+        """The frames, with the size of the responses that the runtime sends where the scenario asks for these."""
+        if self.scenario.workload.response != "runtime":
+            return self.workload
+        result_bytes = sum(tensor.bytes for tensor in graph.cuts[-1].tensors)
+        return replace(self.workload, response_bytes=RESPONSE_BYTES + result_bytes)
 
     def check_profiles(self, graph: ModelGraph) -> None:
         """Refuse profiles of another network.
@@ -104,7 +112,9 @@ def resolve(scenario: Scenario | str | Path) -> Setting:
     _check_names(scenario)
     link = build_link(scenario.links[0], scenario.folder)
     workload = scenario.workload.record()
-    _check_transports(scenario, link, workload)
+    # of responses as the runtime sends them not less than this is known
+    least_bytes = RESPONSE_BYTES if scenario.workload.response == "runtime" else workload.response_bytes
+    _check_transports(scenario, link, replace(workload, response_bytes=least_bytes))
     first, second = _devices(scenario)
     _check_metrics(scenario, first)
     return Setting(scenario, (first, second), link, workload, tuple(_files(scenario)))

@@ -14,11 +14,13 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     ModelWrapValidatorHandler,
     PlainSerializer,
     PrivateAttr,
     SerializerFunctionWrapHandler,
+    Tag,
     ValidationInfo,
     field_validator,
     model_serializer,
@@ -238,6 +240,17 @@ class LinkSection(_Section):
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
 
+def _kind_of_response(value: object) -> str:
+    return "runtime" if value == "runtime" else "size"
+
+
+Response = Annotated[
+    Annotated[Literal["runtime"], Tag("runtime")] | Annotated[Bytes, _within("response_bytes"), Tag("size")],
+    Discriminator(_kind_of_response),
+]
+"""A size, or what the deployed runtime sends, which follows from the network."""
+
+
 class WorkloadSection(_Section):
     """Frame rate, number of simulated frames, and how long a receiver waits for an incomplete frame."""
 
@@ -245,7 +258,7 @@ class WorkloadSection(_Section):
     frames: Annotated[int, Field(ge=1000, le=int(BOUNDS["frames"].high))] = 1000
     deadline: Annotated[Seconds, _within("deadline_s")] | None = None
     senders: Annotated[int, _within("senders")] = 1
-    response: Annotated[Bytes, _within("response_bytes")] = 0
+    response: Response = 0
 
     @model_validator(mode="after")
     def _bounded(self) -> WorkloadSection:
@@ -253,7 +266,8 @@ class WorkloadSection(_Section):
         return self
 
     def record(self) -> Workload:
-        return Workload(self.fps, self.frames, self.deadline, senders=self.senders, response_bytes=self.response)
+        size = 0 if self.response == "runtime" else self.response
+        return Workload(self.fps, self.frames, self.deadline, senders=self.senders, response_bytes=size)
 
 
 class PlansSection(_Section):
