@@ -14,13 +14,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
     ModelWrapValidatorHandler,
     PlainSerializer,
     PrivateAttr,
     SerializerFunctionWrapHandler,
-    Tag,
     ValidationInfo,
     field_validator,
     model_serializer,
@@ -55,6 +53,7 @@ from splitimpera.scenario.quantities import (
     Frequency,
     Name,
     Names,
+    ResponseBytes,
     Row,
     Seconds,
     Text,
@@ -240,17 +239,6 @@ class LinkSection(_Section):
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
 
-def _kind_of_response(value: object) -> str:
-    return "runtime" if value == "runtime" else "size"
-
-
-Response = Annotated[
-    Annotated[Literal["runtime"], Tag("runtime")] | Annotated[Bytes, _within("response_bytes"), Tag("size")],
-    Discriminator(_kind_of_response),
-]
-"""A size, or what the deployed runtime sends, which follows from the network."""
-
-
 class WorkloadSection(_Section):
     """Frame rate, number of simulated frames, and how long a receiver waits for an incomplete frame."""
 
@@ -258,7 +246,7 @@ class WorkloadSection(_Section):
     frames: Annotated[int, Field(ge=1000, le=int(BOUNDS["frames"].high))] = 1000
     deadline: Annotated[Seconds, _within("deadline_s")] | None = None
     senders: Annotated[int, _within("senders")] = 1
-    response: Response = 0
+    response: ResponseBytes = 0
 
     @model_validator(mode="after")
     def _bounded(self) -> WorkloadSection:
