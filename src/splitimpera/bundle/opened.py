@@ -110,7 +110,8 @@ def read_arrays(content: bytes) -> Mapping[str, Array]:
     from safetensors.numpy import load
 
     try:
-        return {key: np.asarray(array) for key, array in load(content).items()}
+        # the library returns them in any order, and a codec's number is that of one
+        return {key: np.asarray(array) for key, array in sorted(load(content).items())}
     except (SafetensorError, ValueError, TypeError, KeyError) as failure:
         raise BundleError(f"the file of arrays is damaged: {shown(failure)}") from None
 
