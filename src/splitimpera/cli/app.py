@@ -11,6 +11,7 @@ import typer
 from splitimpera.cli import (
     compare,
     design,
+    export,
     infer,
     keys,
     profile,
@@ -36,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("design")(design.run)
+app.command("export")(export.run)
 app.command("report")(report.run)
 app.command("compare")(compare.run)
 app.command("profile")(profile.run)
