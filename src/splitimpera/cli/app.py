@@ -21,6 +21,7 @@ from splitimpera.cli import (
     serve,
     simulate,
     verbosity,
+    verify,
 )
 from splitimpera.core.errors import SplitImperaError, SplitImperaWarning, printable
 from splitimpera.core.memory import MORE_MEMORY, shortage
@@ -40,6 +41,7 @@ app.command("design")(design.run)
 app.command("export")(export.run)
 app.command("report")(report.run)
 app.command("compare")(compare.run)
+app.command("verify")(verify.run)
 app.command("profile")(profile.run)
 app.command("saliency")(saliency.run)
 app.command("simulate")(simulate.run)

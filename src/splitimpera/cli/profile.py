@@ -275,8 +275,8 @@ def _cut_table(cuts: Sequence[CutTime], graph: ModelGraph, title: str) -> Table:
         table.add_row(
             Text(printable(f"{cut.index} {cut.name}")),
             format_bytes(cut.bytes),
-            *map(format_time, (measured.head_s, _p95(measured.head_samples_s))),
-            *map(format_time, (measured.tail_s, _p95(measured.tail_samples_s))),
+            *map(format_time, (measured.head_s or 0.0, _p95(measured.head_samples_s))),
+            *map(format_time, (measured.tail_s or 0.0, _p95(measured.tail_samples_s))),
         )
     return table
 
@@ -286,7 +286,7 @@ def _whole(times: Profile | PacedTimes) -> str:
     from splitimpera.core.units import format_time
 
     if times.cuts:
-        median_s, p95_s = times.cuts[-1].head_s, _p95(times.cuts[-1].head_samples_s)
+        median_s, p95_s = times.cuts[-1].head_s or 0.0, _p95(times.cuts[-1].head_samples_s)
     else:
         median_s = times.call_s + sum(layer.seconds for layer in times.layers)
         p95_s = _p95(times.call_s + times.sums_s[:, -1])
