@@ -47,6 +47,7 @@ from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.report.writing import write_results
 from splitimpera.scenario import Scenario
 from splitimpera.verification.comparing import compared, matched
+from splitimpera.verification.frame_times import FrameTimes
 from splitimpera.verification.shares import clustered_interval, newcombe_same
 
 PYTHON = sys.executable
@@ -338,7 +339,7 @@ class Outcome:
 
 COLUMNS = [
     *("combination", "p50 ms", "in limits", "p95 ms", "in limits", "lost packets %", "accuracy %"),
-    *("part that is off", "relay late us: p99, max"),
+    *("parts off by ms, typical and slow frames", "relay late us: p99, max"),
 ]
 
 
@@ -400,10 +401,35 @@ def verified(of: Combination, place: Path, level: float, relay: RelayReport | No
         lost_holds,
         accuracy,
         accuracy_holds,
-        account.findings[0] if account.findings else "",
+        parts_off(prediction, found),
         relay,
         account.outcomes,
     )
+
+
+PARTS = {
+    "device": ("device_wait", "device"),
+    "link and programs": ("encode", "link", "server_wait", "decode", "rest"),
+    "server": ("server",),
+}
+"""What the loopback run told apart: the layers on either side, and all else."""
+
+
+def parts_off(predicted: FrameTimes, measured: FrameTimes) -> str:
+    """By how many ms each part was off, in typical frames and in the slowest tenth; the largest first."""
+
+    def mean_s(times: FrameTimes, names: Sequence[str], frames: Any) -> float:
+        return sum(float(np.nanmean(times.parts_s[name][frames])) for name in names if name in times.parts_s)
+
+    differences = {
+        part: [
+            1e3 * (mean_s(measured, names, some(measured)) - mean_s(predicted, names, some(predicted)))
+            for some in (FrameTimes.typical, FrameTimes.slow)
+        ]
+        for part, names in PARTS.items()
+    }
+    order = sorted(differences, key=lambda part: -abs(differences[part][0]))
+    return "; ".join(f"{part} {differences[part][0]:+.2f}, {differences[part][1]:+.2f}" for part in order)
 
 
 # All of them ----------------------------------------------------------------------------------------------------------

@@ -107,17 +107,19 @@ def udp_room(case: Case) -> int:
     return payload_bytes(udp_link(case, 0.0, None), 1)
 
 
-def compare_udp(case: Case, run: Run) -> tuple[float, float, float, int]:
-    """Distance of whole frames' latencies, both medians in ms, and frames in which other packets were lost."""
+def compare_udp(case: Case, run: Run) -> tuple[float | None, str, int]:
+    """Distance of whole frames' latencies, their medians in ms, and in how many frames other packets were lost."""
     workload = Workload(case.fps, run["F"], 1e3, case.size_bytes)
     sent = UdpLink(udp_link(case, 0.0, run["dropped"]), np.random.default_rng(1)).transfer(workload.all_frames())
     missing = np.isnan(run["came"])
     whole = ~missing.any(1)
     other = int((missing.sum(1) != sent.lost_packets).sum())
     both = whole & (sent.lost_packets == 0)
+    if not both.any():
+        return None, "none is whole", other
     recorded = run["came"][both].max(1)
     simulated = ((sent.complete_s - workload.due_s()) * 1e3)[both]
-    return distance(recorded, simulated), float(np.median(recorded)), float(np.median(simulated)), other
+    return distance(recorded, simulated), f"{np.median(recorded):.3f} / {np.median(simulated):.3f}", other
 
 
 def main(frames: int, seeds: int, only: str | None) -> Report:
@@ -142,11 +144,11 @@ def main(frames: int, seeds: int, only: str | None) -> Report:
                         )
                         continue
                     if protocol == "udp":
-                        apart, recorded, simulated, other = compare_udp(case, run)
-                        udp_distances.append(apart)
+                        whole_apart, medians, other = compare_udp(case, run)
+                        udp_distances += [] if whole_apart is None else [whole_apart]
                         udp_other += other
-                        udp_rows.append([name, str(len(run["dropped"])), f"{recorded:.3f} / {simulated:.3f}"])
-                        udp_rows[-1] += [f"{apart:.3f}", str(other)]
+                        told = "" if whole_apart is None else f"{whole_apart:.3f}"
+                        udp_rows.append([name, str(len(run["dropped"])), medians, told, str(other)])
                         continue
                     lat = np.array(run["lat"][1:])
                     if loss == 0:

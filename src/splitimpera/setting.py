@@ -16,13 +16,13 @@ from splitimpera.core.registry import nearest
 from splitimpera.cost.devices import build_device
 from splitimpera.cost.profiles import check_profile
 from splitimpera.cost.spending import power_w
-from splitimpera.deploy.messages import RESPONSE_BYTES
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import DATASETS, is_source
 from splitimpera.models.imports import factory_file
 from splitimpera.models.networks import OTHER_WAYS, is_network_name, network_names
 from splitimpera.net.links import build_link
 from splitimpera.net.transports import check
+from splitimpera.net.workloads import build_workload
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.requirement import METRICS, check_metrics, check_objective
@@ -67,10 +67,7 @@ class Setting:
 
     def workload_for(self, graph: ModelGraph) -> Workload:
         """The frames, with the size of the responses that the runtime sends where the scenario asks for these."""
-        if self.scenario.workload.response != "runtime":
-            return self.workload
-        result_bytes = sum(tensor.bytes for tensor in graph.cuts[-1].tensors)
-        return replace(self.workload, response_bytes=RESPONSE_BYTES + result_bytes)
+        return build_workload(self.scenario.workload, graph.cuts[-1].bytes)
 
     def check_profiles(self, graph: ModelGraph) -> None:
         """Refuse profiles of another network.
@@ -112,9 +109,7 @@ def resolve(scenario: Scenario | str | Path) -> Setting:
     _check_names(scenario)
     link = build_link(scenario.links[0], scenario.folder)
     workload = scenario.workload.record()
-    # of responses as the runtime sends them not less than this is known
-    least_bytes = RESPONSE_BYTES if scenario.workload.response == "runtime" else workload.response_bytes
-    _check_transports(scenario, link, replace(workload, response_bytes=least_bytes))
+    _check_transports(scenario, link, build_workload(scenario.workload))
     first, second = _devices(scenario)
     _check_metrics(scenario, first)
     return Setting(scenario, (first, second), link, workload, tuple(_files(scenario)))

@@ -34,9 +34,9 @@ from splitimpera.report.verified import (
 from splitimpera.report.words import plan_words
 from splitimpera.verification.cautions import cautions
 from splitimpera.verification.findings import compared_parts, findings, signed_ms
+from splitimpera.verification.frame_times import Bools
 from splitimpera.verification.matching import Log, outcomes, read_logs
 from splitimpera.verification.measured import Measured, measured
-from splitimpera.verification.frame_times import Bools
 from splitimpera.verification.predicted import Prediction, predict, unstable
 from splitimpera.verification.shares import LEVEL as SURE
 from splitimpera.verification.shares import block_frames, clustered_interval, newcombe_same

@@ -13,8 +13,8 @@ from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.deploy.frame_log import FrameLine
 from splitimpera.deploy.messages import RESPONSE_BYTES
 from splitimpera.records.link import Link
-from splitimpera.verification.matching import Log
 from splitimpera.verification.frame_times import Bools, FrameTimes
+from splitimpera.verification.matching import Log
 
 ANSWERED = ("ok", "damaged")
 """Outcomes after which the server had done all its work on what came."""
