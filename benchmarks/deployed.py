@@ -5,8 +5,8 @@
 Each combination is a network, a plan, a link and a frame rate. Device and server are processes of their own, each on a
 core, with real-time priority, and in a network namespace; relay.c joins them. What the programs take is measured first,
 over loopback at the same frame rate, and given to the design as its measurements; the link is simulated. Then
-`splitimpera serve` and `infer` run the plan, and what their log says is held to the design. Needs root and a C compiler;
-ends with 1 where a limit is missed.
+`splitimpera serve` and `infer` run the plan, and what their log says is held to the design. Needs root and a C
+compiler; ends with 1 where a limit is missed.
 """
 
 from __future__ import annotations
