@@ -168,7 +168,7 @@ class _Run:
     ) -> Design:
         setting = self.setting
         where: dict[str, Any] = {"device": self.device, "autocast": self.autocast}
-        testbed = Testbed(graph, data, setting.workload, self.device, self.autocast)
+        testbed = Testbed(graph, data, setting.workload_for(graph), self.device, self.autocast)
         self.expect(expected_work(graph, data))
         name = _saliency_of(setting, graph, data.validation) + rounding(self.device, self.autocast)
         done = None if self.kept is None else self.kept.section(name)

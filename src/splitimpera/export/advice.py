@@ -8,6 +8,7 @@ from splitimpera.codec.codecs import extras_of
 from splitimpera.core.errors import ModelError
 from splitimpera.cost.device_presets import DEVICES
 from splitimpera.deploy.messages import RESPONSE_BYTES
+from splitimpera.net.workloads import build_workload
 from splitimpera.records.device import Device
 from splitimpera.records.graph import TensorSpec
 from splitimpera.records.plan import Plan
@@ -53,6 +54,6 @@ def left_out(setting: Setting, plan: Plan, result: Iterable[TensorSpec]) -> Iter
         yield "links[0].framing: sei"
     if section.security == "none":
         yield f"links[0].security: {'tls' if carrier == 'tcp' else 'dtls'}"
-    response_bytes = RESPONSE_BYTES + sum(spec.bytes for spec in result)
-    if setting.workload.response_bytes != response_bytes:
-        yield f"workload.response: {response_bytes} B"
+    result_bytes = sum(spec.bytes for spec in result)
+    if build_workload(setting.scenario.workload, result_bytes).response_bytes != RESPONSE_BYTES + result_bytes:
+        yield "workload.response: runtime"

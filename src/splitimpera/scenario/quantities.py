@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 from splitimpera.core import units
+from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.bounds import MOST_PIXELS as MOST_PIXELS
 from splitimpera.core.bounds import check_pixels as check_pixels
 from splitimpera.core.errors import shown
@@ -56,6 +57,12 @@ Frequency = Annotated[float, _quantity(units.FREQUENCY)]
 Watts = Annotated[float, _quantity(units.POWER)]
 Factor = Annotated[float, _quantity(units.FACTOR)]
 Bytes = Annotated[int, BeforeValidator(whole_bytes)]
+ResponseBytes = Annotated[
+    Annotated[Literal["runtime"], Tag("runtime")]
+    | Annotated[Bytes, Field(**BOUNDS["response_bytes"].limits()), Tag("size")],
+    Discriminator(lambda value: "runtime" if value == "runtime" else "size"),
+]
+"""A size, or what the deployed runtime sends, which follows from the network."""
 
 
 LONGEST_FOLDER = 4096

@@ -52,6 +52,7 @@ from splitimpera.scenario.quantities import (
     Frequency,
     Name,
     Names,
+    ResponseBytes,
     Row,
     Seconds,
     Text,
@@ -243,7 +244,7 @@ class WorkloadSection(_Section):
     frames: Annotated[int, Field(ge=1000, le=int(BOUNDS["frames"].high))] = 1000
     deadline: Annotated[Seconds, _within("deadline_s")] | None = None
     senders: Annotated[int, _within("senders")] = 1
-    response: Annotated[Bytes, _within("response_bytes")] = 0
+    response: ResponseBytes = 0
 
     @model_validator(mode="after")
     def _bounded(self) -> WorkloadSection:
@@ -251,7 +252,8 @@ class WorkloadSection(_Section):
         return self
 
     def record(self) -> Workload:
-        return Workload(self.fps, self.frames, self.deadline, senders=self.senders, response_bytes=self.response)
+        size = 0 if self.response == "runtime" else self.response
+        return Workload(self.fps, self.frames, self.deadline, senders=self.senders, response_bytes=size)
 
 
 class PlansSection(_Section):

@@ -25,6 +25,7 @@ from splitimpera.evaluation.run import frames_for
 from splitimpera.evaluation.timeline import Timeline
 from splitimpera.net.links import build_link
 from splitimpera.net.udp import payload_bytes
+from splitimpera.net.workloads import build_workload
 from splitimpera.records.costs import Cost, DeviceCosts
 from splitimpera.records.device import Device, Roofline
 from splitimpera.records.link import Link
@@ -87,7 +88,7 @@ def predict(folder: Path, results: Results, entry: PlanEntry, frames: int, sizes
         link = build_link(scenario.links[0], scenario.folder)
         hops = tuple(Hop(hop.cut, hop.codec, hop.transport, link, hop.bottleneck) for hop in entry.hops)
     plan = Plan(entry.id, tuple(devices), hops)
-    asked = scenario.workload.record()
+    asked = build_workload(scenario.workload, results.cuts[-1].bytes)
     own = frames_for(asked, results.samples.validation)
     costs = plan_costs(plan, _Recorded(results), measurements_from(results.measurements.model_dump()))
     payloads = _payloads(entry, sizes)
