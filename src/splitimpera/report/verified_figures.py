@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import log10
 from typing import Any
 
 import plotly.graph_objects as go
@@ -17,6 +18,8 @@ COLOURS = {
     **{"device_wait": "#8C6D1F", "device": "#E69F00", "encode": "#CC79A7", "link": "#56B4E9"},
     **{"server_wait": "#7A4FA3", "decode": "#F0E442", "server": "#009E73", "rest": "#999999"},
 }
+SHOWN = 0.998
+"""Up to which share of the frames the distributions are drawn."""
 TICKS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8)
 
 
@@ -52,7 +55,9 @@ def _distributions(verification: Verification) -> go.Figure:
             hovertemplate=f"<b>{name}</b><br>%{{y:.1%}} within %{{x:.4s}}s<extra></extra>",
         )
     limits = [one.requirement for one in verification.requirements if one.requirement.metric.startswith("latency_")]
-    ends = [of.predicted_s[0], of.measured_s[0], of.predicted_s[-1], of.measured_s[-1]]
+    # the very slowest frames would take most of the room
+    shown = next((place for place, share in enumerate(of.shares) if share >= SHOWN), -1)
+    ends = [of.predicted_s[0], of.measured_s[0], of.predicted_s[shown], of.measured_s[shown]]
     # a limit far away would leave no room for the curves
     near = [one for one in limits if min(ends) / 2 < one.limit < 2 * max(ends)]
     for requirement in near:
@@ -61,7 +66,10 @@ def _distributions(verification: Verification) -> go.Figure:
             x=requirement.limit, xref="x", y=0.02, yref="paper", text=text(requirement.text), showarrow=False,
             xanchor="right", textangle=-90, yanchor="bottom",
         )  # fmt: skip
-    figure.update_xaxes(title_text="latency", **_time_axis(ends))
+    axis = _time_axis(ends)
+    low, high = 0.97 * min(ends), 1.05 * max([*ends, *(one.limit for one in near)])
+    span = [log10(low), log10(high)] if axis.get("type") == "log" else [low, high]
+    figure.update_xaxes(title_text="latency", range=span, **axis)
     figure.update_yaxes(title_text="frames answered by then", tickformat=".0%", range=[-0.02, 1.02])
     return plain(figure, height=440)
 
