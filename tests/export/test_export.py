@@ -437,7 +437,7 @@ def test_the_command_says_what_it_found_and_what_to_do_next(run, tmp_path, monke
     assert done.returncode == 0, done.stderr
     for words in (
         "36 validation samples through all parts in their engine",
-        "100 % equal answers",
+        "100 % equal predictions",
         "float32, lossless",
         "accuracy     100 %, the design promised 100 %",
         "camera needs manifest.json, camera/layers-0-2.pt2",

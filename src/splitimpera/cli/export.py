@@ -75,7 +75,7 @@ def _account(exported: Exported) -> Iterator[str]:
     from splitimpera.core.units import format_bytes, format_fraction, format_time
 
     def same(compared: Compared) -> str:
-        return f"{format_fraction(compared.equal)} equal answers, results differ by up to {compared.difference:.3g}"
+        return f"{format_fraction(compared.equal)} equal predictions, results differ by up to {compared.difference:.3g}"
 
     manifest, final, promised = exported.manifest, exported.proven, exported.promised
     first = exported.before or final

@@ -20,7 +20,7 @@ from splitimpera.evaluation.testbed import Testbed
 from splitimpera.models.datasets import Samples
 
 EQUAL = 0.995
-"""The least share of equal answers with which a bundle is written."""
+"""The least share of equal predictions with which a bundle is written."""
 ROUNDING = 1e-6
 """How far, as a share of the largest value, a codec may be off that is lossless but for the last bit."""
 CLOSE = 0.01
@@ -117,7 +117,7 @@ class Proven:
         """Refuse programs, or programs with a lossless codec, whose answers are not the network's.
 
         Raises:
-            BundleError: with the share of equal answers.
+            BundleError: with the share of equal predictions.
         """
         kinds = {"the programs": self.parts} | ({"programs and codec": self.whole} if self.lossless else {})
         for what, compared in kinds.items():
