@@ -16,7 +16,9 @@ def browser(tmp_path_factory):
         yield browser
 
 
-@pytest.mark.parametrize("plan", [SPLIT_TCP, SPLIT_UDP, LOCAL])
+@pytest.mark.parametrize(
+    "plan", [SPLIT_TCP, *(pytest.param(plan, marks=pytest.mark.slow) for plan in (SPLIT_UDP, LOCAL))]
+)
 def test_it_draws_everything_and_asks_for_nothing(browser, plan, tmp_path):
     found = verify(gate(), [logged(tmp_path / "run.jsonl", plan, add={"device": 0.002})])
     path = tmp_path / "verify.html"
