@@ -32,6 +32,7 @@ from scale_pictures import MEAN, STD, fitted_weights, write_images
 
 import splitimpera as sei
 from splitimpera.bundle.manifest import MANIFEST, identified, read_manifest, written
+from splitimpera.core.errors import SplitImperaError
 from splitimpera.core.statistics import wilson_interval
 from splitimpera.cost.measured_times import measurements_from
 from splitimpera.deploy.frame_log import FrameLine, RunLine, read_log
@@ -454,11 +455,22 @@ def main(combinations: Sequence[Combination], frames: int, folder: Path) -> Repo
     # of accuracies and of lost packets
     level = 1 - (1 - FAMILY_LEVEL) / (2 * len(combinations))
     rows: list[Outcome] = []
+    failed: list[str] = []
     for number, of in enumerate(combinations):
         begun_s = time.monotonic()
-        rows.append(tried(of, number, folder, frames, level))
+        try:
+            rows.append(tried(of, number, folder, frames, level))
+        except SplitImperaError as error:
+            failed.append(f"{of.name}: {error}")
+            print(failed[-1], file=sys.stderr)
+            continue
         took_s = time.monotonic() - begun_s
         print(f"{took_s:.0f} s, load {os.getloadavg()[0]:.1f}: {' | '.join(rows[-1].cells())}", file=sys.stderr)
+    out.holds = not failed
+    for line in failed:
+        out.say(f"- Not run: {line}")
+    if not rows:
+        return out
     out.table(COLUMNS, [row.cells() for row in rows])
     out.say('Predicted / measured. "In limits": by how much, 1 being what the median combination may be off.')
     out.say()
