@@ -206,7 +206,7 @@ class FileEntry(Entry):
 
 
 class ProofEntry(Entry):
-    """What export found when it ran all parts after one another, against the network as it was given.
+    """What export found when it ran all parts after one another, against the network with the plan's bottleneck.
 
     Attributes:
         plan: Whose parts.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from splitimpera.bundle.manifest import Manifest
     from splitimpera.export import Exported
+    from splitimpera.export.proof import Compared
 
 
 def run(
@@ -71,33 +72,24 @@ def run(
 
 def _account(exported: Exported) -> Iterator[str]:
     """What was found and what is in the bundle."""
-    from splitimpera.core.units import format_bytes, format_fraction
+    from splitimpera.core.units import format_bytes, format_fraction, format_time
 
-    manifest, proven = exported.manifest, exported.proven
-    promised = exported.promised
+    def same(compared: Compared) -> str:
+        return f"{format_fraction(compared.equal)} equal answers, results differ by up to {compared.difference:.3g}"
+
+    manifest, final, promised = exported.manifest, exported.proven, exported.promised
+    first = exported.before or final
     yield ""
-    yield f"Plan {proven.plan}: {len(proven.whole.found)} validation samples through all parts in their engine"
-    parts = exported.before.parts if exported.before is not None else proven.parts
-    yield f"  programs     {parts.equal:.2%} equal answers, results differ by up to {parts.difference:.3g}"
-    if manifest.plans[0].hops:
-        kind = "lossless" if proven.lossless else "lossy"
-        whole = exported.before.whole if exported.before is not None else proven.whole
-        codec = manifest.plans[0].hops[0].codec
-        yield (
-            f"  with codec   {whole.equal:.2%} equal answers, results differ by up to {whole.difference:.3g} "
-            f"({codec}, {kind})"
-        )
-    accuracy = proven.accuracy if exported.before is None else exported.before.accuracy
-    stated = (
-        "was not computed in the design" if promised is None else f"the design promised {format_fraction(promised)}"
-    )
-    yield f"  accuracy     {accuracy:.2%}, {stated}"
-    yield f"  time         {_ms(proven if exported.before is None else exported.before)} a frame, one thread, here"
+    yield f"Plan {final.plan}: {len(final.whole)} validation samples through all parts in their engine"
+    yield f"  programs     {same(first.parts)}"
+    for hop in manifest.plans[0].hops:
+        yield f"  with codec   {same(first.whole)} ({hop.codec}, {'lossless' if first.lossless else 'lossy'})"
+    stated = "the design did not compute it" if promised is None else f"the design promised {format_fraction(promised)}"
+    yield f"  accuracy     {format_fraction(first.accuracy)}, {stated}"
+    yield f"  time         {format_time(first.seconds)} a frame for the programs, one thread, here"
     if exported.before is not None:
-        yield (
-            f"  as int8      {proven.accuracy:.2%} accuracy, {proven.whole.equal:.2%} equal answers, "
-            f"{_ms(proven)} a frame"
-        )
+        yield f"  as int8      {same(final.whole)}"
+        yield f"               {format_fraction(final.accuracy)} accuracy, {format_time(final.seconds)} a frame"
     yield ""
     for part in manifest.parts:
         sizes = [f"{name} ({format_bytes(manifest.files[name].bytes)})" for name in part.files]
@@ -113,12 +105,6 @@ def _account(exported: Exported) -> Iterator[str]:
             "The prediction leaves out what the two programs send besides the payload. To count it, design again "
             f"with {keys}"
         )
-
-
-def _ms(proven: object) -> str:
-    from splitimpera.core.units import format_time
-
-    return format_time(getattr(proven, "seconds"))  # noqa: B009
 
 
 def _next(manifest: Manifest, out: Path) -> Iterator[str]:

@@ -38,7 +38,7 @@ from splitimpera.evaluation.testbed import Testbed, coding_of
 from splitimpera.export.advice import check_machines, extras, left_out
 from splitimpera.export.designed import Designed, Say, load_again, read_design
 from splitimpera.export.engine_files import SUFFIX, CannotRunError, engines_called, file_of
-from splitimpera.export.int8 import CALIBRATION_SAMPLES, quantised
+from splitimpera.export.int8 import calibration_samples, quantised
 from splitimpera.export.lacking import refusal
 from splitimpera.export.part_modules import Part, part_of
 from splitimpera.export.proof import Proven, prove
@@ -291,8 +291,8 @@ class _Export:
         names: Mapping[int, str],
     ) -> dict[str, bytes]:
         """The files with 8-bit numbers; what arrives at the server is what the codec makes of training data."""
-        calibration = self.testbed.data.calibration()
-        some = calibration.take(slice(CALIBRATION_SAMPLES))
+        frame_bytes = sum(spec.bytes for part in parts.values() for spec in part.inputs)
+        some = self.testbed.data.calibration().take(slice(calibration_samples(frame_bytes)))
         half = device_half(held(manifest, contents), self.designed.plan.id)
         arriving: dict[int, list[tuple[Array, ...]]] = {0: [], 1: []}
         for x in some.batches(self.testbed.chunk([])):

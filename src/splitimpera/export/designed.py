@@ -12,6 +12,7 @@ import numpy as np
 from splitimpera.core.errors import DataError, ModelError, PlanError, shown
 from splitimpera.core.progress import Track
 from splitimpera.core.registry import nearest
+from splitimpera.core.units import format_fraction
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.graph.footprint import fitting
@@ -166,8 +167,8 @@ def _check_accuracy(testbed: Testbed, results: Results, track: Track[Any]) -> No
     now, then = right / len(samples), results.base_quality
     if abs(now - then) > SAME_ACCURACY + 1 / len(samples):
         raise ModelError(
-            f"this network is right on {now:.2%} of the test samples, the design's was on {then:.2%}: it has other "
-            "weights, or the data are others",
+            f"this network is right on {format_fraction(now)} of the test samples, the design's was on "
+            f"{format_fraction(then)}: it has other weights, or the data are others",
             where="network.model",
             hint="run 'splitimpera design' again",
         )

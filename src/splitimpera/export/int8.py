@@ -13,9 +13,16 @@ from splitimpera.core.quiet import quiet
 from splitimpera.export.engine_files import without_notes
 from splitimpera.models.imports import contained, telling
 
-CALIBRATION_SAMPLES = 200
+CALIBRATION_SAMPLES, LEAST_SAMPLES = 200, 32
+CALIBRATION_BYTES = 64 << 20
+"""What may be kept of the samples, beyond `LEAST_SAMPLES`."""
 OPERATIONS = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Relu", "Add", "MaxPool", "AveragePool", "GlobalAveragePool"]
 """What is computed with 8 bits: where the time goes, and what lies between, so that numbers need not be converted."""
+
+
+def calibration_samples(frame_bytes: int) -> int:
+    """How many frames are kept to calibrate with, of so many bytes each."""
+    return min(CALIBRATION_SAMPLES, max(LEAST_SAMPLES, CALIBRATION_BYTES // max(frame_bytes, 1)))
 
 
 def quantised(content: bytes, frames: Sequence[Sequence[Array]]) -> bytes:
@@ -38,10 +45,10 @@ def quantised(content: bytes, frames: Sequence[Sequence[Array]]) -> bytes:
         contained(),
         TemporaryDirectory() as folder,
     ):
-        model = onnx.load_model_from_string(content)
-        names = [given.name for given in model.graph.input]
-        prepared, made = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
-        quant_pre_process(model, prepared, skip_symbolic_shape=True)
+        given, prepared, made = (Path(folder) / name for name in ("given.onnx", "prepared.onnx", "quantised.onnx"))
+        given.write_bytes(content)
+        names = [tensor.name for tensor in onnx.load_model_from_string(content).graph.input]
+        quant_pre_process(given, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             made,

@@ -22,68 +22,68 @@ def refusal(testbed: Testbed, spans: Sequence[Span], engines: Sequence[str], pla
         place: Which machine.
         why: What the engine says.
     """
-    span, engine = spans[place], engines[place]
-    layer = _layer(testbed, span, engine)
+    search, span, engine, cut = _Search(testbed), spans[place], engines[place], spans[0].end
+    layer = search.layer(span, engine)
     if layer is None:
-        what, operation = f"the bottleneck at '{shown(testbed.graph.cuts[spans[0].end].name)}'", ""
+        what = f"the bottleneck at '{search.name(cut)}'"
+        hint = "choose a plan without a bottleneck" + ("" if engine == "torch" else ", or take '--engine torch'")
     else:
         found = testbed.graph.layers[layer]
-        what, operation = f"the layer '{shown(found.name)}'", f" (operation {shown(found.operation)})"
-    return ModelError(
-        f"{ENGINE_NAMES[engine]} cannot run {what}{operation}: {why}",
-        where="--engine",
-        hint=_advice(testbed, spans[0].end, engines, engine, layer),
-    )
+        what = f"the layer '{shown(found.name)}' (operation {shown(found.operation)})"
+        hint = _advice(search, cut, [*engines, *engines][:2], engine, layer)
+    return ModelError(f"{ENGINE_NAMES[engine]} cannot run {what}: {why}", where="--engine", hint=hint)
 
 
-def _layer(testbed: Testbed, span: Span, engine: str) -> int | None:
-    """The first layer with which the part cannot be run; None: without its bottleneck it can."""
-    low, high = span.start, span.end
-    if _runs(testbed, Span(low, high), engine):
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _runs(testbed, Span(span.start, middle), engine):
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def _advice(testbed: Testbed, now: int, engines: Sequence[str], lacking: str, layer: int | None) -> str:
-    cut = _nearest(testbed, now, [*engines, *engines][:2], lacking, layer)
+def _advice(search: _Search, now: int, engines: Sequence[str], lacking: str, layer: int) -> str:
+    cut = search.nearest(now, engines, lacking, layer)
     if cut is not None:
-        return f"the nearest cut that works is {_named(testbed, cut)}"
+        return f"the nearest cut that works is cut {cut} ({search.name(cut)})"
     if lacking == "torch":
         return "choose another plan"
-    cut = _nearest(testbed, now, ("onnx", "torch"), lacking, layer)
-    mixed = f", or PyTorch on the server alone: '--engine onnx,torch' works at {_named(testbed, cut)}" if cut else ""
-    return f"no cut helps where both machines run ONNX; take '--engine torch'{mixed}"
+    cut = search.nearest(now, ("onnx", "torch"), lacking, layer)
+    mixed = f", or PyTorch on the server alone: '--engine onnx,torch' works at cut {cut} ({search.name(cut)})"
+    return "no cut helps where both machines run ONNX; take '--engine torch'" + (mixed if cut else "")
 
 
-def _nearest(testbed: Testbed, now: int, engines: Sequence[str], lacking: str, layer: int | None) -> int | None:
-    """The cut nearest to a plan's at which these engines run both parts; None: none was found."""
-    hopeless = layer is not None and not _runs(testbed, Span(layer, layer + 1), lacking)
-    tried = 0
-    for cut in sorted(range(1, testbed.last), key=lambda cut: (abs(cut - now), cut)):
-        if hopeless and layer is not None and engines[layer >= cut] == lacking:
-            continue
-        parts = Span(0, cut), Span(cut, testbed.last)
-        if all(_runs(testbed, part, engine) for part, engine in zip(parts, engines, strict=True)):
-            return cut
-        tried += 1
-        if tried == CUTS_TRIED:
-            break
-    return None
+class _Search:
+    """Tries parts in their engines, none twice."""
 
+    def __init__(self, testbed: Testbed) -> None:
+        self.testbed = testbed
+        self._known: dict[tuple[Span, str], bool] = {}
 
-def _named(testbed: Testbed, cut: int) -> str:
-    return f"cut {cut} ({shown(testbed.graph.cuts[cut].name)})"
+    def name(self, cut: int | None) -> str:
+        return "" if cut is None else shown(self.testbed.graph.cuts[cut].name)
 
+    def layer(self, span: Span, engine: str) -> int | None:
+        """The first layer with which a part cannot be run; None: without its bottleneck it can."""
+        low, high = span.start, span.end
+        if self.runs(Span(low, high), engine):
+            return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.runs(Span(span.start, middle), engine):
+                low = middle
+            else:
+                high = middle
+        return low
 
-def _runs(testbed: Testbed, span: Span, engine: str) -> bool:
-    try:
-        file_of(part_of(testbed, span), engine)
-    except (CannotRunError, SplitImperaError):
-        return False
-    return True
+    def nearest(self, now: int, engines: Sequence[str], lacking: str, layer: int) -> int | None:
+        """The cut nearest to a plan's at which these engines run both parts; None: none was found."""
+        last = self.testbed.last
+        alone = self.runs(Span(layer, layer + 1), lacking)
+        able = [cut for cut in range(1, last) if alone or engines[layer >= cut] != lacking]
+        for cut in sorted(able, key=lambda cut: (abs(cut - now), cut))[:CUTS_TRIED]:
+            parts = Span(0, cut), Span(cut, last)
+            if all(self.runs(part, engine) for part, engine in zip(parts, engines, strict=True)):
+                return cut
+        return None
+
+    def runs(self, span: Span, engine: str) -> bool:
+        if (span, engine) not in self._known:
+            try:
+                file_of(part_of(self.testbed, span), engine)
+                self._known[span, engine] = True
+            except (CannotRunError, SplitImperaError):
+                self._known[span, engine] = False
+        return self._known[span, engine]

@@ -122,7 +122,7 @@ class _Encoding(nn.Module):
         latent: Tensor = self.encoder(self.program(*crossing)[0]).to(self.dtype)
         if self.high is None:
             return (latent,)
-        return (torch.round(latent.clamp(0, self.high) / self.step) * self.step,)
+        return (torch.round(latent.clamp(0.0, self.high) / self.step) * self.step,)
 
 
 class _Decoding(nn.Module):

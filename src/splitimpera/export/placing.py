@@ -108,19 +108,17 @@ def _check_replaceable(out: Path) -> None:
             raise OutputError(
                 f"'{shown_path(out)}' is there and is no folder", where=ARGUMENT, hint="choose another place"
             )
-        found = {str(path.relative_to(out).as_posix()) for path in out.rglob("*") if not path.is_dir()}
+        try:
+            known = {MANIFEST, *read_manifest(read_file(out / MANIFEST, MANIFEST_BYTES, BundleError)).files}
+        except BundleError:
+            known = set()
+        others = (path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_symlink() or not path.is_dir())
+        other = next((name for name in others if name not in known), None)
     except (OSError, ValueError) as failure:
         raise output_error(out, failure, ARGUMENT) from None
-    if not found:
-        return
-    try:
-        known = set(read_manifest(read_file(out / MANIFEST, MANIFEST_BYTES, BundleError)).files) | {MANIFEST}
-    except BundleError:
-        known = set()
-    if found - known:
-        others = shown(sorted(found - known)[0])
+    if other is not None:
         raise OutputError(
-            f"'{shown_path(out)}' is there and holds other things than a bundle ('{others}')",
+            f"'{shown_path(out)}' is there and holds other things than a bundle ('{shown(other)}')",
             where=ARGUMENT,
             hint="choose another place",
         )

@@ -10,9 +10,10 @@ import numpy as np
 
 from splitimpera.bundle.manifest import PlanEntry, ProofEntry, Span, spans
 from splitimpera.bundle.opened import Bundle
-from splitimpera.core.array_types import Array, FloatArray
+from splitimpera.core.array_types import Array
 from splitimpera.core.errors import BundleError
 from splitimpera.core.progress import Track
+from splitimpera.core.units import format_fraction
 from splitimpera.deploy.halves import DeviceHalf, Received, ServerHalf, device_half, server_half
 from splitimpera.evaluation.batches import Row, unstack
 from splitimpera.evaluation.testbed import Testbed
@@ -30,40 +31,55 @@ LOSSLESS_SAMPLES = 64
 
 @dataclass
 class Compared:
-    """Results beside those they should be, each (samples, classes)."""
+    """Results beside those they should be: of each sample some numbers, not its logits.
 
-    wanted: list[FloatArray] = field(default_factory=list)
-    found: list[FloatArray] = field(default_factory=list)
+    Attributes:
+        answers: Class that was found.
+        same: Whether it is the class that should be found.
+        gaps: Largest difference of any logit; infinite where one is no number.
+        margins: How far the best two logits are apart that should be found.
+        largest: The largest of these logits, without its sign.
+    """
+
+    answers: list[int] = field(default_factory=list)
+    same: list[bool] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
+    largest: list[float] = field(default_factory=list)
 
     def add(self, wanted: Array, found: Array) -> None:
-        self.wanted.append(np.asarray(wanted, np.float64).ravel())
-        self.found.append(np.asarray(found, np.float64).ravel())
+        """Take the logits of one more sample."""
+        should, is_ = (np.asarray(logits, np.float64).ravel() for logits in (wanted, found))
+        best = np.sort(should)[-2:]
+        gap = float(np.abs(should - is_).max())
+        self.answers.append(int(is_.argmax()))
+        self.same.append(bool(should.argmax() == is_.argmax()))
+        self.gaps.append(gap if np.isfinite(gap) else float("inf"))
+        self.margins.append(float(best[-1] - best[0]) if len(best) > 1 else float("inf"))
+        self.largest.append(float(np.abs(should).max()))
+
+    def __len__(self) -> int:
+        return len(self.same)
 
     @property
     def difference(self) -> float:
-        """The largest of any value; infinite where something is no number."""
-        gap = np.abs(np.stack(self.wanted) - np.stack(self.found)).max()
-        return float(gap) if np.isfinite(gap) else float("inf")
+        """The largest of any value."""
+        return max(self.gaps)
 
     @property
     def equal(self) -> float:
         """Share of samples with the same answer."""
-        return float((np.stack(self.wanted).argmax(1) == np.stack(self.found).argmax(1)).mean())
+        return float(np.mean(self.same))
 
     @property
     def as_good_as_equal(self) -> float:
         """The same, with the samples whose best two logits are closer than results differ by rounding."""
-        wanted, found = np.stack(self.wanted), np.stack(self.found)
-        same = wanted.argmax(1) == found.argmax(1)
-        if wanted.shape[1] < 2:
-            return float(same.mean())
-        best = np.sort(wanted, 1)
-        undecided = best[:, -1] - best[:, -2] < min(self.difference, CLOSE * float(np.abs(wanted).max()))
-        return float((same | undecided).mean())
+        undecided = np.array(self.margins) < min(self.difference, CLOSE * max(self.largest))
+        return float((np.array(self.same) | undecided).mean())
 
     def right(self, labels: Array) -> float:
         """Share of samples whose answer is the label."""
-        return float((np.stack(self.found).argmax(1) == labels).mean())
+        return float((np.array(self.answers) == labels).mean())
 
 
 @dataclass(frozen=True)
@@ -87,7 +103,7 @@ class Proven:
         """What the manifest says of it."""
         return ProofEntry(
             plan=self.plan,
-            samples=len(self.whole.found),
+            samples=len(self.whole),
             lossless=self.lossless,
             largest_difference=self.whole.difference,
             equal=self.whole.equal,
@@ -103,13 +119,14 @@ class Proven:
         Raises:
             BundleError: with the share of equal answers.
         """
-        for what, compared in (("the programs", self.parts), ("programs and codec", self.whole)):
+        kinds = {"the programs": self.parts} | ({"programs and codec": self.whole} if self.lossless else {})
+        for what, compared in kinds.items():
             share = compared.as_good_as_equal
-            if (compared is self.parts or self.lossless) and not (share >= EQUAL and np.isfinite(compared.difference)):
+            if share < EQUAL or not np.isfinite(compared.difference):
                 raise BundleError(
-                    f"{what} give the network's answer for {share:.2%} of {len(compared.found)} validation samples, "
-                    f"at least {EQUAL:.1%} are needed; results differ by up to {compared.difference:.3g}. Nothing was "
-                    "written",
+                    f"{what} give the network's answer for {format_fraction(share)} of {len(compared)} "
+                    f"validation samples, at least {format_fraction(EQUAL)} are needed; results differ by up to "
+                    f"{compared.difference:.3g}. Nothing was written",
                     hint="try the other engine ('--engine torch'), and report the network for which this happens",
                 )
 
@@ -132,7 +149,7 @@ def prove(bundle: Bundle, plan: str, testbed: Testbed, samples: Samples, track: 
     for rows, references in track(frames, what, -(-len(samples) // size)):
         for reference, tensors, direct in zip(references, *halves.directly(rows), strict=True):
             parts.add(reference, direct)
-            if len(parts.found) <= LOSSLESS_SAMPLES:
+            if len(parts) <= LOSSLESS_SAMPLES:
                 gaps.look(halves.device, tensors)
         for reference, row in zip(references, rows, strict=True):
             result, taken_s = halves.frame(row)
