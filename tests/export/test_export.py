@@ -192,7 +192,7 @@ def test_samples_that_are_no_images_are_tensors(run, monkeypatch):
 
 
 def test_what_the_prediction_left_out_is_named_with_its_keys(split):
-    assert split.left_out == ("links[0].security: tls", "workload.response: 52 B")
+    assert split.left_out == ("links[0].security: tls", "workload.response: runtime")
 
 
 # What is refused -----------------------------------------------------------------------------------------------------
@@ -441,7 +441,7 @@ def test_the_command_says_what_it_found_and_what_to_do_next(run, tmp_path, monke
         "float32, lossless",
         "accuracy     100 %, the design promised 100 %",
         "camera needs manifest.json, camera/layers-0-2.pt2",
-        "links[0].security: tls; workload.response: 52 B",
+        "links[0].security: tls; workload.response: runtime",
         "Written: out.zip (what 'device' needs)",
         "On camera: splitimpera infer out.zip --server HOST:PORT --input samples",
     ):
