@@ -32,6 +32,7 @@ from scale_pictures import MEAN, STD, fitted_weights, write_images
 
 import splitimpera as sei
 from splitimpera.bundle.manifest import MANIFEST, identified, read_manifest, written
+from splitimpera.core.errors import SplitImperaError
 from splitimpera.core.statistics import wilson_interval
 from splitimpera.cost.measured_times import measurements_from
 from splitimpera.deploy.frame_log import FrameLine, RunLine, read_log
@@ -299,13 +300,17 @@ def _above_0(samples: Sequence[float]) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was predicted and what happened; seconds, and shares of packets and of right answers."""
+    """What was predicted and what happened; seconds, and shares: of packets that are missing in frames with a response,
+    of frames without one, of right answers.
+    """
 
     of: Combination
     p50_s: tuple[float, float]
     p95_s: tuple[float, float]
     lost: tuple[float, float] | None
     lost_holds: bool | None
+    gone: tuple[float, float] | None
+    gone_holds: bool | None
     accuracy: tuple[float, float] | None
     accuracy_holds: bool | None
     off: str
@@ -334,6 +339,7 @@ class Outcome:
             pair(self.p95_s, 1e3, 2),
             f"{self.p95_off:.2f}",
             pair(self.lost, 100, 2, self.lost_holds),
+            pair(self.gone, 100, 2, self.gone_holds),
             pair(self.accuracy, 100, 1, self.accuracy_holds),
             self.off,
             "" if self.relay is None else f"{self.relay.up.late_p99_us:.0f}, {self.relay.late_max_us:.0f}",
@@ -341,7 +347,16 @@ class Outcome:
 
 
 COLUMNS = [
-    *("combination", "p50 ms", "in limits", "p95 ms", "in limits", "lost packets %", "accuracy %"),
+    *(
+        "combination",
+        "p50 ms",
+        "in limits",
+        "p95 ms",
+        "in limits",
+        "lost packets %",
+        "frames without response %",
+        "accuracy %",
+    ),
     *("parts off by ms, typical and slow frames", "relay late us: p99, max"),
 ]
 
@@ -382,13 +397,23 @@ def verified(of: Combination, place: Path, level: float, relay: RelayReport | No
     of_name = {quantity.name: quantity for quantity in account.quantities}
 
     def both(name: str) -> tuple[float, float]:
-        return float(of_name[name].predicted or np.nan), float(of_name[name].measured or 0.0)
+        values = of_name[name].predicted, of_name[name].measured
+        return tuple(np.nan if value is None else float(value) for value in values)  # type: ignore[return-value]
+
+    def quantiles(share: float) -> tuple[float, float]:
+        # of frames with a response: the design's own metrics count one of which nothing came as done at its deadline
+        return tuple(float(np.nanquantile(times.latency_s, share)) for times in (prediction, found))  # type: ignore[return-value]
 
     lost = lost_holds = accuracy = accuracy_holds = None
     if "lost_packet_rate" in of_name:
         lost, counted = both("lost_packet_rate"), found.packets > 0
         low, high = clustered_interval(found.lost[counted].astype(int), found.packets[counted].astype(int), level)
         lost_holds = bool(low <= lost[0] <= high)
+    gone = gone_holds = None
+    if "frames_lost" in of_name:
+        gone, silent = both("frames_lost"), found.having(lambda line: line.outcome == "lost").astype(int)
+        low, high = clustered_interval(silent, np.ones(len(silent), int), level)
+        gone_holds = bool(low <= gone[0] <= high)
     if results.quality in of_name:
         accuracy, samples = both(results.quality), len({line.sample for line in found.lines})
         intervals = (
@@ -398,10 +423,12 @@ def verified(of: Combination, place: Path, level: float, relay: RelayReport | No
         accuracy_holds = newcombe_same(accuracy[0], next(intervals), accuracy[1], next(intervals))
     return Outcome(
         of,
-        both("latency_p50"),
-        both("latency_p95"),
+        quantiles(0.5),
+        quantiles(0.95),
         lost,
         lost_holds,
+        gone,
+        gone_holds,
         accuracy,
         accuracy_holds,
         parts_off(prediction, found),
@@ -451,14 +478,25 @@ def main(combinations: Sequence[Combination], frames: int, folder: Path) -> Repo
     out.say(f"{frames} frames each; load when it began: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
     out.say()
     prepare(folder, combinations)
-    # of accuracies and of lost packets
-    level = 1 - (1 - FAMILY_LEVEL) / (2 * len(combinations))
+    # of accuracies, of lost packets and of frames without a response
+    level = 1 - (1 - FAMILY_LEVEL) / (3 * len(combinations))
     rows: list[Outcome] = []
+    failed: list[str] = []
     for number, of in enumerate(combinations):
         begun_s = time.monotonic()
-        rows.append(tried(of, number, folder, frames, level))
+        try:
+            rows.append(tried(of, number, folder, frames, level))
+        except SplitImperaError as error:
+            failed.append(f"{of.name}: {error}")
+            print(failed[-1], file=sys.stderr)
+            continue
         took_s = time.monotonic() - begun_s
         print(f"{took_s:.0f} s, load {os.getloadavg()[0]:.1f}: {' | '.join(rows[-1].cells())}", file=sys.stderr)
+    out.holds = not failed
+    for line in failed:
+        out.say(f"- Not run: {line}")
+    if not rows:
+        return out
     out.table(COLUMNS, [row.cells() for row in rows])
     out.say('Predicted / measured. "In limits": by how much, 1 being what the median combination may be off.')
     out.say()
@@ -468,7 +506,8 @@ def main(combinations: Sequence[Combination], frames: int, folder: Path) -> Repo
         out.limit(f"{name}: the median combination, in limits", float(np.median(off)), 1)
         out.limit(f"{name}: the worst combination, in limits", max(off), WORST)
     words = f"outside their intervals ({FAMILY_LEVEL:.0%} familywise)"
-    out.limit(f"combinations whose lost packets lie {words}", sum(row.lost_holds is False for row in rows), 0)
+    astray = sum(row.lost_holds is False or row.gone_holds is False for row in rows)
+    out.limit(f"combinations whose lost packets or frames lie {words}", astray, 0)
     out.limit(f"combinations whose accuracy lies {words}", sum(row.accuracy_holds is False for row in rows), 0)
     out.say()
     for row in rows:
