@@ -109,7 +109,9 @@ def whole(network, shape):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in ("jetson-nano", "raspberry-pi-4") else ())
+        pytest.param(
+            name, marks=pytest.mark.slow if name in ("jetson-nano", "raspberry-pi-4", "phone", "cortex-m4") else ()
+        )
         for name in DEVICES.names()
     ],
 )
