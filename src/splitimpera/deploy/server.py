@@ -15,13 +15,16 @@ from math import inf, isfinite
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+
 from splitimpera.bundle.opened import Bundle
 from splitimpera.codec.framing import VERSION, Kind
+from splitimpera.codec.given import array_dtype
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import BundleError, LinkError
 from splitimpera.deploy.batching import FrameQueue, Policy, Waiting
 from splitimpera.deploy.event_log import tell
-from splitimpera.deploy.halves import ServerHalf, server_half
+from splitimpera.deploy.halves import Received, ServerHalf, server_half
 from splitimpera.deploy.hops import check_machines, largest_payload, pace
 from splitimpera.deploy.messages import Hello, Reason, Refusal, Response, Status, Welcome, result_bytes
 from splitimpera.deploy.sessions import Limits, Listener, Message, Pace, Session
@@ -38,7 +41,7 @@ FRAMES_EACH = 16
 """How many frames of one client may wait."""
 MOST_CLIENTS = 1024
 FRAMES_ON_THE_WAY = 4
-"""So many of the largest frames of one client may be incomplete at once."""
+"""So many of the largest frames of one client may be incomplete at once, and responses wait to be sent."""
 STOP_S = 10.0
 """How long a server that stops works on what it has."""
 
@@ -103,7 +106,8 @@ class Server:
         largest = max(map(largest_payload, (half.hop for half in self.halves.values())))
         limits = limits or Limits()
         # a frame, and several of them on their way, of what this bundle sends, and no more
-        self.limits = replace(limits, most_bytes=min(limits.most_bytes, FRAMES_ON_THE_WAY * largest))
+        result = sum(entry.spec.bytes for entry in bundle.manifest.result)
+        self.limits = replace(limits, most_bytes=min(limits.most_bytes, FRAMES_ON_THE_WAY * (largest + result)))
         self.largest = min(self.limits.most_bytes, largest)
         self.batch = batch
         self.batch_wait_s = batch_wait_s
@@ -401,6 +405,8 @@ def _halves(bundle: Bundle, names: Iterable[str] | None, threads: int) -> Mappin
     for plan in plans:
         check_machines(plan)
         half = server_half(bundle, plan.id, threads)
+        zeros = [np.zeros(spec.shape, array_dtype(spec)) for spec in (entry.spec for entry in half.hop.tensors)]
+        half([Received(half.codec.encode(zeros).data)])  # an engine's first run takes longer
         other = halves.setdefault(half.hop.number, half)
         if (other.hop.cut, other.hop.bottleneck) != (half.hop.cut, half.hop.bottleneck):
             raise BundleError(
