@@ -14,13 +14,26 @@ from small_bundle import make_bundle, network, samples
 
 from splitimpera.core.errors import BundleError, DataError, LinkError
 from splitimpera.deploy.client import Client, parsed_address
+from splitimpera.deploy.keys import make_keys
+from splitimpera.deploy.security import ClientSecurity, ServerSecurity
 from splitimpera.deploy.server import Server
 from splitimpera.deploy.sessions import Limits
 
 
+@pytest.fixture(scope="module", params=["tcp", "udp"])
+def bundle(request, tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("bundle"), transport=request.param, deadline_s=2.0)
+
+
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def streamed(tmp_path_factory):
+    """A bundle whose frames go by TCP."""
     return make_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    return make_keys(tmp_path_factory.mktemp("keys") / "keys")
 
 
 @contextmanager
@@ -66,6 +79,31 @@ def test_one_frame_after_the_other(bundle):
             assert found.begun_s < found.sent_s <= found.response_s
             assert found.payload_bytes == 2 * 8 * 8 * 4
             assert 0 < found.response.total_s < found.latency_s
+
+
+def test_encrypted_with_certificates_of_both_sides(bundle, keys):
+    shown = ServerSecurity(keys.server, keys.server_key, keys.authority)
+    trusted = ClientSecurity(keys.authority, keys.client, keys.client_key)
+    with running(bundle, shown) as (_, address), Client(bundle, address, security=trusted) as client:
+        assert [client.infer(one).answer for one in samples(5)] == network(samples(5)).argmax(1).tolist()
+        assert client.infer(samples()[0]).lost_packets == 0
+
+
+def test_encrypted_with_a_token(bundle, keys):
+    shown = ServerSecurity(keys.server, keys.server_key, token="secret")
+    with running(bundle, shown) as (_, address):
+        with Client(bundle, address, security=ClientSecurity(keys.authority, token="secret")) as client:
+            assert client.infer(samples()[0]).outcome == "ok"
+        for security in (ClientSecurity(keys.authority, token="another"), ClientSecurity(keys.authority)):
+            with pytest.raises(LinkError, match="token is not the one that is expected; give this machine"):
+                Client(bundle, address, security=security).open()
+
+
+def test_a_server_of_another_authority_is_not_trusted(bundle, keys, tmp_path):
+    other = make_keys(tmp_path / "other")
+    shown = ServerSecurity(other.server, other.server_key, token="secret")
+    with running(bundle, shown) as (_, address), pytest.raises(LinkError, match="authority"):
+        Client(bundle, address, security=ClientSecurity(keys.authority, token="secret")).open()
 
 
 def test_several_frames_on_their_way_at_once(bundle):
@@ -137,8 +175,8 @@ def test_a_deadline_travels_with_its_frame(bundle):
         assert (first.result().outcome, second.result().outcome) == ("ok", "late")
 
 
-def test_a_server_that_ends_leaves_no_frame_without_a_word(bundle):
-    with running(bundle) as (server, address), Client(bundle, address, insecure=True) as client:
+def test_a_server_that_ends_leaves_no_frame_without_a_word(streamed):
+    with running(streamed) as (server, address), Client(streamed, address, insecure=True) as client:
         client.infer(samples()[0])
         gate = threading.Event()
         for half in server.halves.values():
@@ -153,6 +191,28 @@ def test_a_server_that_ends_leaves_no_frame_without_a_word(bundle):
         gate.set()
 
 
+def test_a_server_that_stops_says_so(bundle):
+    with running(bundle) as (server, address), Client(bundle, address, insecure=True) as client:
+        assert client.infer(samples()[0]).outcome == "ok"
+        (session,) = server._clients
+        session._loop.call_soon_threadsafe(server.stop_soon)
+        for _ in range(500):
+            if client.failure is not None:
+                break
+            threading.Event().wait(0.01)
+        assert "the server is stopping" in str(client.failure)
+        with pytest.raises(LinkError, match="the server is stopping"):
+            client.infer(samples()[0])
+
+
+def test_nobody_answers_by_udp(tmp_path):
+    bundle = make_bundle(tmp_path, transport="udp")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        with pytest.raises(LinkError, match="does not answer"):
+            Client(bundle, mute.getsockname(), insecure=True, limits=Limits(greeting_s=0.1)).open()
+
+
 def test_nobody_is_there(bundle):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -161,7 +221,7 @@ def test_nobody_is_there(bundle):
         Client(bundle, address, insecure=True).open()
 
 
-def test_something_else_answers(bundle):
+def test_something_else_answers(streamed):
     with socket.create_server(("127.0.0.1", 0)) as other:
 
         def answer():
@@ -173,13 +233,13 @@ def test_something_else_answers(bundle):
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(LinkError):
-            Client(bundle, other.getsockname(), insecure=True).open()
+            Client(streamed, other.getsockname(), insecure=True).open()
         thread.join()
 
 
-def test_something_says_nothing(bundle):
+def test_something_says_nothing(streamed):
     with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(LinkError):
-        Client(bundle, mute.getsockname(), insecure=True, limits=Limits(greeting_s=0.1)).open()
+        Client(streamed, mute.getsockname(), insecure=True, limits=Limits(greeting_s=0.1)).open()
 
 
 def test_another_bundle_is_refused(bundle, tmp_path):
