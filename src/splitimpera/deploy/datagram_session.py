@@ -218,7 +218,8 @@ class DatagramSession(BaseSession):
             if header.id.kind is Kind.ACK:
                 self._acknowledged(frame, now_s)
             elif header.id.kind is Kind.HELLO and self._welcome:
-                self._put(self._welcome)  # it was lost, or comes later than the client waits
+                if len(packet) >= len(self._welcome):  # no less than what it asks for
+                    self._put(self._welcome)  # it was lost, or comes later than the client waits
             else:
                 if header.id.kind is Kind.HELLO:
                     self._hello = packet
@@ -227,7 +228,7 @@ class DatagramSession(BaseSession):
     def _data(self, header: Header, packet: bytes, now_s: float) -> None:
         id, size, pace = header.id, len(packet), self._pace
         assert pace is not None  # nothing but greetings may come before it
-        if not self._frames.wants(header, size):
+        if not _is_piece(header, size - HEADER_BYTES, pace) or not self._frames.wants(header, size):
             if pace.again and id in self._last_acks:
                 self._acknowledge(id, self._last_acks[id])
             else:
@@ -292,6 +293,15 @@ class DatagramSession(BaseSession):
         if self._pacer is not None:
             self._pacer.stop()
         self._let_go(failure)
+
+
+def _is_piece(header: Header, carried: int, pace: Pace) -> bool:
+    """Whether a packet carries as much as any of this hop's: all but the last are full up to an element.
+
+    What is kept of each packet is then less than what it brings.
+    """
+    last = header.offset + carried == header.id.total
+    return carried <= pace.packet_bytes and (last or 2 * carried > pace.packet_bytes)
 
 
 def _shortened(refusal: bytes, most_bytes: int) -> bytes:
