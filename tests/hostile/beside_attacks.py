@@ -1,0 +1,135 @@
+"""Servers in processes of their own, and well-behaved clients beside what attacks them."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from deploy.small_bundle import samples
+
+from splitimpera.deploy.client import Client
+
+
+class Served:
+    """A server's process.
+
+    Attributes:
+        address: "host:port".
+    """
+
+    def __init__(self, process, address, errors):
+        self.process, self.address, self.errors = process, address, errors
+
+    @property
+    def port(self):
+        return int(self.address.rpartition(":")[2])
+
+    @property
+    def resident_bytes(self):
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+    @property
+    def cpu_s(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
+
+@contextmanager
+def served(folder, bundle, *options):
+    """`splitimpera serve`, until the end of the block; it has to end in an orderly way then."""
+    command = [sys.executable, "-m", "splitimpera", "serve", str(bundle), "--listen", "127.0.0.1:0", *map(str, options)]
+    with (folder / f"server-{time.monotonic_ns()}.txt").open("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        try:
+            line = process.stdout.readline()
+            found = re.search(r" at (\S+) by TCP and UDP", line)
+            assert found, Path(errors.name).read_text()
+            server = Served(process, found[1], Path(errors.name))
+            yield server
+            assert process.poll() is None, server.errors.read_text()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0, server.errors.read_text()
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+class GoodClient:
+    """One that sends frames at a steady rate and keeps what became of them.
+
+    Attributes:
+        latencies_s: Of each frame, from when it was due.
+        faults: What became of those that were not answered well.
+    """
+
+    FPS = 20
+
+    def __init__(self, bundle, address, security, carrier):
+        self.client = Client(bundle, address, "sc", security=security, insecure=security is None)
+        self.client.hop = self.client.hop.model_copy(update={"transport": carrier})
+        self.carrier = carrier if security is None else {"tcp": "tls", "udp": "dtls"}[carrier]
+        self.latencies_s, self.faults = [], []
+        self._inputs = samples()
+
+    def run(self, end_s, phase_s):
+        """Send frames until a time."""
+        due_s, number, pending = time.monotonic() + phase_s, 0, []
+        while due_s < end_s:
+            time.sleep(max(due_s - time.monotonic(), 0))
+            future = self.client.submit(self._inputs[number % len(self._inputs)], 2.0, since_s=due_s)
+            pending.append((due_s, future))
+            due_s, number = due_s + 1 / self.FPS, number + 1
+        for due_s, future in pending:
+            try:
+                found = future.result(10)
+            except Exception as failure:
+                self.faults.append(repr(failure))
+                continue
+            if found.outcome != "ok" or found.lost_packets:
+                self.faults.append((found.outcome, found.lost_packets))
+            else:
+                self.latencies_s.append(found.response_s - due_s)
+
+
+@contextmanager
+def good_clients(bundle, plain, secure, security):
+    """One by each carrier."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    opened = []
+    try:
+        for server, known in ((plain, None), (secure, security)):
+            for carrier in ("tcp", "udp"):
+                opened.append(GoodClient(bundle, server.address, known, carrier))
+                opened[-1].client.open()
+        yield opened
+    finally:
+        for client in opened:
+            client.client.close()
+        sys.setswitchinterval(before)
+
+
+def measured(clients, seconds, beside=lambda: None):
+    """Run all clients for so long, and something every half second; returns the 99th percentile of each, in seconds."""
+    end_s = time.monotonic() + seconds
+    threads = []
+    for place, client in enumerate(clients):
+        client.latencies_s, client.faults = [], []
+        phase_s = place / len(clients) / client.FPS
+        threads.append(threading.Thread(target=client.run, args=(end_s, phase_s)))
+        threads[-1].start()
+    while any(thread.is_alive() for thread in threads):
+        beside()
+        time.sleep(0.5)
+    return {client.carrier: float(np.percentile(client.latencies_s or [np.inf], 99)) for client in clients}
