@@ -249,7 +249,7 @@ class Server:
         half = self.halves.get(number)
         here = bytes.fromhex(self.bundle.manifest.bundle)
         # who it is before anything else, so that nobody else learns what is here
-        if not compare_digest(hello.token, client.token):
+        if client.token and not compare_digest(hello.token, client.token):
             return self._refuse(client, number, Reason.TOKEN, "the token is not the one that is expected")
         if not hello.lowest <= VERSION <= hello.highest:
             return self._refuse(client, number, Reason.VERSION, f"version {VERSION} is spoken here")
@@ -333,8 +333,11 @@ class Server:
                     self._answer(waiting, Status.LATE, begun_s)
                 else:
                     frames.append(waiting)
-            if frames:
-                worker.run(Batch(frames, begun_s))
+            batch = Batch(frames, begun_s)
+            if frames and worker.run(batch):
+                self._respond(batch)
+                asyncio.get_running_loop().call_soon(self._pump)  # after what came meanwhile is read
+                break
         if self.metrics is not None:
             self.metrics.queue.set(len(self._queue))
 
@@ -343,6 +346,10 @@ class Server:
         self._pump()
 
     def _done(self, batch: Batch) -> None:
+        self._respond(batch)
+        self._pump()
+
+    def _respond(self, batch: Batch) -> None:
         if self.metrics is not None:
             self.metrics.batch.observe(len(batch.frames))
         for place, waiting in enumerate(batch.frames):
@@ -359,7 +366,6 @@ class Server:
                 run_s=batch.found.run_s,
                 tensors=b"" if result is None else result_bytes(result, specs),
             )
-        self._pump()
         self._idle.set()
 
     def _answer(
