@@ -82,10 +82,10 @@ class GoodClient:
         self.latencies_s, self.faults = [], []
         self._inputs = samples()
 
-    def run(self, end_s, phase_s):
-        """Send frames until a time."""
+    def run(self, ended, phase_s):
+        """Send frames until that is set."""
         due_s, number, pending = time.monotonic() + phase_s, 0, []
-        while due_s < end_s:
+        while not ended.is_set():
             time.sleep(max(due_s - time.monotonic(), 0))
             future = self.client.submit(self._inputs[number % len(self._inputs)], 2.0, since_s=due_s)
             pending.append((due_s, future))
@@ -120,16 +120,22 @@ def good_clients(bundle, plain, secure, security):
         sys.setswitchinterval(before)
 
 
-def measured(clients, seconds, beside=lambda: None):
-    """Run all clients for so long, and something every half second; returns the 99th percentile of each, in seconds."""
-    end_s = time.monotonic() + seconds
-    threads = []
+@contextmanager
+def busy(clients):
+    """All clients send frames meanwhile; afterwards each has its latencies and faults."""
+    ended, threads = threading.Event(), []
     for place, client in enumerate(clients):
         client.latencies_s, client.faults = [], []
-        phase_s = place / len(clients) / client.FPS
-        threads.append(threading.Thread(target=client.run, args=(end_s, phase_s)))
+        threads.append(threading.Thread(target=client.run, args=(ended, place / len(clients) / client.FPS)))
         threads[-1].start()
-    while any(thread.is_alive() for thread in threads):
-        beside()
-        time.sleep(0.5)
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def slowest_s(clients):
+    """The 99th percentile of each one's latencies, by carrier."""
     return {client.carrier: float(np.percentile(client.latencies_s or [np.inf], 99)) for client in clients}

@@ -1,10 +1,10 @@
 """Hostile peers of a live server: each attack sends one message, datagram or handshake a step. Runs as a process.
 
-    python peer_attacks.py '{"bundle": ..., "keys": ..., "token": ..., "plain": PORT, "secure": PORT, "seconds": 30,
-                             "seed": 14, "scale": 1.0}'
+    python peer_attacks.py '{"bundle": ..., "keys": ..., "token": ..., "plain": PORT, "secure": PORT,
+                             "messages": 100000, "seconds": 40, "seed": 14, "rate": 1.0}'
 
-prints how many messages each attack sent, as JSON. Attacks are paced: what is measured beside them is what their
-messages do to a server, and not how many cores they take from it.
+ends after so many messages or seconds, and prints how many each attack sent, as JSON. Attacks are paced: what is
+measured beside them is what their messages do to a server, and not how many cores they take from it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 import ssl
 import struct
 import sys
+import threading
 import time
 from collections import Counter, deque
 from contextlib import suppress
@@ -130,6 +131,12 @@ class Attack:
     def __init__(self, name, rate, step):
         self.name, self.rate, self.step = name, rate, step
         self.sent = 0
+        self.due_s = 0.0
+
+    @property
+    def waits(self):
+        """Whether it waits for what the server says."""
+        return self.name in ("dtls_half_open", "dtls_inside", "tls_without_a_certificate", "token_brute_force")
 
 
 def closed(sock, hard=False):
@@ -462,26 +469,32 @@ def attacks(told, random):
 
 
 def main(told):
-    random = Random(told["seed"])
     with suppress(OSError):
         os.nice(10)  # peers elsewhere would have cores of their own
-    found, faults = attacks(told, random), Counter()
+    found, faults = attacks(told, Random(told["seed"])), Counter()
     begun_s = time.monotonic()
-    due = [0.0] * len(found)
-    while (now_s := time.monotonic() - begun_s) < told["seconds"]:
-        idle = True
-        for place, attack in enumerate(found):
-            if due[place] <= now_s:
-                idle = False
-                due[place] = max(due[place] + 1 / (attack.rate * told["scale"]), now_s - 0.05)
-                try:
-                    sent = attack.step()
-                    attack.sent += 1 if sent is None else sent
-                except OSError as failure:
-                    faults[f"{attack.name}: {type(failure).__name__}"] += 1
-        if idle:
-            time.sleep(0.0005)
-    print(json.dumps({"sent": {attack.name: attack.sent for attack in found}, "faults": faults}))
+
+    def run(own):
+        while (now_s := time.monotonic() - begun_s) < told["seconds"] and sum(a.sent for a in found) < told["messages"]:
+            idle = True
+            for attack in own:
+                if attack.due_s <= now_s:
+                    idle = False
+                    attack.due_s = max(attack.due_s + 1 / (attack.rate * told["rate"]), now_s - 0.1)
+                    try:
+                        sent = attack.step()
+                        attack.sent += 1 if sent is None else sent
+                    except OSError as failure:
+                        faults[f"{attack.name}: {type(failure).__name__}"] += 1
+            if idle:
+                time.sleep(0.0005)
+
+    others = threading.Thread(target=run, args=([attack for attack in found if attack.waits],))
+    others.start()
+    run([attack for attack in found if not attack.waits])
+    others.join()
+    sent = {attack.name: attack.sent for attack in found}
+    sys.stdout.write(json.dumps({"sent": sent, "faults": faults, "seconds": time.monotonic() - begun_s}))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from hmac import compare_digest
-from math import inf, isfinite
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
@@ -19,7 +17,8 @@ from splitimpera.bundle.opened import Bundle
 from splitimpera.codec.framing import VERSION, Kind
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import LinkError
-from splitimpera.deploy.batching import FrameQueue, Policy, Waiting
+from splitimpera.deploy.batching import FrameQueue, Policy, Waiting, deadline
+from splitimpera.deploy.door import Door
 from splitimpera.deploy.event_log import tell
 from splitimpera.deploy.halves import ServerHalf
 from splitimpera.deploy.hops import halves_by_number, largest_payload, pace
@@ -101,6 +100,7 @@ class Server:
     ) -> None:
         self.bundle = bundle
         self.halves = halves_by_number(bundle, plans, threads)
+        self._door = Door(bundle, self.halves)
         largest = max(map(largest_payload, (half.hop for half in self.halves.values())))
         limits = limits or Limits()
         # a frame, and several of them on their way, of what this bundle sends, and no more
@@ -217,6 +217,8 @@ class Server:
         if self._clients.pop(client.session, None) is None:
             return
         self._queue.leave(client)
+        # who refers to each other stays until Python looks for circles, which it does seldom
+        client.session.on_message = client.session.on_close = _ignore
         if client.half is not None and self.metrics is not None:
             self.metrics.clients.dec()
         session = client.session
@@ -246,19 +248,12 @@ class Server:
             hello = Hello.from_bytes(message.frame.data)
         except LinkError as failure:
             return self._refuse(client, number, Reason.PROTOCOL, failure.problem)
-        half = self.halves.get(number)
-        here = bytes.fromhex(self.bundle.manifest.bundle)
-        # who it is before anything else, so that nobody else learns what is here
-        if client.token and not compare_digest(hello.token, client.token):
-            return self._refuse(client, number, Reason.TOKEN, "the token is not the one that is expected")
-        if not hello.lowest <= VERSION <= hello.highest:
-            return self._refuse(client, number, Reason.VERSION, f"version {VERSION} is spoken here")
-        if hello.bundle != here:
-            return self._refuse(client, number, Reason.BUNDLE, f"the bundle here is {here.hex()[:16]}")
-        if half is None:
-            return self._refuse(client, number, Reason.PLAN, f"the plans here are {self._plan_names()}")
+        refusal = self._door.refusal(hello, number, client.token)
+        if refusal is not None:
+            return self._refuse(client, number, refusal.reason, refusal.text)
         if self._stopping.is_set():
             return self._refuse(client, number, Reason.STOPPING, "the server is stopping")
+        half = self.halves[number]
         if client.half is None:
             if sum(other.half is not None for other in self._clients.values()) >= self.most_clients:
                 return self._refuse(client, number, Reason.BUSY, f"{self.most_clients} clients are there already")
@@ -272,9 +267,6 @@ class Server:
         # one that comes again was sent again: the answer to it was lost
         self._send(client, Kind.WELCOME, number, 0, Welcome(VERSION, self.largest, self._queue.each).to_bytes())
         return None
-
-    def _plan_names(self) -> str:
-        return ", ".join(half.plan.id for half in self.halves.values())
 
     def _refuse(self, client: Peer, number: int, reason: Reason, text: str) -> None:
         tell(log, logging.INFO, "refused", peer=client.session.peer, reason=reason.name, text=text)
@@ -400,11 +392,5 @@ class Server:
         self._send(client, Kind.RESPONSE, message.frame.id.plan, message.frame.id.frame, response.to_bytes())
 
 
-def deadline(message: Message, round_trip_s: float) -> float:
-    """When a frame's deadline strikes, by this machine's `time.monotonic`.
-
-    It counts from the first packet, which had half of the smallest round trip behind it.
-    """
-    way_s = round_trip_s / 2 if isfinite(round_trip_s) else 0.0
-    left_s = message.frame.time_left_s
-    return inf if left_s == inf else message.first_s + left_s - way_s
+def _ignore(_: object) -> None:
+    pass
