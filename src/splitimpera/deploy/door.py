@@ -1,15 +1,18 @@
-"""Who is let in: what a server holds a greeting to."""
+"""Who is let in, and what a server knows of each client."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hmac import compare_digest
+from time import monotonic
 
 from splitimpera.bundle.opened import Bundle
 from splitimpera.codec.framing import VERSION
+from splitimpera.core.array_types import Array
 from splitimpera.deploy.halves import ServerHalf
 from splitimpera.deploy.messages import Hello, Reason, Refusal
+from splitimpera.deploy.sessions import Session
 
 
 @dataclass(frozen=True)
@@ -42,3 +45,22 @@ class Door:
             names = ", ".join(half.plan.id for half in self.halves.values())
             return Refusal(Reason.PLAN, f"the plans here are {names}"[:200])
         return None
+
+
+@dataclass(eq=False)
+class Peer:
+    """A client.
+
+    Attributes:
+        half: What runs its frames; None before it is welcomed.
+        held: How many of its frames wait or are run.
+        previous: Its frame before, as it was decoded, for codecs that fill with it.
+    """
+
+    session: Session
+    token: bytes
+    half: ServerHalf | None = None
+    held: int = 0
+    previous: tuple[Array, ...] | None = None
+    since_s: float = field(default_factory=monotonic)
+    frames: int = 0

@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
 from splitimpera.bundle.opened import Bundle
 from splitimpera.codec.framing import VERSION, Kind
-from splitimpera.core.array_types import Array
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy.batching import FrameQueue, Policy, Waiting, deadline
-from splitimpera.deploy.door import Door
+from splitimpera.deploy.door import Door, Peer
 from splitimpera.deploy.event_log import tell
 from splitimpera.deploy.halves import ServerHalf
 from splitimpera.deploy.hops import halves_by_number, largest_payload, pace
@@ -39,27 +39,9 @@ MOST_CLIENTS = 1024
 FRAMES_ON_THE_WAY = 4
 """So many of the largest frames of one client may be incomplete at once, and responses wait to be sent."""
 PORTS_TRIED = 10
+LEAVE_S = 1.0
 STOP_S = 10.0
 """How long a server that stops works on what it has."""
-
-
-@dataclass(eq=False)
-class Peer:
-    """A client.
-
-    Attributes:
-        half: What runs its frames; None before it is welcomed.
-        held: How many of its frames wait or are run.
-        previous: Its frame before, as it was decoded, for codecs that fill with it.
-    """
-
-    session: Session
-    token: bytes
-    half: ServerHalf | None = None
-    held: int = 0
-    previous: tuple[Array, ...] | None = None
-    since_s: float = field(default_factory=monotonic)
-    frames: int = 0
 
 
 class Server:
@@ -119,6 +101,7 @@ class Server:
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._stopped = False
+        self._leaving: set[asyncio.Task[None]] = set()
 
     # Life ------------------------------------------------------------------------------------------------------------
 
@@ -193,6 +176,7 @@ class Server:
         for client in list(self._clients.values()):
             number = 0 if client.half is None else client.half.hop.number
             self._refuse(client, number, Reason.STOPPING, "the server is stopping")
+        await asyncio.gather(*self._leaving)
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -273,7 +257,15 @@ class Server:
         if self.metrics is not None:
             self.metrics.refusals.labels(reason.name.lower()).inc()
         self._send(client, Kind.REFUSAL, number, 0, Refusal(reason, text).to_bytes())
-        client.session.close()
+        leaving = asyncio.get_running_loop().create_task(self._leave(client.session))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, session: Session) -> None:
+        """Close a session once what was sent is on its way."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(session.sent(), LEAVE_S)
+        session.close()
 
     def _send(self, client: Peer, kind: Kind, number: int, frame: int, data: bytes) -> None:
         if client.session not in self._clients:
