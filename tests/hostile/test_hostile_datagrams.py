@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 from deploy.small_bundle import make_bundle, samples
-from peer_attacks import Captures, DtlsPeer, mutated, udp
+from peer_attacks import Captures, DtlsPeer, closed, mutated, tcp, udp
 
 from splitimpera.bundle.opened import open_bundle
 from splitimpera.codec.framing import HEADER, Kind
@@ -21,6 +21,7 @@ from splitimpera.deploy.dtls_handshake import Handshake
 from splitimpera.deploy.keys import make_keys
 from splitimpera.deploy.security import ClientSecurity, ServerSecurity
 from splitimpera.deploy.server import Server
+from splitimpera.deploy.tls import Tls
 
 HOST = "127.0.0.1"
 TOKEN = "the right token"
@@ -128,15 +129,40 @@ def test_half_open_handshakes_are_held_for_a_few_clients_only(bundle, files, mon
                 peers.append(peer)
             await asyncio.sleep(0.05)
             shown = sum(len(peer.sock.recv(1 << 16)) > 0 for peer in peers[-5:])
-            gc.collect()
-            held = sum(type(one) is Handshake for one in gc.get_objects())
+            found = gc.get_objects()
+            held = [sum(type(one) is kind for one in found) for kind in (Handshake, Dtls)]
             for peer in peers:
                 peer.sock.close()
-            return shown, held
+            return shown, held[0], held[1] - len(peers)
 
-    shown, held = asyncio.run(work())
+    gc.collect()
+    gc.disable()  # what is let go of is gone, and need not be looked for
+    try:
+        shown, handshakes, associations = asyncio.run(work())
+    finally:
+        gc.enable()
     assert shown == 5  # handshakes did go on
-    assert held <= 16
+    assert handshakes <= 16
+    assert associations <= 16 + 1  # and the one that asks for cookies
+
+
+def test_connections_that_break_off_their_handshake_leave_nothing_behind(bundle, files):
+    async def work():
+        async with listening(bundle, trusted(files)) as (_, port):
+            for number in range(40):
+                sock = tcp(port)
+                sock.send(b"\x16\x03\x01\0\x10" if number % 2 else b"GET / HTTP/1.1\r\n\r\n")
+                await asyncio.sleep(0.002)
+                closed(sock, hard=number % 4 > 1)
+            await asyncio.sleep(0.05)
+            return sum(type(one) is Tls for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(work()) == 0
+    finally:
+        gc.enable()
 
 
 def test_a_packet_of_one_byte_each_takes_no_memory(bundle):
