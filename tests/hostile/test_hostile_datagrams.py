@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import tracemalloc
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -12,7 +13,7 @@ from deploy.small_bundle import make_bundle, samples
 from peer_attacks import Captures, DtlsPeer, closed, mutated, tcp, udp
 
 from splitimpera.bundle.opened import open_bundle
-from splitimpera.codec.framing import HEADER, Kind
+from splitimpera.codec.framing import HEADER, Kind, Reassembler
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy import datagram_listener
 from splitimpera.deploy.client import Client
@@ -185,6 +186,20 @@ def test_a_packet_of_one_byte_each_takes_no_memory(bundle):
             return sum(len(part.arrivals.offsets) for part in session._parts.values())
 
     assert asyncio.run(work()) <= 100
+
+
+def test_a_frame_of_which_hardly_anything_came_takes_little_more_than_its_size():
+    total, frames = 1 << 24, Reassembler(most_bytes=1 << 24)
+    packet = HEADER.pack(1 << 28 | Kind.FRAME << 24, 1, 2, 5, total) + b"xx"
+    tracemalloc.start()
+    try:
+        assert frames.add(packet) == []
+        (frame,) = frames.take(frames.in_flight[0])
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert frame.erased == ((0, 5), (7, total))
+    assert most < 3.1 * total  # its bytes, which of them came, and what is handed on
 
 
 @pytest.mark.parametrize("secure", [False, True])
