@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -100,6 +101,51 @@ class GoodClient:
                 self.faults.append((found.outcome, found.lost_packets))
             else:
                 self.latencies_s.append(found.response_s - due_s)
+
+
+ECHO = """
+import socket
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    sock, _ = server.accept()
+    while data := sock.recv(1 << 16):
+        sock.sendall(data)
+"""
+
+
+class Echo:
+    """What a bare echo between two processes takes beside all this: the machine's own share of a latency."""
+
+    carrier, FPS = "echo", GoodClient.FPS
+
+    def __init__(self, sock):
+        self.sock, self.latencies_s, self.faults = sock, [], []
+
+    def run(self, ended, phase_s):
+        """As `GoodClient.run`."""
+        due_s = time.monotonic() + phase_s
+        while not ended.is_set():
+            time.sleep(max(due_s - time.monotonic(), 0))
+            self.sock.sendall(bytes(600))
+            left = 600
+            while left:
+                left -= len(self.sock.recv(left))
+            self.latencies_s.append(time.monotonic() - due_s)
+            due_s += 1 / self.FPS
+
+
+@contextmanager
+def echoing():
+    """An `Echo` with its process."""
+    process = subprocess.Popen([sys.executable, "-c", ECHO], stdout=subprocess.PIPE, text=True)
+    try:
+        with socket.create_connection(("127.0.0.1", int(process.stdout.readline()))) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            yield Echo(sock)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from beside_attacks import busy, good_clients, served, slowest_s
+from beside_attacks import busy, echoing, good_clients, served, slowest_s
 from deploy.small_bundle import make_bundle
 
 from splitimpera.deploy.keys import make_keys
@@ -17,7 +17,8 @@ from splitimpera.deploy.security import ClientSecurity
 
 MESSAGES, ATTACK_S, BEFORE_S = 100_000, 42.0, 8.0
 NOISE_S = 0.005
-"""A 99th percentile below this is one that the system's scheduler makes."""
+"""A 99th percentile below this is one that the system's scheduler makes, as is one below that of a bare echo between
+two processes beside the same attack: on a busy machine either is more than what a server could add."""
 GROWTH_BYTES, LATER_BYTES = 100_000_000, 16_000_000
 """Of a server's memory, at most: 300 connections that never greet, of 150 kB each (80 kB of buffers, TLS the rest),
 1024 sessions of datagrams of 10 kB, 64 DTLS handshakes of 60 kB, and as much again that the allocator keeps. In the
@@ -46,20 +47,22 @@ def test_a_hundred_thousand_hostile_messages_beside_good_clients(place):
         served(place, place / "bundle", "--insecure") as plain,
         served(place, place / "bundle", *trust, "--token-file", files.token) as secure,
         good_clients(bundle, plain, secure, security) as clients,
+        echoing() as echo,
     ):
-        with busy(clients):
+        everybody = [*clients, echo]
+        with busy(everybody):
             time.sleep(1)  # warm
-        with busy(clients):
+        with busy(everybody):
             time.sleep(BEFORE_S)
-        before_s = slowest_s(clients)
+        before_s = slowest_s(everybody)
         assert [client.faults for client in clients] == [[]] * len(clients)
-        told = {"bundle": str(place / "bundle"), "keys": str(files.folder), "token": token, "seed": 14, "rate": 1.3}
+        told = {"bundle": str(place / "bundle"), "keys": str(files.folder), "token": token, "seed": 14, "rate": 0.45}
         told |= {"plain": plain.port, "secure": secure.port, "messages": MESSAGES, "seconds": ATTACK_S}
         held = [[server.resident_bytes for server in (plain, secure)]]
         script = Path(__file__).with_name("peer_attacks.py")
         attack = subprocess.Popen([sys.executable, script, json.dumps(told)], stdout=subprocess.PIPE, text=True)
         try:
-            with busy(clients):
+            with busy(everybody):
                 while attack.poll() is None:
                     held.append([server.resident_bytes for server in (plain, secure)])
                     time.sleep(0.2)
@@ -68,7 +71,7 @@ def test_a_hundred_thousand_hostile_messages_beside_good_clients(place):
             attack.kill()
             attack.wait()
             attack.stdout.close()
-        beside_s = slowest_s(clients)
+        beside_s = slowest_s(everybody)
         figures = {"hostile": found, "p99 before": before_s, "p99 beside": beside_s, "memory": held[:: len(held) // 10]}
         (place / "figures.json").write_text(json.dumps(figures))
         assert [client.faults for client in clients] == [[]] * len(clients)
@@ -76,7 +79,8 @@ def test_a_hundred_thousand_hostile_messages_beside_good_clients(place):
         for column in zip(*held, strict=True):
             assert max(column) - column[0] <= GROWTH_BYTES, figures
             assert max(column) - max(column[: len(column) // 2]) <= LATER_BYTES, figures
+        noise_s = max(NOISE_S, beside_s.pop("echo"))
         for carrier, found_s in beside_s.items():
-            assert found_s <= 2 * max(before_s[carrier], NOISE_S), figures
+            assert found_s <= 2 * max(before_s[carrier], noise_s), figures
     for server in (plain, secure):
         assert server.errors.read_text() == ""  # not one fault that was not foreseen
