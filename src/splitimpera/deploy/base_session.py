@@ -115,7 +115,12 @@ class BaseSession:
         if self._ping_timer:
             self._ping_timer.cancel()
         self._end(failure)
-        self._loop.call_soon(lambda: self.on_close(failure))
+        self._loop.call_soon(self._closed, failure)
+
+    def _closed(self, failure: LinkError | None) -> None:
+        """Tell the program, and let go of it: what a peer leaves behind is gone at once, without garbage collection."""
+        told, self.on_message, self.on_close = self.on_close, _ignore, _ignore
+        told(failure)
 
     # What came
 

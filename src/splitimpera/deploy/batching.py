@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 from math import inf, isfinite
@@ -38,10 +38,10 @@ class Waiting:
 
 
 class FrameQueue:
-    """A queue with room for so many frames, in order of arrival.
+    """A queue with room for so many frames; clients take turns, the frames of one go in order of arrival.
 
     Where it is full, the client with the most frames in it loses its oldest or its newest one; so does a client that
-    has as many as one may. Nobody's flood takes another's place.
+    has as many as one may. Nobody's flood takes another's place, or keeps it waiting for more than a frame of each.
 
     Args:
         room: Frames of all clients.
@@ -54,68 +54,68 @@ class FrameQueue:
         self.room = room
         self.each = each
         self.policy = policy
-        self._frames: deque[Waiting] = deque()
-        self._held: Counter[Hashable] = Counter()
+        self._count = 0
+        self._own: dict[Hashable, deque[Waiting]] = {}  # of each client that has some, in order of turns
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return self._count
 
     def put(self, frame: Waiting) -> Waiting | None:
         """Take a frame in; returns the one that has to go for it, which may be itself."""
-        self._frames.append(frame)
-        self._held[frame.client] += 1
         owner = frame.client
-        if self._held[owner] <= self.each:
-            if len(self._frames) <= self.room:
+        self._own.setdefault(owner, deque()).append(frame)
+        self._count += 1
+        if len(self._own[owner]) <= self.each:
+            if self._count <= self.room:
                 return None
-            owner = max(self._held, key=self._held.__getitem__)
-        own = [waiting for waiting in self._frames if waiting.client is owner]
-        victim = own[0 if self.policy == "drop-oldest" else -1]
-        self._remove([victim])
-        return victim
+            owner = max(self._own, key=lambda client: len(self._own[client]))
+        return self._out(owner, 0 if self.policy == "drop-oldest" else -1)
 
     def take(self, most: int) -> list[Waiting]:
-        """The oldest frame, and up to `most` with it that the same program can run at once."""
-        if not self._frames:
+        """The frame whose turn it is, and up to `most` with it that the same program can run at once."""
+        if not self._own:
             return []
-        half = self._frames[0].half
-        if most == 1 or not half.batches:
-            taken = [self._frames.popleft()]
-            self._count_out(taken)
-            return taken
-        fitting = [frame for frame in self._frames if frame.half is half]
-        if half.remembers:  # the second of one client would need what comes of its first
-            fitting = list({frame.client: frame for frame in reversed(fitting)}.values())[::-1]
-        taken = fitting[:most]
-        self._remove(taken)
+        half = self._next.half
+        if not half.batches:
+            most = 1
+        taken: list[Waiting] = []
+        turns = deque(client for client, own in self._own.items() if own[0].half is half)
+        while turns and len(taken) < most:
+            client = turns.popleft()
+            taken.append(self._out(client, 0))
+            if client in self._own:  # after all others
+                self._own[client] = self._own.pop(client)
+                if not half.remembers:  # its second frame would need what comes of its first
+                    turns.append(client)
         return taken
 
     def ready(self, most: int) -> bool:
         """Whether to wait would not make the next batch larger."""
-        half = self._frames[0].half
-        return not half.batches or sum(frame.half is half for frame in self._frames) >= most
+        half = self._next.half
+        return not half.batches or sum(len(own) for own in self._own.values() if own[0].half is half) >= most
 
     @property
     def oldest_s(self) -> float:
         """When the oldest frame was complete."""
-        return self._frames[0].message.last_s
+        return min(own[0].message.last_s for own in self._own.values())
 
     def leave(self, client: Hashable) -> list[Waiting]:
         """Take out what a client has in it, for it is gone."""
-        own = [waiting for waiting in self._frames if waiting.client is client]
-        self._remove(own)
+        own = list(self._own.pop(client, ()))
+        self._count -= len(own)
         return own
 
-    def _remove(self, frames: list[Waiting]) -> None:
-        gone = set(map(id, frames))
-        self._frames = deque(frame for frame in self._frames if id(frame) not in gone)
-        self._count_out(frames)
+    @property
+    def _next(self) -> Waiting:
+        return next(iter(self._own.values()))[0]
 
-    def _count_out(self, frames: list[Waiting]) -> None:
-        for frame in frames:
-            self._held[frame.client] -= 1
-            if not self._held[frame.client]:
-                del self._held[frame.client]
+    def _out(self, client: Hashable, place: int) -> Waiting:
+        own = self._own[client]
+        frame = own.popleft() if place == 0 else own.pop()
+        self._count -= 1
+        if not own:
+            del self._own[client]
+        return frame
 
 
 def deadline(message: Message, round_trip_s: float) -> float:

@@ -68,6 +68,7 @@ class Connection:
         self.failure: LinkError | None = None
         self.welcome: Welcome | None = None
         self._pending: dict[int, _Pending] = {}
+        self._frames = 0
         self._greeted: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -111,6 +112,7 @@ class Connection:
         """
         pending = _Pending(len(payload.data), future)
         number = frame % WORD
+        self._frames = max(self._frames, frame + 1)
         self._pending[number] = pending
         try:
             if self._closed:
@@ -146,6 +148,9 @@ class Connection:
         if id.kind is Kind.RESPONSE and self.welcome is not None:
             pending = self._pending.get(id.frame)
             if pending is None:
+                if id.frame >= self._frames:
+                    who = f"the server {self.session.peer}"
+                    self.session.close(LinkError(f"{who} answers frame {id.frame}, which was never sent"))
                 return  # it came after it was given up
             if message.frame.complete:  # what is left of a result is none
                 try:

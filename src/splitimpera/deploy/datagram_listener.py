@@ -80,7 +80,7 @@ class DatagramListener:
             self._ask(datagram, address, random, now_s)
             return
         if pending is not None and pending.go_on(lambda: pending.dtls.arrived(datagram)):
-            self._handshakes.pop(address, None)
+            self._drop(address)
             self._introduce(address, pending.dtls, pending.random)
         elif served is not None and served.dtls is not None:
             opened_for(served.dtls, datagram, served.session, now_s, lambda reply: self._port.send(reply, address))
@@ -109,19 +109,18 @@ class DatagramListener:
         while len(self._handshakes) >= HALF_OPEN_AT_MOST:
             self._drop(next(iter(self._handshakes)))
         handshake = self._handshakes[address] = Handshake(
-            dtls, lambda datagram: self._port.send(datagram, address), lambda _failure: self._drop(address), random
+            dtls,
+            lambda datagram: self._port.send(datagram, address),
+            lambda _failure: self._drop(address),
+            random,
+            self._limits.greeting_s,
         )
-        asyncio.get_running_loop().call_later(self._limits.greeting_s, self._give_up, address, handshake)
         handshake.go_on(dtls.shake)
 
     def _drop(self, address: Address) -> None:
         handshake = self._handshakes.pop(address, None)
         if handshake is not None:
-            handshake.stop()
-
-    def _give_up(self, address: Address, handshake: Handshake) -> None:
-        if self._handshakes.get(address) is handshake:
-            self._drop(address)
+            handshake.end()
 
     def _introduce(self, address: Address, dtls: Dtls | None, random: bytes) -> None:
         """Make a session of a client that is verified, as far as anyone is without DTLS; an older one of it goes."""

@@ -21,7 +21,7 @@ from splitimpera.codec.framing import (
     read_header,
 )
 from splitimpera.core.errors import CodecError, LinkError
-from splitimpera.deploy.base_session import MOST_OF_KIND, BaseSession
+from splitimpera.deploy.base_session import MOST_OF_KIND, BaseSession, _ignore
 from splitimpera.deploy.messages import REFUSAL
 from splitimpera.deploy.pacer import Pacer, interleaved
 from splitimpera.deploy.repeating import Arrivals, Repeats
@@ -226,7 +226,8 @@ class DatagramSession(BaseSession):
             if header.id.kind is Kind.ACK:
                 self._acknowledged(frame, now_s)
             elif header.id.kind is Kind.HELLO and self._welcome:
-                self._put(self._welcome)  # it was lost, or comes later than the client waits
+                if len(packet) >= len(self._welcome):  # no less than what it asks for
+                    self._put(self._welcome)  # it was lost, or comes later than the client waits
             else:
                 if header.id.kind is Kind.HELLO:
                     self._hello = packet
@@ -236,7 +237,8 @@ class DatagramSession(BaseSession):
         """A packet of another frame than the last one."""
         id, pace = header.id, self._pace
         assert pace is not None  # nothing but greetings may come before it
-        if not self._frames.wants(header, len(packet)):
+        end = header.offset + len(packet) - HEADER_BYTES
+        if not self._frames.wants(header, len(packet)) or not _is_piece(header.offset, end, id.total, pace):
             if pace.again and id in self._last_acks:
                 self._acknowledge(id, self._last_acks[id])
             else:
@@ -257,8 +259,9 @@ class DatagramSession(BaseSession):
 
     def _more(self, part: _Part, offset: int, packet: bytes, now_s: float) -> None:
         """A packet of a frame in flight."""
-        end = offset + len(packet) - HEADER_BYTES
-        if end > part.id.total or (end == offset and part.id.total):
+        end, total = offset + len(packet) - HEADER_BYTES, part.id.total
+        assert self._pace is not None
+        if end > total or (end == offset and total) or not _is_piece(offset, end, total, self._pace):
             self.dropped += 1
             return
         part.last_s = now_s
@@ -316,7 +319,23 @@ class DatagramSession(BaseSession):
         self._latest, self._latest_start = None, None
         if self._pacer is not None:
             self._pacer.stop()
-        self._let_go(failure)
+        let_go = self._let_go
+        self._pacer = self._repeats = None
+        self._put, self._let_go = _nowhere, _ignore
+        let_go(failure)
+
+
+def _nowhere(_packet: bytes) -> bool:
+    return True
+
+
+def _is_piece(offset: int, end: int, total: int, pace: Pace) -> bool:
+    """Whether a packet carries as much as any of this hop's: all but the last are full up to an element.
+
+    What is kept of each packet is then less than what it brings.
+    """
+    carried = end - offset
+    return carried <= pace.packet_bytes and (end == total or 2 * carried > pace.packet_bytes)
 
 
 def _shortened(refusal: bytes, most_bytes: int) -> bytes:

@@ -105,7 +105,7 @@ def _context(*options: int | None) -> SSL.Context:
 
 def _verified(connection: SSL.Connection, certificate: Any, fault: int, depth: int, good: int) -> bool:
     if not good:
-        connection.get_app_data().fault = _FAULTS.get(fault, f"certificate is refused for reason {fault}")
+        connection.get_app_data()[:] = [_FAULTS.get(fault, f"certificate is refused for reason {fault}")]
     return bool(good)
 
 
@@ -131,15 +131,14 @@ class Dtls:
     Attributes:
         done: The handshake is over, and the peer is who it should be.
         ended: The peer said that this was all.
-        fault: What is wrong with its certificate.
     """
 
     def __init__(self, context: SSL.Context, name: str | None) -> None:
         self.done = self.ended = False
-        self.fault = ""
         self._name = name
+        self._faults: list[str] = []  # of its certificate
         self._connection = SSL.Connection(context)
-        self._connection.set_app_data(self)
+        self._connection.set_app_data(self._faults)  # no cycle: what a peer leaves behind is gone at once
         self._connection.set_ciphertext_mtu(HANDSHAKE_BYTES)
         if name is None:
             self._connection.set_accept_state()
@@ -172,7 +171,7 @@ class Dtls:
         except SSL.WantReadError:
             return
         except SSL.Error as failure:
-            raise refused(self.fault, of=self._peer) if self.fault else _told(failure, self._peer) from None
+            raise refused(self._faults[0], of=self._peer) if self._faults else _told(failure, self._peer) from None
         if self._name is not None:
             certificate = self._connection.get_peer_certificate(as_cryptography=True)
             if certificate is None or not bears(certificate, self._name):
@@ -185,6 +184,8 @@ class Dtls:
         Raises:
             LinkError: the peer has broken it off.
         """
+        if not datagram:
+            return []
         self._connection.bio_write(datagram)
         if not self.done:
             self.shake()

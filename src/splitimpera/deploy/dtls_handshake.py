@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy.datagram_session import DatagramSession
@@ -16,15 +17,24 @@ class Handshake:
     Args:
         send: Takes datagrams to the peer.
         failed: Called once, where it fails.
+        patience_s: It has failed after so long; infinite: somebody else looks after that.
     """
 
     def __init__(
-        self, dtls: Dtls, send: Callable[[bytes], object], failed: Callable[[LinkError], None], random: bytes = b""
+        self,
+        dtls: Dtls,
+        send: Callable[[bytes], object],
+        failed: Callable[[LinkError], None],
+        random: bytes = b"",
+        patience_s: float = inf,
     ) -> None:
         self.dtls, self.random = dtls, random
         self._send, self._failed = send, failed
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+        self._end: asyncio.TimerHandle | None = None
+        if patience_s < inf:
+            self._end = self._loop.call_later(patience_s, failed, LinkError("the handshake takes too long"))
 
     def go_on(self, step: Callable[[], object]) -> bool:
         """Take a step; whether the handshake is done."""
@@ -45,6 +55,12 @@ class Handshake:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def end(self) -> None:
+        """Let go of it; no timer holds it any longer."""
+        self.stop()
+        if self._end is not None:
+            self._end.cancel()
 
     def flush(self) -> None:
         for datagram in self.dtls.pending():

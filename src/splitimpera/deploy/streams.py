@@ -303,7 +303,8 @@ class StreamListener:
         """Hand a session to the program, once its peer is verified."""
         try:
             await session.ready
-        except LinkError:
+        except LinkError as failure:
+            failure.__traceback__ = None  # it leads back to the session, which would not be gone at once
             return
         if await accepted(self._accept, session):
             session.take()
