@@ -35,11 +35,8 @@ TIME_UNIT_S = 1e-5
 UNLIMITED = (1 << 24) - 1
 """Of the units of time left: as many, or more, or no deadline."""
 
-FRAMES_KEPT = 64
-BYTES_KEPT = 1 << 27
-FINISHED_KEPT = 1024
-STREAM_START_BYTES = 1 << 14
-STREAM_GROWTH_BYTES = 1 << 18
+FRAMES_KEPT, BYTES_KEPT, FINISHED_KEPT = 64, 1 << 27, 1024
+STREAM_START_BYTES, STREAM_GROWTH_BYTES = 1 << 14, 1 << 18
 
 
 class Kind(IntEnum):
