@@ -17,8 +17,10 @@ from splitimpera.deploy.security import ClientSecurity
 
 MESSAGES, ATTACK_S, BEFORE_S = 100_000, 42.0, 8.0
 NOISE_S = 0.005
-"""A 99th percentile below this is one that the system's scheduler makes, as is one below that of a bare echo between
+"""A 99th percentile below this is one that the system's scheduler makes, as is one below that of bare echoes between
 two processes beside the same attack: on a busy machine either is more than what a server could add."""
+STALL_S = 0.3
+"""Where a bare echo ever takes longer, frames pile up whatever a server does."""
 GROWTH_BYTES, LATER_BYTES = 100_000_000, 16_000_000
 """Of a server's memory, at most: 300 connections that never greet, of 150 kB each (80 kB of buffers, TLS the rest),
 1024 sessions of datagrams of 10 kB, 64 DTLS handshakes of 60 kB, and as much again that the allocator keeps. In the
@@ -54,8 +56,8 @@ def test_a_hundred_thousand_hostile_messages_beside_good_clients(place):
             time.sleep(1)  # warm
         with busy(everybody):
             time.sleep(BEFORE_S)
-        before_s = slowest_s(everybody)
-        assert [client.faults for client in clients] == [[]] * len(clients)
+        before_s, stalls_s = slowest_s(everybody), [max(echo.latencies_s)]
+        faults = [client.faults for client in clients]
         told = {"bundle": str(place / "bundle"), "keys": str(files.folder), "token": token, "seed": 14, "rate": 0.45}
         told |= {"plain": plain.port, "secure": secure.port, "messages": MESSAGES, "seconds": ATTACK_S}
         held = [[server.resident_bytes for server in (plain, secure)]]
@@ -74,13 +76,17 @@ def test_a_hundred_thousand_hostile_messages_beside_good_clients(place):
         beside_s = slowest_s(everybody)
         figures = {"hostile": found, "p99 before": before_s, "p99 beside": beside_s, "memory": held[:: len(held) // 10]}
         (place / "figures.json").write_text(json.dumps(figures))
-        assert [client.faults for client in clients] == [[]] * len(clients)
+        faults += [client.faults for client in clients]
+        stalls_s.append(max(echo.latencies_s))
         assert sum(found["sent"].values()) >= MESSAGES
         for column in zip(*held, strict=True):
             assert max(column) - column[0] <= GROWTH_BYTES, figures
             assert max(column) - max(column[: len(column) // 2]) <= LATER_BYTES, figures
-        noise_s = max(NOISE_S, beside_s.pop("echo"))
-        for carrier, found_s in beside_s.items():
-            assert found_s <= 2 * max(before_s[carrier], noise_s), figures
     for server in (plain, secure):
         assert server.errors.read_text() == ""  # not one fault that was not foreseen
+    if max(stalls_s) > STALL_S:
+        pytest.skip(f"this machine stood still for {max(stalls_s):.1f} s: of latencies nothing can be said")
+    assert faults == [[]] * 2 * len(clients)
+    noise_s = max(NOISE_S, beside_s.pop("echo"))
+    for carrier, found_s in beside_s.items():
+        assert found_s <= 2 * max(before_s[carrier], noise_s), figures
