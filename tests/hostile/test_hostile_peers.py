@@ -19,8 +19,9 @@ MESSAGES, ATTACK_S, BEFORE_S = 100_000, 42.0, 8.0
 NOISE_S = 0.005
 """A 99th percentile below this is one that the system's scheduler makes, as is one below that of bare echoes between
 two processes beside the same attack: on a busy machine either is more than what a server could add."""
-STALL_S = 0.3
-"""Where a bare echo ever takes longer, frames pile up whatever a server does."""
+BUSY_S, STALL_S = 0.01, 0.3
+"""Where the 99th percentile of bare echoes, or a single one, takes longer, others have the machine: nothing can be
+said of what a server adds, and frames pile up whatever it does."""
 GROWTH_BYTES, LATER_BYTES = 100_000_000, 16_000_000
 """Of a server's memory, at most: 300 connections that never greet, of 150 kB each (80 kB of buffers, TLS the rest),
 1024 sessions of datagrams of 10 kB, 64 DTLS handshakes of 60 kB, and as much again that the allocator keeps. In the
@@ -84,8 +85,9 @@ def test_a_hundred_thousand_hostile_messages_beside_good_clients(place):
             assert max(column) - max(column[: len(column) // 2]) <= LATER_BYTES, figures
     for server in (plain, secure):
         assert server.errors.read_text() == ""  # not one fault that was not foreseen
-    if max(stalls_s) > STALL_S:
-        pytest.skip(f"this machine stood still for {max(stalls_s):.1f} s: of latencies nothing can be said")
+    if max(stalls_s) > STALL_S or max(before_s["echo"], beside_s["echo"]) > BUSY_S:
+        echoes = f"bare echoes take {1e3 * beside_s['echo']:.1f} ms, one took {1e3 * max(stalls_s):.0f} ms"
+        pytest.skip(f"this machine is busy, of latencies nothing can be said: {echoes}")
     assert faults == [[]] * 2 * len(clients)
     noise_s = max(NOISE_S, beside_s.pop("echo"))
     for carrier, found_s in beside_s.items():
