@@ -225,9 +225,8 @@ class Assembly:
         """Ranges of missing bytes; looked for as text is, which is quick even where little came of much."""
         end = 0
         while (start := self._came.find(0, end)) >= 0:
-            end = self._came.find(1, start)
-            if end < 0:
-                end = self.id.total
+            came = self._came.find(1, start)
+            end = came if came >= 0 else self.id.total
             yield start, end
 
 
