@@ -222,9 +222,7 @@ class Assembly:
         """Ranges of missing bytes; looked for as text is, which is quick even where little came of much."""
         end = 0
         while (start := self._came.find(0, end)) >= 0:
-            end = self._came.find(1, start)
-            if end < 0:
-                end = self.id.total
+            end = self._came.find(1, start) % (self.id.total + 1)  # -1: nothing comes after it
             yield start, end
 
 
