@@ -33,7 +33,6 @@ from many_clients import MB, Soaked, soak
 from runtime_rig import CARRIERS, Carrier, Percentiles, answered, client_security, make_bundle, serve, started
 
 from splitimpera.core.array_types import Array, FloatArray
-from splitimpera.cost.measuring import machine_name
 from splitimpera.deploy.client import Client, Inference
 from splitimpera.deploy.keys import KeyFiles, make_keys
 
@@ -256,6 +255,8 @@ def main() -> int:
                     print(" | ".join(row.cells()), flush=True)
             except ImportError as missing:
                 skipped.append(f"gRPC was not measured: {missing}")
+    from splitimpera.cost.measuring import machine_name  # not before: it may bring PyTorch
+
     load = os.getloadavg()[0]
     lines = [f"{machine_name()}, load {load:.1f}.\n", *table(rows), *skipped]
     print("\n" + "\n".join(lines))
