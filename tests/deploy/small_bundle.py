@@ -143,7 +143,10 @@ def make_bundle(folder: Path, codec="float32", transport="tcp", deadline_s=0.05,
     ]
     parts = {
         "pi": [segment(0, 1, "pi/head.onnx", INPUT, MIDDLE), segment(0, 2, "pi/whole.onnx", INPUT, RESULT)],
-        "server": [segment(1, 2, "server/tail.onnx", MIDDLE, RESULT), segment(0, 2, "server/whole.onnx", INPUT, RESULT)],
+        "server": [
+            segment(1, 2, "server/tail.onnx", MIDDLE, RESULT),
+            segment(0, 2, "server/whole.onnx", INPUT, RESULT),
+        ],
     }
     manifest = identified(
         {

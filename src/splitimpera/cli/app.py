@@ -8,7 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate, verbosity
+from splitimpera.cli import (
+    compare,
+    design,
+    infer,
+    keys,
+    profile,
+    report,
+    saliency,
+    scenario,
+    serve,
+    simulate,
+    verbosity,
+)
 from splitimpera.core.errors import SplitImperaError, SplitImperaWarning, printable
 from splitimpera.core.memory import MORE_MEMORY, shortage
 from splitimpera.core.version import __version__
@@ -29,6 +41,9 @@ app.command("compare")(compare.run)
 app.command("profile")(profile.run)
 app.command("saliency")(saliency.run)
 app.command("simulate")(simulate.run)
+app.command("keys")(keys.run)
+app.command("serve")(serve.run)
+app.command("infer")(infer.run)
 app.add_typer(scenario.app, name="scenario")
 
 

@@ -15,9 +15,8 @@ from struct import Struct
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from splitimpera.core.array_types import Array, IntArray
+from splitimpera.core.array_types import IntArray
 from splitimpera.core.errors import CodecError
 from splitimpera.records.traffic import ByteRange, Payload
 
@@ -159,6 +158,33 @@ def packetise(
     ]
 
 
+class Header(NamedTuple):
+    """What a packet says of itself.
+
+    Attributes:
+        offset: Where in the payload its bytes begin.
+        time_left_s: From sending the frame until its deadline; infinite without one.
+    """
+
+    id: FrameId
+    offset: int
+    time_left_s: float
+
+
+def read_header(packet: bytes | bytearray) -> Header | None:
+    """The header that a packet begins with; None where that is none."""
+    if len(packet) < HEADER_BYTES:
+        return None
+    first_word, plan, frame, offset, total = HEADER.unpack_from(packet)
+    kind, left = first_word >> 24 & 0xF, first_word & UNLIMITED
+    if first_word >> 28 != VERSION or kind not in _KINDS or offset > total:
+        return None
+    return Header(FrameId(_KINDS[kind], plan, frame, total), offset, inf if left == UNLIMITED else left * TIME_UNIT_S)
+
+
+_KINDS = {kind.value: kind for kind in Kind}
+
+
 class Reassembler:
     """Puts frames together from packets that come in any order, twice, or not at all.
 
@@ -174,6 +200,7 @@ class Reassembler:
         self.most_frames = most_frames
         self.most_bytes = most_bytes
         self._in_flight: dict[FrameId, _Assembly] = {}
+        self._held = 0
         self._finished: dict[FrameId, None] = {}
 
     @property
@@ -188,19 +215,29 @@ class Reassembler:
             the frames that are finished now: the packet's own where it is complete, and those that had to give way to
             it, with gaps.
         """
-        header = _read_header(packet)
-        if header is None or header.id in self._finished:
-            return []
+        header = read_header(packet)
+        return [] if header is None or not self.wants(header, len(packet)) else self.put(header, packet)
+
+    def finished(self, id: FrameId) -> bool:
+        """Whether a frame was finished a short while ago."""
+        return id in self._finished
+
+    def wants(self, header: Header, size: int) -> bool:
+        """Whether a packet of so many bytes, its header included, makes sense, and its frame is not finished."""
+        id, offset, _ = header
+        end = offset + size - HEADER_BYTES
+        return end <= id.total <= self.most_bytes and (end > offset or id.total == 0) and id not in self._finished
+
+    def put(self, header: Header, packet: bytes) -> list[ReceivedFrame]:
+        """`add`, of a packet that is wanted and whose header has been read."""
         id, offset, time_left_s = header
-        size = len(packet) - HEADER_BYTES
-        if offset + size > id.total or id.total > self.most_bytes or (size == 0 and id.total > 0):
-            return []
         finished: list[ReceivedFrame] = []
-        if id not in self._in_flight:
+        assembly = self._in_flight.get(id)
+        if assembly is None:
             finished += self._make_room(id.total)
-            self._in_flight[id] = _Assembly(id, time_left_s)
-        assembly = self._in_flight[id]
-        assembly.put(offset, np.frombuffer(packet, np.uint8, offset=HEADER_BYTES))
+            self._held += id.total
+            assembly = self._in_flight[id] = _Assembly(id, time_left_s)
+        assembly.put(offset, memoryview(packet)[HEADER_BYTES:])
         if assembly.missing == 0:
             finished += self.take(id)
         return finished
@@ -210,6 +247,7 @@ class Reassembler:
         assembly = self._in_flight.pop(id, None)
         if assembly is None:
             return []
+        self._held -= id.total
         self._finished[id] = None
         if len(self._finished) > FINISHED_KEPT:
             del self._finished[next(iter(self._finished))]
@@ -217,11 +255,8 @@ class Reassembler:
 
     def _make_room(self, total: int) -> Iterator[ReceivedFrame]:
         """Finish the oldest frames until one more fits."""
-        held = sum(id.total for id in self._in_flight)
-        while self._in_flight and (len(self._in_flight) >= self.most_frames or held + total > self.most_bytes):
-            oldest = next(iter(self._in_flight))
-            held -= oldest.total
-            yield from self.take(oldest)
+        while self._in_flight and (len(self._in_flight) >= self.most_frames or self._held + total > self.most_bytes):
+            yield from self.take(next(iter(self._in_flight)))
 
 
 class StreamReader:
@@ -242,7 +277,7 @@ class StreamReader:
         self.part_bytes = 0
         self._fault: CodecError | None = None
         self._start = memoryview(bytearray(STREAM_START_BYTES))
-        self._header: _Header | None = None
+        self._header: Header | None = None
         self._data = bytearray()
 
     def room(self) -> memoryview:
@@ -313,8 +348,8 @@ class StreamReader:
         if self._fault is not None:
             raise self._fault
 
-    def _checked(self, start: bytes) -> _Header | None:
-        header = _read_header(start)
+    def _checked(self, start: bytes) -> Header | None:
+        header = read_header(start)
         if header is None or header.offset != 0:
             self._fault = CodecError("a frame's header is expected in the stream, something else is there")
         elif header.id.total > self.most_bytes:
@@ -324,26 +359,6 @@ class StreamReader:
         return header if self._fault is None else None
 
 
-class _Header(NamedTuple):
-    id: FrameId
-    offset: int
-    time_left_s: float
-
-
-def _read_header(packet: bytes | bytearray) -> _Header | None:
-    """The header that a packet begins with; None where that is none."""
-    if len(packet) < HEADER_BYTES:
-        return None
-    first_word, plan, frame, offset, total = HEADER.unpack_from(packet)
-    kind, left = first_word >> 24 & 0xF, first_word & UNLIMITED
-    if first_word >> 28 != VERSION or kind not in _KINDS or offset > total:
-        return None
-    return _Header(FrameId(_KINDS[kind], plan, frame, total), offset, inf if left == UNLIMITED else left * TIME_UNIT_S)
-
-
-_KINDS = {kind.value: kind for kind in Kind}
-
-
 class _Assembly:
     """A frame in flight."""
 
@@ -351,18 +366,25 @@ class _Assembly:
         self.id = id
         self.time_left_s = time_left_s
         self.missing = id.total
-        self._data: Array = np.zeros(id.total, np.uint8)
-        self._came: npt.NDArray[np.bool_] = np.zeros(id.total, np.bool_)
+        # the system's own zeros: a claim takes no memory
+        self._data, self._came = np.zeros(id.total, np.uint8).data, np.zeros(id.total, np.uint8).data
 
-    def put(self, offset: int, part: Array) -> None:
+    def put(self, offset: int, part: memoryview) -> None:
         """Take what is new in a part that lies within the frame."""
         place = slice(offset, offset + len(part))
-        new = ~self._came[place]
-        self._data[place][new] = part[new]
-        self._came[place] = True
-        self.missing -= int(np.count_nonzero(new))
+        came = bytes(self._came[place])
+        if 1 in came:
+            new = np.frombuffer(came, np.uint8) == 0
+            np.frombuffer(self._data[place], np.uint8)[new] = np.frombuffer(part, np.uint8)[new]
+            self.missing -= int(np.count_nonzero(new))
+        else:
+            self._data[place] = part
+            self.missing -= len(part)
+        self._came[place] = b"\1" * len(part)
 
     def frame(self) -> ReceivedFrame:
-        edges = np.flatnonzero(np.diff(self._came, prepend=True, append=True)).tolist()
+        if self.missing == 0:
+            return ReceivedFrame(self.id, self._data.tobytes(), (), self.time_left_s)
+        edges = np.flatnonzero(np.diff(self._came, prepend=1, append=1)).tolist()
         erased = tuple(zip(edges[::2], edges[1::2], strict=True))
         return ReceivedFrame(self.id, self._data.tobytes(), erased, self.time_left_s)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 
 from splitimpera.bundle.opened import Bundle
+from splitimpera.codec.given import array_dtype
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy.connection import Connection, Exchange, connect
@@ -139,6 +140,8 @@ class Client:
             self.address = parsed_address(address) if isinstance(address, str) else address
         self.security = security
         self.half = device_half(bundle, self.plan.id, threads)
+        self.half([np.zeros(entry.shape, array_dtype(entry.spec)) for entry in bundle.manifest.input.tensors])  # warm
+        self.threads = threads
         self.timeout_s = timeout_s
         self.limits = limits or Limits()
         self._specs = tuple(entry.spec for entry in bundle.manifest.result)
@@ -257,12 +260,14 @@ class Client:
         assert self._connection is not None
         since_s = begun_s if since_s is None else since_s
         deadline_s = self.deadline_s if deadline_s is None else deadline_s
-        if timeout_s is None:
-            timeout_s = self.timeout_s if deadline_s == inf else deadline_s + GRACE_S
+        if timeout_s is not None:
+            give_up_s = since_s + timeout_s
+        else:
+            give_up_s = monotonic() + self.timeout_s if deadline_s == inf else since_s + deadline_s + GRACE_S
         exchanged: Future[Exchange] = Future()
         exchanged.add_done_callback(lambda done: self._told(done, found, frame, begun_s, coded))
         self._loop.call_soon_threadsafe(
-            self._send, self._connection, frame, coded, since_s + deadline_s, since_s + timeout_s, exchanged
+            self._send, self._connection, frame, coded, since_s + deadline_s, give_up_s, exchanged
         )
         return found
 
@@ -339,7 +344,11 @@ def parsed_address(address: str, where: str = "", port: int | None = None) -> tu
     if not colon or (address.endswith("]") and address.startswith("[")):
         host, digits = address, "" if port is None else str(port)
     named = host.removeprefix("[").removesuffix("]")
-    if not named or (":" in host and host == named) or not (digits.isascii() and digits.isdecimal() and len(digits) < 6):
+    if (
+        not named
+        or (":" in host and host == named)
+        or not (digits.isascii() and digits.isdecimal() and len(digits) < 6)
+    ):
         raise LinkError(f"'{address[:200]}' is no address", where=where, hint="write for example 10.0.0.2:7433")
     if int(digits) > 65535:
         raise LinkError(f"there is no port {digits}, the last one is 65535", where=where)

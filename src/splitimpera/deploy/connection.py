@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from splitimpera.bundle.manifest import HopEntry
 from splitimpera.codec.framing import WORD, Kind
 from splitimpera.core.errors import LinkError
-from splitimpera.deploy.messages import Hello, Reason, Refusal, Response, Welcome
 from splitimpera.deploy.hops import pace
+from splitimpera.deploy.messages import Hello, Reason, Refusal, Response, Welcome
 from splitimpera.deploy.sessions import Limits, Message, Session
 from splitimpera.records.traffic import Payload
 
@@ -69,6 +69,7 @@ class Connection:
         self.welcome: Welcome | None = None
         self._pending: dict[int, _Pending] = {}
         self._greeted: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         session.on_message = self._on_message
         session.on_close = self._on_close
@@ -125,8 +126,16 @@ class Connection:
             return
         loop = asyncio.get_running_loop()
         pending.timer = loop.call_at(give_up_s, self._finish, number)
-        task = loop.create_task(self._sent(pending))
-        task.add_done_callback(_ignore)
+        waiting = self.session.sent()
+        try:
+            waiting.send(None)
+        except StopIteration:  # it is with the system already, as it mostly is: a task would take longer than the rest
+            pending.sent_s = monotonic()
+        else:
+            waiting.close()
+            task = loop.create_task(self._sent(pending))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _sent(self, pending: _Pending) -> None:
         await self.session.sent()
@@ -152,16 +161,8 @@ class Connection:
             except LinkError as failure:
                 self._greeted.set_exception(failure)
         elif id.kind is Kind.REFUSAL:
-            try:
-                refusal = Refusal.from_bytes(message.frame.data)
-                failure = LinkError(
-                    f"{self.session.peer} refuses: {refusal.text or refusal.reason.name.lower()}",
-                    hint=REFUSALS.get(refusal.reason, ""),
-                )
-            except LinkError as broken:
-                failure = broken
-            self.failure = failure
-            self.session.close(failure)
+            self.failure = _refusal(self.session.peer, message.frame.data)
+            self.session.close(self.failure)
 
     def _finish(self, number: int) -> None:
         pending = self._pending.pop(number, None)
@@ -219,7 +220,11 @@ async def connect(
     return connection
 
 
-def _ignore(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        task.exception()
-
+def _refusal(peer: str, data: bytes) -> LinkError:
+    """What a server turned us away with, in words."""
+    try:
+        refusal = Refusal.from_bytes(data)
+    except LinkError as broken:
+        return broken
+    told = refusal.text or refusal.reason.name.lower()
+    return LinkError(f"the server {peer} refuses: {told}", hint=REFUSALS.get(refusal.reason, ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -61,18 +61,9 @@ class KeyFiles:
     def token(self) -> Path:
         return self.folder / "token"
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(
-            (
-                self.authority,
-                self.authority_key,
-                self.server,
-                self.server_key,
-                self.client,
-                self.client_key,
-                self.token,
-            )
-        )
+    def __iter__(self) -> Iterator[Path]:
+        yield from (self.authority, self.authority_key, self.server, self.server_key)
+        yield from (self.client, self.client_key, self.token)
 
 
 def make_keys(
@@ -99,7 +90,7 @@ def make_keys(
     there = [path for path in files if path.exists() or path.is_symlink()]
     if there and not force:
         raise OutputError(
-            f"'{shown_path(there[0])}' is there already", hint="choose another folder, or --force to write over it"
+            f"'{shown_path(there[0])}' exists already", hint="name another folder, or add --force to replace it"
         )
     check_writable(folder, "FOLDER", [path.name for path in files])
     begin = (now or datetime.now(UTC)) - BACK

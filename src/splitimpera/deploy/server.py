@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from hmac import compare_digest
 from math import inf, isfinite
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Self
 from splitimpera.bundle.opened import Bundle
 from splitimpera.codec.framing import VERSION, Kind
 from splitimpera.core.array_types import Array
-from splitimpera.core.errors import BundleError, LinkError
+from splitimpera.core.errors import LinkError
 from splitimpera.deploy.batching import FrameQueue, Policy, Waiting
 from splitimpera.deploy.event_log import tell
-from splitimpera.deploy.halves import ServerHalf, server_half
-from splitimpera.deploy.hops import check_machines, largest_payload, pace
+from splitimpera.deploy.halves import ServerHalf
+from splitimpera.deploy.hops import halves_by_number, largest_payload, pace
 from splitimpera.deploy.messages import Hello, Reason, Refusal, Response, Status, Welcome, result_bytes
 from splitimpera.deploy.sessions import Limits, Listener, Message, Pace, Session
 from splitimpera.deploy.worker import Batch, Worker
@@ -38,7 +38,8 @@ FRAMES_EACH = 16
 """How many frames of one client may wait."""
 MOST_CLIENTS = 1024
 FRAMES_ON_THE_WAY = 4
-"""So many of the largest frames of one client may be incomplete at once."""
+"""So many of the largest frames of one client may be incomplete at once, and responses wait to be sent."""
+PORTS_TRIED = 10
 STOP_S = 10.0
 """How long a server that stops works on what it has."""
 
@@ -99,11 +100,12 @@ class Server:
         metrics: Metrics | None = None,
     ) -> None:
         self.bundle = bundle
-        self.halves = _halves(bundle, plans, threads)
+        self.halves = halves_by_number(bundle, plans, threads)
         largest = max(map(largest_payload, (half.hop for half in self.halves.values())))
         limits = limits or Limits()
         # a frame, and several of them on their way, of what this bundle sends, and no more
-        self.limits = replace(limits, most_bytes=min(limits.most_bytes, FRAMES_ON_THE_WAY * largest))
+        result = sum(entry.spec.bytes for entry in bundle.manifest.result)
+        self.limits = replace(limits, most_bytes=min(limits.most_bytes, FRAMES_ON_THE_WAY * (largest + result)))
         self.largest = min(self.limits.most_bytes, largest)
         self.batch = batch
         self.batch_wait_s = batch_wait_s
@@ -140,10 +142,17 @@ class Server:
             half = self.halves.get(number) or next(iter(self.halves.values()))
             return pace(half.hop, security is not None)
 
-        streams = await listen_streams(host, port, security, self.limits, accept)
-        self._listeners.append(streams)
-        real = streams.address
-        self._listeners.append(await listen_datagrams(host, real[1], security, self.limits, accept, pace_of))
+        for tries in range(PORTS_TRIED, 0, -1):
+            streams = await listen_streams(host, port, security, self.limits, accept)
+            real = streams.address
+            try:
+                datagrams = await listen_datagrams(host, real[1], security, self.limits, accept, pace_of)
+                break
+            except LinkError:  # a port that is free for the one need not be for the other
+                await streams.close()
+                if port or tries == 1:
+                    raise
+        self._listeners += [streams, datagrams]
         tell(log, logging.INFO, "listening", host=real[0], port=real[1], bundle=self.bundle.manifest.bundle)
         return real
 
@@ -177,8 +186,9 @@ class Server:
                     await session.sent()
         except TimeoutError:
             tell(log, logging.WARNING, "stopped with frames that are not answered", frames=len(self._queue))
-        for session in list(self._clients):
-            session.close()
+        for client in list(self._clients.values()):
+            number = 0 if client.half is None else client.half.hop.number
+            self._refuse(client, number, Reason.STOPPING, "the server is stopping")
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -388,25 +398,3 @@ def deadline(message: Message, round_trip_s: float) -> float:
     way_s = round_trip_s / 2 if isfinite(round_trip_s) else 0.0
     left_s = message.frame.time_left_s
     return inf if left_s == inf else message.first_s + left_s - way_s
-
-
-def _halves(bundle: Bundle, names: Iterable[str] | None, threads: int) -> Mapping[int, ServerHalf]:
-    """By the number of their hop."""
-    plans = (
-        [plan for plan in bundle.manifest.plans if len(plan.hops) == 1]
-        if names is None
-        else [bundle.manifest.plan(name) for name in names]
-    )
-    halves: dict[int, ServerHalf] = {}
-    for plan in plans:
-        check_machines(plan)
-        half = server_half(bundle, plan.id, threads)
-        other = halves.setdefault(half.hop.number, half)
-        if (other.hop.cut, other.hop.bottleneck) != (half.hop.cut, half.hop.bottleneck):
-            raise BundleError(
-                f"plans '{plan.id}' and '{other.plan.id}' cannot be told apart by what they send",
-                hint="name the one to serve",
-            )
-    if not halves:
-        raise BundleError("no plan of the bundle needs a server", hint="'splitimpera infer' runs it on the device")
-    return halves

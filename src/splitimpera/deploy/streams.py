@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from time import monotonic
 
 from splitimpera.codec.framing import Kind, ReceivedFrame, StreamReader, packetise
 from splitimpera.core.errors import CodecError, LinkError
 from splitimpera.core.files import reason
 from splitimpera.deploy.base_session import GREETING_BYTES, BaseSession, Guests, accepted
-from splitimpera.deploy.security import ClientSecurity, ServerSecurity, client_context, refused, server_context
+from splitimpera.deploy.security import ClientSecurity, ServerSecurity, client_context, server_context
 from splitimpera.deploy.sessions import Accept, Limits, Listener, Message, Session
+from splitimpera.deploy.tls import Tls, handshake_fault
 from splitimpera.records.traffic import Payload
 
 HEADWAY_BYTES = 1 << 14
 """A frame of which less than this comes within `Limits.idle_s` makes no headway."""
-CIPHER_BYTES = 1 << 16
 LINGER_S = 2.0
 """So long a closed session may take to send what it still holds."""
 
@@ -39,7 +37,7 @@ class StreamSession(BaseSession, asyncio.BufferedProtocol):
         super().__init__(peer, serving, limits)
         self.ready: asyncio.Future[None] = self._loop.create_future()
         """Done when the peer is verified; fails where it is not."""
-        self._tls = None if tls is None else _Tls(tls, serving, server_name)
+        self._tls = None if tls is None else Tls(tls, serving, server_name)
         self._reader = StreamReader(GREETING_BYTES)
         self._taking = not serving
         self._transport: asyncio.Transport | None = None
@@ -114,7 +112,7 @@ class StreamSession(BaseSession, asyncio.BufferedProtocol):
             done = self._tls.shaken()
         except ssl.SSLError as failure:
             self._write(self._tls.pending())
-            self.close(_told(failure, self.serving))
+            self.close(handshake_fault(failure, self.serving))
             return
         self._write(self._tls.pending())
         if done:
@@ -145,7 +143,7 @@ class StreamSession(BaseSession, asyncio.BufferedProtocol):
             self._write(self._tls.pending())
         except ssl.SSLError as failure:
             self._write(self._tls.pending())
-            self.close(_told(failure, self.serving))
+            self.close(handshake_fault(failure, self.serving))
             return
         if self._tls.ended:
             self._over()
@@ -235,60 +233,6 @@ class StreamSession(BaseSession, asyncio.BufferedProtocol):
 
     def _who(self) -> str:
         return f"the {'client' if self.serving else 'server'} {self.peer}"
-
-
-class _Tls:
-    """TLS between a session and its connection, in memory."""
-
-    def __init__(self, context: ssl.SSLContext, serving: bool, server_name: str | None) -> None:
-        self.room = memoryview(bytearray(CIPHER_BYTES))
-        self.shaken_hands = self.ended = False
-        self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._came, self._goes, serving, server_name)
-        self._read: Callable[[int, memoryview], int] = self._object.read  # type: ignore[assignment]  # into a buffer
-
-    def arrived(self, size: int) -> None:
-        self._came.write(self.room[:size])
-
-    def shaken(self) -> bool:
-        """Go on with the handshake; whether it is done. Raises ssl.SSLError."""
-        with suppress(ssl.SSLWantReadError):
-            self._object.do_handshake()
-            self.shaken_hands = True
-        return self.shaken_hands
-
-    def pending(self) -> bytes:
-        """What waits to be sent: of the handshake, or an alert."""
-        return self._goes.read()
-
-    def sealed(self, data: bytes) -> bytes:
-        """Data as records."""
-        self._object.write(data)
-        return self._goes.read()
-
-    def opened(self, reader: StreamReader) -> Iterator[int]:
-        """Decrypt into a reader's room; yields how much there is. Raises ssl.SSLError."""
-        while True:
-            room = reader.room()
-            try:
-                size = self._read(len(room), room)
-            except ssl.SSLWantReadError:
-                return
-            except ssl.SSLZeroReturnError:
-                size = 0
-            finally:
-                del room
-            if not size:
-                self.ended = True
-                return
-            yield size
-
-    def farewell(self) -> bytes:
-        """Tell the peer that this was all."""
-        if self.shaken_hands:
-            with suppress(ssl.SSLError):
-                self._object.unwrap()
-        return self._goes.read()
 
 
 async def open_stream(host: str, port: int, security: ClientSecurity | None, limits: Limits) -> Session:
@@ -403,8 +347,3 @@ async def listen_streams(
     listener = StreamListener(limits, accept, None if security is None else server_context(security))
     await listener.open(host, port)
     return listener
-
-
-def _told(failure: ssl.SSLError, serving: bool) -> LinkError:
-    problem = getattr(failure, "verify_message", "") or failure.reason or str(failure)
-    return refused(problem, of="client" if serving else "server")
