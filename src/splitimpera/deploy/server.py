@@ -329,8 +329,9 @@ class Server:
                     self._answer(waiting, Status.LATE, begun_s)
                 else:
                     frames.append(waiting)
-            if frames:
-                worker.run(Batch(frames, begun_s))
+            batch = Batch(frames, begun_s)
+            if frames and worker.run(batch):
+                self._answer_all(batch)
         if self.metrics is not None:
             self.metrics.queue.set(len(self._queue))
 
@@ -339,6 +340,11 @@ class Server:
         self._pump()
 
     def _done(self, batch: Batch) -> None:
+        self._answer_all(batch)
+        self._pump()
+        self._idle.set()
+
+    def _answer_all(self, batch: Batch) -> None:
         if self.metrics is not None:
             self.metrics.batch.observe(len(batch.frames))
         for place, waiting in enumerate(batch.frames):
@@ -355,8 +361,6 @@ class Server:
                 run_s=batch.found.run_s,
                 tensors=b"" if result is None else result_bytes(result, specs),
             )
-        self._pump()
-        self._idle.set()
 
     def _answer(
         self,
