@@ -329,9 +329,8 @@ class Server:
                     self._answer(waiting, Status.LATE, begun_s)
                 else:
                     frames.append(waiting)
-            batch = Batch(frames, begun_s)
-            if frames and worker.run(batch):
-                self._answer_all(batch)
+            if frames:
+                worker.run(Batch(frames, begun_s))
         if self.metrics is not None:
             self.metrics.queue.set(len(self._queue))
 
@@ -340,11 +339,6 @@ class Server:
         self._pump()
 
     def _done(self, batch: Batch) -> None:
-        self._answer_all(batch)
-        self._pump()
-        self._idle.set()
-
-    def _answer_all(self, batch: Batch) -> None:
         if self.metrics is not None:
             self.metrics.batch.observe(len(batch.frames))
         for place, waiting in enumerate(batch.frames):
@@ -361,6 +355,8 @@ class Server:
                 run_s=batch.found.run_s,
                 tensors=b"" if result is None else result_bytes(result, specs),
             )
+        self._pump()
+        self._idle.set()
 
     def _answer(
         self,
