@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -27,6 +26,7 @@ CARRIERS = (*DATAGRAMS, "tcp", "tls")
 LEAST_DATA_BYTES = 100
 """Datagrams of frames are no smaller in these tests, all others are."""
 PATIENCE_S = 10.0
+ANY, PLAIN = Limits(), Pace(1000)
 
 
 @cache
@@ -41,13 +41,14 @@ KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def client_security(**others) -> ClientSecurity:
-    return ClientSecurity(**{"authority": keys().authority, "certificate": keys().client, "key": keys().client_key} | others)
+    return ClientSecurity(
+        **{"authority": keys().authority, "certificate": keys().client, "key": keys().client_key} | others
+    )
 
 
 def server_security(**others) -> ServerSecurity:
-    return ServerSecurity(
-        **{"certificate": keys().server, "key": keys().server_key, "authority": keys().authority} | others
-    )
+    own = {"certificate": keys().server, "key": keys().server_key, "authority": keys().authority}
+    return ServerSecurity(**own | others)
 
 
 class End:
@@ -118,7 +119,7 @@ class Relay(asyncio.DatagramProtocol):
             self.transport.sendto(data, address)
 
 
-async def listening(carrier: str, accept, limits: Limits = Limits(), pace: Pace = Pace(1000), **security):
+async def listening(carrier: str, accept, limits: Limits = ANY, pace: Pace = PLAIN, **security):
     """A listener of this carrier."""
     shown = server_security(**security) if carrier in SECURE else None
     if carrier in ("tcp", "tls"):
@@ -126,7 +127,7 @@ async def listening(carrier: str, accept, limits: Limits = Limits(), pace: Pace 
     return await listen_datagrams(HOST, 0, shown, limits, accept, pace)
 
 
-async def opened(carrier: str, address, limits: Limits = Limits(), pace: Pace = Pace(1000), **security):
+async def opened(carrier: str, address, limits: Limits = ANY, pace: Pace = PLAIN, **security):
     """A client's session."""
     shown = client_security(**security) if carrier in SECURE else None
     if carrier in ("tcp", "tls"):
@@ -135,9 +136,7 @@ async def opened(carrier: str, address, limits: Limits = Limits(), pace: Pace = 
 
 
 @asynccontextmanager
-async def conversation(
-    carrier: str, pace: Pace = Pace(1000), limits: Limits = Limits(), drops=(), delay_s: float = 0.0
-):
+async def conversation(carrier: str, pace: Pace = PLAIN, limits: Limits = ANY, drops=(), delay_s: float = 0.0):
     """A client and a server that have greeted each other; some packets of the client's frames are lost."""
     if carrier == "loopback":
         client, server = (End(session) for session in joined(limits, pace, drops, delay_s=delay_s))
@@ -149,7 +148,7 @@ async def conversation(
     listener = await listening(carrier, lambda session: ends.append(End(session)), limits, pace)
     address, transport = listener.address, None
     if carrier in DATAGRAMS:
-        transport, relay = await asyncio.get_running_loop().create_datagram_endpoint(
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: Relay(address, drops, delay_s), (HOST, 0)
         )
         address = transport.get_extra_info("sockname")
@@ -176,8 +175,3 @@ async def greet(client: End) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while client.session._pings:
             await asyncio.sleep(0.001)
-
-
-def talk(story: Callable[[], Awaitable[None]]) -> None:
-    """Run a story to its end."""
-    asyncio.run(story())

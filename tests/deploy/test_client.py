@@ -177,7 +177,6 @@ def test_a_deadline_travels_with_its_frame(bundle):
 
 def test_a_server_that_ends_leaves_no_frame_without_a_word(streamed):
     with running(streamed) as (server, address), Client(streamed, address, insecure=True) as client:
-        client.infer(samples()[0])
         gate = threading.Event()
         for half in server.halves.values():
             hold(half, gate)

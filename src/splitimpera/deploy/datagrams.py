@@ -39,12 +39,10 @@ class _Client:
             self._session.close(failure)
         elif not self.ready.done():
             self.ready.set_exception(failure)
-            self._leave(failure)
+            self.leave(failure)
 
     def _open(self) -> None:
-        session = DatagramSession(
-            self._address, False, self._limits, lambda _number: self._pace, self._put, self._leave
-        )
+        session = DatagramSession(self._address, False, self._limits, lambda _number: self._pace, self._put, self.leave)
         session.take()
         self._session = session
         self.ready.set_result(session)
@@ -75,7 +73,8 @@ class _Client:
             self.fail(LinkError(f"the system takes no datagram of this size for {self._address}"))
         # what else an attempt to send may meet is a packet that is lost
 
-    def _leave(self, failure: LinkError | None) -> None:
+    def leave(self, failure: LinkError | None) -> None:
+        """Let the socket go."""
         if self._handshake is not None:
             self._handshake.stop()
         if self._dtls is not None:
@@ -104,10 +103,11 @@ async def open_datagrams(host: str, port: int, security: ClientSecurity | None, 
             return await client.ready
     except TimeoutError:
         failure = LinkError(f"the server {address} does not answer within {limits.greeting_s:g} s")
-        client.ready = asyncio.get_running_loop().create_future()
-        client.fail(failure)
-        client.ready.exception()
+        client.leave(failure)
         raise failure from None
+    except asyncio.CancelledError:
+        client.leave(None)
+        raise
 
 
 async def listen_datagrams(

@@ -179,10 +179,8 @@ def _certificates(path: Path) -> list[x509.Certificate]:
     for certificate in found:
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         if not begin <= now <= end:
-            problem = (
-                f"the certificate expired on {end:%Y-%m-%d}" if now > end else f"it is valid from {begin:%Y-%m-%d}"
-            )
-            raise DataError(problem, where=f"'{shown_path(path)}'", hint=MAKE_THEM)
+            told = f"expired on {end:%Y-%m-%d}" if now > end else f"is not valid before {begin:%Y-%m-%d}"
+            raise DataError(f"the certificate {told}", where=f"'{shown_path(path)}'", hint=MAKE_THEM)
     return found
 
 

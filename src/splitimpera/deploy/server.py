@@ -118,6 +118,7 @@ class Server:
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
+        self._stopped = False
 
     # Life ------------------------------------------------------------------------------------------------------------
 
@@ -172,6 +173,9 @@ class Server:
 
     async def stop(self, patience_s: float = STOP_S) -> None:
         """Take no new frames, answer what it has, close."""
+        if self._stopped:
+            return
+        self._stopped = True
         self._stopping.set()
         for listener in self._listeners:
             await listener.close()
@@ -329,8 +333,11 @@ class Server:
                     self._answer(waiting, Status.LATE, begun_s)
                 else:
                     frames.append(waiting)
-            if frames:
-                worker.run(Batch(frames, begun_s))
+            batch = Batch(frames, begun_s)
+            if frames and worker.run(batch):
+                self._respond(batch)
+                asyncio.get_running_loop().call_soon(self._pump)  # after what came meanwhile is read
+                break
         if self.metrics is not None:
             self.metrics.queue.set(len(self._queue))
 
@@ -339,6 +346,10 @@ class Server:
         self._pump()
 
     def _done(self, batch: Batch) -> None:
+        self._respond(batch)
+        self._pump()
+
+    def _respond(self, batch: Batch) -> None:
         if self.metrics is not None:
             self.metrics.batch.observe(len(batch.frames))
         for place, waiting in enumerate(batch.frames):
@@ -355,7 +366,6 @@ class Server:
                 run_s=batch.found.run_s,
                 tensors=b"" if result is None else result_bytes(result, specs),
             )
-        self._pump()
         self._idle.set()
 
     def _answer(
