@@ -150,13 +150,10 @@ def packetise(
         raise CodecError(f"{packet_bytes} bytes hold no element of {payload.element_bytes}", where="packet_bytes")
     left = min(max(int(min(time_left_s / TIME_UNIT_S, UNLIMITED)), 0), UNLIMITED)
     first_word = VERSION << 28 | kind << 24 | left
-    if total <= carried:  # as all are in a stream; an empty payload needs its header, too
-        return [HEADER.pack(first_word, plan, frame, 0, total) + payload.data]
-    places = np.arange(-(-total // carried))
-    starts, ends = packet_bounds(places, places, total, carried)
-    return [
-        HEADER.pack(first_word, plan, frame, start, total) + payload.data[start:end]
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    data, pack = payload.data, HEADER.pack
+    return [  # an empty payload needs its header, too
+        pack(first_word, plan, frame, start, total) + data[start : start + carried]
+        for start in range(0, total or 1, carried)
     ]
 
 

@@ -68,7 +68,8 @@ class Connection:
         self.failure: LinkError | None = None
         self.welcome: Welcome | None = None
         self._pending: dict[int, _Pending] = {}
-        self._greeted: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._greeted: asyncio.Future[Welcome] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         session.on_message = self._on_message
@@ -124,8 +125,7 @@ class Connection:
             del self._pending[number]
             future.set_exception(failure)
             return
-        loop = asyncio.get_running_loop()
-        pending.timer = loop.call_at(give_up_s, self._finish, number)
+        pending.timer = self._loop.call_at(give_up_s, self._finish, number)
         waiting = self.session.sent()
         try:
             waiting.send(None)
@@ -133,7 +133,7 @@ class Connection:
             pending.sent_s = monotonic()
         else:
             waiting.close()
-            task = loop.create_task(self._sent(pending))
+            task = self._loop.create_task(self._sent(pending))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -163,6 +163,10 @@ class Connection:
         elif id.kind is Kind.REFUSAL:
             self.failure = _refusal(self.session.peer, message.frame.data)
             self.session.close(self.failure)
+
+    def waits(self) -> bool:
+        """Whether frames are on their way."""
+        return bool(self._pending)
 
     def _finish(self, number: int) -> None:
         pending = self._pending.pop(number, None)

@@ -49,7 +49,7 @@ class Tls:
 
     def opened(self, reader: StreamReader) -> Iterator[int]:
         """Decrypt into a reader's room; yields how much there is. Raises ssl.SSLError."""
-        while True:
+        while self._came.pending or self._object.pending():
             room = reader.room()
             try:
                 size = self._read(len(room), room)
