@@ -39,7 +39,8 @@ FRAMES_KEPT = 64
 BYTES_KEPT = 1 << 27
 FINISHED_KEPT = 1024
 STREAM_START_BYTES = 1 << 14
-STREAM_GROWTH_BYTES = 1 << 18
+STREAM_PART_BYTES = 1 << 17
+"""Of a large frame so much is encrypted and sent at once; a multiple of what a record of TLS holds."""
 
 
 class Kind(IntEnum):
@@ -141,20 +142,39 @@ def packetise(
         >>> [packet[HEADER_BYTES:] for packet in packets]
         [b'abcd', b'ef']
     """
-    total = len(payload.data)
-    for name, number in (("frame", frame), ("plan", plan), ("total", total)):
-        if not 0 <= number < WORD:
-            raise CodecError(f"{number} does not fit into 32 bits", where=name)
+    data, pack, total = payload.data, HEADER.pack, len(payload.data)
+    first_word = _first_word(kind, plan, frame, total, time_left_s)
     carried = max(total, 1) if packet_bytes is None else carried_bytes(packet_bytes, payload.element_bytes)
     if carried <= 0:
         raise CodecError(f"{packet_bytes} bytes hold no element of {payload.element_bytes}", where="packet_bytes")
-    left = min(max(int(min(time_left_s / TIME_UNIT_S, UNLIMITED)), 0), UNLIMITED)
-    first_word = VERSION << 28 | kind << 24 | left
-    data, pack = payload.data, HEADER.pack
     return [  # an empty payload needs its header, too
         pack(first_word, plan, frame, start, total) + data[start : start + carried]
         for start in range(0, total or 1, carried)
     ]
+
+
+def in_stream(
+    payload: Payload, *, frame: int, plan: int, kind: Kind = Kind.FRAME, time_left_s: float = inf
+) -> Iterator[bytes | memoryview]:
+    """A frame as it goes into a stream, a header and all of the payload, in parts of `STREAM_PART_BYTES`.
+
+    The peer can take the first part while the next one is encrypted. Arguments and errors as of `packetise`.
+    """
+    total, first = len(payload.data), STREAM_PART_BYTES - HEADER_BYTES
+    start = HEADER.pack(_first_word(kind, plan, frame, total, time_left_s), plan, frame, 0, total)
+    yield start + payload.data[:first]
+    rest = memoryview(payload.data)
+    for at in range(first, total, STREAM_PART_BYTES):
+        yield rest[at : at + STREAM_PART_BYTES]
+
+
+def _first_word(kind: Kind, plan: int, frame: int, total: int, time_left_s: float) -> int:
+    """Of a header whose other words are checked here."""
+    for name, number in (("frame", frame), ("plan", plan), ("total", total)):
+        if not 0 <= number < WORD:
+            raise CodecError(f"{number} does not fit into 32 bits", where=name)
+    left = min(max(int(min(time_left_s / TIME_UNIT_S, UNLIMITED)), 0), UNLIMITED)
+    return VERSION << 28 | kind << 24 | left
 
 
 class Header(NamedTuple):
@@ -262,7 +282,7 @@ class StreamReader:
     """Reads frames from a stream, which may be cut anywhere: over TCP each frame has one header.
 
     What comes next goes into `room()`, then `took` is told how much that was: a large frame is received straight into
-    its own memory, which grows as its bytes come, whatever its header announces.
+    its own memory. The system gives that page by page as bytes come: a header that announces much takes nothing.
 
     Args:
         most_bytes: Largest size of a frame.
@@ -277,16 +297,13 @@ class StreamReader:
         self._fault: CodecError | None = None
         self._start = memoryview(bytearray(STREAM_START_BYTES))
         self._header: Header | None = None
-        self._data = bytearray()
+        self._data = memoryview(b"")
 
     def room(self) -> memoryview:
         """Where the next bytes of the stream go. Hold on to it no longer than until `took`."""
         if self._header is None:
             return self._start[self.part_bytes :]
-        at = self.part_bytes - HEADER_BYTES
-        if at == len(self._data):
-            self._data += bytes(min(max(at, STREAM_GROWTH_BYTES), self._header.id.total - at))
-        return memoryview(self._data)[at:]
+        return self._data[self.part_bytes - HEADER_BYTES :]
 
     def took(self, size: int) -> list[ReceivedFrame]:
         """Take the bytes that were put into `room()`; returns the frames that are complete now, in order.
@@ -322,7 +339,7 @@ class StreamReader:
         id, _, time_left_s = self._header
         if self.part_bytes < HEADER_BYTES + id.total:
             return []
-        data, self._data, self._header, self.part_bytes = bytes(self._data), bytearray(), None, 0
+        data, self._data, self._header, self.part_bytes = bytes(self._data), memoryview(b""), None, 0
         return [ReceivedFrame(id, data, (), time_left_s)]
 
     def _first(self) -> list[ReceivedFrame]:
@@ -336,7 +353,8 @@ class StreamReader:
             body, at = at + HEADER_BYTES, at + HEADER_BYTES + header.id.total
             if at > end:
                 self._header, self.part_bytes = header, HEADER_BYTES + end - body
-                self._data = bytearray(self._start[body:end])
+                self._data = np.empty(header.id.total, np.uint8).data
+                self._data[: end - body] = self._start[body:end]
                 return frames
             frames.append(ReceivedFrame(header.id, bytes(self._start[body:at]), (), header.time_left_s))
         self.part_bytes = end - at

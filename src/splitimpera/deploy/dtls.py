@@ -192,7 +192,7 @@ class Dtls:
         left = len(datagram) if self.done else 0
         try:
             while left > 0:
-                packets.append(self._connection.recv(MOST_BYTES))
+                packets.append(self._connection.recv(left))
                 left -= len(packets[-1]) + DTLS_RECORD_BYTES
         except SSL.WantReadError:
             pass
@@ -205,7 +205,7 @@ class Dtls:
     def sealed(self, packet: bytes) -> bytes:
         """A packet as a datagram."""
         self._connection.send(packet)
-        return self._connection.bio_read(MOST_BYTES + DTLS_RECORD_BYTES)
+        return self._connection.bio_read(len(packet) + DTLS_RECORD_BYTES)
 
     def pending(self) -> list[bytes]:
         """The datagrams that wait to be sent: of the handshake, or alerts."""

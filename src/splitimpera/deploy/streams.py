@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from time import monotonic
 
-from splitimpera.codec.framing import Kind, ReceivedFrame, StreamReader, packetise
+from splitimpera.codec.framing import Kind, ReceivedFrame, StreamReader, in_stream
 from splitimpera.core.errors import CodecError, LinkError
 from splitimpera.core.files import reason
 from splitimpera.deploy.base_session import GREETING_BYTES, BaseSession, Guests, accepted
@@ -56,11 +56,11 @@ class StreamSession(BaseSession, asyncio.BufferedProtocol):
                 f"{waiting} bytes wait to be sent to {self.peer}, {size} more are too many: "
                 f"{self.limits.most_bytes} are the most"
             )
-        (whole,) = packetise(payload, frame=frame, plan=number, kind=kind, time_left_s=time_left_s)
-        self._write(whole if self._tls is None else self._tls.sealed(whole))
+        for part in in_stream(payload, frame=frame, plan=number, kind=kind, time_left_s=time_left_s):
+            self._write(part if self._tls is None else self._tls.sealed(part))
         return 1
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         if data and self._transport is not None:
             self._written_bytes += len(data)
             self._transport.write(data)
