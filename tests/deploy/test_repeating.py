@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 import pytest
 
-from splitimpera.codec.framing import HEADER_BYTES, FrameId, Kind, packetise, read_header
+from splitimpera.codec.framing import FrameId, Kind, packetise, read_header
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy.messages import ACK
 from splitimpera.deploy.pacer import interleaved
@@ -121,9 +121,9 @@ def test_acknowledgements_may_claim_anything():
 def test_what_came_is_acknowledged_by_number():
     arrivals = Arrivals(1000, 100)
     for place in (0, 1, 3, 5, 9):
-        arrivals.add(place * 100, 100)
+        arrivals.add(place * 100, place * 100 + 100)
     assert arrivals.acknowledgement() == ack(2, 3, 5, 9)
-    arrivals.add(200, 100)
+    arrivals.add(200, 300)
     assert arrivals.acknowledgement() == ack(4, 5, 9)
     assert (arrivals.packets, arrivals.lost) == (10, 4)
 
@@ -132,15 +132,15 @@ def test_what_came_is_acknowledged_by_number():
 def test_the_last_packet_alone_tells_how_many_there_are(carried):
     packets = packetise(Payload(bytes(6789), carried), frame=0, plan=0, packet_bytes=1000)
     arrivals = Arrivals(6789, 1000)
-    arrivals.add(read_header(packets[-1]).offset, len(packets[-1]) - HEADER_BYTES)
+    arrivals.add(read_header(packets[-1]).offset, 6789)
     assert arrivals.lost == len(packets) - 1
 
 
 def test_a_claim_of_many_packets_costs_nothing():
     arrivals = Arrivals(0xFFFFFFFF, 1400)
-    arrivals.add(0xFFFFFFFB, 4)  # a prime number
+    arrivals.add(0xFFFFFFFB, 0xFFFFFFFF)  # a prime number
     assert arrivals.packets > 1e6
-    arrivals.add(10, 1)
+    arrivals.add(10, 11)
     assert arrivals.acknowledgement() == ACK.pack(0, 1 << 9)
 
 

@@ -45,7 +45,7 @@ def message(kind: Kind, given: dict[str, str]) -> bytes:
             return b""
         case Kind.ACK:
             arrivals = Arrivals(number["total"], number["carried"])
-            arrivals.add(number["came"] * number["carried"], number["total"] - number["came"] * number["carried"])
+            arrivals.add(number["came"] * number["carried"], number["total"])
             return arrivals.acknowledgement()
         case Kind.RESPONSE:
             times = (number[name] / US for name in ("assembled", "queued", "decode", "run", "server"))

@@ -204,6 +204,42 @@ def read_header(packet: bytes | bytearray) -> Header | None:
 _KINDS = {kind.value: kind for kind in Kind}
 
 
+class Assembly:
+    """A frame in flight.
+
+    Attributes:
+        missing: How many of its bytes have not come.
+    """
+
+    def __init__(self, id: FrameId, time_left_s: float) -> None:
+        self.id = id
+        self.time_left_s = time_left_s
+        self.missing = id.total
+        # the system's own zeros: a claim takes no memory
+        self._data, self._came = np.zeros(id.total, np.uint8).data, np.zeros(id.total, np.uint8).data
+
+    def put(self, offset: int, packet: bytes) -> None:
+        """Take what is new in a packet that lies within the frame."""
+        size = len(packet) - HEADER_BYTES
+        place, part = slice(offset, offset + size), memoryview(packet)[HEADER_BYTES:]
+        came = self._came[place].tobytes()
+        if 1 in came:
+            new = np.frombuffer(came, np.uint8) == 0
+            np.frombuffer(self._data[place], np.uint8)[new] = np.frombuffer(part, np.uint8)[new]
+            size = int(np.count_nonzero(new))
+        else:
+            self._data[place] = part
+        self._came[place] = b"\1" * len(part)
+        self.missing -= size
+
+    def frame(self) -> ReceivedFrame:
+        if self.missing == 0:
+            return ReceivedFrame(self.id, self._data.tobytes(), (), self.time_left_s)
+        edges = np.flatnonzero(np.diff(self._came, prepend=1, append=1)).tolist()
+        erased = tuple(zip(edges[::2], edges[1::2], strict=True))
+        return ReceivedFrame(self.id, self._data.tobytes(), erased, self.time_left_s)
+
+
 class Reassembler:
     """Puts frames together from packets that come in any order, twice, or not at all.
 
@@ -218,7 +254,7 @@ class Reassembler:
     def __init__(self, most_frames: int = FRAMES_KEPT, most_bytes: int = BYTES_KEPT) -> None:
         self.most_frames = most_frames
         self.most_bytes = most_bytes
-        self._in_flight: dict[FrameId, _Assembly] = {}
+        self._in_flight: dict[FrameId, Assembly] = {}
         self._held = 0
         self._finished: dict[FrameId, None] = {}
 
@@ -235,7 +271,13 @@ class Reassembler:
             it, with gaps.
         """
         header = read_header(packet)
-        return [] if header is None or not self.wants(header, len(packet)) else self.put(header, packet)
+        if header is None or not self.wants(header, len(packet)):
+            return []
+        assembly, gone = self._in_flight.get(header.id), list[ReceivedFrame]()
+        if assembly is None:
+            assembly, gone = self.begin(header)
+        assembly.put(header.offset, packet)
+        return gone if assembly.missing else gone + self.take(header.id)
 
     def finished(self, id: FrameId) -> bool:
         """Whether a frame was finished a short while ago."""
@@ -247,19 +289,13 @@ class Reassembler:
         end = offset + size - HEADER_BYTES
         return end <= id.total <= self.most_bytes and (end > offset or id.total == 0) and id not in self._finished
 
-    def put(self, header: Header, packet: bytes) -> list[ReceivedFrame]:
-        """`add`, of a packet that is wanted and whose header has been read."""
-        id, offset, time_left_s = header
-        finished: list[ReceivedFrame] = []
-        assembly = self._in_flight.get(id)
-        if assembly is None:
-            finished += self._make_room(id.total)
-            self._held += id.total
-            assembly = self._in_flight[id] = _Assembly(id, time_left_s)
-        assembly.put(offset, memoryview(packet)[HEADER_BYTES:])
-        if assembly.missing == 0:
-            finished += self.take(id)
-        return finished
+    def begin(self, header: Header) -> tuple[Assembly, list[ReceivedFrame]]:
+        """Make room for a frame of which a first packet is wanted; returns it, and those that had to give way."""
+        id = header.id
+        gone = list(self._make_room(id.total))
+        self._held += id.total
+        assembly = self._in_flight[id] = Assembly(id, header.time_left_s)
+        return assembly, gone
 
     def take(self, id: FrameId) -> list[ReceivedFrame]:
         """A frame in flight as it is, at its deadline; nothing where it is not in flight. It is finished then."""
@@ -374,34 +410,3 @@ class StreamReader:
                 f"a frame of {header.id.total} bytes is announced in the stream, {self.most_bytes} are the most"
             )
         return header if self._fault is None else None
-
-
-class _Assembly:
-    """A frame in flight."""
-
-    def __init__(self, id: FrameId, time_left_s: float) -> None:
-        self.id = id
-        self.time_left_s = time_left_s
-        self.missing = id.total
-        # the system's own zeros: a claim takes no memory
-        self._data, self._came = np.zeros(id.total, np.uint8).data, np.zeros(id.total, np.uint8).data
-
-    def put(self, offset: int, part: memoryview) -> None:
-        """Take what is new in a part that lies within the frame."""
-        place = slice(offset, offset + len(part))
-        came = bytes(self._came[place])
-        if 1 in came:
-            new = np.frombuffer(came, np.uint8) == 0
-            np.frombuffer(self._data[place], np.uint8)[new] = np.frombuffer(part, np.uint8)[new]
-            self.missing -= int(np.count_nonzero(new))
-        else:
-            self._data[place] = part
-            self.missing -= len(part)
-        self._came[place] = b"\1" * len(part)
-
-    def frame(self) -> ReceivedFrame:
-        if self.missing == 0:
-            return ReceivedFrame(self.id, self._data.tobytes(), (), self.time_left_s)
-        edges = np.flatnonzero(np.diff(self._came, prepend=1, append=1)).tolist()
-        erased = tuple(zip(edges[::2], edges[1::2], strict=True))
-        return ReceivedFrame(self.id, self._data.tobytes(), erased, self.time_left_s)

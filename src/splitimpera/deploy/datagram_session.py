@@ -10,6 +10,7 @@ from time import monotonic
 from splitimpera.codec.framing import (
     FINISHED_KEPT,
     HEADER_BYTES,
+    Assembly,
     FrameId,
     Header,
     Kind,
@@ -35,9 +36,9 @@ HELD_AT_MOST = 8
 class _Part:
     """A frame of which something came and something is missing."""
 
-    def __init__(self, now_s: float, arrivals: Arrivals) -> None:
+    def __init__(self, now_s: float, assembly: Assembly, arrivals: Arrivals) -> None:
         self.first_s = self.last_s = now_s
-        self.arrivals = arrivals
+        self.id, self.assembly, self.arrivals = assembly.id, assembly, arrivals
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -76,6 +77,9 @@ class DatagramSession(BaseSession):
         self._repeat_timer: asyncio.TimerHandle | None = None
         self._frames = Reassembler(limits.most_frames, limits.most_bytes)
         self._parts: dict[FrameId, _Part] = {}
+        self._latest: _Part | None = None
+        self._latest_start: bytes | None = None
+        """All of its packets' header but the offset."""
         self._last_acks: dict[FrameId, bytes] = {}
         self._hello = self._welcome = b""
         self._hello_timer: asyncio.TimerHandle | None = None
@@ -202,6 +206,10 @@ class DatagramSession(BaseSession):
 
     def arrived(self, packet: bytes, now_s: float) -> None:
         """A packet came."""
+        if packet[:12] + packet[16:20] == self._latest_start:  # as most do: one of the same frame as the last one
+            assert self._latest is not None
+            self._more(self._latest, int.from_bytes(packet[12:16], "big"), packet, now_s)
+            return
         if self._held is not None:
             if len(self._held) < HELD_AT_MOST:
                 self._held.append(packet)
@@ -225,9 +233,10 @@ class DatagramSession(BaseSession):
                 self._came(Message(frame, now_s, now_s))
 
     def _data(self, header: Header, packet: bytes, now_s: float) -> None:
-        id, size, pace = header.id, len(packet), self._pace
+        """A packet of another frame than the last one."""
+        id, pace = header.id, self._pace
         assert pace is not None  # nothing but greetings may come before it
-        if not self._frames.wants(header, size):
+        if not self._frames.wants(header, len(packet)):
             if pace.again and id in self._last_acks:
                 self._acknowledge(id, self._last_acks[id])
             else:
@@ -235,17 +244,30 @@ class DatagramSession(BaseSession):
             return
         part = self._parts.get(id)
         if part is None:
-            part = self._parts[id] = _Part(now_s, Arrivals(id.total, max(pace.packet_bytes, 1)))
+            assembly, gone = self._frames.begin(header)
+            part = self._parts[id] = _Part(now_s, assembly, Arrivals(id.total, max(pace.packet_bytes, 1)))
+            for frame in gone:
+                self._finished(frame, now_s)
             if header.time_left_s < inf:
                 known = self.round_trip_s < inf
                 until_s = now_s + header.time_left_s - (self.round_trip_s / 2 if known else 0.0)
                 part.timer = self._loop.call_at(until_s, self._use, id)
+        self._latest, self._latest_start = part, packet[:12] + packet[16:20]
+        self._more(part, header.offset, packet, now_s)
+
+    def _more(self, part: _Part, offset: int, packet: bytes, now_s: float) -> None:
+        """A packet of a frame in flight."""
+        end = offset + len(packet) - HEADER_BYTES
+        if end > part.id.total or (end == offset and part.id.total):
+            self.dropped += 1
+            return
         part.last_s = now_s
-        part.arrivals.add(header.offset, size - HEADER_BYTES)
-        if pace.again:
-            self._acknowledge(id, part.arrivals.acknowledgement())
-        for frame in self._frames.put(header, packet):
-            self._finished(frame, now_s)
+        part.arrivals.add(offset, end)
+        part.assembly.put(offset, packet)
+        if self._repeats is not None:
+            self._acknowledge(part.id, part.arrivals.acknowledgement())
+        if not part.assembly.missing:
+            self._use(part.id)
 
     def _acknowledge(self, id: FrameId, ack: bytes) -> None:
         (packet,) = packetise(Payload(ack), frame=id.frame, plan=id.plan, kind=Kind.ACK)
@@ -261,6 +283,8 @@ class DatagramSession(BaseSession):
         part = self._parts.pop(frame.id, None)
         if part is None:
             return  # the session has been closed
+        if part is self._latest:
+            self._latest, self._latest_start = None, None
         if part.timer is not None:
             part.timer.cancel()
         if self._repeats is not None:
@@ -289,6 +313,7 @@ class DatagramSession(BaseSession):
             if timer is not None:
                 timer.cancel()
         self._parts.clear()
+        self._latest, self._latest_start = None, None
         if self._pacer is not None:
             self._pacer.stop()
         self._let_go(failure)

@@ -31,7 +31,7 @@ CIPHERS = b"ECDHE+AESGCM"
 """All of them add `DTLS_RECORD_BYTES` to a packet."""
 HANDSHAKE_BYTES = 1200
 """No datagram of a handshake is larger."""
-RECORD_HEADER_BYTES, MOST_BYTES = 13, 1 << 14
+RECORD_HEADER_BYTES = 13
 HANDSHAKE, CLIENT_HELLO = 22, 1
 RANDOM = slice(27, 59)
 COOKIE_BYTES, COOKIE_S = 16, 60.0

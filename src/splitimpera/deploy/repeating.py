@@ -204,10 +204,11 @@ class Arrivals:
         self._room_bytes = room_bytes
         self._first = 0
 
-    def add(self, offset: int, size: int) -> None:
+    def add(self, offset: int, end: int) -> None:
+        """A packet from `offset` to `end` came."""
         self.offsets.add(offset)
-        if not self.carried and offset + size < self.total:
-            self.carried = size
+        if not self.carried and end < self.total:
+            self.carried = end - offset
 
     @property
     def packets(self) -> int:
