@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -14,11 +15,15 @@ from urllib.error import HTTPError
 
 import numpy as np
 import pytest
+from PIL import Image
+from rich.console import Console
 from small_bundle import make_bundle, samples
 
+from splitimpera.cli import infer, terminal
 from splitimpera.cli.trust import client_security, is_loopback, server_security
 from splitimpera.core.errors import LinkError
-from splitimpera.deploy.frame_log import read_log
+from splitimpera.deploy.device_run import Tally
+from splitimpera.deploy.frame_log import FrameLine, read_log
 from splitimpera.deploy.keys import make_keys
 
 COMMAND = (sys.executable, "-m", "splitimpera")
@@ -35,7 +40,7 @@ def folder(tmp_path_factory):
 
 
 def ran(folder, *arguments, code=0, **options):
-    run = subprocess.run([*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, timeout=30, **options)
+    run = subprocess.run([*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, **options)
     assert run.returncode == code, run.stderr
     return run
 
@@ -51,7 +56,7 @@ def serving(folder, *options):
         assert found, process.stderr.read()
         yield process, found[1]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
@@ -126,7 +131,7 @@ def test_a_plan_of_the_device_alone(folder):
     run = ran(folder, "infer", "bundle", "--plan", "lc", "--input", "samples", "--json")
     assert json.loads(run.stdout) | {"p50_s": 0, "p95_s": 0, "p99_s": 0} == {
         **{"plan": "lc", "carrier": "none", "secure": "none", "frames": 20, "outcomes": {"ok": 20}},
-        **{"p50_s": 0, "p95_s": 0, "p99_s": 0, "payload_bytes": 0, "packets": 0, "lost_packets": 0},
+        **{"p50_s": 0, "p95_s": 0, "p99_s": 0, "payload_bytes": 0, "packets": 0, "told_packets": 0, "lost_packets": 0},
         **{"missed": None, "accuracy": 1.0},
     }
 
@@ -140,7 +145,7 @@ def test_ctrl_c_ends_with_the_summary(folder):
         while not (log.exists() and log.read_text().count("\n") > 3):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        out, error = process.communicate(timeout=10)
+        out, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in error
     assert "frames: " in out
@@ -157,7 +162,7 @@ def test_a_server_that_stops_ends_the_client_with_a_word(folder):
         while not (log.exists() and log.read_text().count("\n") > 3):
             assert process.poll() is None
         server.send_signal(signal.SIGTERM)
-        out, error = process.communicate(timeout=10)
+        out, error = process.communicate(timeout=60)
     assert process.returncode == 2
     assert error.startswith("error: ")
     assert "Traceback" not in error
@@ -211,3 +216,43 @@ def test_insecure_twice_is_meant():
 )
 def test_loopback(host, expected):
     assert is_loopback(host) is expected
+
+
+def test_a_device_needs_no_more_than_its_own_libraries(folder, tmp_path):
+    """Images of a folder, and a server asked by TLS, where what a design needs cannot be imported."""
+    (tmp_path / "dog").mkdir()
+    Image.fromarray(np.full((9, 9), 100, np.uint8)).save(tmp_path / "dog" / "1.png")
+    missing = "torch numba scipy sklearn matplotlib plotly jinja2 yaml filelock onnx cv2".split()
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({missing}))
+from splitimpera.cli.app import app
+for source in ("samples", {str(tmp_path)!r}):
+    app(["infer", "bundle", "--plan", "lc", "--input", source], standalone_mode=False)
+import splitimpera.deploy.server, splitimpera.deploy.metrics, splitimpera.deploy.streams, splitimpera.deploy.datagrams
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert "accuracy: 100 % of 20" in run.stdout
+    assert "frames: 1\n" in run.stdout
+
+
+def test_on_a_terminal_a_table_is_drawn_where_no_frame_waits_for_it(monkeypatch):
+    written = io.StringIO()
+    monkeypatch.setattr(terminal, "console", Console(file=written, force_terminal=True, width=80))
+    now_s = [100.0]
+    monkeypatch.setattr(infer.time, "monotonic", lambda: now_s[0])
+    tally = Tally()
+    with infer._shown_live(tally, json=False) as draw:
+        begun = len(written.getvalue())
+        tally.add(FrameLine(frame=0, sample=0, outcome="ok", due_s=0.0, response_s=0.0123, payload_bytes=9, packets=1))
+        for after_s, left_s, drawn in ((0.1, 1.0, False), (0.6, 0.001, False), (0.7, 1.0, True), (3.8, 0.001, True)):
+            before = len(written.getvalue())
+            now_s[0] = 100.0 + after_s
+            draw(left_s)
+            assert (len(written.getvalue()) > before) is drawn
+        assert "12.3 ms" in written.getvalue()[begun:]
+    with infer._shown_live(tally, json=True) as draw:
+        before = len(written.getvalue())
+        draw(10.0)
+        assert len(written.getvalue()) == before

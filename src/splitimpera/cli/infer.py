@@ -165,8 +165,8 @@ def _rows(tally: Tally) -> list[tuple[str, str]]:
     if tally.packets:
         each = tally.payload_bytes / max(tally.frames - tally.outcomes["dropped"], 1)
         rows.append(("sent", f"{units.format_bytes(tally.payload_bytes)}, {units.format_bytes(each)} a frame"))
-        share = units.format_fraction(tally.lost_packets / tally.packets)
-        rows.append(("lost packets", f"{tally.lost_packets} of {tally.packets} ({share})"))
+        share = units.format_fraction(tally.lost_packets / max(tally.told_packets, 1))
+        rows.append(("lost packets", f"{tally.lost_packets} of {tally.told_packets} ({share})"))
     if tally.deadline_s is not None:
         rows.append(
             ("deadline misses", f"{tally.missed} ({units.format_fraction(tally.missed / max(tally.frames, 1))})")

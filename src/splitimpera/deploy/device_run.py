@@ -42,6 +42,7 @@ class Tally:
     Attributes:
         outcomes: How many frames had each.
         latencies_s: From due to response, of those that are ok.
+        lost_packets: Of the `told_packets` of those frames of which the server says what came.
         missed: How many had no result within the deadline that was asked for.
         correct, labelled: Of frames whose class is known, how many are right; one without a result is not.
     """
@@ -51,6 +52,7 @@ class Tally:
     latencies_s: array[float] = field(default_factory=lambda: array("d"))
     payload_bytes: int = 0
     packets: int = 0
+    told_packets: int = 0
     lost_packets: int = 0
     missed: int = 0
     correct: int = 0
@@ -75,7 +77,9 @@ class Tally:
             self.latencies_s.append(latency_s)
         self.payload_bytes += line.payload_bytes
         self.packets += line.packets
-        self.lost_packets += line.packets if line.outcome == "lost" else line.lost_packets or 0
+        if line.lost_packets is not None:
+            self.told_packets += line.packets
+            self.lost_packets += line.lost_packets
         self.missed += self.deadline_s is not None and (latency_s is None or latency_s > self.deadline_s)
         if line.label is not None:
             self.labelled += 1
@@ -89,6 +93,7 @@ class Tally:
             **{f"p{round(100 * share)}_s": self.percentile_s(share) for share in (0.5, 0.95, 0.99)},
             "payload_bytes": self.payload_bytes,
             "packets": self.packets,
+            "told_packets": self.told_packets,
             "lost_packets": self.lost_packets,
             "missed": None if self.deadline_s is None else self.missed,
             "accuracy": self.accuracy,

@@ -249,7 +249,7 @@ class Server:
         half = self.halves.get(number)
         here = bytes.fromhex(self.bundle.manifest.bundle)
         # who it is before anything else, so that nobody else learns what is here
-        if not compare_digest(hello.token, client.token):
+        if client.token and not compare_digest(hello.token, client.token):
             return self._refuse(client, number, Reason.TOKEN, "the token is not the one that is expected")
         if not hello.lowest <= VERSION <= hello.highest:
             return self._refuse(client, number, Reason.VERSION, f"version {VERSION} is spoken here")

@@ -1,6 +1,6 @@
-"""Where the server's program runs: in one thread, so that its event loop goes on meanwhile; in the loop where it is quick.
+"""Where the server's program runs: in a thread beside the event loop, or in the loop itself if it is quick.
 
-To hand a batch to a thread and back takes 0.2 ms on an idle machine of two cores, and milliseconds on a busy one: longer
+To hand a batch to a thread and back was measured to take 0.2 ms at best, and milliseconds on a busy machine: longer
 than a small program runs, whose frames could not be answered meanwhile in any case.
 """
 

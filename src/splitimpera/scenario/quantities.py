@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Typ
 from pydantic_core import PydanticCustomError
 
 from splitimpera.core import units
+from splitimpera.core.bounds import MOST_PIXELS as MOST_PIXELS
+from splitimpera.core.bounds import check_pixels as check_pixels
 from splitimpera.core.errors import shown
 from splitimpera.core.files import LONGEST_NAME_BYTES
 
@@ -109,20 +111,3 @@ Cuts = Annotated[list[Text | int], Field(max_length=MOST_CUTS)]
 FilePath = Annotated[Path, PlainValidator(_path, json_schema_input_type=str)]
 Folder = Annotated[Path, PlainValidator(_folder, json_schema_input_type=str)]
 _TEXT = TypeAdapter(Text)
-
-
-MOST_PIXELS = 50_000_000
-"""Largest number of pixels of one image."""
-
-
-def check_pixels(height: int, width: int) -> None:
-    """Refuse an image that is too large, before it is decoded or made.
-
-    Raises:
-        ValueError: it has more than MOST_PIXELS.
-    """
-    if height * width > MOST_PIXELS:
-        raise ValueError(
-            f"{height} x {width} are {units.format_count(height * width)} pixels per image, at most "
-            f"{units.format_count(MOST_PIXELS)} are loaded"
-        )
