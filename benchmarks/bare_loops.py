@@ -7,7 +7,6 @@ small response of ours has.
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -150,25 +149,25 @@ def _dtls(bound: socket.socket, keys: Path, serving: bool) -> SSL.Connection:
 
 @contextmanager
 def grpc_call(payload: bytes, keys: Path) -> Iterator[Exchange]:
-    """Unary calls of gRPC over TLS, both sides with certificates; ImportError where grpcio is not installed."""
+    """Unary calls of gRPC over TLS, both sides with certificates."""
     import grpc
 
     own = client_security(keys)
     assert own.certificate is not None
     assert own.key is not None
-    shown = grpc.ssl_channel_credentials(
-        own.authority.read_bytes(), own.key.read_bytes(), own.certificate.read_bytes()
-    )
-    with started(_grpc_server, keys) as (_, answer):
-        with grpc.secure_channel(f"{HOST}:{answered(answer)}", shown) as channel:
-            call = channel.unary_unary(f"/{SERVICE}/{METHOD}")
+    shown = grpc.ssl_channel_credentials(own.authority.read_bytes(), own.key.read_bytes(), own.certificate.read_bytes())
+    with (
+        started(_grpc_server, keys) as (_, answer),
+        grpc.secure_channel(f"{HOST}:{answered(answer)}", shown) as channel,
+    ):
+        call = channel.unary_unary(f"/{SERVICE}/{METHOD}")
 
-            def exchange() -> float:
-                begun_s = perf_counter()
-                call(payload)
-                return perf_counter() - begun_s
+        def exchange() -> float:
+            begun_s = perf_counter()
+            call(payload)
+            return perf_counter() - begun_s
 
-            yield exchange
+        yield exchange
 
 
 def _grpc_server(answer: Answer, keys: Path) -> None:

@@ -89,7 +89,13 @@ def soak(
 
 
 def drive(
-    answer: Answer, folder: Path, keys: Path | None, address: tuple[str, int], count: int, fps: float, seconds: float,
+    answer: Answer,
+    folder: Path,
+    keys: Path | None,
+    address: tuple[str, int],
+    count: int,
+    fps: float,
+    seconds: float,
     seed: int,
 ) -> None:
     """A process of clients; answers when they are welcome, waits for a word, and answers with what became of frames."""
@@ -97,7 +103,13 @@ def drive(
 
 
 async def _drive(
-    answer: Answer, folder: Path, keys: Path | None, address: tuple[str, int], count: int, fps: float, seconds: float,
+    answer: Answer,
+    folder: Path,
+    keys: Path | None,
+    address: tuple[str, int],
+    count: int,
+    fps: float,
+    seconds: float,
     seed: int,
 ) -> None:
     bundle = open_bundle(folder)
@@ -132,7 +144,8 @@ async def _drive(
             connection.send(frame, payload, inf, loop.time() + GIVE_UP_S, future)
 
     begin_s = monotonic() + 0.1
-    await asyncio.gather(*(client(each, begin_s + phase / fps) for each, phase in zip(connections, rng.random(count))))
+    phases = rng.random(count) / fps
+    await asyncio.gather(*(client(each, begin_s + phase) for each, phase in zip(connections, phases, strict=True)))
     frames = count * round(seconds * fps)
     give_up_s = monotonic() + GIVE_UP_S
     while len(latencies) + lost < frames and monotonic() < give_up_s:

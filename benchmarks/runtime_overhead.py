@@ -1,10 +1,10 @@
 """What does the runtime cost? Frames over loopback, less what layers and codecs take, against limits and bare loops.
 
     python benchmarks/runtime_overhead.py [--carriers tls dtls tcp udp] [--sizes 10000 100000 1000000] [--frames 300]
-        [--fps 50] [--no-grpc] [--no-cold-start] [--soak MINUTES] [--json FILE] [--markdown FILE]
+        [--fps 50] [--no-grpc] [--no-cold-start] [--soak MINUTES] [--realtime] [--json FILE] [--markdown FILE]
 
-The server is a process of its own. Overhead is what `Client.infer` takes, by the clock of its caller, less head, encode,
-decode and run as the two sides report them: what is left is hand-overs, framing, encryption and the system's sockets.
+The server is a process of its own. Overhead is what `Client.infer` takes, by the clock of its caller, less head,
+encode, decode and run as the two sides report them: what is left is framing, encryption and the system's sockets.
 The same frames go at a camera's rate, with idle time between, and back to back. In turn with them go frames through a
 bare loop of blocking calls over the same carrier, and at 64 kB calls of gRPC (where grpcio is installed), so that all
 see the same state of the machine.
@@ -20,9 +20,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
@@ -34,7 +35,7 @@ from runtime_rig import CARRIERS, Carrier, Percentiles, answered, client_securit
 
 from splitimpera.core.array_types import Array, FloatArray
 from splitimpera.deploy.client import Client, Inference
-from splitimpera.deploy.keys import KeyFiles, make_keys
+from splitimpera.deploy.keys import make_keys
 
 SIZES = (10_000, 100_000, 1_000_000)
 LIMITS_S = {
@@ -107,10 +108,10 @@ class Infers:
 def in_turn(callers: Mapping[str, Exchange], frames: int, fps: float | None) -> dict[str, FloatArray]:
     """Frames of each caller, some at a time; at a rate, or back to back."""
     found: dict[str, list[float]] = {name: [] for name in callers}
-    for name, call in callers.items():
+    for call in callers.values():
         for _ in range(WARM_UP):
             call()
-    while len(found[name]) < frames:
+    for _ in range(-(-frames // ROUND)):
         for name, call in callers.items():
             due_s = perf_counter()
             for _ in range(ROUND):
@@ -156,7 +157,10 @@ def overhead(folder: Path, keys: Path, carrier: Carrier, size: int, frames: int,
 
 
 def against_grpc(folder: Path, keys: Path, frames: int, fps: float) -> Iterator[Row]:
-    """Our overhead beside a call of gRPC, both over TLS."""
+    """Our overhead beside a call of gRPC, both over TLS; nothing where there is no gRPC."""
+    if find_spec("grpc") is None:
+        print("gRPC was not measured: grpcio is not installed")
+        return
     payload = np.random.default_rng(0).bytes(AGAINST_GRPC_BYTES)
     with ExitStack() as stack:
         ours = stack.enter_context(runtime(folder, CARRIERS["tls"], AGAINST_GRPC_BYTES, keys))
@@ -178,12 +182,10 @@ def cold_start(folder: Path, keys: Path) -> Iterator[Row]:
     bundle = make_bundle(folder / "digits", DIGITS_BYTES, "tcp", RATE_BPS, DIGITS_WEIGHTS)
     x = np.random.default_rng(0).random((1, *bundle.manifest.input.tensors[0].shape), np.float32)
     np.save(folder / "x.npy", x)
-    files = KeyFiles(keys)
     with started(serve, bundle.path, keys) as (_, answer):
         host, port = answered(answer)
         command = [sys.executable, "-m", "splitimpera", "infer", str(bundle.path), "--server", f"{host}:{port}"]
-        command += ["--input", str(folder / "x.npy"), "--frames", "1", "--authority", str(files.authority)]
-        command += ["--certificate", str(files.client), "--key", str(files.client_key)]
+        command += ["--input", str(folder / "x.npy"), "--frames", "1", "--keys", str(keys)]
         taken = []
         for _ in range(COLD_STARTS):
             begun_s = perf_counter()
@@ -192,7 +194,13 @@ def cold_start(folder: Path, keys: Path) -> Iterator[Row]:
             if ended.returncode:
                 raise RuntimeError(f"infer ended with {ended.returncode}: {ended.stderr[-500:] or ended.stdout[-500:]}")
     median, most = float(np.median(taken)), max(taken)
-    yield Row("cold start of infer, to its end after one frame: median", 1e3 * median, "ms", 1e3 * COLD_START_S, f"at most {most:.2f} s")
+    yield Row(
+        "cold start of infer, to its end after one frame: median",
+        1e3 * median,
+        "ms",
+        1e3 * COLD_START_S,
+        f"at most {most:.2f} s",
+    )
 
 
 def soaks(folder: Path, keys: Path, carriers: list[Carrier], minutes: float) -> Iterator[Row]:
@@ -220,51 +228,52 @@ def table(rows: list[Row]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *(row.cells() for row in rows))]
 
 
+def rows(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """All that was asked for."""
+    keys, carriers = folder / "keys", [CARRIERS[name] for name in options.carriers]
+    make_keys(keys)
+    for carrier in carriers:
+        for size in options.sizes:
+            yield from overhead(folder, keys, carrier, size, options.frames, options.fps)
+    if not options.no_grpc:
+        yield from against_grpc(folder, keys, options.frames, options.fps)
+    if not options.no_cold_start:
+        yield from cold_start(folder, keys)
+    if options.soak:
+        yield from soaks(folder, keys, [carrier for carrier in carriers if carrier.secure], options.soak)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--carriers", nargs="*", choices=CARRIERS, default=list(CARRIERS))
-    parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), help="of payloads, multiples of 4 bytes")
+    parser.add_argument("--sizes", nargs="*", type=int, default=list(SIZES), help="of payloads, multiples of 4 bytes")
     parser.add_argument("--frames", type=int, default=300, help="of each kind")
     parser.add_argument("--fps", type=float, default=50.0)
     parser.add_argument("--no-grpc", action="store_true")
     parser.add_argument("--no-cold-start", action="store_true")
     parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="10 is what the limits are for")
+    parser.add_argument("--realtime", action="store_true", help="go before all other processes; Linux, root")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--markdown", type=Path, help="write the table to this file, too")
     options = parser.parse_args()
-    carriers = [CARRIERS[name] for name in options.carriers]
-    parts: list[Callable[[Path, Path], Iterator[Row]]] = []
-    for carrier in carriers:
-        for size in options.sizes:
-            parts.append(lambda folder, keys, carrier=carrier, size=size: overhead(folder, keys, carrier, size, options.frames, options.fps))
-    if not options.no_grpc:
-        parts.append(lambda folder, keys: against_grpc(folder, keys, options.frames, options.fps))
-    if not options.no_cold_start:
-        parts.append(cold_start)
-    if options.soak:
-        secure = [carrier for carrier in carriers if carrier.secure]
-        parts.append(lambda folder, keys: soaks(folder, keys, secure, options.soak))
-    rows, skipped = [], []
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        make_keys(folder / "keys")
-        for part in parts:
-            try:
-                for row in part(folder, folder / "keys"):
-                    rows.append(row)
-                    print(" | ".join(row.cells()), flush=True)
-            except ImportError as missing:
-                skipped.append(f"gRPC was not measured: {missing}")
+    if options.realtime:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    found = []
+    with TemporaryDirectory() as folder:
+        for row in rows(options, Path(folder)):
+            found.append(row)
+            print(" | ".join(row.cells()), flush=True)
     from splitimpera.cost.measuring import machine_name  # not before: it may bring PyTorch
 
-    load = os.getloadavg()[0]
-    lines = [f"{machine_name()}, load {load:.1f}.\n", *table(rows), *skipped]
+    priority = "real-time priority" if options.realtime else "no priority"
+    lines = [f"{machine_name()}, load {os.getloadavg()[0]:.1f}, {priority}.\n", *table(found)]
     print("\n" + "\n".join(lines))
     if options.markdown:
         options.markdown.write_text("\n".join(lines) + "\n")
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) | {"verdict": row.verdict} for row in rows], indent=2) + "\n")
-    return int(any(row.verdict == "missed" for row in rows))
+        described = [asdict(row) | {"verdict": row.verdict} for row in found]
+        options.json.write_text(json.dumps(described, indent=2) + "\n")
+    return int(any(row.verdict == "missed" for row in found))
 
 
 if __name__ == "__main__":
