@@ -6,6 +6,8 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+import numpy as np
+
 from splitimpera.codec.framing import StreamReader
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy.security import refused
@@ -22,7 +24,7 @@ class Tls:
     """
 
     def __init__(self, context: ssl.SSLContext, serving: bool, server_name: str | None) -> None:
-        self.room = memoryview(bytearray(CIPHER_BYTES))
+        self.room = np.empty(CIPHER_BYTES, np.uint8).data  # pages that are never used take no memory
         self.shaken_hands = self.ended = False
         self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._came, self._goes, serving, server_name)
