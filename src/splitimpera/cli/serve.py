@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +16,12 @@ from splitimpera.core import units
 from splitimpera.core.errors import UnitError
 
 if TYPE_CHECKING:
+    from splitimpera.deploy.metrics import Metrics
     from splitimpera.deploy.server import Server
 
 PORT = 7433
+TIDY_S = 5.0
+"""How often objects that refer to each other in circles are looked for: closed sessions are such, and large."""
 SWITCH_S = 0.0005
 """How long one thread may keep Python's lock while another waits for it; 5 ms, as it is, would be seen in latencies."""
 
@@ -78,25 +84,45 @@ def run(
         metrics=figures,
     )
 
+    gc.collect()
+    gc.freeze()  # what is there now stays: whoever looks for circles need not look through it
+
     async def serve() -> None:
         _end_on_signals(server)
+        tidying = asyncio.create_task(_tidy())
         async with server:
             real = await server.start(host, port, security)
             plans = ", ".join(half.plan.id for half in server.halves.values())
             how = "not encrypted" if security is None else "encrypted"
             print(f"serving {plans} at {_shown(real)} by TCP and UDP, {how}", flush=True)
-            if measured is None or figures is None:
-                return await server.serve()
-            from splitimpera.deploy.metrics import MetricsServer
-
-            pages = MetricsServer(figures, *measured, lambda: server.ready)
-            try:
-                print(f"metrics at http://{_shown(pages.address)}/metrics", flush=True)
-                return await server.serve()
-            finally:
-                pages.close()
+            with _pages(figures, measured, server):
+                await server.serve()
+        tidying.cancel()
 
     asyncio.run(serve())
+
+
+@contextmanager
+def _pages(figures: Metrics | None, address: tuple[str, int] | None, server: Server) -> Iterator[None]:
+    if figures is None or address is None:
+        yield
+        return
+    from splitimpera.deploy.metrics import MetricsServer
+
+    pages = MetricsServer(figures, *address, lambda: server.ready)
+    try:
+        print(f"metrics at http://{_shown(pages.address)}/metrics", flush=True)
+        yield
+    finally:
+        pages.close()
+
+
+async def _tidy() -> None:
+    import asyncio
+
+    while True:
+        await asyncio.sleep(TIDY_S)
+        gc.collect()
 
 
 def _end_on_signals(server: Server) -> None:

@@ -217,6 +217,8 @@ class Server:
         if self._clients.pop(client.session, None) is None:
             return
         self._queue.leave(client)
+        # who refers to each other stays until Python looks for circles, which it does seldom
+        client.session.on_message = client.session.on_close = _ignore
         if client.half is not None and self.metrics is not None:
             self.metrics.clients.dec()
         session = client.session
@@ -399,6 +401,10 @@ class Server:
             self.metrics.frames.labels(status.name.lower()).inc()
             self.metrics.latency.observe(response.total_s)
         self._send(client, Kind.RESPONSE, message.frame.id.plan, message.frame.id.frame, response.to_bytes())
+
+
+def _ignore(_: object) -> None:
+    pass
 
 
 def deadline(message: Message, round_trip_s: float) -> float:
