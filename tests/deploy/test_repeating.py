@@ -15,6 +15,10 @@ from splitimpera.deploy.repeating import LEAST_WAIT_S, Arrivals, Repeats
 from splitimpera.records.traffic import Payload
 
 
+def at_once(size):
+    return 0.0
+
+
 def sent(repeats, frame=1, packets=5, now_s=0.0, left_s=inf):
     """A frame of packets of 10 bytes that are all on their way."""
     id = FrameId(Kind.FRAME, 7, frame, packets * 10)
@@ -30,7 +34,7 @@ def ack(first, *others):
 
 
 def test_a_packet_is_lost_when_a_later_one_is_acknowledged():
-    repeats = Repeats(8, 30.0)
+    repeats = Repeats(8, 30.0, at_once)
     id, packets = sent(repeats)
     assert repeats.acknowledged(id, ack(1), 0.1, 0.0) == []
     assert repeats.acknowledged(id, ack(1, 2), 0.1, 0.0) == [packets[1]]
@@ -38,7 +42,7 @@ def test_a_packet_is_lost_when_a_later_one_is_acknowledged():
 
 
 def test_an_acknowledgement_tells_of_all_before_it():
-    repeats = Repeats(8, 30.0)
+    repeats = Repeats(8, 30.0, at_once)
     id, _ = sent(repeats)
     assert repeats.acknowledged(id, ack(4), 0.1, 0.0) == []
     assert repeats.acknowledged(id, ack(5), 0.1, 0.0) == []
@@ -46,14 +50,14 @@ def test_an_acknowledgement_tells_of_all_before_it():
 
 
 def test_packets_of_an_earlier_frame_are_lost_as_well():
-    repeats = Repeats(8, 30.0)
+    repeats = Repeats(8, 30.0, at_once)
     _, first = sent(repeats, 1, 2)
     id, _ = sent(repeats, 2, 2)
     assert repeats.acknowledged(id, ack(1), 0.1, 0.0) == first
 
 
 def test_a_packet_is_lost_three_halves_of_the_smoothed_round_trip_after_it_was_sent():
-    repeats = Repeats(8, 30.0)
+    repeats = Repeats(8, 30.0, at_once)
     id, packets = sent(repeats)
     repeats.acknowledged(id, ack(4), 0.1, 0.0)
     assert repeats.smoothed_s == pytest.approx(0.1)
@@ -65,22 +69,29 @@ def test_a_packet_is_lost_three_halves_of_the_smoothed_round_trip_after_it_was_s
 
 
 def test_on_the_fastest_links_a_timer_is_waited_for():
-    repeats = Repeats(8, 30.0)
+    repeats = Repeats(8, 30.0, at_once)
     id, _ = sent(repeats)
     repeats.acknowledged(id, ack(4), 1e-4, 0.0)
     assert repeats.next_s == pytest.approx(LEAST_WAIT_S)
 
 
 def test_what_would_come_after_the_deadline_is_given_up():
-    repeats = Repeats(8, 30.0)
+    repeats = Repeats(8, 30.0, at_once)
     id, packets = sent(repeats, left_s=0.2)
     assert repeats.acknowledged(id, ack(0, 1), 0.1, wait_s=0.1) == [packets[0]]
     assert repeats.acknowledged(id, ack(0, 1, 3), 0.1, wait_s=0.11) == []
     assert repeats.overdue(100.0, 0.0) == []
 
 
+def test_each_packet_that_is_sent_again_waits_for_those_before_it():
+    """A packet of 30 bytes takes 30 ms; two of three come within 70 ms."""
+    repeats = Repeats(8, 30.0, lambda size: size * 1e-3)
+    id, packets = sent(repeats, left_s=0.17)
+    assert repeats.acknowledged(id, ack(0, 3), 0.1, wait_s=0.0) == packets[:2]
+
+
 def test_a_frame_without_a_deadline_is_given_up_as_well():
-    repeats = Repeats(8, 30.0)
+    repeats = Repeats(8, 30.0, at_once)
     sent(repeats)
     assert len(repeats.overdue(29.0, 0.0)) == 5
     sent(repeats, 2)
@@ -89,7 +100,7 @@ def test_a_frame_without_a_deadline_is_given_up_as_well():
 
 def test_an_acknowledgement_of_the_first_transmission_says_nothing_of_the_second():
     """Packet 0 was late, not lost: those that were sent before its repetition are still on their way."""
-    repeats = Repeats(8, 30.0)
+    repeats = Repeats(8, 30.0, at_once)
     id, packets = sent(repeats, packets=3)
     repeats.acknowledged(id, ack(0, 1), 0.1, 0.0)
     later, _ = sent(repeats, 2, 3, now_s=0.1)
@@ -99,7 +110,7 @@ def test_an_acknowledgement_of_the_first_transmission_says_nothing_of_the_second
 
 
 def test_the_frames_that_are_waited_for_are_bounded():
-    repeats = Repeats(2, 30.0)
+    repeats = Repeats(2, 30.0, at_once)
     first, _ = sent(repeats, 1)
     sent(repeats, 2)
     _, newest = sent(repeats, 3)
@@ -109,7 +120,7 @@ def test_the_frames_that_are_waited_for_are_bounded():
 
 
 def test_acknowledgements_may_claim_anything():
-    repeats = Repeats(8, 30.0)
+    repeats = Repeats(8, 30.0, at_once)
     id, _ = sent(repeats)
     with pytest.raises(LinkError, match="none of this protocol"):
         repeats.acknowledged(id, b"short", 0.1, 0.0)

@@ -233,6 +233,7 @@ class Assembly:
         self.missing -= size
 
     def frame(self) -> ReceivedFrame:
+        """What came of it."""
         if self.missing == 0:
             return ReceivedFrame(self.id, self._data.tobytes(), (), self.time_left_s)
         edges = np.flatnonzero(np.diff(self._came, prepend=1, append=1)).tolist()
@@ -279,10 +280,6 @@ class Reassembler:
         assembly.put(header.offset, packet)
         return gone if assembly.missing else gone + self.take(header.id)
 
-    def finished(self, id: FrameId) -> bool:
-        """Whether a frame was finished a short while ago."""
-        return id in self._finished
-
     def wants(self, header: Header, size: int) -> bool:
         """Whether a packet of so many bytes, its header included, makes sense, and its frame is not finished."""
         id, offset, _ = header
@@ -321,7 +318,7 @@ class StreamReader:
     its own memory. The system gives that page by page as bytes come: a header that announces much takes nothing.
 
     Args:
-        most_bytes: Largest size of a frame.
+        most_bytes: Largest size of a frame; may be changed between frames.
 
     Attributes:
         part_bytes: How much of an unfinished frame came, its header included.

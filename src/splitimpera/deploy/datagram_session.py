@@ -123,13 +123,13 @@ class DatagramSession(BaseSession):
         if kind is Kind.REFUSAL and not self._verified:
             payload = Payload(_shortened(payload.data, len(self._hello) - HEADER_BYTES))
         (packet,) = packetise(payload, frame=frame, plan=number, kind=kind, time_left_s=time_left_s)
+        if kind in (Kind.HELLO, Kind.WELCOME):
+            self._prepare(number)
         self._put(packet)
         if kind is Kind.HELLO:
-            self._prepare(number)
             self._hello = packet
             self._say_hello_again(HELLO_AGAIN_S)
         elif kind is Kind.WELCOME:
-            self._prepare(number)
             self._welcome = packet
 
     def _say_hello_again(self, wait_s: float) -> None:
@@ -144,9 +144,9 @@ class DatagramSession(BaseSession):
         """Learn how packets of the hop that the greeting names are sent."""
         if self._pacer is None:
             pace = self._pace = self._pace_of(number)
-            if pace.again:
-                self._repeats = Repeats(self.limits.most_frames, self.limits.idle_s)
             self._pacer = Pacer(self._put, pace.rate_bps, pace.header_bytes, self._went if pace.again else None)
+            if pace.again:
+                self._repeats = Repeats(self.limits.most_frames, self.limits.idle_s, self._pacer.takes_s)
 
     def resume(self) -> None:
         """The system has room for packets again."""
@@ -190,7 +190,7 @@ class DatagramSession(BaseSession):
             self._pacer.add(lost)
 
     def _wait_s(self) -> float:
-        """From now until a packet that is queued now is with the peer."""
+        """From now until all that waits is with the peer."""
         assert self._repeats is not None
         assert self._pacer is not None
         smallest_s = min(self.round_trip_s, self._repeats.smallest_s)

@@ -42,10 +42,15 @@ class Pacer:
         self._blocked = False
         self._loop = asyncio.get_running_loop()
 
+    def takes_s(self, size: int) -> float:
+        """How long the link takes for a packet of so many bytes."""
+        return (size + self._header_bytes) * self._byte_s
+
     @property
     def waiting_s(self) -> float:
-        """How long what waits will take."""
-        return (self.waiting_bytes + len(self._queue) * self._header_bytes) * self._byte_s
+        """How long the link takes for what it was given and for what waits."""
+        busy_s = max(self._next_s + BURST_S - monotonic(), 0.0)
+        return busy_s + (self.waiting_bytes + len(self._queue) * self._header_bytes) * self._byte_s
 
     def add(self, packets: Iterable[bytes]) -> None:
         """Queue packets; what may go at once is gone afterwards."""
@@ -89,7 +94,7 @@ class Pacer:
                 return  # it was stopped
             self._queue.popleft()
             self.waiting_bytes -= len(packet)
-            self._next_s += (len(packet) + self._header_bytes) * self._byte_s
+            self._next_s += self.takes_s(len(packet))
             if self._went is not None:
                 self._went(packet, now_s)
         self._handle = self._loop.call_soon(self._run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 
@@ -66,16 +66,17 @@ class Repeats:
     Args:
         most_frames: Frames that are not acknowledged; the oldest is given up.
         give_up_s: A frame without a deadline is sent again for so long.
+        takes_s: How long the link takes for a packet of so many bytes.
 
     Attributes:
         smoothed_s: Smoothed round trip.
         smallest_s: The smallest one.
     """
 
-    def __init__(self, most_frames: int, give_up_s: float) -> None:
+    def __init__(self, most_frames: int, give_up_s: float, takes_s: Callable[[int], float]) -> None:
         self.smoothed_s = FIRST_ROUND_TRIP_S
         self.smallest_s = inf
-        self._most_frames, self._give_up_s = most_frames, give_up_s
+        self._most_frames, self._give_up_s, self._takes_s = most_frames, give_up_s, takes_s
         self._frames: dict[tuple[int, int], _Frame] = {}
         self._order: deque[_Transmission] = deque()
         self._transmissions = 0
@@ -111,7 +112,7 @@ class Repeats:
         """An ACK came; returns what has to be sent again.
 
         Args:
-            wait_s: From now until what is sent now arrives.
+            wait_s: From now until all that waits has arrived.
 
         Raises:
             LinkError: it is none.
@@ -155,8 +156,10 @@ class Repeats:
         for sent in lost:
             if not sent.known:
                 sent.known = True
-                if now_s + wait_s <= sent.frame.deadline_s:
+                arrives_s = now_s + wait_s + self._takes_s(len(sent.packet))
+                if arrives_s <= sent.frame.deadline_s:
                     packets.append(sent.packet)
+                    wait_s = arrives_s - now_s
         return packets
 
     def _measured(self, round_trip_s: float) -> None:
