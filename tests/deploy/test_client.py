@@ -190,8 +190,8 @@ def test_a_server_that_ends_leaves_no_frame_without_a_word(streamed):
         gate.set()
 
 
-def test_a_server_that_stops_says_so(bundle):
-    with running(bundle) as (server, address), Client(bundle, address, insecure=True) as client:
+def test_a_server_that_stops_says_so(streamed):
+    with running(streamed) as (server, address), Client(streamed, address, insecure=True) as client:
         assert client.infer(samples()[0]).outcome == "ok"
         (session,) = server._clients
         session._loop.call_soon_threadsafe(server.stop_soon)

@@ -15,9 +15,10 @@ from small_bundle import make_bundle, middle, network, samples, weights
 
 from splitimpera.codec.framing import FrameId, Kind, ReceivedFrame
 from splitimpera.core.errors import BundleError, LinkError
+from splitimpera.deploy.batching import deadline
 from splitimpera.deploy.halves import device_half
 from splitimpera.deploy.messages import Hello, Reason, Refusal, Response, Status, Welcome, result_of
-from splitimpera.deploy.server import Server, deadline
+from splitimpera.deploy.server import Server
 from splitimpera.deploy.sessions import Message
 from splitimpera.records.traffic import Payload
 

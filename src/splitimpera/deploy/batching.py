@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Literal, get_args
 
 from splitimpera.core.errors import LinkError, shown
@@ -115,3 +116,13 @@ class FrameQueue:
             self._held[frame.client] -= 1
             if not self._held[frame.client]:
                 del self._held[frame.client]
+
+
+def deadline(message: Message, round_trip_s: float) -> float:
+    """When a frame's deadline strikes, by this machine's `time.monotonic`.
+
+    It counts from the first packet, which had half of the smallest round trip behind it.
+    """
+    way_s = round_trip_s / 2 if isfinite(round_trip_s) else 0.0
+    left_s = message.frame.time_left_s
+    return inf if left_s == inf else message.first_s + left_s - way_s

@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from hmac import compare_digest
-from math import inf, isfinite
+from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
 from splitimpera.bundle.opened import Bundle
 from splitimpera.codec.framing import VERSION, Kind
-from splitimpera.core.array_types import Array
 from splitimpera.core.errors import LinkError
-from splitimpera.deploy.batching import FrameQueue, Policy, Waiting
+from splitimpera.deploy.batching import FrameQueue, Policy, Waiting, deadline
+from splitimpera.deploy.door import Door, Peer
 from splitimpera.deploy.event_log import tell
 from splitimpera.deploy.halves import ServerHalf
 from splitimpera.deploy.hops import halves_by_number, largest_payload, pace
@@ -40,27 +39,9 @@ MOST_CLIENTS = 1024
 FRAMES_ON_THE_WAY = 4
 """So many of the largest frames of one client may be incomplete at once, and responses wait to be sent."""
 PORTS_TRIED = 10
+LEAVE_S = 1.0
 STOP_S = 10.0
 """How long a server that stops works on what it has."""
-
-
-@dataclass(eq=False)
-class Peer:
-    """A client.
-
-    Attributes:
-        half: What runs its frames; None before it is welcomed.
-        held: How many of its frames wait or are run.
-        previous: Its frame before, as it was decoded, for codecs that fill with it.
-    """
-
-    session: Session
-    token: bytes
-    half: ServerHalf | None = None
-    held: int = 0
-    previous: tuple[Array, ...] | None = None
-    since_s: float = field(default_factory=monotonic)
-    frames: int = 0
 
 
 class Server:
@@ -101,6 +82,7 @@ class Server:
     ) -> None:
         self.bundle = bundle
         self.halves = halves_by_number(bundle, plans, threads)
+        self._door = Door(bundle, self.halves)
         largest = max(map(largest_payload, (half.hop for half in self.halves.values())))
         limits = limits or Limits()
         # a frame, and several of them on their way, of what this bundle sends, and no more
@@ -119,6 +101,7 @@ class Server:
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._stopped = False
+        self._leaving: set[asyncio.Task[None]] = set()
 
     # Life ------------------------------------------------------------------------------------------------------------
 
@@ -193,6 +176,7 @@ class Server:
         for client in list(self._clients.values()):
             number = 0 if client.half is None else client.half.hop.number
             self._refuse(client, number, Reason.STOPPING, "the server is stopping")
+        await asyncio.gather(*self._leaving)
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -248,19 +232,12 @@ class Server:
             hello = Hello.from_bytes(message.frame.data)
         except LinkError as failure:
             return self._refuse(client, number, Reason.PROTOCOL, failure.problem)
-        half = self.halves.get(number)
-        here = bytes.fromhex(self.bundle.manifest.bundle)
-        # who it is before anything else, so that nobody else learns what is here
-        if client.token and not compare_digest(hello.token, client.token):
-            return self._refuse(client, number, Reason.TOKEN, "the token is not the one that is expected")
-        if not hello.lowest <= VERSION <= hello.highest:
-            return self._refuse(client, number, Reason.VERSION, f"version {VERSION} is spoken here")
-        if hello.bundle != here:
-            return self._refuse(client, number, Reason.BUNDLE, f"the bundle here is {here.hex()[:16]}")
-        if half is None:
-            return self._refuse(client, number, Reason.PLAN, f"the plans here are {self._plan_names()}")
+        refusal = self._door.refusal(hello, number, client.token)
+        if refusal is not None:
+            return self._refuse(client, number, refusal.reason, refusal.text)
         if self._stopping.is_set():
             return self._refuse(client, number, Reason.STOPPING, "the server is stopping")
+        half = self.halves[number]
         if client.half is None:
             if sum(other.half is not None for other in self._clients.values()) >= self.most_clients:
                 return self._refuse(client, number, Reason.BUSY, f"{self.most_clients} clients are there already")
@@ -275,15 +252,20 @@ class Server:
         self._send(client, Kind.WELCOME, number, 0, Welcome(VERSION, self.largest, self._queue.each).to_bytes())
         return None
 
-    def _plan_names(self) -> str:
-        return ", ".join(half.plan.id for half in self.halves.values())
-
     def _refuse(self, client: Peer, number: int, reason: Reason, text: str) -> None:
         tell(log, logging.INFO, "refused", peer=client.session.peer, reason=reason.name, text=text)
         if self.metrics is not None:
             self.metrics.refusals.labels(reason.name.lower()).inc()
         self._send(client, Kind.REFUSAL, number, 0, Refusal(reason, text).to_bytes())
-        client.session.close()
+        leaving = asyncio.get_running_loop().create_task(self._leave(client.session))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, session: Session) -> None:
+        """Close a session once what was sent is on its way."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(session.sent(), LEAVE_S)
+        session.close()
 
     def _send(self, client: Peer, kind: Kind, number: int, frame: int, data: bytes) -> None:
         if client.session not in self._clients:
@@ -405,13 +387,3 @@ class Server:
 
 def _ignore(_: object) -> None:
     pass
-
-
-def deadline(message: Message, round_trip_s: float) -> float:
-    """When a frame's deadline strikes, by this machine's `time.monotonic`.
-
-    It counts from the first packet, which had half of the smallest round trip behind it.
-    """
-    way_s = round_trip_s / 2 if isfinite(round_trip_s) else 0.0
-    left_s = message.frame.time_left_s
-    return inf if left_s == inf else message.first_s + left_s - way_s
