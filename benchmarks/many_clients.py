@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from array import array
-from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from time import monotonic, sleep
@@ -17,6 +17,7 @@ from runtime_rig import Answer, Carrier, answered, client_security, make_bundle,
 
 from splitimpera.bundle.opened import open_bundle
 from splitimpera.core.array_types import FloatArray
+from splitimpera.core.errors import LinkError
 from splitimpera.deploy.connection import Connection, Exchange, connect
 from splitimpera.deploy.halves import device_half
 from splitimpera.deploy.messages import Hello, Status
@@ -124,11 +125,10 @@ async def _drive(
     await asyncio.to_thread(answer.recv)
     latencies, lost = array("d"), 0
 
-    def told(due_s: float, done: Future[Exchange]) -> None:
+    def told(due_s: float, exchange: Exchange) -> None:
         nonlocal lost
-        exchange = None if done.exception() else done.result()
-        response = None if exchange is None else exchange.response
-        if exchange is None or response is None or response.status is not Status.OK or response.missing_bytes:
+        response = exchange.response
+        if response is None or response.status is not Status.OK or response.missing_bytes:
             lost += 1
         else:
             assert exchange.response_s is not None
@@ -139,9 +139,8 @@ async def _drive(
         for frame in range(round(seconds * fps)):
             due_s = begin_s + frame / fps
             await asyncio.sleep(due_s - monotonic())
-            future: Future[Exchange] = Future()
-            future.add_done_callback(lambda done, due_s=due_s: told(due_s, done))
-            connection.send(frame, payload, inf, loop.time() + GIVE_UP_S, future)
+            with suppress(LinkError):  # one that is not sent is lost
+                connection.send(frame, payload, inf, loop.time() + GIVE_UP_S, partial(told, due_s))
 
     begin_s = monotonic() + 0.1
     phases = rng.random(count) / fps

@@ -39,8 +39,6 @@ FRAMES_KEPT = 64
 BYTES_KEPT = 1 << 27
 FINISHED_KEPT = 1024
 STREAM_START_BYTES = 1 << 14
-STREAM_PART_BYTES = 1 << 17
-"""Of a large frame so much is encrypted and sent at once; a multiple of what a record of TLS holds."""
 
 
 class Kind(IntEnum):
@@ -143,38 +141,18 @@ def packetise(
         [b'abcd', b'ef']
     """
     data, pack, total = payload.data, HEADER.pack, len(payload.data)
-    first_word = _first_word(kind, plan, frame, total, time_left_s)
+    for name, number in (("frame", frame), ("plan", plan), ("total", total)):
+        if not 0 <= number < WORD:
+            raise CodecError(f"{number} does not fit into 32 bits", where=name)
     carried = max(total, 1) if packet_bytes is None else carried_bytes(packet_bytes, payload.element_bytes)
     if carried <= 0:
         raise CodecError(f"{packet_bytes} bytes hold no element of {payload.element_bytes}", where="packet_bytes")
+    left = min(max(int(min(time_left_s / TIME_UNIT_S, UNLIMITED)), 0), UNLIMITED)
+    first_word = VERSION << 28 | kind << 24 | left
     return [  # an empty payload needs its header, too
         pack(first_word, plan, frame, start, total) + data[start : start + carried]
         for start in range(0, total or 1, carried)
     ]
-
-
-def in_stream(
-    payload: Payload, *, frame: int, plan: int, kind: Kind = Kind.FRAME, time_left_s: float = inf
-) -> Iterator[bytes | memoryview]:
-    """A frame as it goes into a stream, a header and all of the payload, in parts of `STREAM_PART_BYTES`.
-
-    The peer can take the first part while the next one is encrypted. Arguments and errors as of `packetise`.
-    """
-    total, first = len(payload.data), STREAM_PART_BYTES - HEADER_BYTES
-    start = HEADER.pack(_first_word(kind, plan, frame, total, time_left_s), plan, frame, 0, total)
-    yield start + payload.data[:first]
-    rest = memoryview(payload.data)
-    for at in range(first, total, STREAM_PART_BYTES):
-        yield rest[at : at + STREAM_PART_BYTES]
-
-
-def _first_word(kind: Kind, plan: int, frame: int, total: int, time_left_s: float) -> int:
-    """Of a header whose other words are checked here."""
-    for name, number in (("frame", frame), ("plan", plan), ("total", total)):
-        if not 0 <= number < WORD:
-            raise CodecError(f"{number} does not fit into 32 bits", where=name)
-    left = min(max(int(min(time_left_s / TIME_UNIT_S, UNLIMITED)), 0), UNLIMITED)
-    return VERSION << 28 | kind << 24 | left
 
 
 class Header(NamedTuple):

@@ -269,9 +269,7 @@ class Client:
             give_up_s = since_s + timeout_s
         else:
             give_up_s = monotonic() + self.timeout_s if deadline_s == inf else since_s + deadline_s + GRACE_S
-        exchanged: Future[Exchange] = Future()
-        exchanged.add_done_callback(lambda done: self._told(done, found, frame, begun_s, coded))
-        sending = (self._send, self._connection, frame, coded, since_s + deadline_s, give_up_s, exchanged)
+        sending = (self._send, self._connection, frame, coded, begun_s, since_s + deadline_s, give_up_s, found)
         if not (waits and self._loop.run(found, self._connection.waits, *sending)):
             self._loop.call(*sending)
         return found
@@ -286,17 +284,27 @@ class Client:
         connection: Connection,
         frame: int,
         coded: Coded,
+        begun_s: float,
         deadline_s: float,
         give_up_s: float,
-        exchanged: Future[Exchange],
+        found: Future[Inference],
     ) -> None:
+        """Send a frame; in the loop."""
         assert coded.payload is not None
-        connection.send(frame, coded.payload, deadline_s - monotonic(), give_up_s, exchanged)
 
-    def _told(self, done: Future[Exchange], found: Future[Inference], frame: int, begun_s: float, coded: Coded) -> None:
-        """Make of what came back what became of the frame; in the session's thread."""
+        def told(exchange: Exchange) -> None:
+            self._told(exchange, found, frame, begun_s, coded)
+
         try:
-            exchange = done.result()
+            connection.send(frame, coded.payload, deadline_s - monotonic(), give_up_s, told)
+        except LinkError as failure:
+            found.set_exception(failure)
+
+    def _told(self, exchange: Exchange, found: Future[Inference], frame: int, begun_s: float, coded: Coded) -> None:
+        """Make of what came back what became of the frame; in the loop."""
+        if found.cancelled():
+            return
+        try:
             response = exchange.response
             result = None
             if response is not None and response.status is Status.OK:

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from time import monotonic
 
-from splitimpera.codec.framing import Kind, ReceivedFrame, StreamReader, in_stream
+from splitimpera.codec.framing import Kind, ReceivedFrame, StreamReader, packetise
 from splitimpera.core.errors import CodecError, LinkError
 from splitimpera.core.files import reason
 from splitimpera.deploy.base_session import GREETING_BYTES, BaseSession, Guests, accepted
@@ -17,6 +17,8 @@ from splitimpera.records.traffic import Payload
 
 HEADWAY_BYTES = 1 << 14
 """A frame of which less than this comes within `Limits.idle_s` makes no headway."""
+PART_BYTES = 1 << 17
+"""So much is encrypted and sent at once, a multiple of what a record of TLS holds: the peer decrypts it meanwhile."""
 LINGER_S = 2.0
 """So long a closed session may take to send what it still holds."""
 
@@ -56,7 +58,10 @@ class StreamSession(BaseSession, asyncio.BufferedProtocol):
                 f"{waiting} bytes wait to be sent to {self.peer}, {size} more are too many: "
                 f"{self.limits.most_bytes} are the most"
             )
-        for part in in_stream(payload, frame=frame, plan=number, kind=kind, time_left_s=time_left_s):
+        (packet,) = packetise(payload, frame=frame, plan=number, kind=kind, time_left_s=time_left_s)
+        whole = memoryview(packet)
+        for at in range(0, len(whole), PART_BYTES):
+            part = whole[at : at + PART_BYTES]
             self._write(part if self._tls is None else self._tls.sealed(part))
         return 1
 
