@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from array import array
-from contextlib import ExitStack, suppress
+from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -24,6 +25,8 @@ from splitimpera.deploy.messages import Hello, Status
 from splitimpera.deploy.sessions import Limits
 
 PROCESSES = 2
+ROOM_EACH = 4
+"""Frames of a client that find room in the server's queue: no less than come while the system looks elsewhere."""
 GIVE_UP_S = 5.0
 READY_S = 60.0
 MB = 1e6
@@ -35,13 +38,13 @@ class Soaked:
 
     Attributes:
         latency_s: From when a frame was due until its response was complete, of those that have one.
-        lost: Frames without a complete, good response.
+        lost: Frames without a complete, good response, by what became of them.
         resident_bytes: Of the server, once a second.
         busy: What share of a core the server took.
     """
 
     frames: int
-    lost: int
+    lost: Counter[str]
     latency_s: FloatArray
     resident_bytes: FloatArray
     busy: float
@@ -63,7 +66,7 @@ def soak(
     make_bundle(folder, payload_bytes, carrier.transport, 1e10)
     own = keys if carrier.secure else None
     with ExitStack() as stack:
-        server, answer = stack.enter_context(started(serve, folder, own))
+        server, answer = stack.enter_context(started(serve, folder, own, ROOM_EACH * clients))
         address = answered(answer)
         each = [len(range(place, clients, PROCESSES)) for place in range(PROCESSES)]
         drivers = [
@@ -82,7 +85,7 @@ def soak(
         found = [answered(driver, GIVE_UP_S + READY_S) for driver in drivers]
     return Soaked(
         sum(frames for frames, _, _ in found),
-        sum(lost for _, lost, _ in found),
+        sum((lost for _, lost, _ in found), Counter()),
         np.concatenate([np.frombuffer(latencies) for _, _, latencies in found]),
         np.array(resident),
         busy,
@@ -123,13 +126,16 @@ async def _drive(
     connections = [await connect(*address, half.hop, hello, security, Limits()) for _ in range(count)]
     answer.send("ready")
     await asyncio.to_thread(answer.recv)
-    latencies, lost = array("d"), 0
+    latencies, lost = array("d"), Counter[str]()
 
     def told(due_s: float, exchange: Exchange) -> None:
-        nonlocal lost
         response = exchange.response
-        if response is None or response.status is not Status.OK or response.missing_bytes:
-            lost += 1
+        if response is None:
+            lost["no response"] += 1
+        elif response.status is not Status.OK:
+            lost[response.status.name.lower()] += 1
+        elif response.missing_bytes:
+            lost["torn"] += 1
         else:
             assert exchange.response_s is not None
             latencies.append(exchange.response_s - due_s)
@@ -139,19 +145,21 @@ async def _drive(
         for frame in range(round(seconds * fps)):
             due_s = begin_s + frame / fps
             await asyncio.sleep(due_s - monotonic())
-            with suppress(LinkError):  # one that is not sent is lost
+            try:
                 connection.send(frame, payload, inf, loop.time() + GIVE_UP_S, partial(told, due_s))
+            except LinkError:
+                lost["not sent"] += 1
 
     begin_s = monotonic() + 0.1
     phases = rng.random(count) / fps
     await asyncio.gather(*(client(each, begin_s + phase) for each, phase in zip(connections, phases, strict=True)))
     frames = count * round(seconds * fps)
-    give_up_s = monotonic() + GIVE_UP_S
-    while len(latencies) + lost < frames and monotonic() < give_up_s:
+    give_up_s = monotonic() + GIVE_UP_S + 1
+    while len(latencies) + lost.total() < frames and monotonic() < give_up_s:
         await asyncio.sleep(0.05)
     for connection in connections:
         await connection.close()
-    answer.send((frames, frames - len(latencies), latencies.tobytes()))
+    answer.send((frames, lost, latencies.tobytes()))
 
 
 def _resident_bytes(process: int) -> float:

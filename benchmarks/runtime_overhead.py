@@ -212,7 +212,8 @@ def soaks(folder: Path, keys: Path, carriers: list[Carrier], minutes: float) -> 
 
 def _soaked(who: str, found: Soaked) -> Iterator[Row]:
     times = Percentiles.of(found.latency_s)
-    yield Row(f"{who}: lost", found.lost, "frames", 0, f"of {found.frames}")
+    how = ", ".join(f"{count} {what}" for what, count in found.lost.items())
+    yield Row(f"{who}: lost", found.lost.total(), "frames", 0, f"of {found.frames}" + (f": {how}" if how else ""))
     about = f"p50 / p95 / p99 {times} ms; the server takes {100 * found.busy:.0f} % of a core"
     yield Row(f"{who}: p99", 1e3 * times.p99_s, "ms", 1e3 * SOAK_P99_S, about)
     resident = f"resident at the end {found.resident_bytes[-1] / MB:.1f} MB"

@@ -198,11 +198,11 @@ def answered(answer: Answer, within_s: float = START_S) -> Any:
         raise RuntimeError("a process of the benchmark has failed, see above") from None
 
 
-def serve(answer: Answer, folder: Path, keys: Path | None) -> None:
+def serve(answer: Answer, folder: Path, keys: Path | None, queue: int = 64) -> None:
     """A server's process: serves a bundle until it is ended; answers with its address."""
 
     async def work() -> None:
-        async with Server(open_bundle(folder)) as server:
+        async with Server(open_bundle(folder), queue=queue) as server:
             answer.send(await server.start(HOST, 0, None if keys is None else server_security(keys)))
             await server.serve()
 

@@ -178,8 +178,8 @@ class Response:
         status, _, batch, lost_packets, missing, *times = _fields(RESPONSE, data, "response")
         if status not in _STATUSES:
             raise LinkError(f"the server answers with status {status}, which this version does not know")
-        seconds = [time / US for time in times]
-        return cls(_STATUSES[status], batch, lost_packets, missing, *seconds, tensors=data[RESPONSE.size :])
+        seconds = (time / US for time in times)
+        return cls(_STATUSES[status], batch, lost_packets, missing, *seconds, data[RESPONSE.size :])
 
 
 def microseconds(seconds: float) -> int:
