@@ -22,6 +22,8 @@ from splitimpera.records.traffic import ByteRange, Payload
 
 HEADER = Struct("!5I")
 """Version, kind and time left; plan; frame; offset; total. Network byte order."""
+PLACE = Struct("!2I")
+"""Its end: what the packets of a frame do not have in common begins there."""
 HEADER_BYTES = 20
 VERSION = 1
 IP_UDP_HEADER_BYTES = 28
@@ -140,19 +142,23 @@ def packetise(
         >>> [packet[HEADER_BYTES:] for packet in packets]
         [b'abcd', b'ef']
     """
-    data, pack, total = payload.data, HEADER.pack, len(payload.data)
-    for name, number in (("frame", frame), ("plan", plan), ("total", total)):
-        if not 0 <= number < WORD:
-            raise CodecError(f"{number} does not fit into 32 bits", where=name)
+    data, total = payload.data, len(payload.data)
+    same = header_of(total, frame=frame, plan=plan, kind=kind, time_left_s=time_left_s)[: -PLACE.size]
     carried = max(total, 1) if packet_bytes is None else carried_bytes(packet_bytes, payload.element_bytes)
     if carried <= 0:
         raise CodecError(f"{packet_bytes} bytes hold no element of {payload.element_bytes}", where="packet_bytes")
-    left = min(max(int(min(time_left_s / TIME_UNIT_S, UNLIMITED)), 0), UNLIMITED)
-    first_word = VERSION << 28 | kind << 24 | left
     return [  # an empty payload needs its header, too
-        pack(first_word, plan, frame, start, total) + data[start : start + carried]
-        for start in range(0, total or 1, carried)
+        same + PLACE.pack(start, total) + data[start : start + carried] for start in range(0, total or 1, carried)
     ]
+
+
+def header_of(total: int, *, frame: int, plan: int, kind: Kind = Kind.FRAME, time_left_s: float = inf) -> bytes:
+    """The header in front of a payload of so many bytes in a stream; arguments and errors as of `packetise`."""
+    for name, number in (("frame", frame), ("plan", plan), ("total", total)):
+        if not 0 <= number < WORD:
+            raise CodecError(f"{number} does not fit into 32 bits", where=name)
+    left = min(max(int(min(time_left_s / TIME_UNIT_S, UNLIMITED)), 0), UNLIMITED)
+    return HEADER.pack(VERSION << 28 | kind << 24 | left, plan, frame, 0, total)
 
 
 class Header(NamedTuple):
