@@ -23,7 +23,7 @@ class LentLoop:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self._state = threading.Condition()
-        self._running = self._borrowed = self._closed = False
+        self._running = self._borrowed = self._asked = self._closed = False
         self._quiet_s = 0.0
         self._thread = threading.Thread(target=self._keep, name="splitimpera-session", daemon=True)
         self._thread.start()
@@ -32,8 +32,8 @@ class LentLoop:
         """Have something called in the loop, soon."""
         self.loop.call_soon_threadsafe(work, *arguments)
         with self._state:
-            self._quiet_s = 0.0
             if not self._running:
+                self._asked = True
                 self._state.notify_all()
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
@@ -84,8 +84,9 @@ class LentLoop:
     def _give_back(self, at_once: bool) -> None:
         with self._state:
             self._borrowed = False
-            self._quiet_s = 0.0 if at_once else monotonic() + QUIET_S
-            if at_once:
+            self._asked |= at_once
+            self._quiet_s = monotonic() + QUIET_S
+            if self._asked:
                 self._state.notify_all()
 
     def close(self) -> None:
@@ -99,11 +100,11 @@ class LentLoop:
     def _keep(self) -> None:
         while True:
             with self._state:
-                while self._borrowed or (quiet_s := self._quiet_s - monotonic()) > 0:
-                    self._state.wait(QUIET_S if self._borrowed else quiet_s)
+                while self._borrowed or (not self._asked and monotonic() < self._quiet_s):
+                    self._state.wait(QUIET_S)
                 if self._closed:
                     return
-                self._running = True
+                self._running, self._asked = True, False
             self.loop.run_forever()
             with self._state:
                 self._running = False

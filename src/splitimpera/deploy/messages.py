@@ -178,8 +178,19 @@ class Response:
         status, _, batch, lost_packets, missing, *times = _fields(RESPONSE, data, "response")
         if status not in _STATUSES:
             raise LinkError(f"the server answers with status {status}, which this version does not know")
-        seconds = (time / US for time in times)
-        return cls(_STATUSES[status], batch, lost_packets, missing, *seconds, data[RESPONSE.size :])
+        assembled_s, queued_s, decode_s, run_s, total_s = (time / US for time in times)
+        return cls(
+            _STATUSES[status],
+            batch,
+            lost_packets,
+            missing,
+            assembled_s,
+            queued_s,
+            decode_s,
+            run_s,
+            total_s,
+            data[RESPONSE.size :],
+        )
 
 
 def microseconds(seconds: float) -> int:
