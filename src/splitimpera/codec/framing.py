@@ -22,6 +22,8 @@ from splitimpera.records.traffic import ByteRange, Payload
 
 HEADER = Struct("!5I")
 """Version, kind and time left; plan; frame; offset; total. Network byte order."""
+PLACE = Struct("!2I")
+"""Its end: what the packets of a frame do not have in common begins there."""
 HEADER_BYTES = 20
 VERSION = 1
 IP_UDP_HEADER_BYTES = 28
@@ -35,8 +37,10 @@ TIME_UNIT_S = 1e-5
 UNLIMITED = (1 << 24) - 1
 """Of the units of time left: as many, or more, or no deadline."""
 
-FRAMES_KEPT, BYTES_KEPT, FINISHED_KEPT = 64, 1 << 27, 1024
-STREAM_START_BYTES, STREAM_GROWTH_BYTES = 1 << 14, 1 << 18
+FRAMES_KEPT = 64
+BYTES_KEPT = 1 << 27
+FINISHED_KEPT = 1024
+STREAM_START_BYTES = 1 << 14
 
 
 class Kind(IntEnum):
@@ -138,23 +142,23 @@ def packetise(
         >>> [packet[HEADER_BYTES:] for packet in packets]
         [b'abcd', b'ef']
     """
-    total = len(payload.data)
-    for name, number in (("frame", frame), ("plan", plan), ("total", total)):
-        if not 0 <= number < WORD:
-            raise CodecError(f"{number} does not fit into 32 bits", where=name)
+    data, total = payload.data, len(payload.data)
+    same = header_of(total, frame=frame, plan=plan, kind=kind, time_left_s=time_left_s)[: -PLACE.size]
     carried = max(total, 1) if packet_bytes is None else carried_bytes(packet_bytes, payload.element_bytes)
     if carried <= 0:
         raise CodecError(f"{packet_bytes} bytes hold no element of {payload.element_bytes}", where="packet_bytes")
-    left = min(max(int(min(time_left_s / TIME_UNIT_S, UNLIMITED)), 0), UNLIMITED)
-    first_word = VERSION << 28 | kind << 24 | left
-    if total <= carried:  # as all are in a stream; an empty payload needs its header, too
-        return [HEADER.pack(first_word, plan, frame, 0, total) + payload.data]
-    places = np.arange(-(-total // carried))
-    starts, ends = packet_bounds(places, places, total, carried)
-    return [
-        HEADER.pack(first_word, plan, frame, start, total) + payload.data[start:end]
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    return [  # an empty payload needs its header, too
+        same + PLACE.pack(start, total) + data[start : start + carried] for start in range(0, total or 1, carried)
     ]
+
+
+def header_of(total: int, *, frame: int, plan: int, kind: Kind = Kind.FRAME, time_left_s: float = inf) -> bytes:
+    """The header in front of a payload of so many bytes in a stream; arguments and errors as of `packetise`."""
+    for name, number in (("frame", frame), ("plan", plan), ("total", total)):
+        if not 0 <= number < WORD:
+            raise CodecError(f"{number} does not fit into 32 bits", where=name)
+    left = min(max(int(min(time_left_s / TIME_UNIT_S, UNLIMITED)), 0), UNLIMITED)
+    return HEADER.pack(VERSION << 28 | kind << 24 | left, plan, frame, 0, total)
 
 
 class Header(NamedTuple):
@@ -300,7 +304,7 @@ class StreamReader:
     """Reads frames from a stream, which may be cut anywhere: over TCP each frame has one header.
 
     What comes next goes into `room()`, then `took` is told how much that was: a large frame is received straight into
-    its own memory, which grows as its bytes come, whatever its header announces.
+    its own memory. The system gives that page by page as bytes come: a header that announces much takes nothing.
 
     Args:
         most_bytes: Largest size of a frame; may be changed between frames.
@@ -315,16 +319,13 @@ class StreamReader:
         self._fault: CodecError | None = None
         self._start = memoryview(bytearray(STREAM_START_BYTES))
         self._header: Header | None = None
-        self._data = bytearray()
+        self._data = memoryview(b"")
 
     def room(self) -> memoryview:
         """Where the next bytes of the stream go. Hold on to it no longer than until `took`."""
         if self._header is None:
             return self._start[self.part_bytes :]
-        at = self.part_bytes - HEADER_BYTES
-        if at == len(self._data):
-            self._data += bytes(min(max(at, STREAM_GROWTH_BYTES), self._header.id.total - at))
-        return memoryview(self._data)[at:]
+        return self._data[self.part_bytes - HEADER_BYTES :]
 
     def took(self, size: int) -> list[ReceivedFrame]:
         """Take the bytes that were put into `room()`; returns the frames that are complete now, in order.
@@ -360,7 +361,7 @@ class StreamReader:
         id, _, time_left_s = self._header
         if self.part_bytes < HEADER_BYTES + id.total:
             return []
-        data, self._data, self._header, self.part_bytes = bytes(self._data), bytearray(), None, 0
+        data, self._data, self._header, self.part_bytes = bytes(self._data), memoryview(b""), None, 0
         return [ReceivedFrame(id, data, (), time_left_s)]
 
     def _first(self) -> list[ReceivedFrame]:
@@ -374,7 +375,8 @@ class StreamReader:
             body, at = at + HEADER_BYTES, at + HEADER_BYTES + header.id.total
             if at > end:
                 self._header, self.part_bytes = header, HEADER_BYTES + end - body
-                self._data = bytearray(self._start[body:end])
+                self._data = np.empty(header.id.total, np.uint8).data
+                self._data[: end - body] = self._start[body:end]
                 return frames
             frames.append(ReceivedFrame(header.id, bytes(self._start[body:at]), (), header.time_left_s))
         self.part_bytes = end - at

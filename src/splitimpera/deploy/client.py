@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -27,13 +26,13 @@ from splitimpera.deploy.connection import Connection, Exchange, connect
 from splitimpera.deploy.frame_log import Outcome
 from splitimpera.deploy.halves import Coded, device_half
 from splitimpera.deploy.hops import check_machines
+from splitimpera.deploy.lent_loop import LentLoop
 from splitimpera.deploy.messages import Hello, Response, Status, result_of
 from splitimpera.deploy.sessions import Limits
 
 if TYPE_CHECKING:
     from splitimpera.deploy.security import ClientSecurity
 
-T = TypeVar("T")
 TIMEOUT_S = 5.0
 """A response that takes longer counts as lost, where nothing else was said."""
 GRACE_S = 1.0
@@ -146,8 +145,7 @@ class Client:
         self.limits = limits or Limits()
         self._specs = tuple(entry.spec for entry in bundle.manifest.result)
         self._numbers = count()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: LentLoop | None = None
         self._connection: Connection | None = None
 
     # Life ------------------------------------------------------------------------------------------------------------
@@ -161,15 +159,13 @@ class Client:
         if self.hop is None or self._connection is not None:
             return self
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, name="splitimpera-session", daemon=True)
-            self._thread.start()
+            self._loop = LentLoop()
         hello = Hello(
             bytes.fromhex(self.bundle.manifest.bundle),
             token=((self.security.token if self.security is not None else None) or "").encode(),
         )
         try:
-            self._connection = self._wait(connect(*self.address, self.hop, hello, self.security, self.limits))
+            self._connection = self._loop.wait(connect(*self.address, self.hop, hello, self.security, self.limits))
         except BaseException:
             self.close()
             raise
@@ -177,16 +173,14 @@ class Client:
 
     def close(self) -> None:
         """Leave the server; frames that wait for a response count as lost."""
-        if self._loop is None or self._thread is None:
+        if self._loop is None:
             return
         with contextlib.suppress(LinkError, TimeoutError):
             if self._connection is not None:
-                self._wait(asyncio.wait_for(self._connection.close(), GRACE_S))
-        self._wait(_all_ended())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+                self._loop.wait(asyncio.wait_for(self._connection.close(), GRACE_S))
+        self._loop.wait(_all_ended())
         self._loop.close()
-        self._loop = self._thread = self._connection = None
+        self._loop = self._connection = None
 
     def __enter__(self) -> Self:
         return self.open()
@@ -228,7 +222,7 @@ class Client:
             DataError: this is no input of the network.
             LinkError: the session has ended, or what the server sends is no result.
         """
-        return self.submit(x, deadline_s, timeout_s).result()
+        return self._begin(x, deadline_s, timeout_s, None, waits=True).result()
 
     async def infer_async(
         self, x: Array | Sequence[Array], deadline_s: float | None = None, timeout_s: float | None = None
@@ -249,6 +243,17 @@ class Client:
         Args:
             since_s: When the deadline began to count, by `time.monotonic`; None: now.
         """
+        return self._begin(x, deadline_s, timeout_s, since_s, waits=False)
+
+    def _begin(
+        self,
+        x: Array | Sequence[Array],
+        deadline_s: float | None,
+        timeout_s: float | None,
+        since_s: float | None,
+        waits: bool,
+    ) -> Future[Inference]:
+        """`submit`; where the caller waits, it runs the session meanwhile."""
         self.open()
         begun_s = monotonic()
         coded = self.half(x)
@@ -264,11 +269,9 @@ class Client:
             give_up_s = since_s + timeout_s
         else:
             give_up_s = monotonic() + self.timeout_s if deadline_s == inf else since_s + deadline_s + GRACE_S
-        exchanged: Future[Exchange] = Future()
-        exchanged.add_done_callback(lambda done: self._told(done, found, frame, begun_s, coded))
-        self._loop.call_soon_threadsafe(
-            self._send, self._connection, frame, coded, since_s + deadline_s, give_up_s, exchanged
-        )
+        sending = (self._send, self._connection, frame, coded, begun_s, since_s + deadline_s, give_up_s, found)
+        if not (waits and self._loop.run(found, self._connection.waits, *sending)):
+            self._loop.call(*sending)
         return found
 
     @property
@@ -281,17 +284,27 @@ class Client:
         connection: Connection,
         frame: int,
         coded: Coded,
+        begun_s: float,
         deadline_s: float,
         give_up_s: float,
-        exchanged: Future[Exchange],
+        found: Future[Inference],
     ) -> None:
+        """Send a frame; in the loop."""
         assert coded.payload is not None
-        connection.send(frame, coded.payload, deadline_s - monotonic(), give_up_s, exchanged)
 
-    def _told(self, done: Future[Exchange], found: Future[Inference], frame: int, begun_s: float, coded: Coded) -> None:
-        """Make of what came back what became of the frame; in the session's thread."""
+        def told(exchange: Exchange) -> None:
+            self._told(exchange, found, frame, begun_s, coded)
+
         try:
-            exchange = done.result()
+            connection.send(frame, coded.payload, deadline_s - monotonic(), give_up_s, told)
+        except LinkError as failure:
+            found.set_exception(failure)
+
+    def _told(self, exchange: Exchange, found: Future[Inference], frame: int, begun_s: float, coded: Coded) -> None:
+        """Make of what came back what became of the frame; in the loop."""
+        if found.cancelled():
+            return
+        try:
             response = exchange.response
             result = None
             if response is not None and response.status is Status.OK:
@@ -326,12 +339,8 @@ class Client:
         """The class with the largest value, and its name."""
         if result is None or not result[0].size:
             return None, None
-        answer, classes = int(np.argmax(result[0])), self.bundle.manifest.classes
+        answer, classes = int(result[0].argmax()), self.bundle.manifest.classes
         return answer, classes[answer] if answer < len(classes) else None
-
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
 def parsed_address(address: str, where: str = "", port: int | None = None) -> tuple[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -51,7 +51,7 @@ class Exchange:
 @dataclass(eq=False)
 class _Pending:
     payload_bytes: int
-    future: Future[Exchange]
+    told: Callable[[Exchange], None]
     timer: asyncio.TimerHandle | None = None
     packets: int = 0
     sent_s: float | None = None
@@ -69,7 +69,8 @@ class Connection:
         self.welcome: Welcome | None = None
         self._pending: dict[int, _Pending] = {}
         self._frames = 0
-        self._greeted: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._greeted: asyncio.Future[Welcome] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         session.on_message = self._on_message
@@ -102,32 +103,39 @@ class Connection:
             raise
 
     def send(
-        self, frame: int, payload: Payload, time_left_s: float, give_up_s: float, future: Future[Exchange]
+        self,
+        frame: int,
+        payload: Payload,
+        time_left_s: float,
+        give_up_s: float,
+        told: Callable[[Exchange], None],
     ) -> None:
-        """Send a frame; the future gets what became of it.
+        """Send a frame.
 
         Args:
             frame: Its number; what is above 32 bits is not sent.
             give_up_s: When its response counts as lost, by the loop's clock.
+            told: Called once with what became of it, where it was sent.
+
+        Raises:
+            LinkError: the session is closed, or the frame is larger than the server takes.
         """
-        pending = _Pending(len(payload.data), future)
+        if self._closed:
+            raise self.failure or LinkError("the session is closed")
+        if self.welcome is not None and len(payload.data) > self.welcome.most_bytes:
+            raise LinkError(
+                f"the frame has {len(payload.data)} bytes, the server takes {self.welcome.most_bytes} at most"
+            )
+        pending = _Pending(len(payload.data), told)
         number = frame % WORD
         self._frames = max(self._frames, frame + 1)
         self._pending[number] = pending
         try:
-            if self._closed:
-                raise self.failure or LinkError("the session is closed")
-            if self.welcome is not None and len(payload.data) > self.welcome.most_bytes:
-                raise LinkError(
-                    f"the frame has {len(payload.data)} bytes, the server takes {self.welcome.most_bytes} at most"
-                )
             pending.packets = self.session.send(Kind.FRAME, self.hop.number, number, payload, time_left_s)
-        except LinkError as failure:
+        except LinkError:
             del self._pending[number]
-            future.set_exception(failure)
-            return
-        loop = asyncio.get_running_loop()
-        pending.timer = loop.call_at(give_up_s, self._finish, number)
+            raise
+        pending.timer = self._loop.call_at(give_up_s, self._finish, number)
         waiting = self.session.sent()
         try:
             waiting.send(None)
@@ -135,7 +143,7 @@ class Connection:
             pending.sent_s = monotonic()
         else:
             waiting.close()
-            task = loop.create_task(self._sent(pending))
+            task = self._loop.create_task(self._sent(pending))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -169,6 +177,10 @@ class Connection:
             self.failure = _refusal(self.session.peer, message.frame.data)
             self.session.close(self.failure)
 
+    def waits(self) -> bool:
+        """Whether frames are on their way."""
+        return bool(self._pending)
+
     def _finish(self, number: int) -> None:
         pending = self._pending.pop(number, None)
         if pending is None:
@@ -178,10 +190,7 @@ class Connection:
         sent_s = pending.sent_s
         if sent_s is None and pending.response_s is not None:
             sent_s = pending.response_s  # a response was quicker than the word that all was sent
-        if not pending.future.cancelled():
-            pending.future.set_result(
-                Exchange(pending.payload_bytes, pending.packets, sent_s, pending.response, pending.response_s)
-            )
+        pending.told(Exchange(pending.payload_bytes, pending.packets, sent_s, pending.response, pending.response_s))
 
     def _on_close(self, failure: LinkError | None) -> None:
         self._closed = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
 
 import numpy as np
@@ -119,12 +120,12 @@ class ServerHalf:
     layers: Layers
     result: tuple[TensorSpec, ...] = field(default=())
 
-    @property
+    @cached_property
     def batches(self) -> bool:
         """Whether several frames can be run at once."""
         return can_stack(self.layers.inputs + self.layers.outputs)
 
-    @property
+    @cached_property
     def remembers(self) -> bool:
         """Whether gaps are filled with the frame before."""
         return parsed(self.hop.codec).concealment == "last"

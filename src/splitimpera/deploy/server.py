@@ -320,7 +320,8 @@ class Server:
             batch = Batch(frames, begun_s)
             if frames and worker.run(batch):
                 self._respond(batch)
-                asyncio.get_running_loop().call_soon(self._pump)  # after what came meanwhile is read
+                if len(self._queue):
+                    asyncio.get_running_loop().call_soon(self._pump)  # after what came meanwhile is read
                 break
         if self.metrics is not None:
             self.metrics.queue.set(len(self._queue))

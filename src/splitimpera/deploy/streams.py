@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from time import monotonic
 
-from splitimpera.codec.framing import Kind, ReceivedFrame, StreamReader, packetise
+from splitimpera.codec.framing import HEADER_BYTES, Kind, ReceivedFrame, StreamReader, header_of
 from splitimpera.core.errors import CodecError, LinkError
 from splitimpera.core.files import reason
 from splitimpera.deploy.base_session import GREETING_BYTES, BaseSession, Guests, accepted
@@ -17,6 +17,8 @@ from splitimpera.records.traffic import Payload
 
 HEADWAY_BYTES = 1 << 14
 """A frame of which less than this comes within `Limits.idle_s` makes no headway."""
+PART_BYTES = 1 << 15
+"""So much is encrypted and sent at once, whole records of TLS: the peer decrypts one part while the next is made."""
 LINGER_S = 2.0
 """So long a closed session may take to send what it still holds."""
 
@@ -56,11 +58,17 @@ class StreamSession(BaseSession, asyncio.BufferedProtocol):
                 f"{waiting} bytes wait to be sent to {self.peer}, {size} more are too many: "
                 f"{self.limits.most_bytes} are the most"
             )
-        (whole,) = packetise(payload, frame=frame, plan=number, kind=kind, time_left_s=time_left_s)
-        self._write(whole if self._tls is None else self._tls.sealed(whole))
+        header = header_of(size, frame=frame, plan=number, kind=kind, time_left_s=time_left_s)
+        first, data = PART_BYTES - HEADER_BYTES, memoryview(payload.data)
+        self._put(header + data[:first])
+        for at in range(first, size, PART_BYTES):
+            self._put(data[at : at + PART_BYTES])
         return 1
 
-    def _write(self, data: bytes) -> None:
+    def _put(self, part: bytes | memoryview) -> None:
+        self._write(part if self._tls is None else self._tls.sealed(part))
+
+    def _write(self, data: bytes | memoryview) -> None:
         if data and self._transport is not None:
             self._written_bytes += len(data)
             self._transport.write(data)

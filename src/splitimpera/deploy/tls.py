@@ -6,11 +6,13 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+import numpy as np
+
 from splitimpera.codec.framing import StreamReader
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy.security import refused
 
-CIPHER_BYTES = 1 << 16
+CIPHER_BYTES = 1 << 18
 
 
 class Tls:
@@ -22,7 +24,7 @@ class Tls:
     """
 
     def __init__(self, context: ssl.SSLContext, serving: bool, server_name: str | None) -> None:
-        self.room = memoryview(bytearray(CIPHER_BYTES))
+        self.room = np.empty(CIPHER_BYTES, np.uint8).data  # pages that are never used take no memory
         self.shaken_hands = self.ended = False
         self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._came, self._goes, serving, server_name)
@@ -42,27 +44,31 @@ class Tls:
         """What waits to be sent: of the handshake, or an alert."""
         return self._goes.read()
 
-    def sealed(self, data: bytes) -> bytes:
+    def sealed(self, data: bytes | memoryview) -> bytes:
         """Data as records."""
         self._object.write(data)
         return self._goes.read()
 
     def opened(self, reader: StreamReader) -> Iterator[int]:
         """Decrypt into a reader's room; yields how much there is. Raises ssl.SSLError."""
-        while True:
-            room = reader.room()
-            try:
-                size = self._read(len(room), room)
-            except ssl.SSLWantReadError:
-                return
-            except ssl.SSLZeroReturnError:
-                size = 0
-            finally:
-                del room
-            if not size:
-                self.ended = True
-                return
+        while size := self._filled(reader.room()):
             yield size
+
+    def _filled(self, room: memoryview) -> int:
+        """How much of a room is filled with what came."""
+        at = 0
+        try:
+            while at < len(room) and (self._came.pending or self._object.pending()):
+                size = self._read(len(room) - at, room[at:])
+                if not size:
+                    self.ended = True
+                    break
+                at += size
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.ended = True
+        return at
 
     def farewell(self) -> bytes:
         """Tell the peer that this was all."""
