@@ -130,6 +130,7 @@ def test_the_estimates_are_as_far_from_published_times_as_is_said(name):
         assert row.endswith(" ? |")
 
 
+@pytest.mark.slow
 def test_the_work_of_which_the_sources_speak():
     """569 M MACs of MobileNet v1, and 12.5 M of MLPerf Tiny's image classification, a ResNet with 8 layers."""
 
