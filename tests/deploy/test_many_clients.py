@@ -41,7 +41,7 @@ async def asked(bundle, address, security):
         for frame in range(FRAMES):
             await asyncio.sleep(begun_s + frame / FPS - loop.time())
             future = Future()
-            connection.send(frame, payload, 10.0, loop.time() + 10.0, future)
+            connection.send(frame, payload, 10.0, loop.time() + 10.0, future.set_result)
             futures.append(asyncio.wrap_future(future))
         found = await asyncio.gather(*futures)
         await connection.close()
