@@ -39,8 +39,9 @@ def test_it_draws_everything_and_asks_for_nothing(browser, plan, tmp_path):
     assert names == [*(part.name for part in found.parts), "all"]
     for emulated in ({"prefers_color_scheme": "dark"}, {"media": "print"}, {}):
         page.emulate(**emulated)
-    page.resize(400)
-    assert page.run("document.documentElement.scrollWidth <= window.innerWidth")
+    narrow = browser.open(path.as_uri(), 400)
+    assert narrow.run("document.documentElement.scrollWidth <= window.innerWidth")
+    narrow.close()
     page.close()
     assert page.errors == []
     assert [url for url in page.requests if not url.startswith(("file:", "data:", "blob:"))] == []
