@@ -19,14 +19,21 @@ PINS = {
 BROUGHT_BY_PYTHON = {"pip", "setuptools"}  # of the virtual environment itself
 
 
+def of_extras(*names):
+    """What some extras ask for, with the extras that they name themselves."""
+    project = PROJECT["project"]
+    for text in [text for name in names for text in project["optional-dependencies"][name]]:
+        requirement = Requirement(text)
+        if requirement.name == project["name"]:
+            yield from of_extras(*requirement.extras)
+        else:
+            yield text
+
+
 def asked_for():
     """All requirements, direct and brought along, that hold on this machine, with the extras that they ask for."""
     project = PROJECT["project"]
-    texts = [
-        *project["dependencies"],
-        *(text for extra in ("dev", "pins") for text in project["optional-dependencies"][extra]),
-        *PROJECT["build-system"]["requires"],
-    ]
+    texts = [*project["dependencies"], *PROJECT["build-system"]["requires"], *of_extras("dev", "pins")]
     pending, seen = [(Requirement(text), "") for text in texts], set()
     while pending:
         requirement, extra = pending.pop()

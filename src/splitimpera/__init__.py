@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 if TYPE_CHECKING:
+    from splitimpera.bundle.opened import open_bundle as open_bundle
     from splitimpera.core.errors import SplitImperaError as SplitImperaError
+    from splitimpera.deploy.client import Client as Client
+    from splitimpera.deploy.security import ClientSecurity as ClientSecurity
+    from splitimpera.deploy.security import ServerSecurity as ServerSecurity
+    from splitimpera.deploy.server import Server as Server
     from splitimpera.designs import Design as Design
     from splitimpera.evaluation.plan_space import build_plans as build_plans
     from splitimpera.evaluation.run import evaluate as evaluate
@@ -55,7 +60,11 @@ if TYPE_CHECKING:
     from splitimpera.setting import resolve as resolve
 
 _HOMES = {
+    **dict.fromkeys(("open_bundle",), "bundle.opened"),
     **dict.fromkeys(("SplitImperaError",), "core.errors"),
+    **dict.fromkeys(("Client",), "deploy.client"),
+    **dict.fromkeys(("ClientSecurity", "ServerSecurity"), "deploy.security"),
+    **dict.fromkeys(("Server",), "deploy.server"),
     **dict.fromkeys(("Design",), "designs"),
     **dict.fromkeys(("build_plans",), "evaluation.plan_space"),
     **dict.fromkeys(("evaluate",), "evaluation.run"),
@@ -88,7 +97,12 @@ def __getattr__(name: str) -> Any:
 
     if name not in _HOMES:
         raise AttributeError(f"module 'splitimpera' has no attribute '{name}'")
-    return getattr(import_module(f"splitimpera.{_HOMES[name]}"), name)
+    try:
+        return getattr(import_module(f"splitimpera.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as failure:
+        from splitimpera.core.extras import explained
+
+        raise explained(failure, f"'{name}'") or failure from None
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from splitimpera.core.errors import DataError, ModelError, ScenarioError
 from splitimpera.core.kept import KeptFile
@@ -119,7 +118,7 @@ def design(
     with located("data.source"):
         data = load_data(scenario.data, scenario.folder)
     with located("network.model"):
-        graph = trace(model, fitting(model, _examples(data.validation)), say=say)
+        graph = trace(model, fitting(model, data.validation.spread(SAMPLES)), say=say)
     _check_labels(graph, data)
     setting.check_profiles(graph)  # before anything is computed
     check_cuts(scenario, graph)
@@ -169,7 +168,7 @@ class _Run:
     ) -> Design:
         setting = self.setting
         where: dict[str, Any] = {"device": self.device, "autocast": self.autocast}
-        testbed = Testbed(graph, data, setting.workload, self.device, self.autocast)
+        testbed = Testbed(graph, data, setting.workload_for(graph), self.device, self.autocast)
         self.expect(expected_work(graph, data))
         name = _saliency_of(setting, graph, data.validation) + rounding(self.device, self.autocast)
         done = None if self.kept is None else self.kept.section(name)
@@ -306,11 +305,6 @@ def _threads(setting: Setting, measurements: Measurements | None) -> int | None:
     return None if measurements is None else measurements.threads
 
 
-def _examples(samples: Samples) -> Tensor:
-    """A few samples from all over a part."""
-    return samples.read(torch.linspace(0, len(samples) - 1, min(len(samples), SAMPLES)).round().long())
-
-
 def _saliency_of(setting: Setting, graph: ModelGraph, samples: Samples) -> str:
     """A digest of what a curve follows from; of the inputs a few, and of images in a folder their sizes and times."""
     data = setting.scenario.data
@@ -318,7 +312,7 @@ def _saliency_of(setting: Setting, graph: ModelGraph, samples: Samples) -> str:
     files = sorted(folder.rglob("*")) if folder.is_dir() else []
     listing = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     known = repr((listing, data.model_dump(), torch.__version__, torch.get_num_threads()))
-    return f"saliency-{digest(weights_of(graph), known, samples.labels, _examples(samples))}"
+    return f"saliency-{digest(weights_of(graph), known, samples.labels, samples.spread(SAMPLES))}"
 
 
 def _check_measurements(measurements: Measurements, graph: ModelGraph) -> None:

@@ -22,6 +22,7 @@ from splitimpera.models.imports import factory_file
 from splitimpera.models.networks import OTHER_WAYS, is_network_name, network_names
 from splitimpera.net.links import build_link
 from splitimpera.net.transports import check
+from splitimpera.net.workloads import build_workload
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.requirement import METRICS, check_metrics, check_objective
@@ -40,7 +41,7 @@ class Setting:
         scenario: The scenario as it is written.
         devices: The devices with their presets and profiles, in the order of the data's way.
         link: The link with its preset, trace and drops.
-        workload: the frames.
+        workload: the frames; responses as the runtime sends them are known to `workload_for` alone.
         files: name and SHA-256 of each file that is read later: weights, and factories of the user's own.
     """
 
@@ -63,6 +64,10 @@ class Setting:
             self.files,
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+    def workload_for(self, graph: ModelGraph) -> Workload:
+        """The frames, with the size of the responses that the runtime sends where the scenario asks for these."""
+        return build_workload(self.scenario.workload, graph.cuts[-1].bytes)
 
     def check_profiles(self, graph: ModelGraph) -> None:
         """Refuse profiles of another network.
@@ -104,7 +109,7 @@ def resolve(scenario: Scenario | str | Path) -> Setting:
     _check_names(scenario)
     link = build_link(scenario.links[0], scenario.folder)
     workload = scenario.workload.record()
-    _check_transports(scenario, link, workload)
+    _check_transports(scenario, link, build_workload(scenario.workload))
     first, second = _devices(scenario)
     _check_metrics(scenario, first)
     return Setting(scenario, (first, second), link, workload, tuple(_files(scenario)))

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from other_packages import package
 from PIL import Image
 from test_cli import here, splitimpera
@@ -23,6 +24,9 @@ def small():
 def large():
     return torch.randn(3, 3, 224, 224), torch.arange(3) % 2
 """
+
+UNTRAINED = f"{ROOT / 'tests' / 'broken_scenarios' / 'broken_networks.py'}:untrained"
+"""The built-in network, for whom a minute of training adds nothing."""
 
 
 @pytest.fixture
@@ -97,10 +101,10 @@ def test_networks_of_other_packages_by_name_and_by_import_path(library, name, fo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["digits-vgg16", "--data", "digits", "--classes", "cat"], "no class is called 'cat'"),
-        (["digits-vgg16", "--data", "digits", "--classes", "12"], "no sample belongs to the classes [12]"),
-        (["digits-vgg16", "--data", "digits", "--score", "cds"], "no score is called 'cds'; did you mean 'cs'"),
-        (["digits-vgg16", "--data", "digits", "--target", "best"], "no target is called 'best'"),
+        ([UNTRAINED, "--data", "digits", "--classes", "cat"], "no class is called 'cat'"),
+        ([UNTRAINED, "--data", "digits", "--classes", "12"], "no sample belongs to the classes [12]"),
+        ([UNTRAINED, "--data", "digits", "--score", "cds"], "no score is called 'cds'; did you mean 'cs'"),
+        ([UNTRAINED, "--data", "digits", "--target", "best"], "no target is called 'best'"),
         (["digits-vgg61", "--data", "digits"], "did you mean 'digits-vgg16'"),
         (["resnet20", "--data", "digits"], "the network refuses inputs of shape (2, 1, 32, 32)"),
         (["digits-vgg16", "--data", "digitz"], "did you mean 'digits'"),

@@ -106,6 +106,7 @@ def test_no_network_and_no_data_end_without_a_word(network, data, message, folde
     assert not (folder / "s.json").exists()
 
 
+@pytest.mark.slow
 def test_a_design_for_a_network_that_mixes_pictures_sees_them_one_by_one(folder):
     run = designed(folder, "Mixes")
     assert run.returncode == 0, run.stderr

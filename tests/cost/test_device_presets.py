@@ -109,7 +109,9 @@ def whole(network, shape):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in ("jetson-nano", "raspberry-pi-4") else ())
+        pytest.param(
+            name, marks=pytest.mark.slow if name in ("jetson-nano", "raspberry-pi-4", "phone", "cortex-m4") else ()
+        )
         for name in DEVICES.names()
     ],
 )
@@ -128,6 +130,7 @@ def test_the_estimates_are_as_far_from_published_times_as_is_said(name):
         assert row.endswith(" ? |")
 
 
+@pytest.mark.slow
 def test_the_work_of_which_the_sources_speak():
     """569 M MACs of MobileNet v1, and 12.5 M of MLPerf Tiny's image classification, a ResNet with 8 layers."""
 

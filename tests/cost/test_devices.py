@@ -110,11 +110,23 @@ def test_a_profile_gives_what_it_measured_and_adds_up_what_it_did_not():
     assert network_cost(replace(device, slowdown=2.0), work(0, 1), not_asked) == Cost(10.0, "scaled")
 
 
+def test_a_profile_of_one_half_with_its_bottleneck_says_nothing_of_the_other_half():
+    cuts = (CutTime(1, 7.0, 0.0, None, 0.0, bottleneck=16.0),)
+    device, half = Device("d", profile=replace(PROFILE, cuts=cuts)), LayerWork(1000, 20, 40)
+    with_encoder = work(0, 1, bottleneck_parts=(half,), leaving=16.0)
+    assert network_cost(device, with_encoder, not_asked) == Cost(7.0, "measured")
+    assert network_cost(device, work(0, 1), not_asked) == Cost(4.5, "estimated")
+    tail = work(1, 3, bottleneck_parts=(half,), arriving=16.0)
+    assert network_cost(device, tail, not_asked).how == "estimated"
+
+
 def test_a_bottleneck_that_a_profile_does_not_know_runs_at_the_rate_of_the_layers_beside_it():
     """4 s for 2000 MACs; where no layer multiplies, 2 s for 300 bytes."""
     device, half = Device("d", profile=PROFILE), LayerWork(1000, 20, 40)
-    assert network_cost(device, work(0, 1, bottleneck_parts=(half,)), not_asked) == Cost(0.5 + 4.0 + 2.0, "estimated")
-    assert network_cost(device, work(1, 2, bottleneck_parts=(half,)), not_asked) == Cost(
+    assert network_cost(device, work(0, 1, bottleneck_parts=(half,), leaving=16.0), not_asked) == Cost(
+        0.5 + 4.0 + 2.0, "estimated"
+    )
+    assert network_cost(device, work(1, 2, bottleneck_parts=(half,), leaving=16.0), not_asked) == Cost(
         0.5 + 2.0 + 2 / 300 * 60, "estimated"
     )
 

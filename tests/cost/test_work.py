@@ -140,8 +140,8 @@ def test_halves_of_a_bottleneck_are_counted_with_the_layers_beside_them():
     assert head.macs == 3888 + encoder.macs
     assert head.weight_bytes == 512 + encoder.weight_bytes
     assert head.activation_bytes == encoder.activation_bytes  # the larger of the two, which do not run at once
-    assert (head.is_head, head.leaving, len(head.bottleneck_parts)) == (False, 64.0, 2)
-    assert not work.between(1, 5, decoder=decoder, arriving=64.0).is_tail
+    assert (head.is_head, head.leaving, len(head.bottleneck_parts)) == (True, 64.0, 2)
+    assert work.between(1, 5, decoder=decoder, arriving=64.0).is_tail
 
 
 @pytest.mark.parametrize("batch_dim", [0, 1])

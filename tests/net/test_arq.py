@@ -89,7 +89,8 @@ def test_it_lies_between_udp_and_tcp():
     gaps = {name: sum(bool(erased) for erased in run.erased) for name, run in runs.items()}
     assert gaps["tcp"] == 0 < gaps["udp-arq"] < gaps["udp"] / 4
     latest = {name: (run.complete_s - workload.due_s()).max() for name, run in runs.items()}
-    assert latest["udp-arq"] <= 0.06 + 1e-9 < latest["tcp"]
+    # the receiver counts the time left from the first datagram, which may be the third that was sent
+    assert latest["udp-arq"] <= 0.06 + 3 * 1502 * 8 / 1e7 < latest["tcp"]
 
 
 def test_the_same_seed_gives_the_same_deliveries():

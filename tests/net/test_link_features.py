@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import splitimpera as sei
+from splitimpera.net.directions import least_round_trip_s
 from splitimpera.net.tcp import TcpLink, TcpParameters
 from splitimpera.records.link import Link, Trace
 from splitimpera.records.traffic import Workload
@@ -57,11 +58,18 @@ def test_the_way_back_has_its_own_rate():
     assert second == exactly([0.02 + 0.001 * ceil(i / 2) for i in range(1, 11)])
 
 
-@pytest.mark.parametrize("option", [{"downlink_rate_bps": 1e3}, {"downlink_delay_s": 3.0}, {"downlink_loss": 0.9}])
-def test_datagrams_do_not_mind_the_way_back(option):
-    link, workload = Link(loss=0.1), Workload(10.0, 50, frame_bytes=9000)
+@pytest.mark.parametrize(
+    ("option", "longer_s"),
+    [({"downlink_rate_bps": 1e4}, 30 * 8 / 1e4), ({"downlink_delay_s": 0.1}, 0.1), ({"downlink_loss": 0.9}, 0.0)],
+)
+def test_the_way_back_decides_only_when_frames_with_gaps_are_used(option, longer_s):
+    """Half of a longer round trip is half as much that the server takes for the time on the way there."""
+    link, workload = Link(loss=0.1, delay_s=0.0), Workload(10.0, 50, frame_bytes=9000)
     one, other = simulate(link, workload), simulate(replace(link, **option), workload)
-    np.testing.assert_array_equal(one.complete_s, other.complete_s)
+    gaps = one.lost_packets > 0
+    assert 0 < gaps.sum() < 50
+    np.testing.assert_array_equal(one.complete_s[~gaps], other.complete_s[~gaps])
+    np.testing.assert_allclose(one.complete_s[gaps] - other.complete_s[gaps], longer_s / 2, atol=2e-7)
     assert one.erased == other.erased
 
 
@@ -230,7 +238,8 @@ def test_a_frame_with_gaps_is_answered_after_its_deadline_and_one_that_never_cam
     link = Link(rate_bps=1e9, delay_s=0.0, downlink_rate_bps=1e9, drops=(0, 2, 3))
     delivered = simulate(link, Workload(1.0, 3, 0.5, frame_bytes=2 * PAYLOAD, response_bytes=70))
     back_s = (70 + 30) * 8 / 1e9
-    assert delivered.response_s[0] == exactly(0.5 + back_s)
+    # its second packet tells the time left, which counts from there, less half of a PING's 34 and 30 bytes
+    assert delivered.response_s[0] == exactly(delivered.first_s[0] + 0.5 - 32 * 8 / 1e9 + back_s)
     assert np.isnan(delivered.response_s[1])
     assert delivered.response_s[2] == exactly(delivered.complete_s[2] + back_s)
 
@@ -372,7 +381,12 @@ def test_datagrams_are_lost_or_arrive_whatever_the_link(link, workload, transpor
     whole = delivered.lost_packets == 0
     least_s = (frames.size_bytes + headers * delivered.packets) * 8 / link.rate_bps + link.delay_s
     assert (delivered.complete_s[whole] >= (frames.ready_s + least_s)[whole] - 1e-8).all()
-    np.testing.assert_allclose(delivered.complete_s[~whole], frames.deadline_s[~whole], atol=1e-8)
+    some, none = ~whole & delivered.arrived, ~whole & ~delivered.arrived
+    np.testing.assert_allclose(delivered.complete_s[none], frames.deadline_s[none], atol=1e-8)
+    small = link.link_header_bytes + 28 + link.app_header_bytes
+    left_s = frames.deadline_s - frames.ready_s - least_round_trip_s(link, small + 4, small) / 2
+    used_s = delivered.first_s + np.maximum(left_s, 0)
+    np.testing.assert_allclose(delivered.complete_s[some], used_s[some], atol=1e-8)
     for i, ranges in enumerate(delivered.erased):
         missing = sum(end - start for start, end in ranges)
         assert bool(ranges) == (not whole[i])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 import splitimpera as sei
 from splitimpera.core.errors import SimulationError, UnknownNameError
+from splitimpera.net.directions import least_round_trip_s
 from splitimpera.net.tcp import TcpLink, TcpParameters
 from splitimpera.net.transports import TRANSPORTS
-from splitimpera.records.link import Link
+from splitimpera.records.link import Link, Trace
 from splitimpera.records.traffic import Frames, Workload
 
 sizes = st.integers(1, 400_000)
@@ -74,24 +76,61 @@ def test_datagrams_carry_whole_atoms_and_losses_are_their_ranges():
     assert seen == {(0, 96), (96, 192), (192, 250), (0, 192), (96, 250), (0, 250)}
 
 
-def test_a_frame_with_loss_is_complete_at_its_deadline_and_a_whole_one_when_it_arrives():
+def test_a_frame_with_loss_is_used_when_its_first_packet_says_and_a_whole_one_when_it_arrives():
+    """The clocks differ: the time left counts from the first packet, less half of a PING's round trip."""
     link = Link(rate_bps=1e9, delay_s=0.001, loss=0.3)
     sent = sei.simulate(link, Workload(10.0, 200, 0.05, frame_bytes=4000), "udp", np.random.default_rng(1))
     lossy = sent.lost_packets > 0
     due = np.arange(200) / 10.0
-    np.testing.assert_allclose(sent.complete_s[lossy], due[lossy] + 0.05)
+    there, gone = lossy & sent.arrived, ~sent.arrived
+    assert gone.any()
+    half_s = 0.001 + (34 + 30) * 8 / 1e9 / 2
+    np.testing.assert_allclose(sent.complete_s[there], sent.first_s[there] + 0.05 - half_s, atol=2e-9)
+    np.testing.assert_allclose(sent.complete_s[gone], due[gone] + 0.05)
     assert (sent.complete_s[~lossy] - due[~lossy] < 0.002).all()
     assert all(bool(erased) == bool(lost) for erased, lost in zip(sent.erased, lossy, strict=True))
 
 
-def test_what_comes_after_the_deadline_is_missing_too():
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_frame_that_waited_for_the_link_is_waited_for_as_long(waits):
+    """Its header says what was left when it was ready: the server knows nothing of the 1 s that it waited."""
+    link = Link(rate_bps=1502 * 8, delay_s=0.25, drops=(2,))
+    frames = Frames(np.zeros(2), np.array([1472, 3 * 1472]), np.array([9.0, 9.0]))
+    if not waits:
+        frames = replace(frames, ready_s=np.array([0.0, 1.0]), deadline_s=np.array([9.0, 10.0]))
+    sent = TRANSPORTS["udp"](link, np.random.default_rng(0)).transfer(frames)
+    assert sent.first_s[1] == pytest.approx(2.25)
+    assert sent.complete_s[1] == pytest.approx(2.25 + 9.0 - 0.25 - (34 + 30) / 1502 / 2)
+
+
+@pytest.mark.parametrize(("way_back_s", "left_s", "used_s"), [(0.01, 0.1, 0.1), (0.05, 0.1, 0.08), (0.01, 0.0, 0.01)])
+def test_half_of_the_round_trip_stands_for_the_way_there(way_back_s, left_s, used_s):
+    """So frames are used early where the way back takes longer, but never before something came."""
+    link = Link(rate_bps=8e15, delay_s=0.01, downlink_delay_s=way_back_s, drops=(1,))
+    frames = Frames(np.zeros(1), np.array([2 * 1472]), np.array([left_s]))
+    sent = TRANSPORTS["udp"](link, np.random.default_rng(0)).transfer(frames)
+    assert sent.complete_s[0] == pytest.approx(used_s, abs=1e-8)
+
+
+def test_the_smallest_round_trip_of_a_trace_is_that_of_its_best_step():
+    """1 B/s and 3 s, or 10 B/s and 4 s: 34 bytes there take 37 s or 7.4 s; 30 back at 10 B/s and 1 s take 4 s."""
+    trace = Trace("steps", (0.0, 1000.0), 2000.0, rate_bps=(8.0, 80.0), delay_s=(3.0, 4.0))
+    link = Link(rate_bps=44.0, delay_s=3.5, trace=trace, downlink_rate_bps=80.0, downlink_delay_s=1.0)
+    assert least_round_trip_s(link, 34, 30) == pytest.approx(7.4 + 4.0)
+    slots = replace(link, trace=Trace("slots", (0.0, 1.0), 2.0, opportunity_bytes=1500))
+    assert least_round_trip_s(slots, 34, 30) == pytest.approx(3.5 + 4.0)
+
+
+def test_what_comes_after_that_is_missing_too():
     link = Link(rate_bps=8000.0, delay_s=0.0, loss=0.2)  # each full packet takes 1.5 s
     frames = Frames(np.zeros(1), np.array([14720]), np.array([4.6]))
     for seed in range(20):
         sent = TRANSPORTS["udp"](link, np.random.default_rng(seed)).transfer(frames)
         if sent.lost_packets[0]:
             assert sent.erased[0][-1][1] == 14720
-            assert sent.erased[0][-1][0] <= 3 * 1472
+            in_time = int((sent.first_s[0] + 4.6 - (34 + 30) / 1000 / 2) / 1.502)
+            assert in_time < 10
+            assert sent.erased[0][-1][0] <= in_time * 1472
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])

@@ -93,15 +93,29 @@ def bed():
     return sei.Testbed(found.graph, data, found.workload)
 
 
-@settings(max_examples=15)
-@given(
-    least=st.sampled_from([0.3, 0.6, 0.75]),
-    p95=st.sampled_from([25, 40, 60]),
-    loss=st.sampled_from([0.05, 0.2, 0.4]),
-    objective=st.sampled_from(["balanced", "accuracy"]),
-    seed=st.integers(0, 3),
-)
+CASES = {
+    "least": st.sampled_from([0.3, 0.6, 0.75]),
+    "p95": st.sampled_from([25, 40, 60]),
+    "loss": st.sampled_from([0.05, 0.2, 0.4]),
+    "objective": st.sampled_from(["balanced", "accuracy"]),
+    "seed": st.integers(0, 3),
+}
+
+
+@settings(max_examples=4)
+@given(**CASES)
 def test_the_choice_is_the_one_that_all_rounds_give(bed, least, p95, loss, objective, seed):
+    check_against_all_rounds(bed, least, p95, loss, objective, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=15)
+@given(**CASES)
+def test_the_choice_is_that_one_in_many_more_cases(bed, least, p95, loss, objective, seed):
+    check_against_all_rounds(bed, least, p95, loss, objective, seed)
+
+
+def check_against_all_rounds(bed, least, p95, loss, objective, seed):
     link = Link(rate_bps=2e5, loss=loss, delay_s=0.005, mtu_bytes=150)
     devices, wanted = (beds.CAMERA, beds.SERVER), [f"accuracy >= {least}", f"latency_p95 <= {p95} ms"]
     plans = build_plans(devices, link, bed.graph.cuts, [1, 2, 4], codecs=["uint8"], transports=["tcp", "udp"])

@@ -146,6 +146,7 @@ def test_moving_the_latency_slider_by_keys_changes_the_recommendation(shown):
     assert page.run("document.activeElement.id") == "limit-0"
 
 
+@pytest.mark.slow
 def test_plans_without_an_accuracy_are_told_from_those_that_violate_one(shown):
     hopeless = evaluation("SC2-uint8-udp", accuracy=np.nan, p95_s=0.2, cut=2, on_time_quality=np.nan)
     page = shown(made_results([*four_plans(), hopeless], REQUIREMENTS))
@@ -177,6 +178,7 @@ def test_a_choice_without_an_accuracy_says_so(shown):
     assert "Its accuracy was not computed; 'splitimpera design --all' computes it." in found["status"]
 
 
+@pytest.mark.slow
 def test_the_status_is_announced_and_every_control_has_a_name(shown):
     page = shown(made_results(four_plans(), REQUIREMENTS))
     assert page.run("document.getElementById('status').getAttribute('role')") == "status"
@@ -275,7 +277,8 @@ def test_what_only_the_data_know_is_harmless(shown):
     assert page.run("document.title") == f"{evil}: split design"
 
 
-@pytest.mark.parametrize("width", [pytest.param(1400, marks=pytest.mark.slow), 420])
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1400, 420])
 def test_wide_and_narrow_light_and_dark_and_on_paper(shown, width, tmp_path):
     changes = {
         "parameter": "rate",

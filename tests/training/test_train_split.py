@@ -78,6 +78,7 @@ def test_training_for_loss_keeps_accuracy_where_half_of_the_packets_are_lost():
     assert found[1] > found[0] + 0.15
 
 
+@pytest.mark.slow
 def test_training_for_loss_helps_a_tiny_network_too(graph):
     arguments = {"epochs": (6, 12), "batch": 16, "ratio": 32, "packet_elements": 4}
     test, packets = splits.samples_of(200, seed=8), packets_of(16, 4)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import pairwise
 from math import prod
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -60,7 +61,7 @@ class TensorEntry(Entry):
             raise ValueError(f"a tensor of shape {self.shape} is larger than any that is sent")
         return self
 
-    @property
+    @cached_property
     def spec(self) -> TensorSpec:
         return TensorSpec(self.name, tuple(self.shape), self.dtype, self.batch_dim, self.channel_dim)
 
@@ -206,7 +207,7 @@ class FileEntry(Entry):
 
 
 class ProofEntry(Entry):
-    """What export found when it ran all parts after one another, against the network as it was given.
+    """What export found when it ran all parts after one another, against the network with the plan's bottleneck.
 
     Attributes:
         plan: Whose parts.

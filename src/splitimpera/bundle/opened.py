@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from splitimpera.bundle.manifest import MANIFEST, MANIFEST_BYTES, HopEntry, Mani
 from splitimpera.codec.codecs import codec_from
 from splitimpera.codec.constants import Constants
 from splitimpera.core.array_types import Array
-from splitimpera.core.errors import BundleError, CodecError, shown, shown_path
+from splitimpera.core.errors import BundleError, SplitImperaError, shown, shown_path
 from splitimpera.core.files import read_file
 from splitimpera.records.traffic import Codec
 
 MOST_ENTRIES = 20_000
+DIRECTORY_BYTES = 4 << 20
+"""The largest directory that an archive may have: each entry of it becomes an object before any can be counted."""
 
 
 class _Place(Protocol):
@@ -67,7 +70,7 @@ class Bundle:
         constants = Constants(hop.codec, specs, hop.packet_bytes, arrays)
         try:
             codec = codec_from(constants, specs)
-        except CodecError as error:
+        except SplitImperaError as error:  # of a name that is not known, or constants that do not fit
             raise BundleError(f"the codec '{shown(hop.codec)}' cannot be made: {error}") from None
         if constants.plan_id != hop.number:
             raise BundleError(f"the constants of '{shown(hop.codec)}' are those of another plan")
@@ -110,7 +113,8 @@ def read_arrays(content: bytes) -> Mapping[str, Array]:
     from safetensors.numpy import load
 
     try:
-        return {key: np.asarray(array) for key, array in load(content).items()}
+        # the library returns them in any order, and a codec's number is that of one
+        return {key: np.asarray(array) for key, array in sorted(load(content).items())}
     except (SafetensorError, ValueError, TypeError, KeyError) as failure:
         raise BundleError(f"the file of arrays is damaged: {shown(failure)}") from None
 
@@ -127,10 +131,20 @@ class _Folder:
         return read_file(file, most_bytes, BundleError, what="bundle's file")
 
 
+class _InParts(io.FileIO):
+    """A file that hands out a part at a time: a directory that is larger is cut short, and no archive's."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(DIRECTORY_BYTES if size is None or size < 0 else min(size, DIRECTORY_BYTES))
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class _Zip:
     def __init__(self, path: Path) -> None:
         try:
-            self._archive = zipfile.ZipFile(path)
+            self._archive = zipfile.ZipFile(_InParts(path))
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as failure:
             raise BundleError(f"'{shown_path(path)}' cannot be opened: {shown(failure)}") from None
         if len(self._archive.infolist()) > MOST_ENTRIES:

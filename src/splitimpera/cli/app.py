@@ -8,8 +8,23 @@ from typing import Annotated, Any
 
 import typer
 
-from splitimpera.cli import compare, design, profile, report, saliency, scenario, simulate, verbosity
+from splitimpera.cli import (
+    compare,
+    design,
+    export,
+    infer,
+    keys,
+    profile,
+    report,
+    saliency,
+    scenario,
+    serve,
+    simulate,
+    verbosity,
+    verify,
+)
 from splitimpera.core.errors import SplitImperaError, SplitImperaWarning, printable
+from splitimpera.core.extras import explained
 from splitimpera.core.memory import MORE_MEMORY, shortage
 from splitimpera.core.version import __version__
 
@@ -24,6 +39,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("design")(design.run)
+app.command("export")(export.run)
+app.command("serve")(serve.run)
+app.command("infer")(infer.run)
+app.command("verify")(verify.run)
+app.command("keys")(keys.run)
 app.command("report")(report.run)
 app.command("compare")(compare.run)
 app.command("profile")(profile.run)
@@ -69,6 +89,11 @@ def run() -> int:
             return _refused(error)
         except typer.Abort:
             return _refused(SplitImperaError("the input ended while something was read from it"))
+        except ModuleNotFoundError as error:
+            lacking_extra = explained(error, "this command")
+            if lacking_extra is None:
+                raise
+            return _refused(lacking_extra)
         except Exception as error:
             lacking = shortage(error)
             if lacking:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import prod
@@ -13,6 +13,7 @@ import typer
 
 from splitimpera.cli.saliency import NETWORK
 from splitimpera.cli.verbosity import Verbose
+from splitimpera.cli.whole_numbers import whole
 from splitimpera.core.errors import (
     CodecError,
     CutError,
@@ -38,18 +39,6 @@ ELEMENTS_AT_MOST = 50_000_000
 CODECS_AT_MOST = 100
 DIMENSIONS_AT_MOST, DIGITS_AT_MOST = 10, 15
 THREADS_AT_MOST, ROUNDS = 1024, (3, 1000)
-
-
-def whole(option: str, least: int, most: int) -> Callable[[object], int]:
-    """A parser of whole numbers; Typer's own would echo any number of digits."""
-
-    def read(given: object) -> int:
-        text = str(given).strip()
-        if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most):
-            raise DataError(f"'{shown(text)}' is not a whole number from {least} to {most}", where=option)
-        return int(text)
-
-    return read
 
 
 def _frame_rate(given: object) -> float:
@@ -275,8 +264,8 @@ def _cut_table(cuts: Sequence[CutTime], graph: ModelGraph, title: str) -> Table:
         table.add_row(
             Text(printable(f"{cut.index} {cut.name}")),
             format_bytes(cut.bytes),
-            *map(format_time, (measured.head_s, _p95(measured.head_samples_s))),
-            *map(format_time, (measured.tail_s, _p95(measured.tail_samples_s))),
+            *map(format_time, (measured.head_s or 0.0, _p95(measured.head_samples_s))),
+            *map(format_time, (measured.tail_s or 0.0, _p95(measured.tail_samples_s))),
         )
     return table
 
@@ -286,7 +275,7 @@ def _whole(times: Profile | PacedTimes) -> str:
     from splitimpera.core.units import format_time
 
     if times.cuts:
-        median_s, p95_s = times.cuts[-1].head_s, _p95(times.cuts[-1].head_samples_s)
+        median_s, p95_s = times.cuts[-1].head_s or 0.0, _p95(times.cuts[-1].head_samples_s)
     else:
         median_s = times.call_s + sum(layer.seconds for layer in times.layers)
         p95_s = _p95(times.call_s + times.sums_s[:, -1])

@@ -23,6 +23,7 @@ from splitimpera.codec.quantised import BITS, Quantised, calibrated_scale, chann
 from splitimpera.codec.zstd import ZSTD_LEVEL, ZstdCodec, trained_dictionary
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import CodecError, shown
+from splitimpera.core.extras import EXTRAS, needed
 from splitimpera.core.registry import Registry
 from splitimpera.records.graph import TensorSpec
 from splitimpera.records.traffic import Codec
@@ -33,6 +34,8 @@ PACKET_BYTES = 1400
 NAME_CHARACTERS = 200
 CONCEALMENTS = ("zero", "mean", "last")
 CODERS = ("rans", "rans-packets", "zstd")
+LIBRARIES = {"rans": "constriction", "rans-packets": "constriction", "fec": "zfec"}
+"""What a modifier needs that only an extra of the package brings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +143,15 @@ def parsed(name: str) -> CodecName:
     return CodecName(name, base, argument, modifiers)
 
 
+def extras_of(name: str) -> list[str]:
+    """The extras of the package that a codec needs wherever it is used; raises as `codec_kind`.
+
+    >>> extras_of("uint8+rans+fec:20")
+    ['ans', 'fec']
+    """
+    return sorted({EXTRAS[LIBRARIES[modifier]] for modifier in parsed(name).modifiers if modifier in LIBRARIES})
+
+
 def make_codec(name: str, calibration: Calibration) -> Codec:
     """A codec for the tensors of a calibration.
 
@@ -221,8 +233,12 @@ def codec_from(constants: Constants, expected: Sequence[TensorSpec] | None = Non
     Raises:
         UnknownNameError, CodecError: as `make_codec`, for arrays that are missing or make no sense, and for tensors
             that are not expected.
+        MissingExtraError: a library that it needs is not installed.
     """
     asked, name = parsed(constants.name), constants.name
+    for modifier in asked.modifiers:
+        if modifier in LIBRARIES:
+            needed(LIBRARIES[modifier], f"the codec '{name}'")
     checked_specs(constants.specs, expected)
     codec: BoundedCodec
     if asked.kind.family == "image":

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from math import ceil
 
 import numpy as np
-from constriction import stream as coding
 
 from splitimpera.codec.elements import ElementCodec, Numbers
 from splitimpera.codec.given import arrays_of, checked_bytes, checked_gaps, checked_tensors, checked_whole
@@ -118,7 +117,10 @@ class _Models:
     """
 
     def __init__(self, raw: ElementCodec, counts: Sequence[Array], per_channel: bool) -> None:
+        from constriction import stream as coding  # where it is used: devices may lack it
+
         self.raw = raw
+        self.new_coder = coding.stack.AnsCoder
         self.tensors = [Symbols(numbers, per_channel) for numbers in raw.numbers]
         self.starts = np.cumsum([0, *(tensor.count for tensor in self.tensors)])
         self.count = int(self.starts[-1])
@@ -151,7 +153,7 @@ class _Models:
     def write(self, symbols: Array, places: slice | IntArray) -> bytes:
         """Some of the symbols, named by ascending places, -> a stream."""
         chosen = symbols[places].astype(np.int32)
-        ans = coding.stack.AnsCoder()
+        ans = self.new_coder()
         ans.encode_reverse(np.array([SEAL], dtype=np.int32), self.seal)
         for row, first, last in reversed(list(self._runs(places))):
             ans.encode_reverse(chosen[first:last], self.models[row])
@@ -166,7 +168,7 @@ class _Models:
         """
         words = np.frombuffer(stream + bytes(-len(stream) % 4), "<u4").astype(np.uint32)
         try:
-            ans = coding.stack.AnsCoder(words)
+            ans = self.new_coder(words)
             parts = [ans.decode(self.models[row], last - first) for row, first, last in self._runs(places)]
             whole = int(ans.decode(self.seal)) == SEAL and bool(ans.is_empty())
         except (ValueError, AssertionError) as failure:

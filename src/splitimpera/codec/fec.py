@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import zfec
-
 from splitimpera.codec.given import checked_bytes, checked_gaps
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import CodecError
@@ -115,6 +113,8 @@ class FecCodec:
         self.most_bytes = inner.most_bytes + repair_packets(packets, percent) * self.packet_bytes
 
     def encode(self, tensors: Sequence[Array]) -> Payload:
+        from zfec import Encoder
+
         plain, size = self.inner.encode(tensors).data, self.packet_bytes
         k = max(-(-len(plain) // size), 1)
         m = repair_packets(k, self.percent)
@@ -124,7 +124,7 @@ class FecCodec:
         for group in range(layout.groups):
             members, repairing = layout.members(group)
             if repairing:
-                code = zfec.Encoder(len(members), len(members) + len(repairing))
+                code = Encoder(len(members), len(members) + len(repairing))
                 wanted = range(len(members), len(members) + len(repairing))
                 made = code.encode([blocks[member] for member in members], tuple(wanted))
                 for packet, block in zip(repairing, made, strict=True):
@@ -188,10 +188,12 @@ class FecCodec:
         self, data: bytes, layout: Layout, members: list[int], repairing: list[int], lost: set[int]
     ) -> dict[int, bytes]:
         """All data packets of a group of which enough packets came."""
+        from zfec import Decoder
+
         there = [(place, packet) for place, packet in enumerate([*members, *repairing]) if packet not in lost]
         there = there[: len(members)]
         blocks = [data[slice(*layout.span(packet))].ljust(self.packet_bytes, b"\0") for _, packet in there]
-        code = zfec.Decoder(len(members), len(members) + len(repairing))
+        code = Decoder(len(members), len(members) + len(repairing))
         found = code.decode(blocks, [place for place, _ in there])
         return dict(zip(members, found, strict=True))
 

@@ -15,14 +15,15 @@ from struct import Struct
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from splitimpera.core.array_types import Array, IntArray
+from splitimpera.core.array_types import IntArray
 from splitimpera.core.errors import CodecError
 from splitimpera.records.traffic import ByteRange, Payload
 
 HEADER = Struct("!5I")
 """Version, kind and time left; plan; frame; offset; total. Network byte order."""
+PLACE = Struct("!2I")
+"""Its end: what the packets of a frame do not have in common begins there."""
 HEADER_BYTES = 20
 VERSION = 1
 IP_UDP_HEADER_BYTES = 28
@@ -39,6 +40,7 @@ UNLIMITED = (1 << 24) - 1
 FRAMES_KEPT = 64
 BYTES_KEPT = 1 << 27
 FINISHED_KEPT = 1024
+STREAM_START_BYTES = 1 << 14
 
 
 class Kind(IntEnum):
@@ -140,21 +142,92 @@ def packetise(
         >>> [packet[HEADER_BYTES:] for packet in packets]
         [b'abcd', b'ef']
     """
-    total = len(payload.data)
-    for name, number in (("frame", frame), ("plan", plan), ("total", total)):
-        if not 0 <= number < WORD:
-            raise CodecError(f"{number} does not fit into 32 bits", where=name)
+    data, total = payload.data, len(payload.data)
+    same = header_of(total, frame=frame, plan=plan, kind=kind, time_left_s=time_left_s)[: -PLACE.size]
     carried = max(total, 1) if packet_bytes is None else carried_bytes(packet_bytes, payload.element_bytes)
     if carried <= 0:
         raise CodecError(f"{packet_bytes} bytes hold no element of {payload.element_bytes}", where="packet_bytes")
-    left = min(max(int(min(time_left_s / TIME_UNIT_S, UNLIMITED)), 0), UNLIMITED)
-    first_word = VERSION << 28 | kind << 24 | left
-    places = np.arange(max(-(-total // carried), 1))  # an empty payload needs its header, too
-    starts, ends = packet_bounds(places, places, total, carried)
-    return [
-        HEADER.pack(first_word, plan, frame, start, total) + payload.data[start:end]
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    return [  # an empty payload needs its header, too
+        same + PLACE.pack(start, total) + data[start : start + carried] for start in range(0, total or 1, carried)
     ]
+
+
+def header_of(total: int, *, frame: int, plan: int, kind: Kind = Kind.FRAME, time_left_s: float = inf) -> bytes:
+    """The header in front of a payload of so many bytes in a stream; arguments and errors as of `packetise`."""
+    for name, number in (("frame", frame), ("plan", plan), ("total", total)):
+        if not 0 <= number < WORD:
+            raise CodecError(f"{number} does not fit into 32 bits", where=name)
+    left = min(max(int(min(time_left_s / TIME_UNIT_S, UNLIMITED)), 0), UNLIMITED)
+    return HEADER.pack(VERSION << 28 | kind << 24 | left, plan, frame, 0, total)
+
+
+class Header(NamedTuple):
+    """What a packet says of itself.
+
+    Attributes:
+        offset: Where in the payload its bytes begin.
+        time_left_s: From sending the frame until its deadline; infinite without one.
+    """
+
+    id: FrameId
+    offset: int
+    time_left_s: float
+
+
+def read_header(packet: bytes | bytearray) -> Header | None:
+    """The header that a packet begins with; None where that is none."""
+    if len(packet) < HEADER_BYTES:
+        return None
+    first_word, plan, frame, offset, total = HEADER.unpack_from(packet)
+    kind, left = first_word >> 24 & 0xF, first_word & UNLIMITED
+    if first_word >> 28 != VERSION or kind not in _KINDS or offset > total:
+        return None
+    return Header(FrameId(_KINDS[kind], plan, frame, total), offset, inf if left == UNLIMITED else left * TIME_UNIT_S)
+
+
+_KINDS = {kind.value: kind for kind in Kind}
+
+
+class Assembly:
+    """A frame in flight.
+
+    Attributes:
+        missing: How many of its bytes have not come.
+    """
+
+    def __init__(self, id: FrameId, time_left_s: float) -> None:
+        self.id = id
+        self.time_left_s = time_left_s
+        self.missing = id.total
+        # the system's own zeros: a claim takes no memory
+        self._data, self._came = np.zeros(id.total, np.uint8).data, bytearray(id.total)
+
+    def put(self, offset: int, packet: bytes) -> None:
+        """Take what is new in a packet that lies within the frame."""
+        size = len(packet) - HEADER_BYTES
+        place, part = slice(offset, offset + size), memoryview(packet)[HEADER_BYTES:]
+        came = self._came[place]
+        if 1 in came:
+            new = np.frombuffer(came, np.uint8) == 0
+            np.frombuffer(self._data[place], np.uint8)[new] = np.frombuffer(part, np.uint8)[new]
+            size = int(np.count_nonzero(new))
+        else:
+            self._data[place] = part
+        self._came[place] = b"\1" * len(part)
+        self.missing -= size
+
+    def frame(self) -> ReceivedFrame:
+        """What came of it."""
+        if self.missing == 0:
+            return ReceivedFrame(self.id, self._data.tobytes(), (), self.time_left_s)
+        return ReceivedFrame(self.id, self._data.tobytes(), tuple(self._gaps()), self.time_left_s)
+
+    def _gaps(self) -> Iterator[ByteRange]:
+        """Ranges of missing bytes; looked for as text is, which is quick even where little came of much."""
+        end = 0
+        while (start := self._came.find(0, end)) >= 0:
+            end = self._came.find(1, start) % (self.id.total + 1)  # -1: nothing comes after it
+            yield start, end
 
 
 class Reassembler:
@@ -171,7 +244,8 @@ class Reassembler:
     def __init__(self, most_frames: int = FRAMES_KEPT, most_bytes: int = BYTES_KEPT) -> None:
         self.most_frames = most_frames
         self.most_bytes = most_bytes
-        self._in_flight: dict[FrameId, _Assembly] = {}
+        self._in_flight: dict[FrameId, Assembly] = {}
+        self._held = 0
         self._finished: dict[FrameId, None] = {}
 
     @property
@@ -186,28 +260,35 @@ class Reassembler:
             the frames that are finished now: the packet's own where it is complete, and those that had to give way to
             it, with gaps.
         """
-        header = _read_header(packet)
-        if header is None or header.id in self._finished:
+        header = read_header(packet)
+        if header is None or not self.wants(header, len(packet)):
             return []
-        id, offset, time_left_s = header
-        size = len(packet) - HEADER_BYTES
-        if offset + size > id.total or id.total > self.most_bytes or (size == 0 and id.total > 0):
-            return []
-        finished: list[ReceivedFrame] = []
-        if id not in self._in_flight:
-            finished += self._make_room(id.total)
-            self._in_flight[id] = _Assembly(id, time_left_s)
-        assembly = self._in_flight[id]
-        assembly.put(offset, np.frombuffer(packet, np.uint8, offset=HEADER_BYTES))
-        if assembly.missing == 0:
-            finished += self.take(id)
-        return finished
+        assembly, gone = self._in_flight.get(header.id), list[ReceivedFrame]()
+        if assembly is None:
+            assembly, gone = self.begin(header)
+        assembly.put(header.offset, packet)
+        return gone if assembly.missing else gone + self.take(header.id)
+
+    def wants(self, header: Header, size: int) -> bool:
+        """Whether a packet of so many bytes, its header included, makes sense, and its frame is not finished."""
+        id, offset, _ = header
+        end = offset + size - HEADER_BYTES
+        return end <= id.total <= self.most_bytes and (end > offset or id.total == 0) and id not in self._finished
+
+    def begin(self, header: Header) -> tuple[Assembly, list[ReceivedFrame]]:
+        """Make room for a frame of which a first packet is wanted; returns it, and those that had to give way."""
+        id = header.id
+        gone = list(self._make_room(id.total))
+        self._held += id.total
+        assembly = self._in_flight[id] = Assembly(id, header.time_left_s)
+        return assembly, gone
 
     def take(self, id: FrameId) -> list[ReceivedFrame]:
         """A frame in flight as it is, at its deadline; nothing where it is not in flight. It is finished then."""
         assembly = self._in_flight.pop(id, None)
         if assembly is None:
             return []
+        self._held -= id.total
         self._finished[id] = None
         if len(self._finished) > FINISHED_KEPT:
             del self._finished[next(iter(self._finished))]
@@ -215,98 +296,103 @@ class Reassembler:
 
     def _make_room(self, total: int) -> Iterator[ReceivedFrame]:
         """Finish the oldest frames until one more fits."""
-        held = sum(id.total for id in self._in_flight)
-        while self._in_flight and (len(self._in_flight) >= self.most_frames or held + total > self.most_bytes):
-            oldest = next(iter(self._in_flight))
-            held -= oldest.total
-            yield from self.take(oldest)
+        while self._in_flight and (len(self._in_flight) >= self.most_frames or self._held + total > self.most_bytes):
+            yield from self.take(next(iter(self._in_flight)))
 
 
 class StreamReader:
     """Reads frames from a stream, which may be cut anywhere: over TCP each frame has one header.
 
+    What comes next goes into `room()`, then `took` is told how much that was: a large frame is received straight into
+    its own memory. The system gives that page by page as bytes come: a header that announces much takes nothing.
+
     Args:
-        most_bytes: Largest size of a frame.
+        most_bytes: Largest size of a frame; may be changed between frames.
+
+    Attributes:
+        part_bytes: How much of an unfinished frame came, its header included.
     """
 
     def __init__(self, most_bytes: int = BYTES_KEPT) -> None:
         self.most_bytes = most_bytes
-        self._buffer = bytearray()
+        self.part_bytes = 0
         self._fault: CodecError | None = None
+        self._start = memoryview(bytearray(STREAM_START_BYTES))
+        self._header: Header | None = None
+        self._data = memoryview(b"")
 
-    def feed(self, data: bytes) -> list[ReceivedFrame]:
-        """Take the next bytes of the stream; returns the frames that are complete now, in order.
+    def room(self) -> memoryview:
+        """Where the next bytes of the stream go. Hold on to it no longer than until `took`."""
+        if self._header is None:
+            return self._start[self.part_bytes :]
+        return self._data[self.part_bytes - HEADER_BYTES :]
+
+    def took(self, size: int) -> list[ReceivedFrame]:
+        """Take the bytes that were put into `room()`; returns the frames that are complete now, in order.
 
         Raises:
             CodecError: the stream is no sequence of frames, or one is too large. No frame can be found after that:
                 close the connection.
         """
-        if self._fault is not None:
-            raise self._fault
-        self._buffer += data
-        frames = []
-        start = 0
-        while len(self._buffer) - start >= HEADER_BYTES:
-            header = _read_header(self._buffer[start : start + HEADER_BYTES])
-            if header is None or header.offset != 0:
-                self._fault = CodecError("a frame's header is expected in the stream, something else is there")
-                break
-            if header.id.total > self.most_bytes:
-                self._fault = CodecError(
-                    f"a frame of {header.id.total} bytes is announced in the stream, {self.most_bytes} are the most"
-                )
-                break
-            end = start + HEADER_BYTES + header.id.total
-            if len(self._buffer) < end:
-                break
-            data = bytes(self._buffer[start + HEADER_BYTES : end])
-            frames.append(ReceivedFrame(header.id, data, (), header.time_left_s))
-            start = end
-        del self._buffer[:start]
-        if self._fault is not None and not frames:
-            raise self._fault
+        self._check()
+        self.part_bytes += size
+        frames = self._whole() if self._header is not None else self._first()
+        if not frames:
+            self._check()
         return frames
 
+    def feed(self, data: bytes) -> list[ReceivedFrame]:
+        """`took`, of bytes that lie elsewhere; errors as of `took`."""
+        frames: list[ReceivedFrame] = []
+        while data:
+            room = self.room()
+            size = min(len(room), len(data))
+            room[:size] = data[:size]
+            del room
+            frames += self.took(size)
+            data = data[size:]
+            if self._fault is not None:
+                break
+        return frames
 
-class _Header(NamedTuple):
-    id: FrameId
-    offset: int
-    time_left_s: float
+    def _whole(self) -> list[ReceivedFrame]:
+        """The frame that is received into its own memory, once all of it came."""
+        assert self._header is not None
+        id, _, time_left_s = self._header
+        if self.part_bytes < HEADER_BYTES + id.total:
+            return []
+        data, self._data, self._header, self.part_bytes = bytes(self._data), memoryview(b""), None, 0
+        return [ReceivedFrame(id, data, (), time_left_s)]
 
+    def _first(self) -> list[ReceivedFrame]:
+        """The frames that fit into the common memory; the beginning of another one goes where it belongs."""
+        frames: list[ReceivedFrame] = []
+        at, end = 0, self.part_bytes
+        while end - at >= HEADER_BYTES:
+            header = self._checked(bytes(self._start[at : at + HEADER_BYTES]))
+            if header is None:
+                break
+            body, at = at + HEADER_BYTES, at + HEADER_BYTES + header.id.total
+            if at > end:
+                self._header, self.part_bytes = header, HEADER_BYTES + end - body
+                self._data = np.empty(header.id.total, np.uint8).data
+                self._data[: end - body] = self._start[body:end]
+                return frames
+            frames.append(ReceivedFrame(header.id, bytes(self._start[body:at]), (), header.time_left_s))
+        self.part_bytes = end - at
+        self._start[: self.part_bytes] = self._start[at:end]
+        return frames
 
-def _read_header(packet: bytes | bytearray) -> _Header | None:
-    """The header that a packet begins with; None where that is none."""
-    if len(packet) < HEADER_BYTES:
-        return None
-    first_word, plan, frame, offset, total = HEADER.unpack_from(packet)
-    kind, left = first_word >> 24 & 0xF, first_word & UNLIMITED
-    if first_word >> 28 != VERSION or kind not in _KINDS or offset > total:
-        return None
-    return _Header(FrameId(_KINDS[kind], plan, frame, total), offset, inf if left == UNLIMITED else left * TIME_UNIT_S)
+    def _check(self) -> None:
+        if self._fault is not None:
+            raise self._fault
 
-
-_KINDS = {kind.value: kind for kind in Kind}
-
-
-class _Assembly:
-    """A frame in flight."""
-
-    def __init__(self, id: FrameId, time_left_s: float) -> None:
-        self.id = id
-        self.time_left_s = time_left_s
-        self.missing = id.total
-        self._data: Array = np.zeros(id.total, np.uint8)
-        self._came: npt.NDArray[np.bool_] = np.zeros(id.total, np.bool_)
-
-    def put(self, offset: int, part: Array) -> None:
-        """Take what is new in a part that lies within the frame."""
-        place = slice(offset, offset + len(part))
-        new = ~self._came[place]
-        self._data[place][new] = part[new]
-        self._came[place] = True
-        self.missing -= int(np.count_nonzero(new))
-
-    def frame(self) -> ReceivedFrame:
-        edges = np.flatnonzero(np.diff(self._came, prepend=True, append=True)).tolist()
-        erased = tuple(zip(edges[::2], edges[1::2], strict=True))
-        return ReceivedFrame(self.id, self._data.tobytes(), erased, self.time_left_s)
+    def _checked(self, start: bytes) -> Header | None:
+        header = read_header(start)
+        if header is None or header.offset != 0:
+            self._fault = CodecError("a frame's header is expected in the stream, something else is there")
+        elif header.id.total > self.most_bytes:
+            self._fault = CodecError(
+                f"a frame of {header.id.total} bytes is announced in the stream, {self.most_bytes} are the most"
+            )
+        return header if self._fault is None else None

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+from splitimpera.core import units
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -82,3 +84,18 @@ MOST_FRAMES = 10**6
 """Of all senders together."""
 SHORTEST_STEP_S = 1e-6
 """Of a trace."""
+MOST_PIXELS = 50_000_000
+"""Largest number of pixels of one image."""
+
+
+def check_pixels(height: int, width: int) -> None:
+    """Refuse an image that is too large, before it is decoded or made.
+
+    Raises:
+        ValueError: it has more than MOST_PIXELS.
+    """
+    if height * width > MOST_PIXELS:
+        raise ValueError(
+            f"{height} x {width} are {units.format_count(height * width)} pixels per image, at most "
+            f"{units.format_count(MOST_PIXELS)} are loaded"
+        )

@@ -15,6 +15,7 @@
     ├── RequirementError     a requirement that cannot be used
     ├── BundleError          a bundle that is damaged, was changed, or does not fit
     ├── LinkError            a peer that cannot be reached, refuses, or does not keep to the protocol
+    ├── MissingExtraError    a library that an extra of the package brings is not installed
     └── OutputError          a folder or file that cannot be written
 
 The command line prints `str(error)` and exits with code 2, without a traceback.
@@ -177,6 +178,10 @@ class BundleError(SplitImperaError):
 
 class LinkError(SplitImperaError):
     """The program at the other end cannot be reached, refuses, or does not keep to the protocol."""
+
+
+class MissingExtraError(SplitImperaError, ImportError):
+    """A library is not installed that one of the package's extras brings."""
 
 
 class OutputError(SplitImperaError):

@@ -28,8 +28,11 @@ RANKS = 33
 ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
-def wilson_interval(share: float, count: int) -> Interval:
+def wilson_interval(share: float, count: float, level: float = LEVEL, freedom: int | None = None) -> Interval:
     """Wilson's interval for a share of right predictions among `count` independent samples.
+
+    With `freedom`, `count` is an estimate with so many degrees of freedom, and Student's quantile takes the normal
+    one's place.
 
     A share that is a mean of per-sample means (several loss patterns a sample) varies less than single predictions
     would, so that the interval is then on the safe side. Source: E. B. Wilson, JASA 22 (1927).
@@ -37,9 +40,10 @@ def wilson_interval(share: float, count: int) -> Interval:
     >>> [round(end, 3) for end in wilson_interval(0.9, 100)]
     [0.826, 0.945]
     """
-    from scipy.special import ndtri
+    from scipy.special import ndtri, stdtrit
 
-    z = float(ndtri(ENDS[1]))
+    upper = (1 + level) / 2 if level != LEVEL else ENDS[1]
+    z = float(ndtri(upper) if freedom is None else stdtrit(freedom, upper))
     centre = share + z * z / (2 * count)
     spread = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
@@ -82,6 +86,32 @@ def quantile_interval(samples: FloatArray, share: float, level: float = LEVEL) -
 def quantile(samples: FloatArray, share: float) -> float:
     """An interpolated quantile; where there are infinite samples, one of them, for there is nothing between."""
     return float(np.quantile(samples, share, method="linear" if np.isfinite(samples).all() else "higher"))
+
+
+def tolerance_s(x_s: FloatArray) -> FloatArray:
+    """Within which two latencies are taken for the same: 0.2 ms or 5 %, whichever is more."""
+    return np.maximum(0.2e-3, 0.05 * x_s)
+
+
+def tolerant_distance(first_s: FloatArray, second_s: FloatArray) -> float:
+    """The Kolmogorov-Smirnov distance of two samples of latencies, with tolerance.
+
+    F and G being their distributions, it is the largest of F(x) - G(x + e) and G(x) - F(x + e), e(x) = `tolerance_s`.
+
+    >>> tolerant_distance(np.array([1.0, 2.0]), np.array([1.04, 2.0])), tolerant_distance(np.ones(2), 2 * np.ones(2))
+    (0.0, 1.0)
+    """
+    f, g = np.sort(first_s), np.sort(second_s)
+
+    def share(values: FloatArray, limit: FloatArray) -> FloatArray:
+        found: FloatArray = np.searchsorted(values, limit, side="right") / len(values)
+        return found
+
+    def beyond(a: FloatArray, b: FloatArray) -> float:
+        # a step function minus another, shifted one is largest at a step of the first
+        return float((share(a, a) - share(b, a + tolerance_s(a))).max())
+
+    return max(beyond(f, g), beyond(g, f), 0.0)
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float:

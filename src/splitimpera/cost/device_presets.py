@@ -25,12 +25,18 @@ class Published:
 
 @dataclass(frozen=True)
 class DevicePreset:
-    """A machine with a name; `published` is what its roofline is compared with."""
+    """A machine with a name.
+
+    Attributes:
+        published: What its roofline is compared with.
+        engines: Whether ONNX Runtime or PyTorch, and Python, run there.
+    """
 
     name: str
     description: str
     roofline: Roofline
     published: tuple[Published, ...] = ()
+    engines: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ def _devices() -> Registry[DevicePreset]:
             Published(entry["network"], tuple(entry["input"]), units.parse(entry["time"], units.TIME), entry["source"])
             for entry in values.get("published", ())
         )
-        presets.register(name)(DevicePreset(name, values["description"], roofline, published))
+        engines = bool(values.get("engines", True))
+        presets.register(name)(DevicePreset(name, values["description"], roofline, published, engines))
     return presets
 
 

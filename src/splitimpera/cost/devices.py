@@ -146,15 +146,14 @@ def _measured(device: Device, samples_s: Sequence[float]) -> Cost:
 def _profiled(profile: Profile, work: Work) -> tuple[float, bool, Spread]:
     """Seconds, whether they were measured, and their spread; a batch takes as long as its frames one by one."""
     times = profile.best
-    timed = {time.cut: time for time in times.cuts}
-    if work.is_head and work.end in timed:
-        cut = timed[work.end]
-        spread = _spread(cut.head_samples_s, cut.head_s, cut.head_spread_s)
-        return work.batch * cut.head_s, work.batch == 1, spread
-    if work.is_tail and work.start in timed:
-        cut = timed[work.start]
-        spread = _spread(cut.tail_samples_s, cut.tail_s, cut.tail_spread_s)
-        return work.batch * cut.tail_s, work.batch == 1, spread
+    timed = {(time.cut, time.bottleneck): time for time in times.cuts}
+    head, tail = timed.get((work.end, work.leaving)), timed.get((work.start, work.arriving))
+    if work.is_head and head is not None and head.head_s is not None:
+        spread = _spread(head.head_samples_s, head.head_s, head.head_spread_s)
+        return work.batch * head.head_s, work.batch == 1, spread
+    if work.is_tail and tail is not None and tail.tail_s is not None:
+        spread = _spread(tail.tail_samples_s, tail.tail_s, tail.tail_spread_s)
+        return work.batch * tail.tail_s, work.batch == 1, spread
     layers = times.layers[work.start : work.end]
     other_s = times.call_s + (times.wake_s if 0 < work.start < work.end else 0.0)
     passes_s = other_s + times.sums_s[:, work.end] - times.sums_s[:, work.start]

@@ -63,7 +63,7 @@ def _onnxruntime(program: fx.GraphModule, inputs: Inputs, threads: int) -> Calla
         raise ModelError(
             f"ONNX Runtime is not installed here ({failure.name} is missing)",
             where="engine",
-            hint="pip install onnxruntime onnxscript",
+            hint="pip install 'split-et-impera[design]'",
         ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

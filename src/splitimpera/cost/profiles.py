@@ -46,12 +46,13 @@ class _LayerTime(_Section):
 
 class _CutTime(_Section):
     cut: Annotated[int, Field(ge=0, le=LAYERS_AT_MOST)]
-    head_s: Seconds
+    head_s: Seconds | None
     head_spread_s: Seconds
-    tail_s: Seconds
+    tail_s: Seconds | None
     tail_spread_s: Seconds
     head_samples_s: Samples = []
     tail_samples_s: Samples = []
+    bottleneck: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
 
 
 class _CodecTime(_Section):
@@ -134,14 +135,14 @@ def input_shape(graph: ModelGraph) -> tuple[int, ...]:
     return graph.cuts[0].tensors[0].shape
 
 
-def write_profile(profile: Profile, path: Path) -> None:
-    """Write a profile as JSON, at once or not at all.
+def write_profile(profile: Profile, path: Path, argument: str = "--out") -> None:
+    """Write a profile as JSON, at once or not at all; `argument` is the option that named it.
 
     Raises:
         OutputError: that cannot be written.
     """
     content = {"schema_version": SCHEMA_VERSION} | asdict(profile)
-    write_output(path, (json.dumps(content, indent=1) + "\n").encode(), "--out")
+    write_output(path, (json.dumps(content, indent=1) + "\n").encode(), argument)
 
 
 def read_profile(path: Path) -> Profile:

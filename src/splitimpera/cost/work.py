@@ -75,13 +75,13 @@ class Work:
 
     @property
     def is_head(self) -> bool:
-        """Whether it is all that runs in front of cut `end`."""
-        return self.start == 0 and not self.bottleneck_parts
+        """Whether it is all that runs in front of cut `end`, and of the bottleneck there."""
+        return self.start == 0 and not self.arriving
 
     @property
     def is_tail(self) -> bool:
-        """Whether it is all that runs after cut `start`."""
-        return self.end == self.last and not self.bottleneck_parts
+        """Whether it is all that runs after cut `start`, and the bottleneck there."""
+        return self.end == self.last and not self.leaving
 
 
 class NetworkWork:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
 
 import numpy as np
 
 from splitimpera.bundle.manifest import HopEntry, InputEntry, Manifest, PlanEntry, Span, spans
 from splitimpera.bundle.opened import Bundle
+from splitimpera.codec.codecs import parsed
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import BundleError, CodecError, DataError
 from splitimpera.deploy.inference import Program, as_stored, can_stack, load_program, stacked, unstacked
@@ -98,11 +100,13 @@ class Predictions:
     Attributes:
         results: Tensors of each one's result; None where its codec cannot do without what is missing.
         decode_s: What the codec took for each.
+        decoded: What it made of each, for those that fill gaps with the frame before.
         run_s: What the layers took for all of them.
     """
 
     results: list[tuple[Array, ...] | None]
     decode_s: list[float]
+    decoded: list[tuple[Array, ...] | None] = field(default_factory=list)
     run_s: float = 0.0
 
 
@@ -116,10 +120,15 @@ class ServerHalf:
     layers: Layers
     result: tuple[TensorSpec, ...] = field(default=())
 
-    @property
+    @cached_property
     def batches(self) -> bool:
         """Whether several frames can be run at once."""
         return can_stack(self.layers.inputs + self.layers.outputs)
+
+    @cached_property
+    def remembers(self) -> bool:
+        """Whether gaps are filled with the frame before."""
+        return parsed(self.hop.codec).concealment == "last"
 
     def __call__(self, frames: Sequence[Received], previous: Sequence[Sequence[Array] | None] = ()) -> Predictions:
         """Run some frames.
@@ -138,7 +147,7 @@ class ServerHalf:
         begun_s = perf_counter()
         results = iter(self.layers(good) if good else [])
         run_s = perf_counter() - begun_s
-        return Predictions([None if tensors is None else next(results) for tensors in decoded], took_s, run_s)
+        return Predictions([None if tensors is None else next(results) for tensors in decoded], took_s, decoded, run_s)
 
     def _decoded(self, frame: Received, previous: Sequence[Array] | None) -> tuple[Array, ...] | None:
         if frame.erased and not self.codec.tolerates_loss:

@@ -63,6 +63,9 @@ class Status(IntEnum):
     STOPPING = 5
 
 
+_STATUSES = {status.value: status for status in Status}
+
+
 @dataclass(frozen=True)
 class Hello:
     """What a client begins with.
@@ -173,11 +176,11 @@ class Response:
     def from_bytes(cls, data: bytes) -> Response:
         """Raises LinkError where this is none."""
         status, _, batch, lost_packets, missing, *times = _fields(RESPONSE, data, "response")
-        if status not in list(Status):
+        if status not in _STATUSES:
             raise LinkError(f"the server answers with status {status}, which this version does not know")
         assembled_s, queued_s, decode_s, run_s, total_s = (time / US for time in times)
         return cls(
-            Status(status),
+            _STATUSES[status],
             batch,
             lost_packets,
             missing,

@@ -58,12 +58,14 @@ class Pace:
         rate_bps: No faster than this, headers included; infinite: as fast as the system takes them.
         header_bytes: What comes with each on the wire: IP, UDP, DTLS, the frame's header, the link's.
         again: Whether lost ones are sent again as long as they can come in time (`udp-arq`).
+        interleaved: Whether neighbours are sent apart from each other (`udp-interleaved`).
     """
 
     packet_bytes: int
     rate_bps: float = inf
     header_bytes: int = 0
     again: bool = False
+    interleaved: bool = False
 
 
 class Session(Protocol):

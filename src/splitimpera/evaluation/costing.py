@@ -5,17 +5,29 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Protocol
 
 from splitimpera.cost.devices import codec_cost, network_cost
-from splitimpera.evaluation.testbed import Testbed, around, coding_of
+from splitimpera.cost.work import Work
+from splitimpera.evaluation.testbed import around, coding_of
 from splitimpera.records.costs import Cost, DeviceCosts
 from splitimpera.records.device import Device
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.plan import Hop, Plan
 
 
-def plan_costs(plan: Plan, testbed: Testbed, measurements: Measurements) -> tuple[DeviceCosts, ...]:
+class Bench(Protocol):
+    """What is asked about a network, of a `Testbed` or of what else knows it; the arguments are a testbed's."""
+
+    @property
+    def last(self) -> int: ...
+
+    def work(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1) -> Work: ...
+
+    def coded(self, cut: int, ratio: float = 0.0) -> tuple[int, int]: ...
+
+
+def plan_costs(plan: Plan, testbed: Bench, measurements: Measurements) -> tuple[DeviceCosts, ...]:
     """The costs of a plan's devices, in their order.
 
     Args:
@@ -32,7 +44,7 @@ def plan_costs(plan: Plan, testbed: Testbed, measurements: Measurements) -> tupl
 
 
 def _device_costs(
-    device: Device, testbed: Testbed, measurements: Measurements, arriving: Hop | None, leaving: Hop | None
+    device: Device, testbed: Bench, measurements: Measurements, arriving: Hop | None, leaving: Hop | None
 ) -> DeviceCosts:
     start, end = arriving.cut if arriving else 0, leaving.cut if leaving else testbed.last
     ratios = around(arriving, leaving)

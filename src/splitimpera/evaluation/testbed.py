@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from itertools import islice
@@ -12,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitimpera.codec.codecs import PACKET_BYTES, Calibration, make_codec
+from splitimpera.codec.codecs import PACKET_BYTES, Calibration, calibrate, codec_from
+from splitimpera.codec.constants import Constants
 from splitimpera.codec.elements import ElementCodec, image_scale
 from splitimpera.codec.framing import IP_UDP_HEADER_BYTES
 from splitimpera.core.array_types import Array, IntArray
@@ -154,12 +156,20 @@ class Testbed:
         """The tensors that cross a cut, or the latent of the bottleneck there."""
         return (self._here.split(cut, ratio).latent,) if ratio else self.graph.cuts[cut].tensors
 
+    def split(self, cut: int, ratio: float) -> TrainedSplit:
+        """The trained split of a bottleneck; CutError where none was added."""
+        return self._here.split(cut, ratio)
+
     def chunk(self, cuts: Iterable[int]) -> int:
         """How many frames are run together between some cuts: as many as fit into memory, one where none stack."""
         crossing = [spec for cut in {0, *cuts, self.last} for spec in self.graph.cuts[cut].tensors]
         if not self.graph.stacks(crossing):
             return 1
         return max(1, min(CHUNK, CHUNK_BYTES // max(self.work(0, self.last).activation_bytes, 1)))
+
+    def inputs(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Some samples (n, ...) as the network takes them; one where they do not stack."""
+        return tensors((x.numpy(),), self.specs(0, 0.0))
 
     def call(self, segment: Segment, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Run the layers of a segment on stacked frames.
@@ -221,12 +231,21 @@ class Testbed:
         """
         key = (cut, name, ratio, packet_bytes)
         if key not in self._codecs:
-            calibration = replace(self._calibration(cut, ratio), packet_bytes=packet_bytes)
-            try:
-                self._codecs[key] = make_codec(name, calibration)
-            except SplitImperaError as error:
-                raise error.at(f"codec '{name}' at cut {cut} ({self.graph.cuts[cut].name})") from None
+            with self._calibrated(cut, name):
+                self._codecs[key] = codec_from(self.constants(*key), self.specs(cut, ratio))
         return self._codecs[key]
+
+    def constants(self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES) -> Constants:
+        """What such a codec is fixed with; arguments as above."""
+        with self._calibrated(cut, name):
+            return calibrate(name, replace(self._calibration(cut, ratio), packet_bytes=packet_bytes))
+
+    @contextmanager
+    def _calibrated(self, cut: int, name: str) -> Iterator[None]:
+        try:
+            yield
+        except SplitImperaError as error:
+            raise error.at(f"codec '{name}' at cut {cut} ({self.graph.cuts[cut].name})") from None
 
     def work(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1) -> Work:
         """What the layers between two cuts compute and need, whatever the machine; arguments as above."""
@@ -284,10 +303,9 @@ class Testbed:
         """What crosses some cuts, or the latents there, for as many calibration samples as may be kept."""
         rows: dict[tuple[int, float], list[Row]] = {place: [] for place in sorted(places)}
         most = {place: self._examples_of(*place) for place in rows}
-        specs = self.specs(0, 0.0)
         chunk = self.chunk(cut for cut, _ in rows)
         for x in self.data.calibration().take(slice(max(most.values(), default=0))).batches(chunk):
-            inputs = crossing = tensors((x.numpy(),), specs)
+            inputs = crossing = self.inputs(x)
             at = 0
             for (cut, ratio), found in rows.items():
                 if len(found) >= most[cut, ratio]:

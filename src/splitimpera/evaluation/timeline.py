@@ -284,9 +284,7 @@ class Timeline:
     @property
     def parts_s(self) -> dict[str, float]:
         """Mean seconds of a frame in each part; they add up to the mean latency of the frames that have one."""
-        spans = [*self._spans]
-        if self.workload.response_bytes and self.plan.hops:
-            spans.append(("response", self.response_s, 0.0))
+        spans = self._all_spans()
         finished = np.isfinite(self.latency_s)
         if not finished.any():
             return {name: float(np.mean(time_s)) for name, time_s in self._parts_s.items()}
@@ -298,6 +296,12 @@ class Timeline:
         return parts | {name: mean_s(times_s) - mean_s(contained_s) for name, times_s, contained_s in spans}
 
     @property
+    def frame_parts_s(self) -> dict[str, FloatArray]:
+        """Seconds of each frame in each part, (replications, frames) each; they add up to its latency."""
+        parts = {name: np.broadcast_to(time_s, self.now_s.shape) for name, time_s in self._parts_s.items()}
+        return parts | {name: times_s - contained_s for name, times_s, contained_s in self._all_spans()}
+
+    @property
     def device_quantiles_s(self) -> dict[str, tuple[float, float]]:
         """Median and 95th percentile of what each device takes for a frame, without any queue."""
         found = {name: np.percentile(service.together_s[0], (50, 95)) for name, service in self.services.items()}
@@ -307,6 +311,11 @@ class Timeline:
     def estimates(self) -> tuple[str, ...]:
         """The names of those parts whose time was not measured on the machine that has it."""
         return tuple(self._estimates)
+
+    def _all_spans(self) -> list[tuple[str, FloatArray, Seconds]]:
+        if self.workload.response_bytes and self.plan.hops:
+            return [*self._spans, ("response", self.response_s, 0.0)]
+        return self._spans
 
     def _load(self) -> list[FloatArray]:
         return [stage.busy_s * self.workload.fps * stage.share for stage in self.stages]

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from splitimpera.core.array_types import Array
+from splitimpera.core.bounds import check_pixels
 from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.files import open_file, read_file
-from splitimpera.scenario import check_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -214,6 +214,10 @@ class Samples:
         """The inputs of some samples, (n, ...)."""
         return self.source.read(rows)
 
+    def spread(self, count: int) -> Tensor:
+        """The inputs of a few samples from all over, `count` at most."""
+        return self.read(torch.linspace(0, len(self) - 1, min(len(self), count)).round().long())
+
     def batches(self, size: int) -> Iterator[Tensor]:
         """All inputs in order, at most `size` at a time; while a batch is used the next is being read."""
         return stream(self.source, (slice(first, first + size) for first in range(0, len(self), size)))

@@ -3,8 +3,8 @@
 Partially reliable: between UDP, which repairs nothing, and TCP, which repairs everything however late. The receiver
 acknowledges each datagram with all that it has (40 bytes with IP and UDP headers, and the app header); the sender
 repeats one when a later one is acknowledged, or three halves of the round trip after it was sent, unless it would
-arrive after its frame's deadline. A frame is complete when all of it has come, at its deadline at the latest, and then
-used with what came.
+arrive after its frame's deadline. A frame is complete when all of it has come; what then still has gaps is used with
+them by the deadline, as `udp` counts it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class ArqLink:
         room = 2 * packets + 64
         while True:
             ways = build_ways(self.link, self.rng)
-            sent = datagrams(frames.ready_s[order], frames.size_bytes[order], frames.deadline_s[order])
+            sent = datagrams(self.link, frames, order)
             missing = np.empty(packets, dtype=np.int64)
             if kernels.run_arq(
                 ways.ways,

@@ -95,6 +95,19 @@ def _trace(link: Link, there: Any, origin: int) -> np.ndarray[Any, Any]:
     return steps
 
 
+def least_round_trip_s(link: Link, there_bytes: int, back_bytes: int) -> float:
+    """The shortest that a packet of so many bytes, link header included, and the one that answers it take."""
+    trace = link.trace
+    there_s = link.delay_s + 8 * there_bytes / link.rate_bps
+    if trace is not None:
+        rates_bps = np.array(trace.rate_bps or (np.inf if trace.opportunity_bytes else link.rate_bps))
+        delays_s = np.array(trace.delay_s or link.delay_s)
+        with np.errstate(divide="ignore"):
+            there_s = float((delays_s + 8 * there_bytes / rates_bps).min())
+    back_s = link.delay_s if link.downlink_delay_s is None else link.downlink_delay_s
+    return there_s + back_s + 8 * back_bytes / (link.downlink_rate_bps or link.rate_bps)
+
+
 def mean_rate_bps(link: Link) -> float:
     """What the uplink carries in the long run."""
     trace = link.trace

@@ -31,7 +31,7 @@ from splitimpera.core.errors import SimulationError, UnknownNameError
 from splitimpera.core.registry import nearest
 from splitimpera.net.budget import check_work
 from splitimpera.net.stability import keeps_up
-from splitimpera.net.udp import payload_bytes
+from splitimpera.net.udp import patience_s, payload_bytes
 from splitimpera.records.link import Link
 from splitimpera.records.traffic import ByteRange, Deliveries, Frames
 
@@ -98,7 +98,8 @@ class Ns3Link:
             check_work(self.link, frames, frames.size_bytes, payload, header)
         origin = float(frames.ready_s[0]) if len(frames.ready_s) else 0.0
         ready = np.maximum.accumulate(frames.ready_s - origin)
-        answer = _ask(self._request(frames, ready, frames.deadline_s - origin, payload))
+        waits_s = patience_s(self.link, frames)
+        answer = _ask(self._request(frames, ready, waits_s, payload))
         times = {name: np.array(answer[name], dtype=float) for name in ("sent_s", "first_s", "complete_s")}
         sent, first, complete = (np.where(time < 0, np.nan, time + origin) for time in times.values())
         packets, lost, again, wire = (
@@ -109,7 +110,8 @@ class Ns3Link:
         arrived = np.ones(len(ready), dtype=bool)
         erased: tuple[tuple[ByteRange, ...], ...] = ((),) * len(ready)
         if udp:
-            complete = np.where(lost > 0, frames.deadline_s, complete)
+            with_gaps = np.where(np.isnan(first), frames.deadline_s, first + waits_s)
+            complete = np.where(lost > 0, with_gaps, complete)
             missing: list[list[int]] = [[] for _ in ready]
             for frame, packet in zip(answer["missing_frame"], answer["missing_packet"], strict=True):
                 if lost[frame]:  # one that is late counts as missing only where the deadline is waited for
@@ -132,7 +134,7 @@ class Ns3Link:
             stable=keeps_up(ready, busy_until - origin),
         )
 
-    def _request(self, frames: Frames, ready: FloatArray, deadline: FloatArray, payload: int) -> dict[str, Any]:
+    def _request(self, frames: Frames, ready: FloatArray, waits_s: FloatArray, payload: int) -> dict[str, Any]:
         """The fields of `Setup` in the driver."""
         link = self.link
         seed, run = self.rng.integers(1, 2**31, 2).tolist()
@@ -157,7 +159,7 @@ class Ns3Link:
             "run": run,
             "horizon_s": min(horizon, LONGEST_S),
             "ready_s": ready.tolist(),
-            "deadline_s": deadline.tolist(),
+            "patience_s": waits_s.tolist(),
             "size_bytes": frames.size_bytes.tolist(),
         }
 

@@ -21,14 +21,14 @@ struct Setup {
     uint32_t mtu_bytes = 1500, payload_bytes = 0, app_header_bytes = 0;
     uint32_t seed = 1, run = 1;
     double horizon_s = 0;
-    std::vector<double> ready_s, deadline_s;
+    std::vector<double> ready_s, patience_s;
     std::vector<int64_t> size_bytes;
 };
 
 struct Outcome {
     std::vector<double> sent_s, first_s, complete_s;
     std::vector<int64_t> packets, lost, again, wire_bytes;
-    std::vector<int64_t> missing_frame, missing_packet;  // UDP: lost, or later than the deadline
+    std::vector<int64_t> missing_frame, missing_packet;  // UDP: lost, or later than the receiver waits
 };
 
 // Loses packets with a probability that depends on the fate of the one before it (Gilbert-Elliott without noise).
@@ -255,7 +255,7 @@ class Simulation {
             Mark(out_.first_s[frame]);
             out_.complete_s[frame] = Now();
         }
-        if (lost || Now() > setup_.deadline_s[frame]) {
+        if (lost || Now() > out_.first_s[frame] + setup_.patience_s[frame]) {
             out_.missing_frame.push_back(frame);
             out_.missing_packet.push_back(item.end);
         }

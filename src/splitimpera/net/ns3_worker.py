@@ -31,7 +31,7 @@ def load(root: Path) -> Any:
     cppyy.include(str(Path(__file__).with_name("ns3_driver.h")))
     driver = cppyy.gbl.splitimpera
     # an empty workload: what is compiled now need not be in each fork
-    simulate(driver, {"congestion": "", "ready_s": [], "deadline_s": [], "size_bytes": []})
+    simulate(driver, {"congestion": "", "ready_s": [], "patience_s": [], "size_bytes": []})
     return driver
 
 

@@ -3,8 +3,10 @@
 One frame of N bytes without loss or backlog takes (N + h * ceil(N / p)) * 8 / rate + delay, where each datagram carries
 p = mtu - 28 - app header bytes, rounded down to whole elements, after h = link header + 20 (IPv4) + 8 (UDP) + app
 header.
-A frame without loss is complete when its last packet arrives. A frame with loss is complete at its deadline and used
-with what came until then.
+A frame without loss is complete when its last packet arrives. A frame with loss is used with what came by its
+deadline, as the receiver counts it, whose clock is another (docs/protocol.md): from its first packet, the time that was
+left when it was ready to be sent, less half of the smallest round trip of a PING. So it waits as much longer as the
+first packet waited for the link, and was longer on it than a PING.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ import numpy as np
 from splitimpera.codec.framing import IP_UDP_HEADER_BYTES, carried_bytes, packet_bounds, packet_count
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.errors import SimulationError
+from splitimpera.deploy.messages import PING
 from splitimpera.net import kernels
 from splitimpera.net.budget import check_work
-from splitimpera.net.directions import NS, Ways, build_ways, mean_rate_bps, nanoseconds
+from splitimpera.net.directions import NS, Ways, build_ways, least_round_trip_s, mean_rate_bps, nanoseconds
 from splitimpera.records.link import Link
 from splitimpera.records.traffic import Deliveries, Frames, Gaps
 
@@ -55,9 +58,7 @@ class UdpLink:
         ways = build_ways(self.link, self.rng)
         payload = payload_bytes(self.link, frames.element_bytes)
         order = np.argsort(frames.ready_s, kind="stable")
-        sent, missing = self._send(
-            ways, 0, datagrams(frames.ready_s[order], frames.size_bytes[order], frames.deadline_s[order]), payload
-        )
+        sent, missing = self._send(ways, 0, datagrams(self.link, frames, order), payload)
         response_s = np.full(len(order), np.nan)
         if frames.response_bytes:
             usable = np.flatnonzero(sent["arrived"])
@@ -65,6 +66,7 @@ class UdpLink:
             given = np.zeros(len(usable), kernels.DATAGRAMS)
             given["ready"] = sent["complete"][usable]
             given["size"], given["deadline"] = frames.response_bytes, kernels.NEVER
+            given["patience"] = kernels.NEVER
             responses, _ = self._send(ways, 1, given, payload_bytes(self.link, 1))
             whole = responses["lost"] == 0
             response_s[order[usable[whole]]] = responses["complete"][whole] / NS
@@ -111,13 +113,21 @@ def payload_bytes(link: Link, element_bytes: int, header: int | None = None) -> 
     return payload
 
 
-def datagrams(ready_s: FloatArray, sizes: IntArray, deadline_s: FloatArray) -> np.ndarray[Any, Any]:
+def patience_s(link: Link, frames: Frames) -> FloatArray:
+    """How long after its first packet each frame with gaps is used, shape (frames,)."""
+    header = headers_bytes(link)
+    round_trip_s = least_round_trip_s(link, header + PING.size, header)
+    return np.maximum(frames.deadline_s - frames.ready_s - round_trip_s / 2, 0.0)
+
+
+def datagrams(link: Link, frames: Frames, order: IntArray) -> np.ndarray[Any, Any]:
     """Frames as the kernels take them, in the order in which they are sent."""
-    frames = np.zeros(len(sizes), kernels.DATAGRAMS)
-    frames["ready"] = nanoseconds(ready_s)
-    frames["size"] = sizes
-    frames["deadline"] = nanoseconds(deadline_s)
-    return frames
+    given = np.zeros(len(order), kernels.DATAGRAMS)
+    given["ready"] = nanoseconds(frames.ready_s[order])
+    given["size"] = frames.size_bytes[order]
+    given["deadline"] = nanoseconds(frames.deadline_s[order])
+    given["patience"] = nanoseconds(patience_s(link, frames)[order])
+    return given
 
 
 def deliveries(

@@ -74,16 +74,19 @@ class CutTime:
     """Head and tail of one cut as a profile measured them: medians and half the distances between the quartiles.
 
     Attributes:
+        head_s, tail_s: None where this half was not run.
+        bottleneck: Ratio of the bottleneck there, whose encoder and decoder are then in the times; 0: none.
         head_samples_s, tail_samples_s: Seconds of each run, in order; empty: they were not kept.
     """
 
     cut: int
-    head_s: float
+    head_s: float | None
     head_spread_s: float
-    tail_s: float
+    tail_s: float | None
     tail_spread_s: float
     head_samples_s: tuple[float, ...] = ()
     tail_samples_s: tuple[float, ...] = ()
+    bottleneck: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ class Workload:
     Attributes:
         fps: Frames a second; frame i is due at i / fps.
         frames: Number of frames, for each sender.
-        deadline_s: Time from when a UDP frame is due until it is used with what came; None: one frame period.
+        deadline_s: Time from when a UDP frame is due until it is used with what came, as the receiver counts it; None:
+            one frame period.
         frame_bytes: Size of every frame, where no plan gives it.
         element_bytes: Size of one tensor element; packets carry whole elements.
         frame_sizes: Size of each frame, in place of `frame_bytes`.
@@ -109,7 +110,7 @@ class Frames:
     Attributes:
         ready_s: Time when a frame may start to be sent.
         size_bytes: Size of a frame.
-        deadline_s: Time when the receiver uses a frame as it is, if parts are missing.
+        deadline_s: Time by which the receiver uses a frame as it is, if parts are missing.
         element_bytes: Size of an element; packets carry whole ones.
         sender: Number of the device that sends a frame, 0 and up; None: there is one device.
         response_bytes: Size of the response that goes back once a frame is complete; 0: none.

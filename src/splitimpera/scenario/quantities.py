@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 from splitimpera.core import units
+from splitimpera.core.bounds import BOUNDS
+from splitimpera.core.bounds import MOST_PIXELS as MOST_PIXELS
+from splitimpera.core.bounds import check_pixels as check_pixels
 from splitimpera.core.errors import shown
 from splitimpera.core.files import LONGEST_NAME_BYTES
 
@@ -54,6 +57,12 @@ Frequency = Annotated[float, _quantity(units.FREQUENCY)]
 Watts = Annotated[float, _quantity(units.POWER)]
 Factor = Annotated[float, _quantity(units.FACTOR)]
 Bytes = Annotated[int, BeforeValidator(whole_bytes)]
+ResponseBytes = Annotated[
+    Annotated[Literal["runtime"], Tag("runtime")]
+    | Annotated[Bytes, Field(**BOUNDS["response_bytes"].limits()), Tag("size")],
+    Discriminator(lambda value: "runtime" if value == "runtime" else "size"),
+]
+"""A size, or what the deployed runtime sends, which follows from the network."""
 
 
 LONGEST_FOLDER = 4096
@@ -109,20 +118,3 @@ Cuts = Annotated[list[Text | int], Field(max_length=MOST_CUTS)]
 FilePath = Annotated[Path, PlainValidator(_path, json_schema_input_type=str)]
 Folder = Annotated[Path, PlainValidator(_folder, json_schema_input_type=str)]
 _TEXT = TypeAdapter(Text)
-
-
-MOST_PIXELS = 50_000_000
-"""Largest number of pixels of one image."""
-
-
-def check_pixels(height: int, width: int) -> None:
-    """Refuse an image that is too large, before it is decoded or made.
-
-    Raises:
-        ValueError: it has more than MOST_PIXELS.
-    """
-    if height * width > MOST_PIXELS:
-        raise ValueError(
-            f"{height} x {width} are {units.format_count(height * width)} pixels per image, at most "
-            f"{units.format_count(MOST_PIXELS)} are loaded"
-        )

@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from splitimpera.core.bounds import BOUNDS
+from splitimpera.core.bounds import BOUNDS, MOST_PIXELS, check_pixels
 from splitimpera.core.errors import listed
 from splitimpera.records.device import QueuePolicy
 from splitimpera.records.link import Jitter
@@ -42,7 +42,6 @@ from splitimpera.records.requirement import (
 from splitimpera.records.traffic import Workload
 from splitimpera.scenario.quantities import (
     MOST_ENTRIES,
-    MOST_PIXELS,
     BitRate,
     Bytes,
     Cuts,
@@ -53,12 +52,12 @@ from splitimpera.scenario.quantities import (
     Frequency,
     Name,
     Names,
+    ResponseBytes,
     Row,
     Seconds,
     Text,
     Watts,
     can_be_kept,
-    check_pixels,
     si_numbers,
     whole_bytes,
 )
@@ -245,7 +244,7 @@ class WorkloadSection(_Section):
     frames: Annotated[int, Field(ge=1000, le=int(BOUNDS["frames"].high))] = 1000
     deadline: Annotated[Seconds, _within("deadline_s")] | None = None
     senders: Annotated[int, _within("senders")] = 1
-    response: Annotated[Bytes, _within("response_bytes")] = 0
+    response: ResponseBytes = 0
 
     @model_validator(mode="after")
     def _bounded(self) -> WorkloadSection:
@@ -253,7 +252,8 @@ class WorkloadSection(_Section):
         return self
 
     def record(self) -> Workload:
-        return Workload(self.fps, self.frames, self.deadline, senders=self.senders, response_bytes=self.response)
+        size = 0 if self.response == "runtime" else self.response
+        return Workload(self.fps, self.frames, self.deadline, senders=self.senders, response_bytes=size)
 
 
 class PlansSection(_Section):

@@ -173,3 +173,9 @@ def enter(way, steps, drops, waiting, now, size, counts, rng):
         arrival = max(arrival, way.last_arrival)
         way.last_arrival = arrival
     return arrival
+
+
+@inlined
+def used_with_gaps(frame):
+    """When the receiver takes a frame as it is: it knows the deadline from the first datagram that came."""
+    return frame.deadline if frame.first == NEVER else frame.first + frame.patience

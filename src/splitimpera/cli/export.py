@@ -1,0 +1,116 @@
+"""`splitimpera export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from splitimpera.cli.verbosity import Verbose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from splitimpera.bundle.manifest import Manifest
+    from splitimpera.export import Exported
+    from splitimpera.export.proof import Compared
+
+
+def run(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a design, with its results.json.")],
+    out: Annotated[
+        Path, typer.Option(metavar="BUNDLE", help="Where to write the bundle: a folder, or a file that ends in .zip.")
+    ],
+    plan: Annotated[str | None, typer.Option(metavar="ID", help="Which plan (default: the recommended one).")] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="What runs the parts: onnx (ONNX Runtime) or torch (PyTorch); 'onnx,torch': the one on the device, "
+            "the other on the server."
+        ),
+    ] = "onnx",
+    samples: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="How many labelled samples of the test part go with the bundle.")
+    ] = 0,
+    quantize: Annotated[
+        str | None, typer.Option(metavar="int8", help="Quantise the parts: int8, calibrated on training data.")
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="MACHINE", help="Write only what one machine needs: device, server, or its name."),
+    ] = None,
+    verbose: Verbose = 0,
+) -> None:
+    """Export a plan of a design as a bundle: the programs that run on each machine.
+
+    All validation samples go through them first; what does not compute what the network does is not written.
+    """
+    from splitimpera.export.designed import read_design
+    from splitimpera.export.placing import check_place, files_of, machine_called, write_bundle
+
+    place = out.absolute()  # before the user's code runs, which may go elsewhere
+    check_place(place)
+    if only is not None:
+        machine_called(only, read_design(folder, plan).entry.devices)
+
+    from splitimpera.cli.terminal import console, progress
+    from splitimpera.export import export_bundle
+
+    with progress() as track:
+        exported = export_bundle(
+            folder, plan, engine=engine, samples=samples, quantize=quantize, track=track, say=console.print
+        )
+    files = files_of(exported.manifest, exported.contents, only)
+    write_bundle(files, place)
+    for line in _account(exported):
+        console.print(line, soft_wrap=True)
+    console.print(f"Written: {out}" + (f" (what '{only}' needs)" if only else ""), soft_wrap=True)
+    for line in _next(exported.manifest, out):
+        console.print(line, soft_wrap=True)
+
+
+def _account(exported: Exported) -> Iterator[str]:
+    """What was found and what is in the bundle."""
+    from splitimpera.core.units import format_bytes, format_fraction, format_time
+
+    def same(compared: Compared) -> str:
+        return f"{format_fraction(compared.equal)} equal predictions, results differ by up to {compared.difference:.3g}"
+
+    manifest, final, promised = exported.manifest, exported.proven, exported.promised
+    first = exported.before or final
+    yield ""
+    yield f"Plan {final.plan}: {len(final.whole)} validation samples through all parts in their engine"
+    yield f"  programs     {same(first.parts)}"
+    for hop in manifest.plans[0].hops:
+        yield f"  with codec   {same(first.whole)} ({hop.codec}, {'lossless' if first.lossless else 'lossy'})"
+    stated = "the design did not compute it" if promised is None else f"the design promised {format_fraction(promised)}"
+    yield f"  accuracy     {format_fraction(first.accuracy)}, {stated}"
+    yield f"  time         {format_time(first.seconds)} a frame for the programs, one thread, here"
+    if exported.before is not None:
+        yield f"  as int8      {same(final.whole)}"
+        yield f"               {format_fraction(final.accuracy)} accuracy, {format_time(final.seconds)} a frame"
+    yield ""
+    for part in manifest.parts:
+        sizes = [f"{name} ({format_bytes(manifest.files[name].bytes)})" for name in part.files]
+        yield f"{part.machine} needs manifest.json" + "".join(f", {size}" for size in sizes)
+    for extra in exported.extras:
+        yield (
+            f"Both machines need the extra [{extra}] for the codec: pip install 'split-et-impera[{extra}]' (it has no "
+            "wheel for ARM and is compiled there)."
+        )
+    if exported.left_out:
+        keys = "; ".join(exported.left_out)
+        yield (
+            "The prediction leaves out what the two programs send besides the payload. To count it, design again "
+            f"with {keys}"
+        )
+
+
+def _next(manifest: Manifest, out: Path) -> Iterator[str]:
+    plan, source = manifest.plans[0], "samples" if manifest.samples else "SOURCE"
+    if plan.hops:
+        yield f"On {plan.machines[-1]}: splitimpera serve {out} --listen HOST:PORT"
+        yield f"On {plan.machines[0]}: splitimpera infer {out} --server HOST:PORT --input {source}"
+    else:
+        yield f"On {plan.machines[0]}: splitimpera infer {out} --input {source}"

@@ -1,0 +1,208 @@
+"""`splitimpera infer`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from splitimpera.cli.serve import PORT, SWITCH_S
+from splitimpera.cli.verbosity import Verbose
+from splitimpera.core import units
+from splitimpera.core.errors import LinkError, SplitImperaError, UnitError, shown
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from splitimpera.deploy.device_run import Tally
+    from splitimpera.deploy.frame_log import FrameLine, RunLine
+
+DRAW_EVERY_S = 0.5
+DRAW_AT_LEAST_S = 3.0
+DRAWING_S = 0.02
+"""A table is drawn where the next frame is further away than this, or it has not been for long."""
+POLICIES = ("wait", "drop-oldest", "drop-newest")
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="What 'splitimpera export' wrote: a folder or a .zip.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            "--input",
+            metavar="SOURCE",
+            help="samples, a folder of images, .npy, .npz, file.py:factory, camera:0, a video, a data set's name, or -",
+        ),
+    ],
+    server: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where 'splitimpera serve' listens.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Plan that is run (default: the recommended one).")] = None,
+    fps: Annotated[str | None, typer.Option(help="Frame rate (default: each frame after the one before).")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="How many (default: each input once).")] = None,
+    log: Annotated[Path | None, typer.Option(help="Write what happened to each frame here, for 'verify'.")] = None,
+    deadline: Annotated[str | None, typer.Option(help="From when a frame is due until it is of no use.")] = None,
+    queue_policy: Annotated[
+        str, typer.Option(help="Frames that find the device busy: wait, drop-oldest or drop-newest.")
+    ] = "wait",
+    queue: Annotated[int, typer.Option(min=1, help="How many of them may wait, where some are dropped.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of the engine.")] = 1,
+    keys: Annotated[Path | None, typer.Option(help="Folder that 'splitimpera keys' made.")] = None,
+    authority: Annotated[Path | None, typer.Option(help="The authority whose servers are trusted (PEM).")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="The client's certificate (PEM).")] = None,
+    key: Annotated[Path | None, typer.Option(help="The key of the certificate (PEM).")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="Say the token in this file instead.")] = None,
+    server_name: Annotated[
+        str | None, typer.Option(help="Name in the server's certificate (default: the host).")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Encrypt nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Run the device half of a bundle: frames to the server, its responses back."""
+    from splitimpera.bundle.opened import open_bundle
+    from splitimpera.cli.trust import client_security
+    from splitimpera.core.files import check_file
+    from splitimpera.deploy.client import Client, parsed_address
+    from splitimpera.deploy.device_run import DeviceRun, run_line
+    from splitimpera.deploy.frame_clock import FrameClock
+    from splitimpera.deploy.sources import open_source
+
+    if queue_policy not in POLICIES:
+        raise LinkError(f"'{shown(queue_policy)}' is none of {', '.join(POLICIES)}", where="--queue-policy")
+    rate = _positive(fps, units.FREQUENCY, "--fps")
+    deadline_s = _positive(deadline, units.TIME, "--deadline")
+    address = None if server is None else parsed_address(server, "--server", PORT)
+    if log is not None:
+        check_file(log, "--log")
+    opened = open_bundle(bundle)
+    security = None
+    if opened.manifest.plan(plan).hops:
+        if address is None:
+            raise LinkError("this plan needs a server", where="--server", hint="write for example 10.0.0.2:7433")
+        security = client_security(keys, authority, certificate, key, token_file, server_name, insecure)
+    else:
+        address, insecure = None, False
+    try:
+        inputs = open_source(source, opened)
+    except SplitImperaError as error:
+        raise error.at(f"--input{': ' + error.where if error.where else ''}") from error.__cause__
+    sys.setswitchinterval(SWITCH_S)
+    with ExitStack() as after:
+        client = Client(opened, address, plan, security=security, insecure=insecure, threads=threads)
+        after.enter_context(client)
+        first = run_line(client, inputs, rate, deadline_s)
+        told = after.enter_context(_written(log, first)) if log is not None else _untold
+        clock = FrameClock(rate, frames, queue_policy, queue)  # type: ignore[arg-type]  # one of POLICIES
+        going = DeviceRun(client, inputs, clock, deadline_s, told)
+        try:
+            with _shown_live(going.tally, json) as draw:
+                going.idle = draw
+                going.run()
+        finally:  # on Ctrl-C and where the session broke as well
+            _print_summary(going.tally, first, json)
+
+
+def _untold(line: FrameLine) -> None:
+    pass
+
+
+@contextmanager
+def _written(path: Path, first: RunLine) -> Iterator[Callable[[FrameLine], None]]:
+    """A log that is written line by line, so that what a killed process did is known, too."""
+    from splitimpera.core.files import output_error
+    from splitimpera.deploy.frame_log import line_of
+
+    try:
+        file = path.open("w", encoding="utf-8", buffering=1)
+    except OSError as failure:
+        raise output_error(path, failure, "--log") from None
+    with file:
+
+        def told(line: Any) -> None:
+            try:
+                file.write(line_of(line))
+            except OSError as failure:
+                raise output_error(path, failure, "--log") from None
+
+        told(first)
+        yield told
+
+
+@contextmanager
+def _shown_live(tally: Tally, json: bool) -> Iterator[Callable[[float], None]]:
+    """A table on a terminal, drawn anew where no frame has to wait for it; nothing elsewhere."""
+    from splitimpera.cli.terminal import console
+
+    if json or not console.is_terminal:
+        yield lambda _: None
+        return
+    from rich.live import Live
+
+    drawn_s = time.monotonic()
+    with Live(_table(tally), console=console, auto_refresh=False, transient=True) as live:
+
+        def draw(left_s: float) -> None:
+            nonlocal drawn_s
+            since_s = time.monotonic() - drawn_s
+            if since_s > DRAW_AT_LEAST_S or (since_s > DRAW_EVERY_S and left_s > DRAWING_S):
+                drawn_s = time.monotonic()
+                live.update(_table(tally), refresh=True)
+
+        yield draw
+
+
+def _rows(tally: Tally) -> list[tuple[str, str]]:
+    """What there is to say of a run, in words."""
+    others = ", ".join(f"{count} {outcome}" for outcome, count in sorted(tally.outcomes.items()) if outcome != "ok")
+    rows = [("frames", f"{tally.frames}" + (f" ({others})" if others else ""))]
+    times = [tally.percentile_s(share) for share in (0.5, 0.95, 0.99)]
+    if times[0] is not None:
+        rows.append(("latency p50 / p95 / p99", " / ".join(units.format_time(time_s or 0.0) for time_s in times)))
+    if tally.packets:
+        each = tally.payload_bytes / max(tally.frames - tally.outcomes["dropped"], 1)
+        rows.append(("sent", f"{units.format_bytes(tally.payload_bytes)}, {units.format_bytes(each)} a frame"))
+        share = units.format_fraction(tally.lost_packets / max(tally.told_packets, 1))
+        rows.append(("lost packets", f"{tally.lost_packets} of {tally.told_packets} ({share})"))
+    if tally.deadline_s is not None:
+        rows.append(
+            ("deadline misses", f"{tally.missed} ({units.format_fraction(tally.missed / max(tally.frames, 1))})")
+        )
+    if tally.accuracy is not None:
+        rows.append(("accuracy", f"{units.format_fraction(tally.accuracy)} of {tally.labelled}"))
+    return rows
+
+
+def _table(tally: Tally) -> Table:
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    for row in _rows(tally):
+        table.add_row(*row)
+    return table
+
+
+def _print_summary(tally: Tally, first: RunLine, json: bool) -> None:
+    if json:
+        from json import dumps
+
+        print(dumps({"plan": first.plan, "carrier": first.carrier, "secure": first.secure, **tally.as_json()}))
+        return
+    print(f"plan {first.plan} by {first.carrier}" + ("" if first.secure == "none" else f", {first.secure}"))
+    for name, value in _rows(tally):
+        print(f"{name}: {value}")
+
+
+def _positive(text: str | None, dimension: units.Dimension, option: str) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = units.parse(text, dimension)
+    except UnitError as error:
+        raise error.at(option) from None
+    if not 0 < value <= 1e6:
+        raise UnitError(f"'{shown(text)}' is out of range, it must be above 0", where=option)
+    return value

@@ -1,0 +1,155 @@
+"""`splitimpera serve`."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from splitimpera.cli.verbosity import LOGGER, Verbose
+from splitimpera.core import units
+from splitimpera.core.errors import UnitError
+
+if TYPE_CHECKING:
+    from splitimpera.deploy.metrics import Metrics
+    from splitimpera.deploy.server import Server
+
+PORT = 7433
+TIDY_S = 5.0
+"""How often objects that refer to each other in circles are looked for: closed sessions are such, and large."""
+SWITCH_S = 0.0005
+"""How long one thread may keep Python's lock while another waits for it; 5 ms, as it is, would be seen in latencies."""
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="What 'splitimpera export' wrote: a folder or a .zip.")],
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where, by TCP and UDP; port 0 takes a free one.")],
+    plan: Annotated[list[str] | None, typer.Option(help="Plan that is served (default: all); may be repeated.")] = None,
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Most frames that are run together.")] = 1,
+    batch_wait: Annotated[str, typer.Option(help="How long a frame waits for others, at most.")] = "0 s",
+    queue: Annotated[int, typer.Option(min=1, max=100_000, help="How many frames may wait, 16 of each client.")] = 64,
+    queue_policy: Annotated[
+        str, typer.Option(help="What goes where one too many comes: drop-oldest or drop-newest.")
+    ] = "drop-oldest",
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of the engine.")] = 1,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics (Prometheus), /healthz and /readyz here.")
+    ] = None,
+    keys: Annotated[Path | None, typer.Option(help="Folder that 'splitimpera keys' made.")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="The server's certificate (PEM).")] = None,
+    key: Annotated[Path | None, typer.Option(help="The key of the certificate (PEM).")] = None,
+    authority: Annotated[
+        Path | None, typer.Option(help="Clients must show a certificate of this authority (PEM).")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="Clients must say the token in this file.")] = None,
+    insecure: Annotated[
+        int, typer.Option("--insecure", count=True, metavar="", help="Encrypt nothing; twice: beyond loopback, too.")
+    ] = 0,
+    verbose: Verbose = 0,
+) -> None:
+    """Serve the server half of a bundle: many clients, until SIGTERM or Ctrl-C."""
+    import asyncio
+
+    from splitimpera.bundle.opened import open_bundle
+    from splitimpera.cli.trust import server_security
+    from splitimpera.deploy.client import parsed_address
+    from splitimpera.deploy.event_log import JsonLines
+    from splitimpera.deploy.server import Server
+
+    host, port = parsed_address(listen, "--listen", PORT)
+    measured = None if metrics is None else parsed_address(metrics, "--metrics")
+    wait_s = _time(batch_wait, "--batch-wait")
+    security = server_security(host, keys, certificate, key, authority, token_file, insecure)
+    figures = None
+    if measured is not None:
+        from splitimpera.deploy.metrics import Metrics
+
+        figures = Metrics()
+    for handler in LOGGER.handlers:
+        handler.setFormatter(JsonLines())
+    sys.setswitchinterval(SWITCH_S)
+    server = Server(
+        open_bundle(bundle),
+        plan,
+        threads=threads,
+        batch=batch,
+        batch_wait_s=wait_s,
+        queue=queue,
+        queue_policy=queue_policy,  # type: ignore[arg-type]  # it says which there are
+        metrics=figures,
+    )
+
+    gc.collect()
+    gc.freeze()  # what is there now stays: whoever looks for circles need not look through it
+
+    async def serve() -> None:
+        _end_on_signals(server)
+        tidying = asyncio.create_task(_tidy())
+        async with server:
+            real = await server.start(host, port, security)
+            plans = ", ".join(half.plan.id for half in server.halves.values())
+            how = "not encrypted" if security is None else "encrypted"
+            print(f"serving {plans} at {_shown(real)} by TCP and UDP, {how}", flush=True)
+            with _pages(figures, measured, server):
+                await server.serve()
+        tidying.cancel()
+
+    asyncio.run(serve())
+
+
+@contextmanager
+def _pages(figures: Metrics | None, address: tuple[str, int] | None, server: Server) -> Iterator[None]:
+    if figures is None or address is None:
+        yield
+        return
+    from splitimpera.deploy.metrics import MetricsServer
+
+    pages = MetricsServer(figures, *address, lambda: server.ready)
+    try:
+        print(f"metrics at http://{_shown(pages.address)}/metrics", flush=True)
+        yield
+    finally:
+        pages.close()
+
+
+async def _tidy() -> None:
+    import asyncio
+
+    while True:
+        await asyncio.sleep(TIDY_S)
+        gc.collect()
+
+
+def _end_on_signals(server: Server) -> None:
+    """SIGTERM and Ctrl-C ask for an orderly end; a second one ends the process as it would any other."""
+    import asyncio
+    import signal
+
+    loop = asyncio.get_running_loop()
+
+    def stop(number: int) -> None:
+        server.stop_soon()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+
+
+def _shown(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _time(text: str, option: str) -> float:
+    try:
+        seconds = units.parse(text, units.TIME)
+    except UnitError as error:
+        raise error.at(option) from None
+    if not 0 <= seconds <= 3600:
+        raise UnitError(f"'{text[:100]}' is out of range, it must be 0 to 1 h", where=option)
+    return seconds

@@ -1,0 +1,65 @@
+"""`splitimpera verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splitimpera.cli.verbosity import Verbose
+
+
+def run(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a design, with its results.json.")],
+    logs: Annotated[
+        list[Path], typer.Argument(metavar="LOG...", help="Logs that 'splitimpera infer --log' wrote, of one plan.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for verification.json and verify.html (default: RUN).")
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the device's measured times as a profile for the next design (JSON), and the server's beside "
+            "it, as FILE-server.",
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The bundle that was run: logs of another one are refused.")
+    ] = None,
+    verbose: Verbose = 0,
+) -> None:
+    """Hold a deployed run against what its design predicted: latency, each part, losses, accuracy, requirements."""
+    from splitimpera.core.files import check_file, check_writable
+
+    if out is not None:
+        check_writable(out, "--out")
+    if calibrate is not None:
+        check_file(calibrate, "--calibrate")
+
+    from splitimpera.cli.terminal import console
+    from splitimpera.report.verified_tables import verification_tables
+    from splitimpera.report.verified_writing import FILES, write_verification
+    from splitimpera.verification.calibration import calibrated, profile_paths
+    from splitimpera.verification.comparing import compared, matched
+
+    results, entry, given, prediction, found = matched(folder, logs, bundle)
+    place = folder if out is None else out
+    check_writable(place, "--out", FILES)
+    profiles = {} if calibrate is None else calibrated(results, entry, given, found)
+    verification = compared(results, entry, given, prediction, found)
+    files = write_verification(verification, place)
+    console.print(verification_tables(verification))
+    console.print(f"Written to {place}: {', '.join(sorted(path.name for path in files))}", soft_wrap=True)
+    if calibrate is not None:
+        from splitimpera.cost.profiles import write_profile
+
+        paths = profile_paths(calibrate, entry)
+        for name, profile in profiles.items():
+            write_profile(profile, paths[name], "--calibrate")
+        told = ", ".join(f"{{name: {name}, profile: {paths[name]}}}" for name in profiles)
+        console.print(
+            f"Measured times are written; the next scenario takes them with  devices: [{told}]", soft_wrap=True
+        )

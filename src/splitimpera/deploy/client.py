@@ -1,0 +1,373 @@
+"""The device half: runs its layers, sends what crosses, and hands out what the server says.
+
+The session lives in an event loop in a thread of its own, which the layers do not hold up: the engine lets go of
+Python's lock. Whoever asks runs the layers in its own thread, so that one frame's come after those of the frame before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import count
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from splitimpera.bundle.opened import Bundle
+from splitimpera.codec.given import array_dtype
+from splitimpera.core.array_types import Array
+from splitimpera.core.errors import LinkError
+from splitimpera.deploy.connection import Connection, Exchange, connect
+from splitimpera.deploy.frame_log import Outcome
+from splitimpera.deploy.halves import Coded, device_half
+from splitimpera.deploy.hops import check_machines
+from splitimpera.deploy.lent_loop import LentLoop
+from splitimpera.deploy.messages import Hello, Response, Status, result_of
+from splitimpera.deploy.sessions import Limits
+
+if TYPE_CHECKING:
+    from splitimpera.deploy.security import ClientSecurity
+
+TIMEOUT_S = 5.0
+"""A response that takes longer counts as lost, where nothing else was said."""
+GRACE_S = 1.0
+"""How long after its deadline: a frame with gaps is run when it strikes, and then its response is on its way."""
+OUTCOMES: dict[Status, Outcome] = {
+    Status.OK: "ok",
+    Status.LATE: "late",
+    Status.FULL: "full",
+    Status.DAMAGED: "damaged",
+    Status.FAILED: "failed",
+    Status.STOPPING: "stopping",
+}
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What became of one frame; times by `time.monotonic`.
+
+    Attributes:
+        frame: Its number, from 0 on.
+        outcome: "ok" where there is a result, else why there is none; "lost": no response came in time.
+        result: The network's output for this frame, without a batch dimension; None without one.
+        answer: The class that was found; None without a result.
+        name: Its name, where classes have names.
+        begun_s: When work on it began.
+        head_s, encode_s: What layers and codec took here.
+        sent_s: When its last byte was with the system; None: it was not sent.
+        response_s: When the response was complete, or the result where there is no server; None: none came.
+        payload_bytes, packets: What was sent.
+        response: What the server says of it; None: nothing.
+    """
+
+    frame: int
+    outcome: Outcome
+    result: tuple[Array, ...] | None
+    answer: int | None
+    name: str | None
+    begun_s: float
+    head_s: float
+    encode_s: float
+    sent_s: float | None = None
+    response_s: float | None = None
+    payload_bytes: int = 0
+    packets: int = 0
+    response: Response | None = None
+
+    @property
+    def latency_s(self) -> float | None:
+        """From when work on it began until its response was complete; None where none came."""
+        return None if self.response_s is None else self.response_s - self.begun_s
+
+    @property
+    def lost_packets(self) -> int | None:
+        """How many of its packets never came; None: the server does not say."""
+        return None if self.response is None else self.response.lost_packets
+
+
+class Client:
+    """The device half of a bundle, joined to a server.
+
+    Args:
+        address: "host:port" of the server; None for a plan that runs on the device alone.
+        plan: Its name; None: the recommended one.
+        security: Whom to trust and what to show.
+        insecure: Nothing is encrypted; without this, and without `security`, no server is asked.
+        threads: How many threads the engine has.
+        timeout_s: A response that takes longer counts as lost, where the frame has no deadline.
+
+    Raises:
+        BundleError: the bundle has no such plan, or its files are not what was exported.
+        LinkError: there is no address, or neither `security` nor `insecure`.
+
+    Example:
+        with Client(open_bundle("bundle"), "10.0.0.2:7433", security=security) as client:
+            print(client.infer(image).name)
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        address: str | tuple[str, int] | None = None,
+        plan: str | None = None,
+        *,
+        security: ClientSecurity | None = None,
+        insecure: bool = False,
+        threads: int = 1,
+        timeout_s: float = TIMEOUT_S,
+        limits: Limits | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.plan = bundle.manifest.plan(plan)
+        check_machines(self.plan)
+        self.hop = self.plan.hops[0] if self.plan.hops else None
+        if self.hop is not None:
+            if address is None:
+                raise LinkError(f"plan '{self.plan.id}' needs a server", hint="say where it listens, as 'host:port'")
+            if (security is None) != insecure:
+                raise LinkError(
+                    "security and insecure exclude each other"
+                    if insecure
+                    else "what is sent would not be encrypted, and the server could be anybody",
+                    hint="give one of security and insecure=True; 'splitimpera keys' makes certificates",
+                )
+            self.address = parsed_address(address) if isinstance(address, str) else address
+        self.security = security
+        self.half = device_half(bundle, self.plan.id, threads)
+        self.half([np.zeros(entry.shape, array_dtype(entry.spec)) for entry in bundle.manifest.input.tensors])  # warm
+        self.threads = threads
+        self.timeout_s = timeout_s
+        self.limits = limits or Limits()
+        self._specs = tuple(entry.spec for entry in bundle.manifest.result)
+        self._numbers = count()
+        self._loop: LentLoop | None = None
+        self._connection: Connection | None = None
+
+    # Life ------------------------------------------------------------------------------------------------------------
+
+    def open(self) -> Self:
+        """Join the server, where the plan has one; `with` does it as well.
+
+        Raises:
+            LinkError: nobody is there, somebody else answers, its certificate is not trusted, or it refuses.
+        """
+        if self.hop is None or self._connection is not None:
+            return self
+        if self._loop is None:
+            self._loop = LentLoop()
+        hello = Hello(
+            bytes.fromhex(self.bundle.manifest.bundle),
+            token=((self.security.token if self.security is not None else None) or "").encode(),
+        )
+        try:
+            self._connection = self._loop.wait(connect(*self.address, self.hop, hello, self.security, self.limits))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Leave the server; frames that wait for a response count as lost."""
+        if self._loop is None:
+            return
+        with contextlib.suppress(LinkError, TimeoutError):
+            if self._connection is not None:
+                self._loop.wait(asyncio.wait_for(self._connection.close(), GRACE_S))
+        self._loop.wait(_all_ended())
+        self._loop.close()
+        self._loop = self._connection = None
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.open)
+
+    async def __aexit__(self, *failure: object) -> None:
+        await asyncio.to_thread(self.close)
+
+    @property
+    def failure(self) -> LinkError | None:
+        """Why the session with the server has ended; None: it has not."""
+        return None if self._connection is None else self._connection.failure
+
+    @property
+    def round_trip_s(self) -> float:
+        """The smallest round trip seen; infinite before the first."""
+        return inf if self._connection is None else self._connection.session.round_trip_s
+
+    # Frames ----------------------------------------------------------------------------------------------------------
+
+    def infer(
+        self, x: Array | Sequence[Array], deadline_s: float | None = None, timeout_s: float | None = None
+    ) -> Inference:
+        """Run one frame, and wait for what comes of it.
+
+        Args:
+            x: The input as `halves.prepared` has it: float32 (C, H, W), or an image uint8 (H, W, C).
+            deadline_s: From now on: work on it is not begun later than this, and with gaps it is used then. None: no
+                deadline, but for UDP the time that the design allows for gaps.
+            timeout_s: After so long no response is waited for. None: a second after the deadline, or without one what
+                the client was made with.
+
+        Raises:
+            DataError: this is no input of the network.
+            LinkError: the session has ended, or what the server sends is no result.
+        """
+        return self._begin(x, deadline_s, timeout_s, None, waits=True).result()
+
+    async def infer_async(
+        self, x: Array | Sequence[Array], deadline_s: float | None = None, timeout_s: float | None = None
+    ) -> Inference:
+        """`infer`, for event loops; the layers run in a thread."""
+        future = await asyncio.to_thread(self.submit, x, deadline_s, timeout_s)
+        return await asyncio.wrap_future(future)
+
+    def submit(
+        self,
+        x: Array | Sequence[Array],
+        deadline_s: float | None = None,
+        timeout_s: float | None = None,
+        since_s: float | None = None,
+    ) -> Future[Inference]:
+        """Run a frame's layers and send it; what comes of it is in the future. Several may be on their way.
+
+        Args:
+            since_s: When the deadline began to count, by `time.monotonic`; None: now.
+        """
+        return self._begin(x, deadline_s, timeout_s, since_s, waits=False)
+
+    def _begin(
+        self,
+        x: Array | Sequence[Array],
+        deadline_s: float | None,
+        timeout_s: float | None,
+        since_s: float | None,
+        waits: bool,
+    ) -> Future[Inference]:
+        """`submit`; where the caller waits, it runs the session meanwhile."""
+        self.open()
+        begun_s = monotonic()
+        coded = self.half(x)
+        frame, found = next(self._numbers), Future[Inference]()
+        if coded.payload is None:
+            found.set_result(self._alone(frame, begun_s, coded))
+            return found
+        assert self._loop is not None
+        assert self._connection is not None
+        since_s = begun_s if since_s is None else since_s
+        deadline_s = self.deadline_s if deadline_s is None else deadline_s
+        if timeout_s is not None:
+            give_up_s = since_s + timeout_s
+        else:
+            give_up_s = monotonic() + self.timeout_s if deadline_s == inf else since_s + deadline_s + GRACE_S
+        sending = (self._send, self._connection, frame, coded, begun_s, since_s + deadline_s, give_up_s, found)
+        if not (waits and self._loop.run(found, self._connection.waits, *sending)):
+            self._loop.call(*sending)
+        return found
+
+    @property
+    def deadline_s(self) -> float:
+        """What frames have as deadline where none is asked for: over UDP, what the design allows for gaps."""
+        return inf if self.hop is None or self.hop.transport == "tcp" else self.hop.deadline_s
+
+    def _send(
+        self,
+        connection: Connection,
+        frame: int,
+        coded: Coded,
+        begun_s: float,
+        deadline_s: float,
+        give_up_s: float,
+        found: Future[Inference],
+    ) -> None:
+        """Send a frame; in the loop."""
+        assert coded.payload is not None
+
+        def told(exchange: Exchange) -> None:
+            self._told(exchange, found, frame, begun_s, coded)
+
+        try:
+            connection.send(frame, coded.payload, deadline_s - monotonic(), give_up_s, told)
+        except LinkError as failure:
+            found.set_exception(failure)
+
+    def _told(self, exchange: Exchange, found: Future[Inference], frame: int, begun_s: float, coded: Coded) -> None:
+        """Make of what came back what became of the frame; in the loop."""
+        if found.cancelled():
+            return
+        try:
+            response = exchange.response
+            result = None
+            if response is not None and response.status is Status.OK:
+                result = result_of(response.tensors, self._specs)
+            found.set_result(
+                Inference(
+                    frame,
+                    "lost" if response is None else OUTCOMES[response.status],
+                    result,
+                    *self._answer(result),
+                    begun_s,
+                    coded.head_s,
+                    coded.encode_s,
+                    exchange.sent_s,
+                    exchange.response_s,
+                    exchange.payload_bytes,
+                    exchange.packets,
+                    response,
+                )
+            )
+        except BaseException as failure:
+            found.set_exception(failure)
+
+    def _alone(self, frame: int, begun_s: float, coded: Coded) -> Inference:
+        """Of a plan without a server."""
+        result = coded.result
+        return Inference(
+            frame, "ok", result, *self._answer(result), begun_s, coded.head_s, coded.encode_s, response_s=monotonic()
+        )
+
+    def _answer(self, result: tuple[Array, ...] | None) -> tuple[int | None, str | None]:
+        """The class with the largest value, and its name."""
+        if result is None or not result[0].size:
+            return None, None
+        answer, classes = int(result[0].argmax()), self.bundle.manifest.classes
+        return answer, classes[answer] if answer < len(classes) else None
+
+
+def parsed_address(address: str, where: str = "", port: int | None = None) -> tuple[str, int]:
+    """Host and port of "host:port", "[::1]:7433" or, where a port is given, of a host alone.
+
+    Raises:
+        LinkError: it is none; `where` is the option that it came by.
+    """
+    host, colon, digits = address.rpartition(":")
+    if not colon or (address.endswith("]") and address.startswith("[")):
+        host, digits = address, "" if port is None else str(port)
+    named = host.removeprefix("[").removesuffix("]")
+    if (
+        not named
+        or (":" in host and host == named)
+        or not (digits.isascii() and digits.isdecimal() and len(digits) < 6)
+    ):
+        raise LinkError(f"'{address[:200]}' is no address", where=where, hint="write for example 10.0.0.2:7433")
+    if int(digits) > 65535:
+        raise LinkError(f"there is no port {digits}, the last one is 65535", where=where)
+    return named, int(digits)
+
+
+async def _all_ended() -> None:
+    """Let what was just cancelled or closed come to its end."""
+    await asyncio.sleep(0)
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

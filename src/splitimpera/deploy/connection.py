@@ -1,0 +1,244 @@
+"""The device's end of a session: greeting, frames out, responses in, and what never comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from splitimpera.bundle.manifest import HopEntry
+from splitimpera.codec.framing import WORD, Kind
+from splitimpera.core.errors import LinkError
+from splitimpera.deploy.hops import pace
+from splitimpera.deploy.messages import Hello, Reason, Refusal, Response, Welcome
+from splitimpera.deploy.sessions import Limits, Message, Session
+from splitimpera.records.traffic import Payload
+
+if TYPE_CHECKING:
+    from splitimpera.deploy.security import ClientSecurity
+
+REPEAT_S = 0.25
+"""After this a hello is sent again where one may be lost, then after twice as long each time."""
+REFUSALS = {
+    Reason.VERSION: "install the same version of Split-Et-Impera on both machines",
+    Reason.BUNDLE: "give both machines the same bundle",
+    Reason.PLAN: "start the server with this plan, or choose one that it serves",
+    Reason.TOKEN: "give this machine the server's token",
+    Reason.BUSY: "start another server, or close other clients",
+}
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What was sent of a frame, and what came back; times by `time.monotonic`.
+
+    Attributes:
+        sent_s: When its last byte was with the system; None: it was not sent.
+        response: None where nothing came in time.
+        response_s: When it was complete.
+    """
+
+    payload_bytes: int
+    packets: int
+    sent_s: float | None
+    response: Response | None
+    response_s: float | None
+
+
+@dataclass(eq=False)
+class _Pending:
+    payload_bytes: int
+    told: Callable[[Exchange], None]
+    timer: asyncio.TimerHandle | None = None
+    packets: int = 0
+    sent_s: float | None = None
+    response: Response | None = None
+    response_s: float | None = None
+
+
+class Connection:
+    """An open session with a server that has welcomed us. All of it happens in one event loop."""
+
+    def __init__(self, session: Session, hop: HopEntry) -> None:
+        self.session = session
+        self.hop = hop
+        self.failure: LinkError | None = None
+        self.welcome: Welcome | None = None
+        self._pending: dict[int, _Pending] = {}
+        self._frames = 0
+        self._loop = asyncio.get_running_loop()
+        self._greeted: asyncio.Future[Welcome] = self._loop.create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        session.on_message = self._on_message
+        session.on_close = self._on_close
+
+    async def greet(self, hello: Hello, limits: Limits) -> Welcome:
+        """Say who we are, and wait for the welcome.
+
+        Raises:
+            LinkError: the server refuses, or does not answer.
+        """
+        wait_s = REPEAT_S if self.session.carrier == "udp" else limits.greeting_s
+        try:
+            async with asyncio.timeout(limits.greeting_s):
+                while True:
+                    if not self._closed:
+                        self.session.send(Kind.HELLO, self.hop.number, 0, Payload(hello.to_bytes()))
+                    with suppress(TimeoutError):
+                        self.welcome = await asyncio.wait_for(asyncio.shield(self._greeted), wait_s)
+                        return self.welcome
+                    wait_s *= 2
+        except TimeoutError:
+            self.session.close()
+            raise LinkError(
+                f"{self.session.peer} does not answer as a server of Split-Et-Impera",
+                hint="check its address, and that 'splitimpera serve' runs there",
+            ) from None
+        except LinkError:
+            self.session.close()
+            raise
+
+    def send(
+        self,
+        frame: int,
+        payload: Payload,
+        time_left_s: float,
+        give_up_s: float,
+        told: Callable[[Exchange], None],
+    ) -> None:
+        """Send a frame.
+
+        Args:
+            frame: Its number; what is above 32 bits is not sent.
+            give_up_s: When its response counts as lost, by the loop's clock.
+            told: Called once with what became of it, where it was sent.
+
+        Raises:
+            LinkError: the session is closed, or the frame is larger than the server takes.
+        """
+        if self._closed:
+            raise self.failure or LinkError("the session is closed")
+        if self.welcome is not None and len(payload.data) > self.welcome.most_bytes:
+            raise LinkError(
+                f"the frame has {len(payload.data)} bytes, the server takes {self.welcome.most_bytes} at most"
+            )
+        pending = _Pending(len(payload.data), told)
+        number = frame % WORD
+        self._frames = max(self._frames, frame + 1)
+        self._pending[number] = pending
+        try:
+            pending.packets = self.session.send(Kind.FRAME, self.hop.number, number, payload, time_left_s)
+        except LinkError:
+            del self._pending[number]
+            raise
+        pending.timer = self._loop.call_at(give_up_s, self._finish, number)
+        waiting = self.session.sent()
+        try:
+            waiting.send(None)
+        except StopIteration:  # it is with the system already, as it mostly is: a task would take longer than the rest
+            pending.sent_s = monotonic()
+        else:
+            waiting.close()
+            task = self._loop.create_task(self._sent(pending))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _sent(self, pending: _Pending) -> None:
+        await self.session.sent()
+        pending.sent_s = monotonic()
+
+    def _on_message(self, message: Message) -> None:
+        id = message.frame.id
+        if id.kind is Kind.RESPONSE and self.welcome is not None:
+            pending = self._pending.get(id.frame)
+            if pending is None:
+                if id.frame >= self._frames:
+                    who = f"the server {self.session.peer}"
+                    self.session.close(LinkError(f"{who} answers frame {id.frame}, which was never sent"))
+                return  # it came after it was given up
+            if message.frame.complete:  # what is left of a result is none
+                try:
+                    pending.response = Response.from_bytes(message.frame.data)
+                except LinkError as failure:
+                    self.session.close(failure)
+                    return
+                pending.response_s = message.last_s
+            self._finish(id.frame)
+        elif id.kind is Kind.WELCOME and not self._greeted.done():
+            try:
+                self._greeted.set_result(Welcome.from_bytes(message.frame.data))
+            except LinkError as failure:
+                self._greeted.set_exception(failure)
+        elif id.kind is Kind.REFUSAL:
+            self.failure = _refusal(self.session.peer, message.frame.data)
+            self.session.close(self.failure)
+
+    def waits(self) -> bool:
+        """Whether frames are on their way."""
+        return bool(self._pending)
+
+    def _finish(self, number: int) -> None:
+        pending = self._pending.pop(number, None)
+        if pending is None:
+            return
+        if pending.timer is not None:
+            pending.timer.cancel()
+        sent_s = pending.sent_s
+        if sent_s is None and pending.response_s is not None:
+            sent_s = pending.response_s  # a response was quicker than the word that all was sent
+        pending.told(Exchange(pending.payload_bytes, pending.packets, sent_s, pending.response, pending.response_s))
+
+    def _on_close(self, failure: LinkError | None) -> None:
+        self._closed = True
+        self.failure = self.failure or failure or LinkError(f"{self.session.peer} has closed the session")
+        if not self._greeted.done():
+            self._greeted.set_exception(self.failure)
+            self._greeted.exception()  # it was looked at
+        for number in list(self._pending):
+            self._finish(number)
+
+    async def close(self) -> None:
+        """End the session; what waits for a response gets none."""
+        if not self._closed:
+            await self.session.sent()
+            self.session.close()
+
+
+async def connect(
+    host: str,
+    port: int,
+    hop: HopEntry,
+    hello: Hello,
+    security: ClientSecurity | None,
+    limits: Limits,
+) -> Connection:
+    """A connection to a server that takes this bundle's frames, by the carrier of the hop's transport.
+
+    Raises:
+        LinkError: nobody is there, it is somebody else, or it refuses.
+    """
+    if hop.transport == "tcp":
+        from splitimpera.deploy.streams import open_stream
+
+        session = await open_stream(host, port, security, limits)
+    else:
+        from splitimpera.deploy.datagrams import open_datagrams
+
+        session = await open_datagrams(host, port, security, limits, pace(hop, security is not None))
+    connection = Connection(session, hop)
+    await connection.greet(hello, limits)
+    return connection
+
+
+def _refusal(peer: str, data: bytes) -> LinkError:
+    """What a server turned us away with, in words."""
+    try:
+        refusal = Refusal.from_bytes(data)
+    except LinkError as broken:
+        return broken
+    told = refusal.text or refusal.reason.name.lower()
+    return LinkError(f"the server {peer} refuses: {told}", hint=REFUSALS.get(refusal.reason, ""))

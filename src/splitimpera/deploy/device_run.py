@@ -1,0 +1,261 @@
+"""The device half at a frame rate: each frame begun when it is due, and a line of the log for each."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import inf, isfinite
+from time import monotonic, sleep
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from splitimpera.core.errors import LinkError
+from splitimpera.core.version import __version__
+from splitimpera.deploy.client import Client, Inference
+from splitimpera.deploy.frame_clock import FrameClock
+from splitimpera.deploy.frame_log import FrameLine, RunLine
+from splitimpera.deploy.sample_stream import Sample, Source
+
+ROUND_TRIP_S = 0.5
+"""How long the first round trip is waited for, before the first frame."""
+LAST_S = 1.0
+"""After Ctrl-C, how long responses that are on their way are waited for."""
+
+
+class _Underway(NamedTuple):
+    frame: int
+    due_s: float
+    sample: Sample | None
+    found: Future[Inference] | None
+    """None: it was dropped."""
+
+
+@dataclass
+class Tally:
+    """What a run came to so far.
+
+    Attributes:
+        outcomes: How many frames had each.
+        latencies_s: From due to response, of those that are ok.
+        lost_packets: Of the `told_packets` of those frames of which the server says what came.
+        missed: How many had no result within the deadline that was asked for.
+        correct, labelled: Of frames whose class is known, how many are right; one without a result is not.
+    """
+
+    deadline_s: float | None = None
+    outcomes: Counter[str] = field(default_factory=Counter)
+    latencies_s: array[float] = field(default_factory=lambda: array("d"))
+    payload_bytes: int = 0
+    packets: int = 0
+    told_packets: int = 0
+    lost_packets: int = 0
+    missed: int = 0
+    correct: int = 0
+    labelled: int = 0
+
+    @property
+    def frames(self) -> int:
+        return self.outcomes.total()
+
+    @property
+    def accuracy(self) -> float | None:
+        return self.correct / self.labelled if self.labelled else None
+
+    def percentile_s(self, share: float) -> float | None:
+        """Of the latencies; None where there are none."""
+        return float(np.percentile(self.latencies_s, 100 * share)) if self.latencies_s else None
+
+    def add(self, line: FrameLine) -> None:
+        latency_s = line.latency_s
+        self.outcomes[line.outcome] += 1
+        if latency_s is not None:
+            self.latencies_s.append(latency_s)
+        self.payload_bytes += line.payload_bytes
+        self.packets += line.packets
+        if line.lost_packets is not None:
+            self.told_packets += line.packets
+            self.lost_packets += line.lost_packets
+        self.missed += self.deadline_s is not None and (latency_s is None or latency_s > self.deadline_s)
+        if line.label is not None:
+            self.labelled += 1
+            self.correct += line.predicted == line.label
+
+    def as_json(self) -> dict[str, object]:
+        """All of it as plain values."""
+        return {
+            "frames": self.frames,
+            "outcomes": dict(self.outcomes),
+            **{f"p{round(100 * share)}_s": self.percentile_s(share) for share in (0.5, 0.95, 0.99)},
+            "payload_bytes": self.payload_bytes,
+            "packets": self.packets,
+            "told_packets": self.told_packets,
+            "lost_packets": self.lost_packets,
+            "missed": None if self.deadline_s is None else self.missed,
+            "accuracy": self.accuracy,
+        }
+
+
+def run_line(client: Client, source: Source, fps: float | None, deadline_s: float | None) -> RunLine:
+    """The first line of a run's log; waits a moment for the first round trip."""
+    until_s = monotonic() + ROUND_TRIP_S
+    while client.hop is not None and client.round_trip_s == inf and monotonic() < until_s:
+        sleep(0.001)
+    transport = "none" if client.hop is None else client.hop.transport
+    carrier = "none" if client.hop is None else "tcp" if transport == "tcp" else "udp"
+    secure = "none" if client.security is None or carrier == "none" else "tls" if carrier == "tcp" else "dtls"
+    machine = client.plan.machines[0]
+    engines = {segment.engine for segment in client.bundle.manifest.part(machine).segments}
+    asked_s = client.deadline_s if deadline_s is None else deadline_s
+    return RunLine(
+        bundle=client.bundle.manifest.bundle,
+        plan=client.plan.id,
+        made_by=f"splitimpera {__version__}",
+        machine=machine,
+        engine=min(engines, default="none"),
+        threads=client.threads,
+        carrier=carrier,  # type: ignore[arg-type]  # one of three
+        transport=transport,
+        secure=secure,  # type: ignore[arg-type]
+        source=source.name,
+        fps=fps,
+        deadline_s=asked_s if isfinite(asked_s) else None,
+        begun=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        round_trip_s=client.round_trip_s if isfinite(client.round_trip_s) else None,
+    )
+
+
+class DeviceRun:
+    """Frames of a source through a client.
+
+    The layers run in the thread that calls `run`: it has nothing else to do, a frame's layers come after those of the
+    frame before in any case, and another thread would cost a change of threads for each frame. What comes back is
+    received, and timed, in the client's own thread meanwhile.
+
+    Args:
+        deadline_s: Of each frame, from when it is due; None: the client's own.
+        told: Called with the line of each frame, in order.
+        idle: Called when the next frame is so many seconds away, for whoever has something to draw.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        source: Source,
+        clock: FrameClock,
+        deadline_s: float | None = None,
+        told: Callable[[FrameLine], None] = lambda _: None,
+        idle: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self.client = client
+        self.source = source
+        self.clock = clock
+        self.deadline_s = deadline_s
+        self.told = told
+        self.idle = idle
+        self.tally = Tally(deadline_s)
+        self.failure: LinkError | None = None
+        self._underway: deque[_Underway] = deque()
+
+    def run(self) -> Tally:
+        """Until the source or the clock ends, or Ctrl-C; then what is on its way is waited for.
+
+        Raises:
+            DataError: an input is none that the network takes.
+            LinkError: the session with the server has ended.
+        """
+        samples = self.source.frames(self.clock.frames)
+        self.clock.begun_s = monotonic()
+        try:
+            sample = None if self.source.live else next(samples, None)
+            for frame, due_s, runs in self.clock:
+                if self.source.live and runs:
+                    sample = next(samples, None)
+                if sample is None and (runs or not self.source.live):
+                    break
+                found = None
+                if runs and sample is not None:
+                    found = self.client.submit(sample.x, self.deadline_s, since_s=due_s)
+                    if self.clock.fps is None:
+                        found.exception()  # the next one begins when this one is through
+                self._underway.append(_Underway(frame, due_s, sample, found))
+                if not self.source.live:
+                    sample = next(samples, None)  # read before it is due
+                self._settle()
+                if self.failure is not None:
+                    break
+                self.idle(self.clock.due_s(frame + 1) - monotonic() if self.clock.fps else 0.0)
+            self._settle(inf)
+        finally:
+            samples.close()
+            self._settle(LAST_S)  # Ctrl-C, or a failure: what was sent has its line
+        if self.failure is not None:
+            raise self.failure
+        return self.tally
+
+    def _settle(self, patience_s: float = 0.0) -> None:
+        """Write the lines of those frames of which it is known what became of them."""
+        until_s = monotonic() + patience_s
+        while self._underway:
+            first = self._underway[0]
+            if first.found is not None and not first.found.done():
+                left_s = until_s - monotonic()
+                if left_s <= 0:
+                    if not patience_s:
+                        return
+                    first.found.cancel()
+                else:
+                    try:
+                        first.found.exception(None if left_s == inf else left_s)
+                    except TimeoutError:
+                        continue
+            self._underway.popleft()
+            line = self._line(first)
+            self.tally.add(line)
+            self.told(line)
+
+    def _line(self, underway: _Underway) -> FrameLine:
+        start_s, sample, found = self.clock.begun_s, underway.sample, underway.found
+        where: dict[str, Any] = {
+            "frame": underway.frame,
+            "sample": None if sample is None else sample.row,
+            "due_s": underway.due_s - start_s,
+            "label": None if sample is None else sample.label,
+        }
+        if found is None:
+            return FrameLine(outcome="dropped", **where)
+        if found.cancelled():
+            return FrameLine(outcome="lost", **where)
+        try:
+            one = found.result()
+        except LinkError as failure:
+            self.failure = failure
+            return FrameLine(outcome="lost", **where)
+        response = one.response
+        line: dict[str, Any] = {
+            "outcome": one.outcome,
+            "begun_s": one.begun_s - start_s,
+            "head_s": one.head_s,
+            "encode_s": one.encode_s,
+            "sent_s": None if one.sent_s is None else one.sent_s - start_s,
+            "response_s": None if one.response_s is None else one.response_s - start_s,
+            "payload_bytes": one.payload_bytes,
+            "packets": one.packets,
+            "predicted": one.answer,
+        }
+        if response is not None:
+            line |= {
+                "lost_packets": response.lost_packets,
+                "missing_bytes": response.missing_bytes,
+                "assembled_s": response.assembled_s,
+                "queued_s": response.queued_s,
+                "decode_s": response.decode_s,
+                "run_s": response.run_s,
+                "server_s": response.total_s,
+                "batch": response.batch,
+            }
+        return FrameLine(**where, **line)

@@ -1,0 +1,59 @@
+"""What to know of an exported plan: where it cannot run, what to install, what the prediction left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from splitimpera.codec.codecs import extras_of
+from splitimpera.core.errors import ModelError
+from splitimpera.cost.device_presets import DEVICES
+from splitimpera.deploy.messages import RESPONSE_BYTES
+from splitimpera.net.workloads import build_workload
+from splitimpera.records.device import Device
+from splitimpera.records.graph import TensorSpec
+from splitimpera.records.plan import Plan
+from splitimpera.setting import Setting
+
+
+def check_machines(plan: Plan) -> None:
+    """Refuse machines on which neither engine runs.
+
+    Raises:
+        ModelError: names them.
+    """
+    without = [device for device in plan.devices if _preset_without_engines(device)]
+    if without:
+        names = " and ".join(f"'{device.name}' ({_preset(device)})" for device in without)
+        raise ModelError(
+            f"neither ONNX Runtime nor PyTorch runs on {names}: it has no operating system",
+            where=f"plan {plan.id}",
+            hint="design for a machine that has one, such as the preset raspberry-pi-4, or write that machine's half "
+            "yourself after docs/bundle.md and docs/protocol.md",
+        )
+
+
+def _preset(device: Device) -> str:
+    return "" if device.roofline is None else device.roofline.name
+
+
+def _preset_without_engines(device: Device) -> bool:
+    return _preset(device) in DEVICES and not DEVICES[_preset(device)].engines
+
+
+def extras(codecs: Iterable[str]) -> list[str]:
+    """The extras of the package that some codecs need."""
+    return sorted({extra for codec in codecs for extra in extras_of(codec)})
+
+
+def left_out(setting: Setting, plan: Plan, result: Iterable[TensorSpec]) -> Iterator[str]:
+    """The keys of the scenario that a prediction needs to know what the two programs add, each with its value."""
+    if not plan.hops:
+        return
+    section, carrier = setting.scenario.links[0], plan.hops[0].transport.partition("-")[0]
+    if section.framing == "none":
+        yield "links[0].framing: sei"
+    if section.security == "none":
+        yield f"links[0].security: {'tls' if carrier == 'tcp' else 'dtls'}"
+    result_bytes = sum(spec.bytes for spec in result)
+    if build_workload(setting.scenario.workload, result_bytes).response_bytes != RESPONSE_BYTES + result_bytes:
+        yield "workload.response: runtime"

@@ -1,0 +1,174 @@
+"""A design that was run before, read again: one of its plans, and the network and data that it was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from splitimpera.core.errors import DataError, ModelError, PlanError, shown
+from splitimpera.core.progress import Track
+from splitimpera.core.registry import nearest
+from splitimpera.core.units import format_fraction
+from splitimpera.cost.profiles import fingerprint
+from splitimpera.evaluation.testbed import Testbed
+from splitimpera.graph.footprint import fitting
+from splitimpera.graph.frames import SAMPLES
+from splitimpera.graph.tracing import ModelGraph, trace
+from splitimpera.models.datasets import Dataset, load_data
+from splitimpera.models.networks import load_network
+from splitimpera.records.plan import Hop, Plan
+from splitimpera.report.reading import read
+from splitimpera.report.schema import PlanEntry, Results
+from splitimpera.scenario import load_scenario
+from splitimpera.setting import Setting, located, resolve
+from splitimpera.training.for_plans import trained_for
+
+SAME_ACCURACY = 0.01
+"""How far the accuracy of the same network on the same samples may be off where another machine computes it."""
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True, eq=False)
+class Designed:
+    """One plan of a design.
+
+    Attributes:
+        entry: What the results say of it.
+    """
+
+    results: Results
+    setting: Setting
+    plan: Plan
+    entry: PlanEntry
+
+
+def read_design(folder: Path, id: str | None = None) -> Designed:
+    """A plan of a design; neither network nor data are loaded.
+
+    Args:
+        folder: The results folder of a design.
+        id: The plan's id; None: the recommended one.
+
+    Raises:
+        DataError, ScenarioError: the results are damaged, or what the scenario names is not there any more.
+        PlanError: there is no such plan, or none is recommended.
+    """
+    results = read(folder)
+    setting = resolve(load_scenario(folder / "results.json"))
+    entry = _chosen(results, id)
+    devices = {device.name: device for device in setting.devices}
+    known = results.cut_names
+    if any(hop.cut not in known for hop in entry.hops) or any(name not in devices for name in entry.devices):
+        raise DataError(f"the results are damaged: plan '{shown(entry.id)}' names a cut or machine that is not there")
+    hops = [Hop(hop.cut, hop.codec, hop.transport, setting.link, hop.bottleneck) for hop in entry.hops]
+    return Designed(
+        results, setting, Plan(entry.id, tuple(devices[name] for name in entry.devices), tuple(hops)), entry
+    )
+
+
+def _chosen(results: Results, id: str | None) -> PlanEntry:
+    decision = results.recommendation
+    if id is None and decision.plan is None:
+        closest = f"'--plan {decision.nearest}' exports the nearest" if decision.nearest else "name one with '--plan'"
+        raise PlanError("no plan of this design is feasible, so none is recommended", where="--plan", hint=closest)
+    wanted = decision.plan if id is None else id
+    if wanted not in results.by_id:
+        raise PlanError(
+            f"the design has no plan '{shown(wanted)}'", where="--plan", hint=nearest(str(wanted), results.by_id)
+        )
+    return results.by_id[str(wanted)]
+
+
+def load_again(designed: Designed, track: Track[Any], say: Say) -> Testbed:
+    """The network, data and bottlenecks of a design, held to what its results say of them.
+
+    Args:
+        say: Takes a line of news, such as that a bottleneck is no longer in the cache and is trained again.
+
+    Raises:
+        ModelError, DataError: they cannot be loaded, or are others than those of the design.
+    """
+    scenario, results = designed.setting.scenario, designed.results
+    with located("network.model"):
+        model = load_network(scenario.network, scenario.folder, track)
+    with located("data.source"):
+        data = load_data(scenario.data, scenario.folder)
+    _check_data(data, results)
+    with located("network.model"):
+        graph = trace(model, fitting(model, data.validation.spread(SAMPLES)), say=say)
+    _check_network(graph, results)
+    testbed = Testbed(graph, data, designed.setting.workload)
+    _check_accuracy(testbed, results, track)
+    splits = trained_for([designed.plan], designed.setting, graph, data.train, _telling(track, say), say)
+    for (_, ratio), split in splits.items():
+        testbed.add_split(ratio, split)
+    return testbed
+
+
+def _telling(track: Track[Any], say: Say) -> Track[Any]:
+    """The same progress, which says once that something is trained: what is in the cache is not."""
+    said = False
+
+    def tracked(steps: Iterable[Any], description: str, total: int) -> Iterator[Any]:
+        nonlocal said
+        if total and not said:
+            say("The plan's bottleneck is no longer in the cache: it is trained again.")
+            said = True
+        yield from track(steps, description, total)
+
+    return tracked
+
+
+def _check_data(data: Dataset, results: Results) -> None:
+    counts = {part: len(getattr(data, part)) for part in ("train", "validation", "test")}
+    if counts != results.samples.model_dump():
+        raise DataError(
+            f"there are {counts['train']}, {counts['validation']} and {counts['test']} samples for training, "
+            f"validation and test; in the design there were {results.samples.train}, {results.samples.validation} and "
+            f"{results.samples.test}",
+            where="data.source",
+            hint="run 'splitimpera design' again with these data",
+        )
+
+
+def _check_network(graph: ModelGraph, results: Results) -> None:
+    then = [
+        (cut.index, cut.name, cut.shapes, cut.parameters_head, cut.parameters_tail)
+        for cut in sorted(results.cuts, key=lambda cut: cut.index)
+    ]
+    now = [
+        (cut.index, cut.name, [list(spec.shape) for spec in cut.tensors], cut.parameters_head, cut.parameters_tail)
+        for cut in graph.cuts
+    ]
+    known = results.measurements.fingerprint
+    if then != now or (known and known != fingerprint(graph)):
+        raise ModelError(
+            "this is another network than the design's: its layers or shapes differ",
+            where="network.model",
+            hint="run 'splitimpera design' again with this network",
+        )
+
+
+def _check_accuracy(testbed: Testbed, results: Results, track: Track[Any]) -> None:
+    """Weights leave no trace in the results but the network's accuracy on the test part."""
+    samples, last = testbed.data.test, testbed.last
+    size = testbed.chunk([])
+    right = 0
+    batches = track(samples.batches(size), "Checking the network", -(-len(samples) // size))
+    for first, x in zip(range(0, len(samples), size), batches, strict=True):
+        (logits,) = testbed.call((0, last, 0.0, 0.0), testbed.inputs(x))
+        found = np.asarray(logits).reshape(len(x), -1).argmax(1)
+        right += int((found == samples.labels[first : first + size].numpy()).sum())
+    now, then = right / len(samples), results.base_quality
+    if abs(now - then) > SAME_ACCURACY + 1 / len(samples):
+        raise ModelError(
+            f"this network is right on {format_fraction(now)} of the test samples, the design's was on "
+            f"{format_fraction(then)}: it has other weights, or the data are others",
+            where="network.model",
+            hint="run 'splitimpera design' again",
+        )

@@ -1,0 +1,136 @@
+"""A machine's layers as one module that any engine's exporter can follow, and tensors to try it with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from splitimpera.bundle.manifest import Span
+from splitimpera.core.array_types import Array
+from splitimpera.core.errors import CutError
+from splitimpera.evaluation.batches import stack
+from splitimpera.evaluation.testbed import Testbed
+from splitimpera.partition.cutter import segment
+from splitimpera.records.graph import TensorSpec
+from splitimpera.training.trained import TrainedSplit
+
+EXAMPLES = 2
+"""A batch of one would be taken for a constant."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The layers of one machine.
+
+    Attributes:
+        module: Takes the tensors that arrive, returns the tuple of those that leave.
+        inputs, outputs: These tensors; `batch_dim` None: the module takes and returns those of a single frame.
+        examples: Tensors that it can be called with.
+    """
+
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    examples: tuple[Tensor, ...]
+
+    @property
+    def together(self) -> bool:
+        """Whether frames are run together."""
+        return all(spec.batch_dim is not None for spec in self.inputs)
+
+    @property
+    def bytes(self) -> int:
+        """What its weights take."""
+        return sum(weight.nbytes for weight in (*self.module.parameters(), *self.module.buffers()))
+
+
+def part_of(testbed: Testbed, span: Span) -> Part:
+    """The part for some layers, with the encoder or decoder of a bottleneck in it.
+
+    Raises:
+        CutError: there is no such part of this network.
+    """
+    inputs, outputs = testbed.specs(span.start, span.arriving), testbed.specs(span.end, span.leaving)
+    together = testbed.graph.stacks(inputs + outputs)
+    module = _Part(_program(testbed, span), inputs, outputs, together).eval()
+    row = testbed.example(span.start, span.arriving)
+    given: tuple[Array | Tensor, ...] = stack([row] * EXAMPLES, inputs) if together else row
+    examples = tuple(torch.as_tensor(tensor) for tensor in given)
+    return Part(module, _as_run(inputs, together), _as_run(outputs, together), examples)
+
+
+def _as_run(specs: Sequence[TensorSpec], together: bool) -> tuple[TensorSpec, ...]:
+    return tuple(spec if together else replace(spec, batch_dim=None) for spec in specs)
+
+
+def _program(testbed: Testbed, span: Span) -> nn.Module:
+    graph = testbed.graph
+    if span.arriving:
+        if span.leaving or span.end != testbed.last:
+            raise CutError("a plan has one bottleneck, in front of its last machine")
+        return _Decoding(testbed.split(span.start, span.arriving))
+    if not span.leaving:
+        return segment(graph, graph.cuts[span.start], graph.cuts[span.end])
+    split = testbed.split(span.end, span.leaving)
+    if not split.finetune_head:
+        return _Encoding(segment(graph, graph.cuts[span.start], graph.cuts[span.end]), split)
+    if span.start:
+        raise CutError("a bottleneck whose head has weights of its own needs the whole head on one machine")
+    return _Encoding(split.head.program, split)
+
+
+class _Part(nn.Module):
+    """`program` for arrays: bfloat16 is float32 outside, and single frames have no batch dimension."""
+
+    def __init__(
+        self, program: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], together: bool
+    ) -> None:
+        super().__init__()
+        self.program = program
+        self.inputs, self.outputs, self.together = tuple(inputs), tuple(outputs), together
+
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
+        given = [self._given(array, spec) for array, spec in zip(arrays, self.inputs, strict=True)]
+        made = self.program(*given)
+        return tuple(self._made(tensor, spec) for tensor, spec in zip(made, self.outputs, strict=True))
+
+    def _given(self, array: Tensor, spec: TensorSpec) -> Tensor:
+        tensor = array.to(torch.bfloat16) if spec.dtype == "bfloat16" else array
+        return tensor if self.together or spec.batch_dim is None else tensor.unsqueeze(spec.batch_dim)
+
+    def _made(self, tensor: Tensor, spec: TensorSpec) -> Tensor:
+        one = tensor if self.together or spec.batch_dim is None else tensor.squeeze(spec.batch_dim)
+        return one.to(torch.float32) if spec.dtype == "bfloat16" else one
+
+
+class _Encoding(nn.Module):
+    """The head, the bottleneck's encoder, and its quantiser with the level that training found."""
+
+    def __init__(self, program: nn.Module, split: TrainedSplit) -> None:
+        super().__init__()
+        self.program, self.encoder = program, split.encoder
+        self.dtype = getattr(torch, split.latent.dtype)
+        self.high = split.high
+        self.step = (self.high or 1.0) / (2**split.bits - 1) if split.bits is not None else 0.0
+
+    def forward(self, *crossing: Tensor) -> tuple[Tensor]:
+        latent: Tensor = self.encoder(self.program(*crossing)[0]).to(self.dtype)
+        if self.high is None:
+            return (latent,)
+        return (torch.round(latent.clamp(0.0, self.high) / self.step) * self.step,)
+
+
+class _Decoding(nn.Module):
+    """The bottleneck's decoder and the tail."""
+
+    def __init__(self, split: TrainedSplit) -> None:
+        super().__init__()
+        self.decoder, self.program = split.decoder, split.tail.program
+
+    def forward(self, latent: Tensor) -> tuple[Any, ...]:
+        return tuple(tree_leaves(self.program(self.decoder(latent))))

@@ -1,0 +1,149 @@
+"""Logs of `infer`, held to the design that they are said to be of, and to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from splitimpera.bundle.opened import open_bundle
+from splitimpera.codec.framing import WORD
+from splitimpera.core.bounds import BOUNDS
+from splitimpera.core.errors import DataError, listed, shown, shown_path
+from splitimpera.deploy.frame_log import FrameLine, RunLine, read_log
+from splitimpera.report.schema import PlanEntry, Results
+
+TIMES = ("due_s", "begun_s", "sent_s", "response_s")
+COUNTS = ("payload_bytes", "packets", "lost_packets", "missing_bytes", "batch")
+LATEST_S = 1e9
+DURATIONS = ("head_s", "encode_s", "assembled_s", "queued_s", "decode_s", "run_s", "server_s")
+WARM_UP = 1
+"""Frames of each log that are not compared."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """One log.
+
+    Attributes:
+        frames: In the order of their numbers, the first ones of the run among them.
+    """
+
+    path: Path
+    run: RunLine
+    frames: tuple[FrameLine, ...]
+
+    @property
+    def compared(self) -> tuple[FrameLine, ...]:
+        """All but the first, on which caches are cold and connections slow."""
+        return self.frames[WARM_UP:]
+
+
+def read_logs(paths: Sequence[Path], results: Results, bundle: Path | None = None) -> tuple[PlanEntry, list[Log]]:
+    """Read logs, and find the plan of the design that they are of.
+
+    Args:
+        bundle: What they must have run; None: all the same one, whichever that is.
+
+    Raises:
+        DataError: a log is damaged, or of another plan, design or bundle; says what was expected and what is given.
+        BundleError: the bundle cannot be opened.
+    """
+    logs = [_read(path) for path in paths]
+    first, plans = logs[0].run, results.by_id
+    name = f"'{shown_path(logs[0].path)}'"
+    if first.plan not in plans:
+        raise DataError(
+            f"the log is of plan '{shown(first.plan)}', which the design '{shown(results.scenario.name)}' has not",
+            where=name,
+            hint=f"its plans are {listed(plans)}; name the results folder that the bundle was exported from",
+        )
+    if bundle is not None:
+        expected = open_bundle(bundle).manifest.bundle
+        if first.bundle != expected:
+            raise _other(logs[0], "bundle", expected, first.bundle, "export again, or name the bundle that was run")
+    plan = plans[first.plan]
+    _check_carrier(logs[0], plan)
+    seen: dict[tuple[str, str], Log] = {}
+    for log in logs:
+        for key in ("bundle", "plan", "carrier"):
+            expected, given = getattr(first, key), getattr(log.run, key)
+            if given != expected:
+                raise _other(log, key, expected, given, "verify logs of one plan of one bundle at a time")
+        same = (log.run.begun, repr(log.frames))
+        if same in seen:
+            raise DataError(f"it is the same log as '{shown_path(seen[same].path)}'", where=f"'{shown_path(log.path)}'")
+        seen[same] = log
+    if not any(line.latency_s is not None for log in logs for line in log.compared):
+        raise DataError(
+            f"no frame after the first was answered: {_told(logs)}",
+            where=name,
+            hint="let 'splitimpera infer' run with the server at hand, for 100 frames or more",
+        )
+    return plan, logs
+
+
+def outcomes(logs: Sequence[Log]) -> dict[str, int]:
+    """How many of the compared frames ended how."""
+    found: dict[str, int] = {}
+    for log in logs:
+        for line in log.compared:
+            found[line.outcome] = found.get(line.outcome, 0) + 1
+    return found
+
+
+def _read(path: Path) -> Log:
+    run, lines = read_log(path)
+    where = f"'{shown_path(path)}'"
+    frames = tuple(sorted(lines, key=lambda line: line.frame))
+    if not frames:
+        raise DataError("the log has no frames", where=where, hint="let 'splitimpera infer' run for a while")
+    if run.fps is not None and not BOUNDS["fps"].holds(run.fps):
+        raise DataError(f"fps is {run.fps:g}, it must be {BOUNDS['fps']}", where=f"{where}, line 1")
+    for before, line in pairwise(frames):
+        if line.frame == before.frame:
+            raise DataError(f"frame {line.frame} stands there twice: two runs wrote into it", where=where)
+        if line.due_s < before.due_s:
+            raise DataError(f"frame {line.frame} was due before the one in front of it", where=where)
+    for line in frames:
+        _check_bounds(line, where)
+        spans = {name: value for name in DURATIONS if (value := getattr(line, name)) is not None}
+        if line.begun_s is not None:
+            spans["begun_s after due_s"] = line.begun_s - line.due_s
+            if line.response_s is not None:
+                spans["response_s after begun_s"] = line.response_s - line.begun_s
+        for name, value in spans.items():
+            if value < -1e-6:
+                raise DataError(f"frame {line.frame}: {name} is {value:g} s, it cannot be below 0", where=where)
+    return Log(path, run, frames)
+
+
+def _check_bounds(line: FrameLine, where: str) -> None:
+    for names, most in ((TIMES + DURATIONS, LATEST_S), (COUNTS, WORD)):
+        for name in names:
+            value = getattr(line, name)
+            if value is not None and abs(value) > most:
+                raise DataError(f"frame {line.frame}: {name} is {value:g}, at most {most:g} can be", where=where)
+    if line.lost_packets is not None and line.lost_packets > line.packets:
+        raise DataError(f"frame {line.frame}: {line.lost_packets} of {line.packets} packets are lost", where=where)
+
+
+def _check_carrier(log: Log, plan: PlanEntry) -> None:
+    transport = plan.transport
+    expected = "none" if transport is None else "tcp" if transport.startswith("tcp") else "udp"
+    if log.run.carrier != expected:
+        raise _other(log, "carrier", expected, log.run.carrier, f"plan '{plan.id}' was designed for that carrier")
+
+
+def _other(log: Log, what: str, expected: str, given: str, hint: str) -> DataError:
+    return DataError(
+        f"another {what} is expected: {shown(expected)}, given {shown(given)}",
+        where=f"'{shown_path(log.path)}'",
+        hint=hint,
+    )
+
+
+def _told(logs: Sequence[Log]) -> str:
+    found = outcomes(logs)
+    return ", ".join(f"{count} {name}" for name, count in found.items()) or "there is no other"

@@ -1,0 +1,240 @@
+"""What a design says of a plan's frames, one by one: its timeline once more, from what the results file records.
+
+No network is run. The times of this machine lie in the file with all their samples, profiles and presets are where the
+scenario says, and each part is held to the mean that the file has of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+
+from splitimpera.codec.codecs import parsed
+from splitimpera.codec.framing import IP_UDP_HEADER_BYTES, packet_count
+from splitimpera.core.array_types import FloatArray, IntArray
+from splitimpera.core.errors import DataError, SplitImperaError
+from splitimpera.cost.devices import build_device
+from splitimpera.cost.measured_times import measurements_from
+from splitimpera.cost.work import LayerWork, Work
+from splitimpera.evaluation.costing import plan_costs
+from splitimpera.evaluation.run import frames_for
+from splitimpera.evaluation.timeline import Timeline
+from splitimpera.net.links import build_link
+from splitimpera.net.udp import payload_bytes
+from splitimpera.net.workloads import build_workload
+from splitimpera.records.costs import Cost, DeviceCosts
+from splitimpera.records.device import Device, Roofline
+from splitimpera.records.link import Link
+from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.traffic import Workload
+from splitimpera.report.schema import PlanEntry, Results
+from splitimpera.scenario import DeviceSection, load_run
+from splitimpera.verification.frame_times import Bools, FrameTimes
+from splitimpera.verification.matching import WARM_UP
+
+ENOUGH_FRAMES = 5000
+MOST_REPLICATIONS = 200
+ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction(FrameTimes):
+    """Simulated frames, arrays of shape (replications, frames); the first of each sender left out.
+
+    Attributes:
+        plan: The plan that was simulated.
+        workload: The workload of the scenario.
+        redone: Metrics of the design's own frames, simulated once more, by name.
+        on_time: Whether each has its response by its deadline.
+        lost, packets: Packets of each; 0 of one that was not sent.
+        warnings: What of the design could not be read again.
+    """
+
+    plan: Plan
+    workload: Workload
+    redone: Mapping[str, float]
+    on_time: Bools
+    lost: IntArray
+    packets: IntArray
+    dropped: Bools
+    warnings: tuple[str, ...]
+
+    @property
+    def link(self) -> Link | None:
+        return self.plan.hops[0].link if self.plan.hops else None
+
+
+def predict(folder: Path, results: Results, entry: PlanEntry, frames: int, sizes: FloatArray) -> Prediction:
+    """Simulate a plan as its design did.
+
+    Args:
+        folder: That of the results.
+        frames: How many frames of each sender, the first included.
+        sizes: Payloads of frames that were sent, in bytes, whose variation the simulated ones take over; their mean is
+            the design's. None: all are alike.
+
+    Raises:
+        SplitImperaError: what the scenario records cannot be used.
+    """
+    scenario = load_run(folder / "results.json").scenario
+    warnings: list[str] = []
+    devices = [_device(section, scenario.folder, entry, warnings) for section in scenario.devices[: len(entry.devices)]]
+    hops: tuple[Hop, ...] = ()
+    if entry.hops:
+        link = build_link(scenario.links[0], scenario.folder)
+        hops = tuple(Hop(hop.cut, hop.codec, hop.transport, link, hop.bottleneck) for hop in entry.hops)
+    plan = Plan(entry.id, tuple(devices), hops)
+    asked = build_workload(scenario.workload, results.cuts[-1].bytes)
+    own = frames_for(asked, results.samples.validation)
+    costs = plan_costs(plan, _Recorded(results), measurements_from(results.measurements.model_dump()))
+    payloads = _payloads(entry, sizes)
+
+    def simulated(workload: Workload, costs: Sequence[DeviceCosts], replications: int) -> Timeline:
+        # the same randomness as the design's: see `studies.trial`
+        rng = np.random.default_rng([results.seed, crc32(entry.id.encode())])
+        found = Timeline(plan, workload, costs, rng.spawn(replications))
+        for hop in hops:
+            found.compute()
+            every = np.resize(payloads, found.now_s.shape[1])
+            found.send(np.broadcast_to(every, found.now_s.shape), _element_bytes(hop))
+        found.compute()
+        return found
+
+    replications = len(entry.latency_p95_replications_s)
+    again = simulated(own, costs, replications)
+    held = _held_to(entry, costs, again)
+    if held != tuple(costs):
+        again = simulated(own, held, replications)
+    latency_s = again.latency_s[np.isfinite(again.latency_s)]
+    redone = dict(zip(("latency_p50", "latency_p95"), map(float, np.percentile(latency_s, (50, 95))), strict=True))
+    more = min(MOST_REPLICATIONS, max(replications, -(-ENOUGH_FRAMES // frames)))
+    found = simulated(replace(own, frames=frames), held, more)
+    after = slice(WARM_UP * own.senders, None)
+    answered = np.where(found.alive, found.latency_s, np.nan)
+    lost, packets = _packets(found, payloads)
+    return Prediction(
+        latency_s=answered[:, after],
+        parts_s={name: values[:, after] for name, values in _parts(found).items()},
+        plan=plan,
+        workload=own,
+        redone=redone,
+        on_time=(found.on_time & found.alive)[:, after],
+        lost=lost[:, after],
+        packets=packets[:, after],
+        dropped=np.isnan(found.now_s)[:, after],
+        warnings=tuple(warnings),
+    )
+
+
+def _device(section: DeviceSection, folder: Path, entry: PlanEntry, warnings: list[str]) -> Device:
+    try:
+        return build_device(section, folder)
+    except SplitImperaError as error:
+        p50_s, p95_s = entry.device_p50_s[section.name], entry.device_p95_s[section.name]
+        ratio = p95_s / p50_s if p50_s > 0 else 1.0
+        warnings.append(
+            f"What the design knew of {section.name} cannot be read any more ({error.problem}): the spread of its "
+            "times is that of their p50 and p95."
+        )
+        known = Roofline(section.name, 1e9, 1e9, 1e-6, 0, 0.0, "", p95_ratio=max(1.0, ratio))
+        return Device(section.name, roofline=known, queue=section.queue, queue_frames=section.queue_frames)
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A network as results describe it; what they do not say of it, `_held_to` makes up for."""
+
+    results: Results
+
+    @property
+    def last(self) -> int:
+        return self.results.cuts[-1].index
+
+    def work(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1) -> Work:
+        layers = self.results.layers[start:end]
+        works = tuple(LayerWork(layer.macs, 4 * layer.parameters, 2 * layer.bytes) for layer in layers)
+        return Work(start, end, self.last, works, 0, 0, 0, (), arriving, leaving, batch)
+
+    def coded(self, cut: int, ratio: float = 0.0) -> tuple[int, int]:
+        entry = next(entry for entry in self.results.cuts if entry.index == cut)
+        return round(entry.bytes / (ratio or 1.0)), entry.shapes[0][0] if entry.shapes[0] else 1
+
+
+def _held_to(entry: PlanEntry, costs: Sequence[DeviceCosts], found: Timeline) -> tuple[DeviceCosts, ...]:
+    """Costs whose means are those that the results have of each part."""
+    means_s = found.parts_s
+
+    def held(device: str, part: str, cost: Cost) -> Cost:
+        name = f"{device}: {part}"
+        mean_s, wanted_s = means_s.get(name, 0.0), entry.parts_s.get(name)
+        if wanted_s is None or not np.isfinite(mean_s) or mean_s <= 0 or abs(wanted_s - mean_s) <= 1e-9 * mean_s:
+            return cost
+        return replace(cost, seconds=cost.seconds * wanted_s / mean_s)
+
+    return tuple(
+        replace(
+            cost,
+            network=tuple(held(device, "network", each) for each in cost.network),
+            decode=None if cost.decode is None else held(device, "decode", cost.decode),
+            encode=None if cost.encode is None else held(device, "encode", cost.encode),
+        )
+        for device, cost in zip(entry.devices, costs, strict=True)
+    )
+
+
+def _payloads(entry: PlanEntry, sizes: FloatArray) -> IntArray:
+    mean = entry.metrics.get("payload_bytes") or 0.0
+    if not len(sizes) or sizes.mean() <= 0 or not sizes.any():
+        sizes = np.array([1.0])
+    payloads: IntArray = np.maximum(np.rint(sizes * mean / sizes.mean()), 1).astype(np.int64)
+    return payloads
+
+
+def _element_bytes(hop: Hop) -> int:
+    codec = parsed(hop.codec)
+    if "rans-packets" in codec.modifiers:
+        return hop.link.mtu_bytes - IP_UDP_HEADER_BYTES - hop.link.app_header_bytes
+    return 1 if {"rans", "zstd"} & set(codec.modifiers) else ELEMENT_BYTES.get(codec.base, 1)
+
+
+def _parts(found: Timeline) -> dict[str, FloatArray]:
+    device, *server = [device.name for device in found.plan.devices]
+    of = found.frame_parts_s
+    parts = {"device_wait": of[f"{device}: queue"], "device": of[f"{device}: network"]}
+    if server:
+        (hop,) = found.plan.hops
+        up, back = of[hop.link.name], found.response_s
+        parts |= {"encode": of[f"{device}: encode"], "link": up + back, "up": up, "back": back}
+        parts |= {"server_wait": of[f"{server[0]}: queue"], "decode": of[f"{server[0]}: decode"]}
+        parts["server"] = of[f"{server[0]}: network"]
+    return parts | {"rest": np.zeros(found.now_s.shape)}
+
+
+def _packets(found: Timeline, payloads: IntArray) -> tuple[IntArray, IntArray]:
+    """Of each frame that was sent over UDP how many packets never came in time, and how many it has."""
+    lost, packets = np.zeros((2, *found.now_s.shape), dtype=np.int64)
+    for hop, sent in zip(found.plan.hops, found.sent, strict=True):
+        if not hop.transport.startswith("udp"):
+            continue
+        carried, sizes = payload_bytes(hop.link, _element_bytes(hop)), np.resize(payloads, found.now_s.shape[1])
+        for replication, run in enumerate(sent):
+            lost[replication, run.order] = packet_count(run.deliveries.missing_bytes, carried)
+            packets[replication, run.order] = packet_count(sizes[run.order], carried)
+    return lost, packets
+
+
+def unstable(entry: PlanEntry) -> None:
+    """Refuse a plan whose latency is without bounds: there is nothing to compare with.
+
+    Raises:
+        DataError: it is one.
+    """
+    if not entry.stable or entry.latency_quantiles_s is None:
+        raise DataError(
+            f"the design calls plan '{entry.id}' unstable: frames come faster than they can be processed",
+            hint="verify a plan that it calls feasible, or design again at a lower frame rate",
+        )

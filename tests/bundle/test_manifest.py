@@ -1,0 +1,98 @@
+"""The manifest: it is read as it was written, and nothing that was changed, is doubled or makes no sense is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from bundle.small import entry, keys, manifest
+
+from splitimpera.bundle.manifest import TENSOR_BYTES, Span, identified, read_manifest, spans, written
+from splitimpera.core.errors import BundleError
+
+
+def changed(**changes):
+    """A manifest's file with some keys changed and its id as it was."""
+    return json.dumps(json.loads(written(manifest())) | changes).encode()
+
+
+def test_it_is_read_as_it_was_written():
+    assert read_manifest(written(manifest())) == manifest()
+    loose = json.dumps(json.loads(written(manifest())), indent=3).encode()  # blanks and order do not count
+    assert read_manifest(loose) == manifest()
+
+
+def test_its_id_is_the_same_for_the_same_keys_and_another_for_others():
+    assert manifest().bundle == manifest(last=5).bundle
+    assert manifest().bundle != manifest(name="other").bundle
+    assert identified(keys() | {"bundle": "f" * 64}).bundle == manifest().bundle
+
+
+def test_spans_and_names():
+    found = manifest()
+    assert spans(found.plan(), found.last) == [Span(0, 2), Span(2, 5)]
+    assert found.plan("SC2") is found.plan()
+    assert found.part("server").segments[0].span == Span(2, 5)
+    with pytest.raises(BundleError, match="no plan 'SC3'; it has SC2"):
+        found.plan("SC3")
+    with pytest.raises(BundleError, match="no part for 'phone'; it has camera, server"):
+        found.part("phone")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (changed(name="other"), "it was changed"),
+        (changed(bundle="0" * 64), "it was changed"),
+        (changed(schema_version=2), "schema version is 2, this version reads 1"),
+        (b"{}", "schema version is none"),
+        (b"[1]", "a JSON object is expected"),
+        (b"\xff\xfe", "no JSON"),
+        (b'{"schema_version": 1', "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (written(manifest()).replace(b'{"bundle"', b'{"name":"x","bundle"', 1), "a key stands there twice"),
+        (changed(last=float("nan")), "NaN is no number"),
+        (written(manifest()).replace(b'"fps":20.0', b'"fps":1e999'), "finite"),
+        (changed(more=1), "more: Extra inputs are not permitted"),
+    ],
+)
+def test_files_that_are_refused(content, words):
+    with pytest.raises(BundleError, match=words):
+        read_manifest(content)
+
+
+def without(name):
+    return {file: known for file, known in keys()["files"].items() if file != name}
+
+
+def plan_with(**changes):
+    return [keys()["plans"][0] | changes]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"files": without("server/tail.onnx")}, "the file 'server/tail.onnx' is not listed"),
+        ({"files": without("codec.safetensors")}, "'codec.safetensors' is not listed"),
+        ({"samples": "samples.npz"}, "'samples.npz' is not listed"),
+        ({"plans": keys()["plans"] * 2}, "two parts or plans have the same name"),
+        ({"parts": keys()["parts"][:1]}, "lacks a program for machine 'server'"),
+        ({"last": 6}, "lacks a program for machine 'server'"),
+        ({"plans": plan_with(machines=["camera"])}, "one hop between two machines"),
+        ({"plans": plan_with(machines=["camera", "camera"])}, "one hop between two machines"),
+        ({"plans": []}, "plans"),
+        ({"result": [entry(shape=(TENSOR_BYTES, 1))]}, "larger than any that is sent"),
+        ({"result": [entry() | {"dtype": "object"}]}, "dtype"),
+        ({"fingerprint": "x"}, "fingerprint"),
+        ({"task": "detection"}, "task"),
+    ],
+)
+def test_keys_that_make_no_sense(changes, words):
+    with pytest.raises(BundleError, match=words):
+        identified(keys(**changes))
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../b", "a\\b", ".hidden", "a//b", "C:x", "a/b/c/d/e/f", ""])
+def test_paths_that_climb_out_are_none(path):
+    with pytest.raises(BundleError):
+        identified(keys(files=keys()["files"] | {path: {"sha256": "0" * 64, "bytes": 1}}))

@@ -1,0 +1,67 @@
+"""From a scenario to two running programs and back, by the README's own lines, encrypted, on loopback."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from splitimpera.deploy.frame_log import read_log
+
+FRAMES = 500
+LINES = re.search(r"## Two programs.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def command(line, **changes):
+    """A line of the README as arguments, without its comment."""
+    words = line.split("#")[0].split()[1:]
+    return [sys.executable, "-m", "splitimpera", *(changes.get(word, word) for word in words)]
+
+
+@pytest.mark.slow
+def test_the_readmes_lines_design_export_serve_infer_and_verify(tmp_path):
+    from browser import CHROMIUM, open_page
+
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    lines = {line.split()[1]: line for line in LINES.group(1).splitlines()}
+    assert [*lines] == ["design", "export", "keys", "serve", "infer", "verify"]
+
+    def run(name, **changes):
+        done = subprocess.run(
+            command(lines[name], **changes), cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, (name, done.stdout, done.stderr)
+        return done.stdout
+
+    run("design")
+    assert "accuracy" in run("export")
+    run("keys")
+    (port,) = re.findall(r"127\.0\.0\.1:\d+", lines["serve"])
+    server = subprocess.Popen(
+        command(lines["serve"], **{port: "127.0.0.1:0"}), cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        said = server.stdout.readline()
+        (real,) = re.findall(r"127\.0\.0\.1:\d+", said)
+        assert real != "127.0.0.1:0"
+        assert "encrypted" in said
+        assert f"frames: {FRAMES}" in run("infer", **{port: real})
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+        server.stdout.close()
+    begin, frames = read_log(tmp_path / "run.jsonl")
+    assert begin.secure == "tls"
+    assert len(frames) == FRAMES
+    assert {frame.outcome for frame in frames} == {"ok"}
+    assert "latency p50" in run("verify")
+    results = tmp_path / "runs" / "raspberry_pi"
+    verification = json.loads((results / "verification.json").read_text())
+    assert verification["schema_version"] == 1
+    if CHROMIUM is not None:
+        assert open_page(results / "verify.html", tmp_path).errors == []

@@ -1,0 +1,88 @@
+"""The protocol's document: every vector of it is what the programs send, and what they read back."""
+
+from __future__ import annotations
+
+import re
+from math import inf
+from pathlib import Path
+
+import pytest
+
+from splitimpera.codec.framing import HEADER_BYTES, Kind, Reassembler, StreamReader, packetise
+from splitimpera.deploy.base_session import GREETING_BYTES, MOST_OF_KIND
+from splitimpera.deploy.messages import PING, US, Hello, Reason, Refusal, Response, Status, Welcome
+from splitimpera.deploy.repeating import Arrivals
+from splitimpera.records.traffic import Payload
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+PLAN = 16909060
+
+
+def vectors():
+    (block,) = re.findall(r"```text\n(.*?)```", DOCUMENT.split("## Test vectors")[1], re.DOTALL)
+    for text in block.strip().split("\n\n"):
+        described, *lines = text.split("\n")
+        name, *fields = described.split()
+        given = dict(field.split("=") for field in fields)
+        yield pytest.param(Kind[name], given, [bytes.fromhex(line.replace(" ", "")) for line in lines], id=name)
+
+
+def message(kind: Kind, given: dict[str, str]) -> bytes:
+    """A payload made of its fields."""
+    number = {name: int(value) for name, value in given.items() if value.isdecimal()}
+    match kind:
+        case Kind.HELLO:
+            return Hello(
+                bytes.fromhex(given["bundle"]), number["lowest"], number["highest"], given["token"].encode()
+            ).to_bytes()
+        case Kind.WELCOME:
+            return Welcome(number["version"], number["most_bytes"], number["most_frames"]).to_bytes()
+        case Kind.REFUSAL:
+            return Refusal(Reason(number["reason"]), given["text"]).to_bytes()
+        case Kind.PING:
+            return PING.pack(number["smallest"])
+        case Kind.PONG:
+            return b""
+        case Kind.ACK:
+            arrivals = Arrivals(number["total"], number["carried"])
+            arrivals.add(number["came"] * number["carried"], number["total"])
+            return arrivals.acknowledgement()
+        case Kind.RESPONSE:
+            times = (number[name] / US for name in ("assembled", "queued", "decode", "run", "server"))
+            status, result = Status(number["status"]), bytes.fromhex(given["result"])
+            return Response(status, number["batch"], number["lost"], number["missing"], *times, result).to_bytes()
+        case Kind.FRAME:
+            return bytes.fromhex(given["payload"])
+
+
+@pytest.mark.parametrize(("kind", "given", "datagrams"), list(vectors()))
+def test_the_documents_bytes_are_those_of_the_programs(kind, given, datagrams):
+    payload = Payload(message(kind, given), int(given.get("element", 1)))
+    left_s = int(given["left"]) / US if given.get("left", "none") != "none" else inf
+    room = int(given["room"]) if "room" in given else None
+    frame = int(given["frame"])
+    assert datagrams == packetise(payload, frame=frame, plan=PLAN, kind=kind, packet_bytes=room, time_left_s=left_s)
+    reassembler, stream = Reassembler(), StreamReader()
+    (read,) = [read for datagram in datagrams for read in reassembler.add(datagram)]
+    assert (read.id, read.data, read.time_left_s) == ((kind, PLAN, frame, len(payload.data)), payload.data, left_s)
+    (whole,) = packetise(payload, frame=frame, plan=PLAN, kind=kind, time_left_s=left_s)
+    assert stream.feed(whole) == [read]
+
+
+def test_every_kind_has_a_vector():
+    assert {vector.values[0] for vector in vectors()} == set(Kind)
+
+
+def test_what_is_read_of_the_vectors_is_what_was_written():
+    payloads = {vector.values[0]: b"".join(d[HEADER_BYTES:] for d in vector.values[2]) for vector in vectors()}
+    assert Hello.from_bytes(payloads[Kind.HELLO]) == Hello(bytes(range(32)), 1, 1, b"key")
+    assert Welcome.from_bytes(payloads[Kind.WELCOME]) == Welcome(1, 65536, 64)
+    assert Refusal.from_bytes(payloads[Kind.REFUSAL]) == Refusal(Reason.BUNDLE, "other")
+    assert Response.from_bytes(payloads[Kind.RESPONSE]).run_s == pytest.approx(0.004)
+
+
+def test_the_bounds_of_the_document_are_those_of_the_programs():
+    (told,) = re.findall(r"(\d+) bytes of a hello, (\d+) of a welcome, (\d+) of a refusal, (\d+) of a ping", DOCUMENT)
+    kinds = (Kind.HELLO, Kind.WELCOME, Kind.REFUSAL, Kind.PING)
+    assert [int(size) for size in told] == [MOST_OF_KIND[kind] for kind in kinds]
+    assert max(MOST_OF_KIND.values()) == GREETING_BYTES
