@@ -257,6 +257,7 @@ def test_the_whole_package_names_only_what_it_has():
 SHORT = ("requirements:", "bottlenecks: {ratios: [4], epochs: [2, 2]}\nrequirements:")
 
 
+@pytest.mark.slow
 def test_bottlenecks_make_plans_of_their_own(folder, monkeypatch):
     monkeypatch.setenv("SPLITIMPERA_CACHE", str(folder / "cache"))
     said = []

@@ -127,6 +127,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_the_same_setting_and_measurements_give_the_same_plans_in_another_process(tmp_path):
     measured = SCENARIO.replace("preset: raspberry-pi-4, radio: wifi", "slowdown: 20").replace("preset: t4", "batch: 4")
     measured = measured.replace("cuts: all", "cuts: [1, 3]").replace(", energy <= 1 J", "")

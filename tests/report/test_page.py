@@ -168,6 +168,7 @@ def test_plans_without_an_accuracy_are_told_from_those_that_violate_one(shown):
     )
 
 
+@pytest.mark.slow
 def test_a_choice_without_an_accuracy_says_so(shown):
     hopeless = evaluation("SC2-uint8-udp", accuracy=np.nan, p95_s=0.2, cut=2, size=10.0)
     page = shown(made_results([evaluation(), hopeless], ["latency_p95 <= 60 ms", "payload_bytes <= 2 kB"]))
@@ -246,6 +247,7 @@ def test_the_script_changes_nothing_until_a_limit_is_moved(shown):
     assert len(live) == 3 + 40
 
 
+@pytest.mark.slow
 def test_what_only_the_data_know_is_harmless(shown):
     evil = "</script><img src=x onerror=window.hurt=1><b>$name"
     layers = made_values(four_plans(), REQUIREMENTS)["layers"]

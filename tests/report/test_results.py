@@ -58,6 +58,7 @@ requirements: [accuracy >= 90 %, latency_p95 <= 0.001 ns, {prefer: payload_bytes
 """
 
 
+@pytest.mark.slow
 def test_a_real_design_in_plain_values(tmp_path):
     (tmp_path / "mine.py").write_text(NETWORK)
     (tmp_path / "scenario.yaml").write_text(SCENARIO)
