@@ -105,7 +105,7 @@ COMBINATIONS = (
     Combination(MOBILENET, "input", "uint8", "udp", 0.01, 100e6, 0.005, 10),
     Combination(VGG, "features.13", "uint8", "udp", 0.05, 5e6, 0.010, 30, ratio=16),
     Combination(RESNET, "layer2.0", "float32", "tcp", 0.0, 100e6, 0.001, 30),
-    Combination(MOBILENET, "input", "uint8", "tcp", 0.01, 100e6, 0.005, 10),
+    Combination(MOBILENET, "input", "uint8", "tcp", 0.01, 100e6, 0.005, 5),
     Combination(VGG, "input", "uint8", "tcp", 0.0, 20e6, 0.005, 30),
     Combination(VGG, "features.13", "uint8", "tcp", 0.05, 5e6, 0.010, 20, ratio=16),
     Combination(RESNET, "", fps=20),

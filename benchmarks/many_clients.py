@@ -12,6 +12,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import numpy as np
 from runtime_rig import Answer, Carrier, answered, client_security, make_bundle, serve, started
@@ -92,18 +93,9 @@ def soak(
     )
 
 
-def drive(
-    answer: Answer,
-    folder: Path,
-    keys: Path | None,
-    address: tuple[str, int],
-    count: int,
-    fps: float,
-    seconds: float,
-    seed: int,
-) -> None:
+def drive(answer: Answer, *what: Any) -> None:
     """A process of clients; answers when they are welcome, waits for a word, and answers with what became of frames."""
-    asyncio.run(_drive(answer, folder, keys, address, count, fps, seconds, seed))
+    asyncio.run(_drive(answer, *what))
 
 
 async def _drive(

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from splitimpera.core.array_types import FloatArray
+from splitimpera.core.statistics import tolerance_s, tolerant_distance
 from splitimpera.net.tcp import LINUX_CUBIC, LINUX_RENO, Event, TcpLink
 from splitimpera.records.link import Link
 from splitimpera.records.traffic import Deliveries, Workload
@@ -35,26 +36,13 @@ Run = dict[str, Any]
 Case = tuple[Any, ...]
 
 
-def tolerance_ms(x: FloatArray) -> FloatArray:
-    return np.maximum(0.2, 0.05 * x)
-
-
 def distance(recorded: FloatArray, simulated: FloatArray) -> float:
-    """The Kolmogorov-Smirnov distance with tolerance, of latencies in ms."""
-    f, g = np.sort(recorded), np.sort(simulated)
-
-    def share(values: FloatArray, limit: FloatArray) -> FloatArray:
-        return np.searchsorted(values, limit, side="right") / len(values)
-
-    def beyond(a: FloatArray, b: FloatArray) -> float:
-        # a step function minus another, shifted one is largest at a step of the first
-        return float((share(a, a) - share(b, a + tolerance_ms(a))).max())
-
-    return max(beyond(f, g), beyond(g, f), 0.0)
+    """`tolerant_distance`, of latencies in ms."""
+    return tolerant_distance(recorded * 1e-3, simulated * 1e-3)
 
 
 def near(recorded: FloatArray, simulated: FloatArray) -> Any:
-    return np.abs(simulated - recorded) <= tolerance_ms(recorded)
+    return np.abs(simulated - recorded) <= 1e3 * tolerance_s(recorded * 1e-3)
 
 
 def trusted(runs: Sequence[Run]) -> list[Run]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from bundle.small import entry, keys, manifest
 
 from splitimpera.bundle.manifest import TENSOR_BYTES, Span, identified, read_manifest, spans, written
 from splitimpera.core.errors import BundleError
+
+PAGE = Path(__file__).parents[2] / "docs" / "bundle.md"
 
 
 def changed(**changes):
@@ -20,6 +24,16 @@ def test_it_is_read_as_it_was_written():
     assert read_manifest(written(manifest())) == manifest()
     loose = json.dumps(json.loads(written(manifest())), indent=3).encode()  # blanks and order do not count
     assert read_manifest(loose) == manifest()
+
+
+def test_the_page_tells_how_to_compute_its_id(tmp_path, monkeypatch):
+    (tmp_path / "pi").mkdir()
+    (tmp_path / "pi" / "manifest.json").write_bytes(written(manifest(name="Köln 0.002")))
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    found = {}
+    exec(example, found)  # which asserts it
+    assert found["id"] == manifest(name="Köln 0.002").bundle
 
 
 def test_its_id_is_the_same_for_the_same_keys_and_another_for_others():

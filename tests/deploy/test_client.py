@@ -175,6 +175,15 @@ def test_a_deadline_travels_with_its_frame(bundle):
         assert (first.result().outcome, second.result().outcome) == ("ok", "late")
 
 
+def test_whatever_deadline_the_design_has_frames_have_time_to_pass_the_link(tmp_path):
+    bundle = make_bundle(tmp_path, transport="udp", deadline_s=1e-6)
+    with running(bundle) as (_, address), Client(bundle, address, insecure=True) as client:
+        found = [client.submit(sample) for sample in samples()]
+        assert all(one.result().response.missing_bytes == 0 for one in found)
+        patience_s = client._way_s(64 * 64) - client.round_trip_s / 2
+    assert patience_s == pytest.approx(1.5 * 8 * 64 * (64 + 48) / 1e9 + 2e-3)
+
+
 def test_a_server_that_ends_leaves_no_frame_without_a_word(streamed):
     with running(streamed) as (server, address), Client(streamed, address, insecure=True) as client:
         gate = threading.Event()

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from splitimpera.deploy.server import Server
 
 PORT = 7433
-TIDY_S = 5.0
-"""How often objects that refer to each other in circles are looked for: closed sessions are such, and large."""
 SWITCH_S = 0.0005
 """How long one thread may keep Python's lock while another waits for it; 5 ms, as it is, would be seen in latencies."""
 
@@ -32,7 +30,7 @@ def run(
     plan: Annotated[list[str] | None, typer.Option(help="Plan that is served (default: all); may be repeated.")] = None,
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Most frames that are run together.")] = 1,
     batch_wait: Annotated[str, typer.Option(help="How long a frame waits for others, at most.")] = "0 s",
-    queue: Annotated[int, typer.Option(min=1, max=100_000, help="How many frames may wait, 16 of each client.")] = 64,
+    queue: Annotated[int, typer.Option(min=1, max=100_000, help="How many frames may wait, 16 of each client.")] = 256,
     queue_policy: Annotated[
         str, typer.Option(help="What goes where one too many comes: drop-oldest or drop-newest.")
     ] = "drop-oldest",
@@ -85,11 +83,10 @@ def run(
     )
 
     gc.collect()
-    gc.freeze()  # what is there now stays: whoever looks for circles need not look through it
+    gc.freeze()  # what is there now stays: the collector need not look through it
 
     async def serve() -> None:
         _end_on_signals(server)
-        tidying = asyncio.create_task(_tidy())
         async with server:
             real = await server.start(host, port, security)
             plans = ", ".join(half.plan.id for half in server.halves.values())
@@ -97,7 +94,6 @@ def run(
             print(f"serving {plans} at {_shown(real)} by TCP and UDP, {how}", flush=True)
             with _pages(figures, measured, server):
                 await server.serve()
-        tidying.cancel()
 
     asyncio.run(serve())
 
@@ -115,14 +111,6 @@ def _pages(figures: Metrics | None, address: tuple[str, int] | None, server: Ser
         yield
     finally:
         pages.close()
-
-
-async def _tidy() -> None:
-    import asyncio
-
-    while True:
-        await asyncio.sleep(TIDY_S)
-        gc.collect()
 
 
 def _end_on_signals(server: Server) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
-from math import inf
+from math import inf, isfinite
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
@@ -25,9 +25,9 @@ from splitimpera.core.errors import LinkError
 from splitimpera.deploy.connection import Connection, Exchange, connect
 from splitimpera.deploy.frame_log import Outcome
 from splitimpera.deploy.halves import Coded, device_half
-from splitimpera.deploy.hops import check_machines
+from splitimpera.deploy.hops import check_machines, pace
 from splitimpera.deploy.lent_loop import LentLoop
-from splitimpera.deploy.messages import Hello, Response, Status, result_of
+from splitimpera.deploy.messages import Hello, Response, Status, least_patience_s, result_of
 from splitimpera.deploy.sessions import Limits
 
 if TYPE_CHECKING:
@@ -264,12 +264,14 @@ class Client:
         assert self._loop is not None
         assert self._connection is not None
         since_s = begun_s if since_s is None else since_s
-        deadline_s = self.deadline_s if deadline_s is None else deadline_s
+        strikes_s = since_s + (self.deadline_s if deadline_s is None else deadline_s)
+        if deadline_s is None:
+            strikes_s = max(strikes_s, monotonic() + self._way_s(len(coded.payload.data)))
         if timeout_s is not None:
             give_up_s = since_s + timeout_s
         else:
-            give_up_s = monotonic() + self.timeout_s if deadline_s == inf else since_s + deadline_s + GRACE_S
-        sending = (self._send, self._connection, frame, coded, begun_s, since_s + deadline_s, give_up_s, found)
+            give_up_s = monotonic() + self.timeout_s if strikes_s == inf else strikes_s + GRACE_S
+        sending = (self._send, self._connection, frame, coded, begun_s, strikes_s, give_up_s, found)
         if not (waits and self._loop.run(found, self._connection.waits, *sending)):
             self._loop.call(*sending)
         return found
@@ -278,6 +280,15 @@ class Client:
     def deadline_s(self) -> float:
         """What frames have as deadline where none is asked for: over UDP, what the design allows for gaps."""
         return inf if self.hop is None or self.hop.transport == "tcp" else self.hop.deadline_s
+
+    def _way_s(self, size: int) -> float:
+        """What a frame of so many bytes has until it is used, at least, where no deadline was asked for."""
+        assert self.hop is not None
+        packets = -(-size // self.hop.packet_bytes)
+        wire_bytes = size + packets * pace(self.hop, self.security is not None).header_bytes
+        way_s = self.round_trip_s / 2 if isfinite(self.round_trip_s) else 0.0
+        patience_s: float = least_patience_s(wire_bytes, self.hop.link.rate_bps)
+        return way_s + patience_s
 
     def _send(
         self,

@@ -6,7 +6,6 @@ device count from the start of the run, by its own clock; those of the server ar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -147,9 +146,3 @@ def _lines(readline: object, path: str | Path) -> Iterator[tuple[bytes, bool]]:
 def _told(failure: ValidationError) -> str:
     first = failure.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, first['loc']))}: {shown(first['msg'], 200)}" if first["loc"] else shown(first["msg"])
-
-
-def json_of(record: RunLine | FrameLine) -> dict[str, object]:
-    """A record as plain values."""
-    plain: dict[str, object] = json.loads(record.model_dump_json())
-    return plain

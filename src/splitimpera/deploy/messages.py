@@ -36,6 +36,21 @@ MOST_US = (1 << 32) - 1
 """So long, or longer, or not known."""
 
 
+PASSING, SPARE_S = 1.5, 2e-3
+
+
+def least_patience_s(wire_bytes: Any, rate_bps: float) -> Any:
+    """How long a receiver waits for the rest of a frame after its first packet, at least, where no deadline is asked for.
+
+    Half as long again as the frame takes to pass the link, and 2 ms for the programs: what is not lost comes by then
+    over a link that is free, however long its delay.
+
+    Args:
+        wire_bytes: Of the frame, headers included; or an array of them.
+    """
+    return PASSING * 8 * wire_bytes / rate_bps + SPARE_S
+
+
 class Reason(IntEnum):
     """Why a server does not talk."""
 

@@ -74,7 +74,7 @@ class Server:
         threads: int = 1,
         batch: int = 1,
         batch_wait_s: float = 0.0,
-        queue: int = 64,
+        queue: int = 256,
         queue_policy: Policy = "drop-oldest",
         limits: Limits | None = None,
         clients: int = MOST_CLIENTS,

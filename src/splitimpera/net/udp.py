@@ -3,10 +3,10 @@
 One frame of N bytes without loss or backlog takes (N + h * ceil(N / p)) * 8 / rate + delay, where each datagram carries
 p = mtu - 28 - app header bytes, rounded down to whole elements, after h = link header + 20 (IPv4) + 8 (UDP) + app
 header.
-A frame without loss is complete when its last packet arrives. A frame with loss is used with what came by its
-deadline, as the receiver counts it, whose clock is another (docs/protocol.md): from its first packet, the time that was
-left when it was ready to be sent, less half of the smallest round trip of a PING. So it waits as much longer as the
-first packet waited for the link, and was longer on it than a PING.
+A frame is complete when its last packet arrives. One that is not by its deadline is used with what came until then, as
+the receiver counts it, whose clock is another (docs/protocol.md): from its first packet, the time that was left when it
+was ready to be sent, less half of the smallest round trip of a PING; but no less than `least_patience_s`. So it waits as
+much longer as the first packet waited for the link, and was longer on it than a PING.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from splitimpera.codec.framing import IP_UDP_HEADER_BYTES, carried_bytes, packet_bounds, packet_count
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.errors import SimulationError
-from splitimpera.deploy.messages import PING
+from splitimpera.deploy.messages import PING, least_patience_s
 from splitimpera.net import kernels
 from splitimpera.net.budget import check_work
 from splitimpera.net.directions import NS, Ways, build_ways, least_round_trip_s, mean_rate_bps, nanoseconds
@@ -114,10 +114,12 @@ def payload_bytes(link: Link, element_bytes: int, header: int | None = None) -> 
 
 
 def patience_s(link: Link, frames: Frames) -> FloatArray:
-    """How long after its first packet each frame with gaps is used, shape (frames,)."""
+    """How long after its first packet each frame is used as it is, shape (frames,)."""
     header = headers_bytes(link)
     round_trip_s = least_round_trip_s(link, header + PING.size, header)
-    return np.maximum(frames.deadline_s - frames.ready_s - round_trip_s / 2, 0.0)
+    wire_bytes = frames.size_bytes + header * packet_count(frames.size_bytes, payload_bytes(link, frames.element_bytes))
+    least_s: FloatArray = least_patience_s(wire_bytes, mean_rate_bps(link))
+    return np.maximum(frames.deadline_s - frames.ready_s - round_trip_s / 2, least_s)
 
 
 def datagrams(link: Link, frames: Frames, order: IntArray) -> np.ndarray[Any, Any]:
