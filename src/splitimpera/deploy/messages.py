@@ -36,13 +36,13 @@ MOST_US = (1 << 32) - 1
 """So long, or longer, or not known."""
 
 
-PASSING, SPARE_S = 1.5, 2e-3
+PASSING, SPARE_S = 1.5, 0.01
 
 
 def least_patience_s(wire_bytes: Any, rate_bps: float) -> Any:
     """How long a receiver waits for the rest of a frame after its first packet, at least, where no deadline is asked for.
 
-    Half as long again as the frame takes to pass the link, and 2 ms for the programs: what is not lost comes by then
+    Half as long again as the frame takes to pass the link, and 10 ms for the programs: what is not lost comes by then
     over a link that is free, however long its delay.
 
     Args:
