@@ -19,6 +19,9 @@ from splitimpera.deploy.security import ClientSecurity
 MESSAGES, ATTACK_S, BEFORE_S = 100_000, 42.0, 8.0
 NOISE_S = 0.005
 """A 99th percentile below this is one that the system's scheduler makes."""
+BUSY_S = 0.006
+"""Attackers, servers and clients share two cores: with nothing else on them three bare echoes take 2 to 3.5 ms at the
+99th percentile beside the attack, where 0.5 ms were enough before. What takes longer is other programs' work."""
 STALL_S = 0.3
 """Where a single bare echo takes longer, others have the machine, and frames pile up whatever a server does."""
 GROWTH_BYTES, LATER_BYTES = 100_000_000, 16_000_000
@@ -116,7 +119,8 @@ def test_a_hundred_thousand_hostile_messages_stop_nothing(flood):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="attackers, servers and clients share two cores, and bare echoes slow down too")
 def test_they_slow_no_other_client_by_more_than_double(flood):
+    if flood.beside_s["echo"] > BUSY_S:
+        pytest.skip(f"this machine is busy: bare echoes took {1e3 * flood.beside_s['echo']:.1f} ms at p99")
     for carrier, found_s in flood.beside_s.items():
         assert found_s <= 2 * max(flood.before_s[carrier], NOISE_S), flood
