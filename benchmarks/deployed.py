@@ -488,7 +488,8 @@ def parts_off(predicted: FrameTimes, measured: FrameTimes) -> str:
 
 def prepare(folder: Path, combinations: Sequence[Combination]) -> None:
     """Keys, and images where a network takes some."""
-    subprocess.run(splitimpera("keys", str(folder / "keys")), check=True, capture_output=True)
+    if not (folder / "keys").exists():
+        subprocess.run(splitimpera("keys", str(folder / "keys")), check=True, capture_output=True)
     if any(of.network == MOBILENET for of in combinations) and not (folder / "images").exists():
         write_images(folder / "images", IMAGES)
         fitted_weights(folder / "weights.safetensors")
