@@ -1,13 +1,16 @@
 """What does the runtime cost? Frames over loopback, less what layers and codecs take, against limits and bare loops.
 
     python benchmarks/runtime_overhead.py [--carriers tls dtls tcp udp] [--sizes 10000 100000 1000000] [--frames 300]
-        [--fps 50] [--no-grpc] [--no-cold-start] [--soak MINUTES] [--realtime] [--json FILE] [--markdown FILE]
+        [--fps 50] [--no-grpc] [--no-cold-start] [--soak MINUTES] [--realtime] [--awake] [--json FILE] [--markdown FILE]
 
 The server is a process of its own. Overhead is what `Client.infer` takes, by the clock of its caller, less head,
 encode, decode and run as the two sides report them: what is left is framing, encryption and the system's sockets.
 The same frames go at a camera's rate, with idle time between, and back to back. In turn with them go frames through a
 bare loop of blocking calls over the same carrier, and at 64 kB calls of gRPC (where grpcio is installed), so that all
 see the same state of the machine.
+
+A virtual machine whose cores have nothing to do gives them back, and waits for them when a frame comes. `--awake` keeps
+them: a program on each core turns in a circle where no other wants to run.
 
 `--soak` puts 64 clients with 20 frames of 4 kB a second each on one server, for so many minutes by each carrier.
 Exit code 1 where a limit is missed. On a shared machine p95 and p99 belong to whoever else is running.
@@ -21,7 +24,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,6 +55,7 @@ TIMEOUT_S = 2.0
 CLIENTS, CLIENT_FPS, CLIENT_BYTES = 64, 20.0, 4096
 SOAK_P99_S, SOAK_BYTES = 25e-3, 5 * MB
 COLD_START_S, COLD_STARTS = 2.0, 5
+TURNING = "import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass"
 DIGITS_BYTES, DIGITS_WEIGHTS = 4096, 1 << 18
 """A payload and a head as large as those of the digits network."""
 
@@ -120,6 +124,21 @@ def in_turn(callers: Mapping[str, Exchange], frames: int, fps: float | None) -> 
                     sleep(max(0.0, due_s - perf_counter()))
                 found[name].append(call())
     return {name: np.array(seconds) for name, seconds in found.items()}
+
+
+@contextmanager
+def awake() -> Iterator[None]:
+    """Cores that are never without work; Linux."""
+    turning = [
+        subprocess.Popen(["taskset", "-c", str(core), sys.executable, "-c", TURNING])
+        for core in sorted(os.sched_getaffinity(0))
+    ]
+    try:
+        yield
+    finally:
+        for one in turning:
+            one.kill()
+            one.wait()
 
 
 @contextmanager
@@ -254,20 +273,22 @@ def main() -> int:
     parser.add_argument("--no-cold-start", action="store_true")
     parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="10 is what the limits are for")
     parser.add_argument("--realtime", action="store_true", help="go before all other processes; Linux, root")
+    parser.add_argument("--awake", action="store_true", help="let no core fall idle; Linux")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--markdown", type=Path, help="write the table to this file, too")
     options = parser.parse_args()
     if options.realtime:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     found = []
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, awake() if options.awake else nullcontext():
         for row in rows(options, Path(folder)):
             found.append(row)
             print(" | ".join(row.cells()), flush=True)
     from splitimpera.cost.measuring import machine_name  # not before: it may bring PyTorch
 
     priority = "real-time priority" if options.realtime else "no priority"
-    lines = [f"{machine_name()}, load {os.getloadavg()[0]:.1f}, {priority}.\n", *table(found)]
+    cores = ", cores kept awake" if options.awake else ""
+    lines = [f"{machine_name()}, load {os.getloadavg()[0]:.1f}, {priority}{cores}.\n", *table(found)]
     print("\n" + "\n".join(lines))
     if options.markdown:
         options.markdown.write_text("\n".join(lines) + "\n")

@@ -122,6 +122,30 @@ def test_frames_of_any_size_come_one_after_the_other(carrier):
 
 
 @STREAMS
+def test_a_frame_begins_when_its_first_bytes_come(carrier):
+    """Of a record nothing can be decrypted until all of it is there."""
+
+    async def story():
+        async with conversation(carrier) as (client, server):
+            write, loop = client.session._transport.write, asyncio.get_running_loop()
+
+            def halved(data):
+                write(bytes(data[:6000]))
+                loop.call_later(0.1, write, bytes(data[6000:]))
+
+            client.session._transport.write = halved
+            client.send(0, Payload(bytes(10_000)))
+            await server.wait(1)
+            client.session._transport.write = write
+            client.send(1, Payload(bytes(10_000)))
+            return [message.last_s - message.first_s for message in await server.wait(2)]
+
+    halved_s, whole_s = asyncio.run(story())
+    assert halved_s > 0.09
+    assert whole_s < 0.09
+
+
+@STREAMS
 def test_no_more_waits_to_be_sent_than_may(carrier):
     async def story():
         limits = Limits(most_bytes=1 << 20)

@@ -46,6 +46,8 @@ class StreamSession(BaseSession, asyncio.BufferedProtocol):
         self._flushed = asyncio.Event()
         self._flushed.set()
         self._part_s = 0.0
+        self._record_s: float | None = None
+        """When the first bytes of a record came that is not decrypted yet."""
         self._received_bytes = self._written_bytes = 0
         self._mark = (self._opened_s, 0, 0)
 
@@ -109,6 +111,7 @@ class StreamSession(BaseSession, asyncio.BufferedProtocol):
             self._took(nbytes, now_s)
             return
         self._tls.arrived(nbytes)
+        self._record_s = now_s if self._record_s is None else self._record_s
         if not self.ready.done():
             self._shake_hands()
         if self._taking:
@@ -158,7 +161,8 @@ class StreamSession(BaseSession, asyncio.BufferedProtocol):
 
     def _took(self, size: int, now_s: float) -> None:
         """Hand on what a stretch of the stream completes."""
-        first_s = self._part_s if self._reader.part_bytes else now_s
+        first_s = self._part_s if self._reader.part_bytes else self._record_s or now_s
+        self._record_s = None
         try:
             frames = self._reader.took(size)
         except CodecError as failure:
