@@ -1,12 +1,13 @@
 """The two programs at the ends of a measured link; see linux_link.py, which starts them in namespaces.
 
-    python frame_ends.py receive tcp ADDRESS PORT SIZE FPS FRAMES [ALGORITHM]
-    python frame_ends.py send udp ADDRESS PORT SIZE FPS FRAMES ROOM
+    python frame_ends.py receive tcp ADDRESS PORT SIZE FPS FRAMES ALGORITHM RESPONSE
+    python frame_ends.py send udp ADDRESS PORT SIZE FPS FRAMES ROOM 0
 
-Over TCP a frame of SIZE bytes is written every 1 / FPS seconds on one connection, Nagle off. Over UDP it goes as
-datagrams of up to ROOM bytes of it, each after two numbers: which frame, and which datagram of it. The receiver says
-"ready", both print JSON at the end; times are those of the machine's monotonic clock. No imports beyond the library,
-so that both start at once.
+Over TCP a frame of SIZE bytes is written every 1 / FPS seconds on one connection, Nagle off; where RESPONSE is not 0,
+so many bytes answer each, and the receiver's buffer is the system's own, as most programs have it, not 64 MB. Over
+UDP it goes as datagrams of up to ROOM bytes of it, each after two numbers: which frame, and which datagram of it. The
+receiver says "ready", both print JSON at the end; times are those of the machine's monotonic clock. No imports beyond
+the library, so that both start at once.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -28,8 +30,9 @@ QUIET_S = 2.0
 """The receiver gives up after so long without anything."""
 
 
-def tcp_receiver(listener: socket.socket, size: int, frames: int) -> dict[str, object]:
+def tcp_receiver(listener: socket.socket, size: int, frames: int, response: int) -> dict[str, object]:
     connection, _ = listener.accept()
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.settimeout(QUIET_S * 10)
     buffer = memoryview(bytearray(1 << 20))
     done: list[float] = []
@@ -45,7 +48,16 @@ def tcp_receiver(listener: socket.socket, size: int, frames: int) -> dict[str, o
         total += got
         while len(done) < frames and total >= size * (len(done) + 1):
             done.append(now)
+            if response:
+                connection.sendall(bytes(response))
     return {"done": done}
+
+
+def swallow(port: socket.socket) -> None:
+    """Take all that comes, until there is no more."""
+    with contextlib.suppress(OSError):
+        while port.recv(65536):
+            pass
 
 
 def udp_receiver(port: socket.socket) -> dict[str, object]:
@@ -84,6 +96,9 @@ def send(protocol: str, port: socket.socket, size: int, fps: float, frames: int,
     payload = bytes(size)
     pieces = [payload[start : start + room] for start in range(0, size, room)] if protocol == "udp" else []
     due_s, latest = [], 0.0
+    taking = threading.Thread(target=swallow, args=(port,), daemon=True)
+    if protocol == "tcp":
+        taking.start()
     for frame, due, late in due_times(fps, frames):
         due_s.append(due)
         latest = max(latest, late)
@@ -100,18 +115,19 @@ def send(protocol: str, port: socket.socket, size: int, fps: float, frames: int,
                 break
     else:
         port.shutdown(socket.SHUT_WR)
-        port.settimeout(60)
-        with contextlib.suppress(OSError):
-            port.recv(1)
+        taking.join(60)
     return {"due": due_s, "send_late_max_us": latest * 1e6}
 
 
-def main(role: str, protocol: str, address: str, number: str, size: str, fps: str, frames: str, last: str) -> None:
+def main(
+    role: str, protocol: str, address: str, number: str, size: str, fps: str, frames: str, last: str, response: str
+) -> None:
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     port = socket.socket(socket.AF_INET, kind)
     where = (address, int(number))
     if role == "receive":
-        port.setsockopt(socket.SOL_SOCKET, 33, BUFFER_BYTES)  # SO_RCVBUFFORCE
+        if response == "0":
+            port.setsockopt(socket.SOL_SOCKET, 33, BUFFER_BYTES)  # SO_RCVBUFFORCE
         port.bind(where)
         if protocol == "tcp":
             port.listen()
@@ -127,7 +143,7 @@ def main(role: str, protocol: str, address: str, number: str, size: str, fps: st
     if role == "send":
         found = send(protocol, port, int(size), float(fps), int(frames), int(last) if protocol == "udp" else 0)
     elif protocol == "tcp":
-        found = tcp_receiver(port, int(size), int(frames))
+        found = tcp_receiver(port, int(size), int(frames), int(response))
     else:
         found = udp_receiver(port)
     print(json.dumps(found))

@@ -1,11 +1,12 @@
 """How near the simulated TCP and UDP are to this machine's kernel, over an emulated link (see docs/validation.md).
 
-    python benchmarks/linux_link.py [--frames 100] [--seeds 1] [--only tcp] [--markdown FILE]
+    python benchmarks/linux_link.py [--frames 100] [--seeds 1] [--only tcp] [--response 72] [--markdown FILE]
 
 Frames go at a fixed rate from one network namespace to another over relay.c, which drops packets and says which. The
 simulator is given the same link and the same dropped packets. A run in which the relay or the sender was late is made
-again, at most twice; what is still late is left out and named. Needs root and a C compiler; ends with 1 where a limit
-is missed.
+again, at most twice; what is still late is left out and named. With `--response` the receiver answers each frame over
+TCP with so many bytes, its buffer being the system's own, as deployed programs do. Needs root and a C compiler; ends
+with 1 where a limit is missed.
 """
 
 from __future__ import annotations
@@ -49,9 +50,11 @@ GRID = (
     Case(100e6, 0.005, 100352, 5),
     Case(100e6, 0.001, 150528, 20),
 )
+SMALL = Case(20e6, 0.005, 2090, 20)
+"""With responses, besides: two packets a frame, the second of which nothing follows."""
 
 
-def measure(case: Case, loss: float, protocol: str, frames: int, seed: int) -> Run:
+def measure(case: Case, loss: float, protocol: str, frames: int, seed: int, response: int) -> Run:
     """One run, as `reference/network/linux_tcp.json` has it; `came` besides, over UDP."""
     run: Run = {}
     for _ in range(TRIES):
@@ -59,7 +62,7 @@ def measure(case: Case, loss: float, protocol: str, frames: int, seed: int) -> R
         wire = Wire(case.rate_bps, case.delay_s, loss, seed, small_bytes=100 if protocol == "tcp" else 0)
         last = str(udp_room(case)) if protocol == "udp" else "cubic"
         with joined(wire) as ends:
-            numbers = [PORT, case.size_bytes, case.fps, frames, last]
+            numbers = [PORT, case.size_bytes, case.fps, frames, last, response]
             words = [sys.executable, "-E", "-S", ENDS]
             rest = [protocol, ends.far.address, *map(str, numbers)]
             limit_s = frames / case.fps + 120
@@ -77,6 +80,7 @@ def measure(case: Case, loss: float, protocol: str, frames: int, seed: int) -> R
                 )
                 received = json.loads(receiver.communicate(timeout=limit_s)[0])
         run = as_recorded(case, loss, frames, seed, json.loads(sent.stdout), received, ends.report)
+        run["response"] = response
         if trusted([run]):
             break
     return run
@@ -122,17 +126,18 @@ def compare_udp(case: Case, run: Run) -> tuple[float | None, str, int]:
     return distance(recorded, simulated), f"{np.median(recorded):.3f} / {np.median(simulated):.3f}", other
 
 
-def main(frames: int, seeds: int, only: str | None) -> Report:
+def main(frames: int, seeds: int, only: str | None, response: int) -> Report:
     out = Report()
     out.say(f"Load when it began: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, Linux {os.uname().release}.")
     out.say()
     tcp_rows, udp_rows, left_out, lates, real_time = [], [], [], [], True
     lossless, distances, shares, udp_distances, udp_other = [], [], [], [], 0
     for protocol in ("tcp", "udp"):
-        for case in GRID if only in (None, protocol) else ():
+        grid = (SMALL, *GRID) if response else GRID
+        for case in grid if only in (None, protocol) else ():
             for loss in LOSSES:
                 for seed in range(1, 2 if loss == 0 else seeds + 1):
-                    run = measure(case, loss, protocol, frames, seed)
+                    run = measure(case, loss, protocol, frames, seed, response if protocol == "tcp" else 0)
                     name = f"{protocol} {name_of(tuple(run[key] for key in KEYS)).removeprefix('cubic ')}"
                     print(f"{name}: relay late {run['relay_late_p99_us']:.0f} us at p99", file=sys.stderr)
                     lates.append(run["relay_late_p99_us"])
@@ -152,13 +157,13 @@ def main(frames: int, seeds: int, only: str | None) -> Report:
                         continue
                     lat = np.array(run["lat"][1:])
                     if loss == 0:
-                        simulated_ms = simulate(case_of(run), [], 1)[1]
+                        simulated_ms = simulate(case_of(run), [], 1, response)[1]
                         gap = abs(float(np.median(simulated_ms) - np.median(lat)))
                         lossless.append(min(gap / 0.15, gap / (0.03 * float(np.median(lat)))))
                         apart, share = distance(lat, simulated_ms), float(near(lat, simulated_ms).mean())
                     else:
                         found = best_replay(run)
-                        simulated_ms = simulate(case_of(run), run["dropped"], seed)[1]
+                        simulated_ms = simulate(case_of(run), run["dropped"], seed, response)[1]
                         apart, share = found.distance, found.same
                         distances.append(apart)
                         shares.append(share)
@@ -190,13 +195,14 @@ if __name__ == "__main__":
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=1, help="runs of each lossy case")
     parser.add_argument("--only", choices=("tcp", "udp"))
+    parser.add_argument("--response", type=int, default=0, help="bytes that answer each frame over TCP")
     parser.add_argument("--markdown", type=Path, help="write the tables here too")
     given = parser.parse_args()
     reason = hindrance()
     if reason is not None:
         print(f"skipped: {reason}")
         sys.exit(0)
-    found = main(given.frames, given.seeds, given.only)
+    found = main(given.frames, given.seeds, given.only, given.response)
     if given.markdown:
         given.markdown.write_text("\n".join(found.lines) + "\n")
     sys.exit(0 if found.holds else 1)

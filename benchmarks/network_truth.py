@@ -66,18 +66,21 @@ def after_first(run: Run) -> FloatArray:
     return np.array(run["lat"][1:])
 
 
-def set_up(case: Case, drops: Sequence[int] | None, seed: int) -> tuple[TcpLink, Workload]:
+def set_up(case: Case, drops: Sequence[int] | None, seed: int, response_bytes: int = 0) -> tuple[TcpLink, Workload]:
     of = dict(zip(KEYS, case, strict=True))
     link = Link(rate_bps=of["rate"], delay_s=of["delay"], loss=of["loss"])
     if drops is not None:
         link = replace(link, loss=0.0, drops=tuple(drops))
     parameters = LINUX_RENO if of["cc"] == "reno" else LINUX_CUBIC
-    return TcpLink(link, np.random.default_rng([seed, 11]), parameters), Workload(of["fps"], of["F"], None, of["N"])
+    workload = Workload(of["fps"], of["F"], None, of["N"], response_bytes=response_bytes)
+    return TcpLink(link, np.random.default_rng([seed, 11]), parameters), workload
 
 
-def simulate(case: Case, drops: Sequence[int] | None, seed: int) -> tuple[Deliveries, FloatArray]:
+def simulate(
+    case: Case, drops: Sequence[int] | None, seed: int, response_bytes: int = 0
+) -> tuple[Deliveries, FloatArray]:
     """The deliveries, and the latencies in ms after the first frame."""
-    tcp, workload = set_up(case, drops, seed)
+    tcp, workload = set_up(case, drops, seed, response_bytes)
     sent = tcp.transfer(workload.all_frames())
     return sent, ((sent.complete_s - workload.due_s()) * 1e3)[1:]
 
@@ -96,7 +99,7 @@ class Replay:
 def replay(run: Run, ahead: int = 0) -> Replay:
     """Simulate with a run's drops; `ahead`: packets of an earlier connection that were counted before the first."""
     drops = [drop - ahead for drop in run["dropped"] if drop >= ahead]
-    sent, simulated = simulate(case_of(run), drops, run["seed"])
+    sent, simulated = simulate(case_of(run), drops, run["seed"], run.get("response", 0))
     recorded = after_first(run)
     same = near(recorded, simulated)
     repaired = int(sent.retransmissions.sum()) == int(sent.lost_packets.sum())
