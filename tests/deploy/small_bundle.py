@@ -96,7 +96,12 @@ def segment(start, end, file, given, found):
 
 def hop(codec, transport, cut, files, deadline_s):
     spec, examples = (INPUT, samples()) if cut == 0 else (MIDDLE, middle(samples()))
-    constants = calibrate(codec, Calibration((spec,), (examples,), packet_bytes=PACKET_BYTES))
+    return hop_of(spec, examples, codec, transport, cut, files, deadline_s, PACKET_BYTES)
+
+
+def hop_of(spec, examples, codec, transport, cut, files, deadline_s, packet_bytes):
+    """A hop, whose codec's constants go into the files."""
+    constants = calibrate(codec, Calibration((spec,), (examples,), packet_bytes=packet_bytes))
     constants = replace(constants, arrays=dict(sorted(constants.arrays.items())))
     name = None
     if constants.arrays:
@@ -104,12 +109,12 @@ def hop(codec, transport, cut, files, deadline_s):
         files[name] = safetensors.numpy.save({key: np.asarray(a, order="C") for key, a in constants.arrays.items()})
     return {
         "cut": cut,
-        "layer": "input" if cut == 0 else "relu",
+        "layer": spec.name,
         "bottleneck": 0.0,
         "tensors": [entry(spec)],
         "codec": codec,
         "constants": name,
-        "packet_bytes": PACKET_BYTES,
+        "packet_bytes": packet_bytes,
         "number": constants.plan_id,
         "transport": transport,
         "deadline_s": deadline_s,
@@ -117,13 +122,13 @@ def hop(codec, transport, cut, files, deadline_s):
     }
 
 
-def plan(id, configuration, machines, hops):
+def plan(id, configuration, machines, hops, fps=20.0):
     return {
         "id": id,
         "configuration": configuration,
         "machines": machines,
         "hops": hops,
-        "fps": 20.0,
+        "fps": fps,
         "requirements": [],
         "predicted": {},
     }
@@ -148,19 +153,28 @@ def make_bundle(folder: Path, codec="float32", transport="tcp", deadline_s=0.05,
             segment(0, 2, "server/whole.onnx", INPUT, RESULT),
         ],
     }
+    return write_bundle(
+        folder,
+        files,
+        parts,
+        name=name,
+        network="two layers",
+        classes=["cat", "dog", "emu"],
+        input={"tensors": [entry(INPUT)], "pixels": {"mean": [0.0], "std": [1.0]}},
+        result=[entry(RESULT)],
+        plans=plans,
+    )
+
+
+def write_bundle(folder: Path, files, parts, **keys) -> Bundle:
+    """Write files and their manifest; of each machine `parts` has the segments, "samples.npz" are labelled samples."""
     manifest = identified(
         {
             "schema_version": 1,
-            "name": name,
             "made_by": "a test",
-            "network": "two layers",
             "fingerprint": "0" * 16,
             "task": "classification",
-            "classes": ["cat", "dog", "emu"],
-            "input": {"tensors": [entry(INPUT)], "pixels": {"mean": [0.0], "std": [1.0]}},
-            "result": [entry(RESULT)],
             "last": 2,
-            "plans": plans,
             "parts": [
                 {"machine": machine, "segments": segments, "files": sorted({each["file"] for each in segments})}
                 for machine, segments in parts.items()
@@ -168,10 +182,11 @@ def make_bundle(folder: Path, codec="float32", transport="tcp", deadline_s=0.05,
             "proofs": [],
             "samples": "samples.npz",
             "files": {
-                name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-                for name, content in files.items()
+                place: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+                for place, content in files.items()
             },
         }
+        | keys
     )
     for place, content in {**files, "manifest.json": written(manifest)}.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
