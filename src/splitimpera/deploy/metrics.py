@@ -20,6 +20,8 @@ LATENCY_S = tuple(
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 PATIENCE_S = 5.0
 """How long a request for metrics may take to come."""
+MOST_REQUESTS = 16
+"""So many at once; whoever keeps all of them busy keeps others from the figures, and nothing else."""
 
 
 class Metrics:
@@ -86,8 +88,29 @@ class MetricsServer:
 
 
 class _Threaded(ThreadingMixIn, WSGIServer):
+    """A thread a request, and no more than `MOST_REQUESTS`: who comes then is turned away."""
+
     daemon_threads = True
     block_on_close = False
+
+    def __init__(self, *where: Any) -> None:
+        super().__init__(*where)
+        self._room = threading.BoundedSemaphore(MOST_REQUESTS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # whoever went away in the middle of a request needs no answer, and nobody else a traceback
 
 
 class _Quiet(WSGIRequestHandler):

@@ -5,8 +5,8 @@ p = mtu - 28 - app header bytes, rounded down to whole elements, after h = link 
 header.
 A frame is complete when its last packet arrives. One that is not by its deadline is used with what came until then, as
 the receiver counts it, whose clock is another (docs/protocol.md): from its first packet, the time that was left when it
-was ready to be sent, less half of the smallest round trip of a PING; but no less than `least_patience_s`. So it waits as
-much longer as the first packet waited for the link, and was longer on it than a PING.
+was ready to be sent, less half of the smallest round trip of a PING, but no less than `least_patience_s`. So it waits
+as much longer as the first packet waited for the link, and was longer on it than a PING.
 """
 
 from __future__ import annotations
