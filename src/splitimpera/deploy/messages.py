@@ -40,7 +40,7 @@ PASSING, SPARE_S = 1.5, 0.01
 
 
 def least_patience_s(wire_bytes: Any, rate_bps: float) -> Any:
-    """How long a receiver waits for the rest of a frame, at least, where no deadline is asked for; from its first packet.
+    """How long a receiver waits for a frame after its first packet, at least, where no deadline is asked for.
 
     Half as long again as the frame takes to pass the link, and 10 ms for the programs: what is not lost comes by then
     over a link that is free, however long its delay.
