@@ -84,7 +84,9 @@ def _account(exported: Exported) -> Iterator[str]:
     yield f"  programs     {same(first.parts)}"
     for hop in manifest.plans[0].hops:
         yield f"  with codec   {same(first.whole)} ({hop.codec}, {'lossless' if first.lossless else 'lossy'})"
+    lossy = any(hop.link.loss and hop.transport != "tcp" for hop in manifest.plans[0].hops)
     stated = "the design did not compute it" if promised is None else f"the design promised {format_fraction(promised)}"
+    stated += ", losses on the link included" if lossy and promised is not None else ""
     yield f"  accuracy     {format_fraction(first.accuracy)}, {stated}"
     yield f"  time         {format_time(first.seconds)} a frame for the programs, one thread, here"
     if exported.before is not None:
