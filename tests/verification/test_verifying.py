@@ -187,7 +187,7 @@ def test_lost_packets_stand_beside_the_predicted_share_with_their_unit(tmp_path)
     )
     found = verify(gate(), [worse])
     assert by_name(found)["lost_packet_rate"].agrees is False
-    assert "lost packet rate" in found.headline
+    assert "off in packets lost" in found.headline
 
 
 def test_frames_that_nothing_came_back_of_count_as_lost_late_and_wrong(tmp_path):

@@ -31,6 +31,7 @@ from splitimpera.report.verified import (
     RequirementCheck,
     Verification,
 )
+from splitimpera.report.verified_words import TITLES
 from splitimpera.report.words import plan_words
 from splitimpera.verification.cautions import cautions
 from splitimpera.verification.findings import compared_parts, findings, signed_ms
@@ -126,7 +127,7 @@ def _headline(quantities: Sequence[QuantityEntry], differing: Sequence[str]) -> 
     )
     if not differing:
         return f"The prediction holds: frames take {told}."
-    return f"The prediction is off in {', '.join(name.replace('_', ' ') for name in differing)}: frames take {told}."
+    return f"The prediction is off in {', '.join(TITLES.get(name, name) for name in differing)}: frames take {told}."
 
 
 def _log(log: Log) -> LogEntry:
