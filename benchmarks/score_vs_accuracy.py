@@ -113,7 +113,7 @@ CASES: dict[str, Callable[[], Case | None]] = {
 
 def cuts_of(graph: ModelGraph) -> list[Cut]:
     points, on_curve = curve_points(graph.cuts)
-    return [cut for cut, on in zip(points, on_curve, strict=True) if on]
+    return [cut for cut, on in zip(points, on_curve, strict=True) if on and cut.single]
 
 
 def latent_channels(cuts: Sequence[Cut]) -> dict[str, list[int]]:
@@ -205,19 +205,21 @@ def code_loss(graph: ModelGraph, inputs: Tensor, channels: dict[str, list[int]])
     The code is that of `cut_probes`, with blocks in place of bilinear decoding. One forward and one backward pass.
     """
     cuts = cuts_of(graph)
-    specs = {cut.crossing[0]: cut.tensors[0] for cut in cuts}
-    columns: dict[str, list[tuple[Tensor, ...]]] = {name: [] for name in specs}
+    specs = {cut.index: cut.tensors[0] for cut in cuts}
+    columns: dict[int, list[tuple[Tensor, ...]]] = {index: [] for index in specs}
 
-    def observe(name: str, activation: Tensor, gradient: Tensor) -> None:
-        a, g = by_channel(activation, specs[name]), by_channel(gradient, specs[name])
+    def observe(index: int, _: str, activation: Tensor, gradient: Tensor) -> None:
+        a, g = by_channel(activation, specs[index]), by_channel(gradient, specs[index])
         sums = F.avg_pool2d(g, 4, ceil_mode=True, divisor_override=1)
-        columns[name].append((pool(a, 4), sums, (g * a).flatten(1).sum(1)))
+        columns[index].append((pool(a, 4), sums, (g * a).flatten(1).sum(1)))
 
     for x in torch.split(inputs, 100):
-        gradients(graph, (x,), lambda result: result[0].amax(1).sum(), tuple(specs), observe)
+        gradients(
+            graph, (x,), lambda result: result[0].amax(1).sum(), {cut.index: cut.crossing for cut in cuts}, observe
+        )
     found: dict[str, list[float]] = {f"code_loss {size}": [] for size in SIZES}
-    for place, name in enumerate(specs):
-        pooled, sums, product = (torch.cat(parts) for parts in zip(*columns[name], strict=True))
+    for place, index in enumerate(specs):
+        pooled, sums, product = (torch.cat(parts) for parts in zip(*columns[index], strict=True))
         for size in SIZES:
             mean, directions = principal_components(pooled.movedim(1, -1).flatten(0, -2), channels[size][place])
             mean, directions = mean.to(pooled)[:, None], directions.to(pooled)

@@ -9,6 +9,10 @@ from torch import nn
 import splitimpera as sei
 from splitimpera.core.errors import DataError, ModelError
 from splitimpera.graph.tracing import evaluating
+from splitimpera.partition.cutter import split
+from splitimpera.records.graph import Cut, TensorSpec
+from splitimpera.saliency.curve import counted
+from splitimpera.saliency.scores import by_channel
 
 
 class TwoLayers(nn.Module):
@@ -58,6 +62,64 @@ def slow_cs(model, layer, x):
             total += g[k].mean() * a[k]
         values.append(torch.relu(total / a.shape[0]).mean().item())
     return np.mean(values)
+
+
+def slow_score(graph, cut, x, score, target):
+    """A score of a cut the slow way: the tail's gradients, one image at a time; the tensors' elements side by side."""
+    parts = split(graph, cut)
+    specs = counted(cut, graph.cuts[0].crossing)
+    values = []
+    for image in x:
+        crossing = [t.detach().requires_grad_(t.is_floating_point()) for t in parts.head(image[None])]
+        logits = parts.tail(tuple(crossing))
+        floats = [t for t in crossing if t.requires_grad]
+        found = dict(zip(map(id, floats), torch.autograd.grad(target(logits), floats, allow_unused=True), strict=True))
+        pairs = [
+            (by_channel(t.double(), specs[name]), by_channel(found[id(t)].double(), specs[name]))
+            for name, t in zip(cut.crossing, crossing, strict=True)
+            if name in specs and found.get(id(t)) is not None
+        ]
+        values.append(score(pairs))
+    return np.mean(values)
+
+
+def maps(a, g):
+    """L at each position of each channel, flat."""
+    alpha = g.flatten(2).mean(2)[..., None]
+    return torch.relu((alpha * a.flatten(2)).mean(1, keepdim=True)).expand(-1, a.shape[1], -1).flatten()
+
+
+TOGETHER = {
+    "cs": lambda pairs: torch.cat([maps(a, g) for a, g in pairs]).mean().item(),
+    "gradient_activation": lambda pairs: torch.cat([(a * g).abs().flatten() for a, g in pairs]).mean().item(),
+    "taylor": lambda pairs: torch.cat([(a * g).flatten(2).mean(2).abs().flatten() for a, g in pairs]).mean().item(),
+    "fisher": lambda pairs: sum(((a * g).flatten(2).sum(2) ** 2).sum().item() for a, g in pairs) / 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "several"), [("Skip", True), ("SkipFromInput", False), ("Dense", True), ("Inception", True), ("UNet", False)]
+)
+def test_where_several_tensors_cross_a_score_is_that_of_all_their_elements(name, several):
+    def target(result):
+        return result.flatten(1).amax(1).sum()
+
+    model, (x,) = make(name).eval(), inputs(name, 3)
+    graph = sei.trace(model, x)
+    curve = sei.cumulative_saliency(graph, x, scores=tuple(TOGETHER), target=lambda result, _: target(result))
+    assert several == any(len(counted(graph.cuts[index], graph.cuts[0].crossing)) > 1 for index in curve.cuts)
+    for place, index in enumerate(curve.cuts):
+        for score, together in TOGETHER.items():
+            slow = slow_score(graph, graph.cuts[index], x, together, target)
+            assert curve.scores[score][place] == pytest.approx(slow, rel=1e-4, abs=1e-9), (index, score)
+
+
+def test_numbers_inputs_and_masks_count_as_bytes_alone():
+    floats, tokens = TensorSpec("a", (4, 8)), TensorSpec("b", (8,), dtype="int64")
+    mask, given = TensorSpec("c", (8, 8), batch_dim=None), TensorSpec("x", (3, 8))
+    cut = Cut(1, "layer", (given, floats, tokens, mask), ("x", "a", "b", "c"), 0, 0, 0, 0)
+    assert counted(cut, ("x",)) == {"a": floats}
+    assert cut.bytes == sum(spec.bytes for spec in cut.tensors)
 
 
 @pytest.mark.parametrize(("name", "layers"), [("Chain", {"body.0": "body.2", "body.3": "body.3"}), ("Inception", {})])

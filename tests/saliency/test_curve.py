@@ -53,7 +53,7 @@ def cut(index, *shapes, names=None):
     return Cut(index, f"layer{index}", tensors, names or tuple(f"n{index}{i}" for i in range(len(shapes))), 0, 0, 0, 0)
 
 
-def test_the_curve_has_maps_where_one_tensor_crosses():
+def test_the_curve_has_maps():
     cuts = [
         cut(0, (3, 8, 8)),
         cut(1, (4, 8, 8)),
@@ -63,8 +63,8 @@ def test_the_curve_has_maps_where_one_tensor_crosses():
         cut(5, (2,)),
     ]
     points, on_curve = curve_points(cuts)
-    assert [point.index for point in points] == [1, 3, 4]
-    assert on_curve == [True, True, False]
+    assert [point.index for point in points] == [1, 2, 3, 4]
+    assert on_curve == [True, True, True, False]
 
 
 def test_vectors_make_the_curve_where_there_is_nothing_else():

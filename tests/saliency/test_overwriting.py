@@ -29,8 +29,9 @@ class Net(nn.Module):
 
 def overwrites(graph):
     points, _ = curve_points(graph.cuts)
-    program = hooks._watched_program(graph, tuple(cut.crossing[0] for cut in points))
-    return [node.target for node in program.graph.nodes if node.target in hooks.IN_PLACE.values()]
+    sections = hooks._sections(graph, {cut.index: cut.crossing for cut in points})
+    nodes = [node for _, _, program in sections for node in program.graph.nodes]
+    return [node.target for node in nodes if node.target in hooks.IN_PLACE.values()]
 
 
 CASES = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +22,8 @@ from splitimpera.graph.moving import device_of, moved
 from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.models.accelerators import mixed, torch_device
 from splitimpera.models.imports import telling
-from splitimpera.records.graph import Cut
-from splitimpera.saliency.curve import SaliencyCurve, curve_points
+from splitimpera.records.graph import Cut, TensorSpec
+from splitimpera.saliency.curve import SaliencyCurve, counted, curve_points
 from splitimpera.saliency.feed import Batch, Data, Inputs, again, batches_of
 from splitimpera.saliency.hooks import gradients
 from splitimpera.saliency.running_sums import RunningSums
@@ -50,7 +51,10 @@ def cumulative_saliency(
     kept: MutableMapping[str, Any] | None = None,
     track: Track[Batch] = no_progress,
 ) -> SaliencyCurve:
-    """Cumulative saliency, and other scores on request, of every single-tensor cut.
+    """Cumulative saliency, and other scores on request, of every cut.
+
+    Where several tensors cross, a score is that of all their elements together; what `saliency.curve.counted` leaves
+    out counts as bytes alone.
 
     Memory does not depend on the number of samples: `Samples` and iterables are read batch by batch, and scores are
     summed up class by class.
@@ -103,7 +107,8 @@ def cumulative_saliency(
     if device is not None:
         graph = moved(graph, torch_device(device))
     points, on_curve = curve_points(graph.cuts)
-    collector = _Collector(points, scores, _labels_of(classes, class_names), output)
+    tensors = [counted(cut, graph.cuts[0].crossing) for cut in points]
+    collector = _Collector(points, tensors, scores, _labels_of(classes, class_names), output)
     if kept is not None and collector.statistics:
         names = ", ".join(collector.statistics)
         raise DataError(f"{names} cannot be summed up batch by batch", where="kept", hint="leave `kept` or them out")
@@ -137,12 +142,17 @@ class _Collector:
     """What is kept of a batch while it passes, and the curve that all make in the end."""
 
     def __init__(
-        self, points: Sequence[Cut], scores: Sequence[str], wanted: set[int] | None, output: str | int | None
+        self,
+        points: Sequence[Cut],
+        tensors: Sequence[dict[str, TensorSpec]],
+        scores: Sequence[str],
+        wanted: set[int] | None,
+        output: str | int | None,
     ) -> None:
         self.points = points
         self.wanted = wanted
         self.output = output
-        self.specs = {cut.crossing[0]: cut.tensors[0] for cut in points}
+        self.watched = {cut.index: of_point for cut, of_point in zip(points, tensors, strict=True)}
         unknown = [name for name in scores if name not in SCORES and name not in STATISTICS]
         if unknown:
             known = nearest(unknown[0], (*SCORES.names(), *STATISTICS.names()))
@@ -150,10 +160,13 @@ class _Collector:
         names = dict.fromkeys(("cs", *scores))
         self.functions = {name: SCORES[name] for name in names if name in SCORES}
         self.statistics = {
-            name: {node: STATISTICS[name]() for node in self.specs} for name in names if name in STATISTICS
+            name: {cut: {node: STATISTICS[name]() for node in of_cut} for cut, of_cut in self.watched.items()}
+            for name in names
+            if name in STATISTICS
         }
         self.shape = len(self.functions), len(points)
-        self.columns: dict[str, Tensor] = {}
+        self.columns: dict[tuple[int, str], list[Tensor]] = {}
+        self.sizes: dict[str, tuple[int, int]] = {}
 
     def check(self, labels: Tensor | None) -> None:
         if self.wanted is not None and labels is None:
@@ -171,9 +184,10 @@ class _Collector:
         if self.statistics:
             self.logits = _logits(whole, self.output).detach()
 
-    def observe(self, name: str, activation: Tensor, gradient: Tensor) -> None:
-        a, g = by_channel(activation, self.specs[name]), by_channel(gradient, self.specs[name])
-        self.columns[name] = torch.stack([function(a, g) for function in self.functions.values()])
+    def observe(self, cut: int, name: str, activation: Tensor, gradient: Tensor) -> None:
+        a, g = (by_channel(tensor, self.watched[cut][name]) for tensor in (activation, gradient))
+        self.columns[cut, name] = [score.formula(a, g) for score in self.functions.values()]
+        self.sizes[name] = a.shape[1], prod(a.shape[2:])
         if not self.statistics:
             return
         logits = self.logits
@@ -182,11 +196,14 @@ class _Collector:
             a, g, logits = a[rows], g[rows], logits[rows]
         if len(a):
             for statistic in self.statistics.values():
-                statistic[name].update(a, g, logits)
+                statistic[cut][name].update(a, g, logits)
 
     def values(self) -> FloatArray:
         """The batch's scores, (samples, scores, points)."""
-        unreached = [cut for cut in self.points if cut.crossing[0] not in self.columns]
+        reached = [
+            [(cut, name) for name in names if (cut, name) in self.columns] for cut, names in self.watched.items()
+        ]
+        unreached = [cut for cut, keys in zip(self.points, reached, strict=True) if not keys]
         if unreached:
             listing = ", ".join(f"{cut.index} ({cut.name})" for cut in unreached[:3])
             raise ModelError(
@@ -194,8 +211,16 @@ class _Collector:
             )
         if not self.points:
             return np.zeros((self.samples, *self.shape))
-        stacked = torch.stack([self.columns[cut.crossing[0]] for cut in self.points])
-        return np.asarray(stacked.permute(2, 1, 0).cpu().numpy(), dtype=np.float64)
+        found = [
+            torch.stack(
+                [
+                    score.together([self.columns[key][place] for key in keys], [self.sizes[name] for _, name in keys])
+                    for keys in reached
+                ]
+            )
+            for place, score in enumerate(self.functions.values())
+        ]
+        return np.asarray(torch.stack(found).permute(2, 0, 1).cpu().numpy(), dtype=np.float64)
 
     def curve(
         self, sums: RunningSums, on_curve: Sequence[bool], class_names: Sequence[str], input_bytes: int
@@ -205,7 +230,8 @@ class _Collector:
         counts = {label: sums.counts[label] for label in sums.labels()}
         scores = dict(zip(self.functions, sums.mean(self.wanted), strict=True))
         for name, statistics in self.statistics.items():
-            scores[name] = np.array([statistics[cut.crossing[0]].value() for cut in self.points])
+            of_points = [tuple(of_cut.values()) for of_cut in statistics.values()]
+            scores[name] = np.array([first.value(*others) for first, *others in of_points])
         return SaliencyCurve(
             cuts=tuple(cut.index for cut in self.points),
             names=tuple(cut.name for cut in self.points),
@@ -238,7 +264,7 @@ class _Pass:
         self.device = device_of(graph)
         _check_precision(graph, self.device)
         _check_room(graph, self.device)
-        self.together = graph.stacks(collector.specs.values())
+        self.together = graph.stacks(spec for of_cut in collector.watched.values() for spec in of_cut.values())
 
     def sums(self, batch: Batch) -> RunningSums:
         """The scores of a batch."""
@@ -264,7 +290,7 @@ class _Pass:
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         refusing = f"the network cannot be run and differentiated for inputs of shape {shapes}"
         with telling(ShapeError, refusing), mixed(self.device, self.autocast):
-            gradients(self.graph, inputs, scored, tuple(self.collector.specs), self.collector.observe)
+            gradients(self.graph, inputs, scored, self.collector.watched, self.collector.observe)
 
 
 def _beside(model: nn.Module, inputs: Inputs) -> Inputs:

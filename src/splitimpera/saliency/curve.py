@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from splitimpera.core.array_types import FloatArray
-from splitimpera.records.graph import Candidate, Cut
+from splitimpera.records.graph import Candidate, Cut, TensorSpec
 
 
 @dataclass(frozen=True, eq=False)
 class SaliencyCurve:
-    """The scores of a network's single-tensor cuts, in their order; CS first of all.
+    """The scores of a network's cuts, in their order; CS first of all.
 
     Attributes:
         cuts: Indices of the cuts.
@@ -104,7 +104,7 @@ class SaliencyCurve:
         return self.class_names[label] if 0 <= label < len(self.class_names) else str(label)
 
     def at_cut(self, index: int) -> float | None:
-        """CS at a cut; None where several tensors cross, or the input, or the result."""
+        """CS at a cut; None where nothing crosses that it is a mean of, as the input or the result."""
         return float(self.cs[self.cuts.index(index)]) if index in self.cuts else None
 
     @property
@@ -167,16 +167,30 @@ def shrinking(sizes: npt.NDArray[np.int64], input_bytes: int) -> tuple[int, ...]
 def curve_points(cuts: Sequence[Cut]) -> tuple[list[Cut], list[bool]]:
     """The cuts at which CS is taken, and whether each belongs to the curve.
 
-    CS is taken where a single tensor crosses, input and result aside. The curve itself has convolutions, pools and
-    blocks: maps and tokens. Vectors (the classifier's linear layers) belong to it only where there is nothing else.
+    CS is taken wherever something crosses that `counted` has, input and result aside. The curve itself has
+    convolutions, pools and blocks: maps and tokens. Vectors (the classifier's linear layers) belong to it only where
+    there is nothing else.
     """
-    single = [cut for cut in cuts[1:-1] if cut.single and cut.tensors[0].dtype.startswith(("float", "bfloat"))]
-    mapped = [len(cut.tensors[0].shape) > 1 for cut in single]
-    seen = set[str]()
-    points, on_curve = [], []
-    for cut, is_map in zip(single, mapped, strict=True):
-        if cut.crossing[0] not in seen:  # two cuts with the same tensor are one point
-            points.append(cut)
-            on_curve.append(is_map or not any(mapped))
-        seen.add(cut.crossing[0])
-    return points, on_curve
+    points: dict[tuple[str, ...], tuple[Cut, bool]] = {}
+    for cut in cuts[1:-1]:
+        tensors = counted(cut, cuts[0].crossing)
+        if tensors:  # two cuts with the same tensors are one point
+            points.setdefault(tuple(tensors), (cut, any(len(spec.shape) > 1 for spec in tensors.values())))
+    mapped = any(is_map for _, is_map in points.values())
+    return [cut for cut, _ in points.values()], [is_map or not mapped for _, is_map in points.values()]
+
+
+def counted(cut: Cut, given: Sequence[str]) -> dict[str, TensorSpec]:
+    """The tensors of a cut over whose elements CS is a mean, by their nodes; all others count as bytes alone.
+
+    These are numbers that are no floats, inputs that only the tail reads, and what is the same for all samples, such as
+    a mask.
+
+    Args:
+        given: Nodes of the network's inputs.
+    """
+    return {
+        name: spec
+        for name, spec in zip(cut.crossing, cut.tensors, strict=True)
+        if name not in given and spec.batch_dim is not None and spec.dtype.startswith(("float", "bfloat"))
+    }

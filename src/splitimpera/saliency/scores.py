@@ -7,8 +7,9 @@ same forward and backward pass, in bounded memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,65 @@ from splitimpera.core.registry import Registry
 from splitimpera.models.accelerators import to_float64
 from splitimpera.records.graph import TensorSpec
 
-Score = Callable[[Tensor, Tensor], Tensor]
+Formula = Callable[[Tensor, Tensor], Tensor]
 """(A, G), both of shape (samples, K, *positions) -> one number a sample, float32 (samples,)."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score, sample by sample.
+
+    Where several tensors cross, it is that of all their elements together, as if they were one.
+
+    Attributes:
+        formula: What it is for one tensor, before `finish`.
+        weight: How much a tensor of K channels and P positions counts in the mean over tensors; None: they add up.
+        finish: What is done in the end.
+    """
+
+    formula: Formula
+    weight: Callable[[int, int], int] | None
+    finish: Callable[[Tensor], Tensor] = Tensor.clone
+
+    def __call__(self, a: Tensor, g: Tensor) -> Tensor:
+        """The score of one tensor, float32 (samples,)."""
+        return self.finish(self.formula(a, g))
+
+    def together(self, found: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """The score of several tensors, from what the formula says of each, and their channels and positions."""
+        if len(found) == 1:
+            return self.finish(found[0])
+        weights = [1.0] * len(found)
+        if self.weight is not None:
+            given = [self.weight(*size) for size in sizes]
+            weights = [one / sum(given) for one in given]
+        return self.finish(torch.stack([one * weight for one, weight in zip(found, weights, strict=True)]).sum(0))
+
 
 SCORES: Registry[Score] = Registry("score")
 
 
-@SCORES.register("cs")
+def _score(
+    name: str, weight: Callable[[int, int], int] | None, finish: Callable[[Tensor], Tensor] = Tensor.clone
+) -> Callable[[Formula], Formula]:
+    """Register a formula."""
+
+    def kept(formula: Formula) -> Formula:
+        SCORES.register(name)(Score(formula, weight, finish))
+        return formula
+
+    return kept
+
+
+def _elements(channels: int, positions: int) -> int:
+    return channels * positions
+
+
+def _channels(channels: int, positions: int) -> int:
+    return channels
+
+
+@_score("cs", _elements)
 def cumulative_saliency_score(a: Tensor, g: Tensor) -> Tensor:
     """Cumulative saliency (Cunico et al., I-SPLIT, ICPR 2022; Capogrosso et al., Split-Et-Impera, DDECS 2023).
 
@@ -31,32 +84,33 @@ def cumulative_saliency_score(a: Tensor, g: Tensor) -> Tensor:
         L(p)    = ReLU( (1/K) * sum over k of alpha_k * A_kp )
         CS      = mean over p of L(p)
 
-    Grad-CAM sums over channels where this takes the mean; maps are not normalised.
+    Where several tensors cross it is the mean of L over all elements: K at each position of each tensor. Grad-CAM sums
+    over channels where this takes the mean; maps are not normalised.
     """
     alpha = g.flatten(2).mean(2, keepdim=True).transpose(1, 2)
     maps = torch.bmm(alpha, a.flatten(2)).relu_()
     return maps.mean((1, 2)).float() / a.shape[1]
 
 
-@SCORES.register("gradient_activation")
+@_score("gradient_activation", _elements)
 def gradient_activation_score(a: Tensor, g: Tensor) -> Tensor:
     """Mean of |G * A| over all elements."""
     return (g * a).abs_().flatten(1).mean(1).float()
 
 
-@SCORES.register("taylor")
+@_score("taylor", _channels)
 def taylor_score(a: Tensor, g: Tensor) -> Tensor:
     """Mean over channels of |mean over positions of G * A| (Molchanov et al., ICLR 2017, without normalisation)."""
     return (g * a).flatten(2).mean(2).abs_().mean(1).float()
 
 
-@SCORES.register("fisher")
+@_score("fisher", None)
 def fisher_score(a: Tensor, g: Tensor) -> Tensor:
     """Half the sum over channels of (sum over positions of G * A) squared (Theis et al., 2018)."""
     return (g * a).flatten(2).sum(2).square_().sum(1).float() / 2
 
 
-@SCORES.register("pooling_loss")
+@_score("pooling_loss", None, Tensor.abs)
 def pooling_loss_score(a: Tensor, g: Tensor, side: int = 4) -> Tensor:
     """|sum of G * (A - code(A))|: the target's first-order change when a code of A takes the place of A. Ours.
 
@@ -67,7 +121,7 @@ def pooling_loss_score(a: Tensor, g: Tensor, side: int = 4) -> Tensor:
     kept = (
         (_patch_sums(g, side) * _patch_sums(a, side) / _patch_sums(torch.ones_like(a[:1, :1]), side)).flatten(1).sum(1)
     )
-    return (product - kept).abs_().float()
+    return (product - kept).float()
 
 
 class Statistic(Protocol):
@@ -76,7 +130,8 @@ class Statistic(Protocol):
     def update(self, a: Tensor, g: Tensor, logits: Tensor) -> None:
         """(A, G) as for a `Score`, and the network's logits (samples, classes)."""
 
-    def value(self) -> float: ...
+    def value(self, *others: Self) -> float:
+        """What all samples come to, of the tensor whose statistic this is and those that cross with it."""
 
 
 STATISTICS: Registry[Callable[[], Statistic]] = Registry("score")
@@ -105,13 +160,14 @@ class GradientAgreement:
             self.energies[label] = self.energies.get(label, 0.0) + float(rows.square().sum())
             self.counts[label] = self.counts.get(label, 0) + len(rows)
 
-    def value(self) -> float:
+    def value(self, *others: Self) -> float:
         common = total = 0.0
-        for label, count in self.counts.items():
-            if count > 1:
-                energy = self.energies[label]
-                common += (float(self.sums[label].square().sum()) - energy) / (count - 1)
-                total += energy
+        for one in (self, *others):  # the products of vectors that lie side by side add up
+            for label, count in one.counts.items():
+                if count > 1:
+                    energy = one.energies[label]
+                    common += (float(one.sums[label].square().sum()) - energy) / (count - 1)
+                    total += energy
         return common / total if total else float("nan")
 
 
@@ -119,7 +175,8 @@ class GradientAgreement:
 class LogitAlignment:
     """Linear CKA (Kornblith et al., ICML 2019) of the channels' means of A and the logits. Ours as a score of cuts.
 
-    1 where the channels' means already are the decision, up to a rotation. Needs no gradient.
+    1 where the channels' means already are the decision, up to a rotation. Needs no gradient. NaN where several tensors
+    cross, whose products with each other it does not keep.
     """
 
     def __init__(self) -> None:
@@ -132,7 +189,9 @@ class LogitAlignment:
         self.moments = [old + new for old, new in zip(self.moments, batch, strict=True)] if self.moments else batch
         self.count += len(x)
 
-    def value(self) -> float:
+    def value(self, *others: Self) -> float:
+        if others:
+            return float("nan")
         x, z, xx, xz, zz = self.moments
         n = self.count
         xx, xz, zz = xx - x.outer(x) / n, xz - x.outer(z) / n, zz - z.outer(z) / n
