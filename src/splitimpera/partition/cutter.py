@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from splitimpera.graph.sections import program_between
+from splitimpera.graph.subprograms import program_between
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.records.graph import Cut
 

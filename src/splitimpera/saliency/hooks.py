@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from splitimpera.graph.functional import operation_name
-from splitimpera.graph.sections import program_between
+from splitimpera.graph.subprograms import program_between
 from splitimpera.graph.tracing import ModelGraph
 
 aten = torch.ops.aten

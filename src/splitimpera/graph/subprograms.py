@@ -1,4 +1,4 @@
-"""Sections of a traced program: what makes some of its values from others, as a program of its own."""
+"""Parts of a traced program: what makes some of its values from others, as a program of its own."""
 
 from __future__ import annotations
 
