@@ -98,7 +98,8 @@ TOGETHER = {
 
 
 @pytest.mark.parametrize(
-    ("name", "several"), [("Skip", True), ("SkipFromInput", False), ("Dense", True), ("Inception", True), ("UNet", False)]
+    ("name", "several"),
+    [("Skip", True), ("SkipFromInput", False), ("Dense", True), ("Inception", True), ("UNet", False)],
 )
 def test_where_several_tensors_cross_a_score_is_that_of_all_their_elements(name, several):
     def target(result):
