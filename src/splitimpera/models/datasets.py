@@ -18,6 +18,7 @@ from splitimpera.models.imports import contained, is_factory, run_factory, telli
 from splitimpera.models.labelled import (
     LOOKS,
     dataset_of,
+    packed_data,
     pixels_of,
     refuse,
     refuse_shares,
@@ -26,6 +27,7 @@ from splitimpera.models.labelled import (
     stored_data,
     within_limit,
 )
+from splitimpera.models.packed_images import is_packed
 from splitimpera.models.parts import Dataset as Dataset
 from splitimpera.models.parts import divide as divide
 from splitimpera.models.pixels import Normalised
@@ -80,10 +82,11 @@ def load_data(section: DataSection, folder: Path) -> Dataset:
 
     Args:
         section: `source` is a built-in name, a folder `class name/image` or of such folders `train`, `validation` and
-            `test`, an `.npz` file or a folder of `.npy` files, `package.module:factory` or `file.py:factory`. A factory
-            returns (inputs, labels), a map-style dataset (anything with `__len__` and `__getitem__`) or a DataLoader;
-            a mapping with "train", "validation" and "test", each one of these; or a Dataset. uint8 and uint16 inputs
-            (N, H, W, C) are images and become float by `mean` and `std`.
+            `test`, a folder of IDX files or of CIFAR's binary batches, an `.npz` file or a folder of `.npy` files,
+            `package.module:factory` or `file.py:factory`. A factory returns (inputs, labels), a map-style dataset
+            (anything with `__len__` and `__getitem__`) or a DataLoader; a mapping with "train", "validation" and
+            "test", each one of these; or a Dataset. uint8 and uint16 inputs (N, H, W, C) are images and become float by
+            `mean` and `std`.
         folder: what relative paths start from.
 
     Raises:
@@ -110,7 +113,8 @@ def _loaded(section: DataSection, folder: Path) -> Dataset:
     if _is_stored(source, folder):
         return stored_data(folder / source, section)
     if _is_folder(source, folder):
-        return _image_folder(folder / source, section)
+        place = folder / source
+        return packed_data(place, section) if is_packed(place) else _image_folder(place, section)
     raise DataError(
         f"'{shown(source)}' is no built-in data set, no 'package.module:factory', no folder and no .npz file",
         hint=nearest(source, DATASETS.names()),

@@ -18,9 +18,10 @@ from splitimpera.models.imports import telling
 from splitimpera.models.items import is_image, is_map_style, items_of
 from splitimpera.models.numbers import as_numbers, check_amount, finite_inputs
 from splitimpera.models.overlap import check_disjoint
+from splitimpera.models.packed_images import read_packed
 from splitimpera.models.parts import Dataset, divide, limited
 from splitimpera.models.pixels import Normalised, Pixels
-from splitimpera.models.samples import InMemory, Rows, Samples, Some, Source, indices, some, stream
+from splitimpera.models.samples import InMemory, Rows, Samples, Some, Source, indices, joined, some, stream
 from splitimpera.models.stored_arrays import StoredArray, read_stored
 
 if TYPE_CHECKING:
@@ -75,6 +76,35 @@ def stored_data(place: Path, section: DataSection) -> Dataset:
     check_parts(found, f"'{shown_path(place)}' has")
     check_classes({part: samples for part, (samples, _) in found.items()})
     return dataset_of(found, section)
+
+
+def packed_data(place: Path, section: DataSection) -> Dataset:
+    """The data in IDX files or CIFAR's binary batches; validation samples are taken from the training part."""
+    whose = f"'{shown_path(place)}'"
+    refuse(section, f"{whose} is no folder of images", "size", "skip_broken")
+    refuse(section, f"{whose} is mapped into memory", "workers")
+    packed = read_packed(place)
+    found: dict[str, Found] = {
+        part: _as_inputs(joined(files), as_numbers(labels, f"the labels of '{part}'"), section, files[0].name)
+        for part, (files, labels) in packed.parts.items()
+    }
+    if "validation" in found:
+        refuse_shares(section, whose)
+    else:
+        refuse(section, f"{whose} comes with its own test part", "test")
+        check_parts({*found, "validation"}, f"{whose} has")
+        if "train" not in found:
+            raise DataError(f"{whose} has no train part, from which validation samples could be taken")
+        train, pixels = found["train"]
+        count = round(section.validation * len(train))
+        if not 0 < count < len(train):
+            raise DataError(f"{len(train)} samples are too few for {section.validation:.0%} validation")
+        rows = torch.from_numpy(np.random.default_rng(section.seed).permutation(len(train)))
+        found |= {"validation": (train.take(rows[:count]), pixels), "train": (train.take(rows[count:]), pixels)}
+    check_parts(found, f"{whose} has")
+    if "validation" in packed.parts:
+        check_classes({part: samples for part, (samples, _) in found.items()})
+    return dataset_of(found, section, packed.classes)
 
 
 def check_parts(parts: Container[object], whose: str) -> None:
