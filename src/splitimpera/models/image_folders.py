@@ -26,6 +26,7 @@ from splitimpera.models.image_files import (
 )
 from splitimpera.models.numbers import check_amount
 from splitimpera.models.samples import Rows, indices, read_ahead
+from splitimpera.models.tiny_imagenet import divided, is_tiny_imagenet, spoken_names
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -179,11 +180,16 @@ def look(paths: Sequence[Path], size: tuple[int, int] | None, threads: int) -> I
 
 
 def list_images(folder: Path) -> Listing:
-    """The images of a folder `class name/image`, or of parts `train/class name/image`, `val/...` and `test/...`.
+    """The images of a folder `class name/image`, or of parts `train/class name/image`, `val/...` and `test/...`; or
+    Tiny-ImageNet.
 
     Raises:
         DataError: the folder cannot be read, or is not such a one.
     """
+    if is_tiny_imagenet(folder):
+        trained = {place.name: _images(place / "images") for place in _folders(folder / "train")}
+        listing = _listing(folder, divided(folder, trained))
+        return replace(listing, classes=tuple(shown(name, 255) for name in spoken_names(folder, listing.classes)))
     places = _folders(folder)
     parts = _part_folders(places)
     if not parts and len(places) < 2:
@@ -191,9 +197,16 @@ def list_images(folder: Path) -> Listing:
     found = {part: {name.name: _images(name) for name in _folders(place)} for part, place in parts.items()} or {
         "": {place.name: _images(place) for place in places}
     }
+    return _listing(folder, found)
+
+
+def _listing(folder: Path, found: Mapping[str, Mapping[str, Sequence[Path]]]) -> Listing:
+    """What was found in a folder, by part and class."""
     _check_classes(found)
     names = sorted({name for classes in found.values() for name in classes})
-    paths, labels, owners = [], [], []
+    paths: list[Path] = []
+    labels: list[int] = []
+    owners: list[str] = []
     for part, classes in found.items():
         for label, name in enumerate(names):
             images = classes.get(name, [])
