@@ -102,7 +102,7 @@ def test_results_are_plain_and_the_same_seed_gives_the_same_accuracies(folder):
     assert results["seed"] == 3
     assert results["replications"] == 2
     inside = next(cut for cut in results["cuts"] if len(cut["shapes"]) == 2)
-    assert inside["cs"] is None
+    assert inside["cs"] > 0  # inside a block, where two tensors cross
 
 
 def test_the_cpu_by_name_and_mixed_precision(folder, tmp_path):

@@ -60,6 +60,7 @@ def split(graph: ModelGraph, cut: Cut | int | str) -> Partition:
         CutError: there is no such cut.
 
     Example:
+        >>> import torch
         >>> from splitimpera.graph.tracing import trace
         >>> model, x = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), torch.rand(5, 4)
         >>> partition = split(trace(model, x), 1)
