@@ -84,7 +84,7 @@ def test_the_manifest_says_what_the_design_said(run, split):
     assert [wanted.weight for wanted in plan.requirements] == [None, 1]
     hop = plan.hops[0]
     assert len(hop.tensors) == 2
-    assert (hop.cut, hop.layer, hop.transport, hop.deadline_s) == (2, "conv", "tcp", 0.05)
+    assert (hop.cut, hop.layer, hop.transport, hop.deadline_s) == (2, "conv", "tcp", None)
     assert hop.packet_bytes == 1500 - 28 - 20
     assert (hop.link.rate_bps, hop.link.delay_s, hop.link.mtu_bytes) == (20e6, 0.002, 1500)
     assert manifest.input.pixels is not None

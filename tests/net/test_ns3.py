@@ -181,7 +181,7 @@ def test_a_frame_has_the_time_that_it_takes_to_pass_the_link_whatever_its_deadli
     count = 60
     ready = np.arange(count) * 1.0
     done = Ns3Link(link, np.random.default_rng(5), "udp").transfer(
-        Frames(ready, np.full(count, 1000), ready + 0.05)  # by which half of ten datagrams are there
+        Frames(ready, np.full(count, 1000), ready + 0.05, asked=False)  # by which half of ten datagrams are there
     )
     whole = done.lost_packets == 0
     assert 0 < whole.sum() < count

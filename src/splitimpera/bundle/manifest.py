@@ -113,7 +113,8 @@ class HopEntry(Entry):
         constants: File of the codec's constants; None where it has none.
         packet_bytes: What one datagram carries, headers apart.
         number: What the header of every packet says of this codec and its constants.
-        deadline_s: Time from when a frame is due until it is used with what came.
+        deadline_s: Time from when a frame is due until it is used with what came; None: nobody asked for one, and it is
+            a frame period, but no less than a frame takes to pass the link.
     """
 
     cut: Whole
@@ -125,7 +126,7 @@ class HopEntry(Entry):
     packet_bytes: Annotated[int, Field(ge=1, lt=1 << 16)]
     number: Whole
     transport: Literal["tcp", "udp", "udp-interleaved", "udp-arq"]
-    deadline_s: Annotated[Number, Field(gt=0)]
+    deadline_s: Annotated[Number, Field(gt=0)] | None
     link: LinkEntry
 
 

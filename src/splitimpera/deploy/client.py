@@ -265,7 +265,7 @@ class Client:
         assert self._connection is not None
         since_s = begun_s if since_s is None else since_s
         strikes_s = since_s + (self.deadline_s if deadline_s is None else deadline_s)
-        if deadline_s is None:
+        if deadline_s is None and self.hop is not None and self.hop.deadline_s is None:
             strikes_s = max(strikes_s, monotonic() + self._way_s(len(coded.payload.data)))
         if timeout_s is not None:
             give_up_s = since_s + timeout_s
@@ -279,10 +279,12 @@ class Client:
     @property
     def deadline_s(self) -> float:
         """What frames have as deadline where none is asked for: over UDP, what the design allows for gaps."""
-        return inf if self.hop is None or self.hop.transport == "tcp" else self.hop.deadline_s
+        if self.hop is None or self.hop.transport == "tcp":
+            return inf
+        return 1 / self.plan.fps if self.hop.deadline_s is None else self.hop.deadline_s
 
     def _way_s(self, size: int) -> float:
-        """What a frame of so many bytes has until it is used, at least, where no deadline was asked for."""
+        """What a frame of so many bytes has until it is used, at least, where nobody asked for a deadline."""
         assert self.hop is not None
         packets = -(-size // self.hop.packet_bytes)
         wire_bytes = size + packets * pace(self.hop, self.security is not None).header_bytes

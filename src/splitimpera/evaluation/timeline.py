@@ -187,6 +187,7 @@ class Timeline:
                 element_bytes=element_bytes,
                 sender=None if self.due.sender is None else self.due.sender[order],
                 response_bytes=self.workload.response_bytes,
+                asked=self.workload.deadline_s is not None,
             )
             key = self.plan.id, self._place, replication
             return (self.remembered or Remembered()).transfer(key, hop, frames, self.rngs[replication])

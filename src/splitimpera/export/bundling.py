@@ -191,7 +191,7 @@ class _Export:
             "packet_bytes": coding.packet_bytes,
             "number": constants.plan_id,
             "transport": hop.transport,
-            "deadline_s": 1 / workload.fps if workload.deadline_s is None else workload.deadline_s,
+            "deadline_s": workload.deadline_s,
             "link": {
                 "name": link.name,
                 "rate_bps": float(link.rate_bps),

@@ -5,8 +5,8 @@ p = mtu - 28 - app header bytes, rounded down to whole elements, after h = link 
 header.
 A frame is complete when its last packet arrives. One that is not by its deadline is used with what came until then, as
 the receiver counts it, whose clock is another (docs/protocol.md): from its first packet, the time that was left when it
-was ready to be sent, less half of the smallest round trip of a PING, but no less than `least_patience_s`. So it waits
-as much longer as the first packet waited for the link, and was longer on it than a PING.
+was ready to be sent, less half of the smallest round trip of a PING. So it waits as much longer as the first packet
+waited for the link, and was longer on it than a PING; where nobody asked for a deadline, at least `least_patience_s`.
 """
 
 from __future__ import annotations
@@ -116,10 +116,12 @@ def payload_bytes(link: Link, element_bytes: int, header: int | None = None) -> 
 def patience_s(link: Link, frames: Frames) -> FloatArray:
     """How long after its first packet each frame is used as it is, shape (frames,)."""
     header = headers_bytes(link)
-    round_trip_s = least_round_trip_s(link, header + PING.size, header)
+    left_s = frames.deadline_s - frames.ready_s - least_round_trip_s(link, header + PING.size, header) / 2
+    if frames.asked:
+        return np.maximum(left_s, 0.0)
     wire_bytes = frames.size_bytes + header * packet_count(frames.size_bytes, payload_bytes(link, frames.element_bytes))
     least_s: FloatArray = least_patience_s(wire_bytes, mean_rate_bps(link))
-    return np.maximum(frames.deadline_s - frames.ready_s - round_trip_s / 2, least_s)
+    return np.maximum(left_s, least_s)
 
 
 def datagrams(link: Link, frames: Frames, order: IntArray) -> np.ndarray[Any, Any]:

@@ -88,6 +88,7 @@ class Workload:
             element_bytes=self.element_bytes,
             sender=np.tile(np.arange(self.senders), self.frames),
             response_bytes=self.response_bytes,
+            asked=self.deadline_s is not None,
         )
 
 
@@ -114,6 +115,8 @@ class Frames:
         element_bytes: Size of an element; packets carry whole ones.
         sender: Number of the device that sends a frame, 0 and up; None: there is one device.
         response_bytes: Size of the response that goes back once a frame is complete; 0: none.
+        asked: Whether somebody asked for these deadlines. Where nobody did, a frame has at least the time that it takes
+            to pass the link.
     """
 
     ready_s: FloatArray
@@ -122,6 +125,7 @@ class Frames:
     element_bytes: int = 1
     sender: IntArray | None = None
     response_bytes: int = 0
+    asked: bool = True
 
     def __post_init__(self) -> None:
         bounded(self, "element_bytes", "response_bytes")
