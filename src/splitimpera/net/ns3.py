@@ -110,11 +110,12 @@ class Ns3Link:
         arrived = np.ones(len(ready), dtype=bool)
         erased: tuple[tuple[ByteRange, ...], ...] = ((),) * len(ready)
         if udp:
-            used = np.where(np.isnan(first), frames.deadline_s, first + waits_s)
-            complete = np.where((lost > 0) | (complete > used), used, complete)
+            with_gaps = np.where(np.isnan(first), frames.deadline_s, first + waits_s)
+            complete = np.where(lost > 0, with_gaps, complete)
             missing: list[list[int]] = [[] for _ in ready]
             for frame, packet in zip(answer["missing_frame"], answer["missing_packet"], strict=True):
-                missing[frame].append(packet)
+                if lost[frame]:  # one that is late counts as missing only where the deadline is waited for
+                    missing[frame].append(packet)
             arrived = np.array([len(gone) < n for gone, n in zip(missing, packets, strict=True)], dtype=bool)
             first = np.where(arrived, first, np.nan)
             sizes = frames.size_bytes.tolist()

@@ -3,7 +3,7 @@
 One frame of N bytes without loss or backlog takes (N + h * ceil(N / p)) * 8 / rate + delay, where each datagram carries
 p = mtu - 28 - app header bytes, rounded down to whole elements, after h = link header + 20 (IPv4) + 8 (UDP) + app
 header.
-A frame is complete when its last packet arrives. One that is not by its deadline is used with what came until then, as
+A frame without loss is complete when its last packet arrives. One with loss is used with what came by its deadline, as
 the receiver counts it, whose clock is another (docs/protocol.md): from its first packet, the time that was left when it
 was ready to be sent, less half of the smallest round trip of a PING. So it waits as much longer as the first packet
 waited for the link, and was longer on it than a PING; where nobody asked for a deadline, at least `least_patience_s`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from splitimpera.net.kernels.compiling import compiled, entry, record
-from splitimpera.net.kernels.wire import DROPPED, NEVER, enter, used_as_it_is
+from splitimpera.net.kernels.wire import DROPPED, NEVER, enter, used_with_gaps
 
 TRANSMISSION = record("sent frame place arrival known")
 """A datagram on its way, in the order of sending; `known`: the sender has its acknowledgement, or has given it up."""
@@ -119,7 +119,8 @@ def run_arq(ways, steps, drops, waiting, frames, came, sent, payload, header, ac
         count = -(-frame.size // payload)
         for place in range(frame.left, frame.left + count):
             last = max(last, came[place])
-        frame.complete = min(last, used_as_it_is(frame))
+        used = used_with_gaps(frame)
+        frame.complete = last if frame.lost == 0 or last <= used else used
         for place in range(frame.left, frame.left + count):
             came[place] = came[place] > frame.complete
             frame.arrived |= came[place] == 0

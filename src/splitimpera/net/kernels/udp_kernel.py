@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from splitimpera.net.kernels.compiling import entry, record
-from splitimpera.net.kernels.wire import DROPPED, NEVER, enter, used_as_it_is
+from splitimpera.net.kernels.wire import DROPPED, NEVER, enter, used_with_gaps
 
 DATAGRAMS = record("ready size deadline patience sent first complete left packets lost wire_bytes arrived")
-"""A frame's way as datagrams; `patience`: how long after the first one it is used as it is; `left`: when its last bit
+"""A frame's way as datagrams; `patience`: how long after the first one it is used with gaps; `left`: when its last bit
 leaves the link."""
 
 
@@ -44,8 +44,7 @@ def run_udp(ways, which, steps, drops, waiting, frames, missing, payload, header
         frame.left = np.int64(way.busy)
         frame.packets = count
         frame.wire_bytes = way.sent_bytes - bytes_before
-        used = used_as_it_is(frame)
-        frame.complete = last if frame.lost == 0 and last <= used else used
+        frame.complete = last if frame.lost == 0 else used_with_gaps(frame)
         for place in range(base, base + count):
             late = missing[place] == DROPPED or missing[place] > frame.complete
             missing[place] = late

@@ -176,6 +176,6 @@ def enter(way, steps, drops, waiting, now, size, counts, rng):
 
 
 @inlined
-def used_as_it_is(frame):
-    """When the receiver takes a frame that is not complete: it knows the deadline from the first datagram that came."""
+def used_with_gaps(frame):
+    """When the receiver takes a frame as it is: it knows the deadline from the first datagram that came."""
     return frame.deadline if frame.first == NEVER else frame.first + frame.patience
