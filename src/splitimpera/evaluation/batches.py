@@ -11,13 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitimpera.core.array_types import Array
+from splitimpera.core.array_types import Row
 from splitimpera.models.datasets import Samples
 from splitimpera.records.graph import TensorSpec
 
 T = TypeVar("T")
-Row = tuple[Array, ...]
-"""The tensors of one frame that cross a cut."""
 
 
 @dataclass(frozen=True, eq=False)

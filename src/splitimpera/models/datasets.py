@@ -34,6 +34,8 @@ from splitimpera.models.pixels import Normalised
 from splitimpera.models.pixels import Pixels as Pixels
 from splitimpera.models.samples import Samples as Samples
 from splitimpera.models.stored_arrays import is_stored
+from splitimpera.models.targets import Stacked
+from splitimpera.tasks.task import TargetKind
 
 if TYPE_CHECKING:
     from splitimpera.scenario import DataSection
@@ -77,7 +79,7 @@ def is_source(source: str, folder: Path) -> bool:
     return source in DATASETS or is_factory(source) or _is_folder(source, folder) or _is_stored(source, folder)
 
 
-def load_data(section: DataSection, folder: Path) -> Dataset:
+def load_data(section: DataSection, folder: Path, kind: TargetKind = "class") -> Dataset:
     """The data that a scenario names.
 
     Args:
@@ -88,17 +90,18 @@ def load_data(section: DataSection, folder: Path) -> Dataset:
             "test", each one of these; or a Dataset. uint8 and uint16 inputs (N, H, W, C) are images and become float by
             `mean` and `std`.
         folder: what relative paths start from.
+        kind: how targets are read, which a task says.
 
     Raises:
-        DataError: nothing is found there, or it is not labelled data.
+        DataError: nothing is found there, or its targets are of another kind.
     """
     try:
-        return _loaded(section, folder)
+        return _loaded(section, folder, kind)
     except DataError as error:
         raise error.at(error.where or "data.source") from error.__cause__
 
 
-def _loaded(section: DataSection, folder: Path) -> Dataset:
+def _loaded(section: DataSection, folder: Path, kind: TargetKind) -> Dataset:
     source = section.source
     if source in DATASETS:
         refuse_shares(section, f"'{source}'")
@@ -109,9 +112,9 @@ def _loaded(section: DataSection, folder: Path) -> Dataset:
         made = run_factory(source, folder, DataError)
         # what a factory returns may run its user's code when it is read
         with contained(), telling(DataError, f"what '{shown(source)}' returns cannot be used"):
-            return returned_data(made, section)
+            return returned_data(made, section, kind)
     if _is_stored(source, folder):
-        return stored_data(folder / source, section)
+        return stored_data(folder / source, section, kind)
     if _is_folder(source, folder):
         place = folder / source
         return packed_data(place, section) if is_packed(place) else _image_folder(place, section)
@@ -144,7 +147,7 @@ def _image_folder(folder: Path, section: DataSection) -> Dataset:
         listing = listing.decoded(section.workers)
     files = look(listing.paths, section.size, section.workers)
     pixels = pixels_of(files.shape[2], section)
-    samples = Samples(Normalised(files, pixels), listing.labels)
+    samples = Samples(Normalised(files, pixels), Stacked(listing.labels))
     known = pixels if files.dtype == np.uint8 else None
     found = {part: (samples.take(own), known) for part, own in listing.parts.items()}
     return dataset_of(found if divided else found[""], section, listing.classes)

@@ -6,7 +6,7 @@ import random
 import sys
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -18,10 +18,13 @@ from torch.utils.data import ConcatDataset, DataLoader, RandomSampler, Sequentia
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data.dataloader import default_collate
 
+from splitimpera.core.array_types import Row
 from splitimpera.core.errors import DataError, shown
 from splitimpera.models.imports import contained, exception_text, telling
-from splitimpera.models.numbers import WHOLE, as_numbers, check_amount, class_indices, finite_inputs
-from splitimpera.models.samples import Rows, indices
+from splitimpera.models.numbers import WHOLE, as_numbers, check_amount, class_indices, finite_inputs, is_image, kind_of
+from splitimpera.models.samples import indices
+from splitimpera.models.targets import Listed, Rows, Stacked, Targets, boxes_of, targets_of
+from splitimpera.tasks.task import TargetKind
 
 MOST_SAMPLES = 50_000_000
 """More than the largest sets of labelled images have; labels are kept in memory."""
@@ -41,7 +44,7 @@ def is_map_style(value: object) -> bool:
 
 class _Batch(NamedTuple):
     inputs: Tensor
-    labels: list[int]
+    targets: list[Any]
 
 
 class _Failure(NamedTuple):
@@ -65,6 +68,7 @@ class Items:
         name: what messages call it.
         labels: what the items' labels were; None where an item is an input alone.
         like: an item's index and its input, which all others have the shape and the type of.
+        paired: whether an item is (input, target), or an input alone.
     """
 
     dataset: Any
@@ -73,6 +77,7 @@ class Items:
     name: str
     labels: Tensor | None
     like: tuple[int, Tensor]
+    paired: bool = False
 
     def __len__(self) -> int:
         return self.count
@@ -96,11 +101,12 @@ class Items:
             yield self._taken(places, found)
 
     def _reader(self) -> _Reader:
-        return _Reader(self.dataset, self.count, self.name, self.labels is not None, self.like)
+        kind: TargetKind | None = "class" if self.labels is not None else None
+        return _Reader(self.dataset, self.count, self.name, kind, self.like, paired=self.paired)
 
     def _taken(self, places: list[int], found: _Batch | _Failure) -> Tensor:
         batch = _checked(found)
-        for place, label in zip(places, batch.labels, strict=False):
+        for place, label in zip(places, batch.targets, strict=False):
             if self.labels is not None and label != int(self.labels[place]):
                 raise DataError(
                     f"item {place} of {self.name} has label {label}, and had {int(self.labels[place])} before",
@@ -111,19 +117,24 @@ class Items:
 
 
 def items_of(
-    dataset: Any, workers: int | None, name: str, labels: Tensor | None = None
-) -> tuple[Items, Tensor, Tensor]:
-    """The inputs of a map-style dataset or a DataLoader, which of its items are meant, and their labels.
+    dataset: Any,
+    workers: int | None,
+    name: str,
+    given: Callable[[int], Targets] | None = None,
+    kind: TargetKind = "class",
+) -> tuple[Items, Tensor, Targets]:
+    """The inputs of a map-style dataset or a DataLoader, which of its items are meant, and their targets.
 
     Labels are those of the attribute `targets` or `labels` where they agree with what some items say; otherwise every
     item is read once for them.
 
     Args:
         workers: how many processes read; None: as many as a DataLoader says, or 2.
-        labels: where items are inputs alone, their labels.
+        given: where items are inputs alone, function from their number to their targets.
+        kind: how targets are read.
 
     Raises:
-        DataError: items cannot be read, or are no pairs (input, label).
+        DataError: items cannot be read, or are no pairs (input, target).
     """
     dataset, chosen, own_workers = _unloaded(dataset, name)
     workers = own_workers if workers is None else workers
@@ -137,16 +148,20 @@ def items_of(
     if not 0 <= int(rows.min()) <= int(rows.max()) < count:
         raise DataError(f"the sampler of {name} asks for item {int(rows.max())} of {count}")
     with contained():
-        first = _checked(_Reader(dataset, count, name, labels is None).__getitems__(rows[:1].tolist()))
+        reader = _Reader(dataset, count, name, kind if given is None else None)
+        first = _checked(reader.__getitems__(rows[:1].tolist()))
     like = int(rows[0]), first.inputs[0]
-    if labels is not None:
-        return Items(dataset, count, workers, name, None, like), rows, labels
+    if given is not None:
+        return Items(dataset, count, workers, name, None, like), rows, given(len(rows))
+    if kind != "class":
+        reader = _Reader(dataset, count, name, kind, like, inputs=False)
+        return Items(dataset, count, workers, name, None, like, True), rows, _targets(reader, rows, workers)
     known = _labels_beside(dataset, count)
     if known is None or not _agree(dataset, known, rows, name):
-        reader = _Reader(dataset, count, name, True, like, inputs=False)
+        reader = _Reader(dataset, count, name, kind, like, inputs=False)
         known = torch.full((count,), -1)
         known[rows] = _labels_of_items(reader, rows, workers)
-    return Items(dataset, count, workers, name, known, like), rows, known[rows]
+    return Items(dataset, count, workers, name, known, like, True), rows, Stacked(known[rows])
 
 
 def identity(dataset: Any, row: int) -> bytes:
@@ -208,15 +223,26 @@ def _agree(dataset: Any, labels: Tensor, rows: Tensor, name: str) -> bool:
     """Whether some items have the labels that the dataset keeps beside them; a `target_transform` makes others."""
     places = rows[torch.linspace(0, len(rows) - 1, min(len(rows), PROBED)).round().long()]
     with contained():
-        batch = _checked(_Reader(dataset, len(labels), name, True).__getitems__(places.tolist()))
-    return batch.labels == labels[places].tolist()
+        batch = _checked(_Reader(dataset, len(labels), name, "class").__getitems__(places.tolist()))
+    return batch.targets == labels[places].tolist()
 
 
 def _labels_of_items(reader: _Reader, rows: Tensor, workers: int) -> Tensor:
-    found: list[int] = []
+    return torch.tensor([target for batch in _all_read(reader, rows, workers) for target in batch.targets])
+
+
+def _targets(reader: _Reader, rows: Tensor, workers: int) -> Listed:
+    """The targets of items, which are kept in memory."""
+    found: list[Row] = []
+    for batch in _all_read(reader, rows, workers):
+        found += batch.targets
+        check_amount(len(rows), (sum(part.nbytes for row in found for part in row) // (4 * len(found)),))
+    return Listed(tuple(found))
+
+
+def _all_read(reader: _Reader, rows: Tensor, workers: int) -> Iterator[_Batch]:
     for _, batch in _read_by_workers(reader, (part.tolist() for part in torch.split(rows, CHUNK)), workers):
-        found += _checked(batch).labels
-    return torch.tensor(found)
+        yield _checked(batch)
 
 
 def _checked(found: _Batch | _Failure) -> _Batch:
@@ -232,10 +258,11 @@ class _Reader(TorchDataset[Any]):
     """Reads items, in whatever process, and returns what went wrong as a value.
 
     Args:
-        paired: whether an item is (input, label), or an input alone.
+        kind: how an item's target is read; None: it is not.
         like: an item's index and its input, which all others have the shape and the type of; None: the first that is
             read.
-        inputs: whether inputs are wanted, or labels alone; inputs are looked at in any case.
+        inputs: whether inputs are wanted, or targets alone; inputs are looked at in any case.
+        paired: whether an item is (input, target), or an input alone.
     """
 
     def __init__(
@@ -243,12 +270,13 @@ class _Reader(TorchDataset[Any]):
         dataset: Any,
         count: int,
         name: str,
-        paired: bool,
+        kind: TargetKind | None,
         like: tuple[int, Tensor] | None = None,
         inputs: bool = True,
+        paired: bool | None = None,
     ) -> None:
-        self.dataset, self.count, self.name, self.paired, self.inputs = dataset, count, name, paired, inputs
-        self.like = like
+        self.dataset, self.count, self.name, self.kind, self.inputs = dataset, count, name, kind, inputs
+        self.like, self.paired = like, kind is not None if paired is None else paired
 
     def __getitems__(self, places: list[int]) -> _Batch | _Failure:
         try:
@@ -258,22 +286,22 @@ class _Reader(TorchDataset[Any]):
             return _Failure(error.problem, "let __len__ say how many items there are" if ended else error.hint)
 
     def _batch(self, places: list[int]) -> _Batch:
-        inputs, labels = [], []
+        inputs, targets = [], []
         for place in places:
-            x, label = self._item(place)
+            x, target = self._item(place)
             other, like = self.like = self.like or (place, x)
             if x.shape != like.shape or x.dtype != like.dtype:
                 raise DataError(
-                    f"item {place} of {self.name} is {_kind(x)}, item {other} {_kind(like)}",
+                    f"item {place} of {self.name} is {kind_of(x)}, item {other} {kind_of(like)}",
                     hint="let all items have one shape and one type; a transform may resize them",
                 )
             if self.inputs:
                 check_amount(len(places), x.shape)
                 inputs.append(x)
-            labels += [] if label is None else [label]
-        return _Batch(torch.stack(inputs) if inputs else torch.empty(0), labels)
+            targets += [] if target is None else [target]
+        return _Batch(torch.stack(inputs) if inputs else torch.empty(0), targets)
 
-    def _item(self, place: int) -> tuple[Tensor, int | None]:
+    def _item(self, place: int) -> tuple[Tensor, Any]:
         random.seed(place)
         np.random.seed(place)  # noqa: NPY002  (what a user's transform draws from)
         torch.default_generator.manual_seed(place)  # not those of accelerators, which takes a hundred times as long
@@ -285,7 +313,7 @@ class _Reader(TorchDataset[Any]):
             if not isinstance(entry, (tuple, list)) or len(entry) != 2:
                 given = type(entry).__name__ + (f" of {len(entry)}" if isinstance(entry, (tuple, list)) else "")
                 raise DataError(f"{which} is {shown(given)}, a pair (input, label) is expected")
-            return _input(entry[0], which), _label(entry[1], which)
+            return _input(entry[0], which), _target(entry[1], which, self.kind)
 
 
 def _input(value: object, which: str) -> Tensor:
@@ -296,20 +324,21 @@ def _input(value: object, which: str) -> Tensor:
     return x if is_image(x) else finite_inputs(x, name)
 
 
-def is_image(x: Tensor) -> bool:
-    """Whether it is an image (H, W, C) of 8 or 16 bits, which mean and standard deviation make an input of."""
-    return x.ndim == 3 and x.dtype in (torch.uint8, torch.uint16)
-
-
-def _label(value: object, which: str) -> int:
+def _target(value: object, which: str, kind: TargetKind | None) -> Any:
+    """A class index, or a target as a tuple of arrays; None where it is not wanted."""
+    if kind is None:
+        return None
+    if kind == "boxes":
+        return boxes_of(value, f"the target of {which}")
+    if kind != "class":
+        (row,) = targets_of(as_numbers(value, f"the target of {which}")[None], kind, 1, f"the target of {which}").rows(
+            [0]
+        )
+        return row
     label = as_numbers(value, f"the label of {which}")
     if label.ndim or label.dtype not in WHOLE:
-        raise DataError(f"the label of {which} is {_kind(label)}, one class index is expected")
+        raise DataError(f"the label of {which} is {kind_of(label)}, one class index is expected")
     return int(class_indices(label))
-
-
-def _kind(x: Tensor) -> str:
-    return f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
 
 
 def _read_by_workers(

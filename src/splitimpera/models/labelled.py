@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import tee
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +14,17 @@ import torch
 from torch import Tensor
 
 from splitimpera.core.errors import DataError, listed, shown, shown_path
-from splitimpera.models.imports import telling
-from splitimpera.models.items import is_image, is_map_style, items_of
-from splitimpera.models.numbers import as_numbers, check_amount, finite_inputs
+from splitimpera.models.held import Held, check_made
+from splitimpera.models.items import is_map_style, items_of
+from splitimpera.models.numbers import as_numbers, check_amount, finite_inputs, is_image
 from splitimpera.models.overlap import check_disjoint
 from splitimpera.models.packed_images import read_packed
 from splitimpera.models.parts import Dataset, divide, limited
 from splitimpera.models.pixels import Normalised, Pixels
-from splitimpera.models.samples import InMemory, Rows, Samples, Some, Source, indices, joined, some, stream
+from splitimpera.models.samples import InMemory, Samples, Some, Source, joined, some
 from splitimpera.models.stored_arrays import StoredArray, read_stored
+from splitimpera.models.targets import Targets, targets_of
+from splitimpera.tasks.task import TargetKind
 
 if TYPE_CHECKING:
     from splitimpera.scenario import DataSection
@@ -51,7 +53,7 @@ def dataset_of(found: Found | Mapping[str, Found], section: DataSection, classes
     if isinstance(found, Mapping):
         return _apart(within_limit(_of_parts(found, names), section))
     samples, pixels = found
-    rows = rows_within(section, {"": samples.labels})
+    rows = rows_within(section, {"": samples.strata})
     if rows:
         samples = samples.take(rows[""])
     return divide(
@@ -64,12 +66,14 @@ def dataset_of(found: Found | Mapping[str, Found], section: DataSection, classes
     )
 
 
-def stored_data(place: Path, section: DataSection) -> Dataset:
+def stored_data(place: Path, section: DataSection, kind: TargetKind = "class") -> Dataset:
     """The data in an `.npz` file or a folder of `.npy` files."""
     refuse(section, f"'{shown_path(place)}' is no folder of images", "size", "skip_broken")
     refuse(section, f"'{shown_path(place)}' is mapped into memory", "workers")
     stored = read_stored(place)
-    found = {part: _found(pair, section, part) for part, pair in stored.items() if part != "train" or len(pair[0])}
+    found = {
+        part: _found(pair, section, part, kind) for part, pair in stored.items() if part != "train" or len(pair[0])
+    }
     if "" in found:
         return dataset_of(found[""], section)
     refuse_shares(section, f"'{shown_path(place)}'")
@@ -85,7 +89,12 @@ def packed_data(place: Path, section: DataSection) -> Dataset:
     refuse(section, f"{whose} is mapped into memory", "workers")
     packed = read_packed(place)
     found: dict[str, Found] = {
-        part: _as_inputs(joined(files), as_numbers(labels, f"the labels of '{part}'"), section, files[0].name)
+        part: as_found(
+            joined(files),
+            targets_of(labels, "class", sum(map(len, files)), f"the labels of '{part}'"),
+            section,
+            files[0].name,
+        )
         for part, (files, labels) in packed.parts.items()
     }
     if "validation" in found:
@@ -116,6 +125,8 @@ def check_parts(parts: Container[object], whose: str) -> None:
 
 def check_classes(parts: Mapping[str, Samples]) -> None:
     """Raise DataError where a part that is judged has a class of which the training part, if there is one, has none."""
+    if not all(samples.labelled for samples in parts.values()):
+        return
     known = parts["train"].labels if "train" in parts else torch.empty(0)
     for part in ("validation", "test") if len(known) else ():
         strange = sorted({*parts[part].labels.tolist()} - {*known.tolist()})
@@ -129,7 +140,7 @@ def check_classes(parts: Mapping[str, Samples]) -> None:
 def within_limit(data: Dataset, section: DataSection) -> Dataset:
     """The same data, or as many samples of each part as the section's limit leaves."""
     parts: dict[str, Samples] = {part: getattr(data, part) for part in PARTS}
-    rows = rows_within(section, {part: samples.labels for part, samples in parts.items()})
+    rows = rows_within(section, {part: samples.strata for part, samples in parts.items()})
     if not rows:
         return data
     train, validation, test = (samples.take(rows[part]) for part, samples in parts.items())
@@ -149,8 +160,11 @@ def refuse_shares(section: DataSection, whose: str) -> None:
     refuse(section, f"{whose} comes with its own parts", "validation", "test", *(() if section.limit else ("seed",)))
 
 
-def returned_data(made: object, section: DataSection) -> Dataset:
+def returned_data(made: object, section: DataSection, kind: TargetKind = "class") -> Dataset:
     """The data that a factory returned.
+
+    Args:
+        kind: how targets are read.
 
     Raises:
         DataError: it is no labelled data.
@@ -162,16 +176,17 @@ def returned_data(made: object, section: DataSection) -> Dataset:
         refuse(section, f"{source} comes as a network takes it", *LOOKS)
         return _checked(made, section)
     if not isinstance(made, Mapping):
-        return dataset_of(_found(made, section), section)
+        return dataset_of(_found(made, section, "", kind), section)
     refuse_shares(section, source)
     found = dict(made)
+    classes = found.pop("classes", ())
     check_parts(found, f"{source} returns")
     unknown = [key for key in found if key not in PARTS]
     if unknown:
         raise DataError(f"{source} returns parts called {listed(unknown)}; {', '.join(PARTS)} are known")
-    parts = {part: _found(found[part], section, part) for part in PARTS if part in found}
+    parts = {part: _found(found[part], section, part, kind) for part in PARTS if part in found}
     check_classes({part: samples for part, (samples, _) in parts.items()})
-    return dataset_of(parts, section)
+    return dataset_of(parts, section, classes)
 
 
 def _checked(made: Dataset, section: DataSection) -> Dataset:
@@ -183,10 +198,11 @@ def _checked(made: Dataset, section: DataSection) -> Dataset:
         if not isinstance(samples, Samples):
             raise DataError(f"the part '{part}' is {shown(type(samples).__name__)}, Samples are expected")
         if _in_memory(samples.source):
-            parts[part] = (_samples(samples.inputs, samples.labels, section, f" of '{part}'", images=False)[0], None)
+            name = f" of '{part}'"
+            parts[part] = (_samples(samples.inputs, samples.targets, section, name, images=False)[0], None)
         else:
             held = Held(samples.source, f"the inputs of '{part}'", pixels if isinstance(pixels, Pixels) else None)
-            parts[part] = (Samples(held, samples.labels), None)
+            parts[part] = (Samples(held, samples.targets), None)
     found = _of_parts(parts)
     if pixels is not None and not isinstance(pixels, Pixels):
         raise DataError(f"pixels are {shown(type(pixels).__name__)}, Pixels or None is expected")
@@ -205,53 +221,6 @@ def _apart(data: Dataset) -> Dataset:
 
 def _in_memory(source: Source) -> bool:
     return isinstance(source, InMemory) or (isinstance(source, Some) and _in_memory(source.source))
-
-
-@dataclass(frozen=True, eq=False)
-class Held:
-    """A user's own source, each batch of which is held to what a network takes as it is read."""
-
-    source: Source
-    name: str
-    pixels: Pixels | None
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def read(self, rows: Rows) -> Tensor:
-        with telling(DataError, f"{self.name} cannot be read"):
-            inputs = self.source.read(rows)
-        return self._held(rows, inputs)
-
-    def stream(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
-        wanted, asked = tee(batches)
-        found = stream(self.source, asked)
-        for rows in wanted:
-            with telling(DataError, f"{self.name} cannot be read"):
-                inputs = next(found)
-            yield self._held(rows, inputs)
-
-    def _held(self, rows: Rows, inputs: object) -> Tensor:
-        x = as_numbers(inputs, self.name)
-        count = len(indices(rows, len(self)))
-        if not x.ndim or len(x) != count:
-            raise DataError(f"{self.name} have shape {tuple(x.shape)} where {count} rows are read")
-        if count and not x[0].numel():
-            raise DataError(f"{self.name} have shape {tuple(x.shape)}: there is nothing in a row")
-        x = finite_inputs(x, self.name)
-        if self.pixels is not None:
-            check_made(self.pixels, x)
-        return x
-
-
-def check_made(pixels: Pixels, inputs: Tensor) -> None:
-    """Raise DataError where inputs are not those of 8-bit images."""
-    if not pixels.made(inputs):
-        raise DataError(
-            f"the inputs are not those that pixels (mean {shown(pixels.mean)}, std {shown(pixels.std)}) make of "
-            "8-bit images",
-            hint="give the mean and std that were used, or None",
-        )
 
 
 def _of_parts(parts: Mapping[str, Found], classes: tuple[str, ...] = ()) -> Dataset:
@@ -275,57 +244,69 @@ def _of_parts(parts: Mapping[str, Found], classes: tuple[str, ...] = ()) -> Data
     return Dataset(train, validation, parts["test"][0], classes, pixels)
 
 
-def _found(made: object, section: DataSection, part: str = "") -> Found:
-    """A map-style dataset, a DataLoader, or a pair of inputs and labels."""
+def _found(made: object, section: DataSection, part: str = "", kind: TargetKind = "class") -> Found:
+    """A map-style dataset, a DataLoader, or a pair of inputs and targets; inputs alone have none."""
     what = f" of '{part}'" if part else ""
     if is_map_style(made):
-        return _items(made, None, section, f"the data set{what}")
-    inputs, labels = _pair(made, f" as '{part}'" if part else "")
+        return _items(made, None, section, f"the data set{what}", kind)
+    inputs, given = _pair(made, f" as '{part}'" if part else "", kind == "none")
+    name = f"the labels{what}" if kind == "class" else f"the targets{what}"
     if is_map_style(inputs):
-        return _items(inputs, as_numbers(labels, f"the labels{what}"), section, f"the inputs{what}")
+        return _items(inputs, partial(targets_of, given, kind, name=name), section, f"the inputs{what}", kind)
     if isinstance(inputs, np.memmap):
         inputs = StoredArray(np.asarray(inputs), f"the inputs{what}")
     if isinstance(inputs, StoredArray):
         if not len(inputs):
-            return _samples(inputs.array, labels, section, what)
-        return _as_inputs(inputs, as_numbers(labels, f"the labels{what}"), section, inputs.name)
-    return _samples(inputs, labels, section, what)
+            return _samples(inputs.array, given, section, what, kind=kind)
+        return as_found(inputs, targets_of(given, kind, len(inputs), name), section, inputs.name)
+    return _samples(inputs, given, section, what, kind=kind)
 
 
-def _items(dataset: object, labels: Tensor | None, section: DataSection, name: str) -> Found:
+def _items(
+    dataset: object, given: Callable[..., Targets] | None, section: DataSection, name: str, kind: TargetKind = "class"
+) -> Found:
     name = f"{name} ({shown(type(dataset).__name__)})"
     workers = section.workers if "workers" in section.model_fields_set else None
-    items, rows, labels = items_of(dataset, workers, name, labels)
-    return _as_inputs(some(items, rows), labels, section, name)
+    items, rows, targets = items_of(dataset, workers, name, given, kind)
+    return as_found(some(items, rows), targets, section, name)
 
 
-def _as_inputs(source: Source, labels: Tensor, section: DataSection, name: str) -> Found:
+def as_found(source: Source, targets: Targets, section: DataSection, name: str) -> Found:
     """Samples of a source that is read lazily; where it has images, as inputs."""
     first = source.read(slice(1))[0]
     if not is_image(first):
         shape = tuple(first.shape)
         refuse(section, f"{name}: a row has shape {shape}, it is no image (H, W, C) of 8 or 16 bits", *LOOKS)
-        return Samples(source, labels), None
+        return Samples(source, targets), None
     pixels = pixels_of(first.shape[2], section)
-    return Samples(Normalised(source, pixels), labels), pixels if first.dtype == torch.uint8 else None
+    return Samples(Normalised(source, pixels), targets), pixels if first.dtype == torch.uint8 else None
 
 
-def _pair(made: object, what: str = "") -> tuple[object, object]:
+def _pair(made: object, what: str = "", targetless: bool = False) -> tuple[object, object]:
     if isinstance(made, (tuple, list)) and len(made) == 2:
         return made[0], made[1]
+    if targetless:
+        return made, None
     given = type(made).__name__ + (f" of {len(made)}" if isinstance(made, (tuple, list)) else "")
     raise DataError(f"the factory returns {shown(given)}{what}, a pair (inputs, labels) is expected")
 
 
-def _samples(inputs: object, labels: object, section: DataSection, what: str = "", images: bool = True) -> Found:
-    """What is given as inputs and labels, and how the inputs were made of 8-bit images (None where they were not).
+def _samples(
+    inputs: object,
+    given: object,
+    section: DataSection,
+    what: str = "",
+    images: bool = True,
+    kind: TargetKind = "class",
+) -> Found:
+    """What is given as inputs and targets, and how the inputs were made of 8-bit images (None where they were not).
 
     Args:
         what: which part, in messages.
         images: whether inputs may be images, which `mean` and `std` turn into what the network takes.
     """
     name = f"the inputs{what}"
-    x, y = as_numbers(inputs, name), as_numbers(labels, f"the labels{what}")
+    x = as_numbers(inputs, name)
     if not x.ndim:
         raise DataError(f"{name} are a single number, one row per sample is expected")
     if not len(x) and not what:
@@ -343,10 +324,8 @@ def _samples(inputs: object, labels: object, section: DataSection, what: str = "
         if images:
             refuse(section, f"{name} of shape {shape} are no images (N, H, W, C) of 8 or 16 bits", *LOOKS)
         source = InMemory(finite_inputs(x, name))
-    try:
-        return Samples(source, y), pixels
-    except DataError as error:
-        raise DataError(f"{error.problem}{f' (the part{what})' if what else ''}", hint=error.hint) from None
+    targets = targets_of(given, kind, len(source), f"the {'labels' if kind == 'class' else 'targets'}{what}")
+    return Samples(source, targets), pixels
 
 
 def pixels_of(channels: int, section: DataSection) -> Pixels:

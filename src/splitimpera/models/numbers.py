@@ -93,7 +93,17 @@ def finite_inputs(x: Tensor, what: str) -> Tensor:
     return x
 
 
-def class_indices(labels: Tensor) -> Tensor:
+def is_image(x: Tensor) -> bool:
+    """Whether it is an image (H, W, C) of 8 or 16 bits, which mean and standard deviation make an input of."""
+    return x.ndim == 3 and x.dtype in (torch.uint8, torch.uint16)
+
+
+def kind_of(x: Tensor) -> str:
+    """Type and shape, for messages."""
+    return f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
+
+
+def class_indices(labels: Tensor, name: str = "the labels") -> Tensor:
     """Labels as int64.
 
     Raises:
@@ -101,8 +111,8 @@ def class_indices(labels: Tensor) -> Tensor:
     """
     if labels.dtype not in WHOLE:
         hint = "write 0 and 1 for no and yes" if labels.dtype == torch.bool else "convert them to whole numbers"
-        raise DataError(f"labels are class indices, these are {_type_name(labels)}", hint=hint)
-    return _signed(labels, "the labels")
+        raise DataError(f"{name} are class indices, these are {_type_name(labels)}", hint=hint)
+    return _signed(labels, name)
 
 
 def _signed(x: Tensor, what: str) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from splitimpera.core.errors import DataError
 from splitimpera.models.pixels import Pixels
-from splitimpera.models.samples import Samples, joined
+from splitimpera.models.samples import Samples, together
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Dataset:
     def everything(self) -> Samples:
         """All parts together; no inputs are read."""
         parts = [part for part in (self.train, self.validation, self.test) if len(part)]
-        return Samples(joined([part.source for part in parts]), torch.cat([part.labels for part in parts]))
+        return together(parts)
 
     def calibration(self) -> Samples:
         """What codecs are calibrated on: never the test part."""

@@ -1,4 +1,4 @@
-"""Labelled samples whose inputs are read when they are asked for, from wherever they are."""
+"""Samples whose inputs are read when they are asked for, from wherever they are."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from splitimpera.core.errors import DataError, shown
-from splitimpera.models.numbers import check_amount, class_indices
-
-Rows = Tensor | slice
-"""Which samples: int64 (n,), bool (N,), or a slice."""
+from splitimpera.models.numbers import check_amount
+from splitimpera.models.targets import Nothing, Rows, Stacked, Targets, joined_targets, labels_of, targets_of
+from splitimpera.tasks.task import TargetKind
 
 
 @runtime_checkable
@@ -152,14 +151,14 @@ def _together(parts: list[Tensor]) -> Tensor:
 
 @dataclass(frozen=True, eq=False, init=False)
 class Samples:
-    """Inputs and labels.
+    """Inputs and targets: class indices ("labels"), or what else a task expects.
 
-    Labels are in memory. Inputs are wherever their source has them: `read` some, or go through all in `batches`, of
-    which one is in memory and the next on its way; `inputs` reads all of them.
+    Class indices are in memory. Inputs are wherever their source has them: `read` some, or go through all in `batches`,
+    of which one is in memory and the next on its way; `inputs` reads all of them.
 
     Attributes:
         source: what inputs are read from, one row per sample.
-        labels: class indices, int64 (N,).
+        targets: what is expected of each; `Nothing` where nobody knows.
 
     Example:
         >>> samples = Samples(torch.rand(10, 3, 8, 8), torch.arange(10))
@@ -170,25 +169,54 @@ class Samples:
     """
 
     source: Source
-    labels: Tensor
+    targets: Targets
 
-    def __init__(self, inputs: Tensor | Source, labels: Tensor) -> None:
+    def __init__(self, inputs: Tensor | Source, targets: Tensor | Targets | None = None) -> None:
         """Samples of a tensor (N, ...), or of anything with `__len__` and `read`.
 
+        Args:
+            targets: class indices (N,), or `Targets` of any kind; None: nobody knows them.
+
         Raises:
-            DataError: there is not one label a row, or labels are no class indices.
+            DataError: there is not one target a row, or labels are no class indices.
         """
         if not isinstance(inputs, Source):
             _check_rows("inputs", inputs)
-        _check_rows("labels", labels)
         source = InMemory(inputs) if isinstance(inputs, Tensor) else inputs
-        if labels.ndim != 1 or len(labels) != len(source):
-            raise DataError(
-                f"{len(source)} inputs need as many labels in one dimension, "
-                f"the labels have shape {tuple(labels.shape)}"
-            )
+        if targets is not None and not isinstance(targets, Targets):
+            _check_rows("labels", targets)
+            targets = labels_of(targets, len(source))
         object.__setattr__(self, "source", source)
-        object.__setattr__(self, "labels", class_indices(labels))
+        kind: TargetKind = "none" if targets is None else "class"
+        object.__setattr__(self, "targets", targets_of(targets, kind, len(source), "the labels"))
+
+    @property
+    def labels(self) -> Tensor:
+        """The class index of each sample, int64 (N,).
+
+        Raises:
+            DataError: the targets are something else.
+        """
+        if not self.labelled:
+            raise DataError("these samples have no class labels", where="data.source")
+        assert isinstance(self.targets, Stacked)
+        return self.targets.tensor
+
+    @property
+    def labelled(self) -> bool:
+        """Whether targets are class indices."""
+        targets = self.targets
+        return isinstance(targets, Stacked) and targets.tensor.ndim == 1 and targets.tensor.dtype == torch.int64
+
+    @property
+    def known(self) -> bool:
+        """Whether there are targets."""
+        return not isinstance(self.targets, Nothing)
+
+    @property
+    def strata(self) -> Tensor:
+        """What shares are drawn in proportion of, int64 (N,): class labels, else all alike."""
+        return self.labels if self.labelled else torch.zeros(len(self), dtype=torch.int64)
 
     @property
     def inputs(self) -> Tensor:
@@ -204,11 +232,11 @@ class Samples:
         return self.read(slice(None))
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.source)
 
     def take(self, rows: Rows) -> Samples:
         """Some of the samples; no inputs are read."""
-        return Samples(some(self.source, rows), self.labels[rows])
+        return Samples(some(self.source, rows), self.targets.take(rows))
 
     def read(self, rows: Rows) -> Tensor:
         """The inputs of some samples, (n, ...)."""
@@ -221,6 +249,11 @@ class Samples:
     def batches(self, size: int) -> Iterator[Tensor]:
         """All inputs in order, at most `size` at a time; while a batch is used the next is being read."""
         return stream(self.source, (slice(first, first + size) for first in range(0, len(self), size)))
+
+
+def together(parts: Sequence[Samples]) -> Samples:
+    """All samples of some parts; no inputs are read."""
+    return Samples(joined([part.source for part in parts]), joined_targets([part.targets for part in parts]))
 
 
 def _check_rows(name: str, value: object) -> None:

@@ -1,0 +1,252 @@
+"""What is expected of each sample: class indices, numbers, masks or boxes, in memory or elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splitimpera.core.array_types import Row
+from splitimpera.core.errors import DataError, shown
+from splitimpera.models.numbers import WHOLE, as_numbers, check_amount, class_indices, finite_inputs, kind_of
+from splitimpera.tasks.task import TargetKind
+
+Rows = Tensor | slice
+"""Which samples: int64 (n,), bool (N,), or a slice."""
+MOST_BOXES = 100_000
+"""More than any image has."""
+BOX_KEYS = {"boxes", "labels", "classes", "iscrowd", "crowd"}
+
+
+@runtime_checkable
+class Targets(Protocol):
+    """The targets of N samples."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: Rows) -> Targets:
+        """Those of some samples."""
+        ...
+
+    def rows(self, places: Iterable[int]) -> list[Row]:
+        """Those of some samples as NumPy arrays, a tuple each."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Stacked:
+    """Targets of one shape in one tensor: class indices int64 (N,), numbers (N, ...), masks (N, H, W)."""
+
+    tensor: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def take(self, rows: Rows) -> Stacked:
+        return Stacked(self.tensor[rows])
+
+    def rows(self, places: Iterable[int]) -> list[Row]:
+        array = self.tensor.numpy()
+        return [(array[place, ...],) for place in places]
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """Targets of any shape, a tuple of arrays a sample."""
+
+    entries: tuple[Row, ...]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def take(self, rows: Rows) -> Listed:
+        index = torch.arange(len(self))[rows].tolist()
+        return Listed(tuple(self.entries[place] for place in index))
+
+    def rows(self, places: Iterable[int]) -> list[Row]:
+        return [self.entries[place] for place in places]
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """Targets that are read when they are asked for.
+
+    Attributes:
+        read: Function from the number of a sample to its target.
+        index: int64 (N,), the number of each.
+    """
+
+    read: Callable[[int], Row]
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, rows: Rows) -> Read:
+        return Read(self.read, self.index[rows])
+
+    def rows(self, places: Iterable[int]) -> list[Row]:
+        return [self.read(int(self.index[place])) for place in places]
+
+
+@dataclass(frozen=True, eq=False)
+class Nothing:
+    """No targets: nobody knows what is expected."""
+
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def take(self, rows: Rows) -> Nothing:
+        return Nothing(len(torch.arange(self.count)[rows]))
+
+    def rows(self, places: Iterable[int]) -> list[Row]:
+        return [() for _ in places]
+
+
+def joined_targets(parts: Sequence[Targets]) -> Targets:
+    """Targets one after the other."""
+    if all(isinstance(part, Stacked) for part in parts):
+        return Stacked(torch.cat([part.tensor for part in parts if isinstance(part, Stacked)]))
+    if all(isinstance(part, Nothing) for part in parts):
+        return Nothing(sum(map(len, parts)))
+    owners = [(part, place) for part in parts for place in range(len(part))]
+
+    def read(number: int) -> Row:
+        part, place = owners[number]
+        return part.rows([place])[0]
+
+    return Read(read, torch.arange(len(owners)))
+
+
+# Reading what users give ----------------------------------------------------------------------------------------------
+
+
+def targets_of(given: object, kind: TargetKind, count: int, name: str = "labels") -> Targets:
+    """A user's targets, as a task reads them.
+
+    Args:
+        given: a tensor or an array with one row a sample; for boxes a list of mappings with `boxes` (n, 4), from
+            corner to corner in pixels, `labels` (n,) and perhaps `iscrowd` (n,), as torchvision has them.
+        count: how many samples there are.
+
+    Raises:
+        DataError: they are something else, or not one a sample.
+    """
+    if kind == "none":
+        return Nothing(count)
+    if isinstance(given, (Stacked, Listed, Read, Nothing)):
+        return _counted(given, count, name)
+    if kind == "boxes":
+        return _counted(
+            Listed(tuple(boxes_of(entry, f"{name}, entry {i}") for i, entry in _entries(given, name))), count, name
+        )
+    numbers = as_numbers(given, name)
+    if kind == "class":
+        return labels_of(numbers, count, name)
+    if kind == "mask":
+        if numbers.ndim != 3 or numbers.dtype not in WHOLE:
+            raise DataError(
+                f"{name} are {kind_of(numbers)}, masks of class indices (samples, height, width) are expected"
+            )
+        return _counted(Stacked(_small(numbers, name)), count, name)
+    if not numbers.ndim:
+        raise DataError(f"{name} are a single number, one row per sample is expected")
+    check_amount(len(numbers), numbers.shape[1:])
+    return _counted(Stacked(finite_inputs(numbers.float(), name)), count, name)
+
+
+def labels_of(labels: Tensor, count: int, name: str = "the labels") -> Stacked:
+    """Class indices, one a sample.
+
+    Raises:
+        DataError: there are more or fewer, or they are no class indices.
+    """
+    if not labels.ndim:
+        raise DataError(f"{name} are a single number, a tensor with one row per sample is expected")
+    if labels.ndim != 1 or len(labels) != count:
+        raise DataError(f"{count} inputs need as many labels in one dimension, {name} have shape {tuple(labels.shape)}")
+    return Stacked(class_indices(labels, name))
+
+
+def boxes_of(entry: object, name: str) -> Row:
+    """Boxes float32 (n, 4), their classes int64 (n,), and whether each is a crowd, bool (n,).
+
+    Raises:
+        DataError: they are something else, empty boxes, or not finite.
+    """
+    if not isinstance(entry, Mapping) or not {"boxes", "labels"} <= {*entry}:
+        given = f"keys {', '.join(map(str, entry))}" if isinstance(entry, Mapping) else type(entry).__name__
+        raise DataError(f"{name} has {shown(given)}, a mapping with 'boxes' and 'labels' is expected")
+    boxes = (
+        as_numbers(entry["boxes"], f"the boxes of {name}").float().reshape(-1, 4)
+        if _count(entry["boxes"])
+        else torch.zeros(0, 4)
+    )
+    labels = (
+        as_numbers(entry["labels"], f"the labels of {name}")
+        if _count(entry["labels"])
+        else torch.zeros(0, dtype=torch.int64)
+    )
+    crowd = (
+        as_numbers(entry["iscrowd"], f"'iscrowd' of {name}")
+        if _count(entry.get("iscrowd", ()))
+        else torch.zeros(len(labels))
+    )
+    if labels.ndim != 1 or not len(boxes) == len(labels) == len(crowd) <= MOST_BOXES:
+        raise DataError(f"{name} has {len(boxes)} boxes and {len(labels)} labels, one a box is expected")
+    made = boxes.numpy(), class_indices(labels).numpy(), crowd.numpy().astype(bool)
+    if len(boxes) and (problem := box_problem(made[0])):
+        raise DataError(f"{name} has {problem}")
+    return made
+
+
+def box_problem(boxes: Any, size: tuple[int, int] | None = None) -> str:
+    """What is wrong with boxes (n, 4) from corner to corner, in words; empty where nothing is.
+
+    Args:
+        size: Height and width of the image, which boxes may leave by a pixel; None: not looked at.
+    """
+    for place, box in enumerate(boxes.tolist()):
+        left, top, right, bottom = box
+        where = f"box {place} ({', '.join(f'{side:g}' for side in box)})"
+        if not np.isfinite(box).all():
+            return f"{where}, which is not finite"
+        if right <= left or bottom <= top:
+            return f"{where}, which has no area; left, top, right and bottom are expected"
+        if size is not None and (min(left, top) < -1 or bottom > size[0] + 1 or right > size[1] + 1):
+            return f"{where}, which leaves its image of {size[0]} x {size[1]} pixels (height x width)"
+    return ""
+
+
+def _entries(given: object, name: str) -> Iterable[tuple[int, object]]:
+    if not isinstance(given, (list, tuple)):
+        raise DataError(
+            f"{name} are {shown(type(given).__name__)}, a list with one mapping of 'boxes' and 'labels' a sample is "
+            "expected"
+        )
+    return enumerate(given)
+
+
+def _counted(targets: Targets, count: int, name: str) -> Targets:
+    if len(targets) != count:
+        raise DataError(f"{count} inputs need as many targets, {name} are {len(targets)}")
+    return targets
+
+
+def _small(numbers: Tensor, name: str) -> Tensor:
+    """Masks as uint8 where their classes allow it."""
+    numbers = class_indices(numbers.flatten()).reshape(numbers.shape)
+    return numbers.to(torch.uint8) if not numbers.numel() or int(numbers.max()) < 256 else numbers.to(torch.int32)
+
+
+def _count(value: object) -> int:
+    try:
+        return len(value)  # type: ignore[arg-type]
+    except TypeError:
+        return 1

@@ -1,0 +1,117 @@
+"""Multilabel classification: a logit a class, and each says by itself whether the class is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from splitimpera.core.array_types import FloatArray, Row
+from splitimpera.tasks.task import Chosen, Output, Sums, TargetKind, only, real
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RightLabels(Sums):
+    """Share of all labels, there or not, that are predicted right ("accuracy"); or the F1 score over all ("f1").
+
+    Both are taken over all samples and classes together (micro averages).
+    """
+
+    name: str = "f1"
+
+    def count(self, answer: Row, target: Row) -> FloatArray:
+        given, wanted = answer[0] > 0, target[0] > 0
+        return self._count(given, wanted)
+
+    def count_lost(self, target: Row) -> FloatArray:
+        """Nothing is predicted; a label that is not there is not right either."""
+        wanted = target[0] > 0
+        return np.array([0.0, 0.0, float(wanted.sum()), 0.0, float(wanted.size)])
+
+    def _count(self, given: Any, wanted: Any) -> FloatArray:
+        both, only_given, only_wanted = (given & wanted).sum(), (given & ~wanted).sum(), (~given & wanted).sum()
+        return np.array([both, only_given, only_wanted, (given == wanted).sum(), wanted.size], dtype=np.float64)
+
+    def value(self, total: Any) -> Any:
+        both, only_given, only_wanted, right, labels = np.moveaxis(np.asarray(total), -1, 0)
+        if self.name == "accuracy":
+            return right / labels
+        all_named = 2 * both + only_given + only_wanted
+        return np.where(all_named > 0, 2 * both / np.where(all_named > 0, all_named, 1), 1.0)
+
+
+@dataclass(frozen=True)
+class Multilabel:
+    """Which of some classes are there; targets are 0 or 1 for each, (classes,).
+
+    Attributes:
+        output: Key or position of the logits (classes,), where the network returns several tensors; what is above 0 is
+            there.
+    """
+
+    output: str | int | None = None
+    place: int = 0
+    classes: int = 0
+    quality: RightLabels = RightLabels()
+
+    name = "multilabel"
+    targets: TargetKind = "array"
+    metrics = ("f1", "accuracy")
+
+    def options(self) -> dict[str, Any]:
+        return {} if self.output is None else {"output": self.output}
+
+    def fitted(
+        self,
+        outputs: Sequence[Output],
+        metric: str = "f1",
+        classes: Sequence[str] = (),
+        example: Row | None = None,
+    ) -> Multilabel:
+        place = only(outputs, self.output, (1,), "one logit a class")
+        real(outputs[place])
+        return replace(self, place=place, classes=outputs[place].shape[0], quality=RightLabels(metric))
+
+    def check(self, target: Row) -> str:
+        (labels,) = target
+        if labels.shape != (self.classes,):
+            return f"labels of shape {labels.shape}, the network tells {self.classes} classes apart"
+        return "" if np.isin(labels, (0, 1)).all() else "a label that is neither 0 nor 1"
+
+    def answer(self, row: Row) -> Row:
+        return (row[self.place],)
+
+    def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
+        """The sum of the logits of all classes that are predicted, or labelled; of the largest where there is none."""
+        logits = outputs[self.place]
+        there = logits > 0 if chosen == "predicted" else self._labels(logits, targets) > 0
+        none = ~there.any(1, keepdim=True)
+        there = there | (none & (logits == logits.amax(1, keepdim=True)))
+        return (logits * there).sum(1)
+
+    def loss(self, outputs: Sequence[Tensor], targets: Sequence[Row]) -> Tensor:
+        """Binary cross-entropy, summed over the classes."""
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        logits = outputs[self.place]
+        return binary_cross_entropy_with_logits(logits, self._labels(logits, targets), reduction="sum") / len(logits)
+
+    def distance(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        """The Kullback-Leibler divergence from the unsplit network's probabilities, summed over the classes."""
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        logits, before = outputs[self.place], wanted[self.place]
+        p = before.sigmoid()
+        own = binary_cross_entropy_with_logits(before, p, reduction="sum")
+        return (binary_cross_entropy_with_logits(logits, p, reduction="sum") - own) / len(logits)
+
+    def group(self, target: Row) -> int:
+        return -1
+
+    def _labels(self, logits: Tensor, targets: Sequence[Row] | None) -> Tensor:
+        return logits.new_tensor(np.stack([labels for (labels,) in targets or ()]))

@@ -1,0 +1,106 @@
+"""Regression: numbers of one shape, a vector or a map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from splitimpera.core.array_types import FloatArray, Row
+from splitimpera.tasks.task import Chosen, Output, Sums, TargetKind, only, real
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Error(Sums):
+    """Root mean squared error ("rmse") or mean absolute error ("mae") over all numbers of all samples.
+
+    A frame without a response counts as if `fallback` had been predicted.
+    """
+
+    name: str = "rmse"
+    fallback: float = 0.0
+
+    def count(self, answer: Row, target: Row) -> FloatArray:
+        off = answer[0].astype(np.float64) - target[0]
+        return np.array([float(np.abs(off).sum() if self.name == "mae" else (off**2).sum()), float(off.size)])
+
+    def count_lost(self, target: Row) -> FloatArray:
+        return self.count((np.full_like(target[0], self.fallback, dtype=np.float64),), target)
+
+    def value(self, total: Any) -> Any:
+        mean = total[..., 0] / total[..., 1]
+        return mean if self.name == "mae" else np.sqrt(np.maximum(mean, 0.0))
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Numbers; targets are as many, float (...).
+
+    Attributes:
+        output: Key or position of the prediction, where the network returns several tensors.
+        fallback: What is assumed where no response comes.
+    """
+
+    output: str | int | None = None
+    fallback: float = 0.0
+    place: int = 0
+    shape: tuple[int, ...] = ()
+    quality: Error = Error()
+
+    name = "regression"
+    targets: TargetKind = "array"
+    metrics = ("rmse", "mae")
+
+    def options(self) -> dict[str, Any]:
+        given = {} if self.output is None else {"output": self.output}
+        return given | ({} if self.fallback == 0 else {"fallback": self.fallback})
+
+    def fitted(
+        self,
+        outputs: Sequence[Output],
+        metric: str = "rmse",
+        classes: Sequence[str] = (),
+        example: Row | None = None,
+    ) -> Regression:
+        place = only(outputs, self.output, range(9), "the prediction")
+        real(outputs[place])
+        return replace(self, place=place, shape=outputs[place].shape, quality=Error(metric, self.fallback))
+
+    def check(self, target: Row) -> str:
+        (wanted,) = target
+        if _squeezed(wanted.shape) != _squeezed(self.shape):
+            return f"a target of shape {wanted.shape}, the network predicts {self.shape}"
+        return "" if np.isfinite(wanted).all() else "a target that is not finite"
+
+    def answer(self, row: Row) -> Row:
+        return (row[self.place].reshape(_squeezed(self.shape)),)
+
+    def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
+        """The norm of the prediction."""
+        return outputs[self.place].flatten(1).norm(dim=1)
+
+    def loss(self, outputs: Sequence[Tensor], targets: Sequence[Row]) -> Tensor:
+        """Mean squared error."""
+        from torch.nn.functional import mse_loss
+
+        given = outputs[self.place]
+        return mse_loss(given, given.new_tensor(np.stack([wanted for (wanted,) in targets])).reshape(given.shape))
+
+    def distance(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        """Mean squared error."""
+        from torch.nn.functional import mse_loss
+
+        return mse_loss(outputs[self.place], wanted[self.place])
+
+    def group(self, target: Row) -> int:
+        return -1
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without sides of one."""
+    return tuple(side for side in shape if side != 1)
