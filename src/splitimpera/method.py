@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from splitimpera.core.errors import DataError, ModelError, ScenarioError
+from splitimpera.core.errors import DataError, ScenarioError
 from splitimpera.core.kept import KeptFile
 from splitimpera.core.progress import Expect, Track, no_progress
-from splitimpera.core.statistics import wilson_interval
 from splitimpera.cost.devices import measured_here
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.designs import Accuracy, Design
 from splitimpera.evaluation.plan_space import check_cuts, plans_of
-from splitimpera.evaluation.run import CLASSIFICATION
 from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Testbed, coding_of
+from splitimpera.evaluation.truths import check_targets, example_of, response_bytes, with_truths
 from splitimpera.graph.footprint import fitting
 from splitimpera.graph.frames import SAMPLES
 from splitimpera.graph.tracing import ModelGraph, trace
@@ -46,6 +45,9 @@ from splitimpera.studies.outlook import expected_work
 from splitimpera.studies.sensitivity import Change, Sensitivity
 from splitimpera.studies.sweeps import shortlist
 from splitimpera.studies.trial import Trials
+from splitimpera.tasks.metrics import QUALITIES
+from splitimpera.tasks.task import Task, value_of
+from splitimpera.training.aims import target_parts
 from splitimpera.training.for_plans import trained_for
 from splitimpera.training.trained import weights_of
 from splitimpera.training.weight_files import digest
@@ -116,10 +118,11 @@ def design(
     with located("network.model"):
         model = load_network(scenario.network, scenario.folder, track)
     with located("data.source"):
-        data = load_data(scenario.data, scenario.folder)
+        data = load_data(scenario.data, scenario.folder, setting.task.targets)
     with located("network.model"):
         graph = trace(model, fitting(model, data.validation.spread(SAMPLES)), say=say)
-    _check_labels(graph, data)
+    task = setting.fitted_task(graph, example_of(data))
+    check_targets(task, data)
     setting.check_profiles(graph)  # before anything is computed
     check_cuts(scenario, graph)
     if measurements is not None:
@@ -142,7 +145,7 @@ def design(
     )
     # sums of several threads may differ in the last bit from those of one
     with torch_threads(_threads(setting, measurements)):
-        return run.design(graph, data, measurements, explore)
+        return run.design(graph, data, task, measurements, explore)
 
 
 @dataclass(frozen=True)
@@ -164,11 +167,14 @@ class _Run:
     say: Callable[[str], object]
 
     def design(
-        self, graph: ModelGraph, data: Dataset, measurements: Measurements | None, explore: bool | None
+        self, graph: ModelGraph, data: Dataset, task: Task, measurements: Measurements | None, explore: bool | None
     ) -> Design:
         setting = self.setting
-        where: dict[str, Any] = {"device": self.device, "autocast": self.autocast}
-        testbed = Testbed(graph, data, setting.workload_for(graph), self.device, self.autocast)
+        testbed = Testbed(graph, data, setting.workload, self.device, self.autocast, task)
+        testbed = with_truths(testbed, self.track)
+        testbed = testbed.with_workload(setting.workload_for(response_bytes(testbed)))
+        data, task = testbed.data, testbed.task
+        where: dict[str, Any] = {"device": self.device, "autocast": self.autocast, "task": task}
         self.expect(expected_work(graph, data))
         name = _saliency_of(setting, graph, data.validation) + rounding(self.device, self.autocast)
         done = None if self.kept is None else self.kept.section(name)
@@ -252,7 +258,7 @@ class _Run:
                 f"not computed{few} ('--all' does it all the same)."
             )
         final = {name: best for name, best in at_best.items() if best is found[name]}
-        settled = Settled(final, wanted, CLASSIFICATION.name, self.setting.scenario.objective, hopeless)
+        settled = Settled(final, wanted, trials.testbed.task.quality.name, self.setting.scenario.objective, hopeless)
         return {one.plan.id: one for one in trials.evaluated(possible, settled)} if possible else {}
 
     def _recommend(self, found: Mapping[str, Evaluation]) -> Recommendation:
@@ -271,12 +277,9 @@ class _Run:
     def _on_test(self, local: Plan, chosen: Plan | None, trials: Trials) -> tuple[Accuracy, Accuracy | None]:
         """The accuracy of the whole network on the test part, and of the chosen plan."""
         tested = trials.on_test([local] if chosen is None or chosen.id == local.id else [local, chosen])
-        right = tested[0].known.intact[:, 0]
-        base = Accuracy(float(right.mean()), wilson_interval(float(right.mean()), len(right)))
-        low, high = base.interval
-        self.say(
-            f"The whole network is right on {base.value:.2%} of {len(right)} test samples ({low:.1%} to {high:.1%})."
-        )
+        quality, intact = trials.testbed.task.quality, tested[0].known.intact
+        base = Accuracy(value_of(quality, intact), quality.interval(intact))
+        self.say(QUALITIES[quality.name].of_whole_network(base.value, base.interval, intact.shape[0]))
         if chosen is None:
             return base, None
         evaluation = tested[-1].evaluation
@@ -312,7 +315,7 @@ def _saliency_of(setting: Setting, graph: ModelGraph, samples: Samples) -> str:
     files = sorted(folder.rglob("*")) if folder.is_dir() else []
     listing = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     known = repr((listing, data.model_dump(), torch.__version__, torch.get_num_threads()))
-    return f"saliency-{digest(weights_of(graph), known, samples.labels, samples.spread(SAMPLES))}"
+    return f"saliency-{digest(weights_of(graph), known, *target_parts(samples, setting.task), samples.spread(SAMPLES))}"
 
 
 def _check_measurements(measurements: Measurements, graph: ModelGraph) -> None:
@@ -321,24 +324,6 @@ def _check_measurements(measurements: Measurements, graph: ModelGraph) -> None:
             "these times were measured with another network, or another input size",
             where="measurements",
             hint="leave them out, and the plans are timed on this machine",
-        )
-
-
-def _check_labels(graph: ModelGraph, data: Dataset) -> None:
-    result = graph.cuts[-1].tensors
-    if len(result) != 1 or len(result[0].shape) != 1:
-        shapes = ", ".join(str(tensor.shape) for tensor in result)
-        raise ModelError(
-            f"the network's result has shape {shapes} a sample, one logit a class is expected", where="network.model"
-        )
-    if "complex" in result[0].dtype:
-        raise ModelError("the network's result is complex, real logits are expected", where="network.model")
-    classes = result[0].shape[0]
-    labels = torch.cat([samples.labels for samples in (data.train, data.validation, data.test)])
-    low, high = int(labels.min()), int(labels.max())
-    if not 0 <= low <= high < classes:
-        raise DataError(
-            f"labels go from {low} to {high}, the network tells {classes} classes apart", where="data.source"
         )
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from splitimpera.codec.codecs import codec_kind
+from splitimpera.core.array_types import Row as TargetRow
 from splitimpera.core.errors import ScenarioError, SplitImperaError, shown
 from splitimpera.core.registry import nearest
 from splitimpera.cost.devices import build_device
@@ -18,19 +19,18 @@ from splitimpera.cost.profiles import check_profile
 from splitimpera.cost.spending import power_w
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import DATASETS, is_source
-from splitimpera.models.imports import factory_file
+from splitimpera.models.imports import factory_file, is_factory, run_factory
 from splitimpera.models.networks import OTHER_WAYS, is_network_name, network_names
 from splitimpera.net.links import build_link
 from splitimpera.net.transports import check
 from splitimpera.net.workloads import build_workload
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
-from splitimpera.records.requirement import METRICS, check_metrics, check_objective
+from splitimpera.records.requirement import METRICS, check_metrics, check_objective, quality_of
 from splitimpera.records.traffic import Workload
 from splitimpera.scenario import Scenario, load_scenario
-
-KNOWN_METRICS = frozenset(METRICS) - {"miou", "on_time_miou", "rmse", "on_time_rmse"}
-"""A design is made for classifiers."""
+from splitimpera.tasks.making import made_task, make_task, metric_of
+from splitimpera.tasks.task import Output, Task
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,32 @@ class Setting:
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
-    def workload_for(self, graph: ModelGraph) -> Workload:
+    @cached_property
+    def task(self) -> Task:
+        """What the network is for, not fitted to it yet."""
+        return task_of(self.scenario)
+
+    @property
+    def asked(self) -> list[str]:
+        """The metrics that requirements and objective name."""
+        return [*(each.metric for each in self.scenario.requirements), self.scenario.objective]
+
+    def fitted_task(self, graph: ModelGraph, example: TargetRow | None = None) -> Task:
+        """The task of this network, judged by what the requirements ask for.
+
+        Args:
+            example: A target, where there are any.
+
+        Raises:
+            ModelError: its outputs are none of this task.
+        """
+        inputs = [Output("input", spec.shape, spec.dtype) for spec in graph.cuts[0].tensors]
+        with located("task"):
+            return self.task.fitted(graph.outputs, metric_of(self.task, self.asked), inputs, example)
+
+    def workload_for(self, response_bytes: int) -> Workload:
         """The frames, with the size of the responses that the runtime sends where the scenario asks for these."""
-        return build_workload(self.scenario.workload, graph.cuts[-1].bytes)
+        return build_workload(self.scenario.workload, response_bytes)
 
     def check_profiles(self, graph: ModelGraph) -> None:
         """Refuse profiles of another network.
@@ -111,7 +134,7 @@ def resolve(scenario: Scenario | str | Path) -> Setting:
     workload = scenario.workload.record()
     _check_transports(scenario, link, build_workload(scenario.workload))
     first, second = _devices(scenario)
-    _check_metrics(scenario, first)
+    _check_metrics(scenario, first, task_of(scenario))
     return Setting(scenario, (first, second), link, workload, tuple(_files(scenario)))
 
 
@@ -169,10 +192,25 @@ def _devices(scenario: Scenario) -> tuple[Device, Device]:
     return first, second
 
 
-def _check_metrics(scenario: Scenario, first: Device) -> None:
+def task_of(scenario: Scenario) -> Task:
+    """What a scenario's network is for.
+
+    Raises:
+        ScenarioError: a key that the task does not have, or a factory that makes none.
+    """
+    kind, options = scenario.task.kind, scenario.task.options()
+    with located("task"):
+        if is_factory(kind):
+            return made_task(run_factory(kind, scenario.folder, ScenarioError, **options), kind)
+        return make_task(kind, options)
+
+
+def _check_metrics(scenario: Scenario, first: Device, task: Task) -> None:
     with located("requirements"):
         spending = power_w(first) is not None and first.radio is not None
-        available = KNOWN_METRICS if spending else KNOWN_METRICS - {"energy"}
+        own = [name for metric in task.metrics for name in (metric, f"on_time_{metric}")]
+        others = [name for name in METRICS if quality_of(name) is None and (spending or name != "energy")]
+        available = [*own, *others]
         why = {"energy": "give devices[0] a power (or a preset) and a radio"}
         check_metrics(scenario.requirements, available, why)
         check_objective(scenario.objective, available, why)
@@ -180,6 +218,7 @@ def _check_metrics(scenario: Scenario, first: Device) -> None:
 
 def _files(scenario: Scenario) -> Iterator[tuple[str, str]]:
     names = [scenario.network.weights, factory_file(scenario.network.model), factory_file(scenario.data.source)]
+    names.append(factory_file(scenario.task.kind))
     for name in names:
         if name is None:
             continue

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from splitimpera.core.array_types import FloatArray
-from splitimpera.core.statistics import LEVEL, Interval, LatencyDraws, contribution_draws, ends, mcnemar_p, mean_draws
+from splitimpera.core.statistics import LEVEL, Interval, LatencyDraws, ends, mcnemar_p, mean_draws
+from splitimpera.evaluation.vectors import draws
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.requirement import TOLERANCE
 
@@ -61,12 +63,14 @@ class Draws:
     def outcomes(self, metric: str) -> FloatArray | None:
         """Whether each sample is right, 0 or 1, shape (samples,), where nothing but the samples is chance."""
         contributions = self._contributions(metric)
-        if contributions is None or contributions.shape[2] != 2 or (contributions != contributions[:1]).any():
+        if not isinstance(contributions, np.ndarray) or contributions.shape[2] != 2:
+            return None
+        if (contributions != contributions[:1]).any():
             return None
         right, counted = contributions[0].T
         return right if np.isin(right, (0.0, 1.0)).all() and (counted == 1).all() else None
 
-    def _contributions(self, metric: str) -> FloatArray | None:
+    def _contributions(self, metric: str) -> Any:
         evaluation = self.evaluation
         if metric == evaluation.quality_metric:
             return evaluation.contributions
@@ -75,7 +79,7 @@ class Draws:
     def _drawn(self, metric: str) -> FloatArray | None:
         evaluation, contributions = self.evaluation, self._contributions(metric)
         if contributions is not None and evaluation.summarise is not None:
-            return contribution_draws(contributions, evaluation.summarise)
+            return draws(contributions, evaluation.summarise)
         if metric in evaluation.of_replications:
             values = evaluation.of_replications[metric]
             return mean_draws(values) if np.ptp(values) else None

@@ -8,8 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from splitimpera.core.array_types import FloatArray
+from splitimpera.core.array_types import FloatArray, IntArray
+from splitimpera.evaluation.vectors import below
 from splitimpera.records.traffic import ByteRange, Codec
+from splitimpera.tasks.task import Matrix, is_dense
 
 IN_A_BIN = 32
 """How many damaged frames make a point of a curve, at least."""
@@ -39,7 +41,7 @@ class DamageCurve:
 
     Attributes:
         shares: what is missing of each frame that was evaluated, shape (frames,).
-        changes: what its numbers differ by, shape (frames, k).
+        changes: what its vector differs by, (frames, m).
 
     >>> curve = DamageCurve(np.array([0.5, 0.5, 0.2]), np.array([[-1.0], [0.0], [-0.2]]))
     >>> curve.at(np.array([0.0, 0.4])).ravel().round(3).tolist()
@@ -47,23 +49,40 @@ class DamageCurve:
     """
 
     shares: FloatArray
-    changes: FloatArray
+    changes: Matrix
 
-    def at(self, shares: FloatArray) -> FloatArray:
-        """What frames with these shares missing differ by on average, shape (frames, k); flat beyond what was seen."""
+    def at(self, shares: FloatArray) -> Matrix:
+        """What frames with these shares missing differ by on average, (frames, m); flat beyond what was seen."""
         points, means = self._points
-        return np.stack([np.interp(shares, points, column) for column in means.T], axis=-1)
+        if is_dense(means):
+            return np.stack([np.interp(shares, points, column) for column in means.T], axis=-1)
+        from scipy.sparse import csr_array
+
+        parts = np.stack([np.interp(shares, points, unit) for unit in np.eye(len(points))], axis=-1)
+        return csr_array(parts) @ means
 
     def with_more(self, other: DamageCurve) -> DamageCurve:
         """The curve through the frames of both."""
         shares, changes = (self.shares, other.shares), (self.changes, other.changes)
-        return DamageCurve(np.concatenate(shares), np.concatenate(changes))
+        return DamageCurve(np.concatenate(shares), below(changes))
 
     @cached_property
-    def _points(self) -> tuple[FloatArray, FloatArray]:
+    def _points(self) -> tuple[FloatArray, Matrix]:
         """Means over bins of `IN_A_BIN` frames or more, ascending, from nothing missing on."""
         order = np.argsort(self.shares, kind="stable")
         bins = np.array_split(order, max(1, len(order) // IN_A_BIN)) if len(order) else []
         points, of_point = np.unique([0.0, *(self.shares[some].mean() for some in bins)], return_inverse=True)
+        if not is_dense(self.changes):
+            return points, self._sparse_means(bins, of_point, len(points))
         means = np.array([np.zeros(self.changes.shape[1]), *(self.changes[some].mean(0) for some in bins)])
         return points, np.array([means[of_point == point].mean(0) for point in range(len(points))])
+
+    def _sparse_means(self, bins: Sequence[IntArray], of_point: IntArray, points: int) -> Matrix:
+        """The same means of sparse vectors: a matrix of weights, points by frames, times the changes."""
+        from scipy.sparse import csr_array
+
+        same = np.bincount(of_point, minlength=points)
+        weights = np.zeros((points, len(self.shares)))
+        for point, some in zip(of_point[1:], bins, strict=True):
+            weights[point, some] += 1 / (len(some) * same[point])
+        return csr_array(weights) @ self.changes

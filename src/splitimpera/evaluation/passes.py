@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splitimpera.core.array_types import IntArray
+from splitimpera.core.array_types import IntArray, Row
 from splitimpera.core.memory import hand_back
 from splitimpera.core.progress import Track, no_progress
-from splitimpera.evaluation.quality import Quality
 from splitimpera.evaluation.requests import Answer, Damaged, Intact, Request
 from splitimpera.evaluation.testbed import Part, Testbed
 from splitimpera.evaluation.visit import Visit, fills_with_last
@@ -30,7 +29,6 @@ class Kept(Protocol):
 def answers(
     testbed: Testbed,
     part: Part,
-    quality: Quality,
     asked: Iterable[Request],
     kept: Kept | None = None,
     track: Track[Tensor] = no_progress,
@@ -59,15 +57,14 @@ def answers(
         here = {request: rows for request, those in gathered.items() if (rows := those.within(ids))}
         keys, found = {}, {}
         if kept is not None:
-            labels = samples.labels[ids].numpy().tobytes()
-            content = blake2b(np.ascontiguousarray(x.numpy()).data, digest_size=32).hexdigest(), labels
-            keys = {request: _key(testbed, quality, content, ids, request, rows) for request, rows in here.items()}
+            content = _digest([(x.numpy(),), *samples.targets.rows(ids)])
+            keys = {request: _key(testbed, content, ids, request, rows) for request, rows in here.items()}
             found = {request: stored for request, key in keys.items() if (stored := kept.get(key)) is not None}
         missing = {request: rows for request, rows in here.items() if request not in found}
         if missing:
             seen = [*before, *zip(ids, x, strict=True)] if with_last else None
             shown_ids, shown_x = (ids, x) if seen is None else ([i for i, _ in seen], torch.stack([t for _, t in seen]))
-            made = Visit(testbed, quality, samples.labels.numpy(), shown_ids, missing).run(shown_x)
+            made = Visit(testbed, samples.targets.rows(shown_ids), shown_ids, missing).run(shown_x)
             if kept is not None:
                 kept.put({keys[request]: answer.packed() for request, answer in made.items()})
             for request, answer in made.items():
@@ -81,16 +78,34 @@ def answers(
 
 def _key(
     testbed: Testbed,
-    quality: Quality,
-    content: tuple[str, bytes],
+    content: str,
     ids: Sequence[int],
     request: Request,
     rows: Sequence[int],
 ) -> str:
     """What the answer for some rows follows from."""
     kind = repr([request.contents[row] for row in rows]) if isinstance(request, Damaged) else "intact"
-    parts = testbed.digest(request.route), type(quality).__name__, vars(quality), content, ids, request.route, kind
+    task = testbed.task
+    parts = (
+        testbed.digest(request.route),
+        task.name,
+        task.quality.name,
+        task.options(),
+        content,
+        ids,
+        request.route,
+        kind,
+    )
     return sha256(repr(parts).encode()).hexdigest()
+
+
+def _digest(rows: Iterable[Row]) -> str:
+    """A digest of arrays, their types and shapes."""
+    found = blake2b(digest_size=32)
+    for array in (array for row in rows for array in row):
+        found.update(f"{array.dtype.str}{array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def _needed(asked: Iterable[Request], samples: int, with_last: bool) -> IntArray:

@@ -8,18 +8,19 @@ than were evaluated count as the curve over their share of missing bytes says.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.evaluation.costing import plan_costs
 from splitimpera.evaluation.damage import survives
-from splitimpera.evaluation.quality import Quality
 from splitimpera.evaluation.remembered import Remembered
-from splitimpera.evaluation.run import CLASSIFICATION, frames_for, summary, with_worth
+from splitimpera.evaluation.run import frames_for, summary, with_worth
 from splitimpera.evaluation.testbed import Testbed, coding_of
 from splitimpera.evaluation.timeline import Timeline, timeline
-from splitimpera.evaluation.values import Bools, Known, Worth, means_of_samples
+from splitimpera.evaluation.values import Known, Worth
+from splitimpera.evaluation.vectors import Bools, added, either, means_of_samples
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
@@ -33,7 +34,6 @@ def timeline_alone(
     replications: int = 1,
     *,
     sizes: Sequence[IntArray] | None = None,
-    quality: Quality = CLASSIFICATION,
     workers: int = 1,
 ) -> Evaluation:
     """A plan's evaluation without its quality.
@@ -42,7 +42,7 @@ def timeline_alone(
         sizes: bytes of the payloads at each hop, sample by sample; None: those of a few samples, again and again.
     """
     found = _timeline(plan, testbed, measurements, rng, replications, sizes, workers)
-    return summary(found, None, quality, testbed.last, intervals=True)
+    return summary(found, None, testbed, intervals=True)
 
 
 def replay(
@@ -53,7 +53,6 @@ def replay(
     rng: np.random.Generator,
     replications: int = 1,
     *,
-    quality: Quality = CLASSIFICATION,
     workers: int = 1,
     intervals: bool = False,
     needless: Callable[[Evaluation], bool] | None = None,
@@ -69,11 +68,11 @@ def replay(
         remembered: what links did in the replays before.
     """
     found = _timeline(plan, testbed, measurements, rng, replications, known.sizes, workers, remembered)
-    alone = summary(found, None, quality, testbed.last, intervals)
+    alone = summary(found, None, testbed, intervals)
     if needless is not None and needless(alone):
         return alone
     alive, missing = _arrived(found, plan, testbed, known)
-    return with_worth(alone, _worth(found, known, alive, missing), quality, intervals)
+    return with_worth(alone, _worth(found, known, alive, missing), testbed.task.quality, intervals)
 
 
 def resimulated(
@@ -84,7 +83,6 @@ def resimulated(
     rng: np.random.Generator,
     replications: int,
     *,
-    quality: Quality = CLASSIFICATION,
     workers: int = 1,
 ) -> Evaluation:
     """An evaluation whose links are simulated more often; its quality stays, for that is the samples'."""
@@ -95,7 +93,7 @@ def resimulated(
         late = bool((alive & ~found.on_time).any())
         on_time = worth.on_time if late else before.contributions
         worth = Worth(before.contributions, on_time, before.loss_patterns, known)
-    return with_worth(summary(found, None, quality, testbed.last, intervals=False), worth, quality, intervals=True)
+    return with_worth(summary(found, None, testbed, intervals=False), worth, testbed.task.quality, intervals=True)
 
 
 def _timeline(
@@ -151,12 +149,15 @@ def _arrived(found: Timeline, plan: Plan, testbed: Testbed, known: Known) -> tup
 
 
 def _worth(found: Timeline, known: Known, alive: Bools, missing: FloatArray) -> Worth:
-    samples = np.arange(missing.shape[1]) % len(known.intact)
-    counts = np.broadcast_to(known.intact[samples], (*missing.shape, known.intact.shape[1])).copy()
-    damaged = missing > 0
-    counts[damaged] += known.damage.at(missing[damaged])
+    samples = known.intact.shape[0]
+    shown = np.arange(missing.shape[1]) % samples
+    runs = []
+    for of_run in missing:
+        damaged = np.flatnonzero(of_run > 0)
+        runs.append(added(known.intact[shown], damaged, known.damage.at(of_run[damaged])))
 
-    def means(right: Bools) -> FloatArray:
-        return means_of_samples(np.where(right[..., None], counts, known.lost[samples]), known.lost)
+    def means(right: Bools) -> Any:
+        lost = known.lost[shown]
+        return means_of_samples([either(of_run, run, lost) for of_run, run in zip(right, runs, strict=True)], samples)
 
     return Worth(means(alive), means(alive & found.on_time), None, known)

@@ -18,17 +18,16 @@ from splitimpera.core.statistics import Interval
 from splitimpera.evaluation.chance import Draws
 from splitimpera.evaluation.costing import plan_costs
 from splitimpera.evaluation.passes import Kept, answers
-from splitimpera.evaluation.quality import Classification, Quality
 from splitimpera.evaluation.requests import Answer, Request
 from splitimpera.evaluation.testbed import Part, Testbed
 from splitimpera.evaluation.timeline import Timeline
 from splitimpera.evaluation.values import Asking, Known, Values, Worth
+from splitimpera.evaluation.vectors import mean_of
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
 from splitimpera.records.traffic import Workload
-
-CLASSIFICATION = Classification()
+from splitimpera.tasks.task import Quality, value_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +45,6 @@ def evaluate(
     rng: np.random.Generator,
     part: Part = "validation",
     replications: int = 1,
-    quality: Quality = CLASSIFICATION,
     intervals: bool = True,
     workers: int = 1,
 ) -> Evaluation:
@@ -63,7 +61,6 @@ def evaluate(
         part: which part of the data the samples come from.
         rng: the randomness of all links; every replication draws from a child of its own.
         replications: how often the links are simulated. What does not depend on them is computed once.
-        quality: what makes a prediction good; the evaluation's `quality` is its value.
         intervals: also say by a bootstrap how sure each metric is.
         workers: how many replications are simulated side by side; the result does not depend on it.
 
@@ -98,7 +95,6 @@ def evaluate(
         {plan.id: rng},
         part,
         replications,
-        quality,
         intervals=intervals,
         workers=workers,
     )
@@ -121,7 +117,6 @@ def evaluate_all(
     rngs: Mapping[str, np.random.Generator],
     part: Part = "validation",
     replications: int = 1,
-    quality: Quality = CLASSIFICATION,
     *,
     intervals: bool = True,
     workers: int = 1,
@@ -150,9 +145,9 @@ def evaluate_all(
     def started(plan: Plan) -> Asking[Evaluated]:
         rng = rngs[plan.id]
         timeline = Timeline(plan, workload, plan_costs(plan, testbed, measurements), rng.spawn(replications), workers)
-        values = Values(plan, testbed, part, quality, timeline.now_s.shape)
+        values = Values(plan, testbed, part, timeline.now_s.shape)
         worth = yield from _simulated(timeline, values, rng, most_patterns, partial(settled, plan) if settled else None)
-        return Evaluated(summary(timeline, worth, quality, testbed.last, intervals), worth.known)
+        return Evaluated(summary(timeline, worth, testbed, intervals), worth.known)
 
     found: dict[str, Evaluated] = {}
     waiting: dict[str, tuple[Asking[Evaluated], Sequence[Request]]] = {}
@@ -171,7 +166,7 @@ def evaluate_all(
         passes += 1
         asked = dict.fromkeys(request for _, requests in waiting.values() for request in requests)
         now_said = said if passes == 1 else f"{said}, pass {passes}"
-        given = answers(testbed, part, quality, asked, kept, track, now_said)
+        given = answers(testbed, part, asked, kept, track, now_said)
         now, waiting = waiting, {}
         for plan_id, (asking, _) in now.items():
             advanced(plan_id, asking, given)
@@ -199,9 +194,9 @@ def frames_for(workload: Workload, samples: int) -> Workload:
     return replace(workload, frames=max(workload.frames, samples), frame_bytes=workload.frame_bytes or 1)
 
 
-def summary(timeline: Timeline, worth: Worth | None, quality: Quality, last: int, intervals: bool) -> Evaluation:
+def summary(timeline: Timeline, worth: Worth | None, testbed: Testbed, intervals: bool) -> Evaluation:
     """A timeline and what its frames are worth, summed up; None: not computed."""
-    plan, of_devices = timeline.plan, timeline.device_quantiles_s
+    plan, of_devices, quality = timeline.plan, timeline.device_quantiles_s, testbed.task.quality
     found = Evaluation(
         plan=plan,
         quality=np.nan,
@@ -218,7 +213,7 @@ def summary(timeline: Timeline, worth: Worth | None, quality: Quality, last: int
         energy_j=timeline.energy_j,
         memory_bytes=tuple(costs.memory_bytes for costs in timeline.costs),
         cannot_run=tuple(timeline.cannot_run),
-        cut_depth=plan.hops[0].cut if plan.hops else last,
+        cut_depth=plan.hops[0].cut if plan.hops else testbed.last,
         utilisation=timeline.utilisation,
         busiest_stage=timeline.busiest_stage,
         device_p50_s={name: p50 for name, (p50, _) in of_devices.items()},
@@ -236,12 +231,12 @@ def summary(timeline: Timeline, worth: Worth | None, quality: Quality, last: int
 def with_worth(found: Evaluation, worth: Worth | None, quality: Quality, intervals: bool) -> Evaluation:
     """An evaluation with what its predictions are worth."""
     if worth is not None:
-        of_samples, on_time = worth.contributions.mean(0), worth.on_time.mean(0)
+        of_samples, on_time = mean_of(worth.contributions), mean_of(worth.on_time)
         found = replace(
             found,
-            quality=float(quality.value(of_samples.sum(0))),
+            quality=value_of(quality, of_samples),
             quality_ci=quality.interval(of_samples),
-            on_time_quality=float(quality.value(on_time.sum(0))),
+            on_time_quality=value_of(quality, on_time),
             contributions=worth.contributions,
             on_time_contributions=worth.on_time,
             summarise=quality.value,

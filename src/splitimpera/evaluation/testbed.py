@@ -17,11 +17,11 @@ from splitimpera.codec.codecs import PACKET_BYTES, Calibration, calibrate, codec
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.elements import ElementCodec, image_scale
 from splitimpera.codec.framing import IP_UDP_HEADER_BYTES
-from splitimpera.core.array_types import Array, IntArray
+from splitimpera.core.array_types import Array, IntArray, Row
 from splitimpera.core.errors import ModelError, SplitImperaError
 from splitimpera.core.memory import hand_back
 from splitimpera.cost.work import NetworkWork, Work, part_work, with_batch
-from splitimpera.evaluation.batches import Row, batched, stack, tensors, unstack
+from splitimpera.evaluation.batches import batched, stack, tensors, unstack
 from splitimpera.evaluation.programs import Program, Programs
 from splitimpera.evaluation.programs import Segment as Segment
 from splitimpera.graph.moving import device_of, moved
@@ -32,6 +32,8 @@ from splitimpera.models.imports import telling
 from splitimpera.records.graph import TensorSpec
 from splitimpera.records.plan import Hop
 from splitimpera.records.traffic import Codec, Workload
+from splitimpera.tasks.classification import Classification
+from splitimpera.tasks.task import Task
 from splitimpera.training.trained import TrainedSplit, weights_of
 from splitimpera.training.weight_files import digest
 
@@ -90,16 +92,17 @@ class Testbed:
     """Where plans are tried out.
 
     Args:
-        graph: the traced network, a classifier with logits (N, classes).
+        graph: the traced network.
         data: `train` (or `validation`) calibrates codecs; plans are judged on `validation`, the chosen one on `test`.
         workload: how many frames, how often.
         device: Where the network is run on samples: "auto", "cpu", "cuda" or "mps", as `accelerators.torch_device` has
             them; None: where it lies. What is timed (`caller`, `bottleneck_caller`) always runs where it lies.
         autocast: Mixed precision there: "bfloat16" or "float16"; None: full precision.
+        task: What the network is for, fitted to its outputs; None: classification.
 
     Raises:
         ScenarioError: this machine has no such device.
-        ModelError: the network cannot be moved there.
+        ModelError: the network cannot be moved there, or is no classifier and no task is given.
     """
 
     __test__ = False  # no test class, whatever pytest makes of the name
@@ -111,10 +114,12 @@ class Testbed:
         workload: Workload,
         device: str | torch.device | None = None,
         autocast: str | torch.dtype | None = None,
+        task: Task | None = None,
     ) -> None:
         self.graph = graph
         self.data = data
         self.workload = workload
+        self.task = Classification().fitted(graph.outputs) if task is None else task
         self.autocast = torch_precision(autocast)
         self._here = Programs(graph)
         there = moved(graph, device_of(graph) if device is None else torch_device(device))

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.statistics import Interval
 from splitimpera.evaluation.damage import DamageCurve, erased_share, survives
-from splitimpera.evaluation.quality import Quality
 from splitimpera.evaluation.requests import Answer, Content, Damaged, Gap, Intact, Request
 from splitimpera.evaluation.rounds import wanted
 from splitimpera.evaluation.testbed import Part, Testbed, coding_of
 from splitimpera.evaluation.timeline import Sent
+from splitimpera.evaluation.vectors import Bools, either, filled, mean_of, means_of_samples, stacked, table
 from splitimpera.records.plan import Hop, Plan
+from splitimpera.tasks.task import Matrix
 
-Bools = npt.NDArray[np.bool_]
 T = TypeVar("T")
 Asking = Generator[Sequence[Request], Mapping[Request, Answer], T]
 """A computation that asks for predictions now and then."""
@@ -31,14 +30,14 @@ class Worth:
     """What the predictions of a plan's frames are worth.
 
     Attributes:
-        contributions: the quality's numbers of each sample, shape (rounds or replications, samples, k).
+        contributions: what each sample contributes to the quality, vectors (samples, m) of each round or replication.
         on_time: the same, where a late response counts as none.
         rounds: how many loss patterns of each sample were evaluated; None: all of them.
         known: what a replay of the timeline needs.
     """
 
-    contributions: FloatArray
-    on_time: FloatArray
+    contributions: Any
+    on_time: Any
     rounds: int | None
     known: Known
 
@@ -50,15 +49,15 @@ class Known:
     Attributes:
         sizes: bytes of the undamaged payloads at each hop, shape (samples,) each.
         element_bytes: the size of an element at each hop.
-        intact: the quality's numbers of each sample, nothing lost, shape (samples, k).
+        intact: what each sample contributes to the quality, nothing lost, vectors (samples, m).
         lost: the same without a response.
-        damage: what a damaged frame's numbers differ by, given how much of it is missing.
+        damage: what a damaged frame's vector differs by, given how much of it is missing.
     """
 
     sizes: tuple[IntArray, ...]
     element_bytes: tuple[int, ...]
-    intact: FloatArray
-    lost: FloatArray
+    intact: Matrix
+    lost: Matrix
     damage: DamageCurve
 
 
@@ -76,10 +75,10 @@ class Values:
         alive: whether what it carries can still be decoded, shape (replications, frames).
     """
 
-    def __init__(self, plan: Plan, testbed: Testbed, part: Part, quality: Quality, shape: tuple[int, int]) -> None:
+    def __init__(self, plan: Plan, testbed: Testbed, part: Part, shape: tuple[int, int]) -> None:
         self.testbed = testbed
-        self.quality = quality
-        self.targets = testbed.samples(part).labels.numpy()
+        self.quality = testbed.task.quality
+        self.targets = testbed.samples(part).targets
         self.route = tuple(coding_of(hop) for hop in plan.hops)
         self.samples_of: IntArray = np.broadcast_to(np.arange(shape[1]) % len(self.targets), shape)
         self.content: IntArray = self.samples_of.copy()
@@ -148,33 +147,38 @@ class Values:
             settled: whether nothing depends on the quality any more, given its 95 % interval; told it in any case.
         """
         alive, samples = alive & self.alive, len(self.targets)
-        counts = np.full((len(self.contents), self.lost.shape[1]), np.nan)
+        counts = np.full((len(self.contents), self._lost_counts.shape[1]), np.nan)
         damaged = alive & (self.content >= samples)
         if most is None or not damaged.any():
             yield from self._count(counts, self.content[damaged])
-            contributions = self._of_samples(counts, alive)
+            every = table(self.quality, counts, ~np.isnan(counts[:, 0]))
+            contributions = self._of_samples(every, alive)
             if settled is not None:
-                settled(self.quality.interval(contributions.mean(0)))
-            return Worth(contributions, self._of_samples(counts, alive & on_time), None, self._known(counts))
+                settled(self.quality.interval(mean_of(contributions)))
+            return Worth(contributions, self._of_samples(every, alive & on_time), None, self._known(counts))
         shown = self.content.shape[1] // samples
         turns = rng.permutation(self.content.shape[0] * shown)[:most].tolist()
-        found: list[FloatArray] = []
+        found: list[Matrix] = []
         enough = 1
         while len(found) < min(enough, len(turns)):
             some = [divmod(turn, shown) for turn in turns[len(found) : enough]]
             frames = [(replication, slice(place * samples, (place + 1) * samples)) for replication, place in some]
             yield from self._count(counts, np.concatenate([self.content[those][alive[those]] for those in frames]))
-            found += [np.where(alive[those][:, None], counts[self.content[those]], self.lost) for those in frames]
-            contributions = np.stack(found)
-            if settled is None or not settled(self.quality.interval(contributions.mean(0))):
-                enough = wanted(contributions, counts[:samples])
+            found += [
+                either(alive[those], self.quality.vectors(counts[self.content[those]]), self.lost) for those in frames
+            ]
+            contributions = stacked(found)
+            if settled is None or not settled(self.quality.interval(mean_of(contributions))):
+                signal = self.quality.signal
+                enough = wanted(np.stack([*map(signal, found)]), signal(self.quality.vectors(counts[:samples])))
         known, in_time = self._known(counts), contributions
         if (alive & ~on_time).any():
             # lateness is shared by frames that follow each other: all of them count, those not evaluated as expected
             unknown = np.isnan(counts[:, 0])
             sources = [self.contents[place][0] for place in np.flatnonzero(unknown)]
-            counts[unknown] = known.intact[sources] + known.damage.at(self._missing(unknown, known.sizes))
-            in_time = self._of_samples(counts, alive & on_time)
+            expected = known.intact[sources] + known.damage.at(self._missing(unknown, known.sizes))
+            every = filled(table(self.quality, counts, ~unknown), np.flatnonzero(unknown), expected)
+            in_time = self._of_samples(every, alive & on_time)
         return Worth(contributions, in_time, len(found), known)
 
     def _count(self, counts: FloatArray, places: IntArray) -> Asking[None]:
@@ -192,18 +196,21 @@ class Values:
         if self._intact is not None:
             counts[:samples] = self._intact.counts
 
-    def _of_samples(self, counts: FloatArray, right: Bools) -> FloatArray:
-        """The numbers of each sample, means over the frames that show it, shape (replications, samples, k)."""
-        return means_of_samples(np.where(right[..., None], counts[self.content], self.lost[self.samples_of]), self.lost)
+    def _of_samples(self, vectors: Matrix, right: Bools) -> Any:
+        """What each sample contributes, the mean over the frames that show it, of each replication."""
+        lost = self.lost
+        runs = [either(right[run], vectors[self.content[run]], lost[self.samples_of[run]]) for run in range(len(right))]
+        return means_of_samples(runs, len(self.targets))
 
     def _known(self, counts: FloatArray) -> Known:
         assert self._intact is not None
         evaluated = ~np.isnan(counts[:, 0]) & (np.arange(len(counts)) >= len(self.targets))
         sizes = tuple(self._intact.sizes)
         sources = [self.contents[place][0] for place in np.flatnonzero(evaluated)]
-        damage = DamageCurve(self._missing(evaluated, sizes), counts[evaluated] - self._intact.counts[sources])
+        intact = self.quality.vectors(self._intact.counts)
+        damage = DamageCurve(self._missing(evaluated, sizes), self.quality.vectors(counts[evaluated]) - intact[sources])
         elements = tuple(self.testbed.provisional(coding).element_bytes for coding in self.route)
-        return Known(sizes, elements, self._intact.counts, self.lost, damage)
+        return Known(sizes, elements, intact, self.lost, damage)
 
     def _missing(self, which: Bools, sizes: Sequence[IntArray]) -> FloatArray:
         """The share that is missing of some contents, shape (chosen contents,)."""
@@ -211,21 +218,11 @@ class Values:
         return np.array([erased_share(gaps, [of_hop[sample] for of_hop in sizes]) for sample, gaps in chosen])
 
     @cached_property
-    def lost(self) -> FloatArray:
-        """The quality's numbers of each sample without a response, shape (samples, k)."""
-        return np.array([self.quality.count_lost(target) for target in self.targets])
+    def lost(self) -> Matrix:
+        """What each sample contributes without a response, vectors (samples, m)."""
+        return self.quality.vectors(self._lost_counts)
 
-
-def means_of_samples(of_frames: FloatArray, like: FloatArray) -> FloatArray:
-    """Numbers of frames, (replications, frames, k), as means over those that show each sample.
-
-    Args:
-        like: one row a sample.
-
-    Returns:
-        Shape (replications, samples, k).
-    """
-    samples = len(like)
-    shown = np.arange(of_frames.shape[1]) % samples
-    sums = [[np.bincount(shown, weights=column, minlength=samples) for column in run.T] for run in of_frames]
-    return np.moveaxis(np.array(sums), 1, 2) / np.bincount(shown)[:, None]
+    @cached_property
+    def _lost_counts(self) -> FloatArray:
+        targets = self.targets.rows(range(len(self.targets)))
+        return np.array([self.quality.count_lost(target) for target in targets])

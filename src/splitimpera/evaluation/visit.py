@@ -14,9 +14,8 @@ import numpy as np
 from torch import Tensor
 
 from splitimpera.codec.elements import ElementCodec
-from splitimpera.core.array_types import Array, FloatArray, IntArray
-from splitimpera.evaluation.batches import Row, tensors, unstack
-from splitimpera.evaluation.quality import Quality
+from splitimpera.core.array_types import Array, FloatArray, IntArray, Row
+from splitimpera.evaluation.batches import tensors, unstack
 from splitimpera.evaluation.requests import Answer, Content, Gap, Intact, Request, Route
 from splitimpera.evaluation.testbed import Coding, Segment, Testbed
 from splitimpera.graph.finite import check_finite
@@ -90,14 +89,12 @@ class Visit:
     def __init__(
         self,
         testbed: Testbed,
-        quality: Quality,
-        targets: Array,
+        targets: Sequence[Row],
         ids: Sequence[int],
         asked: dict[Request, list[int]],
     ) -> None:
         self.testbed = testbed
-        self.quality = quality
-        self.targets = targets
+        self.targets = dict(zip(ids, targets, strict=True))
         self.ids = ids
         self.asked = asked
         self.before: dict[tuple[Coding, int], Row] = {}
@@ -132,7 +129,7 @@ class Visit:
             result = testbed.call((at, testbed.last, 0.0, 0.0), crossing)
             check_finite(testbed.graph, inputs, result)
             for sample, row in zip(self.ids, unstack(result, testbed.specs(testbed.last, 0.0)), strict=True):
-                self.whole[sample].set(self.quality.count(row[0], self.targets[sample]))
+                self.whole[sample].set(self._count(sample, row))
         return {request: self._harvest(request, rows) for request, rows in self.asked.items()}
 
     def _plant(self, request: Request, rows: Sequence[int]) -> None:
@@ -210,12 +207,17 @@ class Visit:
             later.then(partial(node.counts.__setitem__, content))
             if not known:
                 self._pool((cut, self.testbed.last, ratio, 0.0)).add(
-                    put, lambda row: later.set(self.quality.count(row[0], self.targets[content[0]]))
+                    put, lambda row: later.set(self._count(content[0], row))
                 )
         for child in node.children.values():
             if child.comes(content):
                 segment = cut, child.coding.cut, ratio, child.coding.bottleneck
                 self._pool(segment).add(put, partial(self._arrive, child, content))
+
+    def _count(self, sample: int, row: Row) -> FloatArray:
+        """The quality's numbers of what the network returned for a sample."""
+        task = self.testbed.task
+        return task.quality.count(task.answer(row), self.targets[sample])
 
     def _arrive(self, node: _Node, content: Content, row: Row) -> None:
         self._code(node, content, row, [])

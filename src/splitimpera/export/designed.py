@@ -12,9 +12,9 @@ import numpy as np
 from splitimpera.core.errors import DataError, ModelError, PlanError, shown
 from splitimpera.core.progress import Track
 from splitimpera.core.registry import nearest
-from splitimpera.core.units import format_fraction
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.evaluation.testbed import Testbed
+from splitimpera.evaluation.truths import answers_of, example_of, with_truths
 from splitimpera.graph.footprint import fitting
 from splitimpera.graph.frames import SAMPLES
 from splitimpera.graph.tracing import ModelGraph, trace
@@ -25,6 +25,7 @@ from splitimpera.report.reading import read
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.scenario import load_scenario
 from splitimpera.setting import Setting, located, resolve
+from splitimpera.tasks.task import value_of
 from splitimpera.training.for_plans import trained_for
 
 SAME_ACCURACY = 0.01
@@ -97,14 +98,17 @@ def load_again(designed: Designed, track: Track[Any], say: Say) -> Testbed:
     with located("network.model"):
         model = load_network(scenario.network, scenario.folder, track)
     with located("data.source"):
-        data = load_data(scenario.data, scenario.folder)
+        data = load_data(scenario.data, scenario.folder, designed.setting.task.targets)
     _check_data(data, results)
     with located("network.model"):
         graph = trace(model, fitting(model, data.validation.spread(SAMPLES)), say=say)
     _check_network(graph, results)
-    testbed = Testbed(graph, data, designed.setting.workload)
+    task = designed.setting.fitted_task(graph, example_of(data))
+    testbed = with_truths(Testbed(graph, data, designed.setting.workload, task=task), track)
     _check_accuracy(testbed, results, track)
-    splits = trained_for([designed.plan], designed.setting, graph, data.train, _telling(track, say), say)
+    splits = trained_for(
+        [designed.plan], designed.setting, graph, testbed.data.train, _telling(track, say), say, task=testbed.task
+    )
     for (_, ratio), split in splits.items():
         testbed.add_split(ratio, split)
     return testbed
@@ -155,20 +159,17 @@ def _check_network(graph: ModelGraph, results: Results) -> None:
 
 
 def _check_accuracy(testbed: Testbed, results: Results, track: Track[Any]) -> None:
-    """Weights leave no trace in the results but the network's accuracy on the test part."""
-    samples, last = testbed.data.test, testbed.last
-    size = testbed.chunk([])
-    right = 0
-    batches = track(samples.batches(size), "Checking the network", -(-len(samples) // size))
-    for first, x in zip(range(0, len(samples), size), batches, strict=True):
-        (logits,) = testbed.call((0, last, 0.0, 0.0), testbed.inputs(x))
-        found = np.asarray(logits).reshape(len(x), -1).argmax(1)
-        right += int((found == samples.labels[first : first + size].numpy()).sum())
-    now, then = right / len(samples), results.base_quality
-    if abs(now - then) > SAME_ACCURACY + 1 / len(samples):
+    """Weights leave no trace in the results but the network's quality on the test part."""
+    samples, quality = testbed.data.test, testbed.task.quality
+    answers = track(answers_of(testbed, samples), "Checking the network", len(samples))
+    counts = [quality.count(answer, *samples.targets.rows([place])) for place, answer in enumerate(answers)]
+    now, then = value_of(quality, quality.vectors(np.array(counts))), results.base_quality
+    scale = 1.0 if results.quality_metric.better == "higher" else abs(then)
+    if not abs(now - then) <= (SAME_ACCURACY + 1 / len(samples)) * scale:
+        metric = results.quality_metric
         raise ModelError(
-            f"this network is right on {format_fraction(now)} of the test samples, the design's was on "
-            f"{format_fraction(then)}: it has other weights, or the data are others",
+            f"the {metric.title} of this network is {metric.format(now)} on the test samples, that of the design's was "
+            f"{metric.format(then)}: it has other weights, or the data are others",
             where="network.model",
             hint="run 'splitimpera design' again",
         )

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,9 +20,11 @@ from splitimpera.graph.fallback import trace_with_fx
 from splitimpera.graph.frames import MIXED, samples_apart
 from splitimpera.graph.functional import remove_in_place
 from splitimpera.graph.layers import read_layers
+from splitimpera.graph.outputs import result_tensors
 from splitimpera.models.imports import contained, telling, where_it_failed
 from splitimpera.models.kinds import check_network, unwrapped
 from splitimpera.records.graph import Cut, Layer, TensorSpec
+from splitimpera.tasks.task import Output
 
 Example = Tensor | tuple[Tensor, ...]
 
@@ -46,6 +49,20 @@ class ModelGraph:
     out_spec: pytree.TreeSpec
     made_by: Mapping[str, int] = field(default_factory=dict)
     apart: bool = True
+
+    @cached_property
+    def _result(self) -> tuple[tuple[Output, ...], tuple[int, ...]]:
+        return result_tensors(self.program, self.out_spec, self.cuts[-1])
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The tensors that cross the last cut, by the names that they have in the network's result."""
+        return self._result[0]
+
+    def picked(self, result: Any) -> tuple[Tensor, ...]:
+        """The tensors of a result, as the network returns it, that `outputs` names, in that order."""
+        leaves = pytree.tree_leaves(result)
+        return tuple(leaves[place] for place in self._result[1])
 
     def stacks(self, tensors: Iterable[TensorSpec]) -> bool:
         """Whether frames of which these tensors cross can be run together."""

@@ -49,8 +49,8 @@ def factory_file(name: str) -> str | None:
     return place if is_factory(name) and place.endswith(".py") else None
 
 
-def run_factory(name: str, folder: Path, error: type[SplitImperaError]) -> object:
-    """What the function that `name` names returns; it takes no arguments.
+def run_factory(name: str, folder: Path, error: type[SplitImperaError], **options: Any) -> object:
+    """What the function that `name` names returns.
 
     The import and the call share one process state: a seed that the module sets holds in the function, too.
 
@@ -58,6 +58,7 @@ def run_factory(name: str, folder: Path, error: type[SplitImperaError]) -> objec
         name: "package.module:factory", importable from `folder`, the working folder or the environment, or
             "file.py:factory" relative to `folder`.
         error: what to raise where anything fails; it names the line in the user's file.
+        options: what the function is called with.
     """
     place, _, attribute = name.rpartition(":")
     file = folder / place if place.endswith(".py") else None
@@ -78,7 +79,7 @@ def run_factory(name: str, folder: Path, error: type[SplitImperaError]) -> objec
                 hint = nearest(attribute, public)
                 raise error(f"'{shown(place)}' has no function '{shown(attribute)}'", hint=hint)
         with telling(error, f"calling '{shown(name)}' failed"):
-            made: object = factory()
+            made: object = factory(**options)
             return made
 
 

@@ -38,11 +38,12 @@ class Evaluation:
         device_p50_s, device_p95_s: Median and 95th percentile of what each device itself takes for a frame (decode,
             network, encode; no queue), by its name.
         cannot_run: why the plan cannot run at all, in words; empty where it can.
-        quality_metric: what `quality` is called: "accuracy", "miou" or "rmse".
+        quality_metric: what `quality` is called: "accuracy", "miou", "rmse" or another of the tasks' metrics.
         intervals: the 95 % bootstrap interval of each metric that chance touches.
-        contributions: what each sample contributes to the quality, shape (replications, samples, k); None: not known.
+        contributions: what each sample contributes to the quality, vectors (samples, m) of each replication; None: not
+            known.
         on_time_contributions: the same, where a late response counts as none.
-        summarise: the quality of sums of contributions, (..., k) -> (...).
+        summarise: the quality of sums of contributions, (..., m) -> (...).
         of_replications: the metrics with one value a replication, each (replications,).
         loss_patterns: how many loss patterns of each sample the quality rests on; None: all that were simulated.
     """
@@ -69,9 +70,9 @@ class Evaluation:
     cannot_run: tuple[str, ...] = ()
     quality_metric: str = "accuracy"
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-    contributions: FloatArray | None = None
-    on_time_contributions: FloatArray | None = None
-    summarise: Callable[[FloatArray], Any] | None = None
+    contributions: Any = None
+    on_time_contributions: Any = None
+    summarise: Callable[[Any], Any] | None = None
     of_replications: dict[str, FloatArray] = field(default_factory=dict)
     loss_patterns: int | None = None
 

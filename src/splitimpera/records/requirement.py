@@ -9,24 +9,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from itertools import combinations
-from typing import Literal
 
 from splitimpera.core import units
 from splitimpera.core.errors import RequirementError, UnitError, shown
 from splitimpera.core.registry import nearest
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number that an evaluation yields: its dimension, which direction is better, how to write it."""
-
-    dimension: units.Dimension
-    better: Literal["higher", "lower"]
-    format: Callable[[float], str]
+from splitimpera.tasks.metrics import QUALITIES as QUALITIES
+from splitimpera.tasks.metrics import Metric as Metric
 
 
 def _format_layers(value: float) -> str:
@@ -39,21 +31,10 @@ BALANCED = "balanced"
 TOLERANCE = 0.01
 """Within which share of the limit values are the same that chance does not touch."""
 
-QUALITIES = ("accuracy", "miou", "rmse")
-"""What predictions are judged by; a task has one of them."""
-
 _LAYERS = units.Dimension("a number of layers", {"layers": 1.0, "layer": 1.0, "": 1.0}, "3 layers", bare=True)
-_SHARE = Metric(units.FRACTION, "higher", units.format_fraction)
-_ERROR = Metric(units.FACTOR, "lower", lambda value: f"{value:.4g}")
 _LATENCY = Metric(units.TIME, "lower", units.format_time)
 _LOST = Metric(units.FRACTION, "lower", units.format_fraction)
-METRICS: dict[str, Metric] = {
-    "accuracy": _SHARE,
-    "on_time_accuracy": _SHARE,
-    "miou": _SHARE,
-    "on_time_miou": _SHARE,
-    "rmse": _ERROR,
-    "on_time_rmse": _ERROR,
+_OTHERS: dict[str, Metric] = {
     "latency_mean": _LATENCY,
     "latency_p50": _LATENCY,
     "latency_p95": _LATENCY,
@@ -67,6 +48,25 @@ METRICS: dict[str, Metric] = {
     "device_memory": Metric(units.SIZE, "lower", units.format_bytes),
     "cut_depth": Metric(_LAYERS, "higher", _format_layers),
 }
+
+
+class _Metrics(Mapping[str, Metric]):
+    """All that requirements may speak of: the tasks' qualities, the same in time, and what does not depend on them."""
+
+    def __getitem__(self, name: str) -> Metric:
+        quality = quality_of(name)
+        return QUALITIES[quality] if quality else _OTHERS[name]
+
+    def __iter__(self) -> Iterator[str]:
+        for quality in QUALITIES:
+            yield from (quality, f"on_time_{quality}")
+        yield from _OTHERS
+
+    def __len__(self) -> int:
+        return 2 * len(QUALITIES) + len(_OTHERS)
+
+
+METRICS: Mapping[str, Metric] = _Metrics()
 
 SMALLEST_LIMIT, LARGEST_LIMIT = 1e-15, 1e15
 LARGEST_WEIGHT = 1e6
@@ -195,8 +195,8 @@ def check_consistent(requirements: Iterable[Requirement]) -> None:
         qualities = [quality_of(requirement.metric) for requirement in (first, second)]
         if None not in qualities and qualities[0] != qualities[1]:
             raise RequirementError(
-                f"'{first.text}' and '{second.text}' contradict each other: no task has both {qualities[0]} and "
-                f"{qualities[1]}",
+                f"'{first.text}' and '{second.text}' contradict each other: a design is judged by one of "
+                f"{qualities[0]} and {qualities[1]}",
                 hint="keep the one that the network's outputs are judged by",
             )
 
@@ -226,7 +226,7 @@ def _check_same_metric(first: Requirement, second: Requirement) -> None:
 
 
 def quality_of(metric: str) -> str | None:
-    """Which of `QUALITIES` a metric speaks of, None where of none."""
+    """Which of the tasks' qualities a metric speaks of, None where of none."""
     quality = metric.removeprefix("on_time_")
     return quality if quality in QUALITIES else None
 

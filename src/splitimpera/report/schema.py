@@ -10,7 +10,7 @@ import json
 import sys
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from splitimpera.records.requirement import LARGEST_LIMIT, METRICS, QUALITIES, SMALLEST_LIMIT, Metric
 
@@ -322,6 +322,12 @@ class CapacityEntry(Entry):
     busiest_stage: str | None
 
 
+def _known_quality(name: str) -> str:
+    if name not in QUALITIES:
+        raise ValueError(f"no quality is called '{name}'")
+    return name
+
+
 class Results(Entry):
     """All that a design run found."""
 
@@ -331,7 +337,7 @@ class Results(Entry):
     links: list[SectionEntry]
     seed: int
     replications: Annotated[int, Field(ge=1)]
-    quality: Literal[QUALITIES]  # type: ignore[valid-type]
+    quality: Annotated[str, AfterValidator(_known_quality)]
     requirements: Annotated[list[RequirementEntry], Field(min_length=1)]
     samples: SamplesEntry
     measurements: MeasurementsEntry

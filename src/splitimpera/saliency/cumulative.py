@@ -28,6 +28,7 @@ from splitimpera.saliency.feed import Batch, Data, Inputs, again, batches_of
 from splitimpera.saliency.hooks import gradients
 from splitimpera.saliency.running_sums import RunningSums
 from splitimpera.saliency.scores import SCORES, STATISTICS, by_channel
+from splitimpera.tasks.task import Task
 
 Target = Literal["predicted", "label"] | Callable[[Any, Tensor | None], Tensor]
 
@@ -41,6 +42,7 @@ def cumulative_saliency(
     data: Data,
     *,
     target: Target = "predicted",
+    task: Task | None = None,
     classes: Sequence[int | str] | None = None,
     class_names: Sequence[str] = (),
     scores: Sequence[str] = (),
@@ -63,9 +65,10 @@ def cumulative_saliency(
         model: Network, or its traced graph. It may lie on any device, and is left there as it is.
         data: `Samples`; inputs (N, ...), alone or with labels (N,); or an iterable of batches of these, of any length.
             Several inputs of a network go in a tuple.
-        target: Scalar that is differentiated: the logit of the "predicted" class (as the released code does) or of the
-            "label" (as the abstract says), or for other tasks a function (result, labels) -> scores (samples,) or their
-            sum.
+        target: Scalar that is differentiated: the task's for what is "predicted" (of a classifier the logit of the
+            predicted class, as in I-SPLIT's released code) or for the "label" (as its abstract says); or a function
+            (result, labels) -> scores (samples,) or their sum.
+        task: What the network is for, fitted to its outputs; None: classification.
         classes: Classes over whose samples the curve is taken, by label or by name; None: all. The curves of single
             classes, and `of_classes` for any group, come from the same pass.
         class_names: Names of the classes, in the order of the labels.
@@ -99,7 +102,8 @@ def cumulative_saliency(
     """
     # to trace a network, inputs of the first batch are needed
     done = tuple(kept or ()) if isinstance(model, ModelGraph) else ()
-    batches, total = batches_of(data, _fitting(model) if batch is None else batch, frozenset(done))
+    group = None if task is None else task.group
+    batches, total = batches_of(data, _fitting(model) if batch is None else batch, frozenset(done), group)
     first = next(batches, None)
     if first is None:
         raise DataError("cumulative saliency needs at least one sample, the data set is empty")
@@ -112,7 +116,7 @@ def cumulative_saliency(
     if kept is not None and collector.statistics:
         names = ", ".join(collector.statistics)
         raise DataError(f"{names} cannot be summed up batch by batch", where="kept", hint="leave `kept` or them out")
-    one_pass = _Pass(graph, _target(target, output), collector, autocast)
+    one_pass = _Pass(graph, _target(target, output, task, graph), collector, autocast)
     sums = RunningSums(collector.shape)
     batches = again(first, batches)
     del first  # or its inputs would stay in memory to the end
@@ -253,7 +257,7 @@ class _Pass:
     def __init__(
         self,
         graph: ModelGraph,
-        score: Callable[[Any, Tensor | None], Tensor],
+        score: Callable[[Any, Batch, Tensor | None], Tensor],
         collector: _Collector,
         autocast: torch.dtype | None,
     ) -> None:
@@ -282,7 +286,7 @@ class _Pass:
         def scored(result: tuple[Any, ...]) -> Tensor:
             whole = pytree.tree_unflatten(list(result), self.graph.out_spec)
             self.collector.see_result(whole)
-            total = self.score(whole, labels)
+            total = self.score(whole, batch, labels)
             if not bool(torch.isfinite(total)):
                 check_finite(self.graph, inputs, result)
             return total
@@ -332,14 +336,21 @@ def _labels_of(classes: Sequence[int | str] | None, names: Sequence[str]) -> set
     return found
 
 
-def _target(target: Target, output: str | int | None) -> Callable[[Any, Tensor | None], Tensor]:
-    """(result, labels) -> what is differentiated; samples do not mix in eval mode, so one sum serves them all."""
+def _target(
+    target: Target, output: str | int | None, task: Task | None, graph: ModelGraph
+) -> Callable[[Any, Batch, Tensor | None], Tensor]:
+    """(result, batch, labels) -> what is differentiated; samples do not mix in eval mode, so one sum serves all."""
     if target not in ("predicted", "label") and not callable(target):
         raise UnknownNameError(f"no target is called '{target}'", where="target", hint="write 'predicted' or 'label'")
 
-    def score(result: Any, labels: Tensor | None) -> Tensor:
+    def score(result: Any, batch: Batch, labels: Tensor | None) -> Tensor:
         if callable(target):
             return target(result, labels).sum()
+        if task is not None:
+            expected = batch.expected()
+            if target == "label" and expected is None:
+                raise DataError("target 'label' needs targets", hint="give them, or take 'predicted'")
+            return task.scalar(graph.picked(result), expected, target).sum()
         logits = _logits(result, output)
         if target == "predicted":
             return logits.gather(1, logits.argmax(1, keepdim=True)).sum()
@@ -376,6 +387,6 @@ def _logits(result: Any, output: str | int | None) -> Tensor:
         raise ModelError(
             f"the network returns {shape}, logits of shape (samples, classes) are expected",
             where="output",
-            hint="give a target function for other tasks",
+            hint="give the task that the network is for",
         )
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sized
+from collections.abc import Callable, Container, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from splitimpera.core.array_types import Row
 from splitimpera.core.errors import DataError
 from splitimpera.models.datasets import Samples
 
@@ -26,12 +27,20 @@ class Batch:
         samples: How many they are.
         inputs: What the network takes, (samples, ...) each; None where they were not read.
         labels: Class indices, int64 (samples,); None where there are none.
+        targets: What is expected of each sample, where that is no class index.
     """
 
     number: int
     samples: int
     inputs: Inputs | None
     labels: Tensor | None
+    targets: tuple[Row, ...] = ()
+
+    def expected(self) -> list[Row] | None:
+        """The targets as tasks take them; None where nobody knows them."""
+        if self.targets:
+            return list(self.targets)
+        return None if self.labels is None else [(label,) for label in self.labels.cpu().numpy()]
 
     def read(self) -> Inputs:
         """The inputs, which must have been read."""
@@ -43,13 +52,16 @@ class Batch:
         for row in range(self.samples):
             rows = slice(row, row + 1)
             labels = None if self.labels is None else self.labels[rows]
-            yield Batch(self.number, 1, tuple(x[rows] for x in self.read()), labels)
+            yield Batch(self.number, 1, tuple(x[rows] for x in self.read()), labels, self.targets[rows])
 
 
-def batches_of(data: Data, size: int, done: Container[str] = ()) -> tuple[Iterator[Batch], int]:
+def batches_of(
+    data: Data, size: int, done: Container[str] = (), group: Callable[[Row], int] | None = None
+) -> tuple[Iterator[Batch], int]:
     """The data in batches, and how many there are (0 where nobody knows).
 
     Args:
+        group: which class a sample counts for, given its target, where that is no class index.
         size: Most samples in a batch; an iterable's batches stay as they are.
         done: Numbers of batches that are not needed; of `Samples` those before the first other one are not read.
 
@@ -57,7 +69,7 @@ def batches_of(data: Data, size: int, done: Container[str] = ()) -> tuple[Iterat
         DataError: a batch is neither inputs nor (inputs, labels).
     """
     if isinstance(data, Samples):
-        return _of_samples(data, size, done), -(-len(data) // size)
+        return _of_samples(data, size, done, group), -(-len(data) // size)
     if isinstance(data, tuple) and len(data) == 2 and isinstance(data[1], Tensor):
         inputs = _as_inputs(data[0])
         labels = Samples(inputs[0], data[1]).labels
@@ -75,14 +87,23 @@ def again(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
     yield from rest
 
 
-def _of_samples(data: Samples, size: int, done: Container[str]) -> Iterator[Batch]:
-    labels = torch.split(data.labels, size) if len(data) else ()
-    unread = next(number for number in count() if str(number) not in done or number == len(labels))
+def _of_samples(data: Samples, size: int, done: Container[str], group: Callable[[Row], int] | None) -> Iterator[Batch]:
+    total = -(-len(data) // size)
+    unread = next(number for number in count() if str(number) not in done or number == total)
     for number in range(unread):
-        yield Batch(number, len(labels[number]), None, labels[number])
+        yield _batch(data, number, size, None, group)
     rest = data.take(slice(unread * size, None)) if unread else data
     for number, x in enumerate(rest.batches(size), unread):
-        yield Batch(number, len(x), (x,), labels[number])
+        yield _batch(data, number, size, (x,), group)
+
+
+def _batch(data: Samples, number: int, size: int, inputs: Inputs | None, group: Callable[[Row], int] | None) -> Batch:
+    places = range(number * size, min((number + 1) * size, len(data)))
+    if data.labelled:
+        return Batch(number, len(places), inputs, data.labels[places.start : places.stop])
+    targets = tuple(data.targets.rows(places)) if data.known else ()
+    labels = torch.tensor([group(target) for target in targets]) if targets and group else None
+    return Batch(number, len(places), inputs, labels, targets)
 
 
 def _sliced(inputs: Inputs, labels: Tensor | None, size: int) -> Iterator[Batch]:
@@ -96,7 +117,7 @@ def _as_batch(number: int, entry: Any) -> Batch:
     if isinstance(entry, Tensor):
         return Batch(number, len(entry), (entry,), None)
     if isinstance(entry, Samples):
-        return Batch(number, len(entry), (entry.inputs,), entry.labels)
+        return Batch(number, len(entry), (entry.inputs,), entry.labels if entry.labelled else None)
     if isinstance(entry, (tuple, list)) and len(entry) == 2 and isinstance(entry[1], Tensor):
         inputs = _as_inputs(entry[0])
         return Batch(number, len(inputs[0]), inputs, Samples(inputs[0], entry[1]).labels)

@@ -21,7 +21,7 @@ class RunningSums:
 
     Attributes:
         shape: Number of scores and of points.
-        counts: Number of samples of each label; None is the label of those that have none.
+        counts: Number of samples of each label; None is the label of those that have none, or a negative one.
         sums: Sums over the samples of each label, float64 (scores, points).
     """
 
@@ -37,7 +37,7 @@ class RunningSums:
         known = labels.cpu().numpy()
         for label in np.unique(known):
             of_label = values[known == label]
-            self._add(int(label), len(of_label), of_label.sum(0))
+            self._add(int(label) if label >= 0 else None, len(of_label), of_label.sum(0))
 
     def merge(self, other: RunningSums) -> None:
         """Add what another has summed up."""
@@ -86,7 +86,9 @@ class RunningSums:
             sums = np.frombuffer(b64decode(plain["sums"]), dtype="<f8").reshape(len(found), *plain["shape"])
         except (KeyError, TypeError, ValueError) as failure:
             raise DataError(f"sums of a batch are damaged ({type(failure).__name__})", hint="leave them out") from None
-        expected = {None: samples} if labels is None else Counter(labels.tolist())
+        expected = (
+            {None: samples} if labels is None else Counter(label if label >= 0 else None for label in labels.tolist())
+        )
         if found != expected or tuple(plain["shape"]) != shape:
             raise DataError("sums of a batch belong to other samples, scores or points", hint="leave them out")
         return cls(shape, found, dict(zip(found, sums.astype(np.float64), strict=True)))

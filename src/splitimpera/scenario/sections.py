@@ -27,11 +27,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from splitimpera.core.bounds import BOUNDS, MOST_PIXELS, check_pixels
-from splitimpera.core.errors import listed
+from splitimpera.core.errors import listed, shown
 from splitimpera.records.device import QueuePolicy
 from splitimpera.records.link import Jitter
 from splitimpera.records.requirement import (
     BALANCED,
+    LONGEST_TEXT,
     METRICS,
     TOLERANCE,
     Requirement,
@@ -120,6 +121,30 @@ class DataSection(_Section):
         if self.validation + self.test > 1:
             raise ValueError("validation and test together are more than all of the data")
         return self
+
+
+class TaskSection(_Section):
+    """What the network is for: the task's name, or a factory's, and the task's own keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: Text = "classification"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return {"kind": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _plain_keys(self) -> TaskSection:
+        for key, value in self.options().items():
+            if not isinstance(value, (str, int, float, bool, type(None))) or len(str(value)) > LONGEST_TEXT:
+                raise ValueError(f"{shown(key)} is {shown(value)}, a text or a number is expected")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """The task's own keys."""
+        return dict(self.model_extra or {})
 
 
 class RadioSection(_Section):
@@ -324,6 +349,7 @@ class Scenario(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     network: NetworkSection
     data: DataSection
+    task: TaskSection = TaskSection()
     devices: Annotated[list[DeviceSection], Field(min_length=2, max_length=2)]
     links: Annotated[list[LinkSection], Field(min_length=1, max_length=1)]
     workload: WorkloadSection

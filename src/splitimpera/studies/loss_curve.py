@@ -10,12 +10,14 @@ import numpy as np
 from splitimpera.core import units
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.statistics import drawn, ends
+from splitimpera.evaluation.vectors import mean_of, weighted
 from splitimpera.qos.verdict import Verdict
 from splitimpera.records.link import Link
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
 from splitimpera.records.requirement import METRICS
 from splitimpera.records.traffic import Workload
+from splitimpera.tasks.task import Matrix, total
 
 MOST_CURVES = 6
 LOSSES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
@@ -52,25 +54,25 @@ def quality_against_loss(
 
 
 def curve_through(
-    plan: Plan, intact: FloatArray, rows: IntArray, found: Sequence[Evaluation], losses: Sequence[float] = LOSSES
+    plan: Plan, intact: Matrix, rows: IntArray, found: Sequence[Evaluation], losses: Sequence[float] = LOSSES
 ) -> LossCurve:
     """The curve of what a loss costs on some samples, taken from what all come to without any.
 
     Args:
-        intact: the quality's numbers of each sample, nothing lost, shape (samples, k).
+        intact: what each sample contributes to the quality, nothing lost, vectors (samples, m).
         rows: the samples on which losses were tried, shape (some,).
         found: their evaluations, one a loss.
     """
-    of_all, of_some = drawn(len(intact), 1), drawn(len(rows), 3)
+    samples = intact.shape[0]
+    of_all, of_some = drawn(samples, 1), drawn(len(rows), 3)
     points = []
     for evaluation in found:
         assert evaluation.contributions is not None
         assert evaluation.summarise is not None
         value = evaluation.summarise
-        cost = (evaluation.contributions.mean(0) - intact[rows]) * (len(intact) / len(rows))
-        quality = float(value(intact.sum(0) + cost.sum(0)))
-        totals = np.einsum("ds,sk->dk", of_all, intact) + np.einsum("ds,sk->dk", of_some, cost)
-        low, high = ends(np.asarray(value(totals)))
+        cost = (mean_of(evaluation.contributions) - intact[rows]) * (samples / len(rows))
+        quality = float(np.squeeze(value(total(intact) + total(cost))))
+        low, high = ends(np.asarray(value(weighted(of_all, intact) + weighted(of_some, cost))))
         points.append((quality, min(low, quality), max(high, quality)))
     most = 1.0 if METRICS[found[0].quality_metric].dimension is units.FRACTION else None
     quality_at, low_at, high_at = np.clip(np.array(points).T, 0.0, most)

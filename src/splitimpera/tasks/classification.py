@@ -71,7 +71,7 @@ class Classification:
         self,
         outputs: Sequence[Output],
         metric: str = "accuracy",
-        classes: Sequence[str] = (),
+        inputs: Sequence[Output] = (),
         example: Row | None = None,
     ) -> Classification:
         place = only(outputs, self.output, (1,), "one logit a class")
@@ -86,6 +86,9 @@ class Classification:
 
     def answer(self, row: Row) -> Row:
         return (row[self.place],)
+
+    def expected(self, answer: Row) -> Row:
+        return (np.array(answer[0].argmax()),)
 
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
         """The logit of the class that is predicted (as in I-SPLIT's released code) or labelled (as in its abstract)."""

@@ -11,31 +11,65 @@ from splitimpera.core import units
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that an evaluation yields: its dimension, which direction is better, how to write it."""
+    """A number that an evaluation yields.
+
+    Attributes:
+        dimension: What limits on it are written in.
+        better: which direction.
+        format: how to write it.
+        title: what people call it; empty where that is its name.
+    """
 
     dimension: units.Dimension
     better: Literal["higher", "lower"]
     format: Callable[[float], str]
+    title: str = ""
+
+    def of_whole_network(self, value: float, interval: tuple[float, float], count: int) -> str:
+        """What is said of a quality of the network unsplit, with its 95 % interval, on so many test samples.
+
+        >>> QUALITIES["miou"].of_whole_network(0.789, (0.77, 0.81), 200)
+        'The mIoU of the whole network is 78.9 % on 200 test samples (77 % to 81 %).'
+        """
+        low, high = interval
+        if self.title == ACCURACY:
+            return f"The whole network is right on {value:.2%} of {count} test samples ({low:.1%} to {high:.1%})."
+        write = self.format
+        said = f"{write(value)} on {count} test samples ({write(low)} to {write(high)})"
+        return f"The {self.title} of the whole network is {said}."
 
 
-SHARE = Metric(units.FRACTION, "higher", units.format_fraction)
-ERROR = Metric(units.FACTOR, "lower", lambda value: f"{value:.4g}")
-
+ACCURACY = "accuracy"
 QUALITIES: dict[str, Metric] = {}
 """What predictions are judged by, by name; a design has one of them, which its task knows."""
 
 
-def register_quality(name: str, metric: Metric) -> None:
+def register_quality(name: str, better: Literal["higher", "lower"] = "higher", title: str = "") -> None:
     """Let requirements name a quality, and the same in time as `on_time_NAME`.
 
-    >>> register_quality("accuracy", SHARE)
-    >>> QUALITIES["accuracy"].better
+    Args:
+        better: "higher" for a share from 0 to 1, "lower" for an error.
+        title: what people call it.
+
+    >>> register_quality("dice", title="Dice score")
+    >>> QUALITIES.pop("dice").better
     'higher'
     """
-    QUALITIES[name] = metric
+    write = units.format_fraction if better == "higher" else lambda value: f"{value:.4g}"
+    dimension = units.FRACTION if better == "higher" else units.FACTOR
+    QUALITIES[name] = Metric(dimension, better, write, title or name)
 
 
-for _name in ("accuracy", "top5_accuracy", "miou", "pixel_accuracy", "f1", "map50", "map", "agreement"):
-    register_quality(_name, SHARE)
-for _name in ("mae", "rmse"):
-    register_quality(_name, ERROR)
+for _name, _title in {
+    "accuracy": ACCURACY,
+    "top5_accuracy": "top-5 accuracy",
+    "f1": "F1 score",
+    "miou": "mIoU",
+    "pixel_accuracy": "pixel accuracy",
+    "map50": "AP50",
+    "map": "AP",
+    "agreement": "agreement",
+}.items():
+    register_quality(_name, title=_title)
+register_quality("mae", "lower", "mean absolute error")
+register_quality("rmse", "lower", "RMSE")

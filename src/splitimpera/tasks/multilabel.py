@@ -70,7 +70,7 @@ class Multilabel:
         self,
         outputs: Sequence[Output],
         metric: str = "f1",
-        classes: Sequence[str] = (),
+        inputs: Sequence[Output] = (),
         example: Row | None = None,
     ) -> Multilabel:
         place = only(outputs, self.output, (1,), "one logit a class")
@@ -85,6 +85,9 @@ class Multilabel:
 
     def answer(self, row: Row) -> Row:
         return (row[self.place],)
+
+    def expected(self, answer: Row) -> Row:
+        return ((answer[0] > 0).astype(np.uint8),)
 
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
         """The sum of the logits of all classes that are predicted, or labelled; of the largest where there is none."""

@@ -64,7 +64,7 @@ class Regression:
         self,
         outputs: Sequence[Output],
         metric: str = "rmse",
-        classes: Sequence[str] = (),
+        inputs: Sequence[Output] = (),
         example: Row | None = None,
     ) -> Regression:
         place = only(outputs, self.output, range(9), "the prediction")
@@ -79,6 +79,9 @@ class Regression:
 
     def answer(self, row: Row) -> Row:
         return (row[self.place].reshape(_squeezed(self.shape)),)
+
+    def expected(self, answer: Row) -> Row:
+        return answer
 
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
         """The norm of the prediction."""

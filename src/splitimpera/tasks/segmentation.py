@@ -88,7 +88,7 @@ class Segmentation:
         self,
         outputs: Sequence[Output],
         metric: str = "miou",
-        classes: Sequence[str] = (),
+        inputs: Sequence[Output] = (),
         example: Row | None = None,
     ) -> Segmentation:
         place = only(outputs, self.output, (3,), "one logit a class and pixel (classes, H, W)")
@@ -124,6 +124,9 @@ class Segmentation:
                 [np.asarray(plane.resize((width, height), Image.Resampling.BILINEAR)) for plane in planes]
             )
         return (logits.argmax(0).astype(np.uint8 if self.shape[0] <= 256 else np.int32),)
+
+    def expected(self, answer: Row) -> Row:
+        return answer
 
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
         """The sum, over the objects' pixels, of the logits of the class that is predicted there, or labelled.

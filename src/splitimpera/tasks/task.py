@@ -66,6 +66,10 @@ class Quality(Protocol):
         """These numbers, (n, k), as vectors (n, m) that may be added and weighted."""
         ...
 
+    def signal(self, vectors: Matrix) -> FloatArray:
+        """Numbers of each row, (n, j), that vary as its share in the value does."""
+        ...
+
     def value(self, total: Matrix) -> Any:
         """What sums of such vectors come to, (..., m) -> (...)."""
         ...
@@ -80,6 +84,9 @@ class Sums:
 
     def vectors(self, counts: FloatArray) -> Matrix:
         return counts
+
+    def signal(self, vectors: Matrix) -> FloatArray:
+        return np.asarray(vectors, dtype=np.float64)
 
     def value(self, total: Any) -> Any:
         raise NotImplementedError
@@ -112,12 +119,14 @@ class Task(Protocol):
         """The keys that make the same task again, as plain values."""
         ...
 
-    def fitted(self, outputs: Sequence[Output], metric: str, classes: Sequence[str], example: Row | None) -> Task:
+    def fitted(
+        self, outputs: Sequence[Output], metric: str, inputs: Sequence[Output] = (), example: Row | None = None
+    ) -> Task:
         """The task for a network with these outputs.
 
         Args:
             metric: which of `metrics` its quality is.
-            classes: Names of the classes, as far as the data know them.
+            inputs: What the network takes.
             example: A target, where there are any.
 
         Raises:
@@ -131,6 +140,10 @@ class Task(Protocol):
 
     def answer(self, row: Row) -> Row:
         """The response to one sample, from the network's outputs (no batch dimension): post-processing."""
+        ...
+
+    def expected(self, answer: Row) -> Row:
+        """An answer as a target: what is expected where the network unsplit is taken for right."""
         ...
 
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
@@ -148,6 +161,10 @@ class Task(Protocol):
 
     def distance(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
         """How far outputs are from those of the network unsplit, the mean over the samples: distillation."""
+        ...
+
+    def agreeing(self, answers: Sequence[Row]) -> Task:
+        """The task once the answers of the network unsplit are known, where `targets` is "none"."""
         ...
 
     def group(self, target: Row) -> int:
@@ -198,3 +215,21 @@ def real(output: Output) -> None:
 def mean_and_sum(value: float) -> FloatArray:
     """The numbers of a frame of whose value the mean is taken."""
     return np.array([value, 1.0])
+
+
+def is_dense(vectors: Matrix) -> bool:
+    return isinstance(vectors, np.ndarray)
+
+
+def total(vectors: Matrix) -> Matrix:
+    """The sum of all rows: (m,), or (1, m) where sparse."""
+    if is_dense(vectors):
+        return vectors.sum(0)
+    from scipy.sparse import csr_array
+
+    return csr_array(np.ones((1, vectors.shape[0]))) @ vectors
+
+
+def value_of(quality: Quality, vectors: Matrix) -> float:
+    """What all rows together come to."""
+    return float(np.squeeze(quality.value(total(vectors))))

@@ -16,6 +16,7 @@ from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import torch_device
 from splitimpera.models.datasets import Samples
 from splitimpera.records.graph import Cut
+from splitimpera.tasks.task import Task
 from splitimpera.training.checkpoints import read_checkpoint
 from splitimpera.training.settings import Training, TrainingArguments
 from splitimpera.training.split import train_split, training_key
@@ -29,6 +30,7 @@ def trained_split(
     *,
     device: str | torch.device | None = None,
     autocast: torch.dtype | None = None,
+    task: Task | None = None,
     track: Track[int] = no_progress,
     **arguments: Unpack[TrainingArguments],
 ) -> TrainedSplit:
@@ -42,11 +44,19 @@ def trained_split(
     if not isinstance(cut, Cut):
         cut = graph.cut(cut)
     place = device_of(graph) if device is None else torch_device(device)
-    key = training_key(graph, cut, samples, training, place, autocast)
+    key = training_key(graph, cut, samples, training, place, autocast, task)
 
     def train(checkpoint: Path | None) -> TrainedSplit:
         return train_split(
-            graph, cut, samples, checkpoint=checkpoint, device=place, autocast=autocast, track=track, **arguments
+            graph,
+            cut,
+            samples,
+            checkpoint=checkpoint,
+            device=place,
+            autocast=autocast,
+            task=task,
+            track=track,
+            **arguments,
         )
 
     with made_once(_name(key)):

@@ -15,6 +15,8 @@ from splitimpera.models.datasets import Samples
 from splitimpera.partition.bottleneck import bottleneck_for
 from splitimpera.records.plan import Plan
 from splitimpera.setting import Setting
+from splitimpera.tasks.metrics import QUALITIES
+from splitimpera.tasks.task import Task
 from splitimpera.training.cached import trained_split
 from splitimpera.training.trained import TrainedSplit
 
@@ -28,6 +30,7 @@ def trained_for(
     say: Callable[[str], object],
     device: torch.device | None = None,
     autocast: torch.dtype | None = None,
+    task: Task | None = None,
 ) -> dict[tuple[int, float], TrainedSplit]:
     """Train the bottlenecks of some plans, or take them from the cache; by cut and ratio.
 
@@ -36,6 +39,7 @@ def trained_for(
         say: takes a line of news for each.
         device: Where to train; None: where the network lies.
         autocast: Mixed precision, as `split.train_split` has it.
+        task: What the network is for, as there.
 
     Raises:
         DataError: there is nothing to train with.
@@ -68,6 +72,7 @@ def trained_for(
             samples,
             device=device,
             autocast=autocast,
+            task=task,
             track=track,
             ratio=ratio,
             epochs=wanted.epochs,
@@ -79,8 +84,10 @@ def trained_for(
         )
         found[cut, ratio] = split
         before, after = split.held_out.unsplit, split.held_out.trained
+        name = "accuracy" if task is None else task.quality.name
+        write = QUALITIES[name].format
         say(
-            f"Bottleneck of ratio {ratio:g} at cut {cut} ({split.cut.name}): right on {after:.1%} of the held-out "
-            f"training samples, the unsplit network on {before:.1%}."
+            f"Bottleneck of ratio {ratio:g} at cut {cut} ({split.cut.name}): {name} {write(after)} on the held-out "
+            f"training samples, {write(before)} without it."
         )
     return found

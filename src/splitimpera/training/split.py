@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
 from torch import Tensor
 
+from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import DataError, OutputError, ScenarioError
 from splitimpera.core.files import write_atomically
 from splitimpera.core.progress import Track, no_progress
@@ -23,10 +24,13 @@ from splitimpera.models.threads import torch_threads
 from splitimpera.partition.bottleneck import Bottleneck, check_apart
 from splitimpera.partition.cutter import split
 from splitimpera.records.graph import Cut
+from splitimpera.tasks.classification import Classification
+from splitimpera.tasks.task import Task
+from splitimpera.training.aims import Aims, target_parts
 from splitimpera.training.checkpoints import KIND, read_checkpoint, restore, without_prefix
 from splitimpera.training.packet_loss import lose_packets, packets_of
 from splitimpera.training.settings import Training, TrainingArguments, one_cycle
-from splitimpera.training.trained import Epoch, HeldOut, Parts, TrainedSplit, as_logits, made, untrained, weights_of
+from splitimpera.training.trained import Epoch, HeldOut, Parts, TrainedSplit, made, untrained, weights_of
 from splitimpera.training.weight_files import digest, pack
 
 VERSION = 2
@@ -45,13 +49,17 @@ def train_split(
     checkpoint: Path | None = None,
     device: str | torch.device | None = None,
     autocast: torch.dtype | None = None,
+    task: Task | None = None,
     track: Track[int] = no_progress,
     **arguments: Unpack[TrainingArguments],
 ) -> TrainedSplit:
     """Train a bottleneck at a cut, and the network around it for the bottleneck. The user's network is not changed.
 
-    Stage 1, the bottleneck alone:       KL(unsplit || split) + mean (A - decoded)^2 / variance of A
-    Stage 2, end to end:                 (1 - distill) cross-entropy(labels, split) + distill KL(unsplit || split)
+    Stage 1, the bottleneck alone:       distance(unsplit, split) + mean (A - decoded)^2 / variance of A
+    Stage 2, end to end:                 (1 - distill) loss(targets, split) + distill distance(unsplit, split)
+
+    Loss and distance are the task's; of a classifier cross-entropy and the Kullback-Leibler divergence. Without targets
+    stage 2 is distillation alone.
 
     The two stages are I-SPLIT's; distillation is BottleFit's (Matsubara et al., 2022), the reconstruction loss ours.
     Stage 2 trains the bottleneck with a copy of the tail, and of the head where `finetune_head` is set. Normalisations
@@ -65,6 +73,7 @@ def train_split(
         samples: Samples to train on, a part of which is held out for early stopping. Never give test samples.
         checkpoint: a file that the training writes after every epoch and goes on from when called again; the result
             is then the same as without the interruption. It stays when the training is done.
+        task: What the network is for, fitted to its outputs; None: classification.
         device: Where to train: "auto", "cpu", "cuda" or "mps", as `models.accelerators.torch_device` has them; None:
             where the network lies. The result lies where the network does.
         autocast: Mixed precision for the networks, torch.bfloat16 or None; losses and weights stay as they are.
@@ -76,8 +85,8 @@ def train_split(
 
     Raises:
         CutError: no such cut, none that a bottleneck can be made for, or a ratio that leaves no channel.
-        DataError: too few samples, or labels that the network has no logit for.
-        ModelError: the network does not return logits.
+        DataError: too few samples, or targets that do not fit the network.
+        ModelError: the network does not return what the task expects.
         ScenarioError: an argument is out of range, or this machine has no such device.
         OutputError: the checkpoint cannot be written, or is not one of this training.
     """
@@ -87,9 +96,10 @@ def train_split(
     place = device_of(graph) if device is None else torch_device(device)
     if autocast not in (None, torch.bfloat16):
         raise ScenarioError(f"gradients of {autocast} vanish", where="autocast", hint="give torch.bfloat16 or None")
-    key = training_key(graph, cut, samples, training, place, autocast) if checkpoint else ""
+    task = Classification().fitted(graph.outputs) if task is None else task
+    key = training_key(graph, cut, samples, training, place, autocast, task) if checkpoint else ""
     with torch_threads(1):
-        run = _Run(graph, cut, samples, training, place, autocast)
+        run = _Run(graph, cut, samples, training, task, place, autocast)
         if checkpoint:
             run.resume(checkpoint, key)
         for stage in (1, 2):
@@ -105,6 +115,7 @@ def training_key(
     training: Training,
     device: torch.device | None = None,
     autocast: torch.dtype | None = None,
+    task: Task | None = None,
 ) -> str:
     """A checksum of all that decides which weights come out of a training: network, cut, data and arguments, and the
     kind of device where it is no CPU."""
@@ -120,7 +131,7 @@ def training_key(
             "\n".join(modules),
             repr(graph.out_spec),
         ),
-        *(weights_of(graph), repr((cut.index, cut.crossing)), samples.labels),
+        *(weights_of(graph), repr((cut.index, cut.crossing)), *target_parts(samples, task)),
         *(digest(inputs) for inputs in samples.batches(_CHUNK)),
         *(repr(sorted(training.numbers().items())), training.order),
     )
@@ -145,10 +156,14 @@ class _Run:
         cut: Cut,
         samples: Samples,
         training: Training,
+        task: Task,
         device: torch.device,
         autocast: torch.dtype | None,
     ) -> None:
         self.training = training
+        self.aims = Aims(task, samples)
+        self.picked = graph.picked
+        self.result = graph.cuts[-1].tensors
         self.device = device
         self.autocast = autocast
         self.cut = cut
@@ -161,6 +176,7 @@ class _Run:
         self.packets = self._packets(bottleneck)
         self.parts = Parts(self.partition, bottleneck, training.bits, training.finetune_head)
         self.batch_dim = cut.tensors[0].batch_dim or 0
+        self.aims.check()
         self.crossing, self.wanted, self.variance = self._unsplit()
         self.parts.bottleneck.to(device)  # the quantiser stays: its one number is read at every step
         self.state = _State()
@@ -197,27 +213,26 @@ class _Run:
             )
         return packets
 
-    def _unsplit(self) -> tuple[Tensor | None, Tensor, Tensor]:
-        """What crosses (None where that is too much to keep), the unsplit network's log-probabilities for all
-        samples, and the variance of what crosses over those that are trained on."""
+    def _unsplit(self) -> tuple[Tensor | None, tuple[Tensor, ...] | None, Tensor]:
+        """What crosses and the unsplit network's results for all samples (None where that is too much to keep), and
+        the variance of what crosses over those that are trained on."""
         keep = self.cut.tensors[0].bytes * len(self.samples) <= CACHED_BYTES
+        result_bytes = sum(spec.bytes for spec in self.result)
+        keep_results = result_bytes * len(self.samples) <= CACHED_BYTES
         trained_on = torch.zeros(len(self.samples), dtype=torch.bool)
         trained_on[self.train_rows] = True
-        kept, outputs, sums = [], [], torch.zeros(3, dtype=torch.float64)
+        kept, outputs, sums = [], list[tuple[Tensor, ...]](), torch.zeros(3, dtype=torch.float64)
         with torch.no_grad():
             every = torch.split(torch.arange(len(self.samples)), _CHUNK)
             for rows, inputs in zip(every, self.samples.batches(_CHUNK), strict=True):
                 a = self.partition.head(inputs.to(self.device))[0]
-                outputs.append(as_logits(self.partition.tail((a,))).log_softmax(1))
+                outputs += [self.picked(self.partition.tail((a,)))] if keep_results else []
                 values = to_float64(self._take(a, trained_on[rows].nonzero()[:, 0]))
                 sums += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()]).cpu()
                 kept += [a] if keep else []
-        wanted = torch.cat(outputs)
-        low, high = int(self.samples.labels.min()), int(self.samples.labels.max())
-        if low < 0 or high >= wanted.shape[1]:
-            raise DataError(f"labels go from {low} to {high}, the network has logits for {wanted.shape[1]} classes")
+        wanted = tuple(map(torch.cat, zip(*outputs, strict=True))) if keep_results else None
         mean, square = sums[1] / sums[0], sums[2] / sums[0]
-        variance = (square - mean.square()).clamp_min(1e-12).to(wanted.dtype).to(wanted.device)
+        variance = (square - mean.square()).clamp_min(1e-12).to(a.dtype).to(a.device)
         return torch.cat(kept, self.batch_dim) if keep else None, wanted, variance
 
     def _inputs(self, rows: Tensor) -> Tensor:
@@ -238,23 +253,26 @@ class _Run:
 
     def _objective(
         self, rows: Tensor, stage: int, rates: Tensor | None, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, its mean over the samples; and the logits."""
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The loss of a batch, its mean over the samples; and the results."""
         with mixed(self.device, self.autocast):
             a = self._crossing(rows, stage)
             latent = self.parts.quantiser(self._full(self.parts.bottleneck.encoder(a)))
             if rates is not None and self.packets is not None:
                 latent = lose_packets(latent, self.packets, rates, generator)
             decoded = self.parts.bottleneck.decoder(latent)
-            logits = as_logits(self.parts.tail((decoded,)))
-        a, decoded, logits = self._full(a), self._full(decoded), self._full(logits)
-        given = logits.log_softmax(1)
-        distance = F.kl_div(given, self.wanted[rows], reduction="batchmean", log_target=True)
-        if stage == 1:
-            return distance + F.mse_loss(decoded, a) / self.variance, logits
-        share = self.training.distill
-        labels = self.samples.labels[rows].to(logits.device)
-        return (1 - share) * F.nll_loss(given, labels) + share * distance, logits
+            made = self.picked(self.parts.tail((decoded,)))
+        a, decoded, made = self._full(a), self._full(decoded), tuple(map(self._full, made))
+        distill = 1.0 if stage == 1 else self.training.distill
+        loss = self.aims.loss(made, self._wanted(rows), rows, distill)
+        return loss + F.mse_loss(decoded, a) / self.variance if stage == 1 else loss, made
+
+    def _wanted(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """What the unsplit network returns for some samples."""
+        if self.wanted is not None:
+            return tuple(tensor[rows.to(tensor.device)] for tensor in self.wanted)
+        with torch.no_grad():
+            return self.picked(self.partition.tail((self.partition.head.forward(self._inputs(rows))[0],)))
 
     def _full(self, x: Tensor) -> Tensor:
         """What mixed precision made, in float32."""
@@ -293,18 +311,18 @@ class _Run:
     # Held-out samples -----------------------------------------------------------------------------------------------
 
     def _held_out(self, stage: int, lossy: bool) -> tuple[float, float]:
-        """Mean loss and accuracy over the held-out samples; the same packets are lost every time, at rates that go
+        """Mean loss and quality over the held-out samples; the same packets are lost every time, at rates that go
         evenly from 0 to `packet_loss`."""
         generator = torch.Generator().manual_seed(self.training.seed)
         rates = torch.linspace(0, self.training.packet_loss, len(self.held_rows)) if lossy else None
-        total, right = 0.0, 0
+        total, counts = 0.0, list[FloatArray]()
         with torch.no_grad():
             for places in torch.split(torch.arange(len(self.held_rows)), _CHUNK):
                 rows = self.held_rows[places]
-                loss, logits = self._objective(rows, stage, None if rates is None else rates[places], generator)
+                loss, made = self._objective(rows, stage, None if rates is None else rates[places], generator)
                 total += float(loss) * len(rows)
-                right += int((logits.argmax(1).cpu() == self.samples.labels[rows].cpu()).sum())
-        return total / len(self.held_rows), right / len(self.held_rows)
+                counts += self.aims.counts(made, rows)
+        return total / len(self.held_rows), self.aims.quality(counts)
 
     def _note(self, stage: int, train_loss: float | None) -> None:
         """Take down how the epoch went, and keep its weights if they are the best so far."""
@@ -380,8 +398,10 @@ class _Run:
         self._resumed = without_prefix(tensors, "optimizer.")
 
     def result(self, graph: ModelGraph) -> TrainedSplit:
-        unsplit = self.wanted[self.held_rows].argmax(1).cpu() == self.samples.labels[self.held_rows].cpu()
-        held_out = HeldOut(float(unsplit.double().mean()), self.state.stage_1, self._held_out(2, False)[1])
+        counts = list[FloatArray]()
+        for rows in torch.split(self.held_rows, _CHUNK):
+            counts += self.aims.counts(self._wanted(rows), rows)
+        held_out = HeldOut(self.aims.quality(counts), self.state.stage_1, self._held_out(2, False)[1])
         history = tuple(self.state.history)
         parts = self.parts
         if self.device.type != device_of(graph).type:

@@ -36,7 +36,8 @@ class Epoch:
         train_loss: Mean loss over the batches as they were trained on; None at the start.
         held_out_loss: Mean loss over the held-out samples; with lost packets where these are trained for, every time
             the same ones.
-        held_out_accuracy: Share of right predictions for the held-out samples, with the same losses.
+        held_out_accuracy: The quality of the held-out samples, with the same losses: a classifier's share of right
+            predictions; NaN where nobody knows what is right.
     """
 
     stage: int
@@ -48,12 +49,12 @@ class Epoch:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Shares of right predictions over the held-out part of the training samples, no packet lost.
+    """Quality of the held-out part of the training samples, no packet lost; a classifier's share of right predictions.
 
     Attributes:
-        unsplit: Accuracy of the network as it was given.
-        stage_1: Accuracy with the bottleneck alone trained.
-        trained: Accuracy of the result.
+        unsplit: That of the network as it was given.
+        stage_1: That with the bottleneck alone trained.
+        trained: That of the result.
     """
 
     unsplit: float

@@ -1,0 +1,136 @@
+"""What frames and samples contribute to a quality, as vectors that add up: arrays, or sparse where dimensions are many.
+
+Rows are frames or samples. Dense ones are float64 (n, m), and those of several replications (replications, n, m);
+sparse ones are `scipy.sparse.csr_array`, and a list of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from splitimpera.core.array_types import FloatArray, IntArray
+from splitimpera.core.statistics import DRAWS, contribution_draws, drawn
+from splitimpera.tasks.task import Matrix, Quality, is_dense
+
+Bools = npt.NDArray[np.bool_]
+CHUNK = 100
+"""How many draws of sparse vectors are weighed at a time."""
+
+
+def either(which: Bools, ones: Matrix, others: Matrix) -> Matrix:
+    """The rows of `ones` where `which` is true, else those of `others`.
+
+    >>> either(np.array([True, False]), np.ones((2, 1)), np.zeros((2, 1))).ravel().tolist()
+    [1.0, 0.0]
+    """
+    if is_dense(ones):
+        return np.where(which[:, None], ones, others)
+    return _scaled(ones, which) + _scaled(others, ~which)
+
+
+def table(quality: Quality, counts: FloatArray, known: Bools) -> Matrix:
+    """Vectors of all rows of a quality's numbers; those that are not known are NaN, or empty where sparse."""
+    vectors = quality.vectors(np.where(known[:, None], counts, counts[known][:1]) if not known.all() else counts)
+    return counts if is_dense(vectors) else _scaled(vectors, known)
+
+
+def filled(vectors: Matrix, places: IntArray, rows: Matrix) -> Matrix:
+    """The same vectors with other rows in some places, which are not known or empty."""
+    if is_dense(vectors):
+        vectors[places] = rows
+        return vectors
+    return added(vectors, places, rows)
+
+
+def added(vectors: Matrix, places: IntArray, rows: Matrix) -> Matrix:
+    """The same vectors with something added to some of them; dense ones are changed in place."""
+    if is_dense(vectors):
+        vectors[places] += rows
+        return vectors
+    from scipy.sparse import csr_array
+
+    ones = csr_array((np.ones(len(places)), (places, np.arange(len(places)))), shape=(vectors.shape[0], len(places)))
+    return vectors + ones @ rows
+
+
+def stacked(runs: Sequence[Matrix]) -> Any:
+    """Vectors of several replications together."""
+    return np.stack(runs) if is_dense(runs[0]) else list(runs)
+
+
+def below(parts: Sequence[Matrix]) -> Matrix:
+    """The rows of all parts."""
+    if is_dense(parts[0]):
+        return np.concatenate(parts)
+    from scipy.sparse import vstack
+
+    return vstack(parts, format="csr")
+
+
+def mean_of(contributions: Any) -> Matrix:
+    """The mean over replications, (n, m)."""
+    return (
+        contributions.mean(0)
+        if is_dense(contributions)
+        else sum(contributions[1:], contributions[0]) / len(contributions)
+    )
+
+
+def means_of_samples(runs: Sequence[Matrix], samples: int) -> Any:
+    """Vectors of frames, one matrix (frames, m) a replication, as means over those that show each sample.
+
+    Frame i shows sample i modulo `samples`.
+
+    Returns:
+        Vectors (samples, m) of each replication.
+    """
+    frames = runs[0].shape[0]
+    shown = np.arange(frames) % samples
+    times = np.bincount(shown)
+    if is_dense(runs[0]):
+        sums = [[np.bincount(shown, weights=column, minlength=samples) for column in run.T] for run in runs]
+        return np.moveaxis(np.array(sums), 1, 2) / times[:, None]
+    from scipy.sparse import csr_array
+
+    means = csr_array((1 / times[shown], (shown, np.arange(frames))), shape=(samples, frames))
+    return [means @ run for run in runs]
+
+
+def draws(contributions: Any, value: Callable[[Matrix], Any]) -> FloatArray:
+    """Bootstrap draws of what contributions come to, samples and replications being drawn, (DRAWS,)."""
+    if is_dense(contributions):
+        return contribution_draws(contributions, value)
+    of_replications, of_samples = drawn(len(contributions), 0), drawn(contributions[0].shape[0], 1)
+    alike = all(run is contributions[0] for run in contributions)
+    found = []
+    for first in range(0, DRAWS, CHUNK):
+        some = slice(first, first + CHUNK)
+        if alike:
+            found.append(value(weighted(of_samples[some], contributions[0])))
+            continue
+        runs = zip(of_replications[some].T, contributions, strict=True)
+        sums = [weighted(of_samples[some] * times[:, None], run) for times, run in runs]
+        found.append(value(sum(sums[1:], sums[0])))
+    return np.concatenate(found)
+
+
+def weighted(weights: FloatArray, vectors: Matrix) -> Matrix:
+    """Weighted sums of rows: (d, n) and (n, m) -> (d, m)."""
+    if is_dense(vectors):
+        # matrix products would wake BLAS, whose idle threads keep the network's waiting for a while
+        return np.einsum("dn,nm->dm", weights, vectors)
+    from scipy.sparse import csr_array
+
+    return csr_array(weights) @ vectors
+
+
+def _scaled(vectors: Matrix, factors: npt.NDArray[Any]) -> Matrix:
+    """Each row times its factor, of sparse vectors."""
+    from scipy.sparse import dia_array
+
+    rows = vectors.shape[0]
+    return (dia_array((factors.astype(np.float64)[None], [0]), shape=(rows, rows)) @ vectors).tocsr()

@@ -1,0 +1,148 @@
+"""Agreement: without labels, the network's own answers, unsplit and nothing lost, are what is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from splitimpera.core.array_types import FloatArray, Row
+from splitimpera.core.errors import ScenarioError, shown
+from splitimpera.core.registry import nearest
+from splitimpera.tasks.classification import Classification
+from splitimpera.tasks.detection import Detection
+from splitimpera.tasks.multilabel import Multilabel
+from splitimpera.tasks.regression import Regression
+from splitimpera.tasks.segmentation import Segmentation
+from splitimpera.tasks.task import Chosen, Output, Quality, Sums, TargetKind, mean_and_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WITHIN = 0.05
+"""How near numbers agree, as a share of their standard deviation over the samples."""
+
+
+@dataclass(frozen=True, eq=False)
+class SameNumbers(Sums):
+    """Share of numbers within `WITHIN` of the standard deviation that the unsplit network's have.
+
+    Attributes:
+        near: how near that is for each number, the answer's shape.
+    """
+
+    near: Any = 0.0
+    name: str = "agreement"
+
+    def count(self, answer: Row, target: Row) -> FloatArray:
+        return mean_and_sum(float((np.abs(answer[0].astype(np.float64) - target[0]) <= self.near).mean()))
+
+    def count_lost(self, target: Row) -> FloatArray:
+        return mean_and_sum(0.0)
+
+    def value(self, total: Any) -> Any:
+        return total[..., 0] / total[..., 1]
+
+
+INNER: dict[str, type[Any]] = {
+    "classification": Classification,
+    "multilabel": Multilabel,
+    "regression": Regression,
+    "segmentation": Segmentation,
+    "detection": Detection,
+}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a plan's answers are those of the network unsplit: a share, 1 where nothing is lost or rounded.
+
+    Equal class; F1 of the labels; mean intersection over union of the masks; average precision of the boxes at 0.5;
+    numbers within 5 % of their standard deviation over the samples. No labels are needed.
+
+    Attributes:
+        of: the task of the answers; None: what the output's shape says: one logit a class (classes,), a logit a class
+            and pixel (classes, H, W), or else numbers. Boxes are to be named.
+        keys: the other keys of that task.
+        within: how near numbers agree, of each the answer has; known when the network was run.
+    """
+
+    of: str | None = None
+    keys: tuple[tuple[str, Any], ...] = ()
+    inner: Any = None
+    within: Any = None
+
+    name = "agreement"
+    targets: TargetKind = "none"
+    metrics = ("agreement",)
+
+    def __post_init__(self) -> None:
+        if self.of is not None and self.of not in INNER:
+            hint = nearest(self.of, INNER)
+            raise ScenarioError(f"there is no agreement of '{shown(self.of)}'", where="task.of", hint=hint)
+
+    @property
+    def quality(self) -> Quality:
+        if self.inner is None or self.inner.name == "regression":
+            return SameNumbers(0.0 if self.within is None else self.within)
+        return replace(self.inner.quality, name="agreement")
+
+    def options(self) -> dict[str, Any]:
+        return ({} if self.of is None else {"of": self.of}) | dict(self.keys)
+
+    def fitted(
+        self,
+        outputs: Sequence[Output],
+        metric: str = "agreement",
+        inputs: Sequence[Output] = (),
+        example: Row | None = None,
+    ) -> Agreement:
+        keys = dict(self.keys)
+        if self.of is not None:
+            made = INNER[self.of](**keys)
+        else:
+            shape = next(
+                (each.shape for each in outputs if each.name in ("logits", str(keys.get("output")))), outputs[0].shape
+            )
+            made = {1: Classification, 3: Segmentation}.get(len(shape), Regression)(**keys)
+            if len(shape) == 3 and shape[0] == 1:
+                made = Regression(**keys)
+        of_inner = "map50" if made.name == "detection" else made.metrics[0]
+        return replace(self, inner=made.fitted(outputs, of_inner, inputs))
+
+    def agreeing(self, answers: Sequence[Row]) -> Agreement:
+        """The task once the answers of the network unsplit are known: how near numbers agree follows from them."""
+        if self.inner.name != "regression":
+            return self
+        spread = np.stack([answer for (answer,) in answers]).astype(np.float64).std(0)
+        return replace(self, within=np.maximum(WITHIN * spread, 1e-12))
+
+    def check(self, target: Row) -> str:
+        return ""
+
+    def answer(self, row: Row) -> Row:
+        answer: Row = self.inner.answer(row)
+        return answer
+
+    def expected(self, answer: Row) -> Row:
+        """An answer of the network unsplit as a target."""
+        expected: Row = self.inner.expected(answer)
+        return expected
+
+    def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
+        """That of the answers' task, for what is predicted."""
+        scalar: Tensor = self.inner.scalar(outputs, None, "predicted")
+        return scalar
+
+    def loss(self, outputs: Sequence[Tensor], targets: Sequence[Row]) -> Tensor:
+        loss: Tensor = self.inner.loss(outputs, targets)
+        return loss
+
+    def distance(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        distance: Tensor = self.inner.distance(outputs, wanted)
+        return distance
+
+    def group(self, target: Row) -> int:
+        return int(self.inner.group(target)) if target else -1

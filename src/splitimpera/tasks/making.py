@@ -1,0 +1,99 @@
+"""Tasks by name, made with the keys that a scenario or a manifest gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from splitimpera.core.errors import ScenarioError, listed, shown
+from splitimpera.core.registry import Registry
+from splitimpera.tasks.agreement import INNER, Agreement
+from splitimpera.tasks.classification import Classification
+from splitimpera.tasks.detection import Detection
+from splitimpera.tasks.metrics import QUALITIES
+from splitimpera.tasks.multilabel import Multilabel
+from splitimpera.tasks.regression import Regression
+from splitimpera.tasks.segmentation import Segmentation
+from splitimpera.tasks.task import Task
+
+TASKS: Registry[type[Any]] = Registry("task")
+for _task in (Classification, Multilabel, Regression, Segmentation, Detection, Agreement):
+    TASKS.register(_task.name)(_task)
+
+FITTED = {"place", "classes", "shape", "size", "quality", "inner", "detector", "metric", "within"}
+"""What a task learns of the network, and no key says."""
+
+
+def make_task(kind: str, options: Mapping[str, Any]) -> Task:
+    """A task by its name, not fitted yet.
+
+    Raises:
+        ScenarioError: a key that it does not have.
+        UnknownNameError: there is no such task.
+
+    >>> make_task("segmentation", {"ignore": 0}).options()
+    {'ignore': 0}
+    """
+    made = TASKS[kind]
+    known = keys_of(made)
+    if made is Agreement:
+        of = options.get("of")
+        known = ["of", *(keys_of(INNER[of]) if of in INNER else ["output"])]
+    for key in options:
+        if key not in known:
+            hint = f"known: {listed(known)}" if known else "leave it out"
+            raise ScenarioError(f"the task {kind} has no such key", where=f"task.{shown(key)}", hint=hint)
+    hints = get_type_hints(made) | (
+        {} if made is not Agreement else get_type_hints(INNER.get(str(options.get("of")), Agreement))
+    )
+    for key, value in options.items():
+        try:
+            TypeAdapter(hints.get(key, Any)).validate_python(value, strict=True)
+        except ValidationError as failure:
+            said = failure.errors()[0]["msg"]
+            raise ScenarioError(f"{shown(value)}: {said[0].lower()}{said[1:]}", where=f"task.{key}") from None
+    if made is Agreement:
+        of, keys = options.get("of"), {key: value for key, value in options.items() if key != "of"}
+        task: Task = Agreement(of, tuple(sorted(keys.items())))
+    else:
+        task = made(**options)
+    return task
+
+
+def metric_of(task: Task, asked: Sequence[str]) -> str:
+    """The quality that a design of this task is judged by: the first that somebody asks for, else the task's first.
+
+    Args:
+        asked: metrics of requirements and objective, in order.
+    """
+    wanted = [name.removeprefix("on_time_") for name in asked]
+    return next((name for name in wanted if name in task.metrics), task.metrics[0])
+
+
+def keys_of(made: type[Any]) -> list[str]:
+    """The keys that a task may be given."""
+    return [field.name for field in fields(made) if field.name not in FITTED]
+
+
+def made_task(made: object, name: str) -> Task:
+    """What a user's factory returned, as far as it can be seen to be a task.
+
+    Raises:
+        ScenarioError: it is none.
+    """
+    asked = "name targets metrics options fitted check answer expected scalar loss distance group".split()
+    missing = [each for each in asked if not hasattr(made, each)]
+    if missing:
+        raise ScenarioError(
+            f"'{shown(name)}' returns {shown(type(made).__name__)}, which is no task: it has no {listed(missing)}"
+        )
+    unknown = [metric for metric in made.metrics if metric not in QUALITIES]  # type: ignore[attr-defined]
+    if unknown:
+        raise ScenarioError(
+            f"'{shown(name)}' has a metric that is not registered: {listed(unknown)}",
+            hint="call tasks.metrics.register_quality",
+        )
+    return made  # type: ignore[return-value]
