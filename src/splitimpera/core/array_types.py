@@ -10,3 +10,5 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
+Row = tuple[Array, ...]
+"""The tensors of one sample: what crosses a cut, what the network returns, what is expected of it."""
