@@ -14,7 +14,6 @@ import splitimpera as sei
 from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import DataError
 from splitimpera.evaluation.passes import answers
-from splitimpera.evaluation.quality import Regression
 from splitimpera.evaluation.requests import Damaged
 from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Coding
@@ -29,6 +28,8 @@ from splitimpera.records.traffic import Workload
 from splitimpera.studies.capacity import Capacity, find_capacity
 from splitimpera.studies.loss_curve import worth_a_curve
 from splitimpera.studies.sweeps import shortlist, sweeps_of
+from splitimpera.tasks.regression import Error
+from splitimpera.tasks.task import Sums
 
 
 class Eighths(Measurements):
@@ -152,7 +153,7 @@ def test_packets_that_a_codec_fills_leave_room_for_the_header(testbed):
     assert result.payload_bytes == 4 * 6 * 6 * 4 + 372
 
 
-class Shown:
+class Shown(Sums):
     """A quality that keeps what the network was given to predict from: logits of a linear last layer."""
 
     name = "accuracy"
@@ -161,8 +162,8 @@ class Shown:
         self.seen = []
 
     def count(self, prediction, target):
-        self.seen.append(prediction.copy())
-        return np.array([float(prediction.sum()), 1.0])
+        self.seen.append(prediction[0].copy())
+        return np.array([float(prediction[0].sum()), 1.0])
 
     def count_lost(self, target):
         return np.zeros(2)
@@ -188,14 +189,14 @@ def test_a_gap_takes_the_values_of_the_sample_before(testbed, monkeypatch, chunk
             expected.append(float(head.tail((torch.from_numpy(filled[0])[None],)).sum()))
     route = (Coding(1, "float32+last", 0.0, 1400),)
     asked = Damaged(route, tuple((sample, ((gap,),)) for sample, gap in gaps))
-    found = answers(testbed, "validation", Shown(), [asked])[asked]
+    found = answers(testbed.with_task(replace(testbed.task, quality=Shown())), "validation", [asked])[asked]
     np.testing.assert_allclose(found.counts[:, 0], expected, rtol=1e-5)
 
 
 def test_errors_are_means_over_all_elements_and_a_fallback_need_not_be_whole():
-    rmse = Regression(fallback=0.5)
+    rmse = Error(fallback=0.5)
     target = np.array([[0, 1, 2], [3, 4, 5]])
-    total = rmse.count(target + 2.0, target)
+    total = rmse.count((target + 2.0,), (target,))
     assert total.tolist() == [6 * 4.0, 6.0]
     assert rmse.value(total) == 2.0
     assert rmse.count_lost(np.array([[0, 1]])).tolist() == [2 * 0.25, 2.0]

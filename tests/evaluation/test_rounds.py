@@ -11,12 +11,12 @@ from beds import TIMES, known_bed, plan, run
 
 import splitimpera as sei
 from splitimpera.core.statistics import contribution_draws, ends, wilson_interval
-from splitimpera.evaluation.quality import Classification
 from splitimpera.evaluation.rounds import wanted
 from splitimpera.evaluation.run import evaluate_all
 from splitimpera.models.datasets import Samples
+from splitimpera.tasks.classification import RightClass
 
-QUALITY = Classification()
+QUALITY = RightClass()
 
 
 def numbers(right):

@@ -10,9 +10,8 @@ from networks import make
 from torch import nn
 
 import splitimpera as sei
-from splitimpera.core.statistics import contribution_draws, ends, wilson_interval
+from splitimpera.core.statistics import wilson_interval
 from splitimpera.evaluation.plan_space import build_plans
-from splitimpera.evaluation.quality import Regression, Segmentation
 from splitimpera.evaluation.run import evaluate_all
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.net.directions import mean_rate_bps
@@ -22,6 +21,7 @@ from splitimpera.records.link import Link, Trace
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.studies.loss_curve import quality_against_loss, with_loss
+from splitimpera.tasks.task import Sums
 
 
 @pytest.fixture(scope="module")
@@ -375,14 +375,14 @@ def test_an_answer_after_the_deadline_is_wrong_for_the_on_time_accuracy(testbed)
 
 
 def test_another_quality_is_followed_through_losses(testbed):
-    class Confidence:
+    class Confidence(Sums):
         """Mean largest logit; 0 for a frame without answer."""
 
         name = "confidence"
 
         def count(self, answer, target):
-            seen.append(answer)
-            return np.array([answer.max(), 1.0])
+            seen.append(answer[0])
+            return np.array([answer[0].max(), 1.0])
 
         def count_lost(self, target):
             return np.array([0.0, 1.0])
@@ -390,36 +390,14 @@ def test_another_quality_is_followed_through_losses(testbed):
         def value(self, total):
             return total[..., 0] / total[..., 1]
 
-        def interval(self, counts):
-            return ends(contribution_draws(counts[None], self.value))
-
     seen, rng = [], np.random.default_rng(0)
-    whole = sei.evaluate(plan(1), testbed, TIMES, rng, quality=Confidence())
+    bed = testbed.with_task(replace(testbed.task, quality=Confidence()))
+    whole = sei.evaluate(plan(1), bed, TIMES, rng)
     with torch.no_grad():  # the network's own output arrives there
         np.testing.assert_allclose(seen, testbed.graph.program(testbed.data.validation.inputs), rtol=1e-5)
-    lossy = sei.evaluate(plan(1, loss=0.5), testbed, TIMES, rng, quality=Confidence())
+    lossy = sei.evaluate(plan(1, loss=0.5), bed, TIMES, rng)
     assert lossy.quality < 0.7 * whole.quality
     assert whole.quality_ci[0] <= whole.quality <= whole.quality_ci[1]
-
-
-def test_mean_intersection_over_union_by_hand():
-    miou = Segmentation(classes=3)
-    answer = np.zeros((3, 2, 2))
-    answer[[0, 0, 1, 1], [0, 0, 1, 1], [0, 1, 0, 1]] = 1.0  # classes 0 0 / 1 1
-    target = np.array([[0, 1], [1, 255]])
-    # class 0: 1 of 2; class 1: 1 of 2; class 2 occurs nowhere; one pixel does not count
-    assert miou.value(miou.count(answer, target)) == pytest.approx(0.5)
-    assert miou.value(miou.count_lost(target)) == 0.0
-    both = miou.count(answer, target) + miou.count_lost(target)
-    assert miou.value(both) == pytest.approx((1 / 3 + 1 / 4) / 2)
-    low, high = miou.interval(np.stack([miou.count(answer, target), miou.count_lost(target)] * 20))
-    assert low < miou.value(both) < high
-
-
-def test_regression_error_by_hand():
-    rmse = Regression(fallback=1.0)
-    total = rmse.count(np.array([1.0, 2.0]), np.array([0.0, 2.0])) + rmse.count_lost(np.array([1.0, 3.0]))
-    assert rmse.value(total) == pytest.approx(np.sqrt((1 + 0 + 0 + 4) / 4))
 
 
 def test_accuracy_falls_with_loss_from_what_it_is_without(testbed):

@@ -10,7 +10,6 @@ from torch import nn
 import splitimpera as sei
 from splitimpera.core.errors import DataError, ModelError
 from splitimpera.evaluation.passes import answers
-from splitimpera.evaluation.quality import Classification
 from splitimpera.evaluation.requests import Intact
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.records.traffic import Workload
@@ -63,7 +62,7 @@ def bed_of(model, x):
 
 def whole(bed):
     """What the whole network's predictions are worth, sample by sample."""
-    (found,) = answers(bed, "test", Classification(), [Intact(())]).values()
+    (found,) = answers(bed, "test", [Intact(())]).values()
     return found.counts
 
 

@@ -12,7 +12,6 @@ import splitimpera as sei
 from splitimpera.core.errors import CutError, ShapeError, TraceError
 from splitimpera.evaluation.batches import Inputs
 from splitimpera.evaluation.passes import answers
-from splitimpera.evaluation.quality import Classification
 from splitimpera.evaluation.requests import Intact
 from splitimpera.evaluation.testbed import CHUNK
 from splitimpera.graph.frames import MIXED
@@ -73,7 +72,7 @@ def test_a_network_that_mixes_images_is_seen_and_answers_them_one_by_one(name, g
     bed = sei.Testbed(graph, Dataset(data, data, data), Workload(10.0, 1000))
     found = [int(row[0].argmax()) for row in bed.run(0, bed.last, Inputs(data))]
     assert found == data.labels.tolist()
-    right = answers(bed, "test", Classification(), [Intact(())])[Intact(())].counts[:, 0]
+    right = answers(bed, "test", [Intact(())])[Intact(())].counts[:, 0]
     assert right.tolist() == [1.0] * 30
     crossing = torch.tensor([row[0][0, 0] for row in bed.run(0, 1, Inputs(data))])
     assert len(crossing) == 30

@@ -138,6 +138,12 @@ class Testbed:
         other.workload = workload
         return other
 
+    def with_task(self, task: Task) -> Testbed:
+        """The same testbed, whose network is for something else."""
+        other = copy(self)
+        other.task = task
+        return other
+
     def of_samples(self, rows: Tensor) -> Testbed:
         """The same testbed that judges plans on some of the validation samples."""
         other = copy(self)

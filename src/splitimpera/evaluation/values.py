@@ -16,7 +16,7 @@ from splitimpera.evaluation.requests import Answer, Content, Damaged, Gap, Intac
 from splitimpera.evaluation.rounds import wanted
 from splitimpera.evaluation.testbed import Part, Testbed, coding_of
 from splitimpera.evaluation.timeline import Sent
-from splitimpera.evaluation.vectors import Bools, either, filled, mean_of, means_of_samples, stacked, table
+from splitimpera.evaluation.vectors import Bools, either, filled, mean_of, means_of_samples, minus, plus, stacked, table
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.tasks.task import Matrix
 
@@ -176,7 +176,7 @@ class Values:
             # lateness is shared by frames that follow each other: all of them count, those not evaluated as expected
             unknown = np.isnan(counts[:, 0])
             sources = [self.contents[place][0] for place in np.flatnonzero(unknown)]
-            expected = known.intact[sources] + known.damage.at(self._missing(unknown, known.sizes))
+            expected = plus(known.intact[sources], known.damage.at(self._missing(unknown, known.sizes)))
             every = filled(table(self.quality, counts, ~unknown), np.flatnonzero(unknown), expected)
             in_time = self._of_samples(every, alive & on_time)
         return Worth(contributions, in_time, len(found), known)
@@ -208,7 +208,9 @@ class Values:
         sizes = tuple(self._intact.sizes)
         sources = [self.contents[place][0] for place in np.flatnonzero(evaluated)]
         intact = self.quality.vectors(self._intact.counts)
-        damage = DamageCurve(self._missing(evaluated, sizes), self.quality.vectors(counts[evaluated]) - intact[sources])
+        damage = DamageCurve(
+            self._missing(evaluated, sizes), minus(self.quality.vectors(counts[evaluated]), intact[sources])
+        )
         elements = tuple(self.testbed.provisional(coding).element_bytes for coding in self.route)
         return Known(sizes, elements, intact, self.lost, damage)
 

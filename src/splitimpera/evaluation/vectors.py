@@ -7,6 +7,7 @@ sparse ones are `scipy.sparse.csr_array`, and a list of these.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,27 @@ CHUNK = 100
 """How many draws of sparse vectors are weighed at a time."""
 
 
+def plus(one: Matrix, other: Matrix) -> Matrix:
+    """The sum of two; sparse ones may have been made when fewer dimensions were known."""
+    _widen((one, other))
+    return one + other
+
+
+def minus(one: Matrix, other: Matrix) -> Matrix:
+    """The difference of two."""
+    _widen((one, other))
+    return one - other
+
+
+def _widen(parts: Sequence[Matrix]) -> None:
+    """Give all sparse matrices as many columns as the widest has."""
+    if is_dense(parts[0]):
+        return
+    width = max(part.shape[1] for part in parts)
+    for part in parts:
+        part.resize((part.shape[0], width))
+
+
 def either(which: Bools, ones: Matrix, others: Matrix) -> Matrix:
     """The rows of `ones` where `which` is true, else those of `others`.
 
@@ -29,7 +51,7 @@ def either(which: Bools, ones: Matrix, others: Matrix) -> Matrix:
     """
     if is_dense(ones):
         return np.where(which[:, None], ones, others)
-    return _scaled(ones, which) + _scaled(others, ~which)
+    return plus(_scaled(ones, which), _scaled(others, ~which))
 
 
 def table(quality: Quality, counts: FloatArray, known: Bools) -> Matrix:
@@ -54,7 +76,7 @@ def added(vectors: Matrix, places: IntArray, rows: Matrix) -> Matrix:
     from scipy.sparse import csr_array
 
     ones = csr_array((np.ones(len(places)), (places, np.arange(len(places)))), shape=(vectors.shape[0], len(places)))
-    return vectors + ones @ rows
+    return plus(vectors, ones @ rows)
 
 
 def stacked(runs: Sequence[Matrix]) -> Any:
@@ -68,16 +90,15 @@ def below(parts: Sequence[Matrix]) -> Matrix:
         return np.concatenate(parts)
     from scipy.sparse import vstack
 
+    _widen(parts)
     return vstack(parts, format="csr")
 
 
 def mean_of(contributions: Any) -> Matrix:
     """The mean over replications, (n, m)."""
-    return (
-        contributions.mean(0)
-        if is_dense(contributions)
-        else sum(contributions[1:], contributions[0]) / len(contributions)
-    )
+    if is_dense(contributions):
+        return contributions.mean(0)
+    return reduce(plus, contributions) / len(contributions)
 
 
 def means_of_samples(runs: Sequence[Matrix], samples: int) -> Any:
@@ -114,7 +135,7 @@ def draws(contributions: Any, value: Callable[[Matrix], Any]) -> FloatArray:
             continue
         runs = zip(of_replications[some].T, contributions, strict=True)
         sums = [weighted(of_samples[some] * times[:, None], run) for times, run in runs]
-        found.append(value(sum(sums[1:], sums[0])))
+        found.append(value(reduce(plus, sums)))
     return np.concatenate(found)
 
 

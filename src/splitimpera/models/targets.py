@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from splitimpera.core.array_types import Row
 from splitimpera.core.errors import DataError, shown
 from splitimpera.models.numbers import WHOLE, as_numbers, check_amount, class_indices, finite_inputs, kind_of
+from splitimpera.tasks.boxes import box_problem
 from splitimpera.tasks.task import TargetKind
 
 Rows = Tensor | slice
@@ -204,24 +204,6 @@ def boxes_of(entry: object, name: str) -> Row:
     if len(boxes) and (problem := box_problem(made[0])):
         raise DataError(f"{name} has {problem}")
     return made
-
-
-def box_problem(boxes: Any, size: tuple[int, int] | None = None) -> str:
-    """What is wrong with boxes (n, 4) from corner to corner, in words; empty where nothing is.
-
-    Args:
-        size: Height and width of the image, which boxes may leave by a pixel; None: not looked at.
-    """
-    for place, box in enumerate(boxes.tolist()):
-        left, top, right, bottom = box
-        where = f"box {place} ({', '.join(f'{side:g}' for side in box)})"
-        if not np.isfinite(box).all():
-            return f"{where}, which is not finite"
-        if right <= left or bottom <= top:
-            return f"{where}, which has no area; left, top, right and bottom are expected"
-        if size is not None and (min(left, top) < -1 or bottom > size[0] + 1 or right > size[1] + 1):
-            return f"{where}, which leaves its image of {size[0]} x {size[1]} pixels (height x width)"
-    return ""
 
 
 def _entries(given: object, name: str) -> Iterable[tuple[int, object]]:

@@ -10,7 +10,7 @@ import numpy as np
 from splitimpera.core import units
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.statistics import drawn, ends
-from splitimpera.evaluation.vectors import mean_of, weighted
+from splitimpera.evaluation.vectors import mean_of, minus, plus, weighted
 from splitimpera.qos.verdict import Verdict
 from splitimpera.records.link import Link
 from splitimpera.records.outcome import Evaluation
@@ -70,9 +70,9 @@ def curve_through(
         assert evaluation.contributions is not None
         assert evaluation.summarise is not None
         value = evaluation.summarise
-        cost = (mean_of(evaluation.contributions) - intact[rows]) * (samples / len(rows))
-        quality = float(np.squeeze(value(total(intact) + total(cost))))
-        low, high = ends(np.asarray(value(weighted(of_all, intact) + weighted(of_some, cost))))
+        cost = minus(mean_of(evaluation.contributions), intact[rows]) * (samples / len(rows))
+        quality = float(np.squeeze(value(plus(total(intact), total(cost)))))
+        low, high = ends(np.asarray(value(plus(weighted(of_all, intact), weighted(of_some, cost)))))
         points.append((quality, min(low, quality), max(high, quality)))
     most = 1.0 if METRICS[found[0].quality_metric].dimension is units.FRACTION else None
     quality_at, low_at, high_at = np.clip(np.array(points).T, 0.0, most)

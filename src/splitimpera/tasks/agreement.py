@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,11 +85,13 @@ class Agreement:
             hint = nearest(self.of, INNER)
             raise ScenarioError(f"there is no agreement of '{shown(self.of)}'", where="task.of", hint=hint)
 
-    @property
+    @cached_property
     def quality(self) -> Quality:
         if self.inner is None or self.inner.name == "regression":
             return SameNumbers(0.0 if self.within is None else self.within)
-        return replace(self.inner.quality, name="agreement")
+        found: Quality = copy(self.inner.quality)
+        object.__setattr__(found, "name", "agreement")
+        return found
 
     def options(self) -> dict[str, Any]:
         return ({} if self.of is None else {"of": self.of}) | dict(self.keys)

@@ -43,8 +43,8 @@ class AveragePrecision:
     x1, y1, x2, y2. Detections that are not finite do not count.
 
     An object knows the images whose vectors it made, and `value` takes sums of those. Images with equal numbers share
-    an axis. Where detections of two images score the same, those of the image come first whose vector was made first:
-    take `anew()` for each evaluation, so that its value does not depend on what was evaluated before.
+    an axis. Where detections of two images score the same, their order follows from the images' numbers alone, so that
+    a value does not depend on what was evaluated before.
 
     Args:
         classes: Number of classes.
@@ -69,10 +69,6 @@ class AveragePrecision:
         self.name = "map50" if self.thresholds == AP50 else "map"
         self._axes: dict[bytes, int] = {}
         self._ranked: _Ranked | None = None
-
-    def anew(self) -> AveragePrecision:
-        """The same quality that knows no images yet."""
-        return AveragePrecision(self.classes, self.thresholds, self.most, self.kept)
 
     def count(self, answer: Row, target: Row) -> FloatArray:
         """What an image comes to: shape (classes + 1 + 2 `kept`,).
@@ -101,6 +97,12 @@ class AveragePrecision:
         shape = (len(axes), len(self._axes))
         return csr_array((np.ones(len(axes)), axes, np.arange(len(axes) + 1)), shape=shape)
 
+    def signal(self, vectors: Any) -> FloatArray:
+        """The scores of an image's true and of its false positives at the first threshold, summed up, (n, 2)."""
+        signals = np.array([self._positives(np.frombuffer(image)) for image in self._axes])
+        found: FloatArray = vectors @ signals[: vectors.shape[1]]
+        return found
+
     def value(self, total: Any) -> Any:
         """Average precision of weighted images, (..., axes) -> (...).
 
@@ -112,13 +114,20 @@ class AveragePrecision:
         if shape[-1] > len(self._axes):
             raise ValueError(f"vectors with {shape[-1]} axes, {len(self._axes)} are known; whose are they?")
         if self._ranked is None or self._ranked.images < len(self._axes):
-            images = [np.frombuffer(image) for image in self._axes]
-            self._ranked = _Ranked(images, self.classes, len(self.thresholds))
+            images, contents = [np.frombuffer(image) for image in self._axes], [*self._axes]
+            ranks = np.argsort(sorted(range(len(contents)), key=contents.__getitem__))
+            self._ranked = _Ranked(images, self.classes, len(self.thresholds), ranks)
         return self._ranked.value(weights.reshape(prod(shape[:-1]), shape[-1])).reshape(shape[:-1])
 
     def interval(self, vectors: Any) -> tuple[float, float]:
         """The 95 % interval of the value, images being drawn; `vectors` has shape (images, axes)."""
         return ends(self.value(drawn(vectors.shape[0], 1) @ vectors))
+
+    def _positives(self, image: FloatArray) -> tuple[float, float]:
+        scores, codes = image[self.classes + 1 :].reshape(2, -1)
+        bits = codes.astype(np.int64)
+        matched, ignored = (bits >> len(self.thresholds)) & 1 > 0, bits & 1 > 0
+        return float(scores[matched].sum()), float(scores[~matched & ~ignored].sum())
 
     def _axis(self, row: FloatArray) -> int:
         detections, rest = int(row[self.classes]), row[self.classes + 1 :]
@@ -223,12 +232,16 @@ class _Ranked:
 
     Args:
         images: as `AveragePrecision.count` has them, without what fills them up.
+        ranks: of detections that score the same those of the image with the smallest rank come first; None: in order.
     """
 
-    def __init__(self, images: Sequence[FloatArray], classes: int, thresholds: int) -> None:
+    def __init__(
+        self, images: Sequence[FloatArray], classes: int, thresholds: int, ranks: IntArray | None = None
+    ) -> None:
         from scipy.sparse import csr_array
 
         self.images, self.thresholds = len(images), thresholds
+        self.ranks = np.arange(len(images)) if ranks is None else ranks
         self.truths = csr_array(np.array([image[:classes] for image in images]).reshape(len(images), classes).T)
         self.found = [*self._found(images, classes)]
         self.largest = max([self.images, 1, *(len(hits) for _, hits, _ in self.found)])
@@ -246,7 +259,7 @@ class _Ranked:
         scores, codes = np.concatenate([*tails, np.empty((2, 0))], axis=1)
         image, code = np.repeat(np.arange(len(images), dtype=np.int32), counts), codes.astype(np.int64)
         kinds = code >> 2 * self.thresholds
-        order = np.lexsort((-scores, kinds))  # stable: of equal scores the earlier image's come first
+        order = np.lexsort((self.ranks[image], -scores, kinds))  # stable: within an image in their order
         ends = np.searchsorted(kinds[order], np.arange(classes + 1))
         ones = np.ones(len(order))
         for kind, (start, end) in enumerate(pairwise(ends)):

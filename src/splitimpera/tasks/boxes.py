@@ -72,3 +72,21 @@ def nms(boxes: Array, scores: Array, classes: Array, iou: float = 0.5, most: int
         stays[0] = False
         order, left, kinds = order[stays], left[stays], kinds[stays]
     return np.array(kept, dtype=np.int64)
+
+
+def box_problem(boxes: Array, size: tuple[int, int] | None = None) -> str:
+    """What is wrong with boxes (n, 4) from corner to corner, in words; empty where nothing is.
+
+    Args:
+        size: Height and width of the image, which boxes may leave by a pixel; None: not looked at.
+    """
+    for place, box in enumerate(boxes.tolist()):
+        left, top, right, bottom = box
+        where = f"box {place} ({', '.join(f'{side:g}' for side in box)})"
+        if not np.isfinite(box).all():
+            return f"{where}, which is not finite"
+        if right <= left or bottom <= top:
+            return f"{where}, which has no area; left, top, right and bottom are expected"
+        if size is not None and (min(left, top) < -1 or bottom > size[0] + 1 or right > size[1] + 1):
+            return f"{where}, which leaves its image of {size[0]} x {size[1]} pixels (height x width)"
+    return ""

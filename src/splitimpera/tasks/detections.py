@@ -7,6 +7,7 @@ one of its class. Runs after the network, outside its graph, and without torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -19,6 +20,7 @@ from splitimpera.tasks.boxes import nms
 
 Format = Literal["boxes_scores", "yolo", "detr"]
 Activation = Literal["sigmoid", "softmax", "none"]
+Background = Literal["first", "last"]
 Shape = tuple[int, ...]
 
 
@@ -64,14 +66,14 @@ class Detector:
     nms_iou: float = 0.5
     most: int = 100
     activation: Activation = "sigmoid"
-    background: Literal["first", "last"] = "last"
+    background: Background = "last"
     candidates: int = 1000
 
     def __post_init__(self) -> None:
         for key, value, known in (
             ("format", self.format, get_args(Format)),
             ("activation", self.activation, get_args(Activation)),
-            ("background", self.background, ("first", "last")),
+            ("background", self.background, get_args(Background)),
         ):
             if value not in known:
                 raise ModelError(f"no {key} is called '{shown(value)}'", where=key, hint=nearest(str(value), known))
@@ -83,6 +85,25 @@ class Detector:
         for key, share in (("score_threshold", self.score_threshold), ("nms_iou", self.nms_iou)):
             if not 0 <= share <= 1:
                 raise ModelError(f"a number from 0 to 1 is expected, not {share}", where=key)
+
+    @classmethod
+    def for_shapes(cls, shapes: Sequence[Shape], image_size: Sequence[int], **keys: Any) -> Detector:
+        """The detector of outputs of these shapes, whose number of classes follows from them.
+
+        Raises:
+            ModelError: there is none.
+        """
+        tried = [side for shape in shapes if len(shape) == 2 for side in shape]
+        for classes in dict.fromkeys(number for side in sorted(tried) for number in (side, side - 1, side - 4)):
+            if classes < 1:
+                continue
+            detector = cls(**keys, classes=classes, image_size=(int(image_size[0]), int(image_size[1])))
+            with suppress(ModelError):
+                detector.check(shapes)
+                return detector
+        detector = cls(**keys, classes=1, image_size=(int(image_size[0]), int(image_size[1])))
+        detector.check(shapes)  # which says what is expected
+        return detector
 
     def check(self, shapes: Sequence[Shape]) -> None:
         """Make sure that these are shapes of the format, one for each output, without the batch dimension.
@@ -100,7 +121,7 @@ class Detector:
         Raises:
             ModelError: outputs that are not of the format.
         """
-        boxes, scores = self._boxes(row), self.scores(row)
+        boxes, scores = self.boxes(row), self.scores(row)
         candidates, classes = self._chosen(boxes, scores)
         return boxes[candidates].astype(np.float32), scores[candidates, classes].astype(np.float32), classes
 
@@ -109,7 +130,7 @@ class Detector:
 
         With these `scores(tensors)[candidates, classes]` are their scores, by torch where `tensors` are its tensors.
         """
-        return self._chosen(self._boxes(row), self.scores(row))
+        return self._chosen(self.boxes(row), self.scores(row))
 
     def scores(self, row: Sequence[Any]) -> Any:
         """The score of each candidate for each class, (K, classes), background left out.
@@ -125,13 +146,17 @@ class Detector:
             return _softmax(raw)[:, 1:] if self.background == "first" else _softmax(raw)[:, :-1]
         return _sigmoid(raw) if self.activation == "sigmoid" else raw
 
-    def _boxes(self, row: Row) -> Array:
-        """Corners in pixels, cut off at the image's borders, (K, 4)."""
+    def raw_boxes(self, row: Sequence[Any]) -> Any:
+        """The boxes as the network returns them, (K, 4), by torch where `row` are its tensors."""
         raw = row[self._places([each.shape for each in row])[0]]
         if self.format == "yolo":
-            raw = (raw if self._is_wide(raw.shape) else raw.T)[:, :4]
+            return (raw if self._is_wide(raw.shape) else raw.T)[:, :4]
+        return raw
+
+    def boxes(self, row: Row) -> Array:
+        """Corners in pixels, cut off at the image's borders, (K, 4)."""
         height, width = self.image_size
-        corners = raw.astype(np.float64)
+        corners = self.raw_boxes(row).astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
             if self.format != "boxes_scores":
                 centre, half = corners[:, :2], corners[:, 2:] / 2
