@@ -157,6 +157,25 @@ def test_one_object_is_the_same_as_pycocotools_at_every_number_of_truths():
         assert average_precision(answers, targets, 1, AP50) == pytest.approx(of_pycocotools(pairs, 1)[1], abs=1e-9)
 
 
+def test_of_truths_that_overlap_as_much_the_last_one_is_taken():
+    """So a second detection, which overlaps with the first one alone, finds it left."""
+    truths = np.array([[0, 0, 8, 8], [4, 0, 12, 8]], np.float32)
+    boxes = np.array([[2, 0, 10, 8], [0, 0, 8, 7]], np.float32)
+    kinds = np.zeros(2, np.int64)
+    for order in ([0, 1], [1, 0]):
+        pair = (boxes, np.array([0.9, 0.8]), kinds), (truths[order], kinds, kinds > 0)
+        value = average_precision([pair[0]], [pair[1]], 1, AP50)
+        assert value == pytest.approx(of_pycocotools([pair], 1)[1], abs=1e-9)
+        assert value == pytest.approx(1.0 if order == [0, 1] else 51 / 101)
+
+
+def test_the_same_box_but_for_rounding_matches_at_a_threshold_of_one():
+    box, one = np.array([[0.0, 0, 9, 9]]), np.array([0])
+    for off, wanted in ((1e-12, 1.0), (1e-6, 0.0)):
+        answer = box + np.array([0, 0, 0, off]), np.array([0.5]), one
+        assert average_precision([answer], [(box, one, one > 0)], 1, (1.0,)) == wanted
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), times=st.lists(st.integers(0, 3), min_size=6, max_size=6), share=st.floats(0.01, 9))
 def test_weights_are_so_many_images(seed, times, share):
@@ -195,6 +214,30 @@ def test_negative_weights_stay_within_bounds():
     assert len(known) > 250
     assert known.min() >= 0
     assert known.max() <= 1
+
+
+def hit(score, kind=0):
+    """An image with one object, which is found."""
+    box, kinds = np.array([[0.0, 0, 8, 8]]), np.array([kind])
+    return (box, np.array([score]), kinds), (box, kinds, kinds < 0)
+
+
+def test_a_recall_that_was_reached_stays_reached():
+    """Recall is 1, then 0.5, then 1 again, at precisions of 1, 1, and 0.5."""
+    miss = hit(0.75)[0], (np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
+    quality = AveragePrecision(1)
+    quality.vectors(counted(quality, [hit(0.9), hit(0.8), miss, hit(0.7)]))
+    assert quality.value([1.0, -0.5, 1.0, 0.5]) == 1
+
+
+def test_a_class_of_which_rounding_alone_is_left_is_left_out():
+    quality = AveragePrecision(2)
+    (box, _, kinds), target = hit(0.5, kind=1)
+    missed = [((box + 50, np.array([score]), kinds), target) for score in (0.8, 0.7, 0.6)]
+    quality.vectors(counted(quality, [hit(0.9), *missed]))
+    assert 0.1 + 0.2 - 0.3 > 0
+    assert quality.value([1.0, 0.1, 0.2, -0.3]) == 1
+    assert quality.value([1.0, 0.1, 0.2, -0.2]) == 0.5
 
 
 def test_draws_in_parts_are_draws_at_once(monkeypatch):
@@ -248,8 +291,8 @@ def test_what_is_not_finite_does_not_count():
     box, one = np.array([[0.0, 0, 8, 8]]), np.array([0])
     target = box, one, one > 0
     answer = np.concatenate([box, box * np.nan, box]), np.array([np.nan, 0.9, 0.5]), np.zeros(3, np.int64)
-    quality = AveragePrecision(1)
-    assert np.array_equal(quality.count(answer, target), quality.count((box, np.array([0.5]), one), target))
+    for quality in (AveragePrecision(1), AveragePrecision(1, most=1), AveragePrecision(1, kept=1)):
+        assert np.array_equal(quality.count(answer, target), quality.count((box, np.array([0.5]), one), target))
 
 
 def test_without_truths_there_is_no_value():
@@ -274,7 +317,9 @@ def test_a_class_that_there_is_not_is_refused():
         quality.count((box, np.array([0.5]), one - 1), (box, one, one > 0))
 
 
-@pytest.mark.parametrize("thresholds", [(), (0.5, 0.5), (0.6, 0.5), tuple(np.linspace(0.1, 0.9, 17))])
+@pytest.mark.parametrize(
+    "thresholds", [(), (0.5, 0.5), (0.6, 0.5), (0.0, 0.5), (0.5, 50), tuple(np.linspace(0.1, 0.9, 17))]
+)
 def test_thresholds_ascend_and_are_few(thresholds):
     with pytest.raises(ValueError, match="1 to 16 ascending thresholds"):
         AveragePrecision(1, thresholds)
