@@ -133,9 +133,9 @@ def test_the_sets_have_what_is_hard():
 
 @pytest.mark.parametrize("seed", [1, 2, 6, 11])
 def test_vectors_of_ones_are_the_same_as_pycocotools(seed):
-    """Without images that are equal, whose places among equal scores are one and the same."""
+    """Without equal scores in different images, whose order here follows from the images' numbers."""
     rng = np.random.default_rng(seed)
-    pairs = [image(rng, levels=20) for _ in range(20)]
+    pairs = [image(rng) for _ in range(20)]
     quality = AveragePrecision(CLASSES, COCO)
     vectors = quality.vectors(counted(quality, pairs))
     assert vectors.shape[1] == len(pairs)
@@ -155,6 +155,25 @@ def test_one_object_is_the_same_as_pycocotools_at_every_number_of_truths():
         pairs = [*hits, *misses, ((box[:0], one[:0] * 1.0, one[:0]), (box, one, one > 0))]
         answers, targets = zip(*pairs, strict=True)
         assert average_precision(answers, targets, 1, AP50) == pytest.approx(of_pycocotools(pairs, 1)[1], abs=1e-9)
+
+
+def test_of_truths_that_overlap_as_much_the_last_one_is_taken():
+    """So a second detection, which overlaps with the first one alone, finds it left."""
+    truths = np.array([[0, 0, 8, 8], [4, 0, 12, 8]], np.float32)
+    boxes = np.array([[2, 0, 10, 8], [0, 0, 8, 7]], np.float32)
+    kinds = np.zeros(2, np.int64)
+    for order in ([0, 1], [1, 0]):
+        pair = (boxes, np.array([0.9, 0.8]), kinds), (truths[order], kinds, kinds > 0)
+        value = average_precision([pair[0]], [pair[1]], 1, AP50)
+        assert value == pytest.approx(of_pycocotools([pair], 1)[1], abs=1e-9)
+        assert value == pytest.approx(1.0 if order == [0, 1] else 51 / 101)
+
+
+def test_the_same_box_but_for_rounding_matches_at_a_threshold_of_one():
+    box, one = np.array([[0.0, 0, 9, 9]]), np.array([0])
+    for off, wanted in ((1e-12, 1.0), (1e-6, 0.0)):
+        answer = box + np.array([0, 0, 0, off]), np.array([0.5]), one
+        assert average_precision([answer], [(box, one, one > 0)], 1, (1.0,)) == wanted
 
 
 @settings(max_examples=40, deadline=None)
@@ -197,6 +216,30 @@ def test_negative_weights_stay_within_bounds():
     assert known.max() <= 1
 
 
+def hit(score, kind=0):
+    """An image with one object, which is found."""
+    box, kinds = np.array([[0.0, 0, 8, 8]]), np.array([kind])
+    return (box, np.array([score]), kinds), (box, kinds, kinds < 0)
+
+
+def test_a_recall_that_was_reached_stays_reached():
+    """Recall is 1, then 0.5, then 1 again, at precisions of 1, 1, and 0.5."""
+    miss = hit(0.75)[0], (np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
+    quality = AveragePrecision(1)
+    quality.vectors(counted(quality, [hit(0.9), hit(0.8), miss, hit(0.7)]))
+    assert quality.value([1.0, -0.5, 1.0, 0.5]) == 1
+
+
+def test_a_class_of_which_rounding_alone_is_left_is_left_out():
+    quality = AveragePrecision(2)
+    (box, _, kinds), target = hit(0.5, kind=1)
+    missed = [((box + 50, np.array([score]), kinds), target) for score in (0.8, 0.7, 0.6)]
+    quality.vectors(counted(quality, [hit(0.9), *missed]))
+    assert 0.1 + 0.2 - 0.3 > 0
+    assert quality.value([1.0, 0.1, 0.2, -0.3]) == 1
+    assert quality.value([1.0, 0.1, 0.2, -0.2]) == 0.5
+
+
 def test_draws_in_parts_are_draws_at_once(monkeypatch):
     rng = np.random.default_rng(6)
     quality = AveragePrecision(CLASSES, COCO)
@@ -224,12 +267,23 @@ def test_equal_images_share_an_axis_and_later_ones_get_new_ones():
     rng = np.random.default_rng(8)
     one, other = counted(quality := AveragePrecision(CLASSES), [image(rng), image(rng)])
     assert quality.vectors(np.stack([one, other, one])).toarray().tolist() == [[1, 0], [0, 1], [1, 0]]
-    fresh = quality.anew()
+    fresh = AveragePrecision(CLASSES)
     assert fresh.vectors(other[None]).shape == (1, 1)
     assert fresh.vectors(one[None]).toarray().tolist() == [[0, 1]]
     assert fresh.value(np.ones(1)) == quality.value([0, 1])  # the other one alone, in both
     with pytest.raises(ValueError, match="3 axes, 2 are known"):
         fresh.value(np.ones(3))
+
+
+def test_a_value_does_not_depend_on_what_an_object_saw_before():
+    rng = np.random.default_rng(9)
+    pairs = [image(rng, levels=2) for _ in range(12)]
+    values = []
+    for order in (np.arange(12), rng.permutation(12)):
+        quality = AveragePrecision(CLASSES)
+        quality.vectors(counted(quality, [pairs[place] for place in order]))
+        values.append(float(quality.value(quality.vectors(counted(quality, pairs)).sum(axis=0))))
+    assert values[0] == values[1]
 
 
 def test_only_the_best_detections_are_kept():
@@ -248,8 +302,8 @@ def test_what_is_not_finite_does_not_count():
     box, one = np.array([[0.0, 0, 8, 8]]), np.array([0])
     target = box, one, one > 0
     answer = np.concatenate([box, box * np.nan, box]), np.array([np.nan, 0.9, 0.5]), np.zeros(3, np.int64)
-    quality = AveragePrecision(1)
-    assert np.array_equal(quality.count(answer, target), quality.count((box, np.array([0.5]), one), target))
+    for quality in (AveragePrecision(1), AveragePrecision(1, most=1), AveragePrecision(1, kept=1)):
+        assert np.array_equal(quality.count(answer, target), quality.count((box, np.array([0.5]), one), target))
 
 
 def test_without_truths_there_is_no_value():
@@ -274,7 +328,9 @@ def test_a_class_that_there_is_not_is_refused():
         quality.count((box, np.array([0.5]), one - 1), (box, one, one > 0))
 
 
-@pytest.mark.parametrize("thresholds", [(), (0.5, 0.5), (0.6, 0.5), tuple(np.linspace(0.1, 0.9, 17))])
+@pytest.mark.parametrize(
+    "thresholds", [(), (0.5, 0.5), (0.6, 0.5), (0.0, 0.5), (0.5, 50), tuple(np.linspace(0.1, 0.9, 17))]
+)
 def test_thresholds_ascend_and_are_few(thresholds):
     with pytest.raises(ValueError, match="1 to 16 ascending thresholds"):
         AveragePrecision(1, thresholds)

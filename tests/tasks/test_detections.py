@@ -153,6 +153,8 @@ def test_of_equal_candidates_the_first_are_kept():
     candidates, classes = detector.kept((corners, np.full((50, 2), 0.5)))
     assert candidates.tolist() == [0, 0, 1, 1, 2]
     assert classes.tolist() == [0, 1, 0, 1, 0]
+    few = Detector("boxes_scores", 2, SIZE, activation="none", nms_iou=1.0, candidates=3)
+    assert few.kept((corners, np.full((50, 2), 0.5)))[0].tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("options", [{}, {"activation": "softmax"}, {"activation": "softmax", "background": "first"}])

@@ -25,7 +25,7 @@ from splitimpera.tasks.boxes import iou
 AP50 = (0.5,)
 COCO = tuple(np.linspace(0.5, 0.95, 10).tolist())
 MOST_THRESHOLDS = 16
-NEXT_TO_ONE = 1 - 1e-10
+NEXT_TO_ONE, NEXT_AFTER_ONE = 1 - 1e-10, 1 + 1e-10
 """Boxes that are the same but for rounding match at a threshold of 1."""
 NOISE = 1e-9
 """Weights below this share of the largest are what rounding left of nothing."""
@@ -63,8 +63,11 @@ class AveragePrecision:
 
     def __init__(self, classes: int, thresholds: Sequence[float] = AP50, most: int = 100, kept: int = 300) -> None:
         self.thresholds = tuple(thresholds)
-        if not 0 < len(self.thresholds) <= MOST_THRESHOLDS or list(self.thresholds) != sorted({*self.thresholds}):
-            raise ValueError(f"1 to {MOST_THRESHOLDS} ascending thresholds are expected, not {self.thresholds}")
+        ascend = all(one < other for one, other in pairwise((0.0, *self.thresholds, NEXT_AFTER_ONE)))
+        if not ascend or not 0 < len(self.thresholds) <= MOST_THRESHOLDS:
+            raise ValueError(
+                f"1 to {MOST_THRESHOLDS} ascending thresholds are expected, above 0 and up to 1, not {self.thresholds}"
+            )
         self.classes, self.most, self.kept = classes, most, kept
         self.name = "map50" if self.thresholds == AP50 else "map"
         self._axes: dict[bytes, int] = {}
@@ -129,6 +132,9 @@ class AveragePrecision:
         matched, ignored = (bits >> len(self.thresholds)) & 1 > 0, bits & 1 > 0
         return float(scores[matched].sum()), float(scores[~matched & ~ignored].sum())
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_ranked": None}  # made again where it is asked for
+
     def _axis(self, row: FloatArray) -> int:
         detections, rest = int(row[self.classes]), row[self.classes + 1 :]
         image = np.concatenate([row[: self.classes + 1], rest[:detections], rest[self.kept :][:detections]])
@@ -153,11 +159,11 @@ class AveragePrecision:
         """`count` without what fills it up."""
         boxes, scores, classes = (np.asarray(each) for each in answer)
         self._known(classes, "detection")
-        order = np.argsort(-scores, kind="stable")
+        finite = np.flatnonzero(np.isfinite(scores) & np.isfinite(boxes).all(axis=1))
+        order = finite[np.argsort(-scores[finite], kind="stable")]
         if len(order) > self.most:
             order = order[_place_in_class(classes[order]) < self.most]
-        finite = np.isfinite(scores[order]) & np.isfinite(boxes[order]).all(axis=1)
-        order = order[finite][:kept]
+        order = order[:kept]
         boxes, scores, classes = boxes[order], scores[order], classes[order]
         matched, ignored = _matches(boxes, classes, target, np.minimum(self.thresholds, NEXT_TO_ONE))
         bits = len(self.thresholds)
