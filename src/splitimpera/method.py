@@ -46,7 +46,8 @@ from splitimpera.studies.sensitivity import Change, Sensitivity
 from splitimpera.studies.sweeps import shortlist
 from splitimpera.studies.trial import Trials
 from splitimpera.tasks.metrics import QUALITIES
-from splitimpera.tasks.task import Task, value_of
+from splitimpera.tasks.quality import value_of
+from splitimpera.tasks.task import Task
 from splitimpera.training.aims import target_parts
 from splitimpera.training.for_plans import trained_for
 from splitimpera.training.trained import weights_of

@@ -28,8 +28,8 @@ from splitimpera.records.traffic import Workload
 from splitimpera.studies.capacity import Capacity, find_capacity
 from splitimpera.studies.loss_curve import worth_a_curve
 from splitimpera.studies.sweeps import shortlist, sweeps_of
+from splitimpera.tasks.quality import Sums
 from splitimpera.tasks.regression import Error
-from splitimpera.tasks.task import Sums
 
 
 class Eighths(Measurements):

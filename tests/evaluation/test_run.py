@@ -21,7 +21,7 @@ from splitimpera.records.link import Link, Trace
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.studies.loss_curve import quality_against_loss, with_loss
-from splitimpera.tasks.task import Sums
+from splitimpera.tasks.quality import Sums
 
 
 @pytest.fixture(scope="module")

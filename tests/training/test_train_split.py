@@ -468,7 +468,7 @@ def test_cuts_and_ratios_that_cannot_be_are_refused(graph):
 def test_images_and_labels_that_cannot_be_are_refused(graph):
     with pytest.raises(DataError, match="too few"):
         train_split(graph, splits.CUT, SAMPLES.take(slice(2)))
-    with pytest.raises(DataError, match="labels go from 7 to 7"):
+    with pytest.raises(DataError, match="the label 7, the network tells 4 classes apart"):
         train_split(graph, splits.CUT, Samples(SAMPLES.inputs, torch.full((len(SAMPLES),), 7)))
     several = sei.trace(networks.make("SeveralResults"), SAMPLES.inputs[:2])
     with pytest.raises(ModelError, match="logits"):

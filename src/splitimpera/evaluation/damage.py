@@ -11,7 +11,7 @@ import numpy as np
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.evaluation.vectors import below
 from splitimpera.records.traffic import ByteRange, Codec
-from splitimpera.tasks.task import Matrix, is_dense
+from splitimpera.tasks.quality import Matrix, is_dense
 
 IN_A_BIN = 32
 """How many damaged frames make a point of a curve, at least."""

@@ -27,7 +27,7 @@ from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
 from splitimpera.records.traffic import Workload
-from splitimpera.tasks.task import Quality, value_of
+from splitimpera.tasks.quality import Quality, value_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -119,7 +119,7 @@ class Testbed:
         self.graph = graph
         self.data = data
         self.workload = workload
-        self.task = Classification().fitted(graph.outputs) if task is None else task
+        self.task: Task = Classification().fitted(graph.outputs) if task is None else task
         self.autocast = torch_precision(autocast)
         self._here = Programs(graph)
         there = moved(graph, device_of(graph) if device is None else torch_device(device))

@@ -52,11 +52,11 @@ def with_truths(testbed: Testbed, track: Track[Any] = no_progress) -> Testbed:
         part: list(track(answers_of(testbed, getattr(testbed.data, part)), "Asking the network", 0)) for part in PARTS
     }
     testbed.task = task.agreeing(answers["validation"])
-    labelled = {
-        part: Samples(getattr(testbed.data, part).source, Listed(tuple(map(task.expected, of_part))))
+    train, validation, test = (
+        Samples(getattr(testbed.data, part).source, Listed(tuple(map(task.expected, of_part))))
         for part, of_part in answers.items()
-    }
-    testbed.data = replace(testbed.data, **labelled)
+    )
+    testbed.data = replace(testbed.data, train=train, validation=validation, test=test)
     return testbed
 
 

@@ -18,7 +18,7 @@ from splitimpera.evaluation.testbed import Part, Testbed, coding_of
 from splitimpera.evaluation.timeline import Sent
 from splitimpera.evaluation.vectors import Bools, either, filled, mean_of, means_of_samples, minus, plus, stacked, table
 from splitimpera.records.plan import Hop, Plan
-from splitimpera.tasks.task import Matrix
+from splitimpera.tasks.quality import Matrix
 
 T = TypeVar("T")
 Asking = Generator[Sequence[Request], Mapping[Request, Answer], T]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.statistics import DRAWS, contribution_draws, drawn
-from splitimpera.tasks.task import Matrix, Quality, is_dense
+from splitimpera.tasks.quality import Matrix, Quality, is_dense
 
 Bools = npt.NDArray[np.bool_]
 CHUNK = 100

@@ -25,7 +25,7 @@ from splitimpera.report.reading import read
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.scenario import load_scenario
 from splitimpera.setting import Setting, located, resolve
-from splitimpera.tasks.task import value_of
+from splitimpera.tasks.quality import value_of
 from splitimpera.training.for_plans import trained_for
 
 SAME_ACCURACY = 0.01

@@ -10,12 +10,12 @@ import numpy as np
 
 from splitimpera.bundle.manifest import PlanEntry, ProofEntry, Span, spans
 from splitimpera.bundle.opened import Bundle
-from splitimpera.core.array_types import Array
+from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import BundleError
 from splitimpera.core.progress import Track
 from splitimpera.core.units import format_fraction
 from splitimpera.deploy.halves import DeviceHalf, Received, ServerHalf, device_half, server_half
-from splitimpera.evaluation.batches import Row, unstack
+from splitimpera.evaluation.batches import unstack
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.models.datasets import Samples
 

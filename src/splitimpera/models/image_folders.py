@@ -25,7 +25,8 @@ from splitimpera.models.image_files import (
     read_image,
 )
 from splitimpera.models.numbers import check_amount
-from splitimpera.models.samples import Rows, indices, read_ahead
+from splitimpera.models.samples import indices, read_ahead
+from splitimpera.models.targets import Rows
 from splitimpera.models.tiny_imagenet import divided, is_tiny_imagenet, spoken_names
 
 T = TypeVar("T")

@@ -26,7 +26,8 @@ from splitimpera.core.array_types import Array
 from splitimpera.core.errors import DataError, SplitImperaWarning, listed, shown, shown_path
 from splitimpera.core.files import open_file
 from splitimpera.models.numbers import KINDS, as_numbers, check_amount, check_elements, finite_inputs
-from splitimpera.models.samples import Rows, indices
+from splitimpera.models.samples import indices
+from splitimpera.models.targets import Rows
 
 ROLES = {"x": "inputs", "inputs": "inputs", "y": "labels", "labels": "labels"}
 PART_NAMES = {"": "", "train": "train", "validation": "validation", "val": "validation", "test": "test"}

@@ -17,7 +17,7 @@ from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
 from splitimpera.records.requirement import METRICS
 from splitimpera.records.traffic import Workload
-from splitimpera.tasks.task import Matrix, total
+from splitimpera.tasks.quality import Matrix, total
 
 MOST_CURVES = 6
 LOSSES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)

@@ -16,9 +16,10 @@ from splitimpera.core.registry import nearest
 from splitimpera.tasks.classification import Classification
 from splitimpera.tasks.detection import Detection
 from splitimpera.tasks.multilabel import Multilabel
+from splitimpera.tasks.quality import Quality, Sums, mean_and_sum
 from splitimpera.tasks.regression import Regression
 from splitimpera.tasks.segmentation import Segmentation
-from splitimpera.tasks.task import Chosen, Output, Quality, Sums, TargetKind, mean_and_sum
+from splitimpera.tasks.task import Chosen, Output, TargetKind
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,8 @@ import numpy as np
 
 from splitimpera.core.array_types import FloatArray, Row
 from splitimpera.core.statistics import wilson_interval
-from splitimpera.tasks.task import Chosen, Matrix, Output, Sums, TargetKind, mean_and_sum, only, real
+from splitimpera.tasks.quality import Matrix, Sums, mean_and_sum
+from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, only, real
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,6 +111,9 @@ class Classification:
 
         given, before = (some[self.place].log_softmax(1) for some in (outputs, wanted))
         return kl_div(given, before, reduction="batchmean", log_target=True)
+
+    def agreeing(self, answers: Sequence[Row]) -> Task:
+        return self
 
     def group(self, target: Row) -> int:
         return int(target[0])

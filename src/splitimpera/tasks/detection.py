@@ -14,7 +14,7 @@ from splitimpera.core.errors import ModelError
 from splitimpera.tasks.average_precision import AP50, COCO, AveragePrecision
 from splitimpera.tasks.boxes import box_problem, iou
 from splitimpera.tasks.detections import Activation, Background, Detector, Format
-from splitimpera.tasks.task import Chosen, Output, TargetKind, real
+from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, real
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -148,6 +148,9 @@ class Detection:
             scale = 1.0 if self.format == "detr" else 1.0 / size
             total = total + (sure * torch.abs(boxes - others).mean(1) * scale).sum() * BOX_WEIGHT
         return total / len(outputs[0])
+
+    def agreeing(self, answers: Sequence[Row]) -> Task:
+        return self
 
     def group(self, target: Row) -> int:
         """The class of most boxes."""

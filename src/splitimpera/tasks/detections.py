@@ -163,7 +163,8 @@ class Detector:
                 corners = np.concatenate([centre - half, centre + half], axis=1)
             if self.format == "detr":
                 corners *= (width, height, width, height)
-            return np.clip(corners, 0, (width, height, width, height))
+            clipped: Array = np.clip(corners, 0, (width, height, width, height))
+            return clipped
 
     def _chosen(self, boxes: Array, scores: Array) -> tuple[IntArray, IntArray]:
         """Candidates and their classes, by corners in pixels and scores."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from splitimpera.core.array_types import FloatArray, Row
-from splitimpera.tasks.task import Chosen, Output, Sums, TargetKind, only, real
+from splitimpera.tasks.quality import Sums
+from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, only, real
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,6 +113,9 @@ class Multilabel:
         p = before.sigmoid()
         own = binary_cross_entropy_with_logits(before, p, reduction="sum")
         return (binary_cross_entropy_with_logits(logits, p, reduction="sum") - own) / len(logits)
+
+    def agreeing(self, answers: Sequence[Row]) -> Task:
+        return self
 
     def group(self, target: Row) -> int:
         return -1

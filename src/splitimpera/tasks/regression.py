@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from splitimpera.core.array_types import FloatArray, Row
-from splitimpera.tasks.task import Chosen, Output, Sums, TargetKind, only, real
+from splitimpera.tasks.quality import Sums
+from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, only, real
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,20 +86,25 @@ class Regression:
 
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
         """The norm of the prediction."""
-        return outputs[self.place].flatten(1).norm(dim=1)
+        norm: Tensor = outputs[self.place].flatten(1).norm(dim=1)
+        return norm
 
     def loss(self, outputs: Sequence[Tensor], targets: Sequence[Row]) -> Tensor:
         """Mean squared error."""
         from torch.nn.functional import mse_loss
 
         given = outputs[self.place]
-        return mse_loss(given, given.new_tensor(np.stack([wanted for (wanted,) in targets])).reshape(given.shape))
+        wanted = given.new_tensor(np.stack([wanted for (wanted,) in targets])).reshape(given.shape)
+        return mse_loss(given, wanted)
 
     def distance(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
         """Mean squared error."""
         from torch.nn.functional import mse_loss
 
         return mse_loss(outputs[self.place], wanted[self.place])
+
+    def agreeing(self, answers: Sequence[Row]) -> Task:
+        return self
 
     def group(self, target: Row) -> int:
         return -1

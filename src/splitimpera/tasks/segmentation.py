@@ -11,7 +11,8 @@ from PIL import Image
 
 from splitimpera.core.array_types import Array, FloatArray, Row
 from splitimpera.core.errors import ModelError
-from splitimpera.tasks.task import Chosen, Output, Sums, TargetKind, only, real
+from splitimpera.tasks.quality import Sums
+from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, only, real
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -163,6 +164,9 @@ class Segmentation:
         given, before = (some[self.place].log_softmax(1) for some in (outputs, wanted))
         pixels = given.shape[2] * given.shape[3]
         return kl_div(given, before, reduction="batchmean", log_target=True) / pixels
+
+    def agreeing(self, answers: Sequence[Row]) -> Task:
+        return self
 
     def group(self, target: Row) -> int:
         """The class with most pixels but for the background."""

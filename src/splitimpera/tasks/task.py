@@ -1,9 +1,4 @@
-"""The seam of the tasks: what a task says of a network's outputs and of what is expected of them.
-
-A quality turns each answer into numbers, and sums of these, weighted, into one value: so many samples are right, so
-many pixels of each class. What has no such sums, average precision, makes vectors of them that can
-be added all the same.
-"""
+"""The seam of the tasks: what a task says of a network's outputs and of what is expected of them."""
 
 from __future__ import annotations
 
@@ -11,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
-
-from splitimpera.core.array_types import FloatArray, Row
+from splitimpera.core.array_types import Row
 from splitimpera.core.errors import ModelError, listed
-from splitimpera.core.statistics import contribution_draws, ends
+from splitimpera.tasks.quality import Quality
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,8 +16,6 @@ if TYPE_CHECKING:
 TargetKind = Literal["class", "array", "mask", "boxes", "none"]
 """How targets are read: a class index; numbers of one shape; class indices a pixel; boxes with classes; not at all."""
 Chosen = Literal["predicted", "label"]
-Matrix = Any
-"""Vectors as rows: float64 (n, m), dense, or a `scipy.sparse` array."""
 
 
 @dataclass(frozen=True)
@@ -45,75 +36,33 @@ class Output:
         return f"'{self.name}' {self.dtype} {self.shape}"
 
 
-class Quality(Protocol):
-    """What makes answers good.
-
-    Attributes:
-        name: how the value is called, one of `metrics.QUALITIES`.
-    """
-
-    name: str
-
-    def count(self, answer: Row, target: Row) -> FloatArray:
-        """The numbers of a frame with a response, (k,); the same number of them for each."""
-        ...
-
-    def count_lost(self, target: Row) -> FloatArray:
-        """The numbers of a frame without a response, or one that came too late."""
-        ...
-
-    def vectors(self, counts: FloatArray) -> Matrix:
-        """These numbers, (n, k), as vectors (n, m) that may be added and weighted."""
-        ...
-
-    def signal(self, vectors: Matrix) -> FloatArray:
-        """Numbers of each row, (n, j), that vary as its share in the value does."""
-        ...
-
-    def value(self, total: Matrix) -> Any:
-        """What sums of such vectors come to, (..., m) -> (...)."""
-        ...
-
-    def interval(self, vectors: Matrix) -> tuple[float, float]:
-        """The 95 % interval of the value over samples; `vectors` has shape (samples, m)."""
-        ...
-
-
-class Sums:
-    """A quality whose numbers add up as they are."""
-
-    def vectors(self, counts: FloatArray) -> Matrix:
-        return counts
-
-    def signal(self, vectors: Matrix) -> FloatArray:
-        return np.asarray(vectors, dtype=np.float64)
-
-    def value(self, total: Any) -> Any:
-        raise NotImplementedError
-
-    def interval(self, vectors: Matrix) -> tuple[float, float]:
-        return ends(contribution_draws([vectors], self.value))
-
-
 class Task(Protocol):
     """What a network is for.
 
     A task knows nothing of plans. It is made with options, and `fitted` to a network's outputs before it is used. All
     of `answer` and `quality` work without torch: they run on the machine that runs the tail.
 
-    Attributes:
-        name: as scenarios have it.
-        targets: how targets are read.
-        metrics: the qualities that requirements may name; the first unless one of them does.
-        quality: what makes answers good.
     """
 
-    name: str
-    targets: TargetKind
-    metrics: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """As scenarios have it."""
+        ...
 
     @property
-    def quality(self) -> Quality: ...
+    def targets(self) -> TargetKind:
+        """How targets are read."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The qualities that requirements may name; the first unless one of them does."""
+        ...
+
+    @property
+    def quality(self) -> Quality:
+        """What makes answers good."""
+        ...
 
     def options(self) -> dict[str, Any]:
         """The keys that make the same task again, as plain values."""
@@ -210,26 +159,3 @@ def real(output: Output) -> None:
     """Refuse outputs that are no real floating-point numbers."""
     if not output.dtype.startswith(("float", "bfloat")):
         raise ModelError(f"the network's result {output} is expected to be floating-point numbers", where="task.output")
-
-
-def mean_and_sum(value: float) -> FloatArray:
-    """The numbers of a frame of whose value the mean is taken."""
-    return np.array([value, 1.0])
-
-
-def is_dense(vectors: Matrix) -> bool:
-    return isinstance(vectors, np.ndarray)
-
-
-def total(vectors: Matrix) -> Matrix:
-    """The sum of all rows: (m,), or (1, m) where sparse."""
-    if is_dense(vectors):
-        return vectors.sum(0)
-    from scipy.sparse import csr_array
-
-    return csr_array(np.ones((1, vectors.shape[0]))) @ vectors
-
-
-def value_of(quality: Quality, vectors: Matrix) -> float:
-    """What all rows together come to."""
-    return float(np.squeeze(quality.value(total(vectors))))

@@ -12,7 +12,8 @@ from torch import Tensor
 from splitimpera.core.array_types import FloatArray, Row
 from splitimpera.core.errors import DataError
 from splitimpera.models.samples import Samples
-from splitimpera.tasks.task import Task, value_of
+from splitimpera.tasks.quality import value_of
+from splitimpera.tasks.task import Task
 
 Results = tuple[Tensor, ...]
 

@@ -96,10 +96,10 @@ def train_split(
     place = device_of(graph) if device is None else torch_device(device)
     if autocast not in (None, torch.bfloat16):
         raise ScenarioError(f"gradients of {autocast} vanish", where="autocast", hint="give torch.bfloat16 or None")
-    task = Classification().fitted(graph.outputs) if task is None else task
-    key = training_key(graph, cut, samples, training, place, autocast, task) if checkpoint else ""
+    aim: Task = Classification().fitted(graph.outputs) if task is None else task
+    key = training_key(graph, cut, samples, training, place, autocast, aim) if checkpoint else ""
     with torch_threads(1):
-        run = _Run(graph, cut, samples, training, task, place, autocast)
+        run = _Run(graph, cut, samples, training, aim, place, autocast)
         if checkpoint:
             run.resume(checkpoint, key)
         for stage in (1, 2):
@@ -163,7 +163,7 @@ class _Run:
         self.training = training
         self.aims = Aims(task, samples)
         self.picked = graph.picked
-        self.result = graph.cuts[-1].tensors
+        self.result_specs = graph.cuts[-1].tensors
         self.device = device
         self.autocast = autocast
         self.cut = cut
@@ -217,7 +217,7 @@ class _Run:
         """What crosses and the unsplit network's results for all samples (None where that is too much to keep), and
         the variance of what crosses over those that are trained on."""
         keep = self.cut.tensors[0].bytes * len(self.samples) <= CACHED_BYTES
-        result_bytes = sum(spec.bytes for spec in self.result)
+        result_bytes = sum(spec.bytes for spec in self.result_specs)
         keep_results = result_bytes * len(self.samples) <= CACHED_BYTES
         trained_on = torch.zeros(len(self.samples), dtype=torch.bool)
         trained_on[self.train_rows] = True
