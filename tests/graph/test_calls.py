@@ -152,16 +152,21 @@ def test_attributes_and_hooks_that_a_call_adds_or_removes_are_as_before():
         def forward(self, a, b):
             self.seen = a
             self.hidden = {}
+            self.calls.append(1)
+            self.grids["of the last shape"] = a.detach() * 2
             self.b.register_forward_hook(lambda *_: None)
             self.a._forward_hooks.clear()
             return super().forward(a, b)
 
     model = Counting()
-    model.hidden = {"kept": 1}
+    model.hidden, model.calls, model.grids = {"kept": 1}, [], {"of the last shape": torch.zeros(1)}
+    found = model.grids["of the last shape"]
     model.a.register_forward_hook(lambda *_: None)
     sei.trace(model, pair())
     assert not hasattr(model, "seen")
     assert model.hidden == {"kept": 1}
+    assert model.calls == []
+    assert model.grids["of the last shape"] is found
     assert not model.b._forward_hooks
     assert len(model.a._forward_hooks) == 1
 

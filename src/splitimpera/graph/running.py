@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-_OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training"}
-_HOOKS = frozenset(name for name in _OF_EVERY_MODULE if "_hooks" in name)
+_REGISTERED = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 
 
 def calling(model: nn.Module, names: tuple[str, ...]) -> Callable[..., Any]:
@@ -64,25 +64,26 @@ def results_of_tensors(model: nn.Module) -> Iterator[set[str]]:
 
 
 class _Found:
-    """The plain attributes and hooks of a network's modules, as they are now; parameters, buffers and modules are not
-    among them."""
+    """The plain attributes and hooks of a network's modules, as they are now, and what lists and dicts among them hold;
+    parameters, buffers and modules are not among them."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.modules = [(module, _attributes(module), _hooks(module)) for module in model.modules()]
+        self.modules = [(module, _attributes(module)) for module in model.modules()]
+        values = [value for _, attributes in self.modules for value in attributes.values()]
+        self.contents: list[tuple[Any, Any]] = [
+            (value, value.copy()) for value in values if type(value) in (list, dict, OrderedDict, set)
+        ]
 
     def restore(self) -> None:
-        for module, attributes, hooks in self.modules:
+        for module, attributes in self.modules:
             for name in _attributes(module).keys() - attributes.keys():
                 del vars(module)[name]
             vars(module).update(attributes)
-            for name, found in hooks.items():  # in place, for handles refer to them
-                vars(module)[name].clear()
-                vars(module)[name].update(found)
+        for value, found in self.contents:
+            value.clear()
+            fill = value.extend if type(value) is list else value.update
+            fill(found)
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
-    return {name: value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE}
-
-
-def _hooks(module: nn.Module) -> dict[str, dict[int, Any]]:
-    return {name: dict(value) for name, value in vars(module).items() if name in _HOOKS}
+    return {name: value for name, value in vars(module).items() if name not in _REGISTERED}
