@@ -34,7 +34,8 @@ class ModelGraph:
     Attributes:
         layers: The layers in the fixed topological order in which cuts count them.
         cuts: every legal cut, from the input's (index 0) to the result's.
-        program: the functional ATen graph that they are read from, in eval mode; it shares the model's parameters.
+        program: the functional ATen graph that they are read from, in eval mode; it shares the model's parameters, takes
+            the inputs in order and returns the tuple of all results.
         out_spec: how the model's results are nested.
         made_by: the layer that makes each value of the program that depends on the input; `INPUT` for the input.
         apart: whether the output for a sample does not depend on the other samples in its batch. Where it does (batch
