@@ -34,8 +34,8 @@ class ModelGraph:
     Attributes:
         layers: The layers in the fixed topological order in which cuts count them.
         cuts: every legal cut, from the input's (index 0) to the result's.
-        program: the functional ATen graph that they are read from, in eval mode; it shares the model's parameters, takes
-            the inputs in order and returns the tuple of all results.
+        program: the functional ATen graph that they are read from, in eval mode; it shares the model's parameters,
+            takes the inputs in order and returns the tuple of all results.
         out_spec: how the model's results are nested.
         made_by: the layer that makes each value of the program that depends on the input; `INPUT` for the input.
         apart: whether the output for a sample does not depend on the other samples in its batch. Where it does (batch
@@ -109,9 +109,8 @@ def trace(model: nn.Module, example: Example, *, say: Callable[[str], object] = 
                     hint="return tensors, alone or in tuples, lists and dictionaries",
                 )
             with telling(ShapeError, "the network refuses a single sample"):
-                call(
-                    *(x[:1] if x.ndim else x for x in inputs)
-                )  # it may remember a shape, which must not be the trace's
+                # and it may remember the shape of its last call, which must not be the shape that is traced
+                call(*(x[:1] if x.ndim else x for x in inputs))
             _check_names(model, names)
             program, structure = _traced(model, inputs, names)
             _check(program, inputs, expected)
