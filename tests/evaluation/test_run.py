@@ -394,7 +394,7 @@ def test_another_quality_is_followed_through_losses(testbed):
     bed = testbed.with_task(replace(testbed.task, quality=Confidence()))
     whole = sei.evaluate(plan(1), bed, TIMES, rng)
     with torch.no_grad():  # the network's own output arrives there
-        np.testing.assert_allclose(seen, testbed.graph.program(testbed.data.validation.inputs), rtol=1e-5)
+        np.testing.assert_allclose(seen, testbed.graph.program(testbed.data.validation.inputs)[0], rtol=1e-5)
     lossy = sei.evaluate(plan(1, loss=0.5), bed, TIMES, rng)
     assert lossy.quality < 0.7 * whole.quality
     assert whole.quality_ci[0] <= whole.quality <= whole.quality_ci[1]

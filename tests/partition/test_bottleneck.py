@@ -215,6 +215,8 @@ def test_a_cut_with_several_tensors_is_refused_and_the_nearest_others_are_named(
     assert len(named) == 4
     for name in named:
         bottleneck_for(graph.cut(int(name.split()[0])))
+    with pytest.raises(CutError, match="no cut of this network can have one: leave bottlenecks out"):
+        bottleneck_for(cut, cuts=[other for other in graph.cuts if not other.single])
 
 
 @pytest.mark.parametrize("name", networks.NETWORKS)

@@ -52,6 +52,8 @@ def trace_with_fx(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[fx.Grap
     _Shapes(traced.graph, two, three).write()
     output = next(iter(reversed(traced.graph.nodes)))
     results, structure = pytree.tree_flatten(output.args[0])
+    if not all(value is None or isinstance(value, (fx.Node, int, float, str)) for value in results):
+        raise TraceError("the network's result holds what is no tensor")
     output.args = (tuple(results),)
     traced.graph.eliminate_dead_code()
     traced.recompile()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from splitimpera.core.errors import ShapeError, TraceError
@@ -20,11 +21,11 @@ MIXED = (
 )
 
 
-def samples_apart(model: nn.Module, program: fx.GraphModule, given: tuple[Tensor, ...]) -> bool:
+def samples_apart(model: Callable[..., Any], program: fx.GraphModule, given: tuple[Tensor, ...]) -> bool:
     """Whether a traced program gives for a few samples together what the network gives for each of them alone.
 
     Args:
-        model: The network, in eval mode.
+        model: The network, in eval mode, called on inputs in order.
         given: any number of samples; a single one gets its mirror image beside it.
 
     Raises:

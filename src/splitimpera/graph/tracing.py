@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,12 +21,13 @@ from splitimpera.graph.frames import MIXED, samples_apart
 from splitimpera.graph.functional import remove_in_place
 from splitimpera.graph.layers import read_layers
 from splitimpera.graph.outputs import result_tensors
+from splitimpera.graph.running import calling, evaluating, forgetting, results_of_tensors
 from splitimpera.models.imports import contained, telling, where_it_failed
 from splitimpera.models.kinds import check_network, unwrapped
 from splitimpera.records.graph import Cut, Layer, TensorSpec
 from splitimpera.tasks.task import Output
 
-Example = Tensor | tuple[Tensor, ...]
+Example = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +37,13 @@ class ModelGraph:
     Attributes:
         layers: The layers in the fixed topological order in which cuts count them.
         cuts: every legal cut, from the input's (index 0) to the result's.
-        program: the functional ATen graph that they are read from, in eval mode; it shares the model's parameters.
+        program: the functional ATen graph that they are read from, in eval mode; it shares the model's parameters,
+            takes the inputs in order and returns the tuple of all results.
         out_spec: how the model's results are nested.
         made_by: the layer that makes each value of the program that depends on the input; `INPUT` for the input.
         apart: whether the output for a sample does not depend on the other samples in its batch. Where it does (batch
             statistics in eval mode, a softmax over the batch), samples are run one by one, everywhere.
+        names: what its inputs are called, in the program's order, where they are given by name.
     """
 
     layers: tuple[Layer, ...]
@@ -49,6 +52,7 @@ class ModelGraph:
     out_spec: pytree.TreeSpec
     made_by: Mapping[str, int] = field(default_factory=dict)
     apart: bool = True
+    names: tuple[str, ...] = ()
 
     @cached_property
     def _result(self) -> tuple[tuple[Output, ...], tuple[int, ...]]:
@@ -89,9 +93,10 @@ def trace(model: nn.Module, example: Example, *, say: Callable[[str], object] = 
 
     Args:
         model: Any `nn.Module` that `torch.export` can trace.
-        example: Inputs of the model, one tensor (N, ...) or a tuple of them, N samples. With `frames.SAMPLES` of them,
-            real ones, it is tried whether the output for each depends on the others.
-        say: Function that is called with a warning where they do.
+        example: Inputs of the model, N samples: one tensor (N, ...), a tuple of them, or tensors by the names that the
+            model's `forward` gives them. With `frames.SAMPLES` samples, real ones, it is tried whether the output for
+            each depends on the others.
+        say: Function that is called with a warning where they do, or where a part of the result is left out.
 
     Raises:
         ModelError: it is of a kind that cannot be traced (`models.kinds`).
@@ -104,26 +109,75 @@ def trace(model: nn.Module, example: Example, *, say: Callable[[str], object] = 
         >>> [(cut.index, cut.name, cut.bytes) for cut in graph.cuts]
         [(0, 'input', 768), (1, '0', 1152), (2, '3', 40)]
     """
-    given = example if isinstance(example, tuple) else (example,)
+    names, given = _named(example)
     # a batch of one would be taken for a constant
     inputs = tuple(torch.cat([x[:1], x[:1]]) if x.ndim else x for x in given)
     shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
     with contained(), telling(TraceError, "the network cannot be traced"):
         model = unwrapped(check_network(model))
-        with evaluating(model), torch.no_grad():
+        call = calling(model, names)
+        with evaluating(model), results_of_tensors(model) as left_out, torch.no_grad():
             refusing = f"the network refuses inputs of shape {shapes}"
-            with telling(ShapeError, refusing, hint="check the data's shape"):
-                expected = model(*inputs)
-            program, structure = _traced(model, inputs)
+            with telling(ShapeError, refusing, hint=_how_to_call(model, names, len(given))):
+                expected = call(*inputs)
+            if left_out and not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(expected)):
+                raise TraceError(
+                    f"the network returns no tensor, but {', '.join(map(shown, sorted(left_out)))}",
+                    hint="return tensors, alone or in tuples, lists and dictionaries",
+                )
+            with telling(ShapeError, "the network refuses a single sample"):
+                # and it may remember the shape of its last call, which must not be the shape that is traced
+                call(*(x[:1] if x.ndim else x for x in inputs))
+            _check_names(model, names)
+            program, structure = _traced(model, inputs, names)
             _check(program, inputs, expected)
             layers, cuts, made_by = read_layers(program, model)
             if not cuts[-1].tensors:
                 raise TraceError("the network's result does not depend on its input, or is no tensor")
-            apart = samples_apart(model, program, given)
-            graph = ModelGraph(layers, cuts, program, structure, made_by, apart)
+            apart = samples_apart(call, program, given)
+            graph = ModelGraph(layers, cuts, program, structure, made_by, apart, names)
+    if left_out:
+        say(f"Left out of the network's result, for they are no tensors: {', '.join(map(shown, sorted(left_out)))}.")
     if not graph.apart:
         say(MIXED)
     return graph
+
+
+def _named(example: Example) -> tuple[tuple[str, ...], tuple[Tensor, ...]]:
+    """The names of the inputs, where they have any, and the inputs."""
+    names: tuple[str, ...] = ()
+    inputs: tuple[Any, ...]
+    if isinstance(example, Mapping):
+        names, inputs = tuple(example), tuple(example.values())
+    else:
+        inputs = example if isinstance(example, tuple) else (example,)
+    for index, value in enumerate(inputs):
+        if not isinstance(value, Tensor):
+            which = f"'{shown(names[index])}'" if names else f"{index + 1}"
+            raise ShapeError(
+                f"input {which} of the network is {shown(type(value).__name__)}, a tensor is expected",
+                hint="give a tensor, a tuple of tensors, or a dict of tensors by the names of forward's parameters",
+            )
+    return names, inputs
+
+
+def _how_to_call(model: nn.Module, names: tuple[str, ...], count: int) -> str:
+    """What to check where a network refuses its inputs: their shape, or which of them it takes."""
+    taken = inspect.signature(model.forward).parameters
+    by_position = [name for name, one in taken.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    if len(taken) == len(names or by_position) == count:
+        return "check the data's shape"
+    by_name = "" if names else "or give the inputs by name, as a dict: "
+    return f"check the data's shape, {by_name}'forward' takes {shown(', '.join(taken))}"
+
+
+def _check_names(model: nn.Module, names: tuple[str, ...]) -> None:
+    unknown = [name for name in names if name not in inspect.signature(model.forward).parameters]
+    if unknown:
+        raise TraceError(
+            f"the network's 'forward' has no parameter '{shown(unknown[0])}' of its own",
+            hint="write the inputs' names in place of **kwargs",
+        )
 
 
 def _check(program: fx.GraphModule, inputs: tuple[Tensor, ...], expected: Any) -> None:
@@ -138,24 +192,16 @@ def _check(program: fx.GraphModule, inputs: tuple[Tensor, ...], expected: Any) -
             )
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode for a while; every module's own mode comes back afterwards, also after an exception."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _traced(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[fx.GraphModule, pytree.TreeSpec]:
+def _traced(
+    model: nn.Module, inputs: tuple[Tensor, ...], names: tuple[str, ...]
+) -> tuple[fx.GraphModule, pytree.TreeSpec]:
     """A functional program and how its results are nested: by `torch.export`, or where that fails by `torch.fx`."""
     try:
-        program = _export(model, inputs)
+        program = _export(model, inputs, names)
     except TraceError as failure:
         try:
+            if names:
+                raise
             return trace_with_fx(model, inputs)
         except KeyboardInterrupt:
             raise
@@ -164,12 +210,17 @@ def _traced(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[fx.GraphModul
     return _functional_module(program), program.call_spec.out_spec
 
 
-def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    shapes = tuple({0: torch.export.Dim.AUTO} if x.ndim else None for x in inputs)
+def _export(model: nn.Module, inputs: tuple[Tensor, ...], names: tuple[str, ...]) -> torch.export.ExportedProgram:
+    positional, by_name = (() if names else inputs), dict(zip(names, inputs, strict=bool(names)))
+    shapes = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
+    for x in inputs:
+        if x.ndim:
+            shapes[x] = {0: torch.export.Dim.AUTO}
+    dynamic: Any = shapes
     try:
         # torch warns, logs and dumps half-traced graphs; our error says what counts
-        with quiet():
-            return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
+        with quiet(), forgetting(model):
+            return torch.export.export(model, positional, by_name, dynamic_shapes=dynamic, strict=False)
     except KeyboardInterrupt:
         raise
     except BaseException as failure:
@@ -180,13 +231,13 @@ def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.Export
 
 
 def _functional_module(program: torch.export.ExportedProgram) -> fx.GraphModule:
-    """The program as a graph module without in-place operations and without checks of its inputs."""
+    """The program as a graph module of flat inputs and results, without in-place operations and input checks."""
     module = _without_guards(program)
     if not remove_in_place(module.graph):
         module = _without_guards(program.run_decompositions({}))
+    module.graph.set_codegen(fx.graph.CodeGen())
     module.graph.eliminate_dead_code()
-    module.recompile()
-    return module
+    return fx.GraphModule(module, module.graph).eval()
 
 
 def _without_guards(program: torch.export.ExportedProgram) -> fx.GraphModule:

@@ -141,6 +141,8 @@ def _others(cut: Cut, cuts: Sequence[Cut], count: int = 4) -> str:
     possible = [other for other in cuts if other.index != cut.index and can_have_bottleneck(other)]
     nearest = sorted(possible, key=lambda other: abs(other.index - cut.index))[:count]
     names = [f"{other.index} ({other.name})" for other in sorted(nearest, key=lambda other: other.index)]
+    if cuts and not names:
+        return "no cut of this network can have one: leave bottlenecks out"
     return f"the nearest cuts that can have one: {', '.join(names)}" if names else ""
 
 

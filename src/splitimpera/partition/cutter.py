@@ -16,12 +16,14 @@ from splitimpera.records.graph import Cut
 class Head(nn.Module):
     """What runs in front of the cut: takes what the model takes, returns the tuple of tensors that cross."""
 
-    def __init__(self, program: fx.GraphModule) -> None:
+    def __init__(self, program: fx.GraphModule, names: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.program = program
+        self.names = names
 
-    def forward(self, *inputs: Any) -> tuple[Tensor, ...]:
-        crossing: tuple[Tensor, ...] = self.program(*pytree.tree_leaves(inputs))
+    def forward(self, *inputs: Any, **named: Any) -> tuple[Tensor, ...]:
+        given = (inputs, tuple(named[name] for name in self.names if named))
+        crossing: tuple[Tensor, ...] = self.program(*pytree.tree_leaves(given))
         return crossing
 
 
@@ -76,7 +78,7 @@ def split(graph: ModelGraph, cut: Cut | int | str) -> Partition:
     crossing = [node for node in nodes if node.name in cut.crossing]
     head = program_between(graph.program, inputs, tuple(crossing))
     tail = program_between(graph.program, crossing, nodes[-1].args[0])
-    return Partition(cut, Head(head).eval(), Tail(tail, graph.out_spec).eval())
+    return Partition(cut, Head(head, graph.names).eval(), Tail(tail, graph.out_spec).eval())
 
 
 def segment(graph: ModelGraph, start: Cut, end: Cut) -> fx.GraphModule:
