@@ -38,8 +38,13 @@ class Recipe:
     version: int = 2
 
     def file_name(self) -> str:
-        recipe = [self.name, self.data, self.epochs, self.learning_rate, self.version, torch.__version__]
-        return f"{self.name}-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]}.weights"
+        return weights_name(self.name, self.data, self.epochs, self.learning_rate, self.version)
+
+
+def weights_name(name: str, *made_of: str | float) -> str:
+    """What a network's weights are filed under in the cache: another name whenever `made_of` or PyTorch changes."""
+    recipe = json.dumps([name, *made_of, torch.__version__])
+    return f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.weights"
 
 
 RECIPES: Registry[Recipe] = Registry("network")
@@ -65,22 +70,35 @@ for _recipe in (
 
 def trained(recipe: Recipe, track: Track[int] = no_progress) -> nn.Module:
     """The recipe's network with trained weights, from the cache or trained now; in eval mode."""
-    with made_once(recipe.file_name()), torch.random.fork_rng(devices=[]):
+    return trained_once(
+        recipe.file_name(), recipe.build, lambda model: _fit(model, DATASETS[recipe.data]().train, recipe, track)
+    )
+
+
+def trained_once(file_name: str, build: Callable[[], nn.Module], fit: Callable[[nn.Module], None]) -> nn.Module:
+    """A network with trained weights, from the cache or trained now; in eval mode.
+
+    Args:
+        file_name: what its weights are filed under: `weights_name` makes one.
+        build: makes the network.
+        fit: trains it in place, on one thread and after `torch.manual_seed(0)`.
+    """
+    with made_once(file_name), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = recipe.build()
-        stored = read_cached(recipe.file_name())
+        model = build()
+        stored = read_cached(file_name)
         if stored is not None:
             try:
                 model.load_state_dict(load_tensors(stored))
                 return model.eval()
             except (SafetensorError, RuntimeError):
-                model = recipe.build()  # a file of that name by another hand: make it anew
+                model = build()  # a file of that name by another hand: make it anew
         kept = usable_cache() is not None
         with torch_threads(1):
-            _fit(model, DATASETS[recipe.data]().train, recipe, track)
+            fit(model)
         if kept:
             tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-            write_cached(recipe.file_name(), save_tensors(tensors))
+            write_cached(file_name, save_tensors(tensors))
     return model.eval()
 
 
