@@ -148,7 +148,7 @@ def test_they_can_be_split_at_every_cut(example, name, module):
 def test_weights_from_the_cache_are_those_that_were_trained(data, example, monkeypatch, tmp_path, name):
     monkeypatch.setenv("SPLITIMPERA_CACHE", str(tmp_path))
     module = example(name, "network")
-    monkeypatch.setattr(module, "HEARD" if name == "keywords" else "IMAGES", 50)
+    monkeypatch.setattr(module, "TRAINED_ON", 50)
     monkeypatch.setattr(module, "EPOCHS", 1)
     trained = module.build()
     monkeypatch.setattr(module, "fit", pytest.fail)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # two examples share the next one
 from digit_scenes import scenes
 
 COUNTS = {"train": 600, "validation": 200, "test": 200}

@@ -20,7 +20,7 @@ LARGE = 24
 """Digits with a side of so many pixels are found at the second level, smaller ones at the first."""
 RADIUS = 1.5
 """How far from a digit's center, in strides, locations still have to find it."""
-IMAGES, EPOCHS, BATCH, LEARNING_RATE = 4000, 6, 16, 5e-3
+TRAINED_ON, EPOCHS, BATCH, LEARNING_RATE = 4000, 6, 16, 5e-3
 
 
 def convolution(in_channels: int, channels: int, stride: int = 1) -> nn.Sequential:
@@ -94,7 +94,7 @@ def build() -> nn.Module:
 def fit(model: nn.Module) -> None:
     """Focal loss of the classes and GIoU loss of the boxes; AdamW with a one-cycle learning rate."""
     sys.stderr.write("Training the detector, once: less than a minute\n")
-    found, targets = boxed("train", IMAGES)
+    found, targets = boxed("train", TRAINED_ON)
     images = torch.from_numpy(found)
     classes, boxes = (torch.stack(each) for each in zip(*(wanted(**target) for target in targets), strict=True))
     steps = -(-len(images) // BATCH)

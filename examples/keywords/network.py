@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from splitimpera.models.recipes import trained_once, weights_name
 
-HEARD, EPOCHS, BATCH, LEARNING_RATE = 3000, 8, 32, 1e-2
+TRAINED_ON, EPOCHS, BATCH, LEARNING_RATE = 3000, 8, 32, 1e-2
 
 
 class KeywordNet(nn.Module):
@@ -59,7 +59,7 @@ def build() -> nn.Module:
 def fit(model: nn.Module) -> None:
     """Cross-entropy and AdamW with a one-cycle learning rate."""
     sys.stderr.write("Training the keyword network, once: about half a minute\n")
-    spectrograms, labels = (torch.from_numpy(values) for values in spoken("train", HEARD))
+    spectrograms, labels = (torch.from_numpy(values) for values in spoken("train", TRAINED_ON))
     steps = -(-len(labels) // BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, EPOCHS * steps)

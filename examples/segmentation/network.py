@@ -13,7 +13,7 @@ from splitimpera.models.recipes import trained_once, weights_name
 
 SKIPS = (2, 8)
 """Channels of the skips."""
-IMAGES, EPOCHS, BATCH, LEARNING_RATE = 4000, 5, 16, 5e-3
+TRAINED_ON, EPOCHS, BATCH, LEARNING_RATE = 4000, 5, 16, 5e-3
 
 
 def convolution(in_channels: int, channels: int, stride: int = 1) -> nn.Sequential:
@@ -65,7 +65,7 @@ def build() -> nn.Module:
 def fit(model: nn.Module) -> None:
     """Cross-entropy and AdamW with a one-cycle learning rate."""
     sys.stderr.write("Training the U-Net, once: about a minute\n")
-    images, masks = (torch.from_numpy(values) for values in masked("train", IMAGES))
+    images, masks = (torch.from_numpy(values) for values in masked("train", TRAINED_ON))
     steps = -(-len(images) // BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, EPOCHS * steps)

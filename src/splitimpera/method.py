@@ -45,7 +45,7 @@ from splitimpera.studies.outlook import expected_work
 from splitimpera.studies.sensitivity import Change, Sensitivity
 from splitimpera.studies.sweeps import shortlist
 from splitimpera.studies.trial import Trials
-from splitimpera.tasks.metrics import QUALITIES
+from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.tasks.quality import value_of
 from splitimpera.tasks.task import Task
 from splitimpera.training.aims import target_parts

@@ -114,6 +114,13 @@ def test_weights_of_another_architecture_under_the_same_name_are_made_anew(cache
     assert trained(recipe)[1].weight.shape == (10, 1024)
 
 
+def test_a_caller_without_gradients_gets_the_same_weights(cache, recipe, monkeypatch):
+    with torch.no_grad():
+        weight = trained(recipe)[1].weight
+    monkeypatch.setenv("SPLITIMPERA_CACHE", str(cache / "other"))
+    torch.testing.assert_close(trained(recipe)[1].weight, weight, rtol=0, atol=0)
+
+
 def test_training_does_not_disturb_the_callers_randomness(cache, recipe):
     torch.manual_seed(5)
     expected = torch.rand(1)

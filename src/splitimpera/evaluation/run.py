@@ -235,14 +235,13 @@ def with_worth(found: Evaluation, worth: Worth | None, quality: Quality, interva
         found = replace(
             found,
             quality=value_of(quality, of_samples),
-            quality_ci=quality.interval(of_samples),
             on_time_quality=value_of(quality, on_time),
             contributions=worth.contributions,
             on_time_contributions=worth.on_time,
             summarise=quality.value,
             loss_patterns=worth.rounds,
         )
-    if not intervals:
+    if not intervals:  # those of some qualities take as long as all else
         return found
     draws = Draws(found)
     ends = draws.intervals()

@@ -81,7 +81,7 @@ def trained_once(file_name: str, build: Callable[[], nn.Module], fit: Callable[[
     Args:
         file_name: what its weights are filed under: `weights_name` makes one.
         build: makes the network.
-        fit: trains it in place, on one thread and after `torch.manual_seed(0)`.
+        fit: trains it in place, on one thread, with gradients and after `torch.manual_seed(0)`.
     """
     with made_once(file_name), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -94,7 +94,7 @@ def trained_once(file_name: str, build: Callable[[], nn.Module], fit: Callable[[
             except (SafetensorError, RuntimeError):
                 model = build()  # a file of that name by another hand: make it anew
         kept = usable_cache() is not None
-        with torch_threads(1):
+        with torch_threads(1), torch.enable_grad():
             fit(model)
         if kept:
             tensors = {key: value.contiguous() for key, value in model.state_dict().items()}

@@ -17,8 +17,8 @@ from itertools import combinations
 from splitimpera.core import units
 from splitimpera.core.errors import RequirementError, UnitError, shown
 from splitimpera.core.registry import nearest
-from splitimpera.tasks.metrics import QUALITIES as QUALITIES
-from splitimpera.tasks.metrics import Metric as Metric
+from splitimpera.tasks.qualities import QUALITIES as QUALITIES
+from splitimpera.tasks.qualities import Metric as Metric
 
 
 def _format_layers(value: float) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from splitimpera.core import units
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.statistics import drawn, ends
+from splitimpera.evaluation.chance import Draws
 from splitimpera.evaluation.vectors import mean_of, minus, plus, weighted
 from splitimpera.qos.verdict import Verdict
 from splitimpera.records.link import Link
@@ -49,7 +50,8 @@ def quality_against_loss(
     for loss in losses:
         hops = tuple(replace(hop, link=with_loss(hop.link, loss)) for hop in plan.hops)
         found.append(trial(replace(plan, hops=hops), workload))
-    low, high = np.array([evaluation.quality_ci for evaluation in found]).T
+    intervals = [Draws(evaluation).interval(evaluation.quality_metric) for evaluation in found]
+    low, high = np.array(intervals).T
     return LossCurve(plan, np.array(losses), np.array([evaluation.quality for evaluation in found]), low, high)
 
 

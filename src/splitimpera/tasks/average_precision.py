@@ -72,7 +72,7 @@ class AveragePrecision:
         self.classes, self.most, self.kept = classes, most, kept
         self.name = "map50" if self.thresholds == AP50 else "map"
         self._axes: dict[bytes, int] = {}
-        self._ranked: _Ranked | None = None
+        self._ranked: tuple[IntArray, _Ranked] | None = None
 
     def count(self, answer: Row, target: Row) -> FloatArray:
         """What an image comes to: shape (classes + 1 + 2 `kept`,).
@@ -117,11 +117,20 @@ class AveragePrecision:
         shape = weights.shape
         if shape[-1] > len(self._axes):
             raise ValueError(f"vectors with {shape[-1]} axes, {len(self._axes)} are known; whose are they?")
-        if self._ranked is None or self._ranked.images < len(self._axes):
-            images, contents = [np.frombuffer(image) for image in self._axes], [*self._axes]
-            ranks = np.argsort(sorted(range(len(contents)), key=contents.__getitem__))
-            self._ranked = _Ranked(images, self.classes, len(self.thresholds), ranks)
-        return self._ranked.value(weights.reshape(prod(shape[:-1]), shape[-1])).reshape(shape[:-1])
+        rows = weights.reshape(prod(shape[:-1]), shape[-1])
+        used = np.unique(rows.indices) if hasattr(rows, "indices") else np.flatnonzero(rows.any(axis=0))
+        found: FloatArray = self._of(used).value(rows[:, used]).reshape(shape[:-1])
+        return found
+
+    def _of(self, axes: IntArray) -> _Ranked:
+        """The images of some axes, ranked; those of the last call are remembered."""
+        if self._ranked is None or not np.array_equal(self._ranked[0], axes):
+            contents = [*self._axes]
+            some = [contents[axis] for axis in axes.tolist()]
+            ranks = np.argsort(sorted(range(len(some)), key=some.__getitem__))
+            images = [np.frombuffer(image) for image in some]
+            self._ranked = axes, _Ranked(images, self.classes, len(self.thresholds), ranks)
+        return self._ranked[1]
 
     def interval(self, vectors: Any) -> tuple[float, float]:
         """The 95 % interval of the value, images being drawn; `vectors` has shape (images, axes)."""

@@ -13,7 +13,7 @@ from splitimpera.core.registry import Registry
 from splitimpera.tasks.agreement import INNER, Agreement
 from splitimpera.tasks.classification import Classification
 from splitimpera.tasks.detection import Detection
-from splitimpera.tasks.metrics import QUALITIES
+from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.tasks.multilabel import Multilabel
 from splitimpera.tasks.regression import Regression
 from splitimpera.tasks.segmentation import Segmentation
@@ -94,6 +94,6 @@ def made_task(made: object, name: str) -> Task:
     if unknown:
         raise ScenarioError(
             f"'{shown(name)}' has a metric that is not registered: {listed(unknown)}",
-            hint="call tasks.metrics.register_quality",
+            hint="call tasks.qualities.register_quality",
         )
     return made  # type: ignore[return-value]

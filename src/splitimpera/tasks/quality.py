@@ -23,7 +23,7 @@ class Quality(Protocol):
 
     @property
     def name(self) -> str:
-        """How the value is called, one of `metrics.QUALITIES`."""
+        """How the value is called, one of `qualities.QUALITIES`."""
         ...
 
     def count(self, answer: Row, target: Row) -> FloatArray:

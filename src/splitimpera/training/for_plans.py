@@ -15,7 +15,7 @@ from splitimpera.models.datasets import Samples
 from splitimpera.partition.bottleneck import bottleneck_for
 from splitimpera.records.plan import Plan
 from splitimpera.setting import Setting
-from splitimpera.tasks.metrics import QUALITIES
+from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.tasks.task import Task
 from splitimpera.training.cached import trained_split
 from splitimpera.training.trained import TrainedSplit
