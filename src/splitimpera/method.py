@@ -48,7 +48,7 @@ from splitimpera.studies.trial import Trials
 from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.tasks.quality import value_of
 from splitimpera.tasks.task import Task
-from splitimpera.training.aims import target_parts
+from splitimpera.training.checksum import target_parts
 from splitimpera.training.for_plans import trained_for
 from splitimpera.training.trained import weights_of
 from splitimpera.training.weight_files import digest

@@ -135,7 +135,9 @@ def test_damaged_idx_files_are_named(tmp_path, kind, packed):
     assert kind == "missing" or "train-images-idx3-ubyte" in str(refused.value)
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(TRAIN, mtime=0)[:-9], gzip.compress(TRAIN, mtime=0)[:40]])
+@pytest.mark.parametrize(
+    "content", [b"no gzip", gzip.compress(TRAIN, mtime=0)[:-9], gzip.compress(TRAIN, mtime=0)[:40]]
+)
 def test_damaged_gzip_files_are_named(tmp_path, content):
     write_idx(tmp_path, packed=True)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)

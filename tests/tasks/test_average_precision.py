@@ -355,4 +355,4 @@ print([name for name in {names} if name in sys.modules])
 
 
 def test_examples():
-    assert doctest.testmod(module, optionflags=doctest.ELLIPSIS) == (0, 8)
+    assert doctest.testmod(module, optionflags=doctest.ELLIPSIS) == (0, 9)

@@ -151,10 +151,10 @@ def _arrived(found: Timeline, plan: Plan, testbed: Testbed, known: Known) -> tup
 def _worth(found: Timeline, known: Known, alive: Bools, missing: FloatArray) -> Worth:
     samples = known.intact.shape[0]
     shown = np.arange(missing.shape[1]) % samples
-    runs = []
+    whole, runs = known.intact[shown], []
     for of_run in missing:
         damaged = np.flatnonzero(of_run > 0)
-        runs.append(added(known.intact[shown], damaged, known.damage.at(of_run[damaged])))
+        runs.append(added(known.intact[shown], damaged, known.damage.at(of_run[damaged])) if len(damaged) else whole)
 
     def means(right: Bools) -> Any:
         lost = known.lost[shown]

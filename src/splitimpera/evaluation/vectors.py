@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
+from hashlib import blake2b
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.statistics import DRAWS, contribution_draws, drawn
-from splitimpera.tasks.quality import Matrix, Quality, is_dense
+from splitimpera.tasks.quality import Columns, Matrix, Quality, is_dense
 
 Bools = npt.NDArray[np.bool_]
-CHUNK = 100
-"""How many draws of sparse vectors are weighed at a time."""
+MOST_ELEMENTS = 1 << 22
+"""Of an array of draws and columns."""
 
 
 def plus(one: Matrix, other: Matrix) -> Matrix:
@@ -51,7 +53,7 @@ def either(which: Bools, ones: Matrix, others: Matrix) -> Matrix:
     """
     if is_dense(ones):
         return np.where(which[:, None], ones, others)
-    return plus(_scaled(ones, which), _scaled(others, ~which))
+    return ones if which.all() else plus(_scaled(ones, which), _scaled(others, ~which))
 
 
 def table(quality: Quality, counts: FloatArray, known: Bools) -> Matrix:
@@ -72,6 +74,8 @@ def added(vectors: Matrix, places: IntArray, rows: Matrix) -> Matrix:
     """The same vectors with something added to some of them; dense ones are changed in place."""
     if is_dense(vectors):
         vectors[places] += rows
+        return vectors
+    if not len(places):
         return vectors
     from scipy.sparse import csr_array
 
@@ -118,24 +122,50 @@ def means_of_samples(runs: Sequence[Matrix], samples: int) -> Any:
     from scipy.sparse import csr_array
 
     means = csr_array((1 / times[shown], (shown, np.arange(frames))), shape=(samples, frames))
-    return [means @ run for run in runs]
+    made = {id(run): means @ run for run in {id(run): run for run in runs}.values()}
+    return [made[id(run)] for run in runs]
 
 
 def draws(contributions: Any, value: Callable[[Matrix], Any]) -> FloatArray:
     """Bootstrap draws of what contributions come to, samples and replications being drawn, (DRAWS,)."""
     if is_dense(contributions):
         return contribution_draws(contributions, value)
+    known = _drawn.setdefault(value.__self__, {}) if hasattr(value, "__self__") else {}
+    digests = {id(run): _digest(run) for run in {id(run): run for run in contributions}.values()}
+    key = tuple(digests[id(run)] for run in contributions)
+    if key not in known:
+        known[key] = _sparse_draws(contributions, value)
+    return known[key]
+
+
+_drawn: WeakKeyDictionary[Any, dict[Any, FloatArray]] = WeakKeyDictionary()
+"""Of each quality: what was drawn of the same contributions before, such as those of plans that lose nothing."""
+
+
+def _digest(run: Matrix) -> str:
+    found = blake2b(digest_size=16)
+    for part in (run.indptr, run.indices, run.data):
+        found.update(part)
+    return found.hexdigest()
+
+
+def _sparse_draws(contributions: Sequence[Matrix], value: Callable[[Matrix], Any]) -> FloatArray:
     of_replications, of_samples = drawn(len(contributions), 0), drawn(contributions[0].shape[0], 1)
     alike = all(run is contributions[0] for run in contributions)
+    runs = contributions[:1] if alike else contributions
+    used = np.unique(np.concatenate([run.indices for run in runs]))
+    _widen(runs)
+    compact = [run[:, used] for run in runs]
     found = []
-    for first in range(0, DRAWS, CHUNK):
-        some = slice(first, first + CHUNK)
+    size = max(1, MOST_ELEMENTS // max(len(used), 1))
+    for first in range(0, DRAWS, size):
+        some = slice(first, first + size)
         if alike:
-            found.append(value(weighted(of_samples[some], contributions[0])))
-            continue
-        runs = zip(of_replications[some].T, contributions, strict=True)
-        sums = [weighted(of_samples[some] * times[:, None], run) for times, run in runs]
-        found.append(value(reduce(plus, sums)))
+            sums = of_samples[some] @ compact[0]
+        else:
+            pairs = zip(of_replications[some].T, compact, strict=True)
+            sums = sum((of_samples[some] * times[:, None]) @ run for times, run in pairs)
+        found.append(value(Columns(used, np.asarray(sums))))
     return np.concatenate(found)
 
 

@@ -21,6 +21,7 @@ from splitimpera.core.array_types import Array, FloatArray, IntArray, Row
 from splitimpera.core.errors import DataError
 from splitimpera.core.statistics import drawn, ends
 from splitimpera.tasks.boxes import iou
+from splitimpera.tasks.quality import Columns
 
 AP50 = (0.5,)
 COCO = tuple(np.linspace(0.5, 0.95, 10).tolist())
@@ -110,9 +111,11 @@ class AveragePrecision:
     def value(self, total: Any) -> Any:
         """Average precision of weighted images, (..., axes) -> (...).
 
-        `total` is dense or a sparse matrix. Weights count true and false positives and truths; classes whose truths
-        weigh nothing, or less, are left out; without any class the value is NaN.
+        `total` is dense, a sparse matrix, or `Columns`. Weights count true and false positives and truths; classes
+        whose truths weigh nothing, or less, are left out; without any class the value is NaN.
         """
+        if isinstance(total, Columns):
+            return self._of(total.places).value(total.rows)
         weights = total.tocsr() if hasattr(total, "tocsr") else np.asarray(total, dtype=np.float64)
         shape = weights.shape
         if shape[-1] > len(self._axes):
@@ -134,7 +137,8 @@ class AveragePrecision:
 
     def interval(self, vectors: Any) -> tuple[float, float]:
         """The 95 % interval of the value, images being drawn; `vectors` has shape (images, axes)."""
-        return ends(self.value(drawn(vectors.shape[0], 1) @ vectors))
+        used = np.unique(vectors.indices)
+        return ends(self.value(Columns(used, drawn(vectors.shape[0], 1) @ vectors[:, used])))
 
     def _positives(self, image: FloatArray) -> tuple[float, float]:
         scores, codes = image[self.classes + 1 :].reshape(2, -1)

@@ -13,8 +13,8 @@ from splitimpera.core.registry import Registry
 from splitimpera.tasks.agreement import INNER, Agreement
 from splitimpera.tasks.classification import Classification
 from splitimpera.tasks.detection import Detection
-from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.tasks.multilabel import Multilabel
+from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.tasks.regression import Regression
 from splitimpera.tasks.segmentation import Segmentation
 from splitimpera.tasks.task import Task

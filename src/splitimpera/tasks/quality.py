@@ -7,15 +7,29 @@ same.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from splitimpera.core.array_types import FloatArray, Row
+from splitimpera.core.array_types import FloatArray, IntArray, Row
 from splitimpera.core.statistics import contribution_draws, ends
 
 Matrix = Any
 """Vectors as rows: float64 (n, m), dense, or a `scipy.sparse` array."""
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Sums of sparse vectors of which but some columns are zero.
+
+    Attributes:
+        places: which columns, ascending, (c,).
+        rows: what they hold, (d, c).
+    """
+
+    places: IntArray
+    rows: FloatArray
 
 
 class Quality(Protocol):
@@ -43,7 +57,7 @@ class Quality(Protocol):
         ...
 
     def value(self, total: Matrix) -> Any:
-        """What sums of such vectors come to, (..., m) -> (...)."""
+        """What sums of such vectors come to, (..., m) -> (...); of sparse ones they may be `Columns`."""
         ...
 
     def interval(self, vectors: Matrix) -> tuple[float, float]:

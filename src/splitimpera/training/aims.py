@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from splitimpera.core.array_types import FloatArray, Row
@@ -53,13 +52,3 @@ class Aims:
 
     def _targets(self, rows: Tensor) -> list[Row]:
         return self.samples.targets.rows(rows.tolist())
-
-
-def target_parts(samples: Samples, task: Task | None) -> Iterator[Tensor | str]:
-    """What the targets of samples are, and what they are for, as parts of a checksum."""
-    if samples.labelled:
-        yield samples.labels
-        return
-    yield "" if task is None else repr((task.name, task.options()))
-    for row in samples.targets.rows(range(len(samples))):
-        yield from (torch.from_numpy(np.asarray(part)) for part in row)

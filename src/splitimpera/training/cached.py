@@ -18,8 +18,9 @@ from splitimpera.models.datasets import Samples
 from splitimpera.records.graph import Cut
 from splitimpera.tasks.task import Task
 from splitimpera.training.checkpoints import read_checkpoint
+from splitimpera.training.checksum import training_key
 from splitimpera.training.settings import Training, TrainingArguments
-from splitimpera.training.split import train_split, training_key
+from splitimpera.training.split import train_split
 from splitimpera.training.trained import TrainedSplit
 
 

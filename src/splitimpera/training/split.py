@@ -18,7 +18,7 @@ from splitimpera.core.files import write_atomically
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.graph.moving import device_of, moved
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.models.accelerators import mixed, rounding, to_float64, torch_device
+from splitimpera.models.accelerators import mixed, to_float64, torch_device
 from splitimpera.models.datasets import Samples
 from splitimpera.models.threads import torch_threads
 from splitimpera.partition.bottleneck import Bottleneck, check_apart
@@ -26,15 +26,13 @@ from splitimpera.partition.cutter import split
 from splitimpera.records.graph import Cut
 from splitimpera.tasks.classification import Classification
 from splitimpera.tasks.task import Task
-from splitimpera.training.aims import Aims, target_parts
+from splitimpera.training.aims import Aims
 from splitimpera.training.checkpoints import KIND, read_checkpoint, restore, without_prefix
+from splitimpera.training.checksum import training_key
 from splitimpera.training.packet_loss import lose_packets, packets_of
 from splitimpera.training.settings import Training, TrainingArguments, one_cycle
 from splitimpera.training.trained import Epoch, HeldOut, Parts, TrainedSplit, made, untrained, weights_of
-from splitimpera.training.weight_files import digest, pack
-
-VERSION = 2
-"""Goes up whenever other weights come out of the same arguments, so that old files are not taken for new ones."""
+from splitimpera.training.weight_files import pack
 
 CACHED_BYTES = 1 << 30
 """What crosses the cut is computed once where it is not larger than this, else anew for each batch."""
@@ -106,35 +104,6 @@ def train_split(
             if run.state.stage == stage:
                 run.train_stage(stage, track, checkpoint, key)
         return run.result(graph)
-
-
-def training_key(
-    graph: ModelGraph,
-    cut: Cut,
-    samples: Samples,
-    training: Training,
-    device: torch.device | None = None,
-    autocast: torch.dtype | None = None,
-    task: Task | None = None,
-) -> str:
-    """A checksum of all that decides which weights come out of a training: network, cut, data and arguments, and the
-    kind of device where it is no CPU."""
-    modules = [
-        f"{node.target}: {graph.program.get_submodule(str(node.target))!r}"
-        for node in graph.program.graph.nodes
-        if node.op == "call_module"
-    ]
-    return digest(
-        *(
-            f"{VERSION} {torch.__version__}{rounding(device, autocast)}",
-            graph.program.code,
-            "\n".join(modules),
-            repr(graph.out_spec),
-        ),
-        *(weights_of(graph), repr((cut.index, cut.crossing)), *target_parts(samples, task)),
-        *(digest(inputs) for inputs in samples.batches(_CHUNK)),
-        *(repr(sorted(training.numbers().items())), training.order),
-    )
 
 
 @dataclass

@@ -1,0 +1,61 @@
+"""What decides which weights come out of a training, as one checksum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splitimpera.graph.tracing import ModelGraph
+from splitimpera.models.accelerators import rounding
+from splitimpera.models.samples import Samples
+from splitimpera.records.graph import Cut
+from splitimpera.tasks.task import Task
+from splitimpera.training.settings import Training
+from splitimpera.training.trained import weights_of
+from splitimpera.training.weight_files import digest
+
+VERSION = 2
+"""Goes up whenever other weights come out of the same arguments, so that old files are not taken for new ones."""
+_CHUNK = 256
+
+
+def training_key(
+    graph: ModelGraph,
+    cut: Cut,
+    samples: Samples,
+    training: Training,
+    device: torch.device | None = None,
+    autocast: torch.dtype | None = None,
+    task: Task | None = None,
+) -> str:
+    """A checksum of all that decides which weights come out of a training: network, cut, data and arguments, and the
+    kind of device where it is no CPU."""
+    modules = [
+        f"{node.target}: {graph.program.get_submodule(str(node.target))!r}"
+        for node in graph.program.graph.nodes
+        if node.op == "call_module"
+    ]
+    return digest(
+        *(
+            f"{VERSION} {torch.__version__}{rounding(device, autocast)}",
+            graph.program.code,
+            "\n".join(modules),
+            repr(graph.out_spec),
+        ),
+        *(weights_of(graph), repr((cut.index, cut.crossing)), *target_parts(samples, task)),
+        *(digest(inputs) for inputs in samples.batches(_CHUNK)),
+        *(repr(sorted(training.numbers().items())), training.order),
+    )
+
+
+def target_parts(samples: Samples, task: Task | None) -> Iterator[Tensor | str]:
+    """What the targets of samples are, and what they are for, as parts of a checksum."""
+    if samples.labelled:
+        yield samples.labels
+        return
+    yield "" if task is None else repr((task.name, task.options()))
+    for row in samples.targets.rows(range(len(samples))):
+        yield from (torch.from_numpy(np.asarray(part)) for part in row)
