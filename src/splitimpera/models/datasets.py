@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,22 +12,23 @@ import numpy as np
 import torch
 
 from splitimpera.core.array_types import FloatArray
-from splitimpera.core.errors import DataError, shown
+from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.registry import Registry, nearest
-from splitimpera.models.image_folders import list_images, look
-from splitimpera.models.imports import contained, is_factory, run_factory, telling
-from splitimpera.models.labelled import (
+from splitimpera.models.assembling import (
     LOOKS,
     dataset_of,
-    packed_data,
     pixels_of,
     refuse,
     refuse_shares,
-    returned_data,
     rows_within,
-    stored_data,
     within_limit,
 )
+from splitimpera.models.file_sets import Listing
+from splitimpera.models.image_files import SILENCE, read_image
+from splitimpera.models.image_folders import list_images
+from splitimpera.models.image_sets import look
+from splitimpera.models.imports import contained, is_factory, run_factory, telling
+from splitimpera.models.labelled import packed_data, returned_data, stored_data
 from splitimpera.models.packed_images import is_packed
 from splitimpera.models.parts import Dataset as Dataset
 from splitimpera.models.parts import divide as divide
@@ -34,7 +36,7 @@ from splitimpera.models.pixels import Normalised
 from splitimpera.models.pixels import Pixels as Pixels
 from splitimpera.models.samples import Samples as Samples
 from splitimpera.models.stored_arrays import is_stored
-from splitimpera.models.targets import Stacked
+from splitimpera.models.targets import check_kind
 from splitimpera.tasks.task import TargetKind
 
 if TYPE_CHECKING:
@@ -107,7 +109,9 @@ def _loaded(section: DataSection, folder: Path, kind: TargetKind) -> Dataset:
         refuse_shares(section, f"'{source}'")
         refuse(section, f"'{source}' comes as a network takes it", "size", *LOOKS)
         refuse(section, f"'{source}' is in memory", "workers", "skip_broken")
-        return within_limit(DATASETS[source](), section)
+        check_kind(kind, f"'{source}'", "class")
+        data = within_limit(DATASETS[source](), section)
+        return data if kind == "class" else _without_targets(data)
     if is_factory(source):
         made = run_factory(source, folder, DataError)
         # what a factory returns may run its user's code when it is read
@@ -117,11 +121,19 @@ def _loaded(section: DataSection, folder: Path, kind: TargetKind) -> Dataset:
         return stored_data(folder / source, section, kind)
     if _is_folder(source, folder):
         place = folder / source
-        return packed_data(place, section) if is_packed(place) else _image_folder(place, section)
+        if is_packed(place):
+            return packed_data(place, section, kind)
+        check_kind(kind, f"the folder '{shown_path(place)}'", "class")
+        return _image_data(list_images(place, kind), section, "the folder")
     raise DataError(
         f"'{shown(source)}' is no built-in data set, no 'package.module:factory', no folder and no .npz file",
         hint=nearest(source, DATASETS.names()),
     )
+
+
+def _without_targets(data: Dataset) -> Dataset:
+    train, validation, test = (Samples(part.source) for part in (data.train, data.validation, data.test))
+    return replace(data, train=train, validation=validation, test=test)
 
 
 def _is_stored(source: str, folder: Path) -> bool:
@@ -135,19 +147,26 @@ def _is_folder(source: str, folder: Path) -> bool:
         return False
 
 
-def _image_folder(folder: Path, section: DataSection) -> Dataset:
-    listing = list_images(folder)
-    divided = listing.parts.keys() != {""}
-    if divided:
-        refuse_shares(section, "the folder")
-    rows = rows_within(section, {part: listing.labels[own] for part, own in listing.parts.items()})
-    if rows:
-        listing = listing.take(torch.cat([own[rows[part]] for part, own in listing.parts.items()]))
+def _image_data(listing: Listing, section: DataSection, whose: str) -> Dataset:
+    """The images of a listing, read when they are asked for."""
+    listing, divided = _chosen(listing, section, whose)
     if section.skip_broken:
-        listing = listing.decoded(section.workers)
-    files = look(listing.paths, section.size, section.workers)
+        with SILENCE:
+            listing = listing.decoded(read_image, section.workers)
+    files = look(listing.paths, section.size, section.workers, listing.claimed)
     pixels = pixels_of(files.shape[2], section)
-    samples = Samples(Normalised(files, pixels), Stacked(listing.labels))
+    samples = Samples(Normalised(files, pixels), listing.targets)
     known = pixels if files.dtype == np.uint8 else None
     found = {part: (samples.take(own), known) for part, own in listing.parts.items()}
     return dataset_of(found if divided else found[""], section, listing.classes)
+
+
+def _chosen(listing: Listing, section: DataSection, whose: str) -> tuple[Listing, bool]:
+    """What the section's limit leaves of a listing, and whether that is divided."""
+    divided = listing.parts.keys() != {""}
+    if divided:
+        refuse_shares(section, whose)
+    rows = rows_within(section, {part: listing.strata[own] for part, own in listing.parts.items()})
+    if rows:
+        listing = listing.take(torch.cat([own[rows[part]] for part, own in listing.parts.items()]))
+    return listing, divided

@@ -15,7 +15,7 @@ from splitimpera.core.array_types import Array
 from splitimpera.core.errors import DataError, SplitImperaWarning, shown_path
 from splitimpera.core.files import open_file, reason
 from splitimpera.models.image_files import MOST_FILE_BYTES
-from splitimpera.models.image_folders import ImageFiles
+from splitimpera.models.image_sets import ImageFiles
 from splitimpera.models.items import Items, identity
 from splitimpera.models.pixels import Normalised
 from splitimpera.models.samples import InMemory, Samples, Some, Source

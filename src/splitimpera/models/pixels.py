@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from splitimpera.core.array_types import Array
-from splitimpera.models.samples import Rows, Source, stream
+from splitimpera.models.samples import Source, stream
+from splitimpera.models.targets import Rows
 
 LEVEL_ERROR = 0.1
 """How far, in 8-bit levels, inputs may be from those of 8-bit images: more than float32 rounds, less than matters."""

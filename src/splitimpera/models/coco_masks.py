@@ -1,0 +1,97 @@
+"""Masks from COCO's outlines: what class each pixel has, 0 where there is no object, 255 in crowds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import torch
+
+from splitimpera.core.array_types import Array, Row
+from splitimpera.core.errors import DataError, shown
+from splitimpera.models.annotated import Annotated, Size
+from splitimpera.models.file_sets import Listing, held_out, parts_of
+from splitimpera.models.mask_files import IGNORED, resized
+from splitimpera.models.targets import Read
+
+BACKGROUND = "background"
+MOST_CORNERS = 1_000_000
+Outlined = tuple[Annotated, Sequence[Any]]
+"""An image with its objects, and the outline of each."""
+
+
+def masked_listing(given: Mapping[str, Sequence[Outlined]], names: Sequence[str], size: Size | None) -> Listing:
+    """The images of a set, with masks as targets, drawn when they are asked for.
+
+    Category i is class i + 1. Of objects that overlap the smaller ones lie on top; crowds do not count.
+
+    Args:
+        given: Those of each part that the set comes with.
+        size: Height and width that images are resized to; None: they are not.
+
+    Raises:
+        DataError: an outline is malformed, or there are too many categories.
+    """
+    if len(names) >= IGNORED:
+        raise DataError(f"there are {len(names)} categories, masks have at most {IGNORED - 1}")
+    found = held_out(given)
+    images = [image for part in found.values() for image in part]
+    for image, outlines in images:
+        for box, outline in zip(image.boxes, outlines, strict=True):
+            _check(outline, image.size, box.where)
+    parts = parts_of([part for part, own in found.items() for _ in own], [*found])
+    return Listing(
+        tuple(image.path for image, _ in images),
+        Read(partial(_mask, images, size), torch.arange(len(images))),
+        (BACKGROUND, *names),
+        parts,
+        {image.path: image.size for image, _ in images},
+    )
+
+
+def _mask(images: Sequence[Outlined], size: Size | None, number: int) -> Row:
+    image, outlines = images[number]
+    mask: Array = np.zeros(image.size, np.uint8)
+    drawn = [(box, _filled(outline, image.size)) for box, outline in zip(image.boxes, outlines, strict=True)]
+    # what does not count comes first and last: under objects that are outlined for themselves
+    for box, inside in sorted(drawn, key=lambda one: (not one[0].crowd, -int(one[1].sum()))):
+        mask[inside] = IGNORED if box.crowd else box.label + 1
+    return (resized(mask, size),)
+
+
+def _filled(outline: Any, size: Size) -> Array:
+    """Which pixels an object has, bool (H, W)."""
+    from PIL import Image, ImageDraw
+
+    if isinstance(outline, Mapping):
+        counts = np.array(outline["counts"], np.int64)
+        runs = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+        return runs.reshape(size[1], size[0]).T  # column by column
+    image = Image.new("1", (size[1], size[0]))
+    for polygon in outline:
+        ImageDraw.Draw(image).polygon([*zip(polygon[::2], polygon[1::2], strict=True)], fill=1)
+    return np.asarray(image)
+
+
+def _check(outline: object, size: Size, where: str) -> None:
+    """Raise DataError where an outline is neither polygons nor run lengths of its image."""
+    if isinstance(outline, Mapping):
+        counts, claimed = outline.get("counts"), outline.get("size")
+        if isinstance(counts, str):
+            raise DataError(f"{where}: its run lengths are compressed", hint="write counts as a list of numbers")
+        sound = isinstance(counts, list) and all(type(run) is int and run >= 0 for run in counts)
+        if not sound or claimed != [*size] or sum(counts) != size[0] * size[1]:  # type: ignore[arg-type]
+            raise DataError(
+                f"{where}: its run lengths of size {shown(claimed)} are not those of an image of {size[0]} x {size[1]} "
+                "pixels (height x width)"
+            )
+        return
+    if not isinstance(outline, list) or not outline:
+        raise DataError(f"{where}: segmentation is {shown(outline)}, polygons or run lengths are expected")
+    for polygon in outline:
+        right = isinstance(polygon, list) and 6 <= len(polygon) <= MOST_CORNERS and len(polygon) % 2 == 0
+        if not right or not all(type(side) in (int, float) and abs(side) < 1e9 and isfinite(side) for side in polygon):
+            raise DataError(f"{where}: a polygon is {shown(polygon)}, x and y of three or more corners are expected")
