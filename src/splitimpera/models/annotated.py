@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from splitimpera.core.array_types import FloatArray, Row
-from splitimpera.core.errors import DataError, SplitImperaWarning, listed
+from splitimpera.core.errors import DataError, SplitImperaWarning, listed, shown_path
 from splitimpera.models.file_sets import NAMED, Listing, held_out, parts_of
 from splitimpera.models.targets import MOST_BOXES, Listed, Nothing, box_problem
 from splitimpera.tasks.task import TargetKind
@@ -81,8 +81,9 @@ class Boxes:
     def warn(self) -> None:
         """Say which boxes were left out."""
         if self.faulty:
+            names = listed((shown_path(where, 70) for where in self.faulty), NAMED)
             warnings.warn(
-                f"{len(self.faulty)} of {self.seen} boxes are faulty and are left out: {listed(self.faulty, NAMED)}",
+                f"{len(self.faulty)} of {self.seen} boxes are faulty and are left out: {names}",
                 SplitImperaWarning,
                 stacklevel=2,
             )
@@ -101,7 +102,7 @@ class Boxes:
                 return scaled[0]  # type: ignore[no-any-return]
         if not self.skip:
             raise DataError(
-                f"{box.where}: this is {problem.replace('box 0', 'a box', 1)}",
+                f"{box.where} has {problem.replace('box 0', 'the box', 1)}",
                 hint="correct the record, or leave such boxes out with `skip_broken: true` under `data`",
             )
         self.faulty.append(box.where)

@@ -13,6 +13,8 @@ from splitimpera.models.file_sets import Listing, parts_of
 from splitimpera.models.targets import Nothing, Stacked
 
 PART_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+LEFT_OUT = (".", "__MACOSX", "_background_noise_")
+"""Begins of names: of hidden files, of what a Mac adds to archives, of Google Speech Commands' long noises."""
 FilesIn = Callable[[Path], Sequence[Path]]
 """The files of a kind right in a folder."""
 
@@ -100,13 +102,13 @@ def check_parts_folders(places: Sequence[Path]) -> dict[str, Path]:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What a folder holds, in order of names; what begins with a dot, or a Mac has put beside it, is left out.
+    """What a folder holds, in order of names; what is hidden, or known to be no sample, is left out.
 
     Raises:
         DataError: it cannot be read.
     """
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(LEFT_OUT))
     except (OSError, ValueError) as failure:
         raise DataError(f"the folder '{shown_path(folder)}' cannot be read: {reason(failure)}") from None
 

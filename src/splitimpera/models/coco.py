@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from splitimpera.core.bounds import check_pixels
 from splitimpera.core.errors import DataError, listed, shown, shown_path
@@ -256,19 +256,18 @@ def _where(path: Path, what: str, place: int, record: object) -> str:
 def _key(record: Mapping[str, Any], key: str, where: str) -> int | str:
     value = record.get(key)
     if isinstance(value, str) or _whole(value):
-        return value  # type: ignore[return-value]
+        return value
     raise DataError(f"{where}: {key} is {shown(value)}, a whole number is expected")
 
 
-def _whole(value: object) -> bool:
+def _whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _size(record: Mapping[str, Any], where: str) -> Size:
     height, width = record.get("height"), record.get("width")
-    if not _whole(height) or not _whole(width) or min(height, width) < 1:  # type: ignore[type-var]
+    if not _whole(height) or not _whole(width) or min(height, width) < 1:
         raise DataError(f"{where}: height and width are {shown(height)} and {shown(width)}, pixels are expected")
-    assert isinstance(height, int) and isinstance(width, int)
     try:
         check_pixels(height, width)
     except ValueError as failure:

@@ -56,7 +56,7 @@ def _mask(images: Sequence[Outlined], size: Size | None, number: int) -> Row:
     image, outlines = images[number]
     mask: Array = np.zeros(image.size, np.uint8)
     drawn = [(box, _filled(outline, image.size)) for box, outline in zip(image.boxes, outlines, strict=True)]
-    # what does not count comes first and last: under objects that are outlined for themselves
+    # crowds come first: an object in one may be outlined for itself
     for box, inside in sorted(drawn, key=lambda one: (not one[0].crowd, -int(one[1].sum()))):
         mask[inside] = IGNORED if box.crowd else box.label + 1
     return (resized(mask, size),)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -40,7 +40,7 @@ class ClassNames:
     path: Path | None = None
 
 
-def class_names_in(folder: Path) -> ClassNames:
+def class_names_in(folder: Path, files: Sequence[str] = NAME_FILES) -> ClassNames:
     """The classes that a folder's `labelmap.txt`, `label_colors.txt` or `classes.txt` lists, one a line.
 
     A line is "name:r,g,b::" as CVAT has it, "r g b name" as CamVid has it, or a name alone.
@@ -48,7 +48,7 @@ def class_names_in(folder: Path) -> ClassNames:
     Raises:
         DataError: the file is malformed.
     """
-    path = next((folder / name for name in NAME_FILES if (folder / name).is_file()), None)
+    path = next((folder / name for name in files if (folder / name).is_file()), None)
     if path is None:
         return ClassNames()
     text = read_file(path, MOST_NAME_BYTES, DataError, what="list of classes").decode(errors="replace")
@@ -102,9 +102,10 @@ def read_mask(path: Path, classes: ClassNames) -> Array:
     highest = int(values.max()) if values.size else 0
     if highest > IGNORED:
         raise DataError(f"the mask '{shown_path(path)}' has the class index {highest}, at most {IGNORED} is read")
-    if classes.names and (beyond := np.setdiff1d(values, [*range(len(classes.names)), IGNORED])).size:
+    beyond = (values >= len(classes.names)) & (values != IGNORED) if classes.names else np.zeros(0, bool)
+    if beyond.any():
         raise DataError(
-            f"the mask '{shown_path(path)}' has the class index {int(beyond[0])}, "
+            f"the mask '{shown_path(path)}' has the class index {int(values[beyond][0])}, "
             f"'{classes.path.name if classes.path else ''}' names {len(classes.names)} classes"
         )
     return values.astype(np.uint8)
@@ -122,9 +123,10 @@ def resized(mask: Array, size: tuple[int, int] | None) -> Array:
 def _by_color(values: Array, indices: Array | None, path: Path, classes: ClassNames) -> Array:
     codes = values.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
     known = np.array([(red << 16) + (green << 8) + blue for red, green, blue in classes.colors], np.int64)
+    labels: Array = np.array([*classes.colors.values()], np.uint8)
     order = np.argsort(known)
     places = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
-    mask = np.array([*classes.colors.values()], np.uint8)[order][places]
+    mask: Array = labels[order][places]
     strange = known[order][places] != codes
     if indices is not None:
         strange &= indices != IGNORED

@@ -88,11 +88,30 @@ class NetworkSection(_Section):
     weights: FilePath | None = None
 
 
+class AudioSection(_Section):
+    """How WAV files become log-mel spectrograms: sampling rate, length of a clip, bands, frames."""
+
+    rate: Annotated[Frequency, Field(ge=1000, le=384_000, multiple_of=1)] = 16_000.0
+    seconds: Annotated[Seconds, Field(gt=0, le=3600)] = 1.0
+    mels: Annotated[int, Field(ge=1, le=512)] = 40
+    window: Annotated[Seconds, Field(gt=0, le=1)] = 0.025
+    hop: Annotated[Seconds, Field(gt=0, le=1)] = 0.01
+
+    @model_validator(mode="after")
+    def _something_to_hear(self) -> AudioSection:
+        window, hop = round(self.window * self.rate), round(self.hop * self.rate)
+        if window < 2 or hop < 1:
+            raise ValueError(f"window and hop have {window} and {hop} samples at {self.rate:g} Hz; at least 2 and 1")
+        if window > round(self.seconds * self.rate):
+            raise ValueError(f"a window of {self.window:g} s is longer than a clip of {self.seconds:g} s")
+        return self
+
+
 class DataSection(_Section):
-    """Labeled data; unless it is already divided, it is shuffled once with `seed` and divided.
+    """Data; unless it is already divided, it is shuffled once with `seed` and divided.
 
     `limit` is how many of the samples are used, `workers` how many threads or processes read them; `skip_broken` leaves
-    out image files that cannot be decoded.
+    out files that cannot be decoded, and boxes that no image can have. `audio` says how WAV files are heard.
     """
 
     source: Text
@@ -107,6 +126,7 @@ class DataSection(_Section):
     limit: Annotated[int, Field(ge=1, le=2**31)] | None = None
     workers: Annotated[int, Field(ge=0, le=64)] = 2
     skip_broken: bool = False
+    audio: AudioSection = AudioSection()
 
     @field_validator("size")
     @classmethod
