@@ -136,7 +136,10 @@ def changed(path, image):
     [
         (changed("masks/3.png", Image.new("L", (8, 10))), r"masks/3.png' has 10 x 8 pixels, its image 8 x 10"),
         (changed("masks/3.png", color(VALUES[0])), r"masks/3.png' has colors \(mode RGB\), and no file says"),
-        (changed("masks/3.png", deep(VALUES[0].astype(int) * 200)), r"masks/3.png' has the class index 400, at most 255"),
+        (
+            changed("masks/3.png", deep(VALUES[0].astype(int) * 200)),
+            r"masks/3.png' has the class index 400, at most 255",
+        ),
         (lambda folder: (folder / "masks" / "3.png").unlink(), r"images/3.bmp' has no mask of the same name"),
         (lambda folder: (folder / "images" / "3.bmp").unlink(), r"masks/3.png' has no image of the same name"),
         (changed("masks/3.bmp", grey(VALUES[0])), "two files called '3'"),

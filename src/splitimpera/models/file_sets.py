@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from splitimpera.core.errors import DataError, SplitImperaWarning, listed
+from splitimpera.core.errors import BrokenFileError, DataError, SplitImperaWarning, listed
 from splitimpera.models.targets import Read, Stacked, Targets
 
 T = TypeVar("T")
@@ -20,10 +20,6 @@ R = TypeVar("R")
 AT_ONCE = 1000
 """How many calls wait for a thread: a million that wait take memory, too."""
 NAMED = 5
-
-
-class BrokenFileError(DataError):
-    """A sample's file that cannot be decoded, as opposed to one that is not read for what it is."""
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ import numpy as np
 
 from splitimpera.core.array_types import Array
 from splitimpera.core.bounds import check_pixels
-from splitimpera.core.errors import DataError, shown, shown_path
+from splitimpera.core.errors import BrokenFileError, DataError, shown, shown_path
 from splitimpera.core.files import open_file, read_file
-from splitimpera.models.file_sets import BrokenFileError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -15,9 +15,8 @@ from typing import BinaryIO
 import numpy as np
 
 from splitimpera.core.array_types import Array, FloatArray
-from splitimpera.core.errors import DataError, shown, shown_path
+from splitimpera.core.errors import BrokenFileError, DataError, shown, shown_path
 from splitimpera.core.files import open_file
-from splitimpera.models.file_sets import BrokenFileError
 
 SUFFIXES = frozenset((".wav", ".wave"))
 RATES = (1000, 384_000)
