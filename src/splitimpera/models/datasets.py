@@ -118,25 +118,18 @@ def load_data(section: DataSection, folder: Path, kind: TargetKind = "class") ->
 
 def _loaded(section: DataSection, folder: Path, kind: TargetKind) -> Dataset:
     source = section.source
-    is_folder = _is_folder(source, folder)
-    if is_folder and not is_packed(folder / source) and is_wave_folder(folder / source):
+    named = source in DATASETS or is_factory(source)
+    is_folder = not named and _is_folder(source, folder)
+    packed = is_folder and is_packed(folder / source)
+    stored = not named and _is_stored(source, folder)
+    if is_folder and not packed and not stored and is_wave_folder(folder / source):
         return _wave_data(list_waves(folder / source, kind), section)
     refuse(section, f"'{shown(source)}' is no folder of WAV files", "audio")
-    if source in DATASETS:
-        refuse_shares(section, f"'{source}'")
-        refuse(section, f"'{source}' comes as a network takes it", "size", *LOOKS)
-        refuse(section, f"'{source}' is in memory", "workers", "skip_broken")
-        check_kind(kind, f"'{source}'", "class")
-        data = within_limit(DATASETS[source](), section)
-        return data if kind == "class" else _without_targets(data)
-    if is_factory(source):
-        made = run_factory(source, folder, DataError)
-        # what a factory returns may run its user's code when it is read
-        with contained(), telling(DataError, f"what '{shown(source)}' returns cannot be used"):
-            return returned_data(made, section, kind)
-    if _is_stored(source, folder):
+    if named:
+        return _built_in(section, kind) if source in DATASETS else _made(section, folder, kind)
+    if stored:
         return stored_data(folder / source, section, kind)
-    if is_folder and is_packed(folder / source):
+    if packed:
         return packed_data(folder / source, section, kind)
     if is_folder or _is_coco(source, folder):
         return _image_data(_listed(folder / source, kind, section), section)
@@ -144,6 +137,23 @@ def _loaded(section: DataSection, folder: Path, kind: TargetKind) -> Dataset:
         f"'{shown(source)}' is no built-in data set, no 'package.module:factory', no folder and no .npz or .json file",
         hint=nearest(source, DATASETS.names()),
     )
+
+
+def _built_in(section: DataSection, kind: TargetKind) -> Dataset:
+    source = section.source
+    refuse_shares(section, f"'{source}'")
+    refuse(section, f"'{source}' comes as a network takes it", "size", *LOOKS)
+    refuse(section, f"'{source}' is in memory", "workers", "skip_broken")
+    check_kind(kind, f"'{source}'", "class")
+    data = within_limit(DATASETS[source](), section)
+    return data if kind == "class" else _without_targets(data)
+
+
+def _made(section: DataSection, folder: Path, kind: TargetKind) -> Dataset:
+    made = run_factory(section.source, folder, DataError)
+    # what a factory returns may run its user's code when it is read
+    with contained(), telling(DataError, f"what '{shown(section.source)}' returns cannot be used"):
+        return returned_data(made, section, kind)
 
 
 def _listed(place: Path, kind: TargetKind, section: DataSection) -> Listing:
