@@ -109,14 +109,14 @@ def test_masks_are_drawn_from_outlines(tmp_path):
     runs = {"size": [10, 20], "counts": [10, 20, 170]}  # the second and the third column
     some = [
         box(1, [2, 2, 5, 3], 7, 1, segmentation=square),
-        box(1, [0, 0, 20, 10], 3, 2, segmentation=[[0, 0, 19, 0, 19, 9, 0, 9]]),  # larger: beneath
+        box(1, [0, 0, 20, 10], 3, 2, segmentation=[[0, 0, 20, 0, 20, 10, 0, 10]]),  # larger: beneath
         box(2, [1, 0, 2, 10], 3, 3, segmentation=runs, iscrowd=1),
     ]
     data = load(write(tmp_path / "all.json", 1, 2, 3, annotations=some), "mask")
     assert data.classes == ("background", "cat", "dog")
     found = by_image(data)
     wanted = np.ones((10, 20), np.uint8)
-    wanted[2:6, 2:8] = 2
+    wanted[2:5, 2:7] = 2
     np.testing.assert_array_equal(found[1][0], wanted)
     crowd = np.zeros((10, 20), np.uint8)
     crowd[:, 1:3] = 255
@@ -124,6 +124,24 @@ def test_masks_are_drawn_from_outlines(tmp_path):
     assert not found[3][0].any()
     resized = by_image(load(tmp_path / "all.json", "mask", size=(20, 40)))
     np.testing.assert_array_equal(resized[1][0], wanted.repeat(2, 0).repeat(2, 1))
+
+
+def test_a_pixel_is_inside_where_its_middle_is(tmp_path):
+    star = [10.2, 0.1, 13, 9.9, 3.3, 3, 17.6, 3.5, 6, 9.7]  # its edges cross
+    corners = np.reshape(star, (-1, 2))
+    wanted = np.zeros((10, 20), int)
+    for row in range(10):
+        for column in range(20):
+            for (x, y), (next_x, next_y) in zip(corners, np.roll(corners, -1, 0), strict=True):
+                if (y > row + 0.5) != (next_y > row + 0.5):
+                    crossing = x + (row + 0.5 - y) / (next_y - y) * (next_x - x)
+                    wanted[row, column] ^= crossing <= column + 0.5
+    some = [box(1, [3, 0, 15, 10], segmentation=[star, [-5, -5, 1, -5, 1, 1, -5, 1]])]
+    found = by_image(load(write(tmp_path / "all.json", 1, 2, 3, annotations=some), "mask"))[1][0]
+    assert found[0, 0] == 1  # of a polygon that leaves the image
+    found = found.copy()
+    found[0, 0] = 0
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,8 @@ def header(channels=1, rate=RATE, bits=16, claimed=100, kind=1, data=b"\0" * 200
         (header(bits=64, claimed=80), "it has 64 bits a sample"),
         (header(kind=3, bits=32), "unknown format: 3"),
         (header()[:30], "it ends in its header|fmt chunk"),
+        (header()[:36] + b"LIST\xff\xff\xff\x7f" + header()[36:], "it ends in its header"),
+        (header(claimed=200)[:-1], "it claims 100 samples"),
     ],
 )
 def test_malformed_files_are_named(tmp_path, content, why, monkeypatch):
