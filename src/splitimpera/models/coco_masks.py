@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from splitimpera.core.array_types import Array, FloatArray, Row
-from splitimpera.core.errors import DataError, shown
-from splitimpera.models.annotated import Annotated, Size
+from splitimpera.core.errors import DataError, shown, shown_path
+from splitimpera.models.annotated import Annotated, Box, Size
 from splitimpera.models.file_sets import Listing, held_out, parts_of
-from splitimpera.models.mask_files import IGNORED, resized
+from splitimpera.models.image_files import SILENCE
+from splitimpera.models.mask_files import IGNORED, check_size, resized
 from splitimpera.models.targets import Read
 
 BACKGROUND = "background"
@@ -54,12 +55,20 @@ def masked_listing(given: Mapping[str, Sequence[Outlined]], names: Sequence[str]
 
 def _mask(images: Sequence[Outlined], size: Size | None, number: int) -> Row:
     image, outlines = images[number]
+    with SILENCE:
+        check_size(image.size, image.path, f"the record of '{shown_path(image.path)}'")
     mask: Array = np.zeros(image.size, np.uint8)
-    drawn = [(box, _filled(outline, image.size)) for box, outline in zip(image.boxes, outlines, strict=True)]
     # crowds come first: an object in one may be outlined for itself
-    for box, inside in sorted(drawn, key=lambda one: (not one[0].crowd, -int(one[1].sum()))):
-        mask[inside] = IGNORED if box.crowd else box.label + 1
+    for box, outline in sorted(
+        zip(image.boxes, outlines, strict=True), key=lambda one: (not one[0].crowd, -_area(one[0]))
+    ):
+        mask[_filled(outline, image.size)] = IGNORED if box.crowd else box.label + 1
     return (resized(mask, size),)
+
+
+def _area(box: Box) -> float:
+    left, top, right, bottom = box.corners
+    return (right - left) * (bottom - top)
 
 
 def _filled(outline: Any, size: Size) -> Array:

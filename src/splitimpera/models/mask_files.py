@@ -13,7 +13,7 @@ import numpy as np
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import DataError, listed, shown, shown_path
 from splitimpera.core.files import read_file
-from splitimpera.models.image_files import MOST_FILE_BYTES, SILENCE, WIDE, opened_image
+from splitimpera.models.image_files import MOST_FILE_BYTES, SILENCE, WIDE, opened_image, upright_size
 
 IGNORED = 255
 """What does not count."""
@@ -118,6 +118,15 @@ def resized(mask: Array, size: tuple[int, int] | None) -> Array:
     from PIL import Image
 
     return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def check_size(found: tuple[int, int], image: Path, what: str) -> None:
+    """Raise DataError where something of an image has another height and width; the image's header is read."""
+    wanted = upright_size(image)
+    if found != wanted:
+        raise DataError(
+            f"{what} has {found[0]} x {found[1]} pixels, its image {wanted[0]} x {wanted[1]} (height x width)"
+        )
 
 
 def _by_color(values: Array, indices: Array | None, path: Path, classes: ClassNames) -> Array:

@@ -16,7 +16,7 @@ from splitimpera.models.class_folders import PART_FOLDERS, check_parts_folders, 
 from splitimpera.models.file_sets import Listing, parts_of
 from splitimpera.models.image_files import SILENCE, upright_size
 from splitimpera.models.image_folders import images_in
-from splitimpera.models.mask_files import ClassNames, class_names_in, read_mask, resized
+from splitimpera.models.mask_files import ClassNames, check_size, class_names_in, read_mask, resized
 from splitimpera.models.targets import Read, check_kind
 from splitimpera.tasks.task import TargetKind
 
@@ -71,7 +71,7 @@ def masked(pairs: Mapping[str, Pairs], classes: ClassNames, size: Size | None) -
     with SILENCE:
         for place in places:
             image, mask = every[place]
-            _check_size(upright_size(mask), image, mask)
+            check_size(upright_size(mask), image, f"the mask '{shown_path(mask)}'")
     return Listing(
         tuple(image for image, _ in every),
         Read(partial(_read, every, classes, size), torch.arange(len(every))),
@@ -84,17 +84,8 @@ def _read(pairs: Pairs, classes: ClassNames, size: Size | None, number: int) -> 
     image, path = pairs[number]
     mask = read_mask(path, classes)
     with SILENCE:
-        _check_size((mask.shape[0], mask.shape[1]), image, path)
+        check_size((mask.shape[0], mask.shape[1]), image, f"the mask '{shown_path(path)}'")
     return (resized(mask, size),)
-
-
-def _check_size(found: Size, image: Path, mask: Path) -> None:
-    wanted = upright_size(image)
-    if found != wanted:
-        raise DataError(
-            f"the mask '{shown_path(mask)}' has {found[0]} x {found[1]} pixels, its image {wanted[0]} x {wanted[1]} "
-            "(height x width)"
-        )
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
