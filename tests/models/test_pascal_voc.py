@@ -100,6 +100,12 @@ def test_published_with_a_test_part(folder):
     lists(folder, trainval=[1, 2, 3, 4], test=[5, 6])
     data = load(folder)
     assert [len(part) for part in (data.train, data.validation, data.test)] == [4, 1, 1]
+    lists(folder, test=[5])
+    with pytest.raises(DataError, match="the part 'test' has one sample"):
+        load(folder)
+    lists(folder, test=[4, 5])
+    with pytest.raises(DataError, match="the parts overlap: 1 of 4 samples of 'train', 1 of 1 samples of 'validation'"):
+        load(folder)
 
 
 def test_masks_are_palette_indices(folder):

@@ -209,7 +209,9 @@ def _wave_data(listing: Listing, section: DataSection) -> Dataset:
     log_mel = LogMel(int(audio.rate), audio.seconds, audio.mels, audio.window, audio.hop)
     listing, divided = _chosen(listing, section)
     if section.skip_broken:
-        listing = listing.decoded(partial(read_wave, rate=log_mel.rate, samples=1), section.workers, "WAV files")
+        listing = listing.decoded(
+            partial(read_wave, rate=log_mel.rate, samples=log_mel.samples), section.workers, "WAV files"
+        )
     samples = Samples(WaveFiles(listing.paths, log_mel, section.workers), listing.targets)
     found: dict[str, Found] = {part: (samples.take(own), None) for part, own in listing.parts.items()}
     return dataset_of(found if divided else found[""], section, listing.classes)

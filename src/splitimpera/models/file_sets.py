@@ -99,6 +99,9 @@ def held_out(parts: Mapping[str, Sequence[T]]) -> dict[str, list[T]]:
 
     What was not trained on is validated and tested on: where a set comes with one part of validation or of test alone,
     its samples are one and the other in turn. Where it comes with neither there are no parts, and '' has them all.
+
+    Raises:
+        DataError: that part has a single sample.
     """
     found = {part: list(samples) for part, samples in parts.items()}
     given = [part for part in ("validation", "test") if found.get(part)]
@@ -106,6 +109,8 @@ def held_out(parts: Mapping[str, Sequence[T]]) -> dict[str, list[T]]:
         return {"": [sample for samples in found.values() for sample in samples]}
     if len(given) == 1:
         alone = found[given[0]]
+        if len(alone) < 2:
+            raise DataError(f"the part '{given[0]}' has one sample, which cannot be for validation and for the test")
         found |= {"validation": alone[::2], "test": alone[1::2]}
     return {part: found[part] for part in ("train", "validation", "test") if found.get(part)}
 
