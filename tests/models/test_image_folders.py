@@ -16,7 +16,8 @@ from splitimpera.core.errors import DataError
 from splitimpera.models import numbers
 from splitimpera.models.datasets import Pixels, load_data
 from splitimpera.models.image_files import read_image
-from splitimpera.models.image_folders import list_images, look
+from splitimpera.models.image_folders import list_images
+from splitimpera.models.image_sets import look
 from splitimpera.scenario import DataSection
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -41,7 +42,7 @@ def fill(folder, save, suffix="png", count=2):
 
 def read_images(folder, size):
     listing = list_images(folder)
-    return look(listing.paths, size, 2).read(slice(None)).numpy(), listing.labels, listing.classes
+    return look(listing.paths, size, 2).read(slice(None)).numpy(), listing.strata, listing.classes
 
 
 def first(folder, size=None):

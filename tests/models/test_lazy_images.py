@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from splitimpera.core.errors import DataError, SplitImperaWarning
-from splitimpera.models import image_folders
+from splitimpera.models import image_sets
 from splitimpera.models.datasets import load_data
 from splitimpera.models.image_files import SILENCE
 from splitimpera.models.samples import read_ahead
@@ -43,8 +43,8 @@ def values(samples):
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_nothing_is_decoded_but_what_is_asked_for(tmp_path, monkeypatch, workers):
     decoded = []
-    own = image_folders.read_image
-    monkeypatch.setattr(image_folders, "read_image", lambda *args: (decoded.append(args[0]), own(*args))[1])
+    own = image_sets.read_image
+    monkeypatch.setattr(image_sets, "read_image", lambda *args: (decoded.append(args[0]), own(*args))[1])
     data = loaded(fill(tmp_path / "pets", 50), workers=workers)
     assert len(decoded) <= 2
     data.test.take(slice(3, 9)).read(torch.tensor([1, 2]))
@@ -62,14 +62,14 @@ def test_nothing_is_decoded_but_what_is_asked_for(tmp_path, monkeypatch, workers
 def test_no_more_than_three_batches_are_alive(tmp_path, monkeypatch, workers):
     """One is used, the next waits, and one is begun when the first is let go."""
     alive, most = weakref.WeakSet(), 0
-    own = image_folders.ImageFiles.read
+    own = image_sets.ImageFiles.read
 
     def read(self, rows):
         batch = own(self, rows)
         alive.add(batch)
         return batch
 
-    monkeypatch.setattr(image_folders.ImageFiles, "read", read)
+    monkeypatch.setattr(image_sets.ImageFiles, "read", read)
     data = loaded(fill(tmp_path / "pets", 60), workers=workers)
     for _ in data.everything().batches(4):
         most = max(most, len(alive))
@@ -229,7 +229,7 @@ def test_a_part_that_skipping_leaves_empty(tmp_path):
 
 
 def test_color_that_the_headers_looked_at_do_not_show(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_folders, "HEADERS", 4)
+    monkeypatch.setattr(image_sets, "HEADERS", 4)
     folder = fill(tmp_path / "pets")
     Image.new("RGB", (8, 8), (1, 2, 3)).save(folder / "cat" / "001.png")
     data = loaded(folder)
@@ -240,7 +240,7 @@ def test_color_that_the_headers_looked_at_do_not_show(tmp_path, monkeypatch):
 
 
 def test_sizes_that_the_headers_looked_at_do_not_show(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_folders, "HEADERS", 4)
+    monkeypatch.setattr(image_sets, "HEADERS", 4)
     folder = fill(tmp_path / "pets")
     Image.new("L", (8, 9)).save(folder / "cat" / "001.png")
     data = loaded(folder)

@@ -81,7 +81,8 @@ def scenarios(draw):
             {
                 "network": some({"model": texts}, weights=paths),
                 "data": some({"source": texts}, validation=st.just("30 %"), test=st.just(0.5), seed=counts)
-                | some({"source": texts}, size=st.just([8, 9]), mean=st.just([0.1, 0.2]), std=st.just([1.0])),
+                | some({"source": texts}, size=st.just([8, 9]), mean=st.just([0.1, 0.2]), std=st.just([1.0]))
+                | some({"source": texts}, audio=some({}, rate=st.just("8 kHz"), window=st.just("32 ms"), mels=counts)),
                 "devices": st.tuples(devices, devices).map(
                     lambda pair: [{"name": "first"} | pair[0], {"name": "second"} | pair[1]]
                 ),

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from splitimpera.core.errors import ScenarioError
 from splitimpera.scenario import (
+    AudioSection,
     BottlenecksSection,
     DataSection,
     DeviceSection,
@@ -54,8 +55,10 @@ SECTIONS = {
     DataSection: (
         {"source": "x"},
         {"source": "text", "validation": "quantity", "test": "quantity", "seed": "count"}
-        | {"size": "list", "mean": "list", "std": "list", "limit": "count", "workers": "count", "skip_broken": "flag"},
+        | {"size": "list", "mean": "list", "std": "list", "limit": "count", "workers": "count", "skip_broken": "flag"}
+        | {"audio": "section"},
     ),
+    AudioSection: ({}, {"mels": "count"} | OFTEN(("rate", "seconds", "window", "hop"), "quantity")),
     RadioSection: ({"joule_per_byte": 1e-6}, {"joule_per_byte": "number", "power": "quantity"}),
     DeviceSection: (
         {"name": "x"},

@@ -8,6 +8,7 @@
     │   ├── TraceError       the network cannot be traced into a graph
     │   └── ShapeError       the network refuses the data's shape
     ├── DataError            data that cannot be loaded or used
+    │   └── BrokenFileError  a sample's file that cannot be decoded
     ├── CutError             a cut that does not exist
     ├── CodecError           a codec that does not fit, or a damaged payload
     ├── PlanError            devices and hops that make no plan
@@ -150,6 +151,10 @@ class ShapeError(ModelError):
 
 class DataError(SplitImperaError):
     """The data cannot be loaded or used."""
+
+
+class BrokenFileError(DataError):
+    """A sample's file cannot be decoded, as opposed to one that is not read for what it is."""
 
 
 class CutError(SplitImperaError):

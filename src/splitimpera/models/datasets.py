@@ -1,8 +1,10 @@
-"""Labelled data: built-in sets, the user's own arrays and factories, folders of images."""
+"""Data by name: built-in sets, the user's own arrays and factories, files and folders in known formats."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,30 +13,38 @@ import numpy as np
 import torch
 
 from splitimpera.core.array_types import FloatArray
-from splitimpera.core.errors import DataError, shown
+from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.registry import Registry, nearest
-from splitimpera.models.image_folders import list_images, look
-from splitimpera.models.imports import contained, is_factory, run_factory, telling
-from splitimpera.models.labelled import (
+from splitimpera.models.assembling import (
     LOOKS,
+    Found,
     dataset_of,
-    packed_data,
     pixels_of,
     refuse,
     refuse_shares,
-    returned_data,
     rows_within,
-    stored_data,
     within_limit,
 )
+from splitimpera.models.coco import is_coco, list_coco
+from splitimpera.models.file_sets import Listing
+from splitimpera.models.image_files import SILENCE, read_image
+from splitimpera.models.image_folders import list_images
+from splitimpera.models.image_sets import look
+from splitimpera.models.imports import contained, is_factory, run_factory, telling
+from splitimpera.models.labelled import packed_data, returned_data, stored_data
+from splitimpera.models.mask_folders import is_mask_folder, list_masked
 from splitimpera.models.packed_images import is_packed
 from splitimpera.models.parts import Dataset as Dataset
 from splitimpera.models.parts import divide as divide
+from splitimpera.models.pascal_voc import is_voc, list_voc
 from splitimpera.models.pixels import Normalised
 from splitimpera.models.pixels import Pixels as Pixels
 from splitimpera.models.samples import Samples as Samples
+from splitimpera.models.spectrograms import LogMel
 from splitimpera.models.stored_arrays import is_stored
-from splitimpera.models.targets import Stacked
+from splitimpera.models.targets import check_kind
+from splitimpera.models.wave_files import read_wave
+from splitimpera.models.wave_folders import WaveFiles, is_wave_folder, list_waves
 from splitimpera.tasks.task import TargetKind
 
 if TYPE_CHECKING:
@@ -76,19 +86,24 @@ def _digits() -> FloatArray:
 
 def is_source(source: str, folder: Path) -> bool:
     """Whether `load_data` knows what a source means, without loading anything."""
-    return source in DATASETS or is_factory(source) or _is_folder(source, folder) or _is_stored(source, folder)
+    return (
+        source in DATASETS
+        or is_factory(source)
+        or any(is_it(source, folder) for is_it in (_is_folder, _is_stored, _is_coco))
+    )
 
 
 def load_data(section: DataSection, folder: Path, kind: TargetKind = "class") -> Dataset:
     """The data that a scenario names.
 
     Args:
-        section: `source` is a built-in name, a folder `class name/image` or of such folders `train`, `validation` and
-            `test`, a folder of IDX files or of CIFAR's binary batches, an `.npz` file or a folder of `.npy` files,
-            `package.module:factory` or `file.py:factory`. A factory returns (inputs, labels), a map-style dataset
-            (anything with `__len__` and `__getitem__`) or a DataLoader; a mapping with "train", "validation" and
-            "test", each one of these; or a Dataset. uint8 and uint16 inputs (N, H, W, C) are images and become float by
-            `mean` and `std`.
+        section: `source` is a built-in name; a folder `class name/image` or `class name/sound.wav`, or of such folders
+            `train`, `validation` and `test`; a folder of IDX files or of CIFAR's binary batches; a folder with COCO's
+            `annotations`, or such a `.json` file; a folder as Pascal VOC has it; one of `images` and `masks`; an `.npz`
+            file or a folder of `.npy` files; `package.module:factory` or `file.py:factory`. A factory returns (inputs,
+            labels), a map-style dataset (anything with `__len__` and `__getitem__`) or a DataLoader; a mapping with
+            "train", "validation" and "test", each one of these; or a Dataset. uint8 and uint16 inputs (N, H, W, C) are
+            images and become float by `mean` and `std`.
         folder: what relative paths start from.
         kind: how targets are read, which a task says.
 
@@ -103,29 +118,67 @@ def load_data(section: DataSection, folder: Path, kind: TargetKind = "class") ->
 
 def _loaded(section: DataSection, folder: Path, kind: TargetKind) -> Dataset:
     source = section.source
-    if source in DATASETS:
-        refuse_shares(section, f"'{source}'")
-        refuse(section, f"'{source}' comes as a network takes it", "size", *LOOKS)
-        refuse(section, f"'{source}' is in memory", "workers", "skip_broken")
-        return within_limit(DATASETS[source](), section)
-    if is_factory(source):
-        made = run_factory(source, folder, DataError)
-        # what a factory returns may run its user's code when it is read
-        with contained(), telling(DataError, f"what '{shown(source)}' returns cannot be used"):
-            return returned_data(made, section, kind)
-    if _is_stored(source, folder):
+    named = source in DATASETS or is_factory(source)
+    is_folder = not named and _is_folder(source, folder)
+    packed = is_folder and is_packed(folder / source)
+    stored = not named and _is_stored(source, folder)
+    if is_folder and not packed and not stored and is_wave_folder(folder / source):
+        return _wave_data(list_waves(folder / source, kind), section)
+    refuse(section, f"'{shown(source)}' is no folder of WAV files", "audio")
+    if named:
+        return _built_in(section, kind) if source in DATASETS else _made(section, folder, kind)
+    if stored:
         return stored_data(folder / source, section, kind)
-    if _is_folder(source, folder):
-        place = folder / source
-        return packed_data(place, section) if is_packed(place) else _image_folder(place, section)
+    if packed:
+        return packed_data(folder / source, section, kind)
+    if is_folder or _is_coco(source, folder):
+        return _image_data(_listed(folder / source, kind, section), section)
     raise DataError(
-        f"'{shown(source)}' is no built-in data set, no 'package.module:factory', no folder and no .npz file",
+        f"'{shown(source)}' is no built-in data set, no 'package.module:factory', no folder and no .npz or .json file",
         hint=nearest(source, DATASETS.names()),
     )
 
 
+def _built_in(section: DataSection, kind: TargetKind) -> Dataset:
+    source = section.source
+    refuse_shares(section, f"'{source}'")
+    refuse(section, f"'{source}' comes as a network takes it", "size", *LOOKS)
+    refuse(section, f"'{source}' is in memory", "workers", "skip_broken")
+    check_kind(kind, f"'{source}'", "class")
+    data = within_limit(DATASETS[source](), section)
+    return data if kind == "class" else _without_targets(data)
+
+
+def _made(section: DataSection, folder: Path, kind: TargetKind) -> Dataset:
+    made = run_factory(section.source, folder, DataError)
+    # what a factory returns may run its user's code when it is read
+    with contained(), telling(DataError, f"what '{shown(section.source)}' returns cannot be used"):
+        return returned_data(made, section, kind)
+
+
+def _listed(place: Path, kind: TargetKind, section: DataSection) -> Listing:
+    """The images of a place, by whatever layout it has."""
+    if is_coco(place):
+        return list_coco(place, kind, section.size, section.skip_broken)
+    if is_voc(place):
+        return list_voc(place, kind, section.size, section.skip_broken)
+    if is_mask_folder(place):
+        return list_masked(place, kind, section.size)
+    check_kind(kind, f"the folder '{shown_path(place)}'", "class")
+    return list_images(place, kind)
+
+
+def _without_targets(data: Dataset) -> Dataset:
+    train, validation, test = (Samples(part.source) for part in (data.train, data.validation, data.test))
+    return replace(data, train=train, validation=validation, test=test)
+
+
 def _is_stored(source: str, folder: Path) -> bool:
     return bool(source.strip()) and is_stored(folder / source)
+
+
+def _is_coco(source: str, folder: Path) -> bool:
+    return bool(source.strip()) and is_coco(folder / source)
 
 
 def _is_folder(source: str, folder: Path) -> bool:
@@ -135,19 +188,41 @@ def _is_folder(source: str, folder: Path) -> bool:
         return False
 
 
-def _image_folder(folder: Path, section: DataSection) -> Dataset:
-    listing = list_images(folder)
-    divided = listing.parts.keys() != {""}
-    if divided:
-        refuse_shares(section, "the folder")
-    rows = rows_within(section, {part: listing.labels[own] for part, own in listing.parts.items()})
-    if rows:
-        listing = listing.take(torch.cat([own[rows[part]] for part, own in listing.parts.items()]))
+def _image_data(listing: Listing, section: DataSection) -> Dataset:
+    """The images of a listing, read when they are asked for."""
+    listing, divided = _chosen(listing, section)
     if section.skip_broken:
-        listing = listing.decoded(section.workers)
-    files = look(listing.paths, section.size, section.workers)
+        with SILENCE:
+            listing = listing.decoded(read_image, section.workers)
+    files = look(listing.paths, section.size, section.workers, listing.claimed)
     pixels = pixels_of(files.shape[2], section)
-    samples = Samples(Normalised(files, pixels), Stacked(listing.labels))
+    samples = Samples(Normalised(files, pixels), listing.targets)
     known = pixels if files.dtype == np.uint8 else None
     found = {part: (samples.take(own), known) for part, own in listing.parts.items()}
     return dataset_of(found if divided else found[""], section, listing.classes)
+
+
+def _wave_data(listing: Listing, section: DataSection) -> Dataset:
+    """The sounds of a listing as spectrograms, read when they are asked for."""
+    refuse(section, "sounds are no images", "size", *LOOKS)
+    audio = section.audio
+    log_mel = LogMel(int(audio.rate), audio.seconds, audio.mels, audio.window, audio.hop)
+    listing, divided = _chosen(listing, section)
+    if section.skip_broken:
+        listing = listing.decoded(
+            partial(read_wave, rate=log_mel.rate, samples=log_mel.samples), section.workers, "WAV files"
+        )
+    samples = Samples(WaveFiles(listing.paths, log_mel, section.workers), listing.targets)
+    found: dict[str, Found] = {part: (samples.take(own), None) for part, own in listing.parts.items()}
+    return dataset_of(found if divided else found[""], section, listing.classes)
+
+
+def _chosen(listing: Listing, section: DataSection) -> tuple[Listing, bool]:
+    """What the section's limit leaves of a listing, and whether that is divided."""
+    divided = listing.parts.keys() != {""}
+    if divided:
+        refuse_shares(section, "the folder")
+    rows = rows_within(section, {part: listing.strata[own] for part, own in listing.parts.items()})
+    if rows:
+        listing = listing.take(torch.cat([own[rows[part]] for part, own in listing.parts.items()]))
+    return listing, divided

@@ -20,7 +20,7 @@ import numpy as np
 
 from splitimpera.core.array_types import Array
 from splitimpera.core.bounds import check_pixels
-from splitimpera.core.errors import DataError, shown, shown_path
+from splitimpera.core.errors import BrokenFileError, DataError, shown, shown_path
 from splitimpera.core.files import open_file, read_file
 
 if TYPE_CHECKING:
@@ -40,10 +40,6 @@ BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339  # tags
 ORIENTATION = 0x0112  # of EXIF
 
 
-class BrokenImageError(DataError):
-    """An image file that cannot be decoded, as opposed to one that is not read for what it is."""
-
-
 class Header(NamedTuple):
     """What the begin of an image file says of it."""
 
@@ -60,29 +56,37 @@ def read_header(path: Path) -> Header:
         DataError: it is not an image that is read.
     """
     opened = open_file(path, DataError, what="image", most_bytes=MOST_FILE_BYTES)
-    with opened as file, _image(path, file, file.read(30)) as image:
+    with opened as file, opened_image(path, file, file.read(30)) as image:
         shorter, longer = sorted(image.size)
         return Header((shorter, longer), 3 if image.mode in COLOUR else 1, 16 if image.mode in WIDE else 8)
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None) -> Array:
+def read_image(path: Path, size: tuple[int, int] | None = None, claimed: tuple[int, int] | None = None) -> Array:
     """An image, uint8 or uint16 (H, W, C).
 
     Args:
         size: Height and width that it gets; None: its own.
+        claimed: Height and width that a record gives for it; None: there is no such record.
 
     Raises:
-        DataError: the file cannot be read, or not truly; BrokenImageError where it cannot be decoded.
+        DataError: the file cannot be read, or not truly, or has another size than is claimed; BrokenFileError where it
+            cannot be decoded.
     """
     from PIL import Image
 
     content = read_file(path, MOST_FILE_BYTES, DataError, what="image")
-    with _image(path, BytesIO(content), content[:30]) as image:
+    with opened_image(path, BytesIO(content), content[:30]) as image:
         with _mute() if image.format == "TIFF" else nullcontext():
             image.load()
         if _transparent(image):
             raise _refused(path, f"is transparent in places (mode {image.mode})")
         plain = _upright(_plain(image), image.getexif().get(ORIENTATION))
+        if claimed is not None and claimed != (plain.height, plain.width):
+            raise DataError(
+                f"the image '{shown_path(path)}' has {plain.height} x {plain.width} pixels, its record says "
+                f"{claimed[0]} x {claimed[1]} (height x width)",
+                hint="records are held to images as viewers show them, upright",
+            )
         if size is not None:
             plain = plain.resize((size[1], size[0]), Image.Resampling.BILINEAR)
         values = np.asarray(plain)
@@ -91,8 +95,22 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Array:
     return values.reshape(plain.height, plain.width, -1)
 
 
+def upright_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image as it is shown; its pixels are not read.
+
+    Raises:
+        DataError: it is not an image that is read.
+    """
+    opened = open_file(path, DataError, what="image", most_bytes=MOST_FILE_BYTES)
+    with opened as file, opened_image(path, file, file.read(30)) as image:
+        # a PNG tells an orientation that stands after its pixels only when these are decoded
+        turned = image.format != "PNG" or "exif" in image.info
+        lying = turned and image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+        return (image.width, image.height) if lying else (image.height, image.width)
+
+
 @contextmanager
-def _image(path: Path, file: BinaryIO | BytesIO, begin: bytes) -> Iterator[Image]:
+def opened_image(path: Path, file: BinaryIO | BytesIO, begin: bytes) -> Iterator[Image]:
     """The image of an open file, whose header is checked; whatever fails inside is told as the file's fault."""
     from PIL import Image, UnidentifiedImageError
 
@@ -120,8 +138,8 @@ def _image(path: Path, file: BinaryIO | BytesIO, begin: bytes) -> Iterator[Image
         raise _broken(path, words) from None
 
 
-def _broken(path: Path, why: str) -> BrokenImageError:
-    return BrokenImageError(
+def _broken(path: Path, why: str) -> BrokenFileError:
+    return BrokenFileError(
         f"the image '{shown_path(path)}' cannot be read: {why}",
         hint="`skip_broken: true` under `data` leaves out what cannot be decoded",
     )

@@ -2,78 +2,56 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from splitimpera.core.errors import DataError, listed, shown, shown_path
+from splitimpera.models.assembling import (
+    LOOKS,
+    PARTS,
+    Found,
+    apart,
+    as_found,
+    check_classes,
+    check_parts,
+    class_names,
+    dataset_of,
+    of_parts,
+    pixels_of,
+    refuse,
+    refuse_shares,
+    within_limit,
+)
 from splitimpera.models.held import Held, check_made
 from splitimpera.models.items import is_map_style, items_of
-from splitimpera.models.numbers import as_numbers, check_amount, finite_inputs, is_image
-from splitimpera.models.overlap import check_disjoint
+from splitimpera.models.numbers import as_numbers, check_amount, finite_inputs
 from splitimpera.models.packed_images import read_packed
-from splitimpera.models.parts import Dataset, divide, limited
+from splitimpera.models.parts import Dataset
 from splitimpera.models.pixels import Normalised, Pixels
 from splitimpera.models.samples import InMemory, Samples, Some, Source, joined, some
-from splitimpera.models.stored_arrays import StoredArray, read_stored
-from splitimpera.models.targets import Targets, targets_of
+from splitimpera.models.stored_arrays import StoredArray, read_stored, stored_targets
+from splitimpera.models.targets import Targets, check_kind, held_to, targets_of
 from splitimpera.tasks.task import TargetKind
 
 if TYPE_CHECKING:
     from splitimpera.scenario import DataSection
-
-PARTS = ("train", "validation", "test")
-LOOKS = ("mean", "std")
-LONGEST_NAME = 255
-Found = tuple[Samples, Pixels | None]
-"""Samples, and how their inputs are made of 8-bit images; None where they are not."""
-
-
-def refuse(section: DataSection, why: str, *keys: str) -> None:
-    """Raise DataError where one of the keys is given, which here would do nothing."""
-    for key in keys:
-        if key in section.model_fields_set and getattr(section, key) is not None:
-            raise DataError(why, where=f"data.{key}", hint="leave this key out")
-
-
-def dataset_of(found: Found | Mapping[str, Found], section: DataSection, classes: Sequence[str] = ()) -> Dataset:
-    """All samples, divided as the section says; or the parts as they are.
-
-    Raises:
-        DataError: a part is empty, or parts do not go together.
-    """
-    names = class_names(classes)
-    if isinstance(found, Mapping):
-        return _apart(within_limit(_of_parts(found, names), section))
-    samples, pixels = found
-    rows = rows_within(section, {"": samples.strata})
-    if rows:
-        samples = samples.take(rows[""])
-    return divide(
-        samples,
-        validation=section.validation,
-        test=section.test,
-        seed=section.seed,
-        classes=names,
-        pixels=pixels,
-    )
 
 
 def stored_data(place: Path, section: DataSection, kind: TargetKind = "class") -> Dataset:
     """The data in an `.npz` file or a folder of `.npy` files."""
     refuse(section, f"'{shown_path(place)}' is no folder of images", "size", "skip_broken")
     refuse(section, f"'{shown_path(place)}' is mapped into memory", "workers")
-    stored = read_stored(place)
-    found = {
-        part: _found(pair, section, part, kind) for part, pair in stored.items() if part != "train" or len(pair[0])
-    }
+    check_kind(kind, f"'{shown_path(place)}'", "class", "mask", "array")
+    found = {}
+    for part, (inputs, labels) in read_stored(place, kind != "none").items():
+        if part != "train" or len(inputs):
+            name = f"the targets{f' of {part!r}' if part else ''} in '{shown_path(place)}'"
+            found[part] = _found((inputs, stored_targets(labels, kind, name)), section, part, kind)
     if "" in found:
         return dataset_of(found[""], section)
     refuse_shares(section, f"'{shown_path(place)}'")
@@ -82,16 +60,17 @@ def stored_data(place: Path, section: DataSection, kind: TargetKind = "class") -
     return dataset_of(found, section)
 
 
-def packed_data(place: Path, section: DataSection) -> Dataset:
+def packed_data(place: Path, section: DataSection, kind: TargetKind = "class") -> Dataset:
     """The data in IDX files or CIFAR's binary batches; validation samples are taken from the training part."""
     whose = f"'{shown_path(place)}'"
     refuse(section, f"{whose} is no folder of images", "size", "skip_broken")
     refuse(section, f"{whose} is mapped into memory", "workers")
-    packed = read_packed(place)
+    check_kind(kind, whose, "class")
+    packed = read_packed(place, kind != "none")
     found: dict[str, Found] = {
         part: as_found(
             joined(files),
-            targets_of(labels, "class", sum(map(len, files)), f"the labels of '{part}'"),
+            targets_of(labels, kind, sum(map(len, files)), f"the labels of '{part}'"),
             section,
             files[0].name,
         )
@@ -113,51 +92,7 @@ def packed_data(place: Path, section: DataSection) -> Dataset:
     check_parts(found, f"{whose} has")
     if "validation" in packed.parts:
         check_classes({part: samples for part, (samples, _) in found.items()})
-    return dataset_of(found, section, packed.classes)
-
-
-def check_parts(parts: Container[object], whose: str) -> None:
-    """Raise DataError where there are no validation and test parts."""
-    missing = [part for part in ("validation", "test") if part not in parts]
-    if missing:
-        raise DataError(f"{whose} no {' and no '.join(missing)} part")
-
-
-def check_classes(parts: Mapping[str, Samples]) -> None:
-    """Raise DataError where a part that is judged has a class of which the training part, if there is one, has none."""
-    if not all(samples.labelled for samples in parts.values()):
-        return
-    known = parts["train"].labels if "train" in parts else torch.empty(0)
-    for part in ("validation", "test") if len(known) else ():
-        strange = sorted({*parts[part].labels.tolist()} - {*known.tolist()})
-        if strange:
-            raise DataError(
-                f"'{part}' has samples of classes of which 'train' has none: {listed(strange)}",
-                hint="add some to 'train', or leave 'train' out: codecs are then calibrated on 'validation'",
-            )
-
-
-def within_limit(data: Dataset, section: DataSection) -> Dataset:
-    """The same data, or as many samples of each part as the section's limit leaves."""
-    parts: dict[str, Samples] = {part: getattr(data, part) for part in PARTS}
-    rows = rows_within(section, {part: samples.strata for part, samples in parts.items()})
-    if not rows:
-        return data
-    train, validation, test = (samples.take(rows[part]) for part, samples in parts.items())
-    return replace(data, train=train, validation=validation, test=test)
-
-
-def rows_within(section: DataSection, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Which rows of each part the section's limit leaves; empty where it leaves all."""
-    if section.limit is None or section.limit >= sum(map(len, labels.values())):
-        return {}
-    return limited(labels, section.limit, section.seed)
-
-
-def refuse_shares(section: DataSection, whose: str) -> None:
-    """Raise DataError where the section says how to divide data that are divided already; `seed` may say what is left
-    of them."""
-    refuse(section, f"{whose} comes with its own parts", "validation", "test", *(() if section.limit else ("seed",)))
+    return dataset_of(found, section, packed.classes if kind == "class" else ())
 
 
 def returned_data(made: object, section: DataSection, kind: TargetKind = "class") -> Dataset:
@@ -174,7 +109,7 @@ def returned_data(made: object, section: DataSection, kind: TargetKind = "class"
     if isinstance(made, Dataset):
         refuse_shares(section, source)
         refuse(section, f"{source} comes as a network takes it", *LOOKS)
-        return _checked(made, section)
+        return _checked(made, section, kind)
     if not isinstance(made, Mapping):
         return dataset_of(_found(made, section, "", kind), section)
     refuse_shares(section, source)
@@ -189,7 +124,7 @@ def returned_data(made: object, section: DataSection, kind: TargetKind = "class"
     return dataset_of(parts, section, classes)
 
 
-def _checked(made: Dataset, section: DataSection) -> Dataset:
+def _checked(made: Dataset, section: DataSection, kind: TargetKind) -> Dataset:
     """A Dataset that a factory returned may say anything; so may its parts."""
     pixels = made.pixels
     parts: dict[str, Found] = {}
@@ -197,13 +132,14 @@ def _checked(made: Dataset, section: DataSection) -> Dataset:
         samples = getattr(made, part)
         if not isinstance(samples, Samples):
             raise DataError(f"the part '{part}' is {shown(type(samples).__name__)}, Samples are expected")
+        targets = held_to(samples.targets, kind, f"the part '{part}'")
         if _in_memory(samples.source):
             name = f" of '{part}'"
-            parts[part] = (_samples(samples.inputs, samples.targets, section, name, images=False)[0], None)
+            parts[part] = (_samples(samples.inputs, targets, section, name, images=False, kind=kind)[0], None)
         else:
             held = Held(samples.source, f"the inputs of '{part}'", pixels if isinstance(pixels, Pixels) else None)
-            parts[part] = (Samples(held, samples.targets), None)
-    found = _of_parts(parts)
+            parts[part] = (Samples(held, targets), None)
+    found = of_parts(parts)
     if pixels is not None and not isinstance(pixels, Pixels):
         raise DataError(f"pixels are {shown(type(pixels).__name__)}, Pixels or None is expected")
     for samples in (found.train, found.validation, found.test):
@@ -211,37 +147,11 @@ def _checked(made: Dataset, section: DataSection) -> Dataset:
             check_made(pixels, samples.inputs)
     check_classes({part: getattr(found, part) for part in PARTS})
     whole = Dataset(found.train, found.validation, found.test, class_names(made.classes), pixels)
-    return _apart(within_limit(whole, section))
-
-
-def _apart(data: Dataset) -> Dataset:
-    check_disjoint({part: getattr(data, part) for part in PARTS})
-    return data
+    return apart(within_limit(whole, section))
 
 
 def _in_memory(source: Source) -> bool:
     return isinstance(source, InMemory) or (isinstance(source, Some) and _in_memory(source.source))
-
-
-def _of_parts(parts: Mapping[str, Found], classes: tuple[str, ...] = ()) -> Dataset:
-    validation, pixels = parts["validation"]
-    kinds = {}
-    for part, (samples, made) in parts.items():
-        if not len(samples) and part != "train":
-            raise DataError(
-                f"the part '{part}' is empty", hint="put samples there, or give all samples undivided, to be divided"
-            )
-        if len(samples):
-            first = samples.read(slice(1))
-            kinds[part] = (tuple(first.shape[1:]), str(first.dtype).removeprefix("torch."), made)
-    if len(set(kinds.values())) > 1:
-        texts = [
-            f"'{part}' has {'8-bit images' if made else dtype} of shape {shape}"
-            for part, (shape, dtype, made) in kinds.items()
-        ]
-        raise DataError(f"all parts have one shape and one type of inputs, here {listed(texts)}")
-    train = parts["train"][0] if "train" in kinds else validation.take(slice(0))
-    return Dataset(train, validation, parts["test"][0], classes, pixels)
 
 
 def _found(made: object, section: DataSection, part: str = "", kind: TargetKind = "class") -> Found:
@@ -269,17 +179,6 @@ def _items(
     workers = section.workers if "workers" in section.model_fields_set else None
     items, rows, targets = items_of(dataset, workers, name, given, kind)
     return as_found(some(items, rows), targets, section, name)
-
-
-def as_found(source: Source, targets: Targets, section: DataSection, name: str) -> Found:
-    """Samples of a source that is read lazily; where it has images, as inputs."""
-    first = source.read(slice(1))[0]
-    if not is_image(first):
-        shape = tuple(first.shape)
-        refuse(section, f"{name}: a row has shape {shape}, it is no image (H, W, C) of 8 or 16 bits", *LOOKS)
-        return Samples(source, targets), None
-    pixels = pixels_of(first.shape[2], section)
-    return Samples(Normalised(source, pixels), targets), pixels if first.dtype == torch.uint8 else None
 
 
 def _pair(made: object, what: str = "", targetless: bool = False) -> tuple[object, object]:
@@ -326,31 +225,3 @@ def _samples(
         source = InMemory(finite_inputs(x, name))
     targets = targets_of(given, kind, len(source), f"the {'labels' if kind == 'class' else 'targets'}{what}")
     return Samples(source, targets), pixels
-
-
-def pixels_of(channels: int, section: DataSection) -> Pixels:
-    """How images of so many channels become floats.
-
-    Raises:
-        DataError: `mean` or `std` has another number of values.
-    """
-    given = {"mean": section.mean or (0.0,) * channels, "std": section.std or (1.0,) * channels}
-    for key, values in given.items():
-        if len(values) != channels:
-            raise DataError(f"{len(values)} values are given for {channels} channels", where=f"data.{key}")
-    return Pixels(given["mean"], given["std"])
-
-
-def class_names(names: object) -> tuple[str, ...]:
-    """Class names that are safe to print, and different.
-
-    Raises:
-        DataError: they are no list of texts, or two are the same.
-    """
-    if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
-        raise DataError("class names are a list of texts")
-    safe = tuple(shown(name, LONGEST_NAME) for name in names)
-    twice = [name for name, times in Counter(safe).items() if times > 1]
-    if twice:
-        raise DataError(f"several classes are called {listed(twice)}", hint="give each a name of its own")
-    return safe

@@ -15,17 +15,19 @@ from splitimpera.core.array_types import Array
 from splitimpera.core.errors import DataError, SplitImperaWarning, shown_path
 from splitimpera.core.files import open_file, reason
 from splitimpera.models.image_files import MOST_FILE_BYTES
-from splitimpera.models.image_folders import ImageFiles
+from splitimpera.models.image_sets import ImageFiles
 from splitimpera.models.items import Items, identity
 from splitimpera.models.pixels import Normalised
 from splitimpera.models.samples import InMemory, Samples, Some, Source
 from splitimpera.models.stored_arrays import StoredArray
+from splitimpera.models.wave_folders import WaveFiles
 
 MOST_SHARED = 0.01
 """Share of a part that may be identical to samples of others: duplicates happen, what leaks is more."""
 MIDDLE_ELEMENTS = 64
 BEGIN_BYTES = 4096
 
+FILES = (ImageFiles, WaveFiles)
 Key = Callable[[int], bytes]
 """A row -> what is equal where another row is; at most 48 bytes."""
 
@@ -44,7 +46,7 @@ def check_disjoint(parts: Mapping[str, Samples]) -> None:
     def counted(shared: Mapping[str, int]) -> str:
         return ", ".join(f"{count} of {sizes[part]} samples of '{part}'" for part, count in shared.items() if count)
 
-    for kind in (Items, ImageFiles):
+    for kind in (Items, *FILES):
         shared = _shared({part: base for part, base in sources.items() if isinstance(base[0], kind)}, _identity)
         if any(shared.values()):
             raise DataError(
@@ -53,7 +55,7 @@ def check_disjoint(parts: Mapping[str, Samples]) -> None:
                 hint="leave each sample in one part",
             )
     alike: dict[str, int] = {}
-    for kinds in ((ImageFiles,), (InMemory, StoredArray)):
+    for kinds in (FILES, (InMemory, StoredArray)):
         alike |= _shared({part: base for part, base in sources.items() if isinstance(base[0], kinds)}, _contents)
     text = f"{counted(alike)} are identical to samples of another part"
     if any(count > MOST_SHARED * sizes[part] for part, count in alike.items()):
@@ -90,12 +92,12 @@ def _shared(bases: Mapping[str, tuple[Source, Array]], looks: Callable[[Source],
 def _identity(source: Source) -> list[Key]:
     if isinstance(source, Items):
         return [partial(identity, source.dataset)]
-    assert isinstance(source, ImageFiles)
+    assert isinstance(source, FILES)
     return [lambda row: _of_file(source.paths[row], "%d %d", "st_dev", "st_ino")]
 
 
 def _contents(source: Source) -> list[Key]:
-    if isinstance(source, ImageFiles):
+    if isinstance(source, FILES):
         return [
             lambda row: _of_file(source.paths[row], "%d", "st_size"),
             lambda row: _of_content(source.paths[row], BEGIN_BYTES),
@@ -115,12 +117,12 @@ def _of_file(path: Path, text: str, *fields: str) -> bytes:
     try:
         found = path.stat()
     except OSError as failure:
-        raise DataError(f"the image '{shown_path(path)}' cannot be read: {reason(failure)}") from None
+        raise DataError(f"the file '{shown_path(path)}' cannot be read: {reason(failure)}") from None
     return (text % tuple(getattr(found, field) for field in fields)).encode()
 
 
 def _of_content(path: Path, most_bytes: int) -> bytes:
-    with open_file(path, DataError, what="image", most_bytes=MOST_FILE_BYTES) as file:
+    with open_file(path, DataError, what="file", most_bytes=MOST_FILE_BYTES) as file:
         return hashlib.blake2b(file.read(most_bytes), digest_size=16).hexdigest().encode()
 
 

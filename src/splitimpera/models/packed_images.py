@@ -72,12 +72,12 @@ class Packed:
     """What was found in a folder.
 
     Attributes:
-        parts: Images (N, H, W, C) of 8 bits in one or several files, and their labels (N,), by "train", "validation"
-            and "test".
+        parts: Images (N, H, W, C) of 8 bits in one or several files, and their labels (N,) where these are wanted, by
+            "train", "validation" and "test".
         classes: Their names; empty where the files have none.
     """
 
-    parts: dict[str, tuple[list[StoredArray], Array]]
+    parts: dict[str, tuple[list[StoredArray], Array | None]]
     classes: tuple[str, ...]
 
 
@@ -90,21 +90,24 @@ def is_packed(place: Path) -> bool:
     return any(map(IDX_NAME.fullmatch, names)) or _cifar(names) is not None
 
 
-def read_packed(place: Path) -> Packed:
+def read_packed(place: Path, labels: bool = True) -> Packed:
     """The images and labels of a folder; images of files that are not compressed are not read yet.
+
+    Args:
+        labels: Whether they are wanted; IDX files of labels may be missing then.
 
     Raises:
         DataError: a file is damaged, or one is missing.
     """
     names = sorted(path.name for path in place.iterdir())
     batches = _cifar(names)
-    return _idx(place, names) if batches is None else _of_cifar(place, names, batches)
+    return _idx(place, names, labels) if batches is None else _of_cifar(place, names, batches)
 
 
 # IDX ------------------------------------------------------------------------------------------------------------------
 
 
-def _idx(place: Path, names: Sequence[str]) -> Packed:
+def _idx(place: Path, names: Sequence[str], labelled: bool) -> Packed:
     found: dict[str, dict[str, Path]] = {}
     for name in names:
         match = IDX_NAME.fullmatch(name)
@@ -114,20 +117,29 @@ def _idx(place: Path, names: Sequence[str]) -> Packed:
         other = found.setdefault(part, {}).setdefault(role, place / name)
         if other.name != name:
             raise DataError(f"'{shown_path(place)}' has two files of {role} of '{part}': {listed([other.name, name])}")
-    parts = {}
+    parts: dict[str, tuple[list[StoredArray], Array | None]] = {}
     for part, files in found.items():
         missing = [role for role in ("images", "labels") if role not in files]
-        if missing:
+        if missing and (labelled or "images" in missing):
             raise DataError(f"'{shown_path(place)}' has no {missing[0]} of '{part}'")
+        if not labelled:
+            parts[part] = [_images(_idx_array(files["images"]), files["images"])], None
+            continue
         images, labels = (_idx_array(files[role]) for role in ("images", "labels"))
         if images.array.ndim not in (3, 4) or labels.array.ndim != 1 or len(images) != len(labels):
             raise DataError(
                 f"'{shown_path(files['images'])}' has the shape {images.array.shape} and "
                 f"'{files['labels'].name}' {labels.array.shape}; (N, height, width) and (N,) are expected"
             )
-        array = images.array if images.array.ndim == 4 else images.array[..., None]
-        parts[part] = [StoredArray(array, images.name, images.mapped)], np.array(labels.array)
+        parts[part] = [_images(images, files["images"])], np.array(labels.array)
     return Packed(parts, ())
+
+
+def _images(stored: StoredArray, path: Path) -> StoredArray:
+    """With a dimension of channels, if they come without."""
+    if stored.array.ndim not in (3, 4):
+        raise DataError(f"'{shown_path(path)}' has the shape {stored.array.shape}; (N, height, width) is expected")
+    return StoredArray(stored.array if stored.array.ndim == 4 else stored.array[..., None], stored.name, stored.mapped)
 
 
 def _idx_array(path: Path) -> StoredArray:
@@ -196,7 +208,7 @@ def _cifar(names: Sequence[str] | set[str]) -> Batches | None:
 
 
 def _of_cifar(place: Path, names: Sequence[str], batches: Batches) -> Packed:
-    parts = {}
+    parts: dict[str, tuple[list[StoredArray], Array | None]] = {}
     for part, pattern in batches.files.items():
         read = [_batch(place / name, batches) for name in names if pattern.fullmatch(name)]
         parts[part] = [images for images, _ in read], np.concatenate([labels for _, labels in read])

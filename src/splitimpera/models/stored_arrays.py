@@ -11,7 +11,7 @@ import os
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
@@ -20,14 +20,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from splitimpera.core.array_types import Array
+from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import DataError, SplitImperaWarning, listed, shown, shown_path
 from splitimpera.core.files import open_file
 from splitimpera.models.numbers import KINDS, as_numbers, check_amount, check_elements, finite_inputs
 from splitimpera.models.samples import indices
-from splitimpera.models.targets import Rows
+from splitimpera.models.targets import Read, Rows, check_masks, targets_of
+from splitimpera.tasks.task import TargetKind
 
 ROLES = {"x": "inputs", "inputs": "inputs", "y": "labels", "labels": "labels"}
 PART_NAMES = {"": "", "train": "train", "validation": "validation", "val": "validation", "test": "test"}
@@ -82,14 +84,19 @@ def is_stored(place: Path) -> bool:
         return False
 
 
-def read_stored(place: Path) -> dict[str, tuple[StoredArray | Array, Array]]:
-    """Inputs and labels of each part; of '' where there are no parts. Inputs that cannot be mapped are read.
+def read_stored(place: Path, labels: bool = True) -> dict[str, tuple[StoredArray | Array, StoredArray | Array | None]]:
+    """Inputs and labels of each part; of '' where there are no parts. What cannot be mapped is read.
+
+    Args:
+        labels: Whether they are wanted; if not they are left alone, and None stands for them.
 
     Raises:
         DataError: the file is damaged, or arrays are missing, or are no numbers.
     """
+    roles = ("inputs", "labels") if labels else ("inputs",)
+    wanted = {name for name, (_, role) in NAMES.items() if role in roles}
     found: dict[str, dict[str, StoredArray | Array]] = {}
-    for name, array in _npz(place) if place.suffix.lower() == ".npz" else _folder(place):
+    for name, array in (_npz if place.suffix.lower() == ".npz" else _folder)(place, wanted):
         part, role = NAMES[name]
         if role in found.setdefault(part, {}):
             raise DataError(f"'{shown_path(place)}' has two arrays of {role}{f' of {part!r}' if part else ''}")
@@ -101,22 +108,38 @@ def read_stored(place: Path) -> dict[str, tuple[StoredArray | Array, Array]]:
         )
     if "" in found and len(found) > 1:
         raise DataError(f"'{shown_path(place)}' has arrays of parts, and others besides: {listed(found[''])}")
-    return {part: _pair(arrays, part, place) for part, arrays in found.items()}
+    for part, arrays in found.items():
+        missing = [role for role in roles if role not in arrays]
+        if missing:
+            raise DataError(f"'{shown_path(place)}' has no {missing[0]}{f' of {part!r}' if part else ''}")
+    return {part: (arrays["inputs"], arrays.get("labels")) for part, arrays in found.items()}
 
 
-def _pair(arrays: Mapping[str, StoredArray | Array], part: str, place: Path) -> tuple[StoredArray | Array, Array]:
-    missing = [role for role in ("inputs", "labels") if role not in arrays]
-    if missing:
-        raise DataError(f"'{shown_path(place)}' has no {missing[0]}{f' of {part!r}' if part else ''}")
-    inputs, labels = arrays["inputs"], arrays["labels"]
-    labels = labels.array if isinstance(labels, StoredArray) else labels
-    check_elements(labels.size, labels.shape, "the labels")
-    return inputs, np.array(labels)
+def stored_targets(stored: StoredArray | Array | None, kind: TargetKind, name: str) -> object:
+    """Targets as `targets_of` takes them: class labels in memory, others read when they are asked for.
+
+    Raises:
+        DataError: they are seen to be no targets of this kind.
+    """
+    if not isinstance(stored, StoredArray):
+        return stored
+    array = stored.array
+    if kind == "class":
+        check_elements(array.size, array.shape, "the labels")
+        return np.array(array)
+    if kind == "mask":
+        check_masks(array.ndim == 3 and array.dtype.kind in "iu", name, f"{array.dtype} of shape {array.shape}")
+
+    def read(number: int) -> Row:
+        row = targets_of(np.array(array[number : number + 1]), kind, 1, f"{name}, row {number},")
+        return row.rows([0])[0]
+
+    return Read(read, torch.arange(len(array)))
 
 
-def _folder(folder: Path) -> Iterator[tuple[str, StoredArray]]:
+def _folder(folder: Path, wanted: Collection[str]) -> Iterator[tuple[str, StoredArray]]:
     for path in sorted(folder.iterdir()):
-        if _is_known(path):
+        if _is_known(path) and path.stem.lower() in wanted:
             with open_file(path, DataError, what="array") as file, _telling(path):
                 yield path.stem.lower(), _mapped(file, 0, os.fstat(file.fileno()).st_size, path)
 
@@ -125,12 +148,12 @@ def _is_known(path: Path) -> bool:
     return path.suffix.lower() == ".npy" and path.stem.lower() in NAMES
 
 
-def _npz(path: Path) -> Iterator[tuple[str, StoredArray | Array]]:
+def _npz(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, StoredArray | Array]]:
     with open_file(path, DataError, what="file of arrays") as file, _telling(path):
         archive = zipfile.ZipFile(file)
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy").lower()
-            if name not in NAMES:
+            if name not in wanted:
                 continue
             if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
                 begin = _begin(file, info)

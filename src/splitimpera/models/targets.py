@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,9 +17,13 @@ from splitimpera.tasks.task import TargetKind
 
 Rows = Tensor | slice
 """Which samples: int64 (n,), bool (N,), or a slice."""
+COCO_KEYS = ("bbox", "category_id")
 MOST_BOXES = 100_000
 """More than any image has."""
-BOX_KEYS = {"boxes", "labels", "classes", "iscrowd", "crowd"}
+KINDS: dict[TargetKind, str] = {
+    **{"class": "class labels", "array": "arrays of numbers", "mask": "masks", "boxes": "boxes", "none": "no targets"}
+}
+"""What messages call kinds of targets."""
 
 
 @runtime_checkable
@@ -124,6 +128,43 @@ def joined_targets(parts: Sequence[Targets]) -> Targets:
     return Read(read, torch.arange(len(owners)))
 
 
+def check_kind(wanted: TargetKind, whose: str, *has: TargetKind) -> None:
+    """Refuse data whose targets are of other kinds than a task needs; "none" is never refused.
+
+    Raises:
+        DataError: it says what there is, and what is needed.
+    """
+    if wanted not in (*has, "none"):
+        raise DataError(
+            f"{whose} has {' and '.join(KINDS[kind] for kind in has)}; the task needs {KINDS[wanted]}",
+            where="data.source",
+            hint=f"name data with {KINDS[wanted]}, or another task",
+        )
+
+
+def held_to(targets: Targets, kind: TargetKind, whose: str) -> Targets:
+    """Targets of a Dataset that a user has made, which are to be of a kind; the first of them is looked at.
+
+    Raises:
+        DataError: they are of another.
+    """
+    if kind == "none" or not len(targets):
+        return Nothing(len(targets)) if kind == "none" else targets
+    check_kind(kind, whose, _kind_of_row(targets.rows([0])[0], targets))
+    return targets
+
+
+def _kind_of_row(row: Row, targets: Targets) -> TargetKind:
+    if isinstance(targets, Nothing):
+        return "none"
+    if len(row) == 3 and row[0].shape[1:] == (4,):
+        return "boxes"
+    whole = row[0].dtype.kind in "iu"
+    if whole and not row[0].ndim:
+        return "class"
+    return "mask" if whole and row[0].ndim == 2 else "array"
+
+
 # Reading what users give ----------------------------------------------------------------------------------------------
 
 
@@ -150,15 +191,18 @@ def targets_of(given: object, kind: TargetKind, count: int, name: str = "labels"
     if kind == "class":
         return labels_of(numbers, count, name)
     if kind == "mask":
-        if numbers.ndim != 3 or numbers.dtype not in WHOLE:
-            raise DataError(
-                f"{name} are {kind_of(numbers)}, masks of class indices (samples, height, width) are expected"
-            )
+        check_masks(numbers.ndim == 3 and numbers.dtype in WHOLE, name, kind_of(numbers))
         return _counted(Stacked(_small(numbers, name)), count, name)
     if not numbers.ndim:
         raise DataError(f"{name} are a single number, one row per sample is expected")
     check_amount(len(numbers), numbers.shape[1:])
     return _counted(Stacked(finite_inputs(numbers.float(), name)), count, name)
+
+
+def check_masks(right: bool, name: str, given: str) -> None:
+    """Raise DataError where masks are something else."""
+    if not right:
+        raise DataError(f"{name} are {given}, masks of class indices (samples, height, width) are expected")
 
 
 def labels_of(labels: Tensor, count: int, name: str = "the labels") -> Stacked:
@@ -177,9 +221,16 @@ def labels_of(labels: Tensor, count: int, name: str = "the labels") -> Stacked:
 def boxes_of(entry: object, name: str) -> Row:
     """Boxes float32 (n, 4), their classes int64 (n,), and whether each is a crowd, bool (n,).
 
+    Args:
+        entry: a mapping, or a list of COCO's annotations, whose category numbers are then the classes.
+
     Raises:
         DataError: they are something else, empty boxes, or not finite.
     """
+    if isinstance(entry, (list, tuple)) and all(isinstance(one, Mapping) and {*COCO_KEYS} <= {*one} for one in entry):
+        entry = _of_annotations(entry)
+    if isinstance(entry, Mapping) and {*entry} <= {"image_id"}:  # an image without annotations, as torchvision wraps it
+        entry = {"boxes": (), "labels": ()}
     if not isinstance(entry, Mapping) or not {"boxes", "labels"} <= {*entry}:
         given = f"keys {', '.join(map(str, entry))}" if isinstance(entry, Mapping) else type(entry).__name__
         raise DataError(f"{name} has {shown(given)}, a mapping with 'boxes' and 'labels' is expected")
@@ -206,6 +257,13 @@ def boxes_of(entry: object, name: str) -> Row:
     return made
 
 
+def _of_annotations(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """COCO's annotations of an image, as torchvision's CocoDetection has them, as one mapping."""
+    corners = [[x, y, x + width, y + height] for x, y, width, height in (one["bbox"] for one in entries)]
+    crowd = [int(one.get("iscrowd", 0)) for one in entries]
+    return {"boxes": corners, "labels": [one["category_id"] for one in entries], "iscrowd": crowd}
+
+
 def _entries(given: object, name: str) -> Iterable[tuple[int, object]]:
     if not isinstance(given, (list, tuple)):
         raise DataError(
@@ -222,7 +280,16 @@ def _counted(targets: Targets, count: int, name: str) -> Targets:
 
 
 def _small(numbers: Tensor, name: str) -> Tensor:
-    """Masks as uint8 where their classes allow it."""
+    """Masks as uint8 where their classes allow it.
+
+    Raises:
+        DataError: a class index is negative.
+    """
+    lowest = int(numbers.min()) if numbers.numel() else 0
+    if lowest < 0:
+        raise DataError(
+            f"{name} have the class index {lowest}", hint="write a label for pixels that do not count, such as 255"
+        )
     numbers = class_indices(numbers.flatten()).reshape(numbers.shape)
     return numbers.to(torch.uint8) if not numbers.numel() or int(numbers.max()) < 256 else numbers.to(torch.int32)
 

@@ -1,13 +1,14 @@
 """The scenario file: one YAML file that describes what a design is made for."""
 
 from splitimpera.core.bounds import check_pixels as check_pixels
+from splitimpera.scenario.data_section import AudioSection as AudioSection
+from splitimpera.scenario.data_section import DataSection as DataSection
 from splitimpera.scenario.loading import Run as Run
 from splitimpera.scenario.loading import load_run as load_run
 from splitimpera.scenario.loading import load_scenario as load_scenario
 from splitimpera.scenario.loading import section_of as section_of
 from splitimpera.scenario.sections import LINK_FIELDS as LINK_FIELDS
 from splitimpera.scenario.sections import BottlenecksSection as BottlenecksSection
-from splitimpera.scenario.sections import DataSection as DataSection
 from splitimpera.scenario.sections import DeviceSection as DeviceSection
 from splitimpera.scenario.sections import LinkSection as LinkSection
 from splitimpera.scenario.sections import NetworkSection as NetworkSection

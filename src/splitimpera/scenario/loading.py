@@ -19,11 +19,11 @@ from splitimpera.core.errors import LIST_ENTRIES, ScenarioError, SplitImperaErro
 from splitimpera.core.files import read_file
 from splitimpera.core.registry import nearest
 from splitimpera.core.units import format_bytes
+from splitimpera.scenario.data_section import AudioSection, DataSection
 from splitimpera.scenario.document import Place, key_words, read_document
 from splitimpera.scenario.recorded import looks_like_results, read_recorded
 from splitimpera.scenario.sections import (
     BottlenecksSection,
-    DataSection,
     DeviceSection,
     LinkSection,
     NetworkSection,
@@ -228,6 +228,7 @@ def _known_keys(location: Place) -> list[str]:
 _SECTIONS: dict[str, type[BaseModel]] = {
     "network": NetworkSection,
     "data": DataSection,
+    "audio": AudioSection,
     "devices": DeviceSection,
     "links": LinkSection,
     "workload": WorkloadSection,

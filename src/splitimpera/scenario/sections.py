@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -26,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from splitimpera.core.bounds import BOUNDS, MOST_PIXELS, check_pixels
+from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import listed, shown
 from splitimpera.records.device import QueuePolicy
 from splitimpera.records.link import Jitter
@@ -41,6 +40,8 @@ from splitimpera.records.requirement import (
     parse_requirement,
 )
 from splitimpera.records.traffic import Workload
+from splitimpera.scenario.base_section import Section as _Section
+from splitimpera.scenario.data_section import DataSection as DataSection
 from splitimpera.scenario.quantities import (
     MOST_ENTRIES,
     BitRate,
@@ -69,16 +70,6 @@ def _within(field: str) -> Any:
     return Field(**BOUNDS[field].limits())
 
 
-class _Section(BaseModel):
-    # true is no number, 1.0 no count, 5 no text
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    @model_serializer(mode="wrap")
-    def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # what is left out has a meaning of its own: a link's preset gives it, a queue has no limit
-        return {key: value for key, value in dump(self).items() if key in self.model_fields_set}
-
-
 class NetworkSection(_Section):
     """The trained network.
 
@@ -87,40 +78,6 @@ class NetworkSection(_Section):
 
     model: Text
     weights: FilePath | None = None
-
-
-class DataSection(_Section):
-    """Labeled data; unless it is already divided, it is shuffled once with `seed` and divided.
-
-    `limit` is how many of the samples are used, `workers` how many threads or processes read them; `skip_broken` leaves
-    out image files that cannot be decoded.
-    """
-
-    source: Text
-    validation: Annotated[Fraction, Field(gt=0, lt=1)] = 0.3
-    test: Annotated[Fraction, Field(gt=0, lt=1)] = 0.5
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    size: (
-        Row[tuple[Annotated[int, Field(gt=0, le=MOST_PIXELS)], Annotated[int, Field(gt=0, le=MOST_PIXELS)]]] | None
-    ) = None
-    mean: Row[tuple[Annotated[float, Field(ge=-1000, le=1000)], ...]] | None = None
-    std: Row[tuple[Annotated[float, Field(ge=1e-6, le=1000)], ...]] | None = None
-    limit: Annotated[int, Field(ge=1, le=2**31)] | None = None
-    workers: Annotated[int, Field(ge=0, le=64)] = 2
-    skip_broken: bool = False
-
-    @field_validator("size")
-    @classmethod
-    def _size_fits(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:
-        if size is not None:
-            check_pixels(*size)
-        return size
-
-    @model_validator(mode="after")
-    def _something_left(self) -> DataSection:
-        if self.validation + self.test > 1:
-            raise ValueError("validation and test together are more than all of the data")
-        return self
 
 
 class TaskSection(_Section):
