@@ -48,6 +48,7 @@ WRONG = {
     "quantity": [True, [1], {}, "1:30 s", "1_000 s", "true", math.inf, math.nan, 10**400, "9" * 5000, " " * 10**6],
     "list": [5, True, {"x": 1}, "nonsense"],
     "section": [5, True, ["x"], "nonsense"],
+    "task": [5, True, ["x"], {"kind": 5}, {"of": ["x"]}, {"of": {}}, {"of": "x" * 300}, "", "a\0b"],
 }
 OFTEN = dict.fromkeys
 SECTIONS = {
@@ -99,6 +100,7 @@ SECTIONS = {
         },
         {"name": "text", "seed": "count", "objective": "word", "tolerance": "quantity"}
         | OFTEN(("network", "data", "workload", "plans", "bottlenecks"), "section")
+        | {"task": "task"}
         | OFTEN(("devices", "links", "requirements"), "list"),
     ),
 }

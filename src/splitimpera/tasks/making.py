@@ -93,7 +93,7 @@ def made_task(made: object, name: str) -> Task:
     unknown = [metric for metric in made.metrics if metric not in QUALITIES]  # type: ignore[attr-defined]
     if unknown:
         raise ScenarioError(
-            f"'{shown(name)}' has a metric that is not registered: {listed(unknown)}",
-            hint="call tasks.qualities.register_quality",
+            f"'{shown(name)}' has a metric that is not known: {listed(unknown)}",
+            hint="call it 'score' or 'error'",
         )
     return made  # type: ignore[return-value]

@@ -44,17 +44,8 @@ QUALITIES: dict[str, Metric] = {}
 """What predictions are judged by, by name; a design has one of them, which its task knows."""
 
 
-def register_quality(name: str, better: Literal["higher", "lower"] = "higher", title: str = "") -> None:
-    """Let requirements name a quality, and the same in time as `on_time_NAME`.
-
-    Args:
-        better: "higher" for a share from 0 to 1, "lower" for an error.
-        title: what people call it.
-
-    >>> register_quality("dice", title="Dice score")
-    >>> QUALITIES.pop("dice").better
-    'higher'
-    """
+def _register(name: str, better: Literal["higher", "lower"] = "higher", title: str = "") -> None:
+    """A share from 0 to 1 of which higher is better, or an error of which lower is."""
     write = units.format_fraction if better == "higher" else lambda value: f"{value:.4g}"
     dimension = units.FRACTION if better == "higher" else units.FACTOR
     QUALITIES[name] = Metric(dimension, better, write, title or name)
@@ -69,7 +60,9 @@ for _name, _title in {
     "map50": "AP50",
     "map": "AP",
     "agreement": "agreement",
+    "score": "score",  # of tasks of one's own
 }.items():
-    register_quality(_name, title=_title)
-register_quality("mae", "lower", "mean absolute error")
-register_quality("rmse", "lower", "RMSE")
+    _register(_name, title=_title)
+_register("mae", "lower", "mean absolute error")
+_register("rmse", "lower", "RMSE")
+_register("error", "lower", "error")
