@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitimpera.core.errors import RequirementError
-from splitimpera.records.requirement import METRICS, Requirement, check_consistent, check_metrics, parse_requirement, quality_of
+from splitimpera.records.requirement import (
+    METRICS,
+    Requirement,
+    check_consistent,
+    check_metrics,
+    parse_requirement,
+    quality_of,
+)
 
 
 @pytest.mark.parametrize(

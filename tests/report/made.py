@@ -203,6 +203,7 @@ def made_values(evaluations, requirements, objective="balanced", **changes):
         ).model_dump(),
         "sensitivity": [],
         "capacity": None,
+        "shown": None,
     } | changes
 
 

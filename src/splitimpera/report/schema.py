@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
+from splitimpera.core.image_text import IMAGE_CHARACTERS, image_bytes
 from splitimpera.records.requirement import LARGEST_LIMIT, METRICS, QUALITIES, SMALLEST_LIMIT, Metric
 
-SCHEMA_VERSION: Literal[6] = 6
+SCHEMA_VERSION: Literal[7] = 7
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Maybe = Number | None
@@ -24,6 +25,7 @@ OpenInterval = Annotated[list[Maybe], Field(min_length=2, max_length=2)]
 Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
 Certainty = Literal["certain", "likely", "unlikely"]
 Configuration = Literal["LC", "RC", "SC"]
+View = Literal["input", "expected", "network", "plan", "plan_lossy"]
 
 
 class Entry(BaseModel):
@@ -322,6 +324,39 @@ class CapacityEntry(Entry):
     busiest_stage: str | None
 
 
+def _image(text: str) -> str:
+    image_bytes(text)
+    return text
+
+
+Image = Annotated[str, Field(max_length=IMAGE_CHARACTERS), AfterValidator(_image)]
+"""A PNG or JPEG file in Base64."""
+
+
+class SeenClassEntry(NamedEntry):
+    """A class and its colour in the images of `shown`."""
+
+    colour: Annotated[str, Field(pattern="^#[0-9A-Fa-f]{6}$")]
+
+
+class ShownSampleEntry(Entry):
+    """A test sample as images, by view, and the share of what was sent that is missing in `plan_lossy`."""
+
+    place: Count
+    missing: Annotated[Number, Field(ge=0, le=1)]
+    images: dict[View, Image]
+
+
+class ShownEntry(Entry):
+    """Test samples with the responses to them, and the share of packets lost in `plan_lossy`."""
+
+    plan: str | None
+    loss: Annotated[Number, Field(gt=0, le=1)] | None
+    note: str
+    classes: list[SeenClassEntry]
+    samples: Annotated[list[ShownSampleEntry], Field(min_length=1, max_length=16)]
+
+
 def _known_quality(name: str) -> str:
     if name not in QUALITIES:
         raise ValueError(f"no quality is called '{name}'")
@@ -331,7 +366,7 @@ def _known_quality(name: str) -> str:
 class Results(Entry):
     """All that a design run found."""
 
-    schema_version: Literal[6]
+    schema_version: Literal[7]
     splitimpera_version: str
     scenario: ScenarioEntry
     links: list[SectionEntry]
@@ -355,11 +390,17 @@ class Results(Entry):
     recommendation: DecisionEntry
     sensitivity: list[SensitivityEntry]
     capacity: CapacityEntry | None
+    shown: ShownEntry | None
 
     @property
     def quality_metric(self) -> Metric:
         """How the quality is written, and which direction is better."""
         return METRICS[self.quality]
+
+    @property
+    def quality_title(self) -> str:
+        """What people call the quality: "accuracy", "mIoU"."""
+        return self.quality_metric.title
 
     @property
     def cut_names(self) -> dict[int, str]:

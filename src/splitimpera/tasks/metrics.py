@@ -44,6 +44,15 @@ QUALITIES: dict[str, Metric] = {}
 """What predictions are judged by, by name; a design has one of them, which its task knows."""
 
 
+def title_of(metric: str) -> str:
+    """What people call a metric: a quality by its title, all else by its name.
+
+    >>> title_of("miou"), title_of("latency_p95")
+    ('mIoU', 'latency_p95')
+    """
+    return QUALITIES[metric].title if metric in QUALITIES else metric
+
+
 def register_quality(name: str, better: Literal["higher", "lower"] = "higher", title: str = "") -> None:
     """Let requirements name a quality, and the same in time as `on_time_NAME`.
 
