@@ -244,7 +244,7 @@ class _Run:
             changes=changed,
             sensitivities=sensitivities,
             capacity=capacity,
-            shown=shown_samples(testbed, chosen, np.random.default_rng(self.seed)),
+            shown=shown_samples(testbed, chosen, np.random.default_rng(self.seed), self.say),
         )
 
     def _valued(self, found: Mapping[str, Evaluation], trials: Trials) -> dict[str, Evaluation]:

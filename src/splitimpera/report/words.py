@@ -336,14 +336,14 @@ def samples_words(results: Results) -> str:
     if shown is None:
         return ""
     count = len(shown.samples)
-    samples = "One test sample" if count == 1 else f"{count} test samples, evenly spaced,"
+    samples = "One test sample," if count == 1 else f"{count} samples spread evenly over the test part,"
     whose = f"the whole network and {shown.plan} respond" if shown.plan else "the whole network responds"
     said = [f"{samples} and how {whose} to {'it' if count == 1 else 'them'}."]
     if shown.loss is not None:
         own = any(link.model_dump().get("loss") == shown.loss for link in results.links)
-        why = "as on the link" if own else "although the link loses none"
+        why = "as on the link" if own else "assumed for this image"
         said.append(
-            f"In the last image of each one packet of the frame is lost, and each other one with a probability of "
+            f"For the last image of each, one packet of the frame was lost, and each other one with a probability of "
             f"{units.format_fraction(shown.loss)}, {why}."
         )
     return " ".join([*said, *filter(None, [shown.note])])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from splitimpera.codec.framing import carried_bytes
 from splitimpera.core.array_types import Array, Row
+from splitimpera.core.errors import ScenarioError, shown
 from splitimpera.evaluation.batches import stack, unstack
 from splitimpera.evaluation.damage import erased_share, survives
 from splitimpera.evaluation.testbed import Testbed, coding_of
@@ -80,51 +81,73 @@ class _Seen:
     rows: dict[str, Row]
 
 
-def shown_samples(testbed: Testbed, plan: Plan | None, rng: np.random.Generator) -> Shown | None:
+def shown_samples(
+    testbed: Testbed, plan: Plan | None, rng: np.random.Generator, say: Callable[[str], object] = str
+) -> Shown | None:
     """Test samples from all over, drawn by the task; None where inputs are no images, or there is nothing to draw.
 
     Args:
         plan: whose responses are shown beside those of the network unsplit.
         rng: says which packets are lost.
+        say: takes a line of news where a task of another's cannot draw: a design is worth more than its images.
 
     Raises:
         ModelError: the network cannot be run.
     """
-    draw = getattr(testbed.task, "draw", _nothing)
-    seen, names = list(_seen(testbed, plan, rng)), testbed.data.classes
-
-    def views(side: int) -> list[dict[str, Drawing]]:
-        found = []
-        for one in seen:
-            image = resized(one.image, side)
-            made = {view: draw(image, row, names, view == EXPECTED) for view, row in one.rows.items()}
-            found.append({view: drawing for view, drawing in made.items() if drawing is not None})
-            if found[-1]:
-                found[-1] = {INPUT: Drawing(image, ())} | found[-1]
-        return found
-
-    drawings = [drawing for own in views(SIDES[-1]) for drawing in own.values()]
-    if not drawings:
+    pen, names = _Pen(testbed), testbed.data.classes
+    try:
+        seen = list(_seen(testbed, plan, rng, pen))
+        if not seen:
+            return None
+        files = bounded(lambda side: [pen.views(one, side) for one in seen])
+        drawings = [drawing for one in seen for drawing in pen.views(one, SIDES[0]).values()]
+    except ScenarioError as error:
+        say(f"No samples are shown: {error.problem}.")
         return None
     lossy = [_loss(hop) for hop in plan.hops if hop.transport in LOSING] if plan else []
     labels = sorted({label for drawing in drawings for label in drawing.classes})
     return Shown(
-        plan=plan.id if plan else None,
+        plan=plan.id if plan and plan.hops else None,
         loss=max(lossy) if any(LOSSY in one.rows for one in seen) else None,
         note=next((drawing.note for drawing in drawings if drawing.note), ""),
         classes=tuple((name_of(label, names), colour_of(label)) for label in labels),
-        samples=tuple(
-            ShownSample(one.place, one.missing, images) for one, images in zip(seen, bounded(views), strict=True)
-        ),
+        samples=tuple(ShownSample(one.place, one.missing, images) for one, images in zip(seen, files, strict=True)),
     )
 
 
-def _nothing(*_: object) -> None:
-    """What a task of another's draws that lacks `draw`."""
+class _Pen:
+    """Draws as the task says.
+
+    Raises:
+        ScenarioError: the task, which may be another's, cannot.
+    """
+
+    def __init__(self, testbed: Testbed) -> None:
+        self.draw = getattr(testbed.task, "draw", None)
+        self.names = testbed.data.classes
+
+    def drawn(self, image: Array, row: Row, expected: bool) -> Drawing | None:
+        if self.draw is None:
+            return None
+        try:
+            made = self.draw(image, row, self.names, expected)
+        except Exception as failure:
+            raise ScenarioError(f"the task's draw fails: {type(failure).__name__}: {shown(failure)}") from failure
+        if made is None:
+            return None
+        if not isinstance(made, Drawing) or made.image.dtype != np.uint8 or made.image.shape[2:] != (3,):
+            raise ScenarioError("the task's draw returns no Drawing with an image uint8 (H, W, 3)")
+        return made
+
+    def views(self, one: _Seen, side: int) -> dict[str, Drawing]:
+        """The input and all that is drawn of a sample."""
+        image = resized(one.image, side)
+        made = {view: self.drawn(image, row, view == EXPECTED) for view, row in one.rows.items()}
+        return {INPUT: Drawing(image, ())} | {view: drawing for view, drawing in made.items() if drawing is not None}
 
 
-def _seen(testbed: Testbed, plan: Plan | None, rng: np.random.Generator) -> Iterator[_Seen]:
-    """Samples whose inputs are images, with what the network and the plan make of them."""
+def _seen(testbed: Testbed, plan: Plan | None, rng: np.random.Generator, pen: _Pen) -> Iterator[_Seen]:
+    """Samples whose inputs are images, with what the network and the plan make of them; none where none is drawn."""
     task, test, last = testbed.task, testbed.data.test, testbed.last
     for place in np.unique(np.linspace(0, len(test) - 1, min(len(test), SHOWN)).round().astype(int)).tolist():
         x = test.read(torch.tensor([place]))
@@ -137,6 +160,8 @@ def _seen(testbed: Testbed, plan: Plan | None, rng: np.random.Generator) -> Iter
             rows[EXPECTED] = test.targets.rows([place])[0]
         result = testbed.call((0, last, 0.0, 0.0), inputs)
         rows[NETWORK] = task.answer(next(unstack(result, testbed.specs(last, 0.0))))
+        if pen.drawn(resized(image, SIDES[-1]), rows[NETWORK], False) is None:
+            return
         missing = 0.0
         if plan is not None and plan.hops:  # on one device it is the network unsplit
             rows[PLAN] = task.answer(_result(testbed, plan, inputs, _Lossless()))

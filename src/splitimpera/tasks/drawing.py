@@ -80,7 +80,8 @@ def draw_boxes(
     scale = np.array([width / image_size[1], height / image_size[0]] * 2)
     picture = Image.fromarray(image)
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default()
-    for place in range(len(boxes)):
+    best_last = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
+    for place in best_last:
         x1, y1, x2, y2 = (np.asarray(boxes[place], dtype=np.float64) * scale).round().clip(-width, 2 * width).tolist()
         label = int(classes[place])
         colour = colour_of(label)
