@@ -22,7 +22,7 @@ from splitimpera.records.traffic import Workload
 from splitimpera.studies import shown as module
 from splitimpera.studies.shown import bounded, image_of, resized, shown_samples
 from splitimpera.tasks.agreement import Agreement
-from splitimpera.tasks.drawing import Drawing
+from splitimpera.tasks.painting import Drawing
 from splitimpera.tasks.segmentation import Segmentation
 
 DEVICES = Device("camera"), Device("gateway"), Device("server")

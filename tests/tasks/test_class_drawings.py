@@ -9,8 +9,8 @@ from splitimpera.report import palette
 from splitimpera.tasks.agreement import Agreement
 from splitimpera.tasks.classification import Classification
 from splitimpera.tasks.detection import Detection
-from splitimpera.tasks.drawing import CLASS_COLOURS, NO_CLASS, colour_of, draw_boxes, draw_mask, name_of
 from splitimpera.tasks.multilabel import Multilabel
+from splitimpera.tasks.painting import CLASS_COLOURS, NO_CLASS, colour_of, draw_boxes, draw_mask, name_of
 from splitimpera.tasks.regression import Regression
 from splitimpera.tasks.segmentation import IGNORE, Segmentation
 from splitimpera.tasks.task import Output

@@ -41,13 +41,11 @@ from splitimpera.report.schema import (
     SamplesEntry,
     ScenarioEntry,
     SectionEntry,
-    SeenClassEntry,
     SensitivityEntry,
-    ShownEntry,
-    ShownSampleEntry,
     TiesEntry,
     ViolationEntry,
 )
+from splitimpera.report.shown_entries import SeenClassEntry, ShownEntry, ShownSampleEntry
 from splitimpera.studies.sensitivity import Change, Sensitivity
 from splitimpera.studies.shown import Shown
 

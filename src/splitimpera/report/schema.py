@@ -10,34 +10,24 @@ import json
 import sys
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
-from splitimpera.core.image_text import IMAGE_CHARACTERS, image_bytes
 from splitimpera.records.requirement import LARGEST_LIMIT, METRICS, QUALITIES, SMALLEST_LIMIT, Metric
+from splitimpera.report.entries import (
+    Certainty,
+    Configuration,
+    Count,
+    Entry,
+    Interval,
+    Maybe,
+    NamedEntry,
+    Number,
+    OpenInterval,
+    Pair,
+)
+from splitimpera.report.shown_entries import ShownEntry
 
 SCHEMA_VERSION: Literal[7] = 7
-
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Maybe = Number | None
-Count = Annotated[int, Field(ge=0)]
-Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
-OpenInterval = Annotated[list[Maybe], Field(min_length=2, max_length=2)]
-Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
-Certainty = Literal["certain", "likely", "unlikely"]
-Configuration = Literal["LC", "RC", "SC"]
-View = Literal["input", "expected", "network", "plan", "plan_lossy"]
-
-
-class Entry(BaseModel):
-    """A part of the results. Keys that it does not know are passed over."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
-
-
-class NamedEntry(Entry):
-    """What has a name."""
-
-    name: str
 
 
 class SectionEntry(NamedEntry):
@@ -322,39 +312,6 @@ class CapacityEntry(Entry):
 
     senders: Count
     busiest_stage: str | None
-
-
-def _image(text: str) -> str:
-    image_bytes(text)
-    return text
-
-
-Image = Annotated[str, Field(max_length=IMAGE_CHARACTERS), AfterValidator(_image)]
-"""A PNG or JPEG file in Base64."""
-
-
-class SeenClassEntry(NamedEntry):
-    """A class and its colour in the images of `shown`."""
-
-    colour: Annotated[str, Field(pattern="^#[0-9A-Fa-f]{6}$")]
-
-
-class ShownSampleEntry(Entry):
-    """A test sample as images, by view, and the share of what was sent that is missing in `plan_lossy`."""
-
-    place: Count
-    missing: Annotated[Number, Field(ge=0, le=1)]
-    images: dict[View, Image]
-
-
-class ShownEntry(Entry):
-    """Test samples with the responses to them, and the share of packets lost in `plan_lossy`."""
-
-    plan: str | None
-    loss: Annotated[Number, Field(gt=0, le=1)] | None
-    note: str
-    classes: list[SeenClassEntry]
-    samples: Annotated[list[ShownSampleEntry], Field(min_length=1, max_length=16)]
 
 
 def _known_quality(name: str) -> str:

@@ -17,9 +17,9 @@ from splitimpera.report.schema import (
     JudgementEntry,
     PlanEntry,
     Results,
-    ShownSampleEntry,
     ViolationEntry,
 )
+from splitimpera.report.shown_entries import ShownSampleEntry
 
 WORDS = {
     "feasible": "feasible, {certainty}",

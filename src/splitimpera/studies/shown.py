@@ -20,7 +20,7 @@ from splitimpera.evaluation.testbed import Testbed, coding_of
 from splitimpera.models.pixels import Pixels
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import ByteRange, Codec, Payload
-from splitimpera.tasks.drawing import Drawing, colour_of, name_of
+from splitimpera.tasks.painting import Drawing, colour_of, name_of
 
 SHOWN = 4
 OTHER_LOSS = 0.1

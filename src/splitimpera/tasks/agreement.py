@@ -15,8 +15,8 @@ from splitimpera.core.errors import ScenarioError, shown
 from splitimpera.core.registry import nearest
 from splitimpera.tasks.classification import Classification
 from splitimpera.tasks.detection import Detection
-from splitimpera.tasks.drawing import Drawing
 from splitimpera.tasks.multilabel import Multilabel
+from splitimpera.tasks.painting import Drawing
 from splitimpera.tasks.quality import Quality, Sums, mean_and_sum
 from splitimpera.tasks.regression import Regression
 from splitimpera.tasks.segmentation import Segmentation

@@ -14,7 +14,7 @@ from splitimpera.core.errors import ModelError
 from splitimpera.tasks.average_precision import AP50, COCO, AveragePrecision
 from splitimpera.tasks.boxes import box_problem, iou
 from splitimpera.tasks.detections import Activation, Background, Detector, Format
-from splitimpera.tasks.drawing import Drawing, draw_boxes
+from splitimpera.tasks.painting import Drawing, draw_boxes
 from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, real
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from splitimpera.core.array_types import Array, FloatArray, Row
 from splitimpera.core.errors import ModelError
-from splitimpera.tasks.drawing import Drawing, draw_mask
+from splitimpera.tasks.painting import Drawing, draw_mask
 from splitimpera.tasks.quality import Sums
 from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, only, real
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import ModelError, listed
-from splitimpera.tasks.drawing import Drawing
+from splitimpera.tasks.painting import Drawing
 from splitimpera.tasks.quality import Quality
 
 if TYPE_CHECKING:
