@@ -34,7 +34,7 @@ def test_a_mask_covers_its_pixels_and_leaves_the_background():
     wanted = np.zeros((64, 96), dtype=bool)
     wanted[16:32, 24:48] = wanted[:4, :4] = True
     assert (covered == wanted).all()
-    assert np.abs(drawing.image[20, 30] - (0.4 * 100 + 0.6 * np.array(rgb(colour_of(2))))).max() <= 1
+    assert np.abs(drawing.image[20, 30] - (0.3 * 100 + 0.7 * np.array(rgb(colour_of(2))))).max() <= 1
 
 
 def test_a_mask_without_a_background_covers_all_of_an_image_that_is_smaller_than_it():

@@ -20,7 +20,7 @@ NO_CLASS = -1
 NO_CLASS_COLOUR = "#FFFFFF"
 LUMA = np.array([0.299, 0.587, 0.114])
 """How bright red, green and blue are (ITU-R BT.601)."""
-STRENGTH = 0.6
+STRENGTH = 0.7
 """How much of a colour covers the image."""
 
 
