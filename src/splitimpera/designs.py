@@ -14,11 +14,12 @@ from splitimpera.setting import Setting
 from splitimpera.studies.capacity import Capacity
 from splitimpera.studies.loss_curve import LossCurve
 from splitimpera.studies.sensitivity import Change, Sensitivity
+from splitimpera.studies.shown import Shown
 
 
 @dataclass(frozen=True, eq=False)
 class Accuracy:
-    """A share of right predictions with its 95 % interval."""
+    """A quality, such as the share of right predictions, with its 95 % interval."""
 
     value: float
     interval: tuple[float, float]
@@ -31,14 +32,16 @@ class Design:
     Attributes:
         setting: what the scenario stands for.
         replications: how often each plan's links were simulated, at least.
-        base: accuracy of the unsplit network on the test part.
+        base: quality of the unsplit network on the test part.
         measurements: the times of this machine that it rests on.
-        chosen_on_test: accuracy of the recommended plan on the test part; None where no plan is feasible.
+        chosen_on_test: quality of the recommended plan on the test part; None where no plan is feasible.
         loss_curves: quality against packet loss, of the best plans over UDP.
         changes: The single changes that would make a plan feasible where none is, the smallest first.
         sensitivities: how the choice depends on the link's loss and rate and on the machines' speeds.
         capacity: how many senders the recommended plan carries, and what gives way then; None where none is
             feasible.
+        shown: some test samples with the responses of the network and of the recommended plan, where there is anything
+            to see.
     """
 
     setting: Setting
@@ -56,6 +59,7 @@ class Design:
     changes: tuple[Change, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
     capacity: Capacity | None = None
+    shown: Shown | None = None
 
     @property
     def change(self) -> Change | None:

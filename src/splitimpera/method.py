@@ -43,9 +43,10 @@ from splitimpera.studies.exploration import explore as explored
 from splitimpera.studies.loss_curve import LossCurve, worth_a_curve
 from splitimpera.studies.outlook import expected_work
 from splitimpera.studies.sensitivity import Change, Sensitivity
+from splitimpera.studies.shown import shown_samples
 from splitimpera.studies.sweeps import shortlist
 from splitimpera.studies.trial import Trials
-from splitimpera.tasks.qualities import QUALITIES
+from splitimpera.tasks.qualities import QUALITIES, title_of
 from splitimpera.tasks.quality import value_of
 from splitimpera.tasks.task import Task
 from splitimpera.training.checksum import target_parts
@@ -243,6 +244,7 @@ class _Run:
             changes=changed,
             sensitivities=sensitivities,
             capacity=capacity,
+            shown=shown_samples(testbed, chosen, np.random.default_rng(self.seed), self.say),
         )
 
     def _valued(self, found: Mapping[str, Evaluation], trials: Trials) -> dict[str, Evaluation]:
@@ -255,8 +257,8 @@ class _Run:
             few = "" if possible else " but for the best few"
             possible = possible or shortlist(self._recommend(found).verdicts)
             self.say(
-                f"{len(hopeless)} of {len(plans)} plans violate a requirement whatever they predict: their accuracy is "
-                f"not computed{few} ('--all' does it all the same)."
+                f"{len(hopeless)} of {len(plans)} plans violate a requirement whatever they predict: their "
+                f"{title_of(trials.testbed.task.quality.name)} is not computed{few} ('--all' does it all the same)."
             )
         final = {name: best for name, best in at_best.items() if best is found[name]}
         settled = Settled(final, wanted, trials.testbed.task.quality.name, self.setting.scenario.objective, hopeless)

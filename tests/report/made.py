@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from base64 import b64encode
 from dataclasses import replace
+from math import nan
 
 import numpy as np
+from PIL import Image
 
 from splitimpera import __version__
 from splitimpera.designs import Accuracy
@@ -30,7 +34,17 @@ RADIO = Link("radio")
 
 
 def evaluation(
-    name="SC3-uint8-udp", *, accuracy=0.95, p95_s=0.05, fps=30.0, size=1000.0, cut=3, stable=True, intervals=(), **more
+    name="SC3-uint8-udp",
+    *,
+    accuracy=0.95,
+    p95_s=0.05,
+    fps=30.0,
+    size=1000.0,
+    cut=3,
+    stable=True,
+    intervals=(),
+    quality_ci=None,
+    **more,
 ):
     """One plan. All frames take `p95_s`; LC has no hop."""
     _, codec, transport, *_ = [*name.split("-"), "", ""]
@@ -42,7 +56,7 @@ def evaluation(
     return Evaluation(
         plan,
         quality=accuracy,
-        quality_ci=(max(0.0, accuracy - 0.02), min(1.0, accuracy + 0.02)),
+        quality_ci=quality_ci or (max(0.0, accuracy - 0.02), min(1.0, accuracy + 0.02)),
         latency_s=np.full((2, 4), p95_s),
         parts_s=parts,
         payload_bytes=size if plan.hops else 0.0,
@@ -203,6 +217,7 @@ def made_values(evaluations, requirements, objective="balanced", **changes):
         ).model_dump(),
         "sensitivity": [],
         "capacity": None,
+        "shown": None,
     } | changes
 
 
@@ -218,6 +233,41 @@ SENSITIVITY = {
     ],
     "text": "Rate (now 300 kbit/s): up to 200 kbit/s nothing fits, beyond it something does.",
 }
+
+
+def shown(classes=("cat", "dog"), size=(16, 16)):
+    """Two samples of random pixels, as `results.json` holds them."""
+
+    def image(seed):
+        file = io.BytesIO()
+        pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(file, "PNG" if seed % 2 else "JPEG")
+        return b64encode(file.getvalue()).decode()
+
+    views = ["input", "expected", "network", "plan", "plan_lossy"]
+    return {
+        "plan": "SC3-uint8-udp",
+        "loss": 0.03,
+        "note": "Small boxes are left out.",
+        "classes": [{"name": name, "colour": f"#E69F0{place}"} for place, name in enumerate(classes)],
+        "samples": [
+            {"place": place, "missing": 0.0625, "images": {view: image(place + i) for i, view in enumerate(views)}}
+            for place in (0, 59)
+        ],
+    }
+
+
+def errors_and_latencies():
+    """Four plans of a network that predicts numbers: their root mean squared errors are far above 1."""
+    made = []
+    for name, error, p95_s in (("SC3-uint8-udp", 12.5, 0.05), ("SC4-uint8-tcp", 11.0, 0.07), ("RC-png-tcp", 10.0, 0.3)):
+        more = {"quality_metric": "rmse", "quality_ci": (0.9 * error, 1.1 * error)}
+        ends = {"rmse": (0.9 * error, 1.1 * error)}
+        made.append(
+            evaluation(name, accuracy=error, p95_s=p95_s, cut=0 if name[0] == "R" else 3, intervals=ends, **more)
+        )
+    slow = evaluation("RC-uint8-udp", accuracy=nan, p95_s=0.4, cut=0, quality_metric="rmse", on_time_quality=nan)
+    return [*made, slow]
 
 
 def four_plans():

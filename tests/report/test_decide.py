@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 
 import numpy as np
@@ -11,6 +12,7 @@ from browser import chromium
 from made import evaluation, made_results, random_evaluations, random_requirements
 
 from splitimpera.qos.recommendation import recommend
+from splitimpera.records.requirement import parse_requirement
 from splitimpera.report.html import plan_table as table
 
 SCRIPT = (files("splitimpera.report.html") / "decide.js").read_text()
@@ -98,6 +100,39 @@ def test_an_error_is_better_when_it_is_smaller(page):
     found = answers(page, [case])[0]
     assert [verdict["id"] for verdict in found] == ["SC1-x-tcp", "SC2-x-tcp", "SC0-x-tcp"]
     assert found == expected(*case)
+
+
+def test_errors_come_out_alike_on_random_matches(page):
+    rng = np.random.default_rng(12)
+    cases = []
+    for _ in range(60):
+        plans = [
+            replace(
+                one,
+                quality_metric="rmse",
+                quality=40 * one.quality,
+                quality_ci=tuple(40 * end for end in one.quality_ci),
+                on_time_quality=40 * one.on_time_quality,
+                summarise=_error,
+                intervals={name.replace("accuracy", "rmse"): ends for name, ends in one.intervals.items()}
+                | {"rmse": (38 * one.quality, 42 * one.quality)},
+            )
+            for one in random_evaluations(rng, rng.integers(2, 9), True)
+        ]
+        others = [wanted for wanted in random_requirements(rng) if "accuracy" not in wanted.metric]
+        wanted = parse_requirement(f"rmse <= {rng.choice([20, 36, 36.4, 40])}", rng.choice([None, 2.0]))
+        cases.append((plans, [wanted, *others], str(rng.choice(["balanced", "rmse"]))))
+    expectations = [expected(*case) for case in cases]
+    assert answers(page, cases) == expectations
+    best = [
+        {one.plan.id: one.quality for one in case[0]}[verdicts[0]["id"]]
+        for case, verdicts in zip(cases, expectations, strict=True)
+    ]
+    assert len(set(best)) > 2
+
+
+def _error(total):
+    return 40 * total[..., 0] / total[..., 1]
 
 
 def test_of_equal_plans_the_name_decides(page):

@@ -7,7 +7,16 @@ import json
 import numpy as np
 import pytest
 from browser import chromium
-from made import SENSITIVITY, evaluation, four_plans, made_results, made_values, random_evaluations
+from made import (
+    SENSITIVITY,
+    errors_and_latencies,
+    evaluation,
+    four_plans,
+    made_results,
+    made_values,
+    random_evaluations,
+)
+from made import shown as shown_samples
 
 from splitimpera.qos.recommendation import recommend
 from splitimpera.records.requirement import parse_requirement
@@ -266,6 +275,7 @@ def test_what_only_the_data_know_is_harmless(shown):
     results["scenario"] |= {"name": evil, "network": {"model": evil}, "links": [{"name": evil}]}
     results["curve"]["per_class"] = {evil: [0.1] * 4, "cat": [0.2] * 4}
     results["cuts"][2]["name"] = evil
+    results["shown"] = shown_samples([evil, f"{evil} "]) | {"note": evil, "plan": evil}
     results["recommendation"]["reasons"] = [evil]
     for plan in results["plans"]:
         plan["devices"] = [evil, "server"]
@@ -274,7 +284,7 @@ def test_what_only_the_data_know_is_harmless(shown):
         plan["busiest_stage"] = evil
     page = shown(checked(results))
     assert page.run("window.hurt") is None
-    assert page.run("document.querySelectorAll('img').length") == 0
+    assert page.run("document.querySelectorAll('img').length") == 10  # those of samples
     assert page.run("document.querySelector('h1').textContent") == f"Split design for {evil}"
     assert page.run("document.title") == f"{evil}: split design"
 
@@ -290,12 +300,17 @@ def test_wide_and_narrow_light_and_dark_and_on_paper(shown, width, tmp_path):
         "plan": "LC",
         "text": "rate at least 600 kbit/s",
     }
-    results = made_values(four_plans(), [*REQUIREMENTS[:2], "fps >= 90"], sensitivity=[SENSITIVITY])
+    results = made_values(
+        four_plans(), [*REQUIREMENTS[:2], "fps >= 90"], sensitivity=[SENSITIVITY], shown=shown_samples()
+    )
     results["recommendation"] |= {"change": changes, "changes": [changes]}
     page = shown(checked(results), width)
     assert page.run("document.documentElement.scrollWidth") <= width
     plots = page.run("[...document.querySelectorAll('.plot')].map((plot) => plot.querySelectorAll('svg').length > 0)")
     assert plots == [True] * 6
+    images = page.run("[...document.querySelectorAll('.views img')].map((it) => [it.naturalWidth, it.clientWidth])")
+    assert len(images) == 10
+    assert all(natural == 16 and 100 < drawn < width for natural, drawn in images)
     widest = page.run("Math.max(...[...document.querySelectorAll('.main-svg')].map((e) => e.clientWidth))")
     assert widest <= width
     style = "['backgroundColor', 'color'].map((name) => getComputedStyle(document.body)[name])"
@@ -311,6 +326,28 @@ def test_wide_and_narrow_light_and_dark_and_on_paper(shown, width, tmp_path):
     page.emulate()
     assert "rate at least 600 kbit/s: then LC is feasible" in page.run("document.querySelector('.change').textContent")
     assert page.screenshot(tmp_path / "page.png").stat().st_size > 30_000
+
+
+@pytest.mark.slow
+def test_an_error_is_chosen_by_and_said_as_such(shown):
+    page = shown(made_results(errors_and_latencies(), ["rmse <= 13", "latency_p95 <= 350 ms"], shown=shown_samples()))
+    chosen = text(page, "choice-id")
+    page.run("document.getElementById('limit-0').focus()")
+    page.press("Home")
+    page.settle()
+    assert text(page, "choice") == "With these limits: No plan is feasible"
+    page.press("End")
+    page.settle()
+    assert text(page, "choice-id") == chosen
+    page.run("document.querySelector('#plans thead [data-key=rmse] button').focus()")
+    page.press("Enter")
+    order = page.run("[...document.querySelectorAll('#plans tbody th')].map((cell) => cell.textContent)")
+    assert order == ["RC-png-tcp", "SC4-uint8-tcp", "SC3-uint8-udp", "RC-uint8-udp"]  # the smallest error first
+    page.run("document.getElementById('limit-1').focus()")
+    page.press("End")
+    page.settle()
+    assert "only their RMSE is not known" in text(page, "status")
+    assert "ccuracy" not in page.run("document.querySelector('main').innerText")
 
 
 def test_two_designs_side_by_side_open_too(browser, tmp_path):

@@ -61,10 +61,10 @@ def test_what_was_written_is_read(results, tmp_path):
         ("[]", "not the results of a design"),
         ('{"schema_version": "4"}', "not the results of a design"),
         ('{"schema_version": true}', "not the results of a design"),
-        ('{"schema_version": 3}', "schema version 3, only 6 can be read: older results lack"),
-        ('{"schema_version": 1' + "0" * 400 + "}", "schema version 1" + "0" * 79 + "..., only 6 can be read"),
-        ('{"schema_version": 7}', "schema version 7, only 6 can be read: a newer splitimpera wrote it; use that one"),
-        ('{"schema_version": 6}', "it is damaged: splitimpera_version: Field required"),
+        ('{"schema_version": 3}', "schema version 3, only 7 can be read: older results lack"),
+        ('{"schema_version": 1' + "0" * 400 + "}", "schema version 1" + "0" * 79 + "..., only 7 can be read"),
+        ('{"schema_version": 8}', "schema version 8, only 7 can be read: a newer splitimpera wrote it; use that one"),
+        ('{"schema_version": 7}', "it is damaged: splitimpera_version: Field required"),
         (b"\xff\xfe", "not text in UTF-8"),
     ],
 )
@@ -90,7 +90,7 @@ def test_what_is_no_design_is_said(tmp_path):
 
 def test_a_file_that_no_design_writes_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("splitimpera.report.reading.LARGEST_BYTES", 10)
-    (tmp_path / "results.json").write_text('{"schema_version": 6}')
+    (tmp_path / "results.json").write_text('{"schema_version": 7}')
     with pytest.raises(DataError, match="is larger than 10 B"):
         read(tmp_path)
 

@@ -128,7 +128,7 @@ def test_a_margin_in_words(margin, words):
 
 @pytest.mark.parametrize("module", [layer_names, words])
 def test_the_examples_are_right(module):
-    assert doctest.testmod(module) == (0, 1 if module is words else 2)
+    assert doctest.testmod(module) == (0, 2)
 
 
 def test_a_figure_says_which_plans_are_not_in_it():

@@ -48,7 +48,9 @@ def run(
     ] = None,
     every_accuracy: Annotated[
         bool,
-        typer.Option("--all", help="Compute the accuracy of every plan, also of those that no accuracy can save."),
+        typer.Option(
+            "--all", help="Compute the quality of every plan, its accuracy say, also of those that no quality can save."
+        ),
     ] = False,
     fresh_times: Annotated[
         bool, typer.Option("--fresh-times", help="Time this machine anew, instead of using the times kept from before.")
@@ -56,8 +58,8 @@ def run(
     device: Annotated[
         str,
         typer.Option(
-            help="Where saliency, training and accuracy are computed: cpu, cuda, mps (Apple), or auto: the best there "
-            "is. The scenario's devices are modelled or timed on this CPU all the same."
+            help="Where saliency, training and predictions are computed: cpu, cuda, mps (Apple), or auto: the best "
+            "there is. The scenario's devices are modelled or timed on this CPU all the same."
         ),
     ] = "cpu",
     autocast: Annotated[
@@ -92,6 +94,7 @@ def run(
     from splitimpera.cost.measured_times import read_measurements
     from splitimpera.method import design
     from splitimpera.models.accelerators import torch_device, torch_precision
+    from splitimpera.records.requirement import title_of
     from splitimpera.report import results_of, show, write_results
     from splitimpera.report.writing import FILES, write_provisional
 
@@ -110,8 +113,9 @@ def run(
     def preview(decision: Recommendation) -> None:
         path = write_provisional(decision, place)
         feasible = sum(verdict.evaluation.stable and verdict.can_run for verdict in decision.verdicts)
+        quality = title_of(decision.verdicts[0].evaluation.quality_metric)
         console.print(
-            f"Without accuracy yet: the timelines of all {len(decision.verdicts)} plans, {feasible} of them stable, "
+            f"Without {quality} yet: the timelines of all {len(decision.verdicts)} plans, {feasible} of them stable, "
             f"are in {folder / path.name}.",
             soft_wrap=True,
         )

@@ -34,6 +34,13 @@ class Pixels:
         # in place: this may be most of the memory there is
         return x.div_(float(np.iinfo(images.dtype).max)).sub_(mean).div_(std)
 
+    def images(self, inputs: Tensor) -> Array:
+        """float (N, C, H, W) -> uint8 (N, H, W, C): the images that inputs were made of, in 8 bits."""
+        mean, std = self._columns()
+        levels = (inputs.to(torch.float32) * std + mean) * 255
+        found: Array = levels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        return found
+
     def made(self, inputs: Tensor) -> bool:
         """Whether inputs (N, C, H, W) are those of some 8-bit images."""
         if inputs.ndim != 4 or inputs.shape[1] != len(self.mean) or not inputs.is_floating_point():

@@ -12,6 +12,7 @@ from splitimpera.records.requirement import (
     BALANCED,
     METRICS,
     Requirement,
+    title_of,
 )
 
 
@@ -50,7 +51,8 @@ def _first_reason(best: Verdict, objective: str) -> str:
         meets = "meets all that is preferred"
     if objective != BALANCED:
         value = METRICS[objective].format(best.evaluation.metrics()[objective])
-        return f"{best.id} {meets} with {value} of {objective}; none that does is better in {objective} beyond chance."
+        named = title_of(objective)
+        return f"{best.id} {meets} with {value} of {named}; none that does is better in {named} beyond chance."
     tightest = next(judgement for judgement in best.judgements if judgement.requirement is best.binding)
     return (
         f"{best.id} {meets}; its tightest one is {best.binding.text}, "
@@ -74,7 +76,7 @@ def _ranges(judgements: Sequence[Judgement]) -> str:
     for judgement in judgements:
         metric = judgement.requirement.metric
         low, high = (METRICS[metric].format(end) for end in judgement.interval)
-        ranges.append(f"the 95 % interval of {metric} is {low} to {high}")
+        ranges.append(f"the 95 % interval of {title_of(metric)} is {low} to {high}")
     return "; ".join(ranges)
 
 
@@ -135,7 +137,7 @@ class Rivals:
         if self.objective != BALANCED and not self._difference(self.objective, 0, other).tied:
             values = [verdict.evaluation.metrics()[self.objective] for verdict in (second, best)]
             worse, better = (METRICS[self.objective].format(value) for value in values)
-            return f"is worse in {self.objective}: {worse} against {better}"
+            return f"is worse in {title_of(self.objective)}: {worse} against {better}"
         levelled = [self._levelled_margins(other), self._levelled_margins(other, of_best=True)]
         for place, ((its, requirement), (bests, _)) in enumerate(zip(*levelled, strict=True)):
             if its < bests:
@@ -160,7 +162,7 @@ class Rivals:
         alike = (
             f"as accurate as {self.verdicts[other].id}"
             if metric == "accuracy"
-            else f"like {self.verdicts[other].id} in {metric}"
+            else f"like {self.verdicts[other].id} in {title_of(metric)}"
         )
         unit = " points" if METRICS[metric].dimension is units.FRACTION else ""
         return f"{alike} within chance (difference {value}{unit}, 95 % interval {ends[0]} to {ends[1]})"

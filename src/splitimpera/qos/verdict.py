@@ -25,6 +25,7 @@ from splitimpera.records.requirement import (
     METRICS,
     Requirement,
     quality_of,
+    title_of,
 )
 
 Certainty = Literal["certain", "likely", "unlikely"]
@@ -71,7 +72,7 @@ class Judgement:
         if self.unbounded:
             return f"{text}, for it is unstable: its latency is unbounded"
         if self.not_computed:
-            return f"{text}, for its {self.requirement.metric} was not computed"
+            return f"{text}, for its {title_of(self.requirement.metric)} was not computed"
         if math.isnan(self.value):
             return f"{text}, for its {self.requirement.metric} is not known"
         if math.isinf(self.value):

@@ -19,6 +19,7 @@ from splitimpera.core.errors import RequirementError, UnitError, shown
 from splitimpera.core.registry import nearest
 from splitimpera.tasks.qualities import QUALITIES as QUALITIES
 from splitimpera.tasks.qualities import Metric as Metric
+from splitimpera.tasks.qualities import title_of as title_of
 
 
 def _format_layers(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import asdict
 from math import isfinite
@@ -44,7 +45,9 @@ from splitimpera.report.schema import (
     TiesEntry,
     ViolationEntry,
 )
+from splitimpera.report.shown_entries import SeenClassEntry, ShownEntry, ShownSampleEntry
 from splitimpera.studies.sensitivity import Change, Sensitivity
+from splitimpera.studies.shown import Shown
 
 SHARES = (*(i / 100 for i in range(99)), 0.99, 0.992, 0.995, 0.998, 0.999, 1.0)
 """Where a latency distribution is kept: the tail in finer steps."""
@@ -123,6 +126,7 @@ def results_of(design: Design) -> Results:
         capacity=CapacityEntry(senders=design.capacity.senders, busiest_stage=design.capacity.busiest_stage)
         if design.capacity
         else None,
+        shown=_shown(design.shown) if design.shown else None,
     )
 
 
@@ -266,6 +270,25 @@ def _violation(judgement: Judgement) -> ViolationEntry:
 
 def _change(change: Change) -> ChangeEntry:
     return ChangeEntry(**asdict(change) | {"ratio": _finite(change.ratio)})
+
+
+def _shown(shown: Shown) -> ShownEntry:
+    return ShownEntry(
+        plan=shown.plan,
+        loss=shown.loss,
+        note=shown.note,
+        classes=[SeenClassEntry(name=name, colour=colour) for name, colour in shown.classes],
+        samples=[
+            ShownSampleEntry.model_validate(
+                {
+                    "place": sample.place,
+                    "missing": sample.missing,
+                    "images": {view: b64encode(image).decode() for view, image in sample.images.items()},
+                }
+            )
+            for sample in shown.samples
+        ],
+    )
 
 
 def _sensitivity(found: Sensitivity) -> SensitivityEntry:

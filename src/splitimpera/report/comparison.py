@@ -83,7 +83,7 @@ def _settings(results: Results) -> Iterator[tuple[str, object]]:
     for part, count in results.samples:
         yield f"samples {part}", count
     yield "layers", len(results.layers)
-    yield f"base {results.quality}", format_metric(results.quality, results.base_quality)
+    yield f"base {results.quality_title}", format_metric(results.quality, results.base_quality)
 
 
 def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:

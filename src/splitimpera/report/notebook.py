@@ -42,6 +42,7 @@ def html_of_design(design: Design) -> str:
 
 def html_of_results(results: Results) -> str:
     """The same from results."""
+    from splitimpera.records.requirement import title_of
     from splitimpera.report.words import change_words, choice_words, value_words, verdict_words
 
     decision = results.recommendation
@@ -49,7 +50,7 @@ def html_of_results(results: Results) -> str:
     metrics = [results.quality, "latency_p95", "fps", "payload_bytes"]
     rows = [[plan.id, *(value_words(plan, name) for name in metrics), verdict_words(plan)] for plan in results.plans]
     change = [f"The smallest change that helps: {change_words(decision.change)}."] if decision.change else []
-    return html_table(caption, ["plan", *metrics, "verdict"], rows, [*decision.reasons, *change])
+    return html_table(caption, ["plan", *map(title_of, metrics), "verdict"], rows, [*decision.reasons, *change])
 
 
 def html_of_recommendation(recommendation: Recommendation) -> str:

@@ -90,7 +90,7 @@ def _add_plans(figure: go.Figure, plans: Sequence[_Placed], results: Results) ->
             ]
             for plan, _, value in plans
         ],
-        hovertemplate="<b>%{customdata[0]}<br>" + quality + " %{customdata[1]}, p95 %{x:.4s}s<br>"
+        hovertemplate="<b>%{customdata[0]}<br>" + text(results.quality_title) + " %{customdata[1]}, p95 %{x:.4s}s<br>"
         "%{customdata[2]}<extra></extra>",
     )
 
@@ -143,7 +143,7 @@ def latency_figure(results: Results) -> go.Figure:
 def loss_figure(results: Results) -> go.Figure:
     """Quality against the share of packets lost, of the best plans over UDP, with 95 % bands."""
     figure = go.Figure()
-    by_id, names = results.by_id, results.cut_names
+    by_id, names, quality = results.by_id, results.cut_names, text(results.quality_title)
     for index, curve in enumerate(results.loss_curves):
         colour, group = PALETTE[index % len(PALETTE)], text(curve.plan)
         chosen = curve.plan == results.recommendation.plan
@@ -165,7 +165,7 @@ def loss_figure(results: Results) -> go.Figure:
             name=_in_legend(curve.plan, chosen),
             legendgroup=group,
             line={"color": colour, "width": 4 if chosen else 2},
-            hovertemplate=f"<b>{said}</b><br>{results.quality} %{{y:.4~g}} at %{{x:.0%}} loss<extra></extra>",
+            hovertemplate=f"<b>{said}</b><br>{quality} %{{y:.4~g}} at %{{x:.0%}} loss<extra></extra>",
         )
     figure.update_xaxes(title_text="packets lost", tickformat=".0%")
     figure.update_yaxes(**quality_axis(results))

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from splitimpera.core import units
 from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.files import read_file
+from splitimpera.core.image_text import IMAGE_CHARACTERS
 from splitimpera.core.results_json import LARGEST_BYTES, parsed_results
 from splitimpera.records.requirement import BALANCED, METRICS
 from splitimpera.report.schema import SCHEMA_VERSION, PlanEntry, Results
@@ -74,25 +75,26 @@ def checked(values: object, where: str = "") -> Results:
     return results
 
 
-def _unbearable(value: object, depth: int = 0) -> str:
+def _unbearable(value: object, depth: int = 0, longest: int = LONGEST_TEXT) -> str:
     """What nothing could be drawn or written from, also under keys that nobody looks at: its place and why, or ""."""
     if isinstance(value, (int, float)):
         if not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
             return f": {shown(value)} is out of range, it must be at most {LARGEST_NUMBER:g}"
     elif isinstance(value, str):
-        if len(value) > LONGEST_TEXT:
-            return f": it has {len(value)} characters, it must have at most {LONGEST_TEXT}"
+        if len(value) > longest:
+            return f": it has {len(value)} characters, it must have at most {longest}"
         if not value.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in value):
             return f": '{shown(value)}' has half of a character"
     elif depth == DEEPEST:
         return f": it is nested deeper than {DEEPEST} levels"
     elif isinstance(value, list):
         for index, entry in enumerate(value):
-            if problem := _unbearable(entry, depth + 1):
+            if problem := _unbearable(entry, depth + 1, longest):
                 return f"[{index}]{problem}"
     elif isinstance(value, dict):
         for key, entry in value.items():
-            if problem := _unbearable(key) or _unbearable(entry, depth + 1):
+            inner = IMAGE_CHARACTERS if key == "images" else longest
+            if problem := _unbearable(key) or _unbearable(entry, depth + 1, inner):
                 return f".{shown(key)}{problem}"
     return ""
 

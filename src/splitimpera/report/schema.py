@@ -10,32 +10,24 @@ import json
 import sys
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
 from splitimpera.records.requirement import LARGEST_LIMIT, METRICS, QUALITIES, SMALLEST_LIMIT, Metric
+from splitimpera.report.entries import (
+    Certainty,
+    Configuration,
+    Count,
+    Entry,
+    Interval,
+    Maybe,
+    NamedEntry,
+    Number,
+    OpenInterval,
+    Pair,
+)
+from splitimpera.report.shown_entries import ShownEntry
 
-SCHEMA_VERSION: Literal[6] = 6
-
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Maybe = Number | None
-Count = Annotated[int, Field(ge=0)]
-Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
-OpenInterval = Annotated[list[Maybe], Field(min_length=2, max_length=2)]
-Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
-Certainty = Literal["certain", "likely", "unlikely"]
-Configuration = Literal["LC", "RC", "SC"]
-
-
-class Entry(BaseModel):
-    """A part of the results. Keys that it does not know are passed over."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
-
-
-class NamedEntry(Entry):
-    """What has a name."""
-
-    name: str
+SCHEMA_VERSION: Literal[7] = 7
 
 
 class SectionEntry(NamedEntry):
@@ -331,7 +323,7 @@ def _known_quality(name: str) -> str:
 class Results(Entry):
     """All that a design run found."""
 
-    schema_version: Literal[6]
+    schema_version: Literal[7]
     splitimpera_version: str
     scenario: ScenarioEntry
     links: list[SectionEntry]
@@ -355,11 +347,17 @@ class Results(Entry):
     recommendation: DecisionEntry
     sensitivity: list[SensitivityEntry]
     capacity: CapacityEntry | None
+    shown: ShownEntry | None
 
     @property
     def quality_metric(self) -> Metric:
         """How the quality is written, and which direction is better."""
         return METRICS[self.quality]
+
+    @property
+    def quality_title(self) -> str:
+        """What people call the quality: "accuracy", "mIoU"."""
+        return self.quality_metric.title
 
     @property
     def cut_names(self) -> dict[int, str]:

@@ -1,21 +1,26 @@
-"""The two main figures as PNG, without a browser (Matplotlib)."""
+"""The main figures as PNG, without a browser (Matplotlib)."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from PIL import Image
 
 from splitimpera.core import units
+from splitimpera.core.image_text import image_bytes
 from splitimpera.report.drawing import draw_curve, harmless, png
 from splitimpera.report.layer_names import AXIS_CHARACTERS, wrapped
 from splitimpera.report.palette import COLOURS, STAR_COLOUR
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.report.selection import curve_points, front, placed
 from splitimpera.report.style import time_axis
-from splitimpera.report.words import not_drawn_words
+from splitimpera.report.words import axis_title, not_drawn_words, view_words
 
 
 def saliency_png(results: Results) -> bytes:
@@ -76,10 +81,39 @@ def plans_png(results: Results) -> bytes:
     if results.quality_metric.dimension is units.FRACTION:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("\n".join(filter(None, ["p95 latency", not_drawn_words(results)])))
-    axes.set_ylabel(quality)
+    axes.set_ylabel(harmless(axis_title(results)))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=6, frameon=False)
     return png(figure)
+
+
+def samples_png(results: Results) -> bytes:
+    """Test samples as rows, what comes of them as columns, and the colours of the classes; empty without samples."""
+    shown = results.shown
+    if shown is None:
+        return b""
+    views = list(dict.fromkeys(view for sample in shown.samples for view in sample.images))
+    figure = Figure(figsize=(2.2 * len(views), 2.5 * len(shown.samples) + 0.6), layout="constrained")
+    grid = figure.subplots(len(shown.samples), len(views), squeeze=False)
+    for axes_of_row, sample in zip(grid, shown.samples, strict=True):
+        for axes, view in zip(axes_of_row, views, strict=True):
+            axes.set_axis_off()
+            if view in sample.images:
+                with Image.open(io.BytesIO(image_bytes(sample.images[view]))) as image:
+                    axes.imshow(np.asarray(image.convert("RGB")), interpolation="nearest")
+                axes.set_title(view_words(view, sample).replace(", ", ",\n"), fontsize=8)
+    patches = [Patch(facecolor=each.colour, edgecolor="0.4", label=harmless(each.name)) for each in shown.classes]
+    if patches:
+        figure.legend(handles=patches, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    return _in_few_colours(png(figure))
+
+
+def _in_few_colours(file: bytes) -> bytes:
+    """A PNG file of 256 colours, a third as large."""
+    small = io.BytesIO()
+    with Image.open(io.BytesIO(file)) as image:
+        image.convert("RGB").quantize(256).save(small, "PNG", optimize=True)
+    return small.getvalue()
 
 
 def _points(plans: Iterable[PlanEntry], quality: str) -> list[tuple[float, float]]:

@@ -13,6 +13,7 @@ from splitimpera.core import units
 from splitimpera.report.layer_names import short_labels
 from splitimpera.report.palette import STAR_COLOUR
 from splitimpera.report.schema import RequirementEntry, Results
+from splitimpera.report.words import axis_title
 
 
 def plain(figure: go.Figure, height: int = 460) -> go.Figure:
@@ -63,7 +64,7 @@ def labels(names: Sequence[str], indices: Sequence[int]) -> list[str]:
 
 def quality_axis(results: Results) -> dict[str, Any]:
     """The axis of the quality, whichever the task has."""
-    axis: dict[str, Any] = {"title_text": results.quality}
+    axis: dict[str, Any] = {"title_text": text(axis_title(results))}
     return axis | ({"tickformat": ".0%"} if results.quality_metric.dimension is units.FRACTION else {})
 
 

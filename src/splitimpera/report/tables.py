@@ -108,7 +108,7 @@ def recommendation(results: Results) -> RenderableType:
         value = results.quality_metric.format
         low, high = map(value, decision.test_quality_ci)
         lines.append(
-            f"On {results.samples.test} test samples that had no part in choosing it, its {results.quality} "
+            f"On {results.samples.test} test samples that had no part in choosing it, its {results.quality_title} "
             f"is {value(decision.test_quality)} ({low} to {high})."
         )
     else:
@@ -163,7 +163,7 @@ def _plans(results: Results) -> RenderableType:
     table.add_column("plan", overflow="fold")
     wanted = {requirement.metric for requirement in results.requirements}
     more = [name for name in ("energy", "device_memory", "cut_depth") if name in wanted]
-    for name in ("bytes", quality, "p95", "fps", *map(short_name, more)):
+    for name in ("bytes", results.quality_title, "p95", "fps", *map(short_name, more)):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=None if more else 17)  # where there is room for it
     shown = best_and_each_kind(plans, PLANS_SHOWN)
@@ -182,7 +182,7 @@ def _plans(results: Results) -> RenderableType:
     if hidden := len(plans) - len(shown):
         notes.append(f"and {hidden} more, in plans.csv and report.html")
     if any(plan.metrics.get(quality) is None for plan in shown):
-        notes.append(f"{quality} -: not computed; whatever it is, the plan is infeasible")
+        notes.append(f"{results.quality_title} -: not computed; whatever it is, the plan is infeasible")
     return Group(table, *(Text(note, "dim") for note in notes))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from splitimpera.core import units
-from splitimpera.records.requirement import METRICS
+from splitimpera.records.requirement import METRICS, title_of
 from splitimpera.report.verified import Kind, QuantityEntry, RequirementCheck, Verification
 
 WRITERS: dict[Kind, Callable[[float], str]] = {
@@ -77,7 +77,7 @@ def agrees_text(agrees: bool | None) -> str:
 
 
 def title(name: str) -> str:
-    return TITLES.get(name, name.replace("_", " "))
+    return TITLES.get(name, title_of(name).replace("_", " "))
 
 
 def part_ms(value_s: float | None) -> str:

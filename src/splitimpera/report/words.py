@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from splitimpera.core import units
-from splitimpera.records.requirement import METRICS, QUALITIES
+from splitimpera.records.requirement import METRICS, QUALITIES, title_of
 from splitimpera.report.schema import (
     CapacityEntry,
     ChangeEntry,
@@ -19,6 +19,7 @@ from splitimpera.report.schema import (
     Results,
     ViolationEntry,
 )
+from splitimpera.report.shown_entries import ShownSampleEntry
 
 WORDS = {
     "feasible": "feasible, {certainty}",
@@ -186,9 +187,9 @@ def status_words(results: Results) -> str:
     count = WORDS["count"].format(count=sum(plan.feasible for plan in plans), total=len(plans))
     said = [WORDS["status"].format(choice=choice_words(results), certainty=certainty_words(results), count=count)]
     if decision.plan and results.by_id[decision.plan].metrics[results.quality] is None:
-        said.append(WORDS["choice_not_computed"].format(quality=results.quality))
+        said.append(WORDS["choice_not_computed"].format(quality=results.quality_title))
     if others := sum(map(may_be_feasible, plans)):
-        said.append(WORDS["others_not_computed"].format(count=others, quality=results.quality))
+        said.append(WORDS["others_not_computed"].format(count=others, quality=results.quality_title))
     return " ".join(said)
 
 
@@ -197,7 +198,7 @@ def not_drawn_words(results: Results) -> str:
     unstable = sum(not plan.stable for plan in results.plans)
     unknown = _unvalued(results)
     said = [f"{unstable} unstable"] if unstable else []
-    said += [f"{unknown} whose {results.quality} was not computed"] if unknown else []
+    said += [f"{unknown} whose {results.quality_title} was not computed"] if unknown else []
     return f"not drawn: {', '.join(said)}" if said else ""
 
 
@@ -206,7 +207,7 @@ def unvalued_words(results: Results) -> str:
     count = _unvalued(results)
     if not count:
         return ""
-    return WORDS["unvalued_one" if count == 1 else "unvalued_some"].format(count=count, quality=results.quality)
+    return WORDS["unvalued_one" if count == 1 else "unvalued_some"].format(count=count, quality=results.quality_title)
 
 
 def _unvalued(results: Results) -> int:
@@ -259,7 +260,7 @@ def decision_words(results: Results) -> str:
         return f"{WORDS['unsatisfiable']}. {certainty_words(results)}"
     value = format_metric(results.quality, decision.test_quality)
     sure = WORDS["feasible"].format(certainty=decision.certainty)
-    return f"{choice_words(results)} ({decision.plan}): {sure}; {results.quality} {value} on the test samples"
+    return f"{choice_words(results)} ({decision.plan}): {sure}; {results.quality_title} {value} on the test samples"
 
 
 def value_words(plan: PlanEntry | None, metric: str) -> str:
@@ -278,7 +279,22 @@ def format_metric(name: str, value: float | None) -> str:
 def short_name(metric: str) -> str:
     """A metric's name for a table's narrow columns."""
     short = {"payload_bytes": "bytes", "lost_packet_rate": "lost", "dropped_frames": "dropped", "cut_depth": "depth"}
-    return short.get(metric, metric.removeprefix("latency_").removeprefix("device_"))
+    return short.get(metric, title_of(metric).removeprefix("latency_").removeprefix("device_"))
+
+
+def sentence(title: str) -> str:
+    """A title where a sentence begins; one with capitals of its own stays as it is.
+
+    >>> sentence("accuracy"), sentence("mIoU")
+    ('Accuracy', 'mIoU')
+    """
+    return title[:1].upper() + title[1:] if title.islower() else title
+
+
+def axis_title(results: Results) -> str:
+    """What stands at an axis of the quality."""
+    lower = results.quality_metric.better == "lower"
+    return f"{results.quality_title} (lower is better)" if lower else results.quality_title
 
 
 def change_words(change: ChangeEntry) -> str:
@@ -298,6 +314,39 @@ def capacity_words(capacity: CapacityEntry) -> str:
 def shape_words(shape: Sequence[int]) -> str:
     """A tensor's shape: "8 x 7 x 7"."""
     return " x ".join(map(str, shape))
+
+
+VIEWS = {
+    "input": "input",
+    "expected": "expected",
+    "network": "whole network",
+    "plan": "recommended plan",
+    "plan_lossy": "recommended plan, {missing} of the frame lost",
+}
+
+
+def view_words(view: str, sample: ShownSampleEntry) -> str:
+    """What stands below an image of a sample."""
+    return VIEWS[view].format(missing=f"{100 * sample.missing:.2g} %")
+
+
+def samples_words(results: Results) -> str:
+    """What the images of samples show; empty where there are none."""
+    shown = results.shown
+    if shown is None:
+        return ""
+    count = len(shown.samples)
+    samples = "One test sample," if count == 1 else f"{count} samples spread evenly over the test part,"
+    whose = f"the whole network and {shown.plan} respond" if shown.plan else "the whole network responds"
+    said = [f"{samples} and how {whose} to {'it' if count == 1 else 'them'}."]
+    if shown.loss is not None:
+        own = any(link.model_dump().get("loss") == shown.loss for link in results.links)
+        why = "as on the link" if own else "assumed for this image"
+        said.append(
+            f"For the last image of each, one packet of the frame was lost, and each other one with a probability of "
+            f"{units.format_fraction(shown.loss)}, {why}."
+        )
+    return " ".join([*said, *filter(None, [shown.note])])
 
 
 PARAMETER_FORMATS = {"bit/s": units.format_rate, "s": units.format_time, "loss": units.format_fraction}

@@ -10,7 +10,7 @@ from splitimpera.core.files import check_writable, write_output
 from splitimpera.core.folders import write_together
 from splitimpera.report.html.page import report_html
 from splitimpera.report.schema import Results
-from splitimpera.report.static_figures import plans_png, saliency_png
+from splitimpera.report.static_figures import plans_png, saliency_png, samples_png
 from splitimpera.report.tables import csv_of, plans_csv
 
 if TYPE_CHECKING:
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 DRAWN: dict[str, Callable[[Results], bytes]] = {
     "saliency.png": saliency_png,
     "plans.png": plans_png,
+    "samples.png": samples_png,
     "report.html": lambda results: report_html(results).encode("utf-8", "backslashreplace"),
     "plans.csv": lambda results: plans_csv(results).encode("utf-8", "backslashreplace"),
 }
-"""What can be made anew from the results."""
+"""What can be made anew from the results; what would be empty is not written."""
 PROVISIONAL = "provisional.csv"
 FILES = ("results.json", *DRAWN)
 
@@ -42,7 +43,8 @@ def save(design: Design, folder: str | Path) -> list[Path]:
 def write_results(results: Results, folder: Path) -> list[Path]:
     """The same from results."""
     check_writable(folder, "--out", FILES)
-    written = write_together(folder, {"results.json": results.to_json()} | _drawn(results), "--out")
+    contents = {"results.json": results.to_json()} | _drawn(results)
+    written = _without_others(folder, write_together(folder, contents, "--out"))
     (folder / PROVISIONAL).unlink(missing_ok=True)
     return written
 
@@ -64,8 +66,17 @@ def redraw(results: Results, folder: Path) -> list[Path]:
         OutputError: the folder cannot be written; what was there is as it was.
     """
     check_writable(folder, "DIR", DRAWN)
-    return write_together(folder, _drawn(results), "DIR")
+    return _without_others(folder, write_together(folder, _drawn(results), "DIR"))
 
 
 def _drawn(results: Results) -> dict[str, bytes]:
-    return {name: make(results) for name, make in DRAWN.items()}
+    drawn = {name: make(results) for name, make in DRAWN.items()}
+    return {name: content for name, content in drawn.items() if content}
+
+
+def _without_others(folder: Path, written: list[Path]) -> list[Path]:
+    """Take away what an earlier run drew and this one does not."""
+    for name in DRAWN:
+        if folder / name not in written:
+            (folder / name).unlink(missing_ok=True)
+    return written

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splitimpera.core.array_types import FloatArray, Row
+from splitimpera.core.array_types import Array, FloatArray, Row
 from splitimpera.core.errors import ScenarioError, shown
 from splitimpera.core.registry import nearest
 from splitimpera.tasks.classification import Classification
 from splitimpera.tasks.detection import Detection
 from splitimpera.tasks.multilabel import Multilabel
+from splitimpera.tasks.painting import Drawing
 from splitimpera.tasks.quality import Quality, Sums, mean_and_sum
 from splitimpera.tasks.regression import Regression
 from splitimpera.tasks.segmentation import Segmentation
@@ -151,3 +152,7 @@ class Agreement:
 
     def group(self, target: Row) -> int:
         return int(self.inner.group(target)) if target else -1
+
+    def draw(self, image: Array, row: Row, names: Sequence[str] = (), expected: bool = False) -> Drawing | None:
+        drawing: Drawing | None = self.inner.draw(image, row, names, expected)
+        return drawing

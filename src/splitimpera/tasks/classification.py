@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splitimpera.core.array_types import FloatArray, Row
+from splitimpera.core.array_types import Array, FloatArray, Row
 from splitimpera.core.statistics import wilson_interval
 from splitimpera.tasks.quality import Matrix, Sums, mean_and_sum
 from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, only, real
@@ -117,6 +117,9 @@ class Classification:
 
     def group(self, target: Row) -> int:
         return int(target[0])
+
+    def draw(self, image: Array, row: Row, names: Sequence[str] = (), expected: bool = False) -> None:
+        """Nothing: there is nothing to see."""
 
     def _labels(self, logits: Tensor, targets: Sequence[Row] | None) -> Tensor:
         return logits.new_tensor([int(label) for (label,) in targets or ()]).long()

@@ -14,6 +14,7 @@ from splitimpera.core.errors import ModelError
 from splitimpera.tasks.average_precision import AP50, COCO, AveragePrecision
 from splitimpera.tasks.boxes import box_problem, iou
 from splitimpera.tasks.detections import Activation, Background, Detector, Format
+from splitimpera.tasks.painting import Drawing, draw_boxes
 from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, real
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 KEYS = ("format", "score_threshold", "nms_iou", "most", "activation", "background")
 CONFIDENT = 0.3
-"""From which score on a detection of the network unsplit is a truth, where there are no labels."""
+"""From which score on a detection of the network unsplit is a truth, where there are no labels; and is drawn."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,16 @@ class Detection:
     def group(self, target: Row) -> int:
         """The class of most boxes."""
         return int(np.bincount(target[1]).argmax()) if len(target[1]) else -1
+
+    def draw(self, image: Array, row: Row, names: Sequence[str] = (), expected: bool = False) -> Drawing:
+        """The boxes, those of a response from a score of `CONFIDENT` on."""
+        if expected:
+            boxes, classes, _ = row
+            return draw_boxes(image, boxes, classes, None, self.known.image_size, names)
+        boxes, scores, classes = row
+        sure = scores >= CONFIDENT
+        note = f"Boxes of responses are drawn from a score of {CONFIDENT:g} on."
+        return draw_boxes(image, boxes[sure], classes[sure], scores[sure], self.known.image_size, names, note)
 
     def _at(self, row: Row, target: Row) -> tuple[Array, Array]:
         """The candidate that overlaps most with each labelled box, and the box's class."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splitimpera.core.array_types import FloatArray, Row
+from splitimpera.core.array_types import Array, FloatArray, Row
 from splitimpera.tasks.quality import Sums
 from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, only, real
 
@@ -119,6 +119,9 @@ class Multilabel:
 
     def group(self, target: Row) -> int:
         return -1
+
+    def draw(self, image: Array, row: Row, names: Sequence[str] = (), expected: bool = False) -> None:
+        """Nothing: there is nothing to see."""
 
     def _labels(self, logits: Tensor, targets: Sequence[Row] | None) -> Tensor:
         return logits.new_tensor(np.stack([labels for (labels,) in targets or ()]))

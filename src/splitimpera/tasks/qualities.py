@@ -44,6 +44,15 @@ QUALITIES: dict[str, Metric] = {}
 """What predictions are judged by, by name; a design has one of them, which its task knows."""
 
 
+def title_of(metric: str) -> str:
+    """What people call a metric: a quality by its title, all else by its name.
+
+    >>> title_of("miou"), title_of("latency_p95")
+    ('mIoU', 'latency_p95')
+    """
+    return QUALITIES[metric].title if metric in QUALITIES else metric
+
+
 def _register(name: str, better: Literal["higher", "lower"] = "higher", title: str = "") -> None:
     """A share from 0 to 1 of which higher is better, or an error of which lower is."""
     write = units.format_fraction if better == "higher" else lambda value: f"{value:.4g}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splitimpera.core.array_types import FloatArray, Row
+from splitimpera.core.array_types import Array, FloatArray, Row
 from splitimpera.tasks.quality import Sums
 from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, only, real
 
@@ -108,6 +108,9 @@ class Regression:
 
     def group(self, target: Row) -> int:
         return -1
+
+    def draw(self, image: Array, row: Row, names: Sequence[str] = (), expected: bool = False) -> None:
+        """Nothing: there is nothing to see."""
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

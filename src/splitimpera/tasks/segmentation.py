@@ -11,6 +11,7 @@ from PIL import Image
 
 from splitimpera.core.array_types import Array, FloatArray, Row
 from splitimpera.core.errors import ModelError
+from splitimpera.tasks.painting import Drawing, draw_mask
 from splitimpera.tasks.quality import Sums
 from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, only, real
 
@@ -174,6 +175,10 @@ class Segmentation:
             (target[0] != self.ignore) & (target[0] != (-1 if self.background is None else self.background))
         ]
         return int(np.bincount(seen.astype(np.int64)).argmax()) if seen.size else -1
+
+    def draw(self, image: Array, row: Row, names: Sequence[str] = (), expected: bool = False) -> Drawing:
+        """The mask, but for the background."""
+        return draw_mask(image, row[0], self.background, self.ignore)
 
     def _large(self, logits: Tensor) -> Tensor:
         from torch.nn.functional import interpolate

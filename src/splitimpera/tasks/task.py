@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from splitimpera.core.array_types import Row
+from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import ModelError, listed
+from splitimpera.tasks.painting import Drawing
 from splitimpera.tasks.quality import Quality
 
 if TYPE_CHECKING:
@@ -118,6 +119,16 @@ class Task(Protocol):
 
     def group(self, target: Row) -> int:
         """The class that a sample belongs to in curves of single classes; -1 for none."""
+        ...
+
+    def draw(self, image: Array, row: Row, names: Sequence[str] = (), expected: bool = False) -> Drawing | None:
+        """A response over its image; None: there is nothing to see. A task of another's may lack this.
+
+        Args:
+            image: uint8 (H, W, 3), all of what the network sees, in any size.
+            row: An answer, or a target where it is what is `expected`.
+            names: Names of the classes, as far as they have any.
+        """
         ...
 
 

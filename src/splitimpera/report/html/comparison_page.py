@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from splitimpera.core.version import __version__
+from splitimpera.records.requirement import title_of
 from splitimpera.report.comparison import (
     Comparison,
     Pair,
@@ -37,7 +38,7 @@ def comparison_html(comparison: Comparison) -> str:
         warning=warning_words(comparison),
         settings=[(entry.name, written(entry.first), written(entry.second)) for entry in comparison.settings],
         requirements=requirements_of(comparison),
-        columns=["plan", "verdict", *comparison.metrics],
+        columns=["plan", "verdict", *map(title_of, comparison.metrics)],
         rows=[
             {"id": pair.id, "words": pair.name, "chosen": pair.id in chosen, "cells": _cells(pair, comparison)}
             for pair in comparison.pairs

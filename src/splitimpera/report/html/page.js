@@ -74,10 +74,10 @@
     byId("certainty").textContent = certainty;
     const said = [fill(other ? "status_moved" : "status", { choice, certainty, count })];
     if (best.feasible && best.plan.metrics[quality.metric] === null) {
-      said.push(fill("choice_not_computed", { quality: quality.metric }));
+      said.push(fill("choice_not_computed", { quality: quality.title }));
     }
     const others = verdicts.filter(mayBeFeasible).length;
-    if (others) said.push(fill("others_not_computed", { count: others, quality: quality.metric }));
+    if (others) said.push(fill("others_not_computed", { count: others, quality: quality.title }));
     byId("status").textContent = said.join(" ");
     document.body.classList.toggle("moved", other);
     for (const button of document.querySelectorAll(".back")) button.hidden = !other;

@@ -26,13 +26,17 @@ from splitimpera.report.words import (
     not_computed,
     parameter_words,
     plan_words,
+    samples_words,
+    sentence,
     shape_words,
     status_words,
     unvalued_words,
+    view_words,
 )
 
 CHAPTERS = {
     "what-if": "What if?",
+    "samples": "Samples",
     "splits": "Where it may be split",
     "layers": "Layers",
     "latency": "Latency",
@@ -42,6 +46,8 @@ CHAPTERS = {
     "all-plans": "All plans",
     "setting": "Setting",
 }
+PNG = "iVBOR"
+"""What PNG files in Base64 begin with."""
 FIGURES = {
     "plans": "each plan's quality against its 95th percentile of latency",
     "saliency": "cumulative saliency and bytes at each cut",
@@ -59,7 +65,7 @@ def report_html(results: Results) -> str:
     drawn = figures(results.model_copy(update={"plans": shown}))
     decision, plans = results.recommendation, results.plans
     choice, certainty = choice_words(results), certainty_words(results)
-    there = {"losses": "loss" in drawn, "sensitivity": bool(results.sensitivity)}
+    there = {"losses": "loss" in drawn, "sensitivity": bool(results.sensitivity), "samples": bool(results.shown)}
     wanted = table.columns(results)
     data = table.data(results) | {"figures": {name: json.loads(figure.to_json()) for name, figure in drawn.items()}}
     return render(
@@ -91,11 +97,14 @@ def report_html(results: Results) -> str:
         uncosted=_shortened(", ".join(results.uncosted)),
         measured=_measured(results),
         sensitivity=_sensitivity(results),
+        samples=_samples(results),
+        samples_said=samples_words(results),
         columns=wanted,
         rows=table.rows(results, wanted),
         shown=len(shown),
         setting=_setting(results),
         shortened=_shortened,
+        sentence=sentence,
         unsatisfiable=WORDS["unsatisfiable"],
     )
 
@@ -211,6 +220,23 @@ def _sensitivity(results: Results) -> list[dict[str, Any]]:
             ],
         }
         for found in results.sensitivity
+    ]
+
+
+def _samples(results: Results) -> list[list[dict[str, str]]]:
+    """The views of each sample that is shown: an image, and what is said below it and instead of it."""
+    if results.shown is None:
+        return []
+    return [
+        [
+            {
+                "source": f"data:image/{'png' if text.startswith(PNG) else 'jpeg'};base64,{text}",
+                "words": view_words(view, sample),
+                "alt": f"Test sample {sample.place}: {view_words(view, sample)}",
+            }
+            for view, text in sample.images.items()
+        ]
+        for sample in results.shown.samples
     ]
 
 

@@ -84,7 +84,7 @@ def columns(results: Results) -> list[Column]:
         Column("rank", "#", lambda plan: [Line(str(places[plan.id]))]),
         Column("id", "plan", lambda plan: [Line(plan.id)], number=False),
         Column("verdict", "verdict", verdict, number=False),
-        Column(quality, quality, lambda plan: _quality(plan, quality)),
+        Column(quality, results.quality_title, lambda plan: _quality(plan, quality)),
         *(
             Column(f"latency_{name}", name, lambda plan, name=name: _latency(plan, name))  # type: ignore[misc]
             for name in ("p50", "p95", "p99")
@@ -242,7 +242,11 @@ def data(results: Results) -> dict[str, Any]:
             "tolerance": decision.tolerance,
             "ties": {metric: ties.model_dump() for metric, ties in decision.ties.items()},
         },
-        "quality": {"metric": results.quality, "upper": results.quality_metric.better == "lower"},
+        "quality": {
+            "metric": results.quality,
+            "title": results.quality_title,
+            "upper": results.quality_metric.better == "lower",
+        },
         "requirements": [_requirement(requirement, plans) for requirement in results.requirements],
         "plans": [
             {
