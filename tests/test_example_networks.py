@@ -36,8 +36,9 @@ def example(monkeypatch):
 
 @pytest.fixture(scope="module")
 def data():
-    """What the examples' factories return."""
-    return {name: run_factory("data.py:data", EXAMPLES / name, DataError) for name in NAMES}
+    """The parts that the examples' factories return."""
+    found = {name: run_factory("data.py:data", EXAMPLES / name, DataError) for name in NAMES}
+    return {name: {part: made[part] for part in ("train", "validation", "test")} for name, made in found.items()}
 
 
 def network(name):

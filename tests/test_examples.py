@@ -25,6 +25,20 @@ def test_another_arrangement_wins_in_each(name, winner):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "winner", "metric"),
+    [("segmentation", "SC", "miou"), ("detection", "SC", "map50"), ("keywords", "LC", "accuracy")],
+)
+def test_the_examples_of_other_tasks_compare_all_arrangements(name, winner, metric):
+    result = sei.design(ROOT / "examples" / name / "scenario.yaml", explore=False)
+    chosen = result.recommendation.chosen
+    assert chosen is not None
+    assert (chosen.evaluation.plan.configuration, chosen.evaluation.quality_metric) == (winner, metric)
+    assert chosen.certainty in ("certain", "likely")
+    assert {verdict.evaluation.plan.configuration for verdict in result.recommendation.verdicts} == {"LC", "RC", "SC"}
+
+
+@pytest.mark.slow
 def test_with_the_smallest_change_a_plan_fits_what_nothing_met(tmp_path):
     source = DIGITS / "infeasible.yaml"
     result = sei.design(source)

@@ -16,9 +16,10 @@ Target = dict[str, np.ndarray]
 """`boxes`, float32 (n, 4): left, top, right and bottom edge in pixels; `labels`, int64 (n,): the digits."""
 
 
-def data() -> dict[str, tuple[np.ndarray, list[Target]]]:
-    """Images uint8 (N, 64, 64, 3) of each part, and each image's target."""
-    return {part: boxed(part, count) for part, count in COUNTS.items()}
+def data() -> dict[str, object]:
+    """Images uint8 (N, 64, 64, 3) of each part, and each image's target; the classes' names."""
+    classes = [f"digit {digit}" for digit in range(10)]
+    return {part: boxed(part, count) for part, count in COUNTS.items()} | {"classes": classes}
 
 
 def boxed(part: str, count: int) -> tuple[np.ndarray, list[Target]]:

@@ -40,9 +40,9 @@ WORDS = {
 }
 
 
-def data() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Spectrograms float32 (N, 1, 32, 61) and words int64 (N,) of each part."""
-    return {part: spoken(part, count) for part, count in COUNTS.items()}
+def data() -> dict[str, object]:
+    """Spectrograms float32 (N, 1, 32, 61) and words int64 (N,) of each part; the words."""
+    return {part: spoken(part, count) for part, count in COUNTS.items()} | {"classes": list(WORDS)}
 
 
 def spoken(part: str, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,9 +14,9 @@ COUNTS = {"train": 600, "validation": 200, "test": 200}
 CLASSES = ("background", *(f"digit {digit}" for digit in range(10)))
 
 
-def data() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images uint8 (N, 64, 64, 3) and masks uint8 (N, 64, 64) of each part."""
-    return {part: masked(part, count) for part, count in COUNTS.items()}
+def data() -> dict[str, object]:
+    """Images uint8 (N, 64, 64, 3) and masks uint8 (N, 64, 64) of each part; the classes' names."""
+    return {part: masked(part, count) for part, count in COUNTS.items()} | {"classes": CLASSES}
 
 
 def masked(part: str, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,7 @@ from splitimpera.records.requirement import METRICS, check_metrics, check_object
 from splitimpera.records.traffic import Workload
 from splitimpera.scenario import Scenario, load_scenario
 from splitimpera.tasks.making import made_task, make_task, metric_of
-from splitimpera.tasks.task import Output, Task
+from splitimpera.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,8 @@ class Setting:
         Raises:
             ModelError: its outputs are none of this task.
         """
-        inputs = [Output("input", spec.shape, spec.dtype) for spec in graph.cuts[0].tensors]
         with located("task"):
-            return self.task.fitted(graph.outputs, metric_of(self.task, self.asked), inputs, example)
+            return self.task.fitted(graph.outputs, metric_of(self.task, self.asked), graph.inputs, example)
 
     def workload_for(self, response_bytes: int) -> Workload:
         """The frames, with the size of the responses that the runtime sends where the scenario asks for these."""

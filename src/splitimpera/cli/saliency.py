@@ -18,8 +18,11 @@ def run(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=NETWORK)],
     data: Annotated[str, typer.Option(help="Built-in data set, folder of images, or factory.")],
     weights: Annotated[Path | None, typer.Option(help="State dict for the network (.safetensors or .pt).")] = None,
+    task: Annotated[
+        str, typer.Option(help="What the network is for: classification, segmentation, detection, regression, ...")
+    ] = "classification",
     target: Annotated[
-        str, typer.Option(help="Logit whose gradient is taken: that of the predicted class, or of the label.")
+        str, typer.Option(help="Whose gradient is taken: of what is predicted, or of the label; docs/tasks.md.")
     ] = "predicted",
     classes: Annotated[str, typer.Option(help="Use samples of these classes only, such as cat,dog or 3,5.")] = "",
     score: Annotated[str, typer.Option(help="Score to show: cs, fisher, taylor, gradient_agreement, ...")] = "cs",
@@ -60,6 +63,7 @@ def run(
     from splitimpera.report.curve_account import curve_json, curve_table, curves_png
     from splitimpera.saliency.cumulative import cumulative_saliency
     from splitimpera.scenario import DataSection, NetworkSection, section_of
+    from splitimpera.tasks.making import make_task
 
     wanted_size = _size(size)
     wanted_classes = [_label(part.strip(), "--classes") for part in classes.split(",")] if classes else None
@@ -73,16 +77,26 @@ def run(
     )
     wanted_data = section_of(DataSection, {"source": "--data", "size": "--size"}, source=data, size=wanted_size)
     here = Path.cwd()
+    try:
+        wanted_task = make_task(task, {})
+    except SplitImperaError as error:
+        raise error.at("--task") from None
     with progress() as track:
         network = load_network(wanted_network, here, track)
         try:
-            dataset = load_data(wanted_data, here)
+            dataset = load_data(wanted_data, here, wanted_task.targets)
             samples = dataset.everything()
             some = fitting(network, samples.read(slice(32)))
+            graph = trace(network, some, say=lambda line: console.print(line, highlight=False))
+            fitted = None
+            if task != "classification":  # of which `--output` says which logits
+                example = samples.targets.rows([0])[0] if samples.known else None
+                fitted = wanted_task.fitted(graph.outputs, wanted_task.metrics[0], graph.inputs, example)
             curve = cumulative_saliency(
-                trace(network, some, say=lambda line: console.print(line, highlight=False)),
+                graph,
                 samples,
                 target=target,  # type: ignore[arg-type]  # checked there
+                task=fitted,
                 classes=wanted_classes,
                 class_names=dataset.classes,
                 scores=[score],

@@ -63,6 +63,11 @@ class ModelGraph:
         """The tensors that cross the last cut, by the names that they have in the network's result."""
         return self._result[0]
 
+    @property
+    def inputs(self) -> tuple[Output, ...]:
+        """The tensors that the network takes."""
+        return tuple(Output(spec.name, spec.shape, spec.dtype) for spec in self.cuts[0].tensors)
+
     def picked(self, result: Any) -> tuple[Tensor, ...]:
         """The tensors of a result, as the network returns it, that `outputs` names, in that order."""
         leaves = pytree.tree_leaves(result)
