@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from bundle.small import entry, keys, manifest
 
-from splitimpera.bundle.manifest import TENSOR_BYTES, Span, identified, read_manifest, spans, written
+from splitimpera.bundle.entries import TENSOR_BYTES
+from splitimpera.bundle.manifest import Span, identified, read_manifest, spans, written
 from splitimpera.core.errors import BundleError
 
 PAGE = Path(__file__).parents[2] / "docs" / "bundle.md"

@@ -16,7 +16,8 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from splitimpera.bundle.manifest import TENSOR_BYTES, InputEntry
+from splitimpera.bundle.entries import TENSOR_BYTES
+from splitimpera.bundle.manifest import InputEntry
 from splitimpera.bundle.opened import Bundle
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import DataError, listed, shown, shown_path

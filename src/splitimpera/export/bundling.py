@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
+from splitimpera.bundle.entries import tensor_entry
 from splitimpera.bundle.manifest import (
     InputEntry,
     Manifest,
@@ -21,7 +22,6 @@ from splitimpera.bundle.manifest import (
     Span,
     identified,
     spans,
-    tensor_entry,
 )
 from splitimpera.bundle.opened import Bundle, read_arrays
 from splitimpera.codec.constants import Constants
