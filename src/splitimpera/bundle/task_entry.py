@@ -16,7 +16,7 @@ from splitimpera.core.errors import BundleError, SplitImperaError, shown
 from splitimpera.records.graph import DTYPE_BYTES
 from splitimpera.tasks.agreement import Agreement
 from splitimpera.tasks.detection import Detection
-from splitimpera.tasks.making import make_task
+from splitimpera.tasks.making import TASKS, make_task
 from splitimpera.tasks.multilabel import Multilabel
 from splitimpera.tasks.quality import Quality
 from splitimpera.tasks.regression import Regression
@@ -143,7 +143,7 @@ def task_entry(
         kind: As the scenario names it, a task or a factory.
         result: The tensors of the network's result, in the order of the outputs.
     """
-    own = kind == task.name and not kind.endswith(RAW)
+    own = kind in TASKS
     inner = judged(task)
     made = Responding(task, *_response(task, result)) if own else Responding(None, _raw(result))
     return TaskEntry(

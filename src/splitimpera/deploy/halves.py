@@ -48,7 +48,7 @@ class Coded:
 
     Attributes:
         payload: What goes to the server; None where the plan has no hop.
-        result: The response, where it has none.
+        result: The response, where it has none; `outputs`: the network's outputs that it was made of.
         head_s, encode_s: What the layers, with post-processing where they are all there are, and the codec took.
     """
 
@@ -56,6 +56,7 @@ class Coded:
     result: tuple[Array, ...] | None
     head_s: float
     encode_s: float
+    outputs: tuple[Array, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class DeviceHalf:
         (tensors,) = self.layers([frame])
         if self.codec is None:
             answer = self.responding(tensors)
-            return Coded(None, answer, perf_counter() - begun_s, 0.0)
+            return Coded(None, answer, perf_counter() - begun_s, 0.0, tensors)
         run_s = perf_counter()
         payload = self.codec.encode(tensors)
         return Coded(payload, None, run_s - begun_s, perf_counter() - run_s)
@@ -105,6 +106,7 @@ class Predictions:
         results: Tensors of each one's response; None where its codec cannot do without what is missing.
         decode_s: What the codec took for each.
         decoded: What it made of each, for those that fill gaps with the frame before.
+        outputs: The network's outputs that each response was made of.
         run_s: What layers and post-processing took for all of them.
     """
 
@@ -112,6 +114,7 @@ class Predictions:
     decode_s: list[float]
     decoded: list[tuple[Array, ...] | None] = field(default_factory=list)
     run_s: float = 0.0
+    outputs: list[tuple[Array, ...] | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -149,9 +152,11 @@ class ServerHalf:
             took_s.append(perf_counter() - begun_s)
         good = [tensors for tensors in decoded if tensors is not None]
         begun_s = perf_counter()
-        results = iter([self.responding(row) for row in self.layers(good)] if good else [])
+        made = [(self.responding(row), row) for row in self.layers(good)] if good else []
         run_s = perf_counter() - begun_s
-        return Predictions([None if tensors is None else next(results) for tensors in decoded], took_s, decoded, run_s)
+        rows = iter(made)
+        pairs = [(None, None) if tensors is None else next(rows) for tensors in decoded]
+        return Predictions([one for one, _ in pairs], took_s, decoded, run_s, [row for _, row in pairs])
 
     def _decoded(self, frame: Received, previous: Sequence[Array] | None) -> tuple[Array, ...] | None:
         if frame.erased and not self.codec.tolerates_loss:
