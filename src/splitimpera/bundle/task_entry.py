@@ -109,6 +109,15 @@ class Responding:
             task = None if near is None else replace(task, within=near)
         return None if task is None else task.quality
 
+    def mistarget(self, target: Row) -> str:
+        """What is wrong with a target, in words; empty where nothing is."""
+        if self.task is None:
+            return ""
+        inner = judged(self.task)
+        if len(target) != (3 if inner.targets == "boxes" else 1):
+            return f"a target of {len(target)} arrays, of another task"
+        return inner.check(target)
+
     def problem(self, answer: Row) -> str:
         """What is wrong with a response that came from elsewhere, in words; empty where nothing is."""
         task = None if self.task is None else judged(self.task)

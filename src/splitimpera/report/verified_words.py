@@ -7,6 +7,7 @@ from collections.abc import Callable
 from splitimpera.core import units
 from splitimpera.records.requirement import METRICS
 from splitimpera.report.verified import Kind, QuantityEntry, RequirementCheck, Verification
+from splitimpera.tasks.metrics import QUALITIES
 
 WRITERS: dict[Kind, Callable[[float], str]] = {
     "time": units.format_time,
@@ -77,6 +78,8 @@ def agrees_text(agrees: bool | None) -> str:
 
 
 def title(name: str) -> str:
+    if name in QUALITIES:
+        return QUALITIES[name].title
     return TITLES.get(name, name.replace("_", " "))
 
 
