@@ -98,6 +98,11 @@ class Responding:
         """Whether a response says one class, which is the largest of its logits."""
         return self.targets == "class"
 
+    @property
+    def labelled(self) -> bool:
+        """Whether the class of a sample is a label that somebody gave it."""
+        return self.names_classes and not isinstance(self.task, Agreement)
+
     def quality(self, near: Array | None = None) -> Quality | None:
         """What makes responses good; None where that is not known.
 

@@ -235,7 +235,7 @@ class DeviceRun:
             "frame": underway.frame,
             "sample": None if sample is None else sample.row,
             "due_s": underway.due_s - start_s,
-            "label": None if sample is None or not self.client.responding.names_classes else sample.label,
+            "label": None if sample is None or not self.client.responding.labelled else sample.label,
         }
         if found is None:
             return FrameLine(outcome="dropped", **where, **self._judged(sample, None))
