@@ -145,6 +145,7 @@ def changes_of(case):
         "data": {"source": f"mine.py:{data}", "validation": 0.4, "test": 0.3},
         "task": task,
         "links": [{"rate": "20 Mbit/s", "delay": "1 ms", "framing": "sei"}],
+        "workload": {"fps": 20, "response": "runtime"},
         "plans": {"cuts": ["stem"], "codecs": ["uint8"], "transports": ["tcp"]},
         "bottlenecks": {"ratios": []},
         "requirements": [limit, "latency_p95 <= 1 s", f"on_time_{metric} {'<= 5' if metric == 'rmse' else '>= 10 %'}"],

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from export.designs import designed
 from export.task_designs import METRIC, SOURCE, changes_of
 
-from splitimpera.bundle.opened import open_bundle
+from splitimpera.bundle.manifest import identified
+from splitimpera.bundle.opened import Bundle, open_bundle
+from splitimpera.bundle.task_entry import Responding
 from splitimpera.cli.export import _account
+from splitimpera.core.errors import BundleError, DataError, LinkError
 from splitimpera.deploy.client import Client
 from splitimpera.deploy.device_run import DeviceRun, run_line
 from splitimpera.deploy.frame_clock import FrameClock
 from splitimpera.deploy.frame_log import line_of
+from splitimpera.deploy.halves import server_half
 from splitimpera.deploy.judging import judge_of
+from splitimpera.deploy.messages import RESPONSE_BYTES
 from splitimpera.deploy.server import Server
 from splitimpera.deploy.sources import open_source
-from splitimpera.export import export_bundle, write_bundle
+from splitimpera.export import bundling, export_bundle, write_bundle
 from splitimpera.export.placing import files_of
 from splitimpera.report import read
 from splitimpera.report.verified_tables import verification_tables
@@ -49,12 +57,13 @@ def runs(tmp_path_factory):
 
 
 @contextmanager
-def served(bundle):
-    """The address of a server in a thread of its own."""
+def served(bundle, change=lambda server: None):
+    """The address of a server in a thread of its own, which may be changed before."""
     ready, stop, address = threading.Event(), [], []
 
     async def serve():
         async with Server(bundle) as server:
+            change(server)
             address.append(await server.start("127.0.0.1", 0))
             stop.append((asyncio.get_running_loop(), server.stop_soon))
             ready.set()
@@ -83,7 +92,7 @@ def inferred(bundle, log, frames=48, plan=None):
 
 
 @pytest.mark.parametrize("case", ["segmentation", "detection", "regression", "agreement", "classes"])
-def test_a_design_is_exported_run_and_verified(runs, case, tmp_path, capsys):
+def test_a_design_is_exported_run_and_verified(runs, case, tmp_path):
     folder, exported, bundle = runs(case)
     metric, results = METRIC[case], read(folder)
     proof = exported.manifest.proofs[0]
@@ -107,3 +116,146 @@ def test_a_design_is_exported_run_and_verified(runs, case, tmp_path, capsys):
     assert checks[metric].measured == quality.measured
     assert checks[f"on_time_{metric}"].measured is not None
     assert verification_tables(found)
+
+
+def test_what_the_server_responds_is_the_networks_answer_and_as_large_as_was_simulated(runs):
+    _, exported, bundle = runs("segmentation")
+    samples = np.load(io.BytesIO(bundle.read("samples.npz")))
+    assert (samples["y"].dtype, samples["y"].shape) == (np.uint8, (24, 16, 16))
+    entry = bundle.manifest.task
+    assert (entry.outputs, entry.mask, entry.result_bytes) == (["aux", "out"], [16, 16], 256)
+    assert exported.left_out == ("links[0].security: tls",)
+    with served(bundle) as address, Client(bundle, address, insecure=True) as client:
+        found = [client.infer(x) for x in samples["x"]]
+    assert all((one.outcome, one.answer, one.name) == ("ok", None, None) for one in found)
+    assert {len(one.response.to_bytes()) for one in found} == {RESPONSE_BYTES + entry.result_bytes}
+    right = np.mean([(one.result[0] == y)[y != 255] for one, y in zip(found, samples["y"], strict=True)])
+    assert 0.8 < right < 1
+
+
+def test_boxes_come_from_the_server_as_many_as_there_are(runs):
+    _, exported, bundle = runs("detection")
+    samples = np.load(io.BytesIO(bundle.read("samples.npz")))
+    assert samples["offsets"][-1] == len(samples["boxes"]) > 0
+    with served(bundle) as address, Client(bundle, address, insecure=True) as client:
+        found = [client.infer(x) for x in samples["x"]]
+    counts = [len(boxes) for boxes, _, _ in (one.result for one in found)]
+    assert len(set(counts)) > 1
+    for count, one in zip(counts, found, strict=True):
+        boxes, scores, classes = one.result
+        assert (boxes.shape, scores.shape, classes.shape) == ((count, 4), (count,), (count,))
+        assert (boxes.dtype, scores.dtype, classes.dtype) == (np.float32, np.float32, np.int64)
+        assert len(one.response.tensors) == 28 * count
+    mean = exported.manifest.task.result_bytes
+    assert mean == pytest.approx(28 * np.mean(counts), rel=0.4)
+
+
+def test_a_plan_without_a_server_makes_its_responses_itself(runs):
+    folder, exported, bundle = runs("detection")
+    local = export_bundle(folder, "LC")
+    with served(bundle) as address, Client(bundle, address, insecure=True) as client:
+        server_made = client.infer(np.zeros((3, 16, 16), np.float32)).result
+    alone = bundling.held(local.manifest, local.contents)
+    with Client(alone) as client:
+        device_made = client.infer(np.zeros((3, 16, 16), np.float32)).result
+    assert [part.dtype for part in device_made] == [part.dtype for part in server_made]
+    assert len(device_made[0]) > 0
+    np.testing.assert_allclose(device_made[0], server_made[0], atol=0.1)  # the codec rounds
+    assert exported.manifest.task.most == local.manifest.task.most == 100
+
+
+def test_a_task_of_the_users_own_is_not_run_by_other_machines_and_that_is_said(runs, tmp_path):
+    folder, exported, bundle = runs("own")
+    assert bundle.manifest.task.kind == "raw"
+    assert "responses are the network's outputs" in "\n".join(_account(exported))
+    assert exported.manifest.proofs[0].quality == pytest.approx(read(folder).by_id[PLAN].metrics["miou"], rel=1e-3)
+    assert judge_of(bundle.manifest) is None
+    tally = inferred(bundle, tmp_path / "run.jsonl", frames=12)
+    assert (tally.outcomes, tally.judge) == ({"ok": 12}, None)
+    with served(bundle) as address, Client(bundle, address, insecure=True) as client:
+        result = client.infer(np.zeros((3, 16, 16), np.float32)).result
+    assert [part.shape for part in result] == [(4, 8, 8), (4, 8, 8)]
+    found = verify(folder, [tmp_path / "run.jsonl"])
+    assert "miou" not in {one.name for one in found.quantities}
+    assert {check.requirement.metric: check.met for check in found.requirements}["miou"] is None
+
+
+@pytest.mark.parametrize(("case", "wrong", "message"), [
+    ("segmentation", lambda row: (np.full((16, 16), 9, np.uint8),), "a mask with class 9, there are 4"),
+    ("detection", lambda row: boxes_of([0, 0, np.nan, 4]), "not finite"),
+    ("detection", lambda row: boxes_of([0, 0, 4, 400]), "outside the image of 16 x 16"),
+    ("detection", lambda row: boxes_of([0, 0, 4, 4], classes=7), "a box of class 7, there are 3"),
+    ("detection", lambda row: boxes_of(*[[0, 0, 4, 4]] * 101), "2828 bytes, 0 and 28 for each of 100 objects"),
+])  # fmt: skip
+def test_a_response_that_is_none_of_the_task_is_refused(runs, case, wrong, message):
+    _, _, bundle = runs(case)
+
+    class Wrong(Responding):
+        def __call__(self, row):
+            return wrong(row)
+
+    def change(server):
+        for number, half in list(server.halves.items()):
+            other = Wrong(half.responding.task, half.responding.response, half.responding.most)
+            server.halves[number] = replace(half, responding=other)
+
+    with (
+        served(bundle, change) as address,
+        Client(bundle, address, insecure=True) as client,
+        pytest.raises(LinkError, match=message),
+    ):
+        client.infer(np.zeros((3, 16, 16), np.float32))
+
+
+def boxes_of(*boxes, classes=0):
+    count = len(boxes)
+    return np.array(boxes, np.float32), np.full(count, 0.9, np.float32), np.full(count, classes, np.int64)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"kind": "segmentatoin"}, r"the task 'segmentatoin' cannot be made: .*segmentation"),
+    ({"kind": "mine.py:own_task"}, "cannot be made"),
+    ({"kind": "detection", "options": {}}, "the task 'detection' cannot be made"),
+    ({"options": {"outputs": "out"}}, "has no such key"),
+    ({"options": {"output": "other"}}, "the network returns no 'other'"),
+    ({"metric": "map50"}, "'map50' is no metric of it"),
+    ({"outputs": ["out"]}, "names 1 outputs, the network's result has 2"),
+    ({"mask": [1 << 20, 1 << 20]}, "larger than any that is sent"),
+    ({"mask": [8, 8]}, "makes other responses of this result"),
+    ({"most": 5}, "makes other responses of this result"),
+])  # fmt: skip
+def test_a_manifest_with_a_wrong_task_is_refused(runs, change, message):
+    _, exported, bundle = runs("segmentation")
+    plain = exported.manifest.model_dump(mode="json")
+    changed = identified(
+        {key: value for key, value in plain.items() if key != "bundle"} | {"task": plain["task"] | change}
+    )
+    with pytest.raises(BundleError, match=message):
+        server_half(Bundle(bundle.path, changed, bundle.place))
+
+
+def test_a_log_of_other_numbers_is_refused(runs, tmp_path):
+    folder, _, bundle = runs("detection")
+    inferred(bundle, tmp_path / "run.jsonl", frames=12)
+    lines = (tmp_path / "run.jsonl").read_text().splitlines()
+    run, first = json.loads(lines[0]), json.loads(lines[1])
+    of = first["counts"][0]
+
+    def refused(message, run=run, **wrong):
+        every = [json.dumps(json.loads(line) | wrong) for line in lines[1:]]
+        (tmp_path / "wrong.jsonl").write_text("\n".join([json.dumps(run), *every, ""]))
+        with pytest.raises(DataError, match=message):
+            verify(folder, [tmp_path / "wrong.jsonl"])
+
+    refused("none of this metric", counts=[of, [[3, 1e300]]])
+    refused("none of this metric", counts=[of, [[3, -5.0]]])
+    refused("a number beyond the", counts=[of, [[of, 1.0]]])
+    refused("other numbers than each other", counts=[of + 1, []])
+    refused(
+        "judged by map, the design's by map50",
+        run | {"judged_by": run["judged_by"] | {"task": run["judged_by"]["task"] | {"metric": "map"}}},
+    )
+    refused(
+        "the log's task cannot be used",
+        run | {"judged_by": run["judged_by"] | {"task": run["judged_by"]["task"] | {"kind": "x"}}},
+    )

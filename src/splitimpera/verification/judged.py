@@ -133,17 +133,21 @@ def _vectors(quality: Quality, lines: Sequence[FrameLine], among: Bools | None) 
     from scipy.sparse import csr_array
 
     rows: list[Counts] = []
+    sizes: set[int] = set()
     places: list[int] = []
     of_samples: dict[object, int] = {}
     for place, line in enumerate(lines):
         if line.counts_lost is None:
             continue
         counted = line.outcome == "ok" and line.counts is not None and (among is None or bool(among[place]))
+        sizes |= {line.counts_lost[0], *(() if line.counts is None else line.counts[:1])}
         rows.append(line.counts if counted and line.counts is not None else line.counts_lost)
         key = ("frame", place) if line.sample is None else line.sample
         places.append(of_samples.setdefault(key, len(of_samples)))
     if not rows:
         return None
+    if len(sizes) > 1 or len(rows) * max(sizes) > MOST_NUMBERS:
+        raise DataError(f"the log's frames have other numbers than each other, or more than {MOST_NUMBERS} in all")
     frames = np.arange(len(rows))
     weights = 1 / np.bincount(places)[places]
     mean = csr_array((weights, (np.array(places), frames)), shape=(len(of_samples), len(rows)))
@@ -152,8 +156,6 @@ def _vectors(quality: Quality, lines: Sequence[FrameLine], among: Bools | None) 
 
 def _dense(rows: Sequence[Counts]) -> FloatArray:
     size = rows[0][0]
-    if any(count != size for count, _ in rows) or len(rows) * size > MOST_NUMBERS:
-        raise DataError(f"the log's frames have other numbers than each other, or more than {MOST_NUMBERS} in all")
     if any(place >= size for _, pairs in rows for place, _ in pairs):
         raise DataError(f"a frame has a number beyond the {size} that there are")
     dense = np.zeros((len(rows), size))
