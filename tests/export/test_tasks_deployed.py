@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -180,6 +183,55 @@ def test_a_task_of_the_users_own_is_not_run_by_other_machines_and_that_is_said(r
     found = verify(folder, [tmp_path / "run.jsonl"])
     assert "miou" not in {one.name for one in found.quantities}
     assert {check.requirement.metric: check.met for check in found.requirements}["miou"] is None
+
+
+WITHOUT = """
+import sys
+from splitimpera.core.extras import EXTRAS
+sys.modules.update(dict.fromkeys(EXTRAS))  # as if they were not installed
+from splitimpera.bundle.opened import open_bundle
+from splitimpera.deploy.halves import Received, device_half, server_half
+from splitimpera.deploy.judging import judge_of
+from splitimpera.deploy.sources import open_source
+bundle = open_bundle(sys.argv[1])
+device, server = device_half(bundle), server_half(bundle)
+source = open_source("samples", bundle)
+judge = judge_of(bundle.manifest, source.near)
+for sample in source.samples:
+    (answer,) = server([Received(device(sample.x).payload.data)]).results
+    judge.counts(answer, sample.target)
+print(judge.title, judge.told)
+"""
+
+
+@pytest.mark.parametrize(("case", "told"), [
+    ("segmentation", r"mIoU \d\d.* % of 24 frames"),
+    ("detection", "AP50 'splitimpera verify' says it, of 24 frames"),
+])  # fmt: skip
+def test_neither_program_needs_torch_or_scipy(runs, case, told):
+    _, _, bundle = runs(case)
+    command = [sys.executable, "-c", WITHOUT, str(bundle.path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert re.fullmatch(told, run.stdout.strip()), run.stdout + run.stderr
+
+
+def test_inputs_of_other_sources_are_judged_where_their_targets_are_known(runs, tmp_path):
+    _, _, bundle = runs("segmentation")
+    own = dict(np.load(io.BytesIO(bundle.read("samples.npz"))))
+    np.savez(tmp_path / "mine.npz", **own)
+    first = next(iter(open_source(str(tmp_path / "mine.npz"), bundle).samples))
+    assert (first.label, first.target[0].shape) == (None, (16, 16))
+    np.savez(tmp_path / "mine.npz", x=own["x"])
+    assert next(iter(open_source(str(tmp_path / "mine.npz"), bundle).samples)).target is None
+    np.savez(tmp_path / "mine.npz", x=own["x"], y=own["y"][:, :8])
+    with pytest.raises(DataError, match=r"sample 0 has a mask of shape \(8, 16\), the network's is \(16, 16\)"):
+        open_source(str(tmp_path / "mine.npz"), bundle)
+    np.savez(tmp_path / "mine.npz", x=own["x"], y=np.full(24, 3))
+    with pytest.raises(DataError, match="sample 0 has a mask of shape"):
+        open_source(str(tmp_path / "mine.npz"), bundle)
+    _, _, other = runs("detection")
+    with pytest.raises(DataError, match="a target of 1 arrays"):
+        open_source(str(tmp_path / "mine.npz"), other)
 
 
 def boxes_of(*boxes, classes=0):
