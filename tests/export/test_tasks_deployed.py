@@ -25,8 +25,8 @@ from splitimpera.core.errors import BundleError, DataError, LinkError
 from splitimpera.deploy.client import Client
 from splitimpera.deploy.device_run import DeviceRun, run_line
 from splitimpera.deploy.frame_clock import FrameClock
-from splitimpera.deploy.frame_log import line_of
-from splitimpera.deploy.halves import server_half
+from splitimpera.deploy.frame_log import line_of, read_log
+from splitimpera.deploy.halves import Received, device_half, server_half
 from splitimpera.deploy.judging import judge_of
 from splitimpera.deploy.messages import RESPONSE_BYTES
 from splitimpera.deploy.server import Server
@@ -35,6 +35,7 @@ from splitimpera.export import bundling, export_bundle, write_bundle
 from splitimpera.export.placing import files_of
 from splitimpera.report import read
 from splitimpera.report.verified_tables import verification_tables
+from splitimpera.tasks.average_precision import AP50, average_precision
 from splitimpera.verification.comparing import verify
 
 PLAN = "SC1-uint8-tcp"
@@ -96,6 +97,27 @@ def inferred(bundle, log, frames=48, plan=None):
             return run.run()
 
 
+def value_here(bundle):
+    """The metric of the bundle's samples, each run once by both halves, without a link, log or sums."""
+    device, server, source = device_half(bundle), server_half(bundle), open_source("samples", bundle)
+    samples = list(source.samples)
+    answers = [server([Received(device(one.x).payload.data)]).results[0] for one in samples]
+    targets = [one.target for one in samples]
+    if bundle.manifest.task.kind == "detection":
+        return average_precision(answers, targets, classes=3, thresholds=AP50)
+    pairs = [(answer[0], target[0]) for answer, target in zip(answers, targets, strict=True)]
+    if bundle.manifest.task.kind == "segmentation":
+        counted = np.concatenate([np.stack([mask[y != 255], y[y != 255]], 1) for mask, y in pairs])
+        known = np.unique(counted)
+        both = [((counted[:, 0] == kind) & (counted[:, 1] == kind)).sum() for kind in known]
+        return np.mean([one / (counted == kind).any(1).sum() for one, kind in zip(both, known, strict=True)])
+    if bundle.manifest.task.kind == "regression":
+        return np.sqrt(np.mean([(answer - y) ** 2 for answer, y in pairs]))
+    if source.near is None:
+        return np.mean([answer.argmax() == label for answer, label in pairs])
+    return np.mean([np.abs(answer - y) <= source.near for answer, y in pairs])
+
+
 @pytest.mark.parametrize("case", ["segmentation", "detection", "regression", "agreement", "classes"])
 def test_a_design_is_exported_run_and_verified(runs, case, tmp_path):
     folder, exported, bundle = runs(case)
@@ -108,11 +130,13 @@ def test_a_design_is_exported_run_and_verified(runs, case, tmp_path):
     tally = inferred(bundle, tmp_path / "run.jsonl")
     assert tally.outcomes == {"ok": 48}
     assert tally.accuracy is None
+    assert {line.label for line in read_log(tmp_path / "run.jsonl")[1]} == {None}
     found = verify(folder, [tmp_path / "run.jsonl"])
     (quality,) = (one for one in found.quantities if one.name == metric)
     assert quality.predicted == pytest.approx(predicted)
     assert quality.interval[0] <= quality.measured <= quality.interval[1]
     assert quality.agrees
+    assert quality.measured == pytest.approx(value_here(bundle))
     if case != "detection":  # whose value is no matter of sums, and is left to verify
         assert tally.judge.value == pytest.approx(quality.measured, rel=0.1)
         assert tally.as_json()[metric] == tally.judge.value
