@@ -10,7 +10,7 @@ import pytest
 from splitimpera.bundle.entries import TensorEntry
 from splitimpera.bundle.stored_targets import read_targets, stored_targets
 from splitimpera.bundle.task_entry import TaskEntry, responding_of, task_entry
-from splitimpera.core.errors import DataError, LinkError
+from splitimpera.core.errors import BundleError, DataError, LinkError
 from splitimpera.deploy.messages import result_bytes, result_of
 from splitimpera.tasks.making import make_task
 from splitimpera.tasks.task import Output
@@ -70,6 +70,14 @@ def test_numbers_are_judged_as_near_as_the_samples_say():
     quality = responding.quality(np.array([0.5, 0.1]))
     counts = quality.count((np.array([1.4, 1.2]),), (np.array([1.0, 1.0]),))
     assert quality.value(counts) == 0.5
+
+
+def test_shapes_that_no_network_has_are_refused():
+    _, entry, _ = made(*CASES["segmentation"])
+    with pytest.raises(BundleError, match="the task 'segmentation' cannot be made"):
+        responding_of(entry, [tensor("0", 4, 0, 0)], IMAGE)
+    with pytest.raises(BundleError, match="cannot be made"):
+        responding_of(made(*CASES["yolo"])[1], [tensor("0", 0, 4)], IMAGE)
 
 
 @pytest.mark.parametrize(("data", "most"), [(27, 5), (1, 5), (28 * 6, 5), (28, None)])

@@ -39,6 +39,7 @@ from splitimpera.tasks.average_precision import AP50, average_precision
 from splitimpera.verification.comparing import verify
 
 PLAN = "SC1-uint8-tcp"
+COMMAND = (sys.executable, "-m", "splitimpera")
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +302,7 @@ def test_a_response_that_is_none_of_the_task_is_refused(runs, case, wrong, messa
     ({"mask": [1 << 20, 1 << 20]}, "larger than any that is sent"),
     ({"mask": [8, 8]}, "makes other responses of this result"),
     ({"most": 5}, "makes other responses of this result"),
+    ({"kind": "agreement", "options": {"of": "agreement"}}, "there is no agreement of 'agreement'"),
 ])  # fmt: skip
 def test_a_manifest_with_a_wrong_task_is_refused(runs, change, message):
     _, exported, bundle = runs("segmentation")
@@ -334,3 +336,33 @@ def test_a_log_of_other_numbers_is_refused(runs, tmp_path):
     ):
         judged_by = run["judged_by"] | {"task": run["judged_by"]["task"] | wrong}
         refused(message, run | {"judged_by": judged_by})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "told", "verified"), [
+    ("segmentation", r"mIoU: \d\S* % of 60 frames", "mIoU"),
+    ("detection", "AP50: 'splitimpera verify' says it, of 60 frames", "AP50"),
+])  # fmt: skip
+def test_the_four_commands_over_loopback(runs, case, told, verified, tmp_path):
+    folder, _, _ = runs(case)
+
+    def ran(*arguments):
+        run = subprocess.run(
+            [*COMMAND, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    exported = ran("export", folder, "--plan", PLAN, "--out", "bundle", "--samples", 20)
+    assert re.search(rf"  {verified} +\S+ %, the design promised \S+ %", exported)
+    ran("keys", "keys")
+    command = [*COMMAND, "serve", "bundle", "--listen", "127.0.0.1:0", "--keys", "keys"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            address = re.fullmatch(r"serving \S+ at (\S+) by TCP and UDP, encrypted\n", server.stdout.readline())[1]
+            sent = ("--keys", "keys", "--input", "samples", "--fps", 20, "--frames", 60, "--log", "run.jsonl")
+            assert re.search(rf"^{told}$", ran("infer", "bundle", "--server", address, *sent), re.MULTILINE)
+        finally:
+            server.terminate()
+    assert re.search(rf"^ {verified} .* yes", ran("verify", folder, "run.jsonl", "--out", "."), re.MULTILINE)
+    assert verified in (tmp_path / "verify.html").read_text()

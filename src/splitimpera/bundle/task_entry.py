@@ -222,8 +222,8 @@ def _fitted(entry: TaskEntry, result: Sequence[TensorEntry], inputs: Sequence[Te
         if entry.metric not in task.metrics:
             raise BundleError(f"'{shown(entry.metric)}' is no metric of it")
         return task.fitted(outputs, entry.metric, images, example)
-    except SplitImperaError as error:
-        raise BundleError(f"the task '{shown(entry.kind)}' cannot be made: {error}") from None
+    except (SplitImperaError, ArithmeticError, ValueError, LookupError) as error:  # of shapes that no network has
+        raise BundleError(f"the task '{shown(entry.kind)}' cannot be made: {shown(error, 300)}") from None
 
 
 def _response(task: Task, result: Sequence[TensorEntry]) -> tuple[tuple[ResponseEntry, ...], int | None]:

@@ -117,8 +117,9 @@ def _arrays(arrays: dict[str, Array], name: str, responding: Responding) -> Sour
         if problem := responding.mistarget(target):
             raise DataError(f"sample {row} has {problem}", where=name)
     near = arrays.get("near")
-    if near is not None and near.dtype.kind != "f":
-        raise DataError(f"near is {near.dtype}, numbers are expected", where=name)
+    expected = tuple(responding.response[0].shape)
+    if near is not None and (near.dtype.kind != "f" or near.shape != expected):
+        raise DataError(f"near is {near.dtype} of shape {near.shape}, numbers {expected} are expected", where=name)
     return Source(name, _Rows(x, targets, responding.names_classes), len(x), near=near)
 
 

@@ -97,7 +97,7 @@ def _judged(results: Results, entry: PlanEntry, by: JudgedBy, lines: Sequence[Fr
     if vectors is None:
         return None
     samples, value = vectors.shape[0], _value(quality, vectors)
-    interval, predicted = quality.interval(vectors), entry.metrics.get(quality.name)
+    interval, predicted = _checked(quality.interval, vectors), entry.metrics.get(quality.name)
     agrees = None
     if predicted is not None and entry.quality_ci is not None and np.isfinite([value, *interval]).all():
         agrees = _same(value, interval, predicted, (entry.quality_ci[0], entry.quality_ci[1]))
