@@ -21,6 +21,7 @@ from splitimpera.bundle.manifest import identified
 from splitimpera.bundle.opened import Bundle, open_bundle
 from splitimpera.bundle.task_entry import Responding
 from splitimpera.cli.export import _account
+from splitimpera.cli.infer import _rows
 from splitimpera.core.errors import BundleError, DataError, LinkError
 from splitimpera.deploy.client import Client
 from splitimpera.deploy.device_run import DeviceRun, run_line
@@ -29,6 +30,7 @@ from splitimpera.deploy.frame_log import line_of, read_log
 from splitimpera.deploy.halves import Received, device_half, server_half
 from splitimpera.deploy.judging import judge_of
 from splitimpera.deploy.messages import RESPONSE_BYTES
+from splitimpera.deploy.sample_stream import Sample, Source
 from splitimpera.deploy.server import Server
 from splitimpera.deploy.sources import open_source
 from splitimpera.export import bundling, export_bundle, write_bundle
@@ -36,6 +38,7 @@ from splitimpera.export.placing import files_of
 from splitimpera.report import read
 from splitimpera.report.verified_tables import verification_tables
 from splitimpera.tasks.average_precision import AP50, average_precision
+from splitimpera.tasks.metrics import QUALITIES
 from splitimpera.verification.comparing import verify
 
 PLAN = "SC1-uint8-tcp"
@@ -131,6 +134,7 @@ def test_a_design_is_exported_run_and_verified(runs, case, tmp_path):
     tally = inferred(bundle, tmp_path / "run.jsonl")
     assert tally.outcomes == {"ok": 48}
     assert tally.accuracy is None
+    assert QUALITIES[metric].title in dict(_rows(tally))
     assert {line.label for line in read_log(tmp_path / "run.jsonl")[1]} == {None}
     found = verify(folder, [tmp_path / "run.jsonl"])
     (quality,) = (one for one in found.quantities if one.name == metric)
@@ -257,6 +261,17 @@ def test_inputs_of_other_sources_are_judged_where_their_targets_are_known(runs, 
     _, _, other = runs("detection")
     with pytest.raises(DataError, match="a target of 1 arrays"):
         open_source(str(tmp_path / "mine.npz"), other)
+
+
+def test_a_folders_classes_are_no_targets_of_masks(runs, tmp_path):
+    _, _, bundle = runs("segmentation")
+    images = Source("folder", [Sample(np.zeros((3, 16, 16), np.float32), 0, 1, (np.array(1),))], 1)
+    lines = []
+    with served(bundle) as address, Client(bundle, address, insecure=True) as client:
+        judge = judge_of(bundle.manifest)
+        DeviceRun(client, images, FrameClock(None, 2), None, lines.append, judge=judge).run()
+    assert [(line.outcome, line.label, line.counts) for line in lines] == [("ok", None, None)] * 2
+    assert judge.judged == 0
 
 
 def boxes_of(*boxes, classes=0):
