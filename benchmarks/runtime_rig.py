@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera.bundle.manifest import identified, tensor_entry, written
+from splitimpera.bundle.entries import tensor_entry
+from splitimpera.bundle.manifest import identified, written
 from splitimpera.bundle.opened import Bundle, open_bundle
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.framing import DTLS_RECORD_BYTES, HEADER_BYTES, IP_UDP_HEADER_BYTES

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from bundle.small import entry, keys, manifest
 
-from splitimpera.bundle.manifest import TENSOR_BYTES, Span, identified, read_manifest, spans, written
+from splitimpera.bundle.entries import TENSOR_BYTES
+from splitimpera.bundle.manifest import Span, identified, read_manifest, spans, written
 from splitimpera.core.errors import BundleError
 
 PAGE = Path(__file__).parents[2] / "docs" / "bundle.md"
@@ -58,7 +59,8 @@ def test_spans_and_names():
     [
         (changed(name="other"), "it was changed"),
         (changed(bundle="0" * 64), "it was changed"),
-        (changed(schema_version=2), "schema version is 2, this version reads 1"),
+        (changed(schema_version=3), "schema version is 3, this version reads 1 and 2"),
+        (changed(schema_version=2), "the task is a section in schema version 2"),
         (b"{}", "schema version is none"),
         (b"[1]", "a JSON object is expected"),
         (b"\xff\xfe", "no JSON"),

@@ -217,7 +217,7 @@ def test_halves_that_compute_something_else_are_not_written(run, monkeypatch):
 
 
 def test_flips_of_what_is_nearly_the_same_do_not_count():
-    from splitimpera.export.proof import Compared
+    from splitimpera.export.compared import Compared
 
     compared = Compared()
     for _ in range(10):

@@ -57,3 +57,8 @@ def test_labels_that_are_there_and_not():
     assert accuracy.value(accuracy.count_lost(wanted)) == 0.0
     nothing = (np.zeros(4),)
     assert f1.value(f1.count((np.full(4, -1.0),), nothing)) == 1.0
+
+
+def test_sides_of_one_do_not_spread_an_error():
+    error = Error("rmse")
+    assert error.count((np.zeros(6, np.float32),), (np.arange(6.0).reshape(6, 1),)).tolist() == [55.0, 6.0]

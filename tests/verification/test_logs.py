@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from cli.test_cli import here
 from deployed import LOCAL, SPLIT_TCP, SPLIT_UDP, frame_lines, gate, logged, write_log
 
 from splitimpera.core.errors import BundleError, DataError
-from splitimpera.deploy.frame_log import line_of
+from splitimpera.deploy.frame_log import line_of, read_log
 from splitimpera.verification.comparing import verify
 
 
@@ -49,7 +51,7 @@ def test_a_bundle_that_is_none_is_refused(lines, tmp_path):
     (b"", "the log is empty"),
     (b"{}\n", "line 1: bundle: Field required"),
     (b"\xff\xfe\x00", "line 1: Invalid JSON"),
-    (b'{"schema_version": 2}\n', "line 1: schema_version"),
+    (b'{"schema_version": 3}\n', "line 1: schema_version"),
     (b"[1, 2]\n", "line 1"),
 ])  # fmt: skip
 def test_a_file_that_is_no_log(content, expected, tmp_path):
@@ -151,3 +153,15 @@ def test_numbers_beyond_all_bounds(lines, tmp_path):
     assert "line 1: fps is 0" in refused(write_log(path, lines, fps=0.0))
     late = [line.model_copy(update={"frame": line.frame + 10**15}) for line in lines]
     assert verify(gate(), [write_log(path, late)]).agrees  # a log of a day in the life of a camera
+
+
+def test_logs_of_the_first_version_are_read(tmp_path):
+    path = logged(tmp_path / "run.jsonl", frames=20)
+    first, *lines = path.read_text().splitlines()
+    known = json.loads(first)
+    for key in ("judged_by", "result_bytes"):
+        del known[key]
+    path.write_text("\n".join([json.dumps(known | {"schema_version": 1}), *lines, ""]))
+    run, frames = read_log(path)
+    assert (run.schema_version, run.judged_by, len(frames)) == (1, None, 20)
+    assert verify(gate(), [path]).plan == SPLIT_TCP

@@ -11,72 +11,30 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
-from math import prod
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from splitimpera.bundle.entries import Entry, Name, Number, Tensors, Whole
+from splitimpera.bundle.task_entry import Responding, TaskEntry, first_entry, responding_of
 from splitimpera.core.errors import BundleError, shown
-from splitimpera.records.graph import DTYPE_BYTES, TensorSpec
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
+FIRST_VERSION = 1
+"""Bundles of it say "classification" in place of a task's section, and are read as well."""
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 4 << 20
 FILE_BYTES = 2 << 30
 """The largest file of a bundle, which is what one ONNX file may have."""
-TENSOR_BYTES = 1 << 30
 KEYS_AT_MOST = 10_000
-WORD = 1 << 32
 
 Engine = Literal["onnx", "torch"]
 
-Name = Annotated[str, Field(min_length=1, max_length=500)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Path = Annotated[str, Field(max_length=200, pattern=r"^\w[\w.-]*(/\w[\w.-]*){0,4}$")]
 """Of a file in the bundle: it cannot climb out of it, and is one on any system."""
-Whole = Annotated[int, Field(ge=0, lt=WORD)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(ge=0, le=1e6)]
-
-
-class Entry(BaseModel):
-    """A part of the manifest."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class TensorEntry(Entry):
-    """A tensor of one frame, as `records.graph.TensorSpec` has it."""
-
-    name: Name
-    shape: Annotated[list[Annotated[int, Field(ge=0, lt=WORD)]], Field(max_length=16)]
-    dtype: Literal[*DTYPE_BYTES]  # type: ignore[valid-type]
-    batch_dim: Annotated[int, Field(ge=0, le=16)] | None
-    channel_dim: Annotated[int, Field(ge=0, le=16)]
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if prod(max(side, 1) for side in self.shape) * DTYPE_BYTES[self.dtype] > TENSOR_BYTES:
-            raise ValueError(f"a tensor of shape {self.shape} is larger than any that is sent")
-        return self
-
-    @cached_property
-    def spec(self) -> TensorSpec:
-        return TensorSpec(self.name, tuple(self.shape), self.dtype, self.batch_dim, self.channel_dim)
-
-
-def tensor_entry(spec: TensorSpec) -> TensorEntry:
-    return TensorEntry(
-        name=spec.name,
-        shape=list(spec.shape),
-        dtype=spec.dtype,
-        batch_dim=spec.batch_dim,
-        channel_dim=spec.channel_dim,
-    )
-
-
-Tensors = Annotated[list[TensorEntry], Field(min_length=1, max_length=1024)]
 
 
 class PixelsEntry(Entry):
@@ -216,8 +174,9 @@ class ProofEntry(Entry):
         lossless: Whether the codec gives back what it was given.
         largest_difference: Of any value of the result.
         equal: Share of samples with the same answer.
-        accuracy: Share of right answers; None: there are no labels.
-        quantised: Of the same parts before they were quantised, accuracy and seconds a frame; None: they are not.
+        accuracy: Share of right answers; None: there are no labels, or the metric is another.
+        quality: The same by the task's metric; None: nobody knows.
+        float_accuracy, float_quality, float_seconds: of the same parts before they were quantised; None: they are not.
     """
 
     plan: Name
@@ -229,6 +188,8 @@ class ProofEntry(Entry):
     seconds: Annotated[Number, Field(ge=0)]
     float_accuracy: Share | None = None
     float_seconds: Annotated[Number, Field(ge=0)] | None = None
+    quality: Number | None = None
+    float_quality: Number | None = None
 
 
 class Manifest(Entry):
@@ -236,18 +197,19 @@ class Manifest(Entry):
 
     Attributes:
         bundle: SHA-256 of `canonical` of all other keys. Halves of two designs differ in it, and never talk.
+        task: What the network is for, and what a response is.
         last: The cut that only the result crosses.
         classes: Names of the classes; empty where they have none.
         samples: File of labelled samples; None: none are there.
     """
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     bundle: Sha256
     name: Name
     made_by: Name
     network: Name
     fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-    task: Literal["classification"]
+    task: TaskEntry | Literal["classification"]
     classes: Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=1_000_000)]
     input: InputEntry
     result: Tensors
@@ -260,6 +222,8 @@ class Manifest(Entry):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        if isinstance(self.task, str) is not (self.schema_version == FIRST_VERSION):
+            raise ValueError(f"the task is a section in schema version {SCHEMA_VERSION}, a name in {FIRST_VERSION}")
         parts = {part.machine: part for part in self.parts}
         if len(parts) < len(self.parts) or len({plan.id for plan in self.plans}) < len(self.plans):
             raise ValueError("two parts or plans have the same name")
@@ -275,6 +239,17 @@ class Manifest(Entry):
                 if not span.empty and span not in known:
                     raise ValueError(f"plan '{shown(plan.id)}' lacks a program for machine '{shown(machine)}'")
         return self
+
+    @cached_property
+    def responding(self) -> Responding:
+        """What makes responses of the network's outputs.
+
+        Raises:
+            BundleError: there is no such task, or the outputs are none of it.
+        """
+        if isinstance(self.task, str):
+            return responding_of(first_entry(self.result), self.result, self.input.tensors)
+        return responding_of(self.task, self.result, self.input.tensors)
 
     def plan(self, id: str | None = None) -> PlanEntry:
         """A plan by its name; None: the first, which is the recommended one.
@@ -340,10 +315,10 @@ def read_manifest(content: bytes) -> Manifest:
         raise BundleError(f"the manifest is no JSON: {shown(failure)}", where=MANIFEST) from None
     if not isinstance(plain, dict):
         raise BundleError("a JSON object is expected", where=MANIFEST)
-    if plain.get("schema_version") != SCHEMA_VERSION:
+    if plain.get("schema_version") not in (FIRST_VERSION, SCHEMA_VERSION):
         given = shown(plain.get("schema_version", "none"), 20)
         raise BundleError(
-            f"the bundle's schema version is {given}, this version reads {SCHEMA_VERSION}",
+            f"the bundle's schema version is {given}, this version reads {FIRST_VERSION} and {SCHEMA_VERSION}",
             where=MANIFEST,
             hint="export it again, or install the version of Split-Et-Impera that wrote it",
         )

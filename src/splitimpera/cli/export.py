@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from splitimpera.bundle.manifest import Manifest
     from splitimpera.export import Exported
-    from splitimpera.export.proof import Compared
+    from splitimpera.export.compared import Comparison
 
 
 def run(
@@ -72,12 +72,15 @@ def run(
 
 def _account(exported: Exported) -> Iterator[str]:
     """What was found and what is in the bundle."""
+    from splitimpera.bundle.task_entry import RAW
     from splitimpera.core.units import format_bytes, format_fraction, format_time
+    from splitimpera.tasks.qualities import QUALITIES
 
-    def same(compared: Compared) -> str:
-        return f"{format_fraction(compared.equal)} equal predictions, results differ by up to {compared.difference:.3g}"
+    def same(compared: Comparison) -> str:
+        return f"{format_fraction(compared.equal)} {compared.words}, results differ by up to {compared.difference:.3g}"
 
     manifest, final, promised = exported.manifest, exported.proven, exported.promised
+    metric = QUALITIES[final.metric]
     first = exported.before or final
     yield ""
     yield f"Plan {final.plan}: {len(final.whole)} validation samples through all parts in their engine"
@@ -85,13 +88,18 @@ def _account(exported: Exported) -> Iterator[str]:
     for hop in manifest.plans[0].hops:
         yield f"  with codec   {same(first.whole)} ({hop.codec}, {'lossless' if first.lossless else 'lossy'})"
     lossy = any(hop.link.loss and hop.transport != "tcp" for hop in manifest.plans[0].hops)
-    stated = "the design did not compute it" if promised is None else f"the design promised {format_fraction(promised)}"
+    stated = "the design did not compute it" if promised is None else f"the design promised {metric.format(promised)}"
     stated += ", losses on the link included" if lossy and promised is not None else ""
-    yield f"  accuracy     {format_fraction(first.accuracy)}, {stated}"
+    yield f"  {metric.title:<12} {metric.format(first.quality)}, {stated}"
     yield f"  time         {format_time(first.seconds)} a frame for the programs, one thread, here"
     if exported.before is not None:
         yield f"  as int8      {same(final.whole)}"
-        yield f"               {format_fraction(final.accuracy)} accuracy, {format_time(final.seconds)} a frame"
+        yield f"               {metric.format(final.quality)} {metric.title}, {format_time(final.seconds)} a frame"
+    if not isinstance(manifest.task, str) and manifest.task.kind == RAW:
+        yield (
+            "The task is your own, and no other machine has its code: responses are the network's outputs as they are, "
+            "and neither infer nor verify says how good they are."
+        )
     yield ""
     for part in manifest.parts:
         sizes = [f"{name} ({format_bytes(manifest.files[name].bytes)})" for name in part.files]

@@ -69,6 +69,7 @@ def run(
     from splitimpera.deploy.client import Client, parsed_address
     from splitimpera.deploy.device_run import DeviceRun, run_line
     from splitimpera.deploy.frame_clock import FrameClock
+    from splitimpera.deploy.judging import judge_of
     from splitimpera.deploy.sources import open_source
 
     if queue_policy not in POLICIES:
@@ -94,10 +95,11 @@ def run(
     with ExitStack() as after:
         client = Client(opened, address, plan, security=security, insecure=insecure, threads=threads)
         after.enter_context(client)
-        first = run_line(client, inputs, rate, deadline_s)
+        judge = judge_of(opened.manifest, inputs.near)
+        first = run_line(client, inputs, rate, deadline_s, judge)
         told = after.enter_context(_written(log, first)) if log is not None else _untold
         clock = FrameClock(rate, frames, queue_policy, queue)  # type: ignore[arg-type]  # one of POLICIES
-        going = DeviceRun(client, inputs, clock, deadline_s, told)
+        going = DeviceRun(client, inputs, clock, deadline_s, told, judge=judge)
         try:
             with _shown_live(going.tally, json) as draw:
                 going.idle = draw
@@ -173,6 +175,8 @@ def _rows(tally: Tally) -> list[tuple[str, str]]:
         )
     if tally.accuracy is not None:
         rows.append(("accuracy", f"{units.format_fraction(tally.accuracy)} of {tally.labelled}"))
+    if tally.judge is not None and tally.judge.judged:
+        rows.append((tally.judge.title, tally.judge.told))
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import prod
 from operator import index
+from typing import Protocol
 
 import numpy as np
 
@@ -22,7 +23,20 @@ TENSORS_AT_MOST = 1 << 10
 SIDE_AT_MOST = 1 << 32
 
 
-def array_dtype(spec: TensorSpec) -> np.dtype[np.generic]:
+class Described(Protocol):
+    """What says of a tensor how its elements are stored; a side that is None may be any."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> Sequence[int | None]: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+
+def array_dtype(spec: Described) -> np.dtype[np.generic]:
     """The type of the arrays that stand for a tensor; NumPy has no bfloat16, whose values come as float32.
 
     Raises:

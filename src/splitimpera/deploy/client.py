@@ -20,7 +20,7 @@ import numpy as np
 
 from splitimpera.bundle.opened import Bundle
 from splitimpera.codec.given import array_dtype
-from splitimpera.core.array_types import Array
+from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy.connection import Connection, Exchange, connect
 from splitimpera.deploy.frame_log import Outcome
@@ -54,8 +54,8 @@ class Inference:
     Attributes:
         frame: Its number, from 0 on.
         outcome: "ok" where there is a result, else why there is none; "lost": no response came in time.
-        result: The network's output for this frame, without a batch dimension; None without one.
-        answer: The class that was found; None without a result.
+        result: The response to this frame, as its task has it: logits, a mask, boxes; None without one.
+        answer: The class that was found; None without a result, and where the task is about no such class.
         name: Its name, where classes have names.
         begun_s: When work on it began.
         head_s, encode_s: What layers and codec took here.
@@ -143,7 +143,7 @@ class Client:
         self.threads = threads
         self.timeout_s = timeout_s
         self.limits = limits or Limits()
-        self._specs = tuple(entry.spec for entry in bundle.manifest.result)
+        self.responding = bundle.manifest.responding
         self._numbers = count()
         self._loop: LentLoop | None = None
         self._connection: Connection | None = None
@@ -321,7 +321,7 @@ class Client:
             response = exchange.response
             result = None
             if response is not None and response.status is Status.OK:
-                result = result_of(response.tensors, self._specs)
+                result = self._read(response.tensors)
             found.set_result(
                 Inference(
                     frame,
@@ -341,6 +341,17 @@ class Client:
         except BaseException as failure:
             found.set_exception(failure)
 
+    def _read(self, tensors: bytes) -> Row:
+        """The response in what the server sent.
+
+        Raises:
+            LinkError: it is none of this task.
+        """
+        result = result_of(tensors, self.responding.response, self.responding.most)
+        if problem := self.responding.problem(result):
+            raise LinkError(f"the server responds with {problem}")
+        return result
+
     def _alone(self, frame: int, begun_s: float, coded: Coded) -> Inference:
         """Of a plan without a server."""
         result = coded.result
@@ -349,8 +360,8 @@ class Client:
         )
 
     def _answer(self, result: tuple[Array, ...] | None) -> tuple[int | None, str | None]:
-        """The class with the largest value, and its name."""
-        if result is None or not result[0].size:
+        """The class with the largest value, and its name; None where responses are no such values."""
+        if result is None or not result[0].size or not self.responding.names_classes:
             return None, None
         answer, classes = int(result[0].argmax()), self.bundle.manifest.classes
         return answer, classes[answer] if answer < len(classes) else None

@@ -19,6 +19,7 @@ from splitimpera.core.version import __version__
 from splitimpera.deploy.client import Client, Inference
 from splitimpera.deploy.frame_clock import FrameClock
 from splitimpera.deploy.frame_log import FrameLine, RunLine
+from splitimpera.deploy.judging import Judge
 from splitimpera.deploy.sample_stream import Sample, Source
 
 ROUND_TRIP_S = 0.5
@@ -45,9 +46,11 @@ class Tally:
         lost_packets: Of the `told_packets` of those frames of which the server says what came.
         missed: How many had no result within the deadline that was asked for.
         correct, labelled: Of frames whose class is known, how many are right; one without a result is not.
+        judge: What says how good other responses are.
     """
 
     deadline_s: float | None = None
+    judge: Judge | None = None
     outcomes: Counter[str] = field(default_factory=Counter)
     latencies_s: array[float] = field(default_factory=lambda: array("d"))
     payload_bytes: int = 0
@@ -97,10 +100,13 @@ class Tally:
             "lost_packets": self.lost_packets,
             "missed": None if self.deadline_s is None else self.missed,
             "accuracy": self.accuracy,
+            **({} if self.judge is None else {self.judge.quality.name: self.judge.value}),
         }
 
 
-def run_line(client: Client, source: Source, fps: float | None, deadline_s: float | None) -> RunLine:
+def run_line(
+    client: Client, source: Source, fps: float | None, deadline_s: float | None, judge: Judge | None = None
+) -> RunLine:
     """The first line of a run's log; waits a moment for the first round trip."""
     until_s = monotonic() + ROUND_TRIP_S
     while client.hop is not None and client.round_trip_s == inf and monotonic() < until_s:
@@ -110,6 +116,7 @@ def run_line(client: Client, source: Source, fps: float | None, deadline_s: floa
     secure = "none" if client.security is None or carrier == "none" else "tls" if carrier == "tcp" else "dtls"
     machine = client.plan.machines[0]
     engines = {segment.engine for segment in client.bundle.manifest.part(machine).segments}
+    task = client.bundle.manifest.task
     asked_s = client.deadline_s if deadline_s is None else deadline_s
     return RunLine(
         bundle=client.bundle.manifest.bundle,
@@ -126,6 +133,8 @@ def run_line(client: Client, source: Source, fps: float | None, deadline_s: floa
         deadline_s=asked_s if isfinite(asked_s) else None,
         begun=datetime.now(UTC).isoformat(timespec="milliseconds"),
         round_trip_s=client.round_trip_s if isfinite(client.round_trip_s) else None,
+        result_bytes=None if isinstance(task, str) else task.result_bytes,
+        judged_by=None if judge is None else judge.by,
     )
 
 
@@ -140,6 +149,7 @@ class DeviceRun:
         deadline_s: Of each frame, from when it is due; None: the client's own.
         told: Called with the line of each frame, in order.
         idle: Called when the next frame is so many seconds away, for whoever has something to draw.
+        judge: Judges responses whose target is known; None: labels say all that is known.
     """
 
     def __init__(
@@ -150,6 +160,7 @@ class DeviceRun:
         deadline_s: float | None = None,
         told: Callable[[FrameLine], None] = lambda _: None,
         idle: Callable[[float], None] = lambda _: None,
+        judge: Judge | None = None,
     ) -> None:
         self.client = client
         self.source = source
@@ -157,7 +168,7 @@ class DeviceRun:
         self.deadline_s = deadline_s
         self.told = told
         self.idle = idle
-        self.tally = Tally(deadline_s)
+        self.tally = Tally(deadline_s, judge)
         self.failure: LinkError | None = None
         self._underway: deque[_Underway] = deque()
 
@@ -224,17 +235,18 @@ class DeviceRun:
             "frame": underway.frame,
             "sample": None if sample is None else sample.row,
             "due_s": underway.due_s - start_s,
-            "label": None if sample is None else sample.label,
+            "label": None if sample is None or not self.client.responding.labelled else sample.label,
         }
         if found is None:
-            return FrameLine(outcome="dropped", **where)
+            return FrameLine(outcome="dropped", **where, **self._judged(sample, None))
         if found.cancelled():
-            return FrameLine(outcome="lost", **where)
+            return FrameLine(outcome="lost", **where, **self._judged(sample, None))
         try:
             one = found.result()
         except LinkError as failure:
             self.failure = failure
-            return FrameLine(outcome="lost", **where)
+            return FrameLine(outcome="lost", **where, **self._judged(sample, None))
+        where |= self._judged(sample, one)
         response = one.response
         line: dict[str, Any] = {
             "outcome": one.outcome,
@@ -259,3 +271,14 @@ class DeviceRun:
                 "batch": response.batch,
             }
         return FrameLine(**where, **line)
+
+    def _judged(self, sample: Sample | None, found: Inference | None) -> dict[str, Any]:
+        """What the log says of a response's worth."""
+        judge = self.tally.judge
+        if judge is None or sample is None or sample.target is None:
+            return {}
+        if sample.label is not None and self.client.responding.mistarget(sample.target):
+            return {}  # a folder's or user's class, where the task knows no such class
+        answer = None if found is None or found.outcome != "ok" else found.result
+        counts, counts_lost = judge.counts(answer, sample.target)
+        return {"counts": counts, "counts_lost": counts_lost}

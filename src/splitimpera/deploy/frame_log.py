@@ -12,10 +12,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from splitimpera.bundle.entries import Tensors
+from splitimpera.bundle.task_entry import TaskEntry
 from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.files import open_file
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 LINE_BYTES = 1 << 20
 MOST_LINES = 10_000_000
 
@@ -25,8 +27,21 @@ Outcome = Literal["ok", "late", "full", "damaged", "failed", "stopping", "lost",
 """What the server said; "lost": nothing came back; "dropped": the device never sent it, for it was busy."""
 
 
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Counts = tuple[Annotated[int, Field(ge=1, le=1 << 20)], list[tuple[Count, Number]]]
+"""How many numbers there are, and those that are not 0, each with its place."""
+
+
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class JudgedBy(_Line):
+    """By what responses are judged: the task, with the tensors that it is fitted to."""
+
+    task: TaskEntry
+    result: Tensors
+    inputs: Tensors
 
 
 class RunLine(_Line):
@@ -37,9 +52,11 @@ class RunLine(_Line):
         secure: How: "tls", "dtls" or "none".
         fps: Frame rate that was asked for; None: each as soon as the one before was through.
         round_trip_s: Smallest round trip seen by then.
+        result_bytes: Mean size of what a response carries, as the design has it; None: that of the network's result.
+        judged_by: What `counts` of frames are numbers of; None: there are none, labels alone may be known.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     bundle: str
     plan: str
     made_by: str
@@ -54,6 +71,8 @@ class RunLine(_Line):
     deadline_s: Seconds | None
     begun: str
     round_trip_s: Seconds | None
+    result_bytes: Count | None = None
+    judged_by: JudgedBy | None = None
 
 
 class FrameLine(_Line):
@@ -71,6 +90,7 @@ class FrameLine(_Line):
         assembled_s, queued_s, decode_s, run_s, server_s: Durations on the server, as `messages.Response` has them.
         batch: How many frames the server ran together.
         label, predicted: The class that it is, and the one that was found; None: not known.
+        counts: What the response counts for by the task's metric; `counts_lost`: what none would; None: not known.
     """
 
     frame: Count
@@ -94,6 +114,8 @@ class FrameLine(_Line):
     batch: Count | None = None
     label: int | None = None
     predicted: int | None = None
+    counts: Counts | None = None
+    counts_lost: Counts | None = None
 
     @property
     def latency_s(self) -> float | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from splitimpera.bundle.manifest import HopEntry, InputEntry, Manifest, PlanEntry, Span, spans
 from splitimpera.bundle.opened import Bundle
+from splitimpera.bundle.task_entry import Responding
 from splitimpera.codec.codecs import parsed
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import BundleError, CodecError, DataError
@@ -47,14 +48,15 @@ class Coded:
 
     Attributes:
         payload: What goes to the server; None where the plan has no hop.
-        result: Tensors of the result, where it has none.
-        head_s, encode_s: What the layers and the codec took.
+        result: The response, where it has none; `outputs`: the network's outputs that it was made of.
+        head_s, encode_s: What the layers, with post-processing where they are all there are, and the codec took.
     """
 
     payload: Payload | None
     result: tuple[Array, ...] | None
     head_s: float
     encode_s: float
+    outputs: tuple[Array, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class DeviceHalf:
     input: InputEntry
     layers: Layers
     codec: Codec | None
+    responding: Responding
 
     @property
     def hop(self) -> HopEntry | None:
@@ -79,10 +82,12 @@ class DeviceHalf:
         frame = prepared(x, self.input)
         begun_s = perf_counter()
         (tensors,) = self.layers([frame])
+        if self.codec is None:
+            answer = self.responding(tensors)
+            return Coded(None, answer, perf_counter() - begun_s, 0.0, tensors)
         run_s = perf_counter()
-        payload = None if self.codec is None else self.codec.encode(tensors)
-        encoded_s = perf_counter()
-        return Coded(payload, tensors if payload is None else None, run_s - begun_s, encoded_s - run_s)
+        payload = self.codec.encode(tensors)
+        return Coded(payload, None, run_s - begun_s, perf_counter() - run_s)
 
 
 @dataclass
@@ -98,27 +103,29 @@ class Predictions:
     """What became of some frames on the server.
 
     Attributes:
-        results: Tensors of each one's result; None where its codec cannot do without what is missing.
+        results: Tensors of each one's response; None where its codec cannot do without what is missing.
         decode_s: What the codec took for each.
         decoded: What it made of each, for those that fill gaps with the frame before.
-        run_s: What the layers took for all of them.
+        outputs: The network's outputs that each response was made of.
+        run_s: What layers and post-processing took for all of them.
     """
 
     results: list[tuple[Array, ...] | None]
     decode_s: list[float]
     decoded: list[tuple[Array, ...] | None] = field(default_factory=list)
     run_s: float = 0.0
+    outputs: list[tuple[Array, ...] | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class ServerHalf:
-    """What the last machine of a plan does with frames: decode, run its layers."""
+    """What the last machine of a plan does with frames: decode, run its layers, make responses of their outputs."""
 
     plan: PlanEntry
     hop: HopEntry
     codec: Codec
     layers: Layers
-    result: tuple[TensorSpec, ...] = field(default=())
+    responding: Responding
 
     @cached_property
     def batches(self) -> bool:
@@ -145,9 +152,11 @@ class ServerHalf:
             took_s.append(perf_counter() - begun_s)
         good = [tensors for tensors in decoded if tensors is not None]
         begun_s = perf_counter()
-        results = iter(self.layers(good) if good else [])
+        made = [(self.responding(row), row) for row in self.layers(good)] if good else []
         run_s = perf_counter() - begun_s
-        return Predictions([None if tensors is None else next(results) for tensors in decoded], took_s, decoded, run_s)
+        rows = iter(made)
+        pairs = [(None, None) if tensors is None else next(rows) for tensors in decoded]
+        return Predictions([one for one, _ in pairs], took_s, decoded, run_s, [row for _, row in pairs])
 
     def _decoded(self, frame: Received, previous: Sequence[Array] | None) -> tuple[Array, ...] | None:
         if frame.erased and not self.codec.tolerates_loss:
@@ -170,7 +179,8 @@ def device_half(bundle: Bundle, plan: str | None = None, threads: int = 1) -> De
     """
     entry = bundle.manifest.plan(plan)
     codec = bundle.codec(entry.hops[0]) if entry.hops else None
-    return DeviceHalf(entry, bundle.manifest.input, _layers(bundle, entry, 0, threads), codec)
+    layers, manifest = _layers(bundle, entry, 0, threads), bundle.manifest
+    return DeviceHalf(entry, manifest.input, layers, codec, manifest.responding)
 
 
 def server_half(bundle: Bundle, plan: str | None = None, threads: int = 1) -> ServerHalf:
@@ -183,7 +193,7 @@ def server_half(bundle: Bundle, plan: str | None = None, threads: int = 1) -> Se
     if not entry.hops:
         raise BundleError(f"plan '{entry.id}' runs on the device alone, there is nothing to serve")
     hop, layers = entry.hops[-1], _layers(bundle, entry, len(entry.hops), threads)
-    return ServerHalf(entry, hop, bundle.codec(hop), layers, layers.outputs)
+    return ServerHalf(entry, hop, bundle.codec(hop), layers, bundle.manifest.responding)
 
 
 def prepared(x: Array | Sequence[Array], wanted: InputEntry) -> tuple[Array, ...]:

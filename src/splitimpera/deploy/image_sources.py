@@ -58,7 +58,7 @@ class _Images:
             image = read_image(path, (height, width))
             if image.shape[2] == 1 and channels == 3:
                 image = np.repeat(image, 3, axis=2)
-            yield Sample(image, row, label)
+            yield Sample(image, row, label, None if label is None else (np.array(label),))
 
 
 def video_of(text: str, wanted: InputEntry) -> Source:

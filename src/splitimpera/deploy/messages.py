@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from math import prod
 from struct import Struct, error
 from typing import Any
 
 import numpy as np
 
 from splitimpera.codec.framing import VERSION
-from splitimpera.codec.given import array_dtype
+from splitimpera.codec.given import Described, array_dtype
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import LinkError, printable
-from splitimpera.records.graph import TensorSpec
 
 MAGIC = b"SEI\x00"
 HELLO = Struct("!4sBB32sH")
@@ -213,29 +213,41 @@ def microseconds(seconds: float) -> int:
     return min(max(round(min(seconds, 1e6) * US), 0), MOST_US)
 
 
-def result_bytes(tensors: Sequence[Array], specs: Sequence[TensorSpec]) -> bytes:
-    """The tensors of one frame, little endian, one after the other."""
+def result_bytes(tensors: Sequence[Array], specs: Sequence[Described]) -> bytes:
+    """The tensors of one response, little endian, one after the other."""
     return b"".join(
         np.ascontiguousarray(tensor, array_dtype(spec).newbyteorder("<")).tobytes()
         for tensor, spec in zip(tensors, specs, strict=True)
     )
 
 
-def result_of(data: bytes, specs: Sequence[TensorSpec]) -> tuple[Array, ...]:
+def result_of(data: bytes, specs: Sequence[Described], most: int | None = None) -> tuple[Array, ...]:
     """The inverse of `result_bytes`.
+
+    Args:
+        most: How large a side may be that is None.
 
     Raises:
         LinkError: the bytes are those of other tensors.
     """
     dtypes = [array_dtype(spec).newbyteorder("<") for spec in specs]
-    sizes = [dtype.itemsize * spec.elements for dtype, spec in zip(dtypes, specs, strict=True)]
-    if sum(sizes) != len(data):
-        raise LinkError(f"the result has {len(data)} bytes, {sum(sizes)} are expected")
+    each = [
+        dtype.itemsize * prod(1 if side is None else side for side in spec.shape)
+        for spec, dtype in zip(specs, dtypes, strict=True)
+    ]
+    varies = [None in spec.shape for spec in specs]
+    fixed = sum(size for size, varying in zip(each, varies, strict=True) if not varying)
+    an_object = sum(each) - fixed
+    count, rest = divmod(len(data) - fixed, an_object) if an_object else (0, len(data) - fixed)
+    if rest or not 0 <= count <= (most or 0):
+        objects = f" and {an_object} for each of {most} objects at most" if an_object else ""
+        raise LinkError(f"the result has {len(data)} bytes, {fixed}{objects} are expected")
     found, at = [], 0
-    for spec, dtype, size in zip(specs, dtypes, sizes, strict=True):
-        array = np.frombuffer(data, dtype, spec.elements, at).reshape(spec.shape)
+    for spec, dtype in zip(specs, dtypes, strict=True):
+        shape = [count if side is None else side for side in spec.shape]
+        array = np.frombuffer(data, dtype, prod(shape), at).reshape(shape)
         found.append(array.astype(array_dtype(spec), copy=False))
-        at += size
+        at += array.nbytes
     return tuple(found)
 
 

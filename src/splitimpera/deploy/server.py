@@ -86,7 +86,7 @@ class Server:
         largest = max(map(largest_payload, (half.hop for half in self.halves.values())))
         limits = limits or Limits()
         # a frame, and several of them on their way, of what this bundle sends, and no more
-        result = sum(entry.spec.bytes for entry in bundle.manifest.result)
+        result = bundle.manifest.responding.most_bytes
         self.limits = replace(limits, most_bytes=min(limits.most_bytes, FRAMES_ON_THE_WAY * (largest + result)))
         self.largest = min(self.limits.most_bytes, largest)
         self.batch = batch
@@ -341,7 +341,7 @@ class Server:
             if batch.found is None:
                 self._answer(waiting, Status.FAILED, batch.begun_s)
                 continue
-            result, specs = batch.found.results[place], waiting.half.result
+            result, specs = batch.found.results[place], waiting.half.responding.response
             self._answer(
                 waiting,
                 Status.DAMAGED if result is None else Status.OK,

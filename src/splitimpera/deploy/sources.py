@@ -16,9 +16,12 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from splitimpera.bundle.manifest import TENSOR_BYTES, InputEntry
+from splitimpera.bundle.entries import TENSOR_BYTES
+from splitimpera.bundle.manifest import InputEntry
 from splitimpera.bundle.opened import Bundle
-from splitimpera.core.array_types import Array
+from splitimpera.bundle.stored_targets import KEYS, read_targets
+from splitimpera.bundle.task_entry import Responding
+from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import DataError, listed, shown, shown_path
 from splitimpera.deploy.image_sources import VIDEO_SUFFIXES, images_of, video_of
 from splitimpera.deploy.sample_stream import Sample, Source
@@ -26,6 +29,7 @@ from splitimpera.deploy.user_source import made_by
 
 MOST_BYTES = 4 << 30
 """Arrays of an `.npz` file are read into memory, and are no larger than this together."""
+MEMBERS = ("x", "near", *KEYS)
 KINDS = "`samples`, a folder of images, .npy, .npz, file.py:factory, camera:0, a video, a data set's name or -"
 
 
@@ -41,8 +45,9 @@ def open_source(text: str, bundle: Bundle) -> Source:
         DataError: there is no such thing, or it is not what the network takes.
     """
     wanted, classes, path = bundle.manifest.input, bundle.manifest.classes, Path(text)
+    responding = bundle.manifest.responding
     if text == "samples":
-        return _own(bundle)
+        return _own(bundle, responding)
     if text == "-":
         return Source("standard input", _piped(sys.stdin.buffer, wanted), live=True)
     if re.fullmatch(r".+\.py:\w+", text):
@@ -52,25 +57,25 @@ def open_source(text: str, bundle: Bundle) -> Source:
     if path.is_dir():
         return images_of(path, wanted, classes)
     if path.suffix.lower() in (".npy", ".npz"):
-        return _stored(path)
-    return _data_set(text, classes)
+        return _stored(path, responding)
+    return _data_set(text, classes, responding)
 
 
-def _own(bundle: Bundle) -> Source:
+def _own(bundle: Bundle, responding: Responding) -> Source:
     """The samples that the bundle has with it."""
     name = bundle.manifest.samples
     if name is None:
         raise DataError(
             "the bundle has no samples", where="samples", hint="export it with '--samples 200', or name another source"
         )
-    return _arrays(_members(BytesIO(bundle.read(name)), name), "samples")
+    return _arrays(_members(BytesIO(bundle.read(name)), name), "samples", responding)
 
 
-def _stored(path: Path) -> Source:
+def _stored(path: Path, responding: Responding) -> Source:
     try:
         if path.suffix.lower() == ".npz":
-            return _arrays(_members(path, path.name), shown_path(path))
-        return _arrays({"x": np.load(path, mmap_mode="r", allow_pickle=False)}, shown_path(path))
+            return _arrays(_members(path, path.name), shown_path(path), responding)
+        return _arrays({"x": np.load(path, mmap_mode="r", allow_pickle=False)}, shown_path(path), responding)
     except DataError:
         raise
     except FileNotFoundError:
@@ -80,10 +85,10 @@ def _stored(path: Path) -> Source:
 
 
 def _members(file: Path | BytesIO, name: str) -> dict[str, Array]:
-    """The arrays x and y of an `.npz` file."""
+    """The array x of an `.npz` file, and those of targets."""
     try:
         with ZipFile(file) as archive:
-            wanted = [one for one in archive.infolist() if one.filename in ("x.npy", "y.npy")]
+            wanted = [one for one in archive.infolist() if one.filename.removesuffix(".npy") in MEMBERS]
             if sum(one.file_size for one in wanted) > MOST_BYTES:
                 raise DataError(f"'{shown(name)}' holds more than {MOST_BYTES} bytes", hint="write x as .npy")
             if not any(one.filename == "x.npy" for one in wanted):
@@ -92,7 +97,7 @@ def _members(file: Path | BytesIO, name: str) -> dict[str, Array]:
         if isinstance(file, BytesIO):
             file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:
-            return {one.filename[0]: arrays[one.filename[0]] for one in wanted}
+            return {name: arrays[name] for name in (one.filename.removesuffix(".npy") for one in wanted)}
     except DataError:
         raise
     except FileNotFoundError:
@@ -101,13 +106,21 @@ def _members(file: Path | BytesIO, name: str) -> dict[str, Array]:
         raise DataError(f"'{shown(name)}' cannot be read: {shown(failure, 200)}") from None
 
 
-def _arrays(arrays: dict[str, Array], name: str) -> Source:
+def _arrays(arrays: dict[str, Array], name: str, responding: Responding) -> Source:
     x, y = arrays["x"], arrays.get("y")
     if x.dtype.kind not in "fiu" or not x.ndim:
         raise DataError(f"x is {x.dtype} of shape {x.shape}, numbers with one row a sample are expected", where=name)
-    if y is not None and (y.dtype.kind not in "iu" or y.shape != (len(x),)):
+    if responding.names_classes and y is not None and (y.dtype.kind not in "iu" or y.shape != (len(x),)):
         raise DataError(f"y is {y.dtype} of shape {y.shape}, {len(x)} class indices are expected", where=name)
-    return Source(name, _Rows(x, y), len(x))
+    targets = None if responding.targets == "none" else read_targets(arrays, len(x), name)
+    for row, target in enumerate(targets or ()):
+        if problem := responding.mistarget(target):
+            raise DataError(f"sample {row} has {problem}", where=name)
+    near = arrays.get("near")
+    expected = tuple(responding.response[0].shape)
+    if near is not None and (near.dtype.kind != "f" or near.shape != expected):
+        raise DataError(f"near is {near.dtype} of shape {near.shape}, numbers {expected} are expected", where=name)
+    return Source(name, _Rows(x, targets, responding.names_classes), len(x), near=near)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,11 +128,14 @@ class _Rows:
     """Rows of arrays, read when they are asked for."""
 
     x: Array
-    y: Array | None
+    targets: list[Row] | None
+    labels: bool
 
     def __iter__(self) -> Iterator[Sample]:
         for row, x in enumerate(self.x):
-            yield Sample(np.asarray(x), row, None if self.y is None else int(self.y[row]))
+            target = None if self.targets is None else self.targets[row]
+            label = int(target[0]) if target is not None and self.labels else None
+            yield Sample(np.asarray(x), row, label, target)
 
 
 def _piped(stream: BinaryIO, wanted: InputEntry) -> Iterator[Sample]:
@@ -160,7 +176,7 @@ def _is_frame(shape: tuple[int, ...], dtype: np.dtype[Any], wanted: InputEntry) 
     )
 
 
-def _data_set(name: str, classes: list[str]) -> Source:
+def _data_set(name: str, classes: list[str], responding: Responding) -> Source:
     """The test part of a data set that a design knows by name."""
     if find_spec("torch") is None or find_spec("sklearn") is None:
         raise DataError(
@@ -172,7 +188,7 @@ def _data_set(name: str, classes: list[str]) -> Source:
     scenario: Any = import_module("splitimpera.scenario")
     if not datasets.is_source(name, Path()):
         raise DataError(f"'{shown(name)}' is no source", hint=f"give {KINDS}")
-    data = datasets.load_data(scenario.DataSection(source=name), Path())
+    data = datasets.load_data(scenario.DataSection(source=name), Path(), responding.targets)
     names = {known: place for place, known in enumerate(classes)}
     places = [names.get(known) for known in data.classes] if classes and data.classes else None
 
@@ -180,11 +196,19 @@ def _data_set(name: str, classes: list[str]) -> Source:
         row = 0
         for batch in data.test.batches(32):
             for x in batch.numpy():
-                label = int(data.test.labels[row])
-                yield Sample(x, row, label if places is None else places[label])
+                yield _of_data_set(x, row, data.test, places)
                 row += 1
 
     return Source(name, _Again(samples), len(data.test))
+
+
+def _of_data_set(x: Array, row: int, part: Any, places: list[int | None] | None) -> Sample:
+    """A sample; of a class that the bundle calls by another number that one, none where it has no such class."""
+    if not part.labelled:
+        return Sample(x, row, None, part.targets.rows([row])[0] or None)
+    label = int(part.labels[row])
+    known = label if places is None else places[label]
+    return Sample(x, row, known, None if known is None else (np.array(known),))
 
 
 @dataclass(frozen=True)

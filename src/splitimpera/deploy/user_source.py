@@ -54,7 +54,7 @@ def _samples(made: Iterable[Any], name: str, path: Path) -> Iterator[Sample]:
             except StopIteration:
                 return
             if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Integral):
-                sample = Sample(_plain(item[0]), row, int(item[1]))
+                sample = Sample(_plain(item[0]), row, int(item[1]), (np.array(int(item[1])),))
             else:
                 sample = Sample(_plain(item), row)
         yield sample

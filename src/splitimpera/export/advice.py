@@ -10,7 +10,6 @@ from splitimpera.cost.device_presets import DEVICES
 from splitimpera.deploy.messages import RESPONSE_BYTES
 from splitimpera.net.workloads import build_workload
 from splitimpera.records.device import Device
-from splitimpera.records.graph import TensorSpec
 from splitimpera.records.plan import Plan
 from splitimpera.setting import Setting
 
@@ -45,8 +44,12 @@ def extras(codecs: Iterable[str]) -> list[str]:
     return sorted({extra for codec in codecs for extra in extras_of(codec)})
 
 
-def left_out(setting: Setting, plan: Plan, result: Iterable[TensorSpec]) -> Iterator[str]:
-    """The keys of the scenario that a prediction needs to know what the two programs add, each with its value."""
+def left_out(setting: Setting, plan: Plan, result_bytes: int) -> Iterator[str]:
+    """The keys of the scenario that a prediction needs to know what the two programs add, each with its value.
+
+    Args:
+        result_bytes: Mean size of what a response carries.
+    """
     if not plan.hops:
         return
     section, carrier = setting.scenario.links[0], plan.hops[0].transport.partition("-")[0]
@@ -54,6 +57,5 @@ def left_out(setting: Setting, plan: Plan, result: Iterable[TensorSpec]) -> Iter
         yield "links[0].framing: sei"
     if section.security == "none":
         yield f"links[0].security: {'tls' if carrier == 'tcp' else 'dtls'}"
-    result_bytes = sum(spec.bytes for spec in result)
     if build_workload(setting.scenario.workload, result_bytes).response_bytes != RESPONSE_BYTES + result_bytes:
         yield "workload.response: runtime"

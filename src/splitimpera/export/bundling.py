@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
+from splitimpera.bundle.entries import tensor_entry
 from splitimpera.bundle.manifest import (
+    SCHEMA_VERSION,
     InputEntry,
     Manifest,
     PixelsEntry,
@@ -21,9 +24,10 @@ from splitimpera.bundle.manifest import (
     Span,
     identified,
     spans,
-    tensor_entry,
 )
 from splitimpera.bundle.opened import Bundle, read_arrays
+from splitimpera.bundle.stored_targets import stored_targets
+from splitimpera.bundle.task_entry import TaskEntry, task_entry
 from splitimpera.codec.constants import Constants
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import BundleError, ScenarioError, shown
@@ -35,6 +39,7 @@ from splitimpera.deploy.halves import device_half, prepared
 from splitimpera.deploy.inference import stacked
 from splitimpera.evaluation.batches import unstack
 from splitimpera.evaluation.testbed import Testbed, coding_of
+from splitimpera.evaluation.truths import response_bytes
 from splitimpera.export.advice import check_machines, extras, left_out
 from splitimpera.export.designed import Designed, Say, load_again, read_design
 from splitimpera.export.engine_files import SUFFIX, CannotRunError, engines_called, file_of
@@ -42,6 +47,7 @@ from splitimpera.export.int8 import calibration_samples, quantised
 from splitimpera.export.lacking import refusal
 from splitimpera.export.part_modules import Part, part_of
 from splitimpera.export.proof import Proven, prove
+from splitimpera.models.imports import is_factory
 from splitimpera.models.pixels import Pixels
 from splitimpera.models.threads import torch_threads
 from splitimpera.records.plan import Hop
@@ -57,7 +63,7 @@ class Exported:
     Attributes:
         contents: Every file but the manifest, by its path in the bundle.
         proven: Of the parts as they are in the bundle; `before`: of the same as floats, where they are quantised.
-        promised: Accuracy that the design predicts; None: it was not computed.
+        promised: Quality that the design predicts; None: it was not computed.
         extras: Extras of the package that both machines need.
         left_out: Keys of the scenario, with values, by which the prediction would count what the programs add.
     """
@@ -151,10 +157,22 @@ class _Export:
             contents,
             proven,
             before,
-            self.designed.entry.metrics.get("accuracy"),
+            self.designed.entry.metrics.get(self.designed.results.quality),
             tuple(extras(hop.codec for hop in plan.hops)),
-            tuple(left_out(setting, plan, self.testbed.specs(self.testbed.last, 0.0))),
+            tuple(left_out(setting, plan, self._result_bytes)),
         )
+
+    @cached_property
+    def _result_bytes(self) -> int:
+        """Mean size of what a response carries, of a task that the other machine knows; else that of the outputs."""
+        if is_factory(self.designed.setting.scenario.task.kind):
+            return sum(spec.bytes for spec in self.testbed.specs(self.testbed.last, 0.0))
+        return response_bytes(self.testbed)
+
+    def _task_entry(self) -> TaskEntry:
+        graph, kind = self.testbed.graph, self.designed.setting.scenario.task.kind
+        result = [tensor_entry(spec) for spec in graph.cuts[-1].tensors]
+        return task_entry(self.testbed.task, kind, graph.outputs, result, self._result_bytes)
 
     def _plan_entry(self, contents: dict[str, bytes]) -> PlanEntry:
         plan, entry, setting = self.designed.plan, self.designed.entry, self.designed.setting
@@ -218,12 +236,12 @@ class _Export:
         setting, graph, data = self.designed.setting, self.testbed.graph, self.testbed.data
         return identified(
             {
-                "schema_version": 1,
+                "schema_version": SCHEMA_VERSION,
                 "name": setting.scenario.name,
                 "made_by": f"splitimpera {__version__}",
                 "network": setting.scenario.network.model,
                 "fingerprint": fingerprint(graph),
-                "task": "classification",
+                "task": self._task_entry().model_dump(),
                 "classes": list(data.classes),
                 "input": self._input_entry().model_dump(),
                 "result": [tensor_entry(spec).model_dump() for spec in graph.cuts[-1].tensors],
@@ -270,8 +288,12 @@ class _Export:
         some = data.test.take(rows)
         x = torch.cat(list(some.batches(self.testbed.chunk([])))).numpy()
         images = None if data.pixels is None else _images(x, data.pixels, self._input_entry())
-        file = BytesIO()
-        np.savez_compressed(file, x=x if images is None else images, y=some.labels.numpy())
+        file, targets = BytesIO(), stored_targets(some.targets.rows(range(len(some))))
+        within = getattr(self.testbed.task, "within", None)
+        arrays = {"x": x if images is None else images} | targets
+        if within is not None:
+            arrays["near"] = np.asarray(within)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array is called as an option of it
         return file.getvalue()
 
     def _input_entry(self) -> InputEntry:

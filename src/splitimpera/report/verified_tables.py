@@ -23,6 +23,7 @@ from splitimpera.report.verified_words import (
     title,
     value_text,
 )
+from splitimpera.tasks.qualities import QUALITIES
 
 GOOD = {True: "green", False: "red", None: "dim"}
 
@@ -44,7 +45,9 @@ def verification_tables(verification: Verification) -> RenderableType:
 
 
 def _quantities(verification: Verification) -> Table:
-    title_of = "Predicted and measured (intervals: latency 95 %, shares 99 %)"
+    judged = [one for one in verification.quantities if one.name in QUALITIES and one.level != 0.99]
+    also = "".join(f", {title(one.name)} {100 * one.level:g} %" for one in judged)
+    title_of = f"Predicted and measured (intervals: latency 95 %, shares 99 %{also})"
     table = Table(title=title_of, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("", "predicted", "measured", "difference", "interval", "agrees"):
         table.add_column(name, justify="left" if name in ("", "agrees") else "right", no_wrap=name != "interval")

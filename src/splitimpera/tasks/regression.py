@@ -27,7 +27,7 @@ class Error(Sums):
     fallback: float = 0.0
 
     def count(self, answer: Row, target: Row) -> FloatArray:
-        off = answer[0].astype(np.float64) - target[0]
+        off = answer[0].astype(np.float64) - target[0].reshape(answer[0].shape)  # sides of 1 may differ
         return np.array([float(np.abs(off).sum() if self.name == "mae" else (off**2).sum()), float(off.size)])
 
     def count_lost(self, target: Row) -> FloatArray:

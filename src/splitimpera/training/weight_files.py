@@ -55,7 +55,8 @@ def digest(*parts: str | Tensor | Mapping[str, Tensor] | None) -> str:
             found.update(json.dumps(part).encode() + b"\n")
         elif isinstance(part, Tensor):
             found.update(json.dumps([str(part.dtype), list(part.shape)]).encode() + b"\n")
-            found.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            if part.numel():  # an empty one may have strides that no view can have
+                found.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         else:
             for name in sorted(part):
                 found.update(digest(name, part[name]).encode())

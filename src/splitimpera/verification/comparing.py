@@ -14,7 +14,6 @@ from splitimpera.core.statistics import (
     ends,
     tolerance_s,
     tolerant_distance,
-    wilson_interval,
 )
 from splitimpera.core.units import format_time
 from splitimpera.core.version import __version__
@@ -31,16 +30,17 @@ from splitimpera.report.verified import (
     RequirementCheck,
     Verification,
 )
-from splitimpera.report.verified_words import TITLES
+from splitimpera.report.verified_words import title
 from splitimpera.report.words import plan_words
 from splitimpera.verification.cautions import cautions
 from splitimpera.verification.findings import compared_parts, findings, signed_ms
 from splitimpera.verification.frame_times import Bools
+from splitimpera.verification.judged import on_time_quality, run_quality
 from splitimpera.verification.matching import Log, outcomes, read_logs
 from splitimpera.verification.measured import Measured, measured
 from splitimpera.verification.predicted import Prediction, predict, unstable
 from splitimpera.verification.shares import LEVEL as SURE
-from splitimpera.verification.shares import block_frames, clustered_interval, newcombe_same
+from splitimpera.verification.shares import block_frames, clustered_interval
 
 LIMITS = {"latency_p50": (0.05, 0.5e-3), "latency_p95": (0.10, 2e-3)}
 """Within which share, or seconds, of what was measured a prediction of a quantile holds."""
@@ -75,8 +75,10 @@ def matched(
     unstable(entry)
     frames = min(max(len(log.frames) for log in given), MOST_FRAMES)
     sizes = [line.payload_bytes for log in given for line in log.compared if line.sent_s is not None]
-    prediction = predict(folder, results, entry, max(frames, 2), np.array(sizes, dtype=np.float64))
-    return results, entry, given, prediction, measured(given, prediction.link, results.cuts[-1].bytes)
+    told_bytes = given[0].run.result_bytes
+    result_bytes = results.cuts[-1].bytes if told_bytes is None else told_bytes
+    prediction = predict(folder, results, entry, max(frames, 2), np.array(sizes, dtype=np.float64), result_bytes)
+    return results, entry, given, prediction, measured(given, prediction.link, result_bytes)
 
 
 def compared(
@@ -88,8 +90,11 @@ def compared(
     quantities = [
         *_latencies(entry, found),
         *_sent(entry, prediction, found),
-        *_answers(results, entry, prediction, found),
+        *_answers(results, entry, prediction, found, logs),
     ]
+    on_time = None
+    if any(requirement.metric.startswith("on_time_") for requirement in results.requirements):
+        on_time = on_time_quality(results, logs[0].run.judged_by, found, _on_time(prediction, found))
     differing = [quantity.name for quantity in quantities if quantity.agrees is False]
     run = logs[0].run
     return Verification(
@@ -112,7 +117,8 @@ def compared(
         distribution=_distribution(prediction, found),
         parts=parts,
         requirements=[
-            _requirement(requirement, entry, found, prediction, quantities) for requirement in results.requirements
+            _requirement(requirement, entry, found, prediction, quantities, on_time)
+            for requirement in results.requirements
         ],
         frames=_frames(found),
         notes=list(_notes(entry, found)),
@@ -127,7 +133,7 @@ def _headline(quantities: Sequence[QuantityEntry], differing: Sequence[str]) -> 
     )
     if not differing:
         return f"The prediction holds: frames take {told}."
-    return f"The prediction is off in {', '.join(TITLES.get(name, name) for name in differing)}: frames take {told}."
+    return f"The prediction is off in {', '.join(map(title, differing))}: frames take {told}."
 
 
 def _log(log: Log) -> LogEntry:
@@ -219,31 +225,15 @@ def _sent(entry: PlanEntry, prediction: Prediction, found: Measured) -> Iterator
         yield _share("dropped_frames", prediction.dropped.mean(), dropped, np.ones(len(dropped)), note)
 
 
-def _answers(results: Results, entry: PlanEntry, prediction: Prediction, found: Measured) -> Iterator[QuantityEntry]:
+def _answers(
+    results: Results, entry: PlanEntry, prediction: Prediction, found: Measured, logs: Sequence[Log]
+) -> Iterator[QuantityEntry]:
     late = ~_on_time(prediction, found)
     note = f"frames without an answer within {format_time(_deadline_s(prediction))}"
     yield _share("deadline_misses", 1 - prediction.on_time.mean(), late, np.ones(len(late)), note)
-    right = _right(found)
-    if right is None:
-        return
-    predicted, samples = entry.metrics.get(results.quality), len(right)
-    share = float(right.mean())
-    interval = wilson_interval(share, samples, SURE)
-    agrees = None
-    if predicted is not None:
-        agrees = newcombe_same(share, interval, predicted, wilson_interval(predicted, results.samples.validation, SURE))
-    yield QuantityEntry(
-        name=results.quality,
-        kind="share",
-        predicted=predicted,
-        measured=share,
-        interval=list(interval),
-        level=SURE,
-        unit="samples",
-        limit="what chance explains at 99 %",
-        agrees=agrees,
-        note=f"on the {samples} samples that were sent; predicted on {results.samples.validation} validation samples",
-    )
+    quality = run_quality(results, entry, logs[0].run.judged_by, found)
+    if quality is not None:
+        yield quality
 
 
 def _share(name: str, predicted: float, hits: Array, totals: Array, note: str) -> QuantityEntry:
@@ -276,17 +266,6 @@ def _on_time(prediction: Prediction, found: Measured) -> Bools:
     return on_time
 
 
-def _right(found: Measured, among: Bools | None = None) -> FloatArray | None:
-    """The share of right answers on each sample; on each frame where samples have no numbers; None without labels."""
-    of_samples: dict[object, list[float]] = {}
-    for place, line in enumerate(found.lines):
-        if line.label is None:
-            continue
-        right = line.outcome == "ok" and line.predicted == line.label and (among is None or bool(among[place]))
-        of_samples.setdefault(("frame", place) if line.sample is None else line.sample, []).append(float(right))
-    return np.array([np.mean(values) for values in of_samples.values()]) if of_samples else None
-
-
 def _distribution(prediction: Prediction, found: Measured) -> DistributionEntry:
     ours = [run[np.isfinite(run)] for run in prediction.latency_s]
     ours = [run for run in ours if len(run)]
@@ -317,6 +296,7 @@ def _requirement(
     found: Measured,
     prediction: Prediction,
     quantities: Sequence[QuantityEntry],
+    on_time: float | None,
 ) -> RequirementCheck:
     metric, note = requirement.metric, ""
     known: dict[str, float | None] = {one.name: one.measured for one in quantities}
@@ -325,8 +305,7 @@ def _requirement(
     if "dropped_frames" not in known:
         known["dropped_frames"] = 0.0
     if metric.startswith("on_time_"):
-        right = _right(found, _on_time(prediction, found))
-        known[metric] = None if right is None else float(right.mean())
+        known[metric] = on_time
     slack = 0.0
     if metric == "fps":
         known["fps"], offered = _rate(found)

@@ -68,7 +68,9 @@ class Prediction(FrameTimes):
         return self.plan.hops[0].link if self.plan.hops else None
 
 
-def predict(folder: Path, results: Results, entry: PlanEntry, frames: int, sizes: FloatArray) -> Prediction:
+def predict(
+    folder: Path, results: Results, entry: PlanEntry, frames: int, sizes: FloatArray, result_bytes: int | None = None
+) -> Prediction:
     """Simulate a plan as its design did.
 
     Args:
@@ -76,6 +78,7 @@ def predict(folder: Path, results: Results, entry: PlanEntry, frames: int, sizes
         frames: How many frames of each sender, the first included.
         sizes: Payloads of frames that were sent, in bytes, whose variation the simulated ones take over; their mean is
             the design's. None: all are alike.
+        result_bytes: Mean size of what a response carries; None: that of the network's result.
 
     Raises:
         SplitImperaError: what the scenario records cannot be used.
@@ -88,7 +91,7 @@ def predict(folder: Path, results: Results, entry: PlanEntry, frames: int, sizes
         link = build_link(scenario.links[0], scenario.folder)
         hops = tuple(Hop(hop.cut, hop.codec, hop.transport, link, hop.bottleneck) for hop in entry.hops)
     plan = Plan(entry.id, tuple(devices), hops)
-    asked = build_workload(scenario.workload, results.cuts[-1].bytes)
+    asked = build_workload(scenario.workload, results.cuts[-1].bytes if result_bytes is None else result_bytes)
     own = frames_for(asked, results.samples.validation)
     costs = plan_costs(plan, _Recorded(results), measurements_from(results.measurements.model_dump()))
     payloads = _payloads(entry, sizes)
