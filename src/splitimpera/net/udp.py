@@ -114,7 +114,7 @@ def payload_bytes(link: Link, element_bytes: int, header: int | None = None) -> 
 
 
 def patience_s(link: Link, frames: Frames) -> FloatArray:
-    """How long after its first packet each frame is used as it is, shape (frames,)."""
+    """How long after its first packet each frame with gaps is used as it is, shape (frames,)."""
     header = headers_bytes(link)
     left_s = frames.deadline_s - frames.ready_s - least_round_trip_s(link, header + PING.size, header) / 2
     if frames.asked:

@@ -104,8 +104,9 @@ class AveragePrecision:
 
     def signal(self, vectors: Any) -> FloatArray:
         """The scores of an image's true and of its false positives at the first threshold, summed up, (n, 2)."""
-        signals = np.array([self._positives(np.frombuffer(image)) for image in self._axes])
-        found: FloatArray = vectors @ signals[: vectors.shape[1]]
+        used, contents = np.unique(vectors.indices), [*self._axes]
+        signals = np.array([self._positives(np.frombuffer(contents[axis])) for axis in used.tolist()])
+        found: FloatArray = vectors[:, used] @ signals.reshape(-1, 2)
         return found
 
     def value(self, total: Any) -> Any:

@@ -40,6 +40,8 @@ def iou(boxes: Array, others: Array, crowd: Array | None = None) -> FloatArray:
     return result
 
 
+AT_ONCE = 256
+"""Of so many boxes all overlaps are computed at once; of more, those with one after the other."""
 _overlap = iou  # in `nms`, `iou` is a limit
 
 
@@ -66,6 +68,16 @@ def nms(boxes: Array, scores: Array, classes: Array, iou: float = 0.5, most: int
     order = np.argsort(-np.asarray(scores), kind="stable")
     left, kinds = np.asarray(boxes, dtype=np.float64)[order], np.asarray(classes)[order]
     kept: list[np.int64] = []
+    if len(order) <= AT_ONCE:
+        dropped = np.zeros(len(order), dtype=bool)
+        too_near = (_overlap(left, left) > iou) & (kinds[:, None] == kinds)
+        for place in range(len(order)):
+            if len(kept) == most:
+                break
+            if not dropped[place]:
+                kept.append(order[place])
+                dropped |= too_near[place]
+        return np.array(kept, dtype=np.int64)
     while len(order) and len(kept) < most:
         kept.append(order[0])
         stays = (kinds != kinds[0]) | ~(_overlap(left[:1], left)[0] > iou)
