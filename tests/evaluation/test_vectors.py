@@ -65,19 +65,18 @@ def test_evaluations_are_the_same(beds, most, deadline_s):
     found = []
     for bed in beds:
         bed = bed.with_workload(Workload(10.0, 1000, deadline_s or 0.1))
-        (one,) = evaluate_all(
-            [plan(1, **LOSSY)], bed, TIMES, {"p": np.random.default_rng(0)}, replications=3, most_patterns=most
-        )
-        again = replay(
-            plan(1, **LOSSY | {"loss": 0.1}), bed, TIMES, one.known, np.random.default_rng(1), 3, intervals=True
-        )
+        rngs = {"p": np.random.default_rng(0)}
+        (one,) = evaluate_all([plan(1, **LOSSY)], bed, TIMES, rngs, replications=3, most_patterns=most)
+        better, rng = plan(1, **LOSSY | {"loss": 0.1}), np.random.default_rng(1)
+        again = replay(better, bed, TIMES, one.known, rng, 3, intervals=True)
         found.append((one.evaluation, again))
     for dense, sparse in zip(*found, strict=True):
         assert sparse.quality == pytest.approx(dense.quality, abs=1e-12)
         assert sparse.on_time_quality == pytest.approx(dense.on_time_quality, abs=1e-12)
         for metric in ("accuracy", "on_time_accuracy"):
             np.testing.assert_allclose(Draws(sparse).of(metric), Draws(dense).of(metric), atol=1e-12)
-            assert sparse.intervals[metric] == pytest.approx(dense.intervals[metric])
+            if Draws(dense).outcomes(metric) is None:  # else Wilson's interval, of what is right or wrong
+                assert sparse.intervals[metric] == pytest.approx(dense.intervals[metric])
         assert sparse.loss_patterns == dense.loss_patterns
     assert found[0][0].quality < 1
 
