@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
 from splitimpera.records.requirement import LARGEST_LIMIT, METRICS, QUALITIES, SMALLEST_LIMIT, Metric
-from splitimpera.report.entries import (
+from splitimpera.report.entry import (
     Certainty,
     Configuration,
     Count,

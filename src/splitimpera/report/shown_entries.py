@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from splitimpera.core.image_text import IMAGE_CHARACTERS, image_bytes
-from splitimpera.report.entries import Count, Entry, NamedEntry, Number
+from splitimpera.report.entry import Count, Entry, NamedEntry, Number
 
 View = Literal["input", "expected", "network", "plan", "plan_lossy"]
 

@@ -10,7 +10,7 @@ import json
 import sys
 from typing import Any, Literal
 
-from splitimpera.report.entries import Count, Entry, Interval, Maybe, NamedEntry, Number
+from splitimpera.report.entry import Count, Entry, Interval, Maybe, NamedEntry, Number
 from splitimpera.report.schema import RequirementEntry
 
 SCHEMA_VERSION: Literal[1] = 1
