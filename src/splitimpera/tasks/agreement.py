@@ -142,13 +142,11 @@ class Agreement:
         scalar: Tensor = self.inner.scalar(outputs, None, "predicted")
         return scalar
 
-    def loss(self, outputs: Sequence[Tensor], targets: Sequence[Row]) -> Tensor:
-        loss: Tensor = self.inner.loss(outputs, targets)
+    def loss(
+        self, outputs: Sequence[Tensor], wanted: Sequence[Tensor], targets: Sequence[Row] | None, distill: float
+    ) -> Tensor:
+        loss: Tensor = self.inner.loss(outputs, wanted, targets, distill)
         return loss
-
-    def distance(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-        distance: Tensor = self.inner.distance(outputs, wanted)
-        return distance
 
     def group(self, target: Row) -> int:
         return int(self.inner.group(target)) if target else -1

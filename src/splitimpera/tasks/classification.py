@@ -98,19 +98,17 @@ class Classification:
             return logits.gather(1, logits.argmax(1, keepdim=True))[:, 0]
         return logits.gather(1, self._labels(logits, targets)[:, None])[:, 0]
 
-    def loss(self, outputs: Sequence[Tensor], targets: Sequence[Row]) -> Tensor:
-        """Cross-entropy."""
-        from torch.nn.functional import cross_entropy
-
-        logits = outputs[self.place]
-        return cross_entropy(logits, self._labels(logits, targets))
-
-    def distance(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-        """The Kullback-Leibler divergence of the unsplit network's probabilities."""
-        from torch.nn.functional import kl_div
+    def loss(
+        self, outputs: Sequence[Tensor], wanted: Sequence[Tensor], targets: Sequence[Row] | None, distill: float
+    ) -> Tensor:
+        """Cross-entropy, and the Kullback-Leibler divergence of the unsplit network's probabilities."""
+        from torch.nn.functional import kl_div, nll_loss
 
         given, before = (some[self.place].log_softmax(1) for some in (outputs, wanted))
-        return kl_div(given, before, reduction="batchmean", log_target=True)
+        distance = kl_div(given, before, reduction="batchmean", log_target=True)
+        if targets is None:
+            return distance
+        return (1 - distill) * nll_loss(given, self._labels(given, targets)) + distill * distance
 
     def agreeing(self, answers: Sequence[Row]) -> Task:
         return self

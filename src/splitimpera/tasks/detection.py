@@ -127,13 +127,14 @@ class Detection:
                 found.append(scores.max())
         return torch.stack(found)
 
-    def loss(self, outputs: Sequence[Tensor], targets: Sequence[Row]) -> Tensor:
-        """Nothing: every detector assigns truths to candidates in a way of its own. Distillation alone trains."""
-        return outputs[0].new_zeros(())
+    def loss(
+        self, outputs: Sequence[Tensor], wanted: Sequence[Tensor], targets: Sequence[Row] | None, distill: float
+    ) -> Tensor:
+        """Distillation alone: every detector assigns truths to candidates in a way of its own.
 
-    def distance(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-        """Binary cross-entropy of the scores beyond that of the unsplit network with itself, and the boxes' mean
-        distance in shares of the image, weighted by how sure the unsplit network is; summed over an image."""
+        Binary cross-entropy of the scores beyond that of the unsplit network with itself, and the boxes' mean distance
+        in shares of the image, weighted by how sure the unsplit network is; summed over an image.
+        """
         import torch
         from torch.nn.functional import binary_cross_entropy as cross_entropy
 

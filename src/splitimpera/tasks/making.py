@@ -84,7 +84,7 @@ def made_task(made: object, name: str) -> Task:
     Raises:
         ScenarioError: it is none.
     """
-    asked = "name targets metrics options fitted check answer expected scalar loss distance group".split()
+    asked = "name targets metrics options fitted check answer expected scalar loss group".split()
     missing = [each for each in asked if not hasattr(made, each)]
     if missing:
         raise ScenarioError(

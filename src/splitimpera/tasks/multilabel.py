@@ -98,21 +98,22 @@ class Multilabel:
         there = there | (none & (logits == logits.amax(1, keepdim=True)))
         return (logits * there).sum(1)
 
-    def loss(self, outputs: Sequence[Tensor], targets: Sequence[Row]) -> Tensor:
-        """Binary cross-entropy, summed over the classes."""
-        from torch.nn.functional import binary_cross_entropy_with_logits
-
-        logits = outputs[self.place]
-        return binary_cross_entropy_with_logits(logits, self._labels(logits, targets), reduction="sum") / len(logits)
-
-    def distance(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-        """The Kullback-Leibler divergence from the unsplit network's probabilities, summed over the classes."""
+    def loss(
+        self, outputs: Sequence[Tensor], wanted: Sequence[Tensor], targets: Sequence[Row] | None, distill: float
+    ) -> Tensor:
+        """Binary cross-entropy, and the Kullback-Leibler divergence of the unsplit network's probabilities, summed over
+        the classes."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         logits, before = outputs[self.place], wanted[self.place]
         p = before.sigmoid()
         own = binary_cross_entropy_with_logits(before, p, reduction="sum")
-        return (binary_cross_entropy_with_logits(logits, p, reduction="sum") - own) / len(logits)
+        distance = (binary_cross_entropy_with_logits(logits, p, reduction="sum") - own) / len(logits)
+        if targets is None:
+            return distance
+        labels = self._labels(logits, targets)
+        on_targets = binary_cross_entropy_with_logits(logits, labels, reduction="sum") / len(logits)
+        return (1 - distill) * on_targets + distill * distance
 
     def agreeing(self, answers: Sequence[Row]) -> Task:
         return self

@@ -89,19 +89,18 @@ class Regression:
         norm: Tensor = outputs[self.place].flatten(1).norm(dim=1)
         return norm
 
-    def loss(self, outputs: Sequence[Tensor], targets: Sequence[Row]) -> Tensor:
-        """Mean squared error."""
+    def loss(
+        self, outputs: Sequence[Tensor], wanted: Sequence[Tensor], targets: Sequence[Row] | None, distill: float
+    ) -> Tensor:
+        """Mean squared errors."""
         from torch.nn.functional import mse_loss
 
         given = outputs[self.place]
-        wanted = given.new_tensor(np.stack([wanted for (wanted,) in targets])).reshape(given.shape)
-        return mse_loss(given, wanted)
-
-    def distance(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-        """Mean squared error."""
-        from torch.nn.functional import mse_loss
-
-        return mse_loss(outputs[self.place], wanted[self.place])
+        distance = mse_loss(given, wanted[self.place])
+        if targets is None:
+            return distance
+        expected = given.new_tensor(np.stack([numbers for (numbers,) in targets])).reshape(given.shape)
+        return (1 - distill) * mse_loss(given, expected) + distill * distance
 
     def agreeing(self, answers: Sequence[Row]) -> Task:
         return self

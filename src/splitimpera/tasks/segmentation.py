@@ -151,20 +151,21 @@ class Segmentation:
         counted = counted | none[:, None, None]  # no object anywhere: then what is seen is the background
         return (logits.gather(1, chosen_class[:, None])[:, 0] * counted).flatten(1).sum(1)
 
-    def loss(self, outputs: Sequence[Tensor], targets: Sequence[Row]) -> Tensor:
-        """Cross-entropy, the mean over the pixels."""
-        from torch.nn.functional import cross_entropy
-
-        logits = self._large(outputs[self.place])
-        return cross_entropy(logits, self._masks(logits, targets), ignore_index=self.ignore)
-
-    def distance(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-        """The Kullback-Leibler divergence of the unsplit network's probabilities, the mean over the pixels."""
-        from torch.nn.functional import kl_div
+    def loss(
+        self, outputs: Sequence[Tensor], wanted: Sequence[Tensor], targets: Sequence[Row] | None, distill: float
+    ) -> Tensor:
+        """Cross-entropy, and the Kullback-Leibler divergence of the unsplit network's probabilities, means over the
+        pixels."""
+        from torch.nn.functional import cross_entropy, kl_div
 
         given, before = (some[self.place].log_softmax(1) for some in (outputs, wanted))
         pixels = given.shape[2] * given.shape[3]
-        return kl_div(given, before, reduction="batchmean", log_target=True) / pixels
+        distance = kl_div(given, before, reduction="batchmean", log_target=True) / pixels
+        if targets is None:
+            return distance
+        logits = self._large(outputs[self.place])
+        on_targets = cross_entropy(logits, self._masks(logits, targets), ignore_index=self.ignore)
+        return (1 - distill) * on_targets + distill * distance
 
     def agreeing(self, answers: Sequence[Row]) -> Task:
         return self

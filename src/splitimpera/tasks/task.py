@@ -105,12 +105,16 @@ class Task(Protocol):
         """
         ...
 
-    def loss(self, outputs: Sequence[Tensor], targets: Sequence[Row]) -> Tensor:
-        """What training on targets makes smaller: the mean over the samples."""
-        ...
+    def loss(
+        self, outputs: Sequence[Tensor], wanted: Sequence[Tensor], targets: Sequence[Row] | None, distill: float
+    ) -> Tensor:
+        """What training makes smaller, the mean over the samples.
 
-    def distance(self, outputs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-        """How far outputs are from those of the network unsplit, the mean over the samples: distillation."""
+        Args:
+            wanted: What the network unsplit returns.
+            targets: What is expected, where it is known and counts.
+            distill: the share of the distance to `wanted`; the rest is the loss on the targets.
+        """
         ...
 
     def agreeing(self, answers: Sequence[Row]) -> Task:

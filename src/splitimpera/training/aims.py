@@ -33,10 +33,8 @@ class Aims:
 
     def loss(self, made: Results, wanted: Results, rows: Tensor, distill: float) -> Tensor:
         """The loss of some samples, of which `distill` is the distance to what is wanted; all of it without targets."""
-        distance = self.task.distance(made, wanted)
-        if not self.samples.known or distill == 1:
-            return distance
-        return (1 - distill) * self.task.loss(made, self._targets(rows)) + distill * distance
+        targets = self._targets(rows) if self.samples.known and distill < 1 else None
+        return self.task.loss(made, wanted, targets, distill)
 
     def counts(self, made: Results, rows: Tensor) -> list[FloatArray]:
         """The quality's numbers of some samples."""
