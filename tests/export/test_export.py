@@ -217,9 +217,9 @@ def test_halves_that_compute_something_else_are_not_written(run, monkeypatch):
 
 
 def test_flips_of_what_is_nearly_the_same_do_not_count():
-    from splitimpera.export.compared import Compared
+    from splitimpera.tasks.sameness import ComparedClasses
 
-    compared = Compared()
+    compared = ComparedClasses()
     for _ in range(10):
         compared.add(np.array([1.0, 1.0 + 1e-7]), np.array([1.0 + 2e-7, 1.0]))
     assert compared.equal == 0

@@ -42,6 +42,7 @@ from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.verification.comparing import verify
 
 PLAN = "SC1-uint8-tcp"
+FPS = 40.0
 COMMAND = (sys.executable, "-m", "splitimpera")
 
 
@@ -95,9 +96,9 @@ def inferred(bundle, log, frames=48, plan=None):
     with served(bundle) as address, Client(bundle, address, plan, insecure=True) as client:
         judge = judge_of(bundle.manifest, source.near)
         with log.open("w") as file:
-            file.write(line_of(run_line(client, source, 200.0, None, judge)))
+            file.write(line_of(run_line(client, source, FPS, None, judge)))
             told = lambda line: file.write(line_of(line))  # noqa: E731
-            run = DeviceRun(client, source, FrameClock(200.0, frames), None, told, judge=judge)
+            run = DeviceRun(client, source, FrameClock(FPS, frames), None, told, judge=judge)
             return run.run()
 
 
@@ -122,7 +123,10 @@ def value_here(bundle):
     return np.mean([np.abs(answer - y) <= source.near for answer, y in pairs])
 
 
-@pytest.mark.parametrize("case", ["segmentation", "detection", "regression", "agreement", "classes"])
+SLOWLY = [pytest.param(case, marks=pytest.mark.slow) for case in ("regression", "agreement", "classes")]
+
+
+@pytest.mark.parametrize("case", ["segmentation", "detection", *SLOWLY])
 def test_a_design_is_exported_run_and_verified(runs, case, tmp_path):
     folder, exported, bundle = runs(case)
     metric, results = METRIC[case], read(folder)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,13 +14,8 @@ from splitimpera.bundle.entries import TENSOR_BYTES, Entry, Name, TensorEntry, W
 from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import BundleError, SplitImperaError, shown
 from splitimpera.records.graph import DTYPE_BYTES
-from splitimpera.tasks.agreement import Agreement
-from splitimpera.tasks.detection import Detection
 from splitimpera.tasks.making import TASKS, make_task
-from splitimpera.tasks.multilabel import Multilabel
 from splitimpera.tasks.quality import Quality
-from splitimpera.tasks.regression import Regression
-from splitimpera.tasks.segmentation import Segmentation
 from splitimpera.tasks.task import Output, TargetKind, Task
 
 RAW = "raw"
@@ -91,7 +86,7 @@ class Responding:
     @property
     def targets(self) -> TargetKind:
         """How targets are to be read, with those that an agreement has of the network unsplit."""
-        return "none" if self.task is None else judged(self.task).targets
+        return "none" if self.task is None else self.task.answering.targets
 
     @property
     def names_classes(self) -> bool:
@@ -101,7 +96,7 @@ class Responding:
     @property
     def labelled(self) -> bool:
         """Whether the class of a sample is a label that somebody gave it."""
-        return self.names_classes and not isinstance(self.task, Agreement)
+        return self.names_classes and self.task is not None and self.task.targets == "class"
 
     def quality(self, near: Array | None = None) -> Quality | None:
         """What makes responses good; None where that is not known.
@@ -109,42 +104,19 @@ class Responding:
         Args:
             near: How near numbers agree, which only those know who ran the network on many samples.
         """
-        task = self.task
-        if isinstance(task, Agreement) and isinstance(task.inner, Regression):
-            task = None if near is None else replace(task, within=near)
-        return None if task is None else task.quality
+        return None if self.task is None else self.task.judging(near)
 
     def mistarget(self, target: Row) -> str:
         """What is wrong with a target, in words; empty where nothing is."""
         if self.task is None:
             return ""
-        inner = judged(self.task)
-        if len(target) != (3 if inner.targets == "boxes" else 1):
+        if len(target) != (3 if self.targets == "boxes" else 1):
             return f"a target of {len(target)} arrays, of another task"
-        return inner.check(target)
+        return self.task.answering.check(target)
 
     def problem(self, answer: Row) -> str:
         """What is wrong with a response that came from elsewhere, in words; empty where nothing is."""
-        task = None if self.task is None else judged(self.task)
-        if isinstance(task, Segmentation):
-            largest = int(answer[0].max(initial=0))
-            if largest >= task.shape[0] or int(answer[0].min(initial=0)) < 0:
-                return f"a mask with class {largest}, there are {task.shape[0]}"
-        if isinstance(task, Detection):
-            boxes, scores, classes = answer
-            height, width = task.known.image_size
-            if not np.isfinite(boxes).all() or not np.isfinite(scores).all():
-                return "a box or score that is not finite"
-            if len(boxes) and (boxes.min() < -1 or (boxes.max(0) > np.array([width, height] * 2) + 1).any()):
-                return f"a box outside the image of {height} x {width} pixels (height x width)"
-            if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < task.known.classes:
-                return f"a box of class {int(classes.max())}, there are {task.known.classes}"
-        return ""
-
-
-def judged(task: Task) -> Task:
-    """The task whose answers these are: of an agreement, what it is an agreement of."""
-    return task.inner if isinstance(task, Agreement) else task
+        return "" if self.task is None else self.task.problem(answer)
 
 
 def task_entry(
@@ -158,14 +130,14 @@ def task_entry(
         result: The tensors of the network's result, in the order of the outputs.
     """
     own = kind in TASKS
-    inner = judged(task)
-    made = Responding(task, *_response(task, result)) if own else Responding(None, _raw(result))
+    made = Responding(task, *_response(task)) if own else Responding(None, _raw(result))
+    shape = task.target_shape if own else None
     return TaskEntry(
         kind=kind if own else RAW,
         options=task.options() if own else {},
         metric=task.quality.name,
         outputs=[output.name for output in outputs],
-        mask=list(inner.size) if own and isinstance(inner, Segmentation) else None,
+        mask=None if shape is None else list(shape),
         response=list(made.response),
         most=made.most,
         result_bytes=result_bytes,
@@ -203,7 +175,7 @@ def responding_of(entry: TaskEntry, result: Sequence[TensorEntry], inputs: Seque
         made = Responding(None, _raw(result))
     else:
         task = _fitted(entry, result, inputs)
-        made = Responding(task, *_response(task, result))
+        made = Responding(task, *_response(task))
     if (list(made.response), made.most) != (entry.response, entry.most):
         raise BundleError(f"the task '{shown(entry.kind)}' makes other responses of this result than the manifest says")
     return made
@@ -226,18 +198,10 @@ def _fitted(entry: TaskEntry, result: Sequence[TensorEntry], inputs: Sequence[Te
         raise BundleError(f"the task '{shown(entry.kind)}' cannot be made: {shown(error, 300)}") from None
 
 
-def _response(task: Task, result: Sequence[TensorEntry]) -> tuple[tuple[ResponseEntry, ...], int | None]:
+def _response(task: Task) -> tuple[tuple[ResponseEntry, ...], int | None]:
     """The tensors of a task's response, and how many objects it has at most."""
-    inner: Any = judged(task)
-    if isinstance(inner, Detection):
-        boxes = _stored("boxes", (None, 4), "float32")
-        return (boxes, _stored("scores", (None,), "float32"), _stored("classes", (None,), "int64")), inner.most
-    if isinstance(inner, Segmentation):
-        return (_stored("mask", inner.size, "uint8" if inner.shape[0] <= 256 else "int32"),), None
-    logits = result[inner.place]
-    if isinstance(inner, Regression):
-        return (_stored("prediction", [side for side in logits.shape if side != 1], logits.dtype),), None
-    return (_stored("labels" if isinstance(inner, Multilabel) else "logits", logits.shape, logits.dtype),), None
+    response = task.response()
+    return tuple(_stored(*array) for array in response.arrays), response.most
 
 
 def _raw(result: Sequence[TensorEntry]) -> tuple[ResponseEntry, ...]:

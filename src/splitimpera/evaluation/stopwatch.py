@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from splitimpera.core.array_types import FloatArray
+from splitimpera.core.array_types import FloatArray, Row
 from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.cache import made_once, read_cached, usable_cache, write_cached
 from splitimpera.core.errors import DataError
@@ -26,7 +26,7 @@ from splitimpera.cost.pacing import both_ways
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.cost.timing import timed
 from splitimpera.cost.waking import wake_s, waking_timers
-from splitimpera.evaluation.batches import stack
+from splitimpera.evaluation.batches import stack, unstack
 from splitimpera.evaluation.testbed import Coding, Segment, Testbed, around, coding_of
 from splitimpera.partition.cutter import segment as segment_of
 from splitimpera.records.measurements import CodingTime, Measurements, SegmentTime
@@ -97,10 +97,13 @@ def measure(
     about = Measurements(machine_name(), fingerprint(testbed.graph), torch.get_num_threads())
     if not segments:
         return about
+    last = testbed.last
     about = replace(about, fps=testbed.workload.fps if fps is None else fps)
     if not BOUNDS["fps"].holds(about.fps):
         raise DataError(f"{about.fps!r} frames a second are out of range, they must be {BOUNDS['fps']}", where="fps")
-    key = json.dumps([FORMAT, __version__, torch.__version__, *vars(about).values(), budget_s, [*segments], [*codings]])
+    task = testbed.task.name, testbed.task.options()
+    measured = *vars(about).values(), budget_s, task, [*segments], [*codings]
+    key = json.dumps([FORMAT, __version__, torch.__version__, *measured])
     name = f"times-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     with made_once(name):  # two at a time would disturb each other
         known = None if fresh else _kept(name)
@@ -116,7 +119,8 @@ def measure(
             about,
             segments=tuple(
                 SegmentTime(
-                    *(*segment, batch, _of_segment(paced, segment, batch, woken_s), _of_segment(hot, segment, batch))
+                    *(*segment, batch),
+                    *(_of_segment(paced, segment, batch, last, woken_s), _of_segment(hot, segment, batch, last)),
                 )
                 for segment, batch in segments
             ),
@@ -155,7 +159,11 @@ def _timers(
         timers["layers", batch] = together or partial(_one_by_one, timer, batch)
     nothing = segment_of(graph, graph.cuts[0], graph.cuts[0])
     timers["call",] = timed(lambda: nothing(*single))
+    results = testbed.call((0, testbed.last, 0.0, 0.0), single)
+    result = next(unstack(results, testbed.specs(testbed.last, 0.0)))
     for segment, batch in segments:
+        if segment[1] == testbed.last:
+            timers["answer", batch] = timed(partial(_answers, testbed, result, batch))
         for part, cut, ratio in _bottleneck_parts(segment):
             timers[part, cut, ratio, batch] = timed(testbed.bottleneck_caller(part, cut, ratio, batch))
     for direction, coding in codings:
@@ -168,10 +176,18 @@ def _one_by_one(timer: LayerTimer, batch: int) -> FloatArray:
     return seconds
 
 
-def _of_segment(taken: Taken, segment: Segment, batch: int, woken_s: float = 0.0) -> tuple[float, ...]:
-    """What its layers took in each pass, the call of a program, and the parts of bottlenecks at its ends.
+def _answers(testbed: Testbed, result: Row, batch: int) -> None:
+    """What runs after the network, on each of some frames."""
+    for _ in range(batch):
+        testbed.task.answer(result)
+
+
+def _of_segment(taken: Taken, segment: Segment, batch: int, last: int, woken_s: float = 0.0) -> tuple[float, ...]:
+    """What its layers took in each pass, the call of a program, the parts of bottlenecks at its ends, and what makes
+    the answer after the last layer.
 
     Args:
+        last: The cut behind which there are no layers.
         woken_s: What waking costs a device that runs layers, but not the first one, whose passes have it.
     """
     start, end, *_ = segment
@@ -179,6 +195,8 @@ def _of_segment(taken: Taken, segment: Segment, batch: int, woken_s: float = 0.0
     seconds = seconds + woken_s if 0 < start < end else seconds
     for part in _bottleneck_parts(segment):
         seconds = seconds + taken[*part, batch]
+    if end == last:
+        seconds = seconds + taken["answer", batch]
     return _samples(seconds)
 
 

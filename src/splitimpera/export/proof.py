@@ -17,9 +17,9 @@ from splitimpera.core.units import format_fraction
 from splitimpera.deploy.halves import DeviceHalf, Received, ServerHalf, device_half, server_half
 from splitimpera.evaluation.batches import unstack
 from splitimpera.evaluation.testbed import Testbed
-from splitimpera.export.compared import Comparison, comparison
 from splitimpera.models.datasets import Samples
 from splitimpera.tasks.quality import value_of
+from splitimpera.tasks.sameness import Comparison
 
 EQUAL = 0.995
 """The least share of equal predictions with which a bundle is written."""
@@ -101,7 +101,7 @@ def prove(bundle: Bundle, plan: str, testbed: Testbed, samples: Samples, track: 
         BundleError: the halves do not run.
     """
     halves, task = _Halves(bundle, plan), testbed.task
-    parts, whole, gaps, seconds = comparison(task), comparison(task), _Gaps(), list[float]()
+    parts, whole, gaps, seconds = task.sameness(), task.sameness(), _Gaps(), list[float]()
     size, counts = testbed.chunk(hop.cut for hop in halves.entry.hops), []
     frames = _references(testbed, halves.entry, samples, size)
     for rows, references in track(frames, what, -(-len(samples) // size)):

@@ -19,8 +19,9 @@ from splitimpera.tasks.multilabel import Multilabel
 from splitimpera.tasks.painting import Drawing
 from splitimpera.tasks.quality import Quality, Sums, mean_and_sum
 from splitimpera.tasks.regression import Regression
+from splitimpera.tasks.sameness import Comparison
 from splitimpera.tasks.segmentation import Segmentation
-from splitimpera.tasks.task import Chosen, Output, TargetKind
+from splitimpera.tasks.task import Chosen, Output, Plain, Response, TargetKind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +61,7 @@ INNER: dict[str, type[Any]] = {
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(Plain):
     """How far a plan's answers are those of the network unsplit: a share, 1 where nothing is lost or rounded.
 
     Equal class; F1 of the labels; mean intersection over union of the masks; average precision of the boxes at 0.5;
@@ -136,6 +137,31 @@ class Agreement:
         """An answer of the network unsplit as a target."""
         expected: Row = self.inner.expected(answer)
         return expected
+
+    @property
+    def answering(self) -> Any:
+        return self.inner
+
+    @property
+    def target_shape(self) -> tuple[int, ...] | None:
+        shape: tuple[int, ...] | None = self.inner.target_shape
+        return shape
+
+    def response(self) -> Response:
+        response: Response = self.inner.response()
+        return response
+
+    def judging(self, near: Array | None) -> Quality | None:
+        if not isinstance(self.inner, Regression):
+            return self.quality
+        return None if near is None else replace(self, within=near).quality
+
+    def problem(self, answer: Row) -> str:
+        return str(self.inner.problem(answer))
+
+    def sameness(self) -> Comparison:
+        comparison: Comparison = self.inner.sameness()
+        return comparison
 
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
         """That of the answers' task, for what is predicted."""

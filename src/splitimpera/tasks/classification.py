@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splitimpera.core.array_types import Array, FloatArray, Row
+from splitimpera.core.array_types import FloatArray, Row
 from splitimpera.core.statistics import wilson_interval
 from splitimpera.tasks.quality import Matrix, Sums, mean_and_sum
-from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, only, real
+from splitimpera.tasks.sameness import ComparedClasses, Comparison
+from splitimpera.tasks.task import Chosen, Output, Plain, Response, TargetKind, only, plain, real
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +50,7 @@ class RightClass(Sums):
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(Plain):
     """Which of some classes a sample belongs to.
 
     Attributes:
@@ -58,6 +59,7 @@ class Classification:
 
     output: str | int | None = None
     place: int = 0
+    dtype: str = "float32"
     classes: int = 0
     quality: RightClass = RightClass()
 
@@ -77,8 +79,9 @@ class Classification:
     ) -> Classification:
         place = only(outputs, self.output, (1,), "one logit a class")
         real(outputs[place])
+        dtype = plain(outputs[place].dtype)
         quality = RightClass(metric, 1 if metric == "accuracy" else TOP)
-        return replace(self, place=place, classes=outputs[place].shape[0], quality=quality)
+        return replace(self, place=place, dtype=dtype, classes=outputs[place].shape[0], quality=quality)
 
     def check(self, target: Row) -> str:
         if 0 <= int(target[0]) < self.classes:
@@ -90,6 +93,12 @@ class Classification:
 
     def expected(self, answer: Row) -> Row:
         return (np.array(answer[0].argmax()),)
+
+    def response(self) -> Response:
+        return Response((("logits", (self.classes,), self.dtype),))
+
+    def sameness(self) -> Comparison:
+        return ComparedClasses(place=self.place)
 
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
         """The logit of the class that is predicted (as in I-SPLIT's released code) or labelled (as in its abstract)."""
@@ -110,14 +119,8 @@ class Classification:
             return distance
         return (1 - distill) * nll_loss(given, self._labels(given, targets)) + distill * distance
 
-    def agreeing(self, answers: Sequence[Row]) -> Task:
-        return self
-
     def group(self, target: Row) -> int:
         return int(target[0])
-
-    def draw(self, image: Array, row: Row, names: Sequence[str] = (), expected: bool = False) -> None:
-        """Nothing: there is nothing to see."""
 
     def _labels(self, logits: Tensor, targets: Sequence[Row] | None) -> Tensor:
         return logits.new_tensor([int(label) for (label,) in targets or ()]).long()

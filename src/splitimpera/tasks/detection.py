@@ -15,7 +15,8 @@ from splitimpera.tasks.average_precision import AP50, COCO, AveragePrecision
 from splitimpera.tasks.boxes import box_problem, iou
 from splitimpera.tasks.detections import Activation, Background, Detector, Format
 from splitimpera.tasks.painting import Drawing, draw_boxes
-from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, real
+from splitimpera.tasks.sameness import ComparedAnswers, Comparison
+from splitimpera.tasks.task import Chosen, Output, Plain, Response, TargetKind, real
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,7 @@ CONFIDENT = 0.3
 
 
 @dataclass(frozen=True)
-class Detection:
+class Detection(Plain):
     """Where objects are, and of which class.
 
     The network returns candidates; what `Detector` makes of them, and drops, runs after it, outside its graph.
@@ -104,6 +105,32 @@ class Detection:
         sure = scores >= CONFIDENT
         return boxes[sure], classes[sure], np.zeros(int(sure.sum()), dtype=bool)
 
+    def response(self) -> Response:
+        boxes, scores, classes = (
+            ("boxes", (None, 4), "float32"),
+            ("scores", (None,), "float32"),
+            ("classes", (None,), "int64"),
+        )
+        return Response((boxes, scores, classes), self.most)
+
+    def problem(self, answer: Row) -> str:
+        boxes, scores, classes = answer
+        height, width = self.known.image_size
+        if not np.isfinite(boxes).all() or not np.isfinite(scores).all():
+            return "a box or score that is not finite"
+        if len(boxes) and (boxes.min() < -1 or (boxes.max(0) > np.array([width, height] * 2) + 1).any()):
+            return f"a box outside the image of {height} x {width} pixels (height x width)"
+        if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < self.known.classes:
+            return f"a box of class {int(classes.max())}, there are {self.known.classes}"
+        return ""
+
+    def sameness(self) -> Comparison:
+        def every(row: Row) -> Row:  # however sure the network is
+            boxes, _, classes = self.answer(row)
+            return boxes, classes, np.zeros(len(boxes), dtype=bool)
+
+        return ComparedAnswers("equal detections (AP50)", every, AveragePrecision(self.known.classes))
+
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
         """The sum of the scores of the detections that are kept; labelled, of the best box at each labelled object.
 
@@ -150,9 +177,6 @@ class Detection:
             scale = 1.0 if self.format == "detr" else 1.0 / size
             total = total + (sure * torch.abs(boxes - others).mean(1) * scale).sum() * BOX_WEIGHT
         return total / len(outputs[0])
-
-    def agreeing(self, answers: Sequence[Row]) -> Task:
-        return self
 
     def group(self, target: Row) -> int:
         """The class of most boxes."""

@@ -23,7 +23,7 @@ TASKS: Registry[type[Any]] = Registry("task")
 for _task in (Classification, Multilabel, Regression, Segmentation, Detection, Agreement):
     TASKS.register(_task.name)(_task)
 
-FITTED = {"place", "classes", "shape", "size", "quality", "inner", "detector", "metric", "within"}
+FITTED = {"place", "classes", "shape", "size", "quality", "dtype", "inner", "detector", "metric", "within"}
 """What a task learns of the network, and no key says."""
 
 

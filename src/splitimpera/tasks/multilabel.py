@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splitimpera.core.array_types import Array, FloatArray, Row
+from splitimpera.core.array_types import FloatArray, Row
 from splitimpera.tasks.quality import Sums
-from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, only, real
+from splitimpera.tasks.sameness import ComparedAnswers, Comparison
+from splitimpera.tasks.task import Chosen, Output, Plain, Response, TargetKind, only, plain, real
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +48,7 @@ class RightLabels(Sums):
 
 
 @dataclass(frozen=True)
-class Multilabel:
+class Multilabel(Plain):
     """Which of some classes are there; targets are 0 or 1 for each, (classes,).
 
     Attributes:
@@ -57,6 +58,7 @@ class Multilabel:
 
     output: str | int | None = None
     place: int = 0
+    dtype: str = "float32"
     classes: int = 0
     quality: RightLabels = RightLabels()
 
@@ -76,7 +78,13 @@ class Multilabel:
     ) -> Multilabel:
         place = only(outputs, self.output, (1,), "one logit a class")
         real(outputs[place])
-        return replace(self, place=place, classes=outputs[place].shape[0], quality=RightLabels(metric))
+        return replace(
+            self,
+            place=place,
+            dtype=plain(outputs[place].dtype),
+            classes=outputs[place].shape[0],
+            quality=RightLabels(metric),
+        )
 
     def check(self, target: Row) -> str:
         (labels,) = target
@@ -89,6 +97,13 @@ class Multilabel:
 
     def expected(self, answer: Row) -> Row:
         return ((answer[0] > 0).astype(np.uint8),)
+
+    def response(self) -> Response:
+        return Response((("labels", (self.classes,), self.dtype),))
+
+    def sameness(self) -> Comparison:
+        same = RightLabels("accuracy")
+        return ComparedAnswers("equal labels", lambda row: self.expected(self.answer(row)), same)
 
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
         """The sum of the logits of all classes that are predicted, or labelled; of the largest where there is none."""
@@ -114,15 +129,6 @@ class Multilabel:
         labels = self._labels(logits, targets)
         on_targets = binary_cross_entropy_with_logits(logits, labels, reduction="sum") / len(logits)
         return (1 - distill) * on_targets + distill * distance
-
-    def agreeing(self, answers: Sequence[Row]) -> Task:
-        return self
-
-    def group(self, target: Row) -> int:
-        return -1
-
-    def draw(self, image: Array, row: Row, names: Sequence[str] = (), expected: bool = False) -> None:
-        """Nothing: there is nothing to see."""
 
     def _labels(self, logits: Tensor, targets: Sequence[Row] | None) -> Tensor:
         return logits.new_tensor(np.stack([labels for (labels,) in targets or ()]))

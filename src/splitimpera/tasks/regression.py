@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splitimpera.core.array_types import Array, FloatArray, Row
+from splitimpera.core.array_types import FloatArray, Row
 from splitimpera.tasks.quality import Sums
-from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, only, real
+from splitimpera.tasks.task import Chosen, Output, Plain, Response, TargetKind, only, plain, real
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ class Error(Sums):
 
 
 @dataclass(frozen=True)
-class Regression:
+class Regression(Plain):
     """Numbers; targets are as many, float (...).
 
     Attributes:
@@ -50,6 +50,7 @@ class Regression:
     output: str | int | None = None
     fallback: float = 0.0
     place: int = 0
+    dtype: str = "float32"
     shape: tuple[int, ...] = ()
     quality: Error = Error()
 
@@ -70,7 +71,13 @@ class Regression:
     ) -> Regression:
         place = only(outputs, self.output, range(9), "the prediction")
         real(outputs[place])
-        return replace(self, place=place, shape=outputs[place].shape, quality=Error(metric, self.fallback))
+        return replace(
+            self,
+            place=place,
+            dtype=plain(outputs[place].dtype),
+            shape=outputs[place].shape,
+            quality=Error(metric, self.fallback),
+        )
 
     def check(self, target: Row) -> str:
         (wanted,) = target
@@ -83,6 +90,9 @@ class Regression:
 
     def expected(self, answer: Row) -> Row:
         return answer
+
+    def response(self) -> Response:
+        return Response((("prediction", _squeezed(self.shape), self.dtype),))
 
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
         """The norm of the prediction."""
@@ -101,15 +111,6 @@ class Regression:
             return distance
         expected = given.new_tensor(np.stack([numbers for (numbers,) in targets])).reshape(given.shape)
         return (1 - distill) * mse_loss(given, expected) + distill * distance
-
-    def agreeing(self, answers: Sequence[Row]) -> Task:
-        return self
-
-    def group(self, target: Row) -> int:
-        return -1
-
-    def draw(self, image: Array, row: Row, names: Sequence[str] = (), expected: bool = False) -> None:
-        """Nothing: there is nothing to see."""
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

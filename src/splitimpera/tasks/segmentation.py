@@ -13,7 +13,8 @@ from splitimpera.core.array_types import Array, FloatArray, Row
 from splitimpera.core.errors import ModelError
 from splitimpera.tasks.painting import Drawing, draw_mask
 from splitimpera.tasks.quality import Sums
-from splitimpera.tasks.task import Chosen, Output, TargetKind, Task, only, real
+from splitimpera.tasks.sameness import ComparedAnswers, Comparison
+from splitimpera.tasks.task import Chosen, Output, Plain, Response, TargetKind, only, real
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +59,7 @@ class Overlap(Sums):
 
 
 @dataclass(frozen=True)
-class Segmentation:
+class Segmentation(Plain):
     """Which class each pixel belongs to; targets are class indices (H, W).
 
     Logits of a part of the targets' size, such as a quarter, are enlarged to it first, bilinearly.
@@ -130,6 +131,22 @@ class Segmentation:
     def expected(self, answer: Row) -> Row:
         return answer
 
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        return self.size
+
+    def response(self) -> Response:
+        return Response((("mask", self.size, "uint8" if self.shape[0] <= 256 else "int32"),))
+
+    def problem(self, answer: Row) -> str:
+        largest = int(answer[0].max(initial=0))
+        if largest >= self.shape[0] or int(answer[0].min(initial=0)) < 0:
+            return f"a mask with class {largest}, there are {self.shape[0]}"
+        return ""
+
+    def sameness(self) -> Comparison:
+        return ComparedAnswers("equal pixels", self.answer, Overlap("pixel_accuracy", self.shape[0], ignore=-1))
+
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
         """The sum, over the objects' pixels, of the logits of the class that is predicted there, or labelled.
 
@@ -166,9 +183,6 @@ class Segmentation:
         logits = self._large(outputs[self.place])
         on_targets = cross_entropy(logits, self._masks(logits, targets), ignore_index=self.ignore)
         return (1 - distill) * on_targets + distill * distance
-
-    def agreeing(self, answers: Sequence[Row]) -> Task:
-        return self
 
     def group(self, target: Row) -> int:
         """The class with most pixels but for the background."""

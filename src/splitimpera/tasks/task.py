@@ -10,6 +10,7 @@ from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import ModelError, listed
 from splitimpera.tasks.painting import Drawing
 from splitimpera.tasks.quality import Quality
+from splitimpera.tasks.sameness import ComparedNumbers, Comparison
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,19 @@ class Output:
 
     def __str__(self) -> str:
         return f"'{self.name}' {self.dtype} {self.shape}"
+
+
+@dataclass(frozen=True)
+class Response:
+    """The arrays of an answer.
+
+    Attributes:
+        arrays: name, shape and type of each; a side that is None is the number of objects, the same in all of them.
+        most: how many objects there are at most; None: no side varies.
+    """
+
+    arrays: tuple[tuple[str, tuple[int | None, ...], str], ...]
+    most: int | None = None
 
 
 class Task(Protocol):
@@ -94,6 +108,36 @@ class Task(Protocol):
 
     def expected(self, answer: Row) -> Row:
         """An answer as a target: what is expected where the network unsplit is taken for right."""
+        ...
+
+    @property
+    def answering(self) -> Task:
+        """The task whose answers these are: itself, and of an agreement what it is an agreement of."""
+        ...
+
+    @property
+    def target_shape(self) -> tuple[int, ...] | None:
+        """The shape of a target, where the outputs alone do not tell it."""
+        ...
+
+    def response(self) -> Response:
+        """What an answer looks like, once fitted."""
+        ...
+
+    def judging(self, near: Array | None) -> Quality | None:
+        """What makes answers good, on a machine that has no network; None where that cannot be known there.
+
+        Args:
+            near: How near numbers agree, which only those know who ran the network on many samples.
+        """
+        ...
+
+    def problem(self, answer: Row) -> str:
+        """What is wrong with an answer of these types and shapes that came from elsewhere; empty where nothing is."""
+        ...
+
+    def sameness(self) -> Comparison:
+        """What compares results of the same samples, of which a few may differ by rounding."""
         ...
 
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
@@ -174,3 +218,38 @@ def real(output: Output) -> None:
     """Refuse outputs that are no real floating-point numbers."""
     if not output.dtype.startswith(("float", "bfloat")):
         raise ModelError(f"the network's result {output} is expected to be floating-point numbers", where="task.output")
+
+
+def plain(dtype: str) -> str:
+    """The type that arrays have, where bfloat16 is float32."""
+    return "float32" if dtype == "bfloat16" else dtype
+
+
+class Plain:
+    """What most tasks have to say of themselves."""
+
+    @property
+    def answering(self) -> Any:
+        return self
+
+    @property
+    def target_shape(self) -> tuple[int, ...] | None:
+        return None
+
+    def judging(self, near: Array | None) -> Any:
+        return self.quality  # type: ignore[attr-defined]
+
+    def problem(self, answer: Row) -> str:
+        return ""
+
+    def sameness(self) -> Comparison:
+        return ComparedNumbers()
+
+    def agreeing(self, answers: Sequence[Row]) -> Any:
+        return self
+
+    def group(self, target: Row) -> int:
+        return -1
+
+    def draw(self, image: Array, row: Row, names: Sequence[str] = (), expected: bool = False) -> Drawing | None:
+        return None

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from splitimpera.bundle.task_entry import judged
 from splitimpera.core.array_types import Array, FloatArray, Row
-from splitimpera.tasks.average_precision import AveragePrecision
-from splitimpera.tasks.classification import Classification
-from splitimpera.tasks.detection import Detection
-from splitimpera.tasks.multilabel import Multilabel, RightLabels
 from splitimpera.tasks.quality import Quality, value_of
-from splitimpera.tasks.segmentation import Overlap, Segmentation
-from splitimpera.tasks.task import Task
 
 CLOSE = 0.01
 """As a share of the largest value: results that differ by more are not the same, however close the best two are."""
@@ -49,22 +43,8 @@ class Comparison(Protocol):
         ...
 
 
-def comparison(task: Task) -> Comparison:
-    """What compares results of a task."""
-    inner = judged(task)
-    if isinstance(inner, Classification):
-        return Compared(place=inner.place)
-    if isinstance(inner, Segmentation):
-        return ComparedAnswers("equal pixels", task, Overlap("pixel_accuracy", inner.shape[0], ignore=-1))
-    if isinstance(inner, Detection):
-        return ComparedAnswers("equal detections (AP50)", task, AveragePrecision(inner.known.classes))
-    if isinstance(inner, Multilabel):
-        return ComparedAnswers("equal labels", task, RightLabels("accuracy"))
-    return ComparedNumbers()
-
-
 @dataclass
-class Compared:
+class ComparedClasses:
     """Logits of some classes: of each sample some numbers, not its logits.
 
     Attributes:
@@ -122,25 +102,20 @@ class ComparedAnswers:
     """Answers of which a quality says how far they are the same: masks, boxes, labels.
 
     Attributes:
-        task: The task, fitted; it makes the answers that should be found.
-        quality: What says so, with those as truths.
+        words: What is equal.
+        expected: Function from the outputs that should be found to the answer that is expected, as a target.
+        quality: What says how far an answer is that.
     """
 
     words: str
-    task: Task
+    expected: Callable[[Row], Row]
     quality: Quality
     counts: list[FloatArray] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
 
     def take(self, wanted: Row, found: Row, answer: Row) -> None:
         self.gaps.append(gap(wanted, found))
-        expected = self.task.answer(wanted)
-        if isinstance(judged(self.task), Detection):  # all of them, however sure the network is
-            boxes, _, classes = expected
-            expected = boxes, classes, np.zeros(len(boxes), dtype=bool)
-        elif isinstance(judged(self.task), Multilabel):
-            expected = ((expected[0] > 0).astype(np.uint8),)
-        self.counts.append(self.quality.count(answer, expected))
+        self.counts.append(self.quality.count(answer, self.expected(wanted)))
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -152,9 +127,8 @@ class ComparedAnswers:
     @property
     def equal(self) -> float:
         counts = np.array(self.counts)
-        if isinstance(self.quality, AveragePrecision) and not counts[:, : self.quality.classes].any():
-            return float(not counts[:, self.quality.classes].any())  # nothing should be found
-        return value_of(self.quality, self.quality.vectors(counts))
+        value = value_of(self.quality, self.quality.vectors(counts))
+        return float(not counts.any()) if np.isnan(value) else value  # nothing should be found
 
     @property
     def as_good_as_equal(self) -> float:
