@@ -32,11 +32,14 @@ def convolution(in_channels: int, channels: int, stride: int = 1) -> nn.Sequenti
 class Detector(nn.Module):
     """At every location of both levels: how likely each class is there, and how far the box's four edges are.
 
-    `forward` takes images float (N, 3, 64, 64) from 0 to 1 and returns, for all K = 320 locations, `boxes` (N, K, 4):
-    left, top, right and bottom edge in pixels; and `logits` (N, K, classes), each class by itself.
+    `forward` takes images float (N, 3, H, W) from 0 to 1 and returns, for all K locations (320 in 64 x 64 pixels),
+    `boxes` (N, K, 4): left, top, right and bottom edge in pixels; and `logits` (N, K, classes), each class by itself.
+
+    Args:
+        size: Height and width of the images, multiples of 8.
     """
 
-    def __init__(self, classes: int = 10, width: int = 16) -> None:
+    def __init__(self, classes: int = 10, width: int = 16, size: tuple[int, int] = (SIDE, SIDE)) -> None:
         super().__init__()
         self.stem = convolution(3, width // 2, stride=2)
         self.stage1 = nn.Sequential(convolution(width // 2, 2 * width, stride=2), convolution(2 * width, 2 * width))
@@ -45,7 +48,7 @@ class Detector(nn.Module):
         self.lateral2 = nn.Conv2d(4 * width, 2 * width, 1)
         self.enlarge = nn.Upsample(scale_factor=2)
         self.heads = nn.ModuleList(Head(2 * width, classes) for _ in STRIDES)
-        centers, strides = locations()
+        centers, strides = locations(size)
         self.register_buffer("centers", centers, persistent=False)
         self.register_buffer("strides", strides, persistent=False)
 
@@ -74,11 +77,12 @@ class Head(nn.Module):
         return found
 
 
-def locations() -> tuple[Tensor, Tensor]:
+def locations(size: tuple[int, int] = (SIDE, SIDE)) -> tuple[Tensor, Tensor]:
     """The locations of both levels in pixels, x and y, (K, 2), and the stride of each, (K, 1)."""
     grids = []
     for stride in STRIDES:
-        y, x = torch.meshgrid(*[torch.arange(SIDE // stride) * stride + stride / 2] * 2, indexing="ij")
+        sides = (torch.arange(side // stride) * stride + stride / 2 for side in size)
+        y, x = torch.meshgrid(*sides, indexing="ij")
         grids.append(torch.stack([x, y], 2).reshape(-1, 2))
     strides = [torch.full((len(grid), 1), float(stride)) for grid, stride in zip(grids, STRIDES, strict=True)]
     return torch.cat(grids), torch.cat(strides)
@@ -110,12 +114,14 @@ def fit(model: nn.Module) -> None:
     model.to(memory_format=torch.contiguous_format)
 
 
-def wanted(boxes: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+def wanted(
+    boxes: np.ndarray, labels: np.ndarray, size: tuple[int, int] = (SIDE, SIDE), large: float = LARGE
+) -> tuple[Tensor, Tensor]:
     """What each location has to find: the class, int64 (K,), -1 where there is nothing; and its box, (K, 4)."""
-    centers, strides = locations()
+    centers, strides = locations(size)
     edges = torch.from_numpy(boxes)
     middles, sides = (edges[:, :2] + edges[:, 2:]) / 2, (edges[:, 2:] - edges[:, :2]).amax(1)
-    at_level = (sides >= LARGE) == (strides == STRIDES[1])  # (K, n)
+    at_level = (sides >= large) == (strides == STRIDES[1])  # (K, n)
     inside = ((centers[:, None] > edges[:, :2]) & (centers[:, None] < edges[:, 2:])).all(2)
     near = ((centers[:, None] - middles).abs() < RADIUS * strides[:, None]).all(2)
     finds, which = (at_level & inside & near).max(1)  # boxes do not overlap: no location has two
