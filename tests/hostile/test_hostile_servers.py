@@ -59,6 +59,18 @@ def infer(place, transport, port, *options, secure=False):
     return errors
 
 
+def one_port():
+    """A socket for TCP and one for UDP, of the same number; that a number is free for one does not say so of both."""
+    while True:
+        tcp, udp = socket.create_server((HOST, 0)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind((HOST, tcp.getsockname()[1]))
+            return tcp, udp
+        except OSError:
+            tcp.close()
+            udp.close()
+
+
 class FakeServer(threading.Thread):
     """Something at a TCP and a UDP port of the same number.
 
@@ -70,9 +82,8 @@ class FakeServer(threading.Thread):
     def __init__(self, says, first=b""):
         super().__init__(daemon=True)
         self.says, self.first, self.ending = says, first, False
-        self.tcp, self.udp = socket.create_server((HOST, 0)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.tcp, self.udp = one_port()
         self.port = self.tcp.getsockname()[1]
-        self.udp.bind((HOST, self.port))
         for sock in (self.tcp, self.udp):
             sock.settimeout(0.02)
 
