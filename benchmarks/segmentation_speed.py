@@ -4,7 +4,7 @@
 
 The U-Net of examples/segmentation, with random weights, on random images with random masks; split after `down2.0.0`,
 8-bit, over UDP with 2 % loss. The floor, in the same run and in turn with the evaluation: each image once through the
-network, what crosses coded, decoded and run to the end, and the damaged frames of one showing decoded with their gaps
+head, what crosses coded, decoded and run to the end, and the damaged frames of one showing decoded with their gaps
 and run to the end; no masks, no counting. Limit: 1.7 times the floor, the median of the rounds. Peak memory is the
 process's.
 """
@@ -90,7 +90,6 @@ def floor(bed: Testbed, hop: Hop, x: torch.Tensor, rng: np.random.Generator) -> 
     for first in range(0, len(x), CHUNK):
         batch = x[first : first + CHUNK]
         crossing = bed.call((0, hop.cut, 0.0, 0.0), (batch,))
-        bed.call((hop.cut, last, 0.0, 0.0), crossing)
         payloads = [codec.encode([tensor[place].numpy() for tensor in crossing]) for place in range(len(batch))]
         gaps = [erased[first + place] for place in range(len(batch))]
         whole = [(one, ()) for one in payloads]

@@ -161,7 +161,13 @@ def check_law(model, inputs, by_name):
     return graph, said
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
+QUICK = ("U-Net", "feature pyramid", "YOLO", "SegFormer")
+EVERY = (*NETWORKS, *LARGE)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EVERY]
+)
 def test_tail_of_head_equals_model_at_every_cut(name):
     torch.manual_seed(0)
     make, inputs = (NETWORKS | LARGE)[name]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from splitimpera.bundle.manifest import Manifest
     from splitimpera.export import Exported
-    from splitimpera.export.compared import Comparison
+    from splitimpera.tasks.sameness import Comparison
 
 
 def run(
