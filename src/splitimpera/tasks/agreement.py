@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -70,12 +70,12 @@ class Agreement(Plain):
     Attributes:
         of: the task of the answers; None: what the output's shape says: one logit a class (classes,), a logit a class
             and pixel (classes, H, W), or else numbers. Boxes are to be named.
-        keys: the other keys of that task.
+        given: the other keys of that task.
         within: how near numbers agree, of each the answer has; known when the network was run.
     """
 
     of: str | None = None
-    keys: tuple[tuple[str, Any], ...] = ()
+    given: tuple[tuple[str, Any], ...] = ()
     inner: Any = None
     within: Any = None
 
@@ -96,8 +96,19 @@ class Agreement(Plain):
         object.__setattr__(found, "name", "agreement")
         return found
 
+    @classmethod
+    def known_keys(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Its own, and those of the task that is named; of one that follows from the output's shape, what all have."""
+        inner = INNER.get(str(options.get("of")))
+        return {"of": str | None} | ({"output": str | int | None} if inner is None else inner.known_keys({}))
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Agreement:
+        given = {key: value for key, value in options.items() if key != "of"}
+        return cls(options.get("of"), tuple(sorted(given.items())))
+
     def options(self) -> dict[str, Any]:
-        return ({} if self.of is None else {"of": self.of}) | dict(self.keys)
+        return ({} if self.of is None else {"of": self.of}) | dict(self.given)
 
     def fitted(
         self,
@@ -106,16 +117,8 @@ class Agreement(Plain):
         inputs: Sequence[Output] = (),
         example: Row | None = None,
     ) -> Agreement:
-        keys = dict(self.keys)
-        if self.of is not None:
-            made = INNER[self.of](**keys)
-        else:
-            shape = next(
-                (each.shape for each in outputs if each.name in ("logits", str(keys.get("output")))), outputs[0].shape
-            )
-            made = {1: Classification, 3: Segmentation}.get(len(shape), Regression)(**keys)
-            if len(shape) == 3 and shape[0] == 1:
-                made = Regression(**keys)
+        given = dict(self.given)
+        made = (INNER[self.of] if self.of is not None else _by_shape(outputs, given.get("output")))(**given)
         of_inner = "map50" if made.name == "detection" else made.metrics[0]
         return replace(self, inner=made.fitted(outputs, of_inner, inputs))
 
@@ -180,3 +183,12 @@ class Agreement(Plain):
     def draw(self, image: Array, row: Row, names: Sequence[str] = (), expected: bool = False) -> Drawing | None:
         drawing: Drawing | None = self.inner.draw(image, row, names, expected)
         return drawing
+
+
+def _by_shape(outputs: Sequence[Output], wanted: str | int | None) -> type[Any]:
+    """The task that an output looks like: the one that is named, "logits", or the first."""
+    name = "logits" if wanted is None else str(wanted)
+    shape = next((each.shape for each in outputs if each.name == name), outputs[0].shape)
+    if len(shape) == 3 and shape[0] > 1:
+        return Segmentation
+    return Classification if len(shape) == 1 else Regression

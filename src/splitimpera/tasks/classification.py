@@ -66,9 +66,7 @@ class Classification(Plain):
     name = "classification"
     targets: TargetKind = "class"
     metrics = ("accuracy", "top5_accuracy")
-
-    def options(self) -> dict[str, Any]:
-        return {} if self.output is None else {"output": self.output}
+    keys = ("output",)
 
     def fitted(
         self,

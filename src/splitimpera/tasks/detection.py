@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -58,10 +58,7 @@ class Detection(Plain):
     name = "detection"
     targets: TargetKind = "boxes"
     metrics = ("map50", "map")
-
-    def options(self) -> dict[str, Any]:
-        usual = Detection()
-        return {key: getattr(self, key) for key in KEYS if getattr(self, key) != getattr(usual, key)}
+    keys = KEYS
 
     def fitted(
         self,
@@ -78,7 +75,7 @@ class Detection(Plain):
         detector = Detector.for_shapes(shapes, image_size=images[0][1:], **keys)
         for output in outputs:
             real(output)
-        return Detection(**keys, detector=detector, metric=metric)
+        return replace(self, detector=detector, metric=metric)
 
     @cached_property
     def quality(self) -> AveragePrecision:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from splitimpera.core.errors import ScenarioError, listed, shown
 from splitimpera.core.registry import Registry
-from splitimpera.tasks.agreement import INNER, Agreement
+from splitimpera.tasks.agreement import Agreement
 from splitimpera.tasks.classification import Classification
 from splitimpera.tasks.detection import Detection
 from splitimpera.tasks.multilabel import Multilabel
@@ -22,9 +21,6 @@ from splitimpera.tasks.task import Task
 TASKS: Registry[type[Any]] = Registry("task")
 for _task in (Classification, Multilabel, Regression, Segmentation, Detection, Agreement):
     TASKS.register(_task.name)(_task)
-
-FITTED = {"place", "classes", "shape", "size", "quality", "dtype", "inner", "detector", "metric", "within"}
-"""What a task learns of the network, and no key says."""
 
 
 def make_task(kind: str, options: Mapping[str, Any]) -> Task:
@@ -38,28 +34,18 @@ def make_task(kind: str, options: Mapping[str, Any]) -> Task:
     {'ignore': 0}
     """
     made = TASKS[kind]
-    known = keys_of(made)
-    if made is Agreement:
-        of = options.get("of")
-        known = ["of", *(keys_of(INNER[of]) if of in INNER else ["output"])]
+    known = made.known_keys(options)
     for key in options:
         if key not in known:
-            hint = f"known: {listed(known)}" if known else "leave it out"
+            hint = f"known: {listed([*known])}" if known else "leave it out"
             raise ScenarioError(f"the task {kind} has no such key", where=f"task.{shown(key)}", hint=hint)
-    hints = get_type_hints(made) | (
-        {} if made is not Agreement else get_type_hints(INNER.get(str(options.get("of")), Agreement))
-    )
     for key, value in options.items():
         try:
-            TypeAdapter(hints.get(key, Any)).validate_python(value, strict=True)
+            TypeAdapter(known[key]).validate_python(value, strict=True)
         except ValidationError as failure:
             said = failure.errors()[0]["msg"]
             raise ScenarioError(f"{shown(value)}: {said[0].lower()}{said[1:]}", where=f"task.{key}") from None
-    if made is Agreement:
-        of, keys = options.get("of"), {key: value for key, value in options.items() if key != "of"}
-        task: Task = Agreement(of, tuple(sorted(keys.items())))
-    else:
-        task = made(**options)
+    task: Task = made.from_options(options)
     return task
 
 
@@ -71,11 +57,6 @@ def metric_of(task: Task, asked: Sequence[str]) -> str:
     """
     wanted = [name.removeprefix("on_time_") for name in asked]
     return next((name for name in wanted if name in task.metrics), task.metrics[0])
-
-
-def keys_of(made: type[Any]) -> list[str]:
-    """The keys that a task may be given."""
-    return [field.name for field in fields(made) if field.name not in FITTED]
 
 
 def made_task(made: object, name: str) -> Task:

@@ -65,9 +65,7 @@ class Multilabel(Plain):
     name = "multilabel"
     targets: TargetKind = "array"
     metrics = ("f1", "accuracy")
-
-    def options(self) -> dict[str, Any]:
-        return {} if self.output is None else {"output": self.output}
+    keys = ("output",)
 
     def fitted(
         self,

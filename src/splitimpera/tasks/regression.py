@@ -57,10 +57,7 @@ class Regression(Plain):
     name = "regression"
     targets: TargetKind = "array"
     metrics = ("rmse", "mae")
-
-    def options(self) -> dict[str, Any]:
-        given = {} if self.output is None else {"output": self.output}
-        return given | ({} if self.fallback == 0 else {"fallback": self.fallback})
+    keys = ("output", "fallback")
 
     def fitted(
         self,

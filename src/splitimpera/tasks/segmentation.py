@@ -81,11 +81,7 @@ class Segmentation(Plain):
     name = "segmentation"
     targets: TargetKind = "mask"
     metrics = ("miou", "pixel_accuracy")
-
-    def options(self) -> dict[str, Any]:
-        given = {"output": self.output, "ignore": self.ignore, "background": self.background}
-        usual = {"output": None, "ignore": IGNORE, "background": 0}
-        return {key: value for key, value in given.items() if value != usual[key]}
+    keys = ("output", "ignore", "background")
 
     def fitted(
         self,

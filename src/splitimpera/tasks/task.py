@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_type_hints
 
 from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import ModelError, listed
@@ -225,8 +225,33 @@ def plain(dtype: str) -> str:
     return "float32" if dtype == "bfloat16" else dtype
 
 
+_NEVER = object()
+"""The default of what has none."""
+
+
 class Plain:
-    """What most tasks have to say of themselves."""
+    """What most tasks have to say of themselves.
+
+    Attributes:
+        keys: which attributes a scenario may give.
+    """
+
+    keys: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def known_keys(cls, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG003  (of an agreement it is needed)
+        """The keys that may stand among these, each with its type."""
+        types = get_type_hints(cls)
+        return {key: types.get(key, Any) for key in cls.keys}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Any:
+        """The task with these keys."""
+        return cls(**options)
+
+    def options(self) -> dict[str, Any]:
+        given = {key: getattr(self, key) for key in self.keys}
+        return {key: value for key, value in given.items() if value != getattr(type(self), key, _NEVER)}
 
     @property
     def answering(self) -> Any:
