@@ -44,14 +44,39 @@ class Comparison(Protocol):
 
 
 @dataclass
-class ComparedClasses:
+class _Compared:
+    """What all have in common.
+
+    Attributes:
+        gaps: Largest difference of any value of each sample; infinite where one is no number.
+    """
+
+    gaps: list[float] = field(default_factory=list, init=False)
+
+    def __len__(self) -> int:
+        return len(self.gaps)
+
+    @property
+    def difference(self) -> float:
+        return max(self.gaps)
+
+    @property
+    def equal(self) -> float:
+        raise NotImplementedError
+
+    @property
+    def as_good_as_equal(self) -> float:
+        return self.equal
+
+
+@dataclass
+class ComparedClasses(_Compared):
     """Logits of some classes: of each sample some numbers, not its logits.
 
     Attributes:
         place: Which of the outputs they are.
         answers: Class that was found.
         same: Whether it is the class that should be found.
-        gaps: Largest difference of any logit; infinite where one is no number.
         margins: How far the best two logits are apart that should be found.
         largest: The largest of these logits, without its sign.
     """
@@ -59,7 +84,6 @@ class ComparedClasses:
     place: int = 0
     answers: list[int] = field(default_factory=list)
     same: list[bool] = field(default_factory=list)
-    gaps: list[float] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
     largest: list[float] = field(default_factory=list)
 
@@ -72,19 +96,11 @@ class ComparedClasses:
         """Take the logits of one more sample."""
         should, is_ = (np.asarray(logits, np.float64).ravel() for logits in (wanted, found))
         best = np.sort(should)[-2:]
-        gap = float(np.abs(should - is_).max())
+        self.gaps.append(gap((should,), (is_,)))
         self.answers.append(int(is_.argmax()))
         self.same.append(bool(should.argmax() == is_.argmax()))
-        self.gaps.append(gap if np.isfinite(gap) else float("inf"))
         self.margins.append(float(best[-1] - best[0]) if len(best) > 1 else float("inf"))
         self.largest.append(float(np.abs(should).max()))
-
-    def __len__(self) -> int:
-        return len(self.same)
-
-    @property
-    def difference(self) -> float:
-        return max(self.gaps)
 
     @property
     def equal(self) -> float:
@@ -98,7 +114,7 @@ class ComparedClasses:
 
 
 @dataclass
-class ComparedAnswers:
+class ComparedAnswers(_Compared):
     """Answers of which a quality says how far they are the same: masks, boxes, labels.
 
     Attributes:
@@ -111,18 +127,10 @@ class ComparedAnswers:
     expected: Callable[[Row], Row]
     quality: Quality
     counts: list[FloatArray] = field(default_factory=list)
-    gaps: list[float] = field(default_factory=list)
 
     def take(self, wanted: Row, found: Row, answer: Row) -> None:
         self.gaps.append(gap(wanted, found))
         self.counts.append(self.quality.count(answer, self.expected(wanted)))
-
-    def __len__(self) -> int:
-        return len(self.counts)
-
-    @property
-    def difference(self) -> float:
-        return max(self.gaps)
 
     @property
     def equal(self) -> float:
@@ -130,17 +138,12 @@ class ComparedAnswers:
         value = value_of(self.quality, self.quality.vectors(counts))
         return float(not counts.any()) if np.isnan(value) else value  # nothing should be found
 
-    @property
-    def as_good_as_equal(self) -> float:
-        return self.equal
-
 
 @dataclass
-class ComparedNumbers:
+class ComparedNumbers(_Compared):
     """Numbers that are the same where they differ by less than 1 % of the largest so far; of all outputs."""
 
     equals: list[tuple[int, int]] = field(default_factory=list)
-    gaps: list[float] = field(default_factory=list)
     largest: float = 0.0
 
     words = "equal numbers"
@@ -153,21 +156,10 @@ class ComparedNumbers:
         ]
         self.equals.append((sum(int(each.sum()) for each in near), sum(each.size for each in near)))
 
-    def __len__(self) -> int:
-        return len(self.equals)
-
-    @property
-    def difference(self) -> float:
-        return max(self.gaps)
-
     @property
     def equal(self) -> float:
         same, of_all = np.array(self.equals).sum(0)
         return float(same / max(of_all, 1))
-
-    @property
-    def as_good_as_equal(self) -> float:
-        return self.equal
 
 
 def gap(wanted: Row, found: Row) -> float:
