@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
 from torch import Tensor, nn
 
 import splitimpera as sei
+from splitimpera.core.errors import ModelError
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Samples
 from splitimpera.partition.bottleneck import Bottleneck, bottleneck_for, check_layout, single_tensor
 from splitimpera.partition.cutter import Partition
 from splitimpera.records.graph import Cut
 from splitimpera.saliency.scores import by_channel
-from splitimpera.training.trained import as_logits
 
 _BATCH = 128
 
@@ -76,6 +78,17 @@ def fit_bottleneck(
             optimizer.step()
             schedule.step()
     return bottleneck.eval()
+
+
+def as_logits(result: Any) -> Tensor:
+    """What a network returned, if it is logits (N, classes).
+
+    Raises:
+        ModelError: it is something else.
+    """
+    if not isinstance(result, Tensor) or result.ndim != 2:
+        raise ModelError(f"logits (samples, classes) are expected, the network returns {type(result).__name__}")
+    return result
 
 
 def _batches(count: int, batch: int, order: torch.Generator) -> list[Tensor]:

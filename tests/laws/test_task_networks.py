@@ -23,23 +23,27 @@ def pixels(n, side=32):
     return {"pixel_values": torch.rand(n, 3, side, side)}
 
 
+def small(config, **more):
+    """A configuration of a transformer with a layer, two heads and 16 channels on either side."""
+    sides = {
+        f"{side}_{key}": value
+        for side in ("encoder", "decoder")
+        for key, value in {"layers": 1, "attention_heads": 2, "ffn_dim": 16}.items()
+    }
+    return config(d_model=16, **sides, **more)
+
+
 def detr():
     lib = package("transformers")
     backbone = lib.ResNetConfig(
         embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", out_features=["stage2"]
     )
-    config = lib.DetrConfig(
+    config = small(
+        lib.DetrConfig,
         use_timm_backbone=False,
         use_pretrained_backbone=False,
         backbone=None,
         backbone_config=backbone,
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=16,
-        decoder_ffn_dim=16,
         num_queries=5,
         num_labels=4,
     )
@@ -80,16 +84,10 @@ def segformer():
 
 def whisper():
     lib = package("transformers")
-    config = lib.WhisperConfig(
+    config = small(
+        lib.WhisperConfig,
         vocab_size=50,
         num_mel_bins=8,
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=16,
-        decoder_ffn_dim=16,
         max_source_positions=10,
         max_target_positions=12,
         pad_token_id=0,

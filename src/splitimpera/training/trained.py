@@ -274,17 +274,6 @@ def made(
     return TrainedSplit(cut, latent, ratio, bits, finetune_head, history, held_out, network, parts)
 
 
-def as_logits(result: Any) -> Tensor:
-    """What a network returned, if it is logits (N, classes).
-
-    Raises:
-        ModelError: it is something else.
-    """
-    if not isinstance(result, Tensor) or result.ndim != 2:
-        raise ModelError(f"logits (samples, classes) are expected, the network returns {type(result).__name__}")
-    return result
-
-
 def weights_of(graph: ModelGraph) -> str:
     """A checksum of every parameter and constant of a traced network, under the names that the program knows."""
     program = graph.program
