@@ -178,7 +178,7 @@ class _Run:
         data, task = testbed.data, testbed.task
         where: dict[str, Any] = {"device": self.device, "autocast": self.autocast, "task": task}
         self.expect(expected_work(graph, data))
-        name = _saliency_of(setting, graph, data.validation) + rounding(self.device, self.autocast)
+        name = _saliency_of(setting, graph, data.validation, task) + rounding(self.device, self.autocast)
         done = None if self.kept is None else self.kept.section(name)
         curve = cumulative_saliency(
             graph, data.validation, class_names=data.classes, kept=done, track=self.track, **where
@@ -311,14 +311,14 @@ def _threads(setting: Setting, measurements: Measurements | None) -> int | None:
     return None if measurements is None else measurements.threads
 
 
-def _saliency_of(setting: Setting, graph: ModelGraph, samples: Samples) -> str:
+def _saliency_of(setting: Setting, graph: ModelGraph, samples: Samples, task: Task) -> str:
     """A digest of what a curve follows from; of the inputs a few, and of images in a folder their sizes and times."""
     data = setting.scenario.data
     folder = setting.scenario.folder / data.source
     files = sorted(folder.rglob("*")) if folder.is_dir() else []
     listing = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     known = repr((listing, data.model_dump(), torch.__version__, torch.get_num_threads()))
-    return f"saliency-{digest(weights_of(graph), known, *target_parts(samples, setting.task), samples.spread(SAMPLES))}"
+    return f"saliency-{digest(weights_of(graph), known, *target_parts(samples, task), samples.spread(SAMPLES))}"
 
 
 def _check_measurements(measurements: Measurements, graph: ModelGraph) -> None:

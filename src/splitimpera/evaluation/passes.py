@@ -16,6 +16,7 @@ from splitimpera.core.progress import Track, no_progress
 from splitimpera.evaluation.requests import Answer, Damaged, Intact, Request
 from splitimpera.evaluation.testbed import Part, Testbed
 from splitimpera.evaluation.visit import Visit, fills_with_last
+from splitimpera.tasks.identity import identity
 
 
 class Kept(Protocol):
@@ -85,12 +86,9 @@ def _key(
 ) -> str:
     """What the answer for some rows follows from."""
     kind = repr([request.contents[row] for row in rows]) if isinstance(request, Damaged) else "intact"
-    task = testbed.task
     parts = (
         testbed.digest(request.route),
-        task.name,
-        task.quality.name,
-        task.options(),
+        identity(testbed.task),
         content,
         ids,
         request.route,

@@ -31,6 +31,7 @@ from splitimpera.evaluation.testbed import Coding, Segment, Testbed, around, cod
 from splitimpera.partition.cutter import segment as segment_of
 from splitimpera.records.measurements import CodingTime, Measurements, SegmentTime
 from splitimpera.records.plan import Plan
+from splitimpera.tasks.identity import identity
 
 BUDGET_S = 10.0
 FORMAT = 1
@@ -101,8 +102,7 @@ def measure(
     about = replace(about, fps=testbed.workload.fps if fps is None else fps)
     if not BOUNDS["fps"].holds(about.fps):
         raise DataError(f"{about.fps!r} frames a second are out of range, they must be {BOUNDS['fps']}", where="fps")
-    task = testbed.task.name, testbed.task.options()
-    measured = *vars(about).values(), budget_s, task, [*segments], [*codings]
+    measured = *vars(about).values(), budget_s, identity(testbed.task), [*segments], [*codings]
     key = json.dumps([FORMAT, __version__, torch.__version__, *measured])
     name = f"times-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     with made_once(name):  # two at a time would disturb each other

@@ -12,6 +12,8 @@ from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import rounding
 from splitimpera.models.samples import Samples
 from splitimpera.records.graph import Cut
+from splitimpera.tasks.classification import Classification
+from splitimpera.tasks.identity import identity
 from splitimpera.tasks.task import Task
 from splitimpera.training.settings import Training
 from splitimpera.training.trained import weights_of
@@ -32,7 +34,12 @@ def training_key(
     task: Task | None = None,
 ) -> str:
     """A checksum of all that decides which weights come out of a training: network, cut, data and arguments, and the
-    kind of device where it is no CPU."""
+    kind of device where it is no CPU.
+
+    Args:
+        task: What the network is for, fitted to its outputs; None: classification.
+    """
+    aim = Classification().fitted(graph.outputs) if task is None else task
     modules = [
         f"{node.target}: {graph.program.get_submodule(str(node.target))!r}"
         for node in graph.program.graph.nodes
@@ -45,17 +52,17 @@ def training_key(
             "\n".join(modules),
             repr(graph.out_spec),
         ),
-        *(weights_of(graph), repr((cut.index, cut.crossing)), *target_parts(samples, task)),
+        *(weights_of(graph), repr((cut.index, cut.crossing)), *target_parts(samples, aim)),
         *(digest(inputs) for inputs in samples.batches(_CHUNK)),
         *(repr(sorted(training.numbers().items())), training.order),
     )
 
 
-def target_parts(samples: Samples, task: Task | None) -> Iterator[Tensor | str]:
+def target_parts(samples: Samples, task: Task) -> Iterator[Tensor | str]:
     """What the targets of samples are, and what they are for, as parts of a checksum."""
+    yield identity(task)
     if samples.labelled:
         yield samples.labels
         return
-    yield "" if task is None else repr((task.name, task.options()))
     for row in samples.targets.rows(range(len(samples))):
         yield from (torch.from_numpy(np.asarray(part)) for part in row)
