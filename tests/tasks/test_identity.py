@@ -81,8 +81,8 @@ def test_tasks_of_ones_own_differ_by_their_parameters_and_their_code(made):
     assert again == found[4]
     assert made("make", cat=1.0)[1] == found[1]
     assert made("inside")[1] == found[7]
-    task._seen.append(1)  # what it remembers is no parameter
-    assert identity(task) == again
+    task._seen.append(1)  # which may be a parameter: nobody knows
+    assert identity(task) != again
     assert task.options() == {}
 
 

@@ -25,7 +25,7 @@ def identity(task: Task) -> str:
     """A digest of all that a fitted task's answers, and what they are worth, follow from; the same in every process.
 
     That is the class, what its object was made with and fitted to, and the same of its quality. Parameters are the
-    fields of a dataclass, and the public attributes of any object but for cached properties. Of classes and functions
+    fields of a dataclass, and the attributes of any object but for cached properties and a dataclass's private ones. Of classes and functions
     that somebody else wrote the whole source files count, as they were when they were first seen; what these files
     import does not.
 
@@ -78,11 +78,12 @@ def _variables(value: Any) -> Any:
     if any(getattr(kind, way) is not getattr(object, way) for way in ("__reduce__", "__reduce_ex__")):
         with suppress(TypeError):  # it says that nobody can know
             return value.__reduce_ex__(4)
-    names = {field.name for field in fields(value)} if is_dataclass(value) else set[str]()
+    known = is_dataclass(value)
+    names = {field.name for field in fields(value)} if known else set[str]()
     names |= {
         name
         for name in getattr(value, "__dict__", {})
-        if not name.startswith("_") and not isinstance(getattr(kind, name, None), cached_property)
+        if not (known and name.startswith("_")) and not isinstance(getattr(kind, name, None), cached_property)
     }
     return {name: getattr(value, name) for name in names}
 
