@@ -25,9 +25,9 @@ def identity(task: Task) -> str:
     """A digest of all that a fitted task's answers, and what they are worth, follow from; the same in every process.
 
     That is the class, what its object was made with and fitted to, and the same of its quality. Parameters are the
-    fields of a dataclass, and the attributes of any object but for cached properties and a dataclass's private ones. Of classes and functions
-    that somebody else wrote the whole source files count, as they were when they were first seen; what these files
-    import does not.
+    fields of a dataclass, and the attributes of any object, but for cached properties and for private attributes of
+    dataclasses and of what is ours. Of classes and functions that somebody else wrote the whole source files count, as
+    they were when they were first seen; what these files import does not.
 
     >>> from splitimpera.tasks.regression import Regression
     >>> identity(Regression()) == identity(Regression()), identity(Regression()) == identity(Regression(fallback=1.0))
@@ -78,12 +78,12 @@ def _variables(value: Any) -> Any:
     if any(getattr(kind, way) is not getattr(object, way) for way in ("__reduce__", "__reduce_ex__")):
         with suppress(TypeError):  # it says that nobody can know
             return value.__reduce_ex__(4)
-    known = is_dataclass(value)
-    names = {field.name for field in fields(value)} if known else set[str]()
+    names = {field.name for field in fields(value)} if is_dataclass(value) else set[str]()
+    private = not names and kind.__module__.partition(".")[0] != OURS
     names |= {
         name
         for name in getattr(value, "__dict__", {})
-        if not (known and name.startswith("_")) and not isinstance(getattr(kind, name, None), cached_property)
+        if (private or not name.startswith("_")) and not isinstance(getattr(kind, name, None), cached_property)
     }
     return {name: getattr(value, name) for name in names}
 
