@@ -146,7 +146,7 @@ def test_boxes_of_other_shapes_are_refused(entry, shapes):
 def test_other_targets_say_which_task_they_are_for():
     with pytest.raises(DataError, match="list of the labels has boxes; the task needs class labels"):
         returned((X, BOXES), "class")
-    with pytest.raises(DataError, match=r"have shape \(10, 6, 5\); `task` says what else they are"):
+    with pytest.raises(DataError, match=r"have shape \(10, 6, 5\); name the task that they are for"):
         returned((X, MASKS), "class")
     with pytest.raises(DataError, match="without labels, `task: agreement`"):
         returned(X, "mask")

@@ -218,7 +218,7 @@ def labels_of(labels: Tensor, count: int, name: str = "the labels") -> Stacked:
     if labels.ndim != 1 or len(labels) != count:
         raise DataError(
             f"{count} inputs need as many labels in one dimension, {name} have shape {tuple(labels.shape)}",
-            hint="`task` says what else they are, such as `task: segmentation`" if labels.ndim > 1 else "",
+            hint="name the task that they are for, such as segmentation" if labels.ndim > 1 else "",
         )
     return Stacked(class_indices(labels, name))
 
