@@ -256,9 +256,11 @@ def _bits(image: Image) -> int:
 def stretched(image: Image) -> tuple[int, int]:
     """The largest value that the file of a grayscale image may have, and what Pillow makes of it; not loaded yet."""
     full = 65535 if image.mode in WIDE else 255
-    decoder, _, _, arguments = _tiles(image)[0] if _tiles(image) else ("", (), 0, ())
+    if not _tiles(image):
+        return full, full
+    decoder, _, _, arguments = _tiles(image)[0]
     if decoder.startswith("ppm"):
-        return arguments[-1], full
+        return int(arguments[-1]), full
     raw = arguments if isinstance(arguments, str) else str(arguments[0]) if arguments else ""
     return {"L;2": 3, "L;4": 15}.get(raw[:3], full), full
 
