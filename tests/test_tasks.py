@@ -148,3 +148,8 @@ def test_a_factory_that_makes_no_task_is_named(tmp_path, code, message):
     (tmp_path / "mine.py").write_text(code)
     with pytest.raises(SplitImperaError, match=message):
         designed("segmenter", "masks", f"{tmp_path}/mine.py:make", "fps >= 1")
+
+
+def test_without_any_object_nothing_can_be_designed():
+    with pytest.raises(SplitImperaError, match="in the part 'validation' there is nothing to be found"):
+        designed("detector", "empty", "detection")

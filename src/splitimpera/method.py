@@ -176,6 +176,7 @@ class _Run:
         testbed = with_truths(testbed, self.track)
         testbed = testbed.with_workload(setting.workload_for(response_bytes(testbed)))
         data, task = testbed.data, testbed.task
+        _check_countable(task, data)
         where: dict[str, Any] = {"device": self.device, "autocast": self.autocast, "task": task}
         self.expect(expected_work(graph, data))
         name = _saliency_of(setting, graph, data.validation, task) + rounding(self.device, self.autocast)
@@ -319,6 +320,24 @@ def _saliency_of(setting: Setting, graph: ModelGraph, samples: Samples, task: Ta
     listing = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     known = repr((listing, data.model_dump(), torch.__version__, torch.get_num_threads()))
     return f"saliency-{digest(weights_of(graph), known, *target_parts(samples, task), samples.spread(SAMPLES))}"
+
+
+def _check_countable(task: Task, data: Dataset) -> None:
+    """Refuse parts whose quality is no number whatever is answered: without any object nothing can be found.
+
+    Raises:
+        DataError: one is such a part.
+    """
+    quality = task.quality
+    for part, samples in {"validation": data.validation, "test": data.test}.items():
+        places = range(len(samples))
+        lost = (quality.count_lost(*samples.targets.rows([place])) for place in places)
+        if not any(np.isfinite(value_of(quality, quality.vectors(counts[None]))) for counts in lost):
+            raise DataError(
+                f"in the part '{part}' there is nothing to be found, of which {QUALITIES[quality.name].title} could be",
+                where="data.source",
+                hint="give samples with objects; without labels, the network itself must find some",
+            )
 
 
 def _check_measurements(measurements: Measurements, graph: ModelGraph) -> None:

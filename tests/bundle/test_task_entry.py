@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from splitimpera.bundle.entries import TensorEntry
 from splitimpera.bundle.stored_targets import read_targets, stored_targets
 from splitimpera.bundle.task_entry import TaskEntry, responding_of, task_entry
 from splitimpera.core.errors import BundleError, DataError, LinkError
+from splitimpera.deploy.device_run import DeviceRun
+from splitimpera.deploy.judging import Judge
 from splitimpera.deploy.messages import result_bytes, result_of
+from splitimpera.deploy.sample_stream import Sample, Source
 from splitimpera.tasks.making import make_task
 from splitimpera.tasks.task import Output
 
@@ -87,6 +91,31 @@ def test_bytes_of_no_such_response_are_refused(data, most):
         result_of(bytes(data), entry.response, most)
 
 
+@pytest.mark.parametrize(
+    ("mask", "problem"),
+    [
+        (np.full((16, 16), 3, np.int16), ""),
+        (np.full((16, 16), 0.5), "a mask of float64 from 0 on, class indices are expected"),
+        (np.full((16, 16), -1, np.int8), "a mask of int8 from -1 on, class indices are expected"),
+        (np.full((16, 16), 2**63, np.uint64), "a mask of uint64 from 0 on, class indices are expected"),
+        (np.full((16, 16), 4), "a mask with class 4, the network tells 4 classes apart"),
+    ],
+)
+def test_masks_of_anybody_are_looked_at(mask, problem):
+    _, entry, result = made(*CASES["segmentation"])
+    assert responding_of(entry, result, IMAGE).mistarget((mask,)) == problem
+
+
+@pytest.mark.parametrize(("case", "judged"), [("classification", 1), ("agreeing classes", 0), ("number", 0)])
+def test_a_label_is_nothing_that_an_agreement_or_a_number_is_held_to(case, judged):
+    _, entry, result = made(*(CASES | {"number": ("regression", {}, [("0", (1,))], None)})[case])
+    responding = responding_of(entry, result, IMAGE)
+    judge = Judge(responding.quality(), None)
+    run = DeviceRun(SimpleNamespace(responding=responding), Source("folder", []), None, judge=judge)
+    run._judged(Sample(None, 0, 2, (np.array(2),)), None)
+    assert judge.judged == judged
+
+
 BOXES = [
     (np.array([[1, 2, 3, 4]], np.float32), np.array([2]), np.array([True])),
     (np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool)),
@@ -121,6 +150,7 @@ def test_targets_are_read_as_they_were_stored(rows):
 @pytest.mark.parametrize(("changes", "message"), [
     ({"offsets": None}, "it has boxes, and no offsets"),
     ({"boxes": np.zeros((3, 5))}, r"\(n, 4\)"),
+    ({"boxes": np.zeros(()), "crowd": None}, r"\(n, 4\)"),
     ({"classes": np.zeros(3)}, "whole numbers"),
     ({"classes": np.zeros(2, int)}, "are expected"),
     ({"offsets": np.array([0, 2, 1, 3])}, "4 numbers that ascend from 0 to 3"),

@@ -197,3 +197,20 @@ def test_unknown_networks_of_a_package():
     package("transformers")
     with pytest.raises(ModelError, match=r"no network class 'ViTForImageClasification'"):
         load_from_library("transformers/ViTForImageClasification")
+
+
+@pytest.mark.parametrize(
+    ("data", "more", "told"),
+    [
+        ("masks", ("--output", "features"), "has a mask with class 3, the network tells 3 classes apart"),
+        ("large_masks", ("--target", "label"), "--data: sample 0 of 'train' has a mask of shape (24, 24)"),
+    ],
+)
+def test_outputs_and_targets_of_other_tasks_are_looked_at(folder, data, more, told):
+    tasks = ROOT / "tests" / "small_tasks.py"
+    large = "import numpy as np\nfrom small_tasks import masks\n\n\ndef large_masks():\n"
+    large += "    images, made = masks()\n    return images, np.pad(made, ((0, 0), (0, 8), (0, 8)))\n"
+    (folder / "large.py").write_text(f"import sys\nsys.path.append({str(tasks.parent)!r})\n" + large)
+    source = f"{tasks}:masks" if data == "masks" else "large.py:large_masks"
+    run = CliRunner().invoke(app, ["saliency", f"{tasks}:segmenter", "--data", source, "--task", "segmentation", *more])
+    assert told in str(run.exception)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 
 from splitimpera.core.errors import DataError
 from splitimpera.models.datasets import load_data
+from splitimpera.models.mask_files import ClassNames, read_mask
 from splitimpera.scenario import DataSection
 
 COLORS = [(0, 0, 0), (128, 64, 0), (0, 0, 255)]
@@ -66,6 +69,51 @@ def test_indices_are_classes(tmp_path, mask):
     with pytest.raises(DataError, match="has masks; the task needs class labels"):
         load(tmp_path, "class")
     assert not load(tmp_path, "none").test.known
+
+
+def few_bits(values, bits):
+    """A grayscale PNG of 2 or 4 bits a pixel, which Pillow does not write."""
+    rows = np.zeros((len(values), -(-values.shape[1] * bits // 8)), np.uint8)
+    for column, value in enumerate(values.T):
+        place = column * bits
+        rows[:, place // 8] |= value << (8 - bits - place % 8)
+    body = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())
+    head = struct.pack(">IIBBBBB", values.shape[1], len(values), bits, 0, 0, 0, 0)
+    parts = {b"IHDR": head, b"IDAT": body, b"IEND": b""}
+    made = b"\x89PNG\r\n\x1a\n"
+    for kind, content in parts.items():
+        made += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return made
+
+
+@pytest.mark.parametrize("white", [2, 4, 20, 255, 300, 65535])
+def test_few_bits_are_indices_too(tmp_path, white):
+    """What readers of images stretch to white is put back."""
+    values = VALUES[0]
+    path = tmp_path / "mask"
+    if white < 5:
+        path.write_bytes(few_bits(values, white))
+    else:
+        path.write_bytes(b"P5\n10 8\n%d\n" % white + values.astype(">u1" if white < 256 else ">u2").tobytes())
+    np.testing.assert_array_equal(read_mask(path, ClassNames()), values)
+
+
+def test_masks_are_turned_as_their_images_are(tmp_path):
+    write(tmp_path, range(6), grey)
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    for path in (tmp_path / "masks").iterdir():
+        Image.open(path).save(path, exif=turned)
+    np.testing.assert_array_equal(masks(load(tmp_path)), VALUES[:, ::-1, ::-1])
+
+
+def test_colors_may_have_an_opaque_alpha_channel(tmp_path):
+    write(tmp_path, range(6), lambda values: color(values).convert("RGBA"))
+    (tmp_path / "labelmap.txt").write_text(CVAT)
+    np.testing.assert_array_equal(masks(load(tmp_path)), VALUES)
+    Image.new("RGBA", (10, 8)).save(tmp_path / "masks" / "0.png")
+    with pytest.raises(DataError, match=r"transparent in places \(mode RGBA\)"):
+        masks(load(tmp_path))
 
 
 @pytest.mark.parametrize("file", [("labelmap.txt", CVAT), ("label_colors.txt", CAMVID), ("classes.txt", CAMVID)])

@@ -119,6 +119,10 @@ DAMAGE = {
     "other numbers": (idx(IMAGES["train"], kind=0x0D), "no IDX file of bytes: it begins with 00 00 0d 03"),
     "many dimensions": (bytes([0, 0, 8, 200]) + bytes(800), "no IDX file of bytes"),
     "four gigabytes": (bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 2**10, 2**10), "(too small|shape .2147483648)"),
+    "none of a great many": (
+        bytes([0, 0, 8, 3]) + struct.pack(">3I", 0, 2**32 - 1, 2**32 - 1),
+        "there is nothing in it",
+    ),
     "flat": (idx(IMAGES["train"].reshape(40, 30)), r"has the shape \(40, 30\)"),
     "fewer": (idx(IMAGES["train"][:39]), r"has the shape \(39, 6, 5\)"),
     "missing": (None, "has no images of 'train'"),

@@ -193,3 +193,9 @@ def test_records_and_images_go_together(folder):
         path.unlink()
     with pytest.raises(DataError, match=r"Annotations' has no .xml files"):
         load(folder)
+
+
+def test_two_images_of_one_name_are_refused(folder):
+    Image.new("RGB", (20, 10)).save(folder / "JPEGImages" / "3.jpg")
+    with pytest.raises(DataError, match=r"JPEGImages' has two files called '3'"):
+        load(folder)

@@ -124,6 +124,34 @@ def test_boxes_of_items(given, beside):
     assert sorted(counts) == sorted(n % 3 for n in range(10))
 
 
+SQUARE = [[0.0, 1.0, 2.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("entry", "shapes"),
+    [
+        ({"boxes": [[0, 1, 2]], "labels": [1]}, r"\(1, 3\), \(1,\), \(1,\)"),
+        ({"boxes": SQUARE, "labels": 1}, r"\(1, 4\), \(\), \(1,\)"),
+        ({"boxes": np.zeros((2, 8)), "labels": [1] * 4}, r"\(2, 8\), \(4,\), \(2,\)"),
+        ({"boxes": SQUARE, "labels": []}, r"\(1, 4\), \(0,\), \(1,\)"),
+        ({"boxes": SQUARE, "labels": [1], "iscrowd": 0}, r"\(1, 4\), \(1,\), \(\)"),
+        ({"boxes": 3, "labels": [1]}, r"\(\), \(1,\), \(0,\)"),
+    ],
+)
+def test_boxes_of_other_shapes_are_refused(entry, shapes):
+    with pytest.raises(DataError, match=rf"of shapes {shapes}; \(n, 4\), \(n,\) and \(n,\) are expected"):
+        boxes_of(entry, "entry 0")
+
+
+def test_other_targets_say_which_task_they_are_for():
+    with pytest.raises(DataError, match="list of the labels has boxes; the task needs class labels"):
+        returned((X, BOXES), "class")
+    with pytest.raises(DataError, match=r"have shape \(10, 6, 5\); name the task that they are for"):
+        returned((X, MASKS), "class")
+    with pytest.raises(DataError, match="without labels, `task: agreement`"):
+        returned(X, "mask")
+
+
 def test_masks_of_items():
     data = returned(Items(MASKS), "mask", workers=0)
     assert rows_by_input(data, MASKS)

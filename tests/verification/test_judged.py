@@ -94,6 +94,28 @@ def test_frames_of_which_nobody_knows_the_target_are_left_out(masks):
     assert compared(by, [unknown], on_time=[True]) is None
 
 
+def test_boxes_of_frames_without_a_response_are_missed():
+    task, by = task_of("detection", "map50", (5, 4), (5, 2))
+    box, other = np.array([[1, 1, 5, 5]], np.float32), np.array([[8, 8, 12, 12]], np.float32)
+    target = box, np.array([0]), np.array([False])
+    right, wrong = ((one, np.array([0.9], np.float32), np.array([0])) for one in (box, other))
+    nothing = box[:0], np.zeros(0, np.int64), np.zeros(0, bool)
+
+    def frame(number, answer, target=target, outcome="ok"):
+        counts = None if answer is None else sparse(task.quality.count(answer, target))
+        lost = sparse(task.quality.count_lost(target))
+        return FrameLine(frame=number, sample=number, outcome=outcome, due_s=0, counts=counts, counts_lost=lost)
+
+    lines = [frame(0, right), frame(1, right), frame(2, None, outcome="lost"), frame(3, None, nothing, "dropped")]
+    found = compared(by, lines, "map50")
+    assert found.measured == pytest.approx(67 / 101)  # recall 2 of 3
+    assert compared(by, [*lines, frame(4, wrong, nothing)], "map50").measured <= found.measured
+    assert compared(by, lines[2:], "map50").measured == 0
+    unknown = compared(by, lines[3:], "map50")
+    assert (unknown.measured, unknown.interval, unknown.agrees) == (None, None, None)
+    assert compared(by, lines, "map50", on_time=[True, False, True, True]) == pytest.approx(34 / 101)
+
+
 def test_an_error_is_no_share_and_agrees_within_its_interval():
     task, by = task_of("regression", "rmse", (2,))
     rng = np.random.default_rng(4)

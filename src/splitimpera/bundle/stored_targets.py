@@ -49,7 +49,7 @@ def read_targets(arrays: Mapping[str, Array], count: int, name: str) -> list[Row
     if missing := [key for key in ("classes", "offsets") if key not in arrays]:
         raise DataError(f"it has boxes, and no {missing[0]}", where=name)
     boxes, classes, offsets = (arrays[key] for key in ("boxes", "classes", "offsets"))
-    crowd = arrays.get("crowd", np.zeros(len(boxes), dtype=bool))
+    crowd = arrays.get("crowd", np.zeros(boxes.shape[:1], dtype=bool))
     known = (
         boxes.dtype.kind == "f"
         and boxes.ndim == 2

@@ -89,6 +89,11 @@ class Responding:
         return "none" if self.task is None else self.task.answering.targets
 
     @property
+    def given_targets(self) -> TargetKind:
+        """How those targets are to be read that data sets give; an agreement wants none of them."""
+        return "none" if self.task is None else self.task.targets
+
+    @property
     def names_classes(self) -> bool:
         """Whether a response says one class, which is the largest of its logits."""
         return self.targets == "class"
@@ -96,7 +101,7 @@ class Responding:
     @property
     def labelled(self) -> bool:
         """Whether the class of a sample is a label that somebody gave it."""
-        return self.names_classes and self.task is not None and self.task.targets == "class"
+        return self.given_targets == "class"
 
     def quality(self, near: Array | None = None) -> Quality | None:
         """What makes responses good; None where that is not known.
@@ -112,6 +117,10 @@ class Responding:
             return ""
         if len(target) != (3 if self.targets == "boxes" else 1):
             return f"a target of {len(target)} arrays, of another task"
+        if self.targets == "mask":
+            (mask,) = target
+            if not np.can_cast(mask.dtype, np.int64) or mask.min(initial=0) < 0:
+                return f"a mask of {mask.dtype} from {mask.min(initial=0):g} on, class indices are expected"
         return self.task.answering.check(target)
 
     def problem(self, answer: Row) -> str:

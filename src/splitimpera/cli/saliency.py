@@ -55,6 +55,7 @@ def run(
     from splitimpera.cli.terminal import console, progress
     from splitimpera.core.errors import DataError, SplitImperaError
     from splitimpera.core.files import write_output
+    from splitimpera.evaluation.truths import check_targets
     from splitimpera.graph.footprint import fitting
     from splitimpera.graph.tracing import trace
     from splitimpera.models.accelerators import torch_device, torch_precision
@@ -78,9 +79,10 @@ def run(
     wanted_data = section_of(DataSection, {"source": "--data", "size": "--size"}, source=data, size=wanted_size)
     here = Path.cwd()
     try:
-        wanted_task = make_task(task, {})
+        names_output = task != "classification" and wanted_output  # a classification's is named below
+        wanted_task = make_task(task, {"output": wanted_output} if names_output else {})
     except SplitImperaError as error:
-        raise error.at("--task") from None
+        raise error.at("--output" if error.where == "task.output" else "--task") from None
     with progress() as track:
         network = load_network(wanted_network, here, track)
         try:
@@ -89,9 +91,10 @@ def run(
             some = fitting(network, samples.read(slice(32)))
             graph = trace(network, some, say=lambda line: console.print(line, highlight=False))
             fitted = None
-            if task != "classification":  # of which `--output` says which logits
+            if task != "classification":
                 example = samples.targets.rows([0])[0] if samples.known else None
                 fitted = wanted_task.fitted(graph.outputs, wanted_task.metrics[0], graph.inputs, example)
+                check_targets(fitted, dataset)
             curve = cumulative_saliency(
                 graph,
                 samples,

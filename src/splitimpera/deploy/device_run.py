@@ -277,8 +277,9 @@ class DeviceRun:
         judge = self.tally.judge
         if judge is None or sample is None or sample.target is None:
             return {}
-        if sample.label is not None and self.client.responding.mistarget(sample.target):
-            return {}  # a folder's or user's class, where the task knows no such class
+        responding = self.client.responding
+        if sample.label is not None and (not responding.labelled or responding.mistarget(sample.target)):
+            return {}  # a folder's or user's class, where the task expects something else or knows no such class
         answer = None if found is None or found.outcome != "ok" else found.result
         counts, counts_lost = judge.counts(answer, sample.target)
         return {"counts": counts, "counts_lost": counts_lost}

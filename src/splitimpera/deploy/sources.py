@@ -120,7 +120,7 @@ def _arrays(arrays: dict[str, Array], name: str, responding: Responding) -> Sour
     expected = tuple(responding.response[0].shape)
     if near is not None and (near.dtype.kind != "f" or near.shape != expected):
         raise DataError(f"near is {near.dtype} of shape {near.shape}, numbers {expected} are expected", where=name)
-    return Source(name, _Rows(x, targets, responding.names_classes), len(x), near=near)
+    return Source(name, _Rows(x, targets, responding.labelled), len(x), near=near)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +188,7 @@ def _data_set(name: str, classes: list[str], responding: Responding) -> Source:
     scenario: Any = import_module("splitimpera.scenario")
     if not datasets.is_source(name, Path()):
         raise DataError(f"'{shown(name)}' is no source", hint=f"give {KINDS}")
-    data = datasets.load_data(scenario.DataSection(source=name), Path(), responding.targets)
+    data = datasets.load_data(scenario.DataSection(source=name), Path(), responding.given_targets)
     names = {known: place for place, known in enumerate(classes)}
     places = [names.get(known) for known in data.classes] if classes and data.classes else None
 
@@ -196,16 +196,19 @@ def _data_set(name: str, classes: list[str], responding: Responding) -> Source:
         row = 0
         for batch in data.test.batches(32):
             for x in batch.numpy():
-                yield _of_data_set(x, row, data.test, places)
+                yield _of_data_set(x, row, data.test, places, responding)
                 row += 1
 
     return Source(name, _Again(samples), len(data.test))
 
 
-def _of_data_set(x: Array, row: int, part: Any, places: list[int | None] | None) -> Sample:
+def _of_data_set(x: Array, row: int, part: Any, places: list[int | None] | None, responding: Responding) -> Sample:
     """A sample; of a class that the bundle calls by another number that one, none where it has no such class."""
     if not part.labelled:
-        return Sample(x, row, None, part.targets.rows([row])[0] or None)
+        target: Row | None = part.targets.rows([row])[0] or None
+        if target is not None and (problem := responding.mistarget(target)):
+            raise DataError(f"sample {row} of the data set has {problem}")
+        return Sample(x, row, None, target)
     label = int(part.labels[row])
     known = label if places is None else places[label]
     return Sample(x, row, known, None if known is None else (np.array(known),))

@@ -78,9 +78,9 @@ def read_image(path: Path, size: tuple[int, int] | None = None, claimed: tuple[i
     with opened_image(path, BytesIO(content), content[:30]) as image:
         with _mute() if image.format == "TIFF" else nullcontext():
             image.load()
-        if _transparent(image):
-            raise _refused(path, f"is transparent in places (mode {image.mode})")
-        plain = _upright(_plain(image), image.getexif().get(ORIENTATION))
+        if transparent(image):
+            raise refused(path, f"is transparent in places (mode {image.mode})")
+        plain = upright(_plain(image), image)
         if claimed is not None and claimed != (plain.height, plain.width):
             raise DataError(
                 f"the image '{shown_path(path)}' has {plain.height} x {plain.width} pixels, its record says "
@@ -123,7 +123,7 @@ def opened_image(path: Path, file: BinaryIO | BytesIO, begin: bytes) -> Iterator
             _check_size(path, height, width)
             untrue = _untrue(image)
             if untrue:
-                raise _refused(path, untrue)
+                raise refused(path, untrue)
             yield image
     except DataError:
         raise
@@ -206,7 +206,7 @@ def _mute() -> Iterator[None]:
             os.close(kept)
 
 
-def _refused(path: Path, why: str) -> DataError:
+def refused(path: Path, why: str) -> DataError:
     return DataError(
         f"the image '{shown_path(path)}' {why} and cannot be read truly",
         hint="convert it to an opaque image, grey or RGB of 8 bits or grey of 16 bits, or write a factory",
@@ -253,12 +253,24 @@ def _bits(image: Image) -> int:
     return 8
 
 
+def stretched(image: Image) -> tuple[int, int]:
+    """The largest value that the file of a grayscale image may have, and what Pillow makes of it; not loaded yet."""
+    full = 65535 if image.mode in WIDE else 255
+    if not _tiles(image):
+        return full, full
+    decoder, _, _, arguments = _tiles(image)[0]
+    if decoder.startswith("ppm"):
+        return int(arguments[-1]), full
+    raw = arguments if isinstance(arguments, str) else str(arguments[0]) if arguments else ""
+    return {"L;2": 3, "L;4": 15}.get(raw[:3], full), full
+
+
 def _tiles(image: Image) -> list[Any]:
     """How the file's parts are to be decoded: decoder, (left, top, right, bottom), offset, arguments."""
     return getattr(image, "tile", [])
 
 
-def _transparent(image: Image) -> bool:
+def transparent(image: Image) -> bool:
     if image.mode not in TRANSPARENT and "transparency" not in image.info:
         return False
     if image.mode in WIDE:
@@ -279,14 +291,15 @@ def _plain(image: Image) -> Image:
     return image if image.mode == wanted else image.convert(wanted)
 
 
-def _upright(image: Image, orientation: object) -> Image:
-    """Turned as the file says that it is to be shown."""
+def upright(image: Image, read: Image) -> Image:
+    """Turned as the file that was read says that it is to be shown."""
     from PIL.Image import Transpose
 
     ways: dict[object, Transpose] = {
         **{2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM},
         **{5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90},
     }
+    orientation = read.getexif().get(ORIENTATION)
     return image.transpose(ways[orientation]) if orientation in ways else image
 
 

@@ -187,7 +187,10 @@ def _pair(made: object, what: str = "", targetless: bool = False) -> tuple[objec
     if targetless:
         return made, None
     given = type(made).__name__ + (f" of {len(made)}" if isinstance(made, (tuple, list)) else "")
-    raise DataError(f"the factory returns {shown(given)}{what}, a pair (inputs, labels) is expected")
+    raise DataError(
+        f"the factory returns {shown(given)}{what}, a pair (inputs, labels) is expected",
+        hint="without labels, `task: agreement` holds plans to the network's own answers",
+    )
 
 
 def _samples(

@@ -13,7 +13,17 @@ import numpy as np
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import DataError, listed, shown, shown_path
 from splitimpera.core.files import read_file
-from splitimpera.models.image_files import MOST_FILE_BYTES, SILENCE, WIDE, opened_image, upright_size
+from splitimpera.models.image_files import (
+    MOST_FILE_BYTES,
+    SILENCE,
+    WIDE,
+    opened_image,
+    refused,
+    stretched,
+    transparent,
+    upright,
+    upright_size,
+)
 
 IGNORED = 255
 """What does not count."""
@@ -80,25 +90,29 @@ def read_mask(path: Path, classes: ClassNames) -> Array:
     """The class index of each pixel, uint8 (H, W); 255 does not count.
 
     Grayscale values are class indices, those of 16 bits up to 255. Colors, of a palette or not, are looked up where
-    `classes` has colors; else a palette's own indices count.
+    `classes` has colors; else a palette's own indices count. A mask is turned as its file says, as images are.
 
     Raises:
         DataError: the file cannot be read, or a value or a color is no class.
     """
     content = read_file(path, MOST_FILE_BYTES, DataError, what="mask")
     with SILENCE, opened_image(path, BytesIO(content), content[:30]) as image:
+        most, full = stretched(image)
         image.load()
-        mode = image.mode
-        values = np.asarray(image.convert("RGB") if mode == "P" and classes.colors else image)
-        indices = np.asarray(image) if mode == "P" else None
-    if mode in ("P", "RGB") and classes.colors:
-        return _by_color(values, indices, path, classes)
+        mask, mode = upright(image, image), image.mode
+        if mode in ("P", "RGB", "RGBA") and classes.colors:
+            if mode == "RGBA" and transparent(mask):
+                raise refused(path, f"is transparent in places (mode {mode})")
+            return _by_color(np.asarray(mask.convert("RGB")), np.asarray(mask) if mode == "P" else None, path, classes)
+        values = np.asarray(mask)
     if mode not in ("1", "L", "P", *WIDE):
         raise DataError(
             f"the mask '{shown_path(path)}' has colors (mode {mode}), and no file says which class each is",
             hint=f"put one beside the folder, such as '{NAME_FILES[0]}' with lines \"name:r,g,b::\", or convert it to "
             "class indices",
         )
+    if most < full and mode != "P":  # Pillow makes white of the largest value
+        values = (values.astype(np.int64) * most + full // 2) // full
     highest = int(values.max()) if values.size else 0
     if highest > IGNORED:
         raise DataError(f"the mask '{shown_path(path)}' has the class index {highest}, at most {IGNORED} is read")
@@ -130,8 +144,9 @@ def check_size(found: tuple[int, int], image: Path, what: str) -> None:
 
 
 def _by_color(values: Array, indices: Array | None, path: Path, classes: ClassNames) -> Array:
-    codes = values.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    known = np.array([(red << 16) + (green << 8) + blue for red, green, blue in classes.colors], np.int64)
+    red, green, blue = (values[..., band].astype(np.int32) for band in range(3))
+    codes = (red << 16) + (green << 8) + blue
+    known = np.array([(red << 16) + (green << 8) + blue for red, green, blue in classes.colors], np.int32)
     labels: Array = np.array([*classes.colors.values()], np.uint8)
     order = np.argsort(known)
     places = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
@@ -141,7 +156,7 @@ def _by_color(values: Array, indices: Array | None, path: Path, classes: ClassNa
         strange &= indices != IGNORED
         mask[indices == IGNORED] = IGNORED
     if strange.any():
-        row, column = (int(place) for place in np.argwhere(strange)[0])
+        row, column = (int(place) for place in np.unravel_index(strange.argmax(), strange.shape))
         raise DataError(
             f"the mask '{shown_path(path)}' has the color {tuple(values[row, column].tolist())} in row {row}, column "
             f"{column} (from 0), which '{classes.path.name if classes.path else ''}' gives no class",

@@ -89,7 +89,7 @@ def _read(pairs: Pairs, classes: ClassNames, size: Size | None, number: int) -> 
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
-    images, masks = (_by_stem(folder / name) for name in (IMAGES, MASKS))
+    images, masks = (by_stem(folder / name) for name in (IMAGES, MASKS))
     for own, others, what in ((images, masks, "mask"), (masks, images, "image")):
         alone = sorted(own.keys() - others.keys())
         if alone:
@@ -108,7 +108,12 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     return [(path, masks[stem]) for stem, path in images.items()]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def by_stem(folder: Path) -> dict[str, Path]:
+    """The images right in a folder, by their names without suffixes.
+
+    Raises:
+        DataError: two have the same.
+    """
     found: dict[str, Path] = {}
     for path in images_in(folder):
         if path.stem in found:

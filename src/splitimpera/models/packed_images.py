@@ -170,7 +170,10 @@ def _idx_header(read: Callable[[int], bytes], path: Path) -> tuple[tuple[int, ..
     sizes = read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
         raise DataError(f"'{shown_path(path)}' ends in its header")
-    return struct.unpack(f">{magic[3]}I", sizes), 4 + len(sizes)
+    shape = struct.unpack(f">{magic[3]}I", sizes)
+    if not prod(shape):  # the other sides may then be any
+        raise DataError(f"'{shown_path(path)}' has the shape {shape}: there is nothing in it")
+    return shape, 4 + len(sizes)
 
 
 def _check_size(found: int, shape: Sequence[int], path: Path) -> None:

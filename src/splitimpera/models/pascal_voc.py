@@ -14,9 +14,8 @@ from splitimpera.core.files import read_file
 from splitimpera.models.annotated import Annotated, Box, Size, annotated_listing
 from splitimpera.models.class_folders import entries, unlabelled_listing
 from splitimpera.models.file_sets import Listing, held_out
-from splitimpera.models.image_folders import images_in
 from splitimpera.models.mask_files import class_names_in
-from splitimpera.models.mask_folders import masked
+from splitimpera.models.mask_folders import by_stem, masked
 from splitimpera.models.targets import check_kind
 from splitimpera.tasks.task import TargetKind
 
@@ -60,7 +59,7 @@ def list_voc(place: Path, kind: TargetKind, size: Size | None, skip: bool) -> Li
     """
     has: dict[TargetKind, str] = {"boxes": BOXES, "mask": MASKS}
     check_kind(kind, f"'{shown_path(place)}'", *(known for known, name in has.items() if (place / name).is_dir()))
-    images = {path.stem: path for path in images_in(place / IMAGES)}
+    images = by_stem(place / IMAGES)
     lists = _lists(place / LISTS / ("Segmentation" if kind == "mask" else "Main"))
     if kind == "none":
         parts = held_out(lists or {"": [*images]})
@@ -81,9 +80,10 @@ def list_voc(place: Path, kind: TargetKind, size: Size | None, skip: bool) -> Li
     names = class_names_in(place, ["classes.txt"]).names or tuple(
         sorted({one.name for records in found.values() for _, objects in records for one in objects})
     )
+    labels = {name: label for label, name in enumerate(names)}
     given = {
         part: [
-            Annotated(_image(images, name, place), size, _boxes(objects, names))
+            Annotated(_image(images, name, place), size, _boxes(objects, labels))
             for name, (size, objects) in zip(lists[part], records, strict=True)
         ]
         for part, records in found.items()
@@ -120,11 +120,11 @@ def _image(images: Mapping[str, Path], name: str, place: Path) -> Path:
     return images[name]
 
 
-def _boxes(objects: Sequence[_Object], names: Sequence[str]) -> tuple[Box, ...]:
+def _boxes(objects: Sequence[_Object], labels: Mapping[str, int]) -> tuple[Box, ...]:
     for one in objects:
-        if one.name not in names:
-            raise DataError(f"{one.where}: there is no class '{shown(one.name)}'", hint=f"known: {listed(names)}")
-    return tuple(Box(one.corners, names.index(one.name), one.difficult, one.where) for one in objects)
+        if one.name not in labels:
+            raise DataError(f"{one.where}: there is no class '{shown(one.name)}'", hint=f"known: {listed(labels)}")
+    return tuple(Box(one.corners, labels[one.name], one.difficult, one.where) for one in objects)
 
 
 # The XML file ---------------------------------------------------------------------------------------------------------

@@ -187,6 +187,8 @@ def targets_of(given: object, kind: TargetKind, count: int, name: str = "labels"
         return _counted(
             Listed(tuple(boxes_of(entry, f"{name}, entry {i}") for i, entry in _entries(given, name))), count, name
         )
+    if isinstance(given, (list, tuple)) and given and isinstance(given[0], Mapping):
+        check_kind(kind, f"the factory's list of {name}", "boxes")
     numbers = as_numbers(given, name)
     if kind == "class":
         return labels_of(numbers, count, name)
@@ -214,7 +216,10 @@ def labels_of(labels: Tensor, count: int, name: str = "the labels") -> Stacked:
     if not labels.ndim:
         raise DataError(f"{name} are a single number, a tensor with one row per sample is expected")
     if labels.ndim != 1 or len(labels) != count:
-        raise DataError(f"{count} inputs need as many labels in one dimension, {name} have shape {tuple(labels.shape)}")
+        raise DataError(
+            f"{count} inputs need as many labels in one dimension, {name} have shape {tuple(labels.shape)}",
+            hint="name the task that they are for, such as segmentation" if labels.ndim > 1 else "",
+        )
     return Stacked(class_indices(labels, name))
 
 
@@ -234,25 +239,18 @@ def boxes_of(entry: object, name: str) -> Row:
     if not isinstance(entry, Mapping) or not {"boxes", "labels"} <= {*entry}:
         given = f"keys {', '.join(map(str, entry))}" if isinstance(entry, Mapping) else type(entry).__name__
         raise DataError(f"{name} has {shown(given)}, a mapping with 'boxes' and 'labels' is expected")
-    boxes = (
-        as_numbers(entry["boxes"], f"the boxes of {name}").float().reshape(-1, 4)
-        if _count(entry["boxes"])
-        else torch.zeros(0, 4)
-    )
-    labels = (
-        as_numbers(entry["labels"], f"the labels of {name}")
-        if _count(entry["labels"])
-        else torch.zeros(0, dtype=torch.int64)
-    )
-    crowd = (
-        as_numbers(entry["iscrowd"], f"'iscrowd' of {name}")
-        if _count(entry.get("iscrowd", ()))
-        else torch.zeros(len(labels))
-    )
-    if labels.ndim != 1 or not len(boxes) == len(labels) == len(crowd) <= MOST_BOXES:
-        raise DataError(f"{name} has {len(boxes)} boxes and {len(labels)} labels, one a box is expected")
+    boxes = _numbers(entry["boxes"], f"the boxes of {name}", torch.zeros(0, 4)).float()
+    labels = _numbers(entry["labels"], f"the labels of {name}", torch.zeros(0, dtype=torch.int64))
+    crowd = _numbers(entry.get("iscrowd", ()), f"'iscrowd' of {name}", torch.zeros(len(boxes) if boxes.ndim else 0))
+    count = len(boxes) if boxes.ndim == 2 and boxes.shape[1] == 4 else None
+    if count is None or count > MOST_BOXES or not tuple(labels.shape) == tuple(crowd.shape) == (count,):
+        shapes = ", ".join(str(tuple(each.shape)) for each in (boxes, labels, crowd))
+        raise DataError(
+            f"{name} has boxes, labels and iscrowd of shapes {shapes}; (n, 4), (n,) and (n,) are expected, n up to "
+            f"{MOST_BOXES}"
+        )
     made = boxes.numpy(), class_indices(labels).numpy(), crowd.numpy().astype(bool)
-    if len(boxes) and (problem := box_problem(made[0])):
+    if problem := box_problem(made[0]):
         raise DataError(f"{name} has {problem}")
     return made
 
@@ -294,8 +292,7 @@ def _small(numbers: Tensor, name: str) -> Tensor:
     return numbers.to(torch.uint8) if not numbers.numel() or int(numbers.max()) < 256 else numbers.to(torch.int32)
 
 
-def _count(value: object) -> int:
-    try:
-        return len(value)  # type: ignore[arg-type]
-    except TypeError:
-        return 1
+def _numbers(value: object, name: str, nothing: Tensor) -> Tensor:
+    """`nothing` where the value has nothing in it, of whatever shape and type."""
+    numbers = nothing if isinstance(value, (list, tuple)) and not value else as_numbers(value, name)
+    return numbers if numbers.numel() else nothing

@@ -146,8 +146,13 @@ def _vectors(quality: Quality, lines: Sequence[FrameLine], among: Bools | None) 
         places.append(of_samples.setdefault(key, len(of_samples)))
     if not rows:
         return None
-    if len(sizes) > 1 or len(rows) * max(sizes) > MOST_NUMBERS:
-        raise DataError(f"the log's frames have other numbers than each other, or more than {MOST_NUMBERS} in all")
+    if len(sizes) > 1:
+        raise DataError("the log's frames have other numbers than each other", hint="was the log changed?")
+    if len(rows) * max(sizes) > MOST_NUMBERS:
+        raise DataError(
+            f"the log's {len(rows)} frames have {max(sizes)} numbers each, more than {MOST_NUMBERS} in all",
+            hint="give a part of it: the first line, and fewer frames",
+        )
     frames = np.arange(len(rows))
     weights = 1 / np.bincount(places)[places]
     mean = csr_array((weights, (np.array(places), frames)), shape=(len(of_samples), len(rows)))
