@@ -64,7 +64,7 @@ def answers(
         missing = {request: rows for request, rows in here.items() if request not in found}
         if missing:
             shown_ids, shown_x, shown_targets = ids, x, targets
-            if with_last and before:
+            if before:
                 last, last_x, last_target = before
                 shown_ids, shown_x, shown_targets = [last, *ids], torch.stack([last_x, *x]), [last_target, *targets]
             made = Visit(testbed, shown_targets, shown_ids, missing).run(shown_x)
@@ -74,7 +74,7 @@ def answers(
                 gathered[request].put(here[request], answer)
         for request, stored in found.items():
             gathered[request].put(here[request], Answer.unpacked(stored))
-        before = ids[-1], x[-1], targets[-1]
+        before = (ids[-1], x[-1].clone(), targets[-1]) if with_last else None
         hand_back()
     return {request: those.answer for request, those in gathered.items()}
 

@@ -18,6 +18,7 @@ from splitimpera.models.samples import Samples
 from splitimpera.models.targets import Listed, one_by_one
 from splitimpera.tasks.task import Task
 
+
 def example_of(data: Dataset) -> Row | None:
     """A target, where there are any."""
     return data.validation.targets.rows([0])[0] if data.validation.known else None

@@ -23,7 +23,7 @@ Bools = npt.NDArray[np.bool_]
 MOST_ELEMENTS = 1 << 22
 """Of an array of draws and columns."""
 MOST_DRAWN = 64
-"""Of how many contributions the draws are remembered; eight kilobytes each."""
+"""Of how many contributions the draws are remembered, those used last."""
 
 
 def plus(one: Matrix, other: Matrix) -> Matrix:

@@ -40,8 +40,7 @@ class Aims:
         """The quality's numbers of some samples; without targets the answers that are wanted are expected."""
         targets = self._targets(rows) if self.samples.known else map(self.task.expected, self._answers(wanted))
         return [
-            self.task.quality.count(answer, target)
-            for answer, target in zip(self._answers(made), targets, strict=True)
+            self.task.quality.count(answer, target) for answer, target in zip(self._answers(made), targets, strict=True)
         ]
 
     def quality(self, counts: Sequence[FloatArray]) -> float:
