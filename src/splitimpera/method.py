@@ -174,7 +174,8 @@ class _Run:
         setting = self.setting
         testbed = Testbed(graph, data, setting.workload, self.device, self.autocast, task)
         testbed = with_truths(testbed, self.track)
-        testbed = testbed.with_workload(setting.workload_for(response_bytes(testbed)))
+        if setting.scenario.workload.response == "runtime":
+            testbed = testbed.with_workload(setting.workload_for(response_bytes(testbed)))
         data, task = testbed.data, testbed.task
         _check_countable(task, data)
         where: dict[str, Any] = {"device": self.device, "autocast": self.autocast, "task": task}

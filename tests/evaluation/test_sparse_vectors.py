@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from beds import TIMES, known_bed, plan, run, trial_in
 from scipy.sparse import csr_array
 
+from splitimpera.evaluation import vectors
 from splitimpera.evaluation.chance import Draws
+from splitimpera.evaluation.damage import IN_A_BIN, DamageCurve
 from splitimpera.evaluation.replay import replay
 from splitimpera.evaluation.run import evaluate_all
 from splitimpera.evaluation.vectors import added, either, mean_of, means_of_samples, minus, plus
@@ -126,3 +129,34 @@ def test_value_of_all_rows():
     quality = Sparse()
     vectors = quality.vectors(np.array([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]]))
     assert value_of(quality, vectors) == 0.75
+
+
+@pytest.mark.parametrize("frames", [0, 20, 500])
+def test_curves_of_damage_are_those_of_dense_vectors(frames):
+    rng = np.random.default_rng(0)
+    shares, changes = rng.integers(0, 40, frames) / 50, rng.random((frames, 3))
+    at = np.array([0.0, 0.01, *rng.random(50), shares.max(initial=0.0), 1.0])
+    sparse = DamageCurve(shares, csr_array(changes)).at(at)
+    np.testing.assert_allclose(sparse.toarray(), DamageCurve(shares, changes).at(at), atol=1e-12)
+
+
+def test_a_curve_of_many_frames_needs_no_matrix_of_points_and_frames():
+    rng, frames = np.random.default_rng(0), 20_000
+    curve = DamageCurve(rng.random(frames), csr_array((np.ones(frames), (np.arange(frames), np.arange(frames) % 100))))
+    tracemalloc.start()
+    assert curve.at(rng.random(frames)).shape == (frames, 100)
+    most_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most_bytes < frames * (frames / IN_A_BIN) * 8 / 4
+
+
+def test_draws_are_remembered_but_not_all_of_them(monkeypatch):
+    monkeypatch.setattr(vectors, "MOST_DRAWN", 2)
+    quality = Sparse()
+    of = [[quality.vectors(np.array([[right, 1.0], [1.0, 1.0], [0.0, 1.0]]))] for right in (0.0, 0.25, 0.5)]
+    first = vectors.draws(of[0], quality.value)
+    assert vectors.draws(of[1], quality.value) is not first
+    assert vectors.draws(of[0], quality.value) is first
+    vectors.draws(of[2], quality.value)
+    assert vectors.draws(of[0], quality.value) is first
+    assert len(vectors._drawn[quality]) == 2

@@ -57,6 +57,13 @@ def test_training_brings_a_split_close_to_the_unsplit_network(graph):
     assert split.held_out.unsplit > 0.9
 
 
+def test_without_targets_a_split_is_trained_by_distillation_and_held_to_the_network_unsplit(graph):
+    alone = train_split(graph, splits.CUT, Samples(SAMPLES.inputs), **QUICK)
+    assert same(weights(alone), weights(train_split(graph, splits.CUT, SAMPLES, distill=1.0, **QUICK)))
+    assert alone.held_out.unsplit == 1.0
+    assert 0 <= alone.held_out.trained <= 1.0
+
+
 def lossy_accuracy(split, test, packets, rate):
     latent = split.encode(split.head(test.inputs)[0])
     generator = torch.Generator().manual_seed(0)

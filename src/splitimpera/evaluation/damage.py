@@ -56,10 +56,7 @@ class DamageCurve:
         points, means = self._points
         if is_dense(means):
             return np.stack([np.interp(shares, points, column) for column in means.T], axis=-1)
-        from scipy.sparse import csr_array
-
-        parts = np.stack([np.interp(shares, points, unit) for unit in np.eye(len(points))], axis=-1)
-        return csr_array(parts) @ means
+        return _between(shares, points) @ means
 
     def with_more(self, other: DamageCurve) -> DamageCurve:
         """The curve through the frames of both."""
@@ -79,10 +76,25 @@ class DamageCurve:
 
     def _sparse_means(self, bins: Sequence[IntArray], of_point: IntArray, points: int) -> Matrix:
         """The same means of sparse vectors: a matrix of weights, points by frames, times the changes."""
-        from scipy.sparse import csr_array
+        sizes, of_bin = np.array([len(some) for some in bins], dtype=np.int64), of_point[1:]
+        of_frame = 1 / (sizes * np.bincount(of_point, minlength=points)[of_bin])
+        frames = np.concatenate([*bins, np.zeros(0, dtype=np.int64)])
+        shape = (points, len(self.shares))
+        return _sparse(np.repeat(of_frame, sizes), np.repeat(of_bin, sizes), frames, shape) @ self.changes
 
-        same = np.bincount(of_point, minlength=points)
-        weights = np.zeros((points, len(self.shares)))
-        for point, some in zip(of_point[1:], bins, strict=True):
-            weights[point, some] += 1 / (len(some) * same[point])
-        return csr_array(weights) @ self.changes
+
+def _between(shares: FloatArray, points: FloatArray) -> Matrix:
+    """What each point counts in the linear interpolation at some shares, sparse (shares, points)."""
+    places, last = np.interp(shares, points, np.arange(len(points))), len(points) - 1
+    left = places.astype(np.int64)
+    weights, columns = np.concatenate([1 - (places - left), places - left]), np.concatenate([left, left + 1])
+    rows = np.tile(np.arange(len(shares)), 2)
+    return _sparse(weights, rows, np.minimum(columns, last), (len(shares), len(points)))
+
+
+def _sparse(numbers: FloatArray, rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> Matrix:
+    from scipy.sparse import csr_array
+
+    made = csr_array((numbers, (rows, columns)), shape=shape)
+    made.eliminate_zeros()
+    return made

@@ -51,28 +51,31 @@ def answers(
     needed = _needed(gathered, len(samples), with_last)
     chunk = testbed.chunk({coding.cut for request in gathered for coding in request.route})
     wanted = samples if len(needed) == len(samples) else samples.take(torch.from_numpy(needed))
-    before: list[tuple[int, Tensor]] = []
+    before: tuple[int, Tensor, Row] | None = None
     batches = track(wanted.batches(chunk), description, -(-len(needed) // chunk))
     for place, x in enumerate(batches):
         ids = needed[place * chunk : (place + 1) * chunk].tolist()
         here = {request: rows for request, those in gathered.items() if (rows := those.within(ids))}
+        targets = samples.targets.rows(ids)  # once: they may be files
         keys, found = {}, {}
         if kept is not None:
-            content = _digest([(x.numpy(),), *samples.targets.rows(ids)])
+            content = _digest([(x.numpy(),), *targets])
             keys = {request: _key(testbed, content, ids, request, rows) for request, rows in here.items()}
             found = {request: stored for request, key in keys.items() if (stored := kept.get(key)) is not None}
         missing = {request: rows for request, rows in here.items() if request not in found}
         if missing:
-            seen = [*before, *zip(ids, x, strict=True)] if with_last else None
-            shown_ids, shown_x = (ids, x) if seen is None else ([i for i, _ in seen], torch.stack([t for _, t in seen]))
-            made = Visit(testbed, samples.targets.rows(shown_ids), shown_ids, missing).run(shown_x)
+            shown_ids, shown_x, shown_targets = ids, x, targets
+            if before:
+                last, last_x, last_target = before
+                shown_ids, shown_x, shown_targets = [last, *ids], torch.stack([last_x, *x]), [last_target, *targets]
+            made = Visit(testbed, shown_targets, shown_ids, missing).run(shown_x)
             if kept is not None:
                 kept.put({keys[request]: answer.packed() for request, answer in made.items()})
             for request, answer in made.items():
                 gathered[request].put(here[request], answer)
         for request, stored in found.items():
             gathered[request].put(here[request], Answer.unpacked(stored))
-        before = [(ids[-1], x[-1])]
+        before = (ids[-1], x[-1].clone(), targets[-1]) if with_last else None
         hand_back()
     return {request: those.answer for request, those in gathered.items()}
 

@@ -17,7 +17,7 @@ from splitimpera.codec.codecs import PACKET_BYTES, Calibration, calibrate, codec
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.elements import ElementCodec, image_scale
 from splitimpera.codec.framing import IP_UDP_HEADER_BYTES
-from splitimpera.core.array_types import Array, IntArray, Row
+from splitimpera.core.array_types import Array, FloatArray, IntArray, Row
 from splitimpera.core.errors import ModelError, SplitImperaError
 from splitimpera.core.memory import hand_back
 from splitimpera.cost.work import NetworkWork, Work, part_work, with_batch
@@ -29,6 +29,7 @@ from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import mixed, rounding, torch_device, torch_precision
 from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.models.imports import telling
+from splitimpera.models.targets import one_by_one
 from splitimpera.records.graph import TensorSpec
 from splitimpera.records.plan import Hop
 from splitimpera.records.traffic import Codec, Workload
@@ -128,6 +129,7 @@ class Testbed:
         self._codecs: dict[tuple[int, str, float, int], Codec] = {}
         self._examples: dict[tuple[int, float], Row] = {}
         self._provisional: dict[Coding, Provisional] = {}
+        self._lost: dict[Part, FloatArray] = {}
         self._digest: str | None = None
         self._network_work = NetworkWork(graph)
         self._works: dict[Segment, Work] = {}
@@ -142,12 +144,14 @@ class Testbed:
         """The same testbed, whose network is for something else."""
         other = copy(self)
         other.task = task
+        other._lost = {}
         return other
 
     def of_samples(self, rows: Tensor) -> Testbed:
         """The same testbed that judges plans on some of the validation samples."""
         other = copy(self)
         other.data = replace(self.data, validation=self.data.validation.take(rows))
+        other._lost = {}
         return other
 
     @property
@@ -162,6 +166,13 @@ class Testbed:
 
     def samples(self, part: Part) -> Samples:
         return self.data.validation if part == "validation" else self.data.test
+
+    def lost_counts(self, part: Part) -> FloatArray:
+        """The quality's numbers of each sample without a response, (samples, k); all plans share them."""
+        if part not in self._lost:
+            count_lost = self.task.quality.count_lost
+            self._lost[part] = np.array([count_lost(target) for target in one_by_one(self.samples(part).targets)])
+        return self._lost[part]
 
     def specs(self, cut: int, ratio: float) -> tuple[TensorSpec, ...]:
         """The tensors that cross a cut, or the latent of the bottleneck there."""

@@ -15,10 +15,8 @@ from splitimpera.evaluation.batches import unstack
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.models.parts import Dataset
 from splitimpera.models.samples import Samples
-from splitimpera.models.targets import Listed
+from splitimpera.models.targets import Listed, one_by_one
 from splitimpera.tasks.task import Task
-
-PARTS = ("train", "validation", "test")
 
 
 def example_of(data: Dataset) -> Row | None:
@@ -32,15 +30,17 @@ def check_targets(task: Task, data: Dataset) -> None:
     Raises:
         DataError: one does not fit; its place is named.
     """
-    for part in PARTS:
+    for part in ("train", "validation", "test"):
         samples: Samples = getattr(data, part)
-        for place in range(len(samples)) if samples.known else ():
-            if problem := task.check(samples.targets.rows([place])[0]):
+        for place, target in enumerate(one_by_one(samples.targets) if samples.known else ()):
+            if problem := task.check(target):
                 raise DataError(f"sample {place} of '{part}' has {problem}", where="data.source")
 
 
 def with_truths(testbed: Testbed, track: Track[Any] = no_progress) -> Testbed:
-    """The same testbed, whose samples are expected to get the answers of the network unsplit if they have no targets.
+    """The same testbed where the task has targets; else one that expects the answers of the network unsplit.
+
+    Plans are judged on samples of validation and test alone: those for training get none.
 
     Raises:
         ModelError: the network cannot be run.
@@ -48,16 +48,16 @@ def with_truths(testbed: Testbed, track: Track[Any] = no_progress) -> Testbed:
     task = testbed.task
     if task.targets != "none":
         return testbed
-    answers = {
-        part: list(track(answers_of(testbed, getattr(testbed.data, part)), "Asking the network", 0)) for part in PARTS
-    }
-    testbed.task = task.agreeing(answers["validation"])
-    train, validation, test = (
-        Samples(getattr(testbed.data, part).source, Listed(tuple(map(task.expected, of_part))))
-        for part, of_part in answers.items()
+    data = testbed.data
+    parts = data.validation, data.test
+    answers = [list(track(answers_of(testbed, part), "Asking the network", 0)) for part in parts]
+    validation, test = (
+        Samples(part.source, Listed(tuple(map(task.expected, of_part))))
+        for part, of_part in zip(parts, answers, strict=True)
     )
-    testbed.data = replace(testbed.data, train=train, validation=validation, test=test)
-    return testbed
+    judged = testbed.with_task(task.agreeing(answers[0]))
+    judged.data = replace(data, train=Samples(data.train.source), validation=validation, test=test)
+    return judged
 
 
 def answers_of(testbed: Testbed, samples: Samples) -> Iterator[Row]:

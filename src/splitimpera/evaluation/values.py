@@ -77,6 +77,7 @@ class Values:
 
     def __init__(self, plan: Plan, testbed: Testbed, part: Part, shape: tuple[int, int]) -> None:
         self.testbed = testbed
+        self.part: Part = part
         self.quality = testbed.task.quality
         self.targets = testbed.samples(part).targets
         self.route = tuple(coding_of(hop) for hop in plan.hops)
@@ -147,7 +148,7 @@ class Values:
             settled: whether nothing depends on the quality any more, given its 95 % interval; told it in any case.
         """
         alive, samples = alive & self.alive, len(self.targets)
-        counts = np.full((len(self.contents), self._lost_counts.shape[1]), np.nan)
+        counts = np.full((len(self.contents), self.testbed.lost_counts(self.part).shape[1]), np.nan)
         damaged = alive & (self.content >= samples)
         if most is None or not damaged.any():
             yield from self._count(counts, self.content[damaged])
@@ -222,9 +223,4 @@ class Values:
     @cached_property
     def lost(self) -> Matrix:
         """What each sample contributes without a response, vectors (samples, m)."""
-        return self.quality.vectors(self._lost_counts)
-
-    @cached_property
-    def _lost_counts(self) -> FloatArray:
-        targets = self.targets.rows(range(len(self.targets)))
-        return np.array([self.quality.count_lost(target) for target in targets])
+        return self.quality.vectors(self.testbed.lost_counts(self.part))

@@ -22,6 +22,8 @@ from splitimpera.tasks.quality import Columns, Matrix, Quality, is_dense
 Bools = npt.NDArray[np.bool_]
 MOST_ELEMENTS = 1 << 22
 """Of an array of draws and columns."""
+MOST_DRAWN = 64
+"""Of how many contributions the draws are remembered, those used last."""
 
 
 def plus(one: Matrix, other: Matrix) -> Matrix:
@@ -133,8 +135,10 @@ def draws(contributions: Any, value: Callable[[Matrix], Any]) -> FloatArray:
     known = _drawn.setdefault(value.__self__, {}) if hasattr(value, "__self__") else {}
     digests = {id(run): _digest(run) for run in {id(run): run for run in contributions}.values()}
     key = tuple(digests[id(run)] for run in contributions)
-    if key not in known:
-        known[key] = _sparse_draws(contributions, value)
+    found = known.pop(key, None)
+    known[key] = _sparse_draws(contributions, value) if found is None else found  # what was used last stands last
+    if len(known) > MOST_DRAWN:
+        del known[next(iter(known))]
     return known[key]
 
 

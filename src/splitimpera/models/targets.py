@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -111,6 +111,12 @@ class Nothing:
 
     def rows(self, places: Iterable[int]) -> list[Row]:
         return [() for _ in places]
+
+
+def one_by_one(targets: Targets) -> Iterator[Row]:
+    """All targets in order, each read when it is its turn; none is kept."""
+    for place in range(len(targets)):
+        yield from targets.rows([place])
 
 
 def joined_targets(parts: Sequence[Targets]) -> Targets:

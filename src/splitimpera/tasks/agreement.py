@@ -126,7 +126,8 @@ class Agreement(Plain):
         """The task once the answers of the network unsplit are known: how near numbers agree follows from them."""
         if self.inner.name != "regression":
             return self
-        spread = np.stack([answer for (answer,) in answers]).astype(np.float64).std(0)
+        mean = sum(answer.astype(np.float64) for (answer,) in answers) / len(answers)
+        spread = np.sqrt(sum((answer - mean) ** 2 for (answer,) in answers) / len(answers))
         return replace(self, within=np.maximum(WITHIN * spread, 1e-12))
 
     def check(self, target: Row) -> str:

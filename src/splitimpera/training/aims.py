@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from splitimpera.core.array_types import FloatArray, Row
 from splitimpera.core.errors import DataError
 from splitimpera.models.samples import Samples
+from splitimpera.models.targets import one_by_one
 from splitimpera.tasks.quality import value_of
 from splitimpera.tasks.task import Task
 
@@ -26,8 +27,7 @@ class Aims:
 
     def check(self) -> None:
         """Raise DataError where a target does not fit the network."""
-        targets = self.samples.targets.rows(range(len(self.samples))) if self.samples.known else ()
-        for place, target in enumerate(targets):
+        for place, target in enumerate(one_by_one(self.samples.targets) if self.samples.known else ()):
             if problem := self.task.check(target):
                 raise DataError(f"sample {place} has {problem}")
 
@@ -36,17 +36,20 @@ class Aims:
         targets = self._targets(rows) if self.samples.known and distill < 1 else None
         return self.task.loss(made, wanted, targets, distill)
 
-    def counts(self, made: Results, rows: Tensor) -> list[FloatArray]:
-        """The quality's numbers of some samples."""
-        arrays = [tensor.detach().cpu().float().numpy() for tensor in made]
-        answers = (self.task.answer(tuple(array[place] for array in arrays)) for place in range(len(rows)))
+    def counts(self, made: Results, wanted: Results, rows: Tensor) -> list[FloatArray]:
+        """The quality's numbers of some samples; without targets the answers that are wanted are expected."""
+        targets = self._targets(rows) if self.samples.known else map(self.task.expected, self._answers(wanted))
         return [
-            self.task.quality.count(answer, target) for answer, target in zip(answers, self._targets(rows), strict=True)
+            self.task.quality.count(answer, target) for answer, target in zip(self._answers(made), targets, strict=True)
         ]
 
     def quality(self, counts: Sequence[FloatArray]) -> float:
-        """What such numbers come to; NaN without targets."""
+        """What such numbers come to; NaN without any."""
         return value_of(self.task.quality, self.task.quality.vectors(np.array(counts))) if counts else np.nan
+
+    def _answers(self, made: Results) -> Iterator[Row]:
+        arrays = [tensor.detach().cpu().float().numpy() for tensor in made]
+        return map(self.task.answer, zip(*arrays, strict=True))
 
     def _targets(self, rows: Tensor) -> list[Row]:
         return self.samples.targets.rows(rows.tolist())

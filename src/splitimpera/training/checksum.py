@@ -11,6 +11,7 @@ from torch import Tensor
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import rounding
 from splitimpera.models.samples import Samples
+from splitimpera.models.targets import one_by_one
 from splitimpera.records.graph import Cut
 from splitimpera.tasks.classification import Classification
 from splitimpera.tasks.identity import identity
@@ -64,5 +65,5 @@ def target_parts(samples: Samples, task: Task) -> Iterator[Tensor | str]:
     if samples.labelled:
         yield samples.labels
         return
-    for row in samples.targets.rows(range(len(samples))):
-        yield from (torch.from_numpy(np.asarray(part)) for part in row)
+    for row in one_by_one(samples.targets):
+        yield digest(*(torch.from_numpy(np.asarray(part)) for part in row))

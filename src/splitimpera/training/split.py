@@ -222,8 +222,8 @@ class _Run:
 
     def _objective(
         self, rows: Tensor, stage: int, rates: Tensor | None, generator: torch.Generator
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The loss of a batch, its mean over the samples; and the results."""
+    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The loss of a batch, its mean over the samples; the results; and those of the unsplit network."""
         with mixed(self.device, self.autocast):
             a = self._crossing(rows, stage)
             latent = self.parts.quantiser(self._full(self.parts.bottleneck.encoder(a)))
@@ -233,8 +233,9 @@ class _Run:
             made = self.picked(self.parts.tail((decoded,)))
         a, decoded, made = self._full(a), self._full(decoded), tuple(map(self._full, made))
         distill = 1.0 if stage == 1 else self.training.distill
-        loss = self.aims.loss(made, self._wanted(rows), rows, distill)
-        return loss + F.mse_loss(decoded, a) / self.variance if stage == 1 else loss, made
+        wanted = self._wanted(rows)
+        loss = self.aims.loss(made, wanted, rows, distill)
+        return loss + F.mse_loss(decoded, a) / self.variance if stage == 1 else loss, made, wanted
 
     def _wanted(self, rows: Tensor) -> tuple[Tensor, ...]:
         """What the unsplit network returns for some samples."""
@@ -268,7 +269,7 @@ class _Run:
                 rates = (torch.rand(1, generator=self.generator) * training.packet_loss).expand(len(rows))
             for group in optimizer.param_groups:
                 group["lr"] = training.learning_rates[stage - 1] * one_cycle(epoch * len(batches) + place, steps)
-            loss, _ = self._objective(rows, stage, rates, self.generator)
+            loss, *_ = self._objective(rows, stage, rates, self.generator)
             optimizer.zero_grad()
             # The network's own weights may require gradients; `inputs` keeps them from getting any.
             torch.autograd.backward(loss, inputs=parameters)
@@ -288,9 +289,10 @@ class _Run:
         with torch.no_grad():
             for places in torch.split(torch.arange(len(self.held_rows)), _CHUNK):
                 rows = self.held_rows[places]
-                loss, made = self._objective(rows, stage, None if rates is None else rates[places], generator)
+                lossy_rates = None if rates is None else rates[places]
+                loss, made, wanted = self._objective(rows, stage, lossy_rates, generator)
                 total += float(loss) * len(rows)
-                counts += self.aims.counts(made, rows)
+                counts += self.aims.counts(made, wanted, rows)
         return total / len(self.held_rows), self.aims.quality(counts)
 
     def _note(self, stage: int, train_loss: float | None) -> None:
@@ -369,7 +371,8 @@ class _Run:
     def result(self, graph: ModelGraph) -> TrainedSplit:
         counts = list[FloatArray]()
         for rows in torch.split(self.held_rows, _CHUNK):
-            counts += self.aims.counts(self._wanted(rows), rows)
+            wanted = self._wanted(rows)
+            counts += self.aims.counts(wanted, wanted, rows)
         held_out = HeldOut(self.aims.quality(counts), self.state.stage_1, self._held_out(2, False)[1])
         history = tuple(self.state.history)
         parts = self.parts

@@ -37,7 +37,7 @@ class Epoch:
         held_out_loss: Mean loss over the held-out samples; with lost packets where these are trained for, every time
             the same ones.
         held_out_accuracy: The quality of the held-out samples, with the same losses: a classifier's share of right
-            predictions; NaN where nobody knows what is right.
+            predictions; without targets, the agreement with the network unsplit.
     """
 
     stage: int
