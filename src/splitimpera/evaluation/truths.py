@@ -34,7 +34,11 @@ def check_targets(task: Task, data: Dataset) -> None:
         samples: Samples = getattr(data, part)
         for place, target in enumerate(one_by_one(samples.targets) if samples.known else ()):
             if problem := task.check(target):
-                raise DataError(f"sample {place} of '{part}' has {problem}", where="data.source")
+                raise DataError(
+                    f"sample {place} of '{part}' has {problem}",
+                    where="data.source",
+                    hint="correct it, leave it out, or let the task and the network fit the data",
+                )
 
 
 def with_truths(testbed: Testbed, track: Track[Any] = no_progress) -> Testbed:

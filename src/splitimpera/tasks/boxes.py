@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from splitimpera.core.array_types import Array, FloatArray, IntArray
@@ -94,11 +96,13 @@ def box_problem(boxes: Array, size: tuple[int, int] | None = None) -> str:
     """
     for place, box in enumerate(boxes.tolist()):
         left, top, right, bottom = box
-        where = f"box {place} ({', '.join(f'{side:g}' for side in box)})"
-        if not np.isfinite(box).all():
-            return f"{where}, which is not finite"
-        if right <= left or bottom <= top:
-            return f"{where}, which has no area; left, top, right and bottom are expected"
-        if size is not None and (min(left, top) < -1 or bottom > size[0] + 1 or right > size[1] + 1):
-            return f"{where}, which leaves its image of {size[0]} x {size[1]} pixels (height x width)"
+        if not all(map(math.isfinite, box)):
+            problem = "is not finite"
+        elif right <= left or bottom <= top:
+            problem = "has no area; left, top, right and bottom are expected"
+        elif size is not None and (min(left, top) < -1 or bottom > size[0] + 1 or right > size[1] + 1):
+            problem = f"leaves its image of {size[0]} x {size[1]} pixels (height x width)"
+        else:
+            continue
+        return f"box {place} ({', '.join(f'{side:g}' for side in box)}), which {problem}"
     return ""

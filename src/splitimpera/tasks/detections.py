@@ -22,6 +22,8 @@ Format = Literal["boxes_scores", "yolo", "detr"]
 Activation = Literal["sigmoid", "softmax", "none"]
 Background = Literal["first", "last"]
 Shape = tuple[int, ...]
+MOST = 1_000_000
+"""Classes, detections or candidates of an image."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ class Detector:
             if value not in known:
                 raise ModelError(f"no {key} is called '{shown(value)}'", where=key, hint=nearest(str(value), known))
         for key, number in (("classes", self.classes), ("most", self.most), ("candidates", self.candidates)):
-            if number < 1:
-                raise ModelError(f"1 or more is expected, not {number}", where=key)
+            if not 1 <= number <= MOST:
+                raise ModelError(f"a number from 1 to {MOST} is expected, not {shown(number)}", where=key)
         if len(self.image_size) != 2 or min(self.image_size) < 1:
             raise ModelError(f"a height and a width in pixels are expected, not {self.image_size}", where="image_size")
         for key, share in (("score_threshold", self.score_threshold), ("nms_iou", self.nms_iou)):

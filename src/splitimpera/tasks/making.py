@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from splitimpera.core.errors import ScenarioError, listed, shown
+from splitimpera.core.errors import ScenarioError, SplitImperaError, listed, shown
 from splitimpera.core.registry import Registry
 from splitimpera.tasks.agreement import Agreement
 from splitimpera.tasks.classification import Classification
@@ -45,7 +45,10 @@ def make_task(kind: str, options: Mapping[str, Any]) -> Task:
         except ValidationError as failure:
             said = failure.errors()[0]["msg"]
             raise ScenarioError(f"{shown(value)}: {said[0].lower()}{said[1:]}", where=f"task.{key}") from None
-    task: Task = made.from_options(options)
+    try:
+        task: Task = made.from_options(options)
+    except SplitImperaError as error:
+        raise error.at(f"task.{error.where}" if error.where in known else error.where) from None
     return task
 
 
