@@ -216,7 +216,7 @@ def test_shapes_of_the_format_are_let_pass():
         ({"activation": "relu"}, "activation: no activation is called 'relu'; known: none, sigmoid, softmax"),
         ({"background": "middle"}, "background: no background is called 'middle'"),
         ({"classes": 0}, "classes: a number from 1 to 1000000 is expected, not 0"),
-        ({"most": 0}, "most: 1 or more"),
+        ({"most": 0}, "most: a number from 1"),
         ({"image_size": (64,)}, r"image_size: a height and a width in pixels are expected, not \(64,\)"),
         ({"nms_iou": 50}, "nms_iou: a number from 0 to 1 is expected, not 50"),
         ({"score_threshold": -0.1}, "score_threshold: a number from 0 to 1"),
