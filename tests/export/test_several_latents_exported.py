@@ -14,7 +14,7 @@ from export.designs import designed
 from splitimpera.bundle.manifest import Span
 from splitimpera.bundle.opened import Bundle
 from splitimpera.deploy.halves import Received, device_half, server_half
-from splitimpera.evaluation.testbed import Testbed, coding_of
+from splitimpera.evaluation.testbed import Testbed
 from splitimpera.export import bundling, export_bundle
 from splitimpera.export.part_modules import part_of
 from splitimpera.graph.tracing import trace
@@ -22,6 +22,7 @@ from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.models.targets import Stacked
 from splitimpera.records.traffic import Workload
 from splitimpera.report import read
+from splitimpera.tasks.quality import value_of
 from splitimpera.tasks.segmentation import Segmentation
 from splitimpera.training.split import train_split
 
@@ -65,13 +66,15 @@ def test_programs_modules_and_calls_agree(bed):
     assert [spec.shape for spec in tail.inputs] == [tuple(a.shape[1:]) for a in sent]
 
 
-def test_a_plan_with_several_latents_is_evaluated_and_loses_packets(bed):
-    bed.prepare([coding_of(beds.plan(2, "uint8", bottleneck=8.0).hops[0])])
-    intact, lossy = (
-        beds.run(bed, beds.plan(2, "uint8", "udp", bottleneck=8.0, mtu_bytes=200, loss=loss)) for loss in (0.0, 0.3)
-    )
-    assert intact.payload_bytes == 384
-    assert lossy.quality < intact.quality
+def test_a_plan_with_several_latents_is_worth_what_its_split_returns(bed):
+    samples, quality = bed.data.validation, bed.task.quality
+    answers = [bed.task.answer((row,)) for row in bed.split(2, 8.0)(samples.inputs).numpy()]
+    counts = [quality.count(*pair) for pair in zip(answers, samples.targets.rows(range(len(samples))), strict=True)]
+    exact, lossy = beds.plan(2, bottleneck=8.0), beds.plan(2, "uint8", bottleneck=8.0, mtu_bytes=200, loss=0.3)
+    found = beds.run(bed, exact)
+    assert found.payload_bytes == 4 * 384
+    assert found.quality == pytest.approx(value_of(quality, quality.vectors(np.array(counts))))
+    assert abs(beds.run(bed, lossy).quality - found.quality) > 1e-6
 
 
 def test_the_parts_of_several_latents_are_counted_and_can_be_timed(bed):

@@ -124,17 +124,11 @@ def test_a_cut_without_anything_to_compress_is_refused():
         Bottleneck([INDICES])
 
 
-CASES = dict.fromkeys(networks.NETWORKS, (networks.make, networks.inputs)) | {
-    name: (lambda name: getattr(task_networks, name)().eval(), lambda _, n: (torch.randn(n, 3, 32, 32),))
-    for name in ("FeaturePyramid",)
-}
-
-
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*networks.NETWORKS, "FeaturePyramid"])
 def test_every_cut_whose_frames_stack_can_have_a_bottleneck(name):
-    make, inputs = CASES[name]
-    x = inputs(name, 3)
-    graph = sei.trace(make(name), x)
+    pyramid = name == "FeaturePyramid"  # in which integers cross, too
+    x = (torch.randn(3, 3, 16, 16),) if pyramid else networks.inputs(name, 3)
+    graph = sei.trace(task_networks.FeaturePyramid().eval() if pyramid else networks.make(name), x)
     usable = [cut for cut in graph.cuts if can_have_bottleneck(cut)]
     assert any(not cut.single for cut in usable) or all(cut.single for cut in graph.cuts)
     for cut in usable:
