@@ -386,7 +386,7 @@ def small_packets() -> Link:
 def loss_testbed(bench: Bench, cut: Cut, arm: Arm, seed: int) -> Testbed:
     training = replace(LOSS_TRAINING, seed=seed)
     if arm.trained:
-        shape = bottleneck_for(cut, ratio=LOSS_RATIO).latent_spec.shape
+        shape = bottleneck_for(cut, LOSS_RATIO).latent_specs[0].shape
         order = torch.from_numpy(interleaved(shape)) if arm.spread else None
         training = replace(training, packet_loss=0.7, packet_elements=PACKET_ELEMENTS, order=order)
     testbed = bench.testbed()
@@ -421,7 +421,7 @@ def mean_curve(curves: Sequence[LossCurve], images: int) -> list[str]:
 def loss(report: Report, bench: Bench, seeds: Sequence[int]) -> None:
     """Part 2: accuracy against lost packets, without retransmission."""
     cut, test = bench.cut(CUT), len(bench.data.test)
-    elements = bottleneck_for(cut, ratio=LOSS_RATIO).latent_spec.elements
+    elements = bottleneck_for(cut, LOSS_RATIO).latent_elements
     packets = -(-elements // PACKET_ELEMENTS)
     own = small_packets()
     header = IP_UDP_HEADER_BYTES + own.link_header_bytes + own.app_header_bytes

@@ -12,12 +12,18 @@ import splitimpera as sei
 from splitimpera.core.errors import ModelError
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Samples
-from splitimpera.partition.bottleneck import Bottleneck, bottleneck_for, check_layout, single_tensor
+from splitimpera.partition.autoencoder import Autoencoder
 from splitimpera.partition.cutter import Partition
-from splitimpera.records.graph import Cut
+from splitimpera.records.graph import Cut, TensorSpec
 from splitimpera.saliency.scores import by_channel
 
 _BATCH = 128
+
+
+def single_tensor(cut: Cut) -> TensorSpec:
+    """The one tensor that crosses, which this benchmark is about."""
+    (spec,) = cut.tensors
+    return spec
 
 
 def fit_bottleneck(
@@ -30,7 +36,7 @@ def fit_bottleneck(
     seed: int = 0,
     batch: int = 64,
     learning_rate: float = 0.01,
-) -> Bottleneck:
+) -> Autoencoder:
     """Train a bottleneck to predict as the unsplit network does: stage 1 of I-SPLIT, by distillation.
 
     Labels are unused.
@@ -43,7 +49,7 @@ def fit_bottleneck(
     Args:
         samples: images to train on; they are shuffled anew each epoch.
         epochs: how often each image is seen.
-        latent_channels: as `Bottleneck` takes it.
+        latent_channels: as `Autoencoder` takes it.
         seed: Seed of the first weights and of the order; the same seed gives the same weights.
 
     Returns:
@@ -52,7 +58,7 @@ def fit_bottleneck(
     partition = sei.split(graph, cut)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        bottleneck = bottleneck_for(partition.cut, latent_channels, cuts=graph.cuts)
+        bottleneck = Autoencoder(single_tensor(partition.cut), latent_channels)
     dim = partition.cut.tensors[0].batch_dim or 0
     with torch.no_grad():  # neither side changes: what crosses and the outputs are computed once
         activations = torch.cat([partition.head(x)[0] for x in torch.split(samples.inputs, 256)], dim)
@@ -100,7 +106,7 @@ def _batches(count: int, batch: int, order: torch.Generator) -> list[Tensor]:
 class LinearCode(nn.Module):
     """The mean over patches of positions, then the leading principal components of the channels; and back. Ours.
 
-    With `side` 4 and as many channels it is as large as the latent of `partition.bottleneck`. Of all codes that keep
+    With `side` 4 and as many channels it is as large as the latent of `partition.autoencoder`. Of all codes that keep
     so many linear functions of a patch's mean, this one keeps the most of its variance.
 
     Args:
@@ -149,9 +155,8 @@ def principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def fit_linear_code(partition: Partition, inputs: Tensor, latent_channels: int, side: int = 4) -> nn.Module:
-    """The linear code of a cut's tensor, fitted to `inputs`; takes and returns (N, *shape of the tensor)."""
+    """The linear code of a cut's tensor, maps or vectors, fitted to `inputs`; takes and returns (N, *its shape)."""
     spec = single_tensor(partition.cut)
-    check_layout(spec)
     parts = []
     with torch.no_grad():
         for x in torch.split(inputs, _BATCH):

@@ -23,7 +23,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
-from cut_probes import fit_bottleneck, fit_linear_code, outputs, pool, principal_components
+from cut_probes import fit_bottleneck, fit_linear_code, outputs, pool, principal_components, single_tensor
 from torch import Tensor, nn
 
 import splitimpera as sei
@@ -32,7 +32,7 @@ from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import DATASETS, Pixels, Samples
 from splitimpera.models.recipes import RECIPES, trained
 from splitimpera.models.resnet import CifarResNet
-from splitimpera.partition.bottleneck import bottleneck_for
+from splitimpera.partition.autoencoder import Autoencoder
 from splitimpera.records.graph import Cut
 from splitimpera.saliency.curve import curve_points, local_maxima
 from splitimpera.saliency.hooks import gradients
@@ -121,7 +121,7 @@ def latent_channels(cuts: Sequence[Cut]) -> dict[str, list[int]]:
 
     "equal" has as many elements everywhere as one channel of the largest latent map: the least that every cut can have.
     """
-    shapes = [bottleneck_for(cut).latent_shape for cut in cuts]
+    shapes = [Autoencoder(single_tensor(cut)).latent_shape for cut in cuts]
     positions = [int(np.prod(shape[1:])) for shape in shapes]
     return {
         "papers": [shape[0] for shape in shapes],
@@ -390,7 +390,7 @@ def _accuracies(raw: dict[str, Any], cuts: Sequence[Cut], found: dict[str, Float
     for size in SIZES:
         values = outcomes([seed[size] for seed in raw["seeds"].values()], np.arange(raw["test"]))
         elements = [
-            int(np.prod(bottleneck_for(cut, channels).latent_shape))
+            int(np.prod(Autoencoder(single_tensor(cut), channels).latent_shape))
             for cut, channels in zip(cuts, latent_channels(cuts)[size], strict=True)
         ]
         columns.append((elements, values["accuracy"].mean(2), -values["cross-entropy"].mean((0, 2))))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from splitimpera.cost.work import LayerWork, NetworkWork, part_work, uncosted
 from splitimpera.graph.tracing import trace
-from splitimpera.partition.bottleneck import Bottleneck
+from splitimpera.partition.autoencoder import Autoencoder
 from splitimpera.records.graph import TensorSpec
 
 
@@ -129,7 +129,7 @@ def test_operations_without_a_cost_are_named():
 def test_halves_of_a_bottleneck_are_counted_with_the_layers_beside_them():
     """16 x 8 x 8 -> 2 x 4 x 4 -> 4 x 2 x 2, and back."""
     spec = TensorSpec("maps", (16, 8, 8))
-    bottleneck = Bottleneck(spec)
+    bottleneck = Autoencoder(spec)
     assert bottleneck.latent_shape == (4, 2, 2)
     encoder, decoder = part_work(bottleneck.encoder, spec), part_work(bottleneck.decoder, bottleneck.latent_spec)
     assert encoder.macs == decoder.macs == 2 * 16 * (16 * 9) + 4 * 4 * (2 * 9)
@@ -147,7 +147,7 @@ def test_halves_of_a_bottleneck_are_counted_with_the_layers_beside_them():
 @pytest.mark.parametrize("batch_dim", [0, 1])
 def test_halves_for_tokens_wherever_the_frames_are_stacked(batch_dim):
     spec = TensorSpec("tokens", (17, 8), batch_dim=batch_dim, channel_dim=1)
-    bottleneck = Bottleneck(spec, ratio=8)
+    bottleneck = Autoencoder(spec, ratio=8)
     made = bottleneck.latent_spec
     assert part_work(bottleneck.encoder, spec).macs >= 8 * made.shape[1]  # the class token's layer at the least
     assert part_work(bottleneck.decoder, made).parameters == sum(p.numel() for p in bottleneck.decoder.parameters())

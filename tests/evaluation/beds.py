@@ -55,8 +55,8 @@ def known_bed():
     return sei.Testbed(sei.trace(model, x), data, Workload(10.0, 1000))
 
 
-def plan(cut, codec="float32", transport="udp", devices=(CAMERA, SERVER), **link):
-    return Plan("p", devices, (Hop(cut, codec, transport, Link(**link)),))
+def plan(cut, codec="float32", transport="udp", devices=(CAMERA, SERVER), bottleneck=0.0, **link):
+    return Plan("p", devices, (Hop(cut, codec, transport, Link(**link), bottleneck),))
 
 
 def trial_in(bed):

@@ -16,7 +16,7 @@ def test_packets_are_blocks_in_the_order_of_sending():
 def test_whole_packets_are_lost_and_nothing_else_changes(rng):
     latent = 1 + torch.rand(400, 3, 2, 2)
     packets = packets_of(12, 5)
-    lossy = lose_packets(latent, packets, torch.full((400,), 0.4), torch.Generator().manual_seed(0))
+    (lossy,) = lose_packets([latent], packets, torch.full((400,), 0.4), torch.Generator().manual_seed(0))
     lost = lossy.flatten(1) == 0
     for packet in range(3):
         here = lost[:, packets == packet]
@@ -28,12 +28,13 @@ def test_whole_packets_are_lost_and_nothing_else_changes(rng):
 
 def test_rates_are_those_of_the_frames():
     packets = packets_of(1000, 1)
-    lossy = lose_packets(torch.ones(3, 1000), packets, torch.tensor([0.0, 0.2, 0.9]), torch.Generator().manual_seed(0))
+    rates, generator = torch.tensor([0.0, 0.2, 0.9]), torch.Generator().manual_seed(0)
+    (lossy,) = lose_packets([torch.ones(3, 1000)], packets, rates, generator)
     assert (lossy == 0).double().mean(1).tolist() == pytest.approx([0, 0.2, 0.9], abs=0.04)
 
 
 def test_one_packet_always_arrives():
-    lossy = lose_packets(torch.ones(50, 8), packets_of(8, 8), torch.ones(50), torch.Generator().manual_seed(0))
+    (lossy,) = lose_packets([torch.ones(50, 8)], packets_of(8, 8), torch.ones(50), torch.Generator().manual_seed(0))
     assert bool((lossy == 1).all())
 
 

@@ -233,17 +233,17 @@ def uncosted(graph: ModelGraph) -> tuple[str, ...]:
     return NetworkWork(graph).uncosted()
 
 
-def part_work(module: nn.Module, spec: TensorSpec) -> Work:
-    """The work of a module that takes one tensor, such as a part of a bottleneck.
+def part_work(module: nn.Module, *specs: TensorSpec) -> Work:
+    """The work of a module that takes some tensors, such as a part of a bottleneck.
 
     Args:
-        spec: the tensor for one frame, frames stacked at `spec.batch_dim`.
+        specs: the tensors for one frame, frames stacked at `batch_dim`.
 
     Raises:
         TraceError, ShapeError: as `trace`.
     """
-    example = torch.zeros(1, *spec.shape, dtype=getattr(torch, spec.dtype))
-    work = NetworkWork(trace(_FramesFirst(module, spec.batch_dim or 0).eval(), example))
+    examples = tuple(torch.zeros(1, *spec.shape, dtype=getattr(torch, spec.dtype)) for spec in specs)
+    work = NetworkWork(trace(_FramesFirst(module, [spec.batch_dim or 0 for spec in specs]).eval(), examples))
     return work.between(0, len(work.nodes))
 
 
@@ -255,13 +255,12 @@ def with_batch(work: Work, batch: int) -> Work:
 class _FramesFirst(nn.Module):
     """Takes frames stacked in front, and hands them on as the module wants them."""
 
-    def __init__(self, inner: nn.Module, batch_dim: int) -> None:
+    def __init__(self, inner: nn.Module, batch_dims: Sequence[int]) -> None:
         super().__init__()
-        self.inner, self.batch_dim = inner, batch_dim
+        self.inner, self.batch_dims = inner, tuple(batch_dims)
 
-    def forward(self, x: Tensor) -> Tensor:
-        made: Tensor = self.inner(x.movedim(0, self.batch_dim) if self.batch_dim else x)
-        return made
+    def forward(self, *tensors: Tensor) -> object:
+        return self.inner(*(x.movedim(0, dim) if dim else x for x, dim in zip(tensors, self.batch_dims, strict=True)))
 
 
 def _is_view(node: fx.Node) -> bool:

@@ -155,7 +155,7 @@ def _bottlenecks(
         for ratio in wanted.ratios:
             try:
                 check_apart(graph)
-                bottleneck_for(cut, ratio=ratio, cuts=graph.cuts)
+                bottleneck_for(cut, ratio, graph.cuts)
             except CutError as error:
                 if named:
                     raise error.at("bottlenecks") from None

@@ -60,7 +60,7 @@ class Programs:
             raise CutError("a plan has one bottleneck, in front of its last device")
         if arriving:
             partition = self.split(start, arriving)
-            return lambda latent: tuple(tree_leaves(partition.predict(latent)))
+            return lambda *latents: tuple(tree_leaves(partition.predict(*latents)))
         program = segment_of(self.graph, self.graph.cuts[start], self.graph.cuts[end])
         if not leaving:
             return program
@@ -68,5 +68,5 @@ class Programs:
         if before.finetune_head:
             if start:
                 raise CutError("a bottleneck whose head has weights of its own needs the whole head on one device")
-            return lambda *inputs: (before.encode(before.head(*inputs)[0]),)
-        return lambda *crossing: (before.encode(program(*crossing)[0]),)
+            return lambda *inputs: before.encode(*before.head(*inputs))
+        return lambda *crossing: before.encode(*program(*crossing))

@@ -175,8 +175,8 @@ class Testbed:
         return self._lost[part]
 
     def specs(self, cut: int, ratio: float) -> tuple[TensorSpec, ...]:
-        """The tensors that cross a cut, or the latent of the bottleneck there."""
-        return (self._here.split(cut, ratio).latent,) if ratio else self.graph.cuts[cut].tensors
+        """The tensors that cross a cut, or the latents of the bottleneck there."""
+        return self._here.split(cut, ratio).latents if ratio else self.graph.cuts[cut].tensors
 
     def split(self, cut: int, ratio: float) -> TrainedSplit:
         """The trained split of a bottleneck; CutError where none was added."""
@@ -208,8 +208,8 @@ class Testbed:
         """The latents of a bottleneck, from the network's inputs and what crosses its cut without it."""
         before = self._there.split(cut, ratio)
         if before.finetune_head:
-            return self._on_device(self._there.between((0, cut, 0.0, ratio)), inputs, (before.latent,))
-        return self._on_device(lambda given: (before.encode(given),), crossing[:1], (before.latent,))
+            return self._on_device(self._there.between((0, cut, 0.0, ratio)), inputs, before.latents)
+        return self._on_device(before.encode, crossing, before.latents)
 
     def _on_device(self, program: Program, batch: tuple[Tensor, ...], made: Sequence[TensorSpec]) -> tuple[Tensor, ...]:
         """What a program makes of a batch, which is moved to its device, and the result back."""
@@ -248,7 +248,7 @@ class Testbed:
         """A codec for what crosses a cut, calibrated on training samples.
 
         Args:
-            ratio: Ratio of the bottleneck there, whose latent crosses then; 0: none.
+            ratio: Ratio of the bottleneck there, whose latents cross then; 0: none.
             packet_bytes: what a packet carries, for codecs that fill packets themselves.
         """
         key = (cut, name, ratio, packet_bytes)
@@ -305,8 +305,8 @@ class Testbed:
         partition = self._here.split(cut, ratio)
         run = partition.encode if part == "encoder" else partition.decoder
         given = 0.0 if part == "encoder" else ratio
-        (stacked,) = stack([self.example(cut, given)] * batch, self.specs(cut, given))
-        return lambda: run(stacked)
+        stacked = stack([self.example(cut, given)] * batch, self.specs(cut, given))
+        return lambda: run(*stacked)
 
     def prepare(self, codings: Iterable[Coding]) -> None:
         """Calibrate codecs, those of all cuts in one pass over the calibration samples; no examples are kept."""

@@ -109,20 +109,25 @@ class _Part(nn.Module):
 
 
 class _Encoding(nn.Module):
-    """The head, the bottleneck's encoder, and its quantiser with the level that training found."""
+    """The head, the bottleneck's encoder, and its quantiser with the levels that training found."""
 
     def __init__(self, program: nn.Module, split: TrainedSplit) -> None:
         super().__init__()
         self.program, self.encoder = program, split.encoder
-        self.dtype = getattr(torch, split.latent.dtype)
-        self.high = split.high
-        self.step = (self.high or 1.0) / (2**split.bits - 1) if split.bits is not None else 0.0
+        self.dtypes = tuple(getattr(torch, latent.dtype) for latent in split.latents)
+        self.highs = split.highs
+        self.levels = 2 ** (split.bits or 1) - 1
 
-    def forward(self, *crossing: Tensor) -> tuple[Tensor]:
-        latent: Tensor = self.encoder(self.program(*crossing)[0]).to(self.dtype)
-        if self.high is None:
-            return (latent,)
-        return (torch.round(latent.clamp(0.0, self.high) / self.step) * self.step,)
+    def forward(self, *crossing: Tensor) -> tuple[Tensor, ...]:
+        made = zip(self.encoder(*self.program(*crossing)), self.dtypes, self.highs, strict=True)
+        return tuple(self._rounded(latent.to(dtype), high) for latent, dtype, high in made)
+
+    def _rounded(self, latent: Tensor, high: float | None) -> Tensor:
+        if high is None:
+            return latent
+        step = (high or 1.0) / self.levels
+        rounded: Tensor = torch.round(latent.clamp(0.0, high) / step) * step
+        return rounded
 
 
 class _Decoding(nn.Module):
@@ -132,5 +137,5 @@ class _Decoding(nn.Module):
         super().__init__()
         self.decoder, self.program = split.decoder, split.tail.program
 
-    def forward(self, latent: Tensor) -> tuple[Any, ...]:
-        return tuple(tree_leaves(self.program(self.decoder(latent))))
+    def forward(self, *latents: Tensor) -> tuple[Any, ...]:
+        return tuple(tree_leaves(self.program(*self.decoder(*latents))))

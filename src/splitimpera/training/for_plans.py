@@ -58,11 +58,11 @@ def trained_for(
     room = setting.link.mtu_bytes - IP_UDP_HEADER_BYTES - setting.link.app_header_bytes
     found = {}
     for cut, ratio in places:
-        latent = bottleneck_for(graph.cuts[cut], ratio=ratio).latent_spec
-        divided = latent.elements > room
+        elements = bottleneck_for(graph.cuts[cut], ratio).latent_elements
+        divided = elements > room
         if wanted.packet_loss and not divided:
             say(
-                f"The latent of ratio {ratio:g} at cut {cut} has {latent.elements} elements and travels in one packet: "
+                f"The latent of ratio {ratio:g} at cut {cut} has {elements} elements and travels in one packet: "
                 "over UDP no more predictions can be right than packets arrive, whatever the training. TCP, or a codec "
                 "with '+fec', helps."
             )

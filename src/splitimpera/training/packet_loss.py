@@ -1,6 +1,8 @@
-"""Lost packets as the decoder of a latent sees them: blocks of elements that are zero."""
+"""Lost packets as the decoders of latents see them: blocks of elements that are zero."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ def packets_of(elements: int, packet_elements: int, order: Tensor | None = None)
     """The packet in which each element travels, int64 (elements,), counted from 0.
 
     Args:
-        elements: elements of one frame's latent, numbered as they lie in memory.
+        elements: elements of one frame's latents, numbered as they lie in memory, one latent after the other.
         packet_elements: elements in a packet; the last one may carry fewer.
         order: the numbers of the elements in the order in which they are sent, (elements,); None: as they lie.
 
@@ -27,7 +29,7 @@ def packets_of(elements: int, packet_elements: int, order: Tensor | None = None)
     order = order.to(device="cpu", dtype=torch.int64)
     if order.shape != (elements,) or not torch.equal(order.sort().values, places):
         raise ScenarioError(
-            f"the order of shape {tuple(order.shape)} does not name each of the latent's {elements} elements once",
+            f"the order of shape {tuple(order.shape)} does not name each of the latents' {elements} elements once",
             where="order",
         )
     packets = torch.empty_like(places)
@@ -35,18 +37,30 @@ def packets_of(elements: int, packet_elements: int, order: Tensor | None = None)
     return packets
 
 
-def lose_packets(latent: Tensor, packets: Tensor, rates: Tensor, generator: torch.Generator) -> Tensor:
+def lose_packets(
+    latents: Sequence[Tensor],
+    packets: Tensor,
+    rates: Tensor,
+    generator: torch.Generator,
+    coded: Sequence[bool] = (),
+) -> tuple[Tensor, ...]:
     """A batch of latents after independent losses.
 
     Args:
-        latent: (N, ...).
-        packets: What `packets_of` returned.
+        latents: (N, ...) each; in a frame's payload one lies after the other.
+        packets: What `packets_of` returned for all elements of a frame.
         rates: the probability that a packet is lost, for each frame, (N,).
+        coded: which of them are latents: the others take their place in packets, and nothing of them is lost. Left
+            out, all are.
 
     Of each frame at least one packet arrives: one of which nothing came has no output that could be trained for.
     SI-NR and COMtune drop single elements in the same place.
     """
-    draws = torch.rand(len(latent), int(packets.max()) + 1, generator=generator)
+    draws = torch.rand(len(rates), int(packets.max()) + 1, generator=generator)
     lost = draws < rates[:, None]
     lost.scatter_(1, draws.argmax(1, keepdim=True), False)
-    return latent.masked_fill(lost[:, packets].reshape(latent.shape).to(latent.device), 0)
+    carried = torch.split(packets, [latent.numel() // len(rates) for latent in latents])
+    return tuple(
+        latent.masked_fill(lost[:, own].reshape(latent.shape).to(latent.device), 0) if loses else latent
+        for latent, own, loses in zip(latents, carried, coded or [True] * len(latents), strict=True)
+    )

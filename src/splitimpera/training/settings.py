@@ -34,7 +34,7 @@ class Training:
     """How a split is trained.
 
     Attributes:
-        ratio: Elements of the tensor that crosses / elements of the latent; None: the papers' layers.
+        ratio: Elements of the tensors that cross / elements of the latents; None: the papers' layers.
         epochs: Most epochs of stage 1 (the bottleneck alone) and of stage 2 (end to end).
         learning_rates: Highest learning rate of each stage (Adam, one cycle).
         batch: Number of samples in a batch, 2 or more.
@@ -42,10 +42,10 @@ class Training:
         patience: Number of epochs in a row without a lower loss on held-out samples after which a stage ends.
         distill: Weight of KL(unsplit || split) in stage 2; the labels' cross-entropy has the rest, 1 - distill.
         finetune_head: True: stage 2 trains a copy of the head, too.
-        bits: Number of bits to which the latent is rounded while training; None: it is not rounded.
+        bits: Number of bits to which latents are rounded while training; None: they are not rounded.
         packet_loss: Highest rate at which packets are lost while training; each batch draws one from 0 to this.
-        packet_elements: Number of elements of the latent in one packet; needed where `packet_loss` is above 0.
-        order: Order in which a codec sends the latent's elements, as `packet_loss.packets_of` takes it.
+        packet_elements: Number of elements of the latents in one packet; needed where `packet_loss` is above 0.
+        order: Order in which a codec sends the latents' elements, as `packet_loss.packets_of` takes it.
         seed: Seed of the first weights, the held-out part, the order of the samples and the losses.
 
     Raises:

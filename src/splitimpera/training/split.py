@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (the name everybody knows it by)
 from torch import Tensor
 
 from splitimpera.core.array_types import FloatArray
@@ -18,10 +17,10 @@ from splitimpera.core.files import write_atomically
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.graph.moving import device_of, moved
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.models.accelerators import mixed, to_float64, torch_device
+from splitimpera.models.accelerators import mixed, torch_device
 from splitimpera.models.datasets import Samples
 from splitimpera.models.threads import torch_threads
-from splitimpera.partition.bottleneck import Bottleneck, check_apart
+from splitimpera.partition.bottleneck import Bottleneck, bottleneck_for, check_apart
 from splitimpera.partition.cutter import split
 from splitimpera.records.graph import Cut
 from splitimpera.tasks.classification import Classification
@@ -29,9 +28,10 @@ from splitimpera.tasks.task import Task
 from splitimpera.training.aims import Aims
 from splitimpera.training.checkpoints import KIND, read_checkpoint, restore, without_prefix
 from splitimpera.training.checksum import training_key
+from splitimpera.training.crossing import Crossing, Tensors
 from splitimpera.training.packet_loss import lose_packets, packets_of
 from splitimpera.training.settings import Training, TrainingArguments, one_cycle
-from splitimpera.training.trained import Epoch, HeldOut, Parts, TrainedSplit, made, untrained, weights_of
+from splitimpera.training.trained import Epoch, HeldOut, Parts, TrainedSplit, made, weights_of
 from splitimpera.training.weight_files import pack
 
 CACHED_BYTES = 1 << 30
@@ -56,6 +56,8 @@ def train_split(
     Stage 1, the bottleneck alone:       distance(unsplit, split) + mean (A - decoded)^2 / variance of A
     Stage 2, end to end:                 (1 - distill) loss(targets, split) + distill distance(unsplit, split)
 
+    Where several tensors A cross, the second term is its mean over those that are compressed.
+
     Loss and distance are the task's; of a classifier cross-entropy and the Kullback-Leibler divergence. Without targets
     stage 2 is distillation alone.
 
@@ -64,7 +66,7 @@ def train_split(
     of these copies keep their statistics, as the network has them in eval mode; dropout is off. Weights that the user
     froze are trained in the copies as all others.
 
-    With `packet_loss`, packets of the latent are lost while training, in stage 2 and the second half of stage 1:
+    With `packet_loss`, packets of the latents are lost while training, in stage 2 and the second half of stage 1:
     COMtune and SI-NR (Itahara et al.) drop single elements; here whole packets, as a transport does.
 
     Args:
@@ -144,10 +146,10 @@ class _Run:
         self.train_rows, self.held_rows = self._divide()
         self.packets = self._packets(bottleneck)
         self.parts = Parts(self.partition, bottleneck, training.bits, training.finetune_head)
-        self.batch_dim = cut.tensors[0].batch_dim or 0
+        self.crosses = Crossing(cut.tensors, bottleneck.coded)
         self.aims.check()
-        self.crossing, self.wanted, self.variance = self._unsplit()
-        self.parts.bottleneck.to(device)  # the quantiser stays: its one number is read at every step
+        self.crossing, self.wanted, self.variances = self._unsplit()
+        self.parts.bottleneck.to(device)  # the quantiser stays: its numbers are read at every step
         self.state = _State()
         self.best: dict[str, Tensor] = {}
         self._resumed: dict[str, Tensor] | None = None
@@ -155,7 +157,7 @@ class _Run:
     def _bottleneck(self, graph: ModelGraph) -> Bottleneck:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.training.seed)
-            return untrained(self.cut, self.training.ratio, graph.cuts)
+            return bottleneck_for(self.cut, self.training.ratio, graph.cuts)
 
     def _divide(self) -> tuple[Tensor, Tensor]:
         count = round(self.training.held_out * len(self.samples))
@@ -168,85 +170,82 @@ class _Run:
         rows = torch.randperm(len(self.samples), generator=self.generator)
         return rows[count:], rows[:count]
 
-    def _packets(self, bottleneck: Any) -> Tensor | None:
-        training = self.training
-        elements = math.prod(bottleneck.latent_shape)
+    def _packets(self, bottleneck: Bottleneck) -> Tensor | None:
+        training, elements = self.training, bottleneck.latent_elements
         if training.packet_elements is None:
             return None
         packets = packets_of(elements, training.packet_elements, training.order)
         if training.packet_loss and int(packets.max()) == 0:
             raise DataError(
-                f"the latent's {elements} elements fit into one packet, no part of it can be lost",
+                f"the latents' {elements} elements fit into one packet, no part of them can be lost",
                 where="packet_elements",
                 hint=f"give less than {elements}, or no loss",
             )
         return packets
 
-    def _unsplit(self) -> tuple[Tensor | None, tuple[Tensor, ...] | None, Tensor]:
+    def _unsplit(self) -> tuple[Tensors | None, Tensors | None, Tensors]:
         """What crosses and the unsplit network's results for all samples (None where that is too much to keep), and
-        the variance of what crosses over those that are trained on."""
-        keep = self.cut.tensors[0].bytes * len(self.samples) <= CACHED_BYTES
+        the variance of each tensor that is compressed over those that are trained on."""
+        keep = self.cut.bytes * len(self.samples) <= CACHED_BYTES
         result_bytes = sum(spec.bytes for spec in self.result_specs)
         keep_results = result_bytes * len(self.samples) <= CACHED_BYTES
         trained_on = torch.zeros(len(self.samples), dtype=torch.bool)
         trained_on[self.train_rows] = True
-        kept, outputs, sums = [], list[tuple[Tensor, ...]](), torch.zeros(3, dtype=torch.float64)
+        kept, outputs, sums = list[Tensors](), list[Tensors](), list[Tensor]()
         with torch.no_grad():
             every = torch.split(torch.arange(len(self.samples)), _CHUNK)
             for rows, inputs in zip(every, self.samples.batches(_CHUNK), strict=True):
-                a = self.partition.head(inputs.to(self.device))[0]
-                outputs += [self.picked(self.partition.tail((a,)))] if keep_results else []
-                values = to_float64(self._take(a, trained_on[rows].nonzero()[:, 0]))
-                sums += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()]).cpu()
+                a = self.partition.head(inputs.to(self.device))
+                outputs += [self.picked(self.partition.tail(a))] if keep_results else []
+                sums += [self.crosses.sums(self.crosses.take(a, trained_on[rows].nonzero()[:, 0]))]
                 kept += [a] if keep else []
         wanted = tuple(map(torch.cat, zip(*outputs, strict=True))) if keep_results else None
-        mean, square = sums[1] / sums[0], sums[2] / sums[0]
-        variance = (square - mean.square()).clamp_min(1e-12).to(a.dtype).to(a.device)
-        return torch.cat(kept, self.batch_dim) if keep else None, wanted, variance
+        variances = self.crosses.variances(sum(sums[1:], sums[0]), a)
+        return self.crosses.joined(kept) if keep else None, wanted, variances
 
     def _inputs(self, rows: Tensor) -> Tensor:
         return self.samples.read(rows).to(self.device)
 
-    def _take(self, a: Tensor, rows: Tensor) -> Tensor:
-        return a.index_select(self.batch_dim, rows.to(a.device))
-
     # One batch ------------------------------------------------------------------------------------------------------
 
-    def _crossing(self, rows: Tensor, stage: int) -> Tensor:
+    def _crossing(self, rows: Tensor, stage: int) -> Tensors:
         if stage == 2 and self.training.finetune_head:
-            return self.parts.head.forward(self._inputs(rows))[0]
+            return self.parts.head.forward(self._inputs(rows))
         if self.crossing is not None:
-            return self._take(self.crossing, rows)
+            return self.crosses.take(self.crossing, rows)
         with torch.no_grad():
-            return self.partition.head.forward(self._inputs(rows))[0]
+            return self.partition.head.forward(self._inputs(rows))
 
     def _objective(
         self, rows: Tensor, stage: int, rates: Tensor | None, generator: torch.Generator
-    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+    ) -> tuple[Tensor, Tensors, Tensors]:
         """The loss of a batch, its mean over the samples; the results; and those of the unsplit network."""
+        bottleneck = self.parts.bottleneck
         with mixed(self.device, self.autocast):
             a = self._crossing(rows, stage)
-            latent = self.parts.quantiser(self._full(self.parts.bottleneck.encoder(a)))
+            latents = self.parts.quantiser(*self._full(bottleneck.encoder(*a)))
             if rates is not None and self.packets is not None:
-                latent = lose_packets(latent, self.packets, rates, generator)
-            decoded = self.parts.bottleneck.decoder(latent)
-            made = self.picked(self.parts.tail((decoded,)))
-        a, decoded, made = self._full(a), self._full(decoded), tuple(map(self._full, made))
+                latents = lose_packets(latents, self.packets, rates, generator, bottleneck.coded)
+            decoded = bottleneck.decoder(*latents)
+            made = self.picked(self.parts.tail(decoded))
+        a, decoded, made = map(self._full, (a, decoded, made))
         distill = 1.0 if stage == 1 else self.training.distill
         wanted = self._wanted(rows)
         loss = self.aims.loss(made, wanted, rows, distill)
-        return loss + F.mse_loss(decoded, a) / self.variance if stage == 1 else loss, made, wanted
+        return loss + self.crosses.error(a, decoded, self.variances) if stage == 1 else loss, made, wanted
 
-    def _wanted(self, rows: Tensor) -> tuple[Tensor, ...]:
+    def _wanted(self, rows: Tensor) -> Tensors:
         """What the unsplit network returns for some samples."""
         if self.wanted is not None:
             return tuple(tensor[rows.to(tensor.device)] for tensor in self.wanted)
         with torch.no_grad():
-            return self.picked(self.partition.tail((self.partition.head.forward(self._inputs(rows))[0],)))
+            return self.picked(self.partition.tail(self.partition.head.forward(self._inputs(rows))))
 
-    def _full(self, x: Tensor) -> Tensor:
+    def _full(self, tensors: Tensors) -> Tensors:
         """What mixed precision made, in float32."""
-        return x if self.autocast is None else x.float()
+        if self.autocast is None:
+            return tensors
+        return tuple(x.float() if x.is_floating_point() else x for x in tensors)
 
     def _batches(self) -> list[Tensor]:
         """A shuffled epoch; a last batch of one sample is left out, since BatchNorm cannot train on it."""

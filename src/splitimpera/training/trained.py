@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -73,7 +73,7 @@ class Parts(nn.Module):
     def __init__(self, partition: Partition, bottleneck: Bottleneck, bits: int | None, finetune_head: bool) -> None:
         super().__init__()
         self.bottleneck = bottleneck
-        self.quantiser = Quantiser(bits)
+        self.quantiser = Quantiser(bits, bottleneck.coded)
         # copied one by one: deep copies of the structure of the results make torch warn
         self.tail = Tail(copied(partition.tail.program), partition.tail.out_spec)
         self.own_head = Head(copied(partition.head.program)) if finetune_head else None
@@ -84,8 +84,8 @@ class Parts(nn.Module):
     def head(self) -> Head:
         return self.own_head or self.given_head[0]
 
-    def predict(self, latent: Tensor) -> Any:
-        return self.tail((self.bottleneck.decoder(latent),))
+    def predict(self, *latents: Tensor) -> Any:
+        return self.tail(self.bottleneck.decoder(*latents))
 
 
 def copied(program: fx.GraphModule) -> fx.GraphModule:
@@ -103,9 +103,9 @@ class TrainedSplit:
 
     Attributes:
         cut: Cut at which the network is split.
-        latent: Tensor that is sent, for one frame.
+        latents: Tensors that are sent, for one frame: a latent for each tensor that crosses, or that tensor itself.
         ratio: Compression ratio that was asked for; None: the papers' layers.
-        bits: Number of bits to which the latent is rounded; None: it is not rounded.
+        bits: Number of bits to which latents are rounded; None: they are not rounded.
         finetune_head: True: the head's weights are its own as well; False: they are the network's.
         history: Losses and accuracies of each epoch.
         held_out: Accuracies before and after.
@@ -114,7 +114,7 @@ class TrainedSplit:
     """
 
     cut: Cut
-    latent: TensorSpec
+    latents: tuple[TensorSpec, ...]
     ratio: float | None
     bits: int | None
     finetune_head: bool
@@ -124,51 +124,47 @@ class TrainedSplit:
     parts: Parts
 
     @property
-    def spec(self) -> TensorSpec:
-        """The tensor that crosses, and is compressed."""
-        return self.cut.tensors[0]
-
-    @property
     def head(self) -> Head:
-        """Takes what the network takes, returns a tuple of the tensor that crosses."""
+        """Takes what the network takes, returns the tuple of tensors that cross."""
         return self.parts.head
 
     @property
     def encoder(self) -> nn.Module:
-        """The tensor that crosses -> the latent before it is rounded."""
+        """The tensors that cross -> the tuple of latents before they are rounded."""
         return self.parts.bottleneck.encoder
 
     @property
     def decoder(self) -> nn.Module:
-        """The latent -> the tensor that crosses."""
+        """The latents -> the tuple of tensors that cross."""
         return self.parts.bottleneck.decoder
 
     @property
     def tail(self) -> Tail:
-        """Takes a tuple of the tensor that crosses, returns what the network returns."""
+        """Takes the tuple of tensors that cross, returns what the network returns."""
         return self.parts.tail
 
     @property
-    def high(self) -> float | None:
-        """The largest of the 2^bits levels of the latent, the smallest of which is 0; None where it is not rounded."""
-        return None if self.bits is None else float(self.parts.quantiser.high)
+    def highs(self) -> tuple[float | None, ...]:
+        """The largest of each latent's 2^bits levels, the smallest of which is 0; None where nothing is rounded."""
+        return self.parts.quantiser.highs
 
-    def encode(self, crossing: Tensor) -> Tensor:
-        """What crosses, frames stacked as the network does -> latents (N, *latent.shape), rounded to `bits`."""
+    def encode(self, *crossing: Tensor) -> tuple[Tensor, ...]:
+        """What crosses, frames stacked as the network does -> `latents`, each (N, *shape), rounded to `bits`."""
         with torch.no_grad():
-            exact = self.encoder(crossing).to(getattr(torch, self.latent.dtype))  # mixed precision has fewer bits
-            latent: Tensor = self.parts.quantiser(exact)
-            return latent
+            made = zip(self.encoder(*crossing), self.latents, strict=True)
+            exact = (latent.to(getattr(torch, spec.dtype)) for latent, spec in made)  # mixed precision has fewer bits
+            latents: tuple[Tensor, ...] = self.parts.quantiser(*exact)
+            return latents
 
-    def predict(self, latent: Tensor) -> Any:
+    def predict(self, *latents: Tensor) -> Any:
         """Latents, lost elements being 0 -> what the network returns."""
         with torch.no_grad():
-            return self.parts.predict(latent)
+            return self.parts.predict(*latents)
 
     def __call__(self, *inputs: Tensor) -> Any:
         """Head, bottleneck and tail, nothing lost."""
         with torch.no_grad():
-            return self.predict(self.encode(self.head(*inputs)[0]))
+            return self.predict(*self.encode(*self.head(*inputs)))
 
     def beside(self, graph: ModelGraph) -> TrainedSplit:
         """The same split where a copy of its network lies (`graph.moving.moved`); itself where it lies there already.
@@ -181,7 +177,7 @@ class TrainedSplit:
             return self
         with telling(ModelError, f"the bottleneck cannot be moved to {device}"):
             bottleneck = copy.deepcopy(bottleneck).to(device)
-            # the quantiser stays: its one number is read at every call
+            # the quantiser stays: its numbers are read at every call
             parts = Parts(split(graph, self.cut), bottleneck, self.bits, self.finetune_head)
             parts.load_state_dict(self.parts.state_dict())
         return replace(self, parts=parts.requires_grad_(False))
@@ -191,7 +187,7 @@ class TrainedSplit:
         facts = {
             "version": 1,
             "cut": self.cut.index,
-            "tensor": asdict(self.spec),
+            "tensors": [asdict(spec) for spec in self.cut.tensors],
             "ratio": self.ratio,
             "bits": self.bits,
             "finetune_head": self.finetune_head,
@@ -227,8 +223,9 @@ class TrainedSplit:
             raise ModelError("this split was trained for a network of other weights", hint="give the network it had")
         try:
             partition = split(graph, int(facts["cut"]))
-            bottleneck = untrained(partition.cut, facts["ratio"])
-            if _plain(facts["tensor"]) != _plain(asdict(partition.cut.tensors[0])):
+            bottleneck = bottleneck_for(partition.cut, facts["ratio"])
+            tensors_then = facts["tensors"] if "tensors" in facts else [facts["tensor"]]  # older files have one
+            if [_plain(spec) for spec in tensors_then] != [_plain(asdict(spec)) for spec in partition.cut.tensors]:
                 raise ValueError(f"cut {partition.cut.index} is another one in this network")
             parts = Parts(partition, bottleneck, facts["bits"], bool(facts["finetune_head"]))
             parts.load_state_dict(tensors)
@@ -259,19 +256,14 @@ class TrainedSplit:
             raise error.at(f"'{path}'") from None
 
 
-def untrained(cut: Cut, ratio: float | None, cuts: Sequence[Cut] = ()) -> Bottleneck:
-    """A bottleneck for a cut, in the element type of what crosses there."""
-    return bottleneck_for(cut, ratio=ratio, cuts=cuts).to(getattr(torch, cut.tensors[0].dtype))
-
-
 def made(
     cut: Cut, parts: Parts, ratio: float | None, history: tuple[Epoch, ...], held_out: HeldOut, network: str
 ) -> TrainedSplit:
     """The record of trained parts; they can no longer be trained by accident."""
     parts.eval().requires_grad_(False)
     bits, finetune_head = parts.quantiser.bits, parts.own_head is not None
-    latent = parts.bottleneck.latent_spec
-    return TrainedSplit(cut, latent, ratio, bits, finetune_head, history, held_out, network, parts)
+    latents = parts.bottleneck.latent_specs
+    return TrainedSplit(cut, latents, ratio, bits, finetune_head, history, held_out, network, parts)
 
 
 def weights_of(graph: ModelGraph) -> str:
