@@ -194,7 +194,7 @@ class _Run:
         with torch.no_grad():
             every = torch.split(torch.arange(len(self.samples)), _CHUNK)
             for rows, inputs in zip(every, self.samples.batches(_CHUNK), strict=True):
-                a = self.partition.head(inputs.to(self.device))[0]
+                a = self.partition.head(*self._there(inputs))[0]
                 outputs += [self.picked(self.partition.tail((a,)))] if keep_results else []
                 values = to_float64(self._take(a, trained_on[rows].nonzero()[:, 0]))
                 sums += torch.stack([values.new_tensor(values.numel()), values.sum(), values.square().sum()]).cpu()
@@ -204,8 +204,11 @@ class _Run:
         variance = (square - mean.square()).clamp_min(1e-12).to(a.dtype).to(a.device)
         return torch.cat(kept, self.batch_dim) if keep else None, wanted, variance
 
-    def _inputs(self, rows: Tensor) -> Tensor:
-        return self.samples.read(rows).to(self.device)
+    def _inputs(self, rows: Tensor) -> tuple[Tensor, ...]:
+        return self._there(self.samples.read(rows))
+
+    def _there(self, read: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x.to(self.device) for x in self.samples.tensors(read))
 
     def _take(self, a: Tensor, rows: Tensor) -> Tensor:
         return a.index_select(self.batch_dim, rows.to(a.device))
@@ -214,11 +217,11 @@ class _Run:
 
     def _crossing(self, rows: Tensor, stage: int) -> Tensor:
         if stage == 2 and self.training.finetune_head:
-            return self.parts.head.forward(self._inputs(rows))[0]
+            return self.parts.head.forward(*self._inputs(rows))[0]
         if self.crossing is not None:
             return self._take(self.crossing, rows)
         with torch.no_grad():
-            return self.partition.head.forward(self._inputs(rows))[0]
+            return self.partition.head.forward(*self._inputs(rows))[0]
 
     def _objective(
         self, rows: Tensor, stage: int, rates: Tensor | None, generator: torch.Generator
@@ -241,7 +244,7 @@ class _Run:
         if self.wanted is not None:
             return tuple(tensor[rows.to(tensor.device)] for tensor in self.wanted)
         with torch.no_grad():
-            return self.picked(self.partition.tail((self.partition.head.forward(self._inputs(rows))[0],)))
+            return self.picked(self.partition.tail((self.partition.head.forward(*self._inputs(rows))[0],)))
 
     def _full(self, x: Tensor) -> Tensor:
         """What mixed precision made, in float32."""
