@@ -54,6 +54,14 @@ def test_inputs_by_name_without_labels():
     assert all("input" in sample.images for sample in design.shown.samples)
 
 
+def test_numbers_of_words_and_which_of_them_count():
+    design = designed("tokens", "words", requirements=["latency_p95 <= 100 ms"])
+    assert [tensor.dtype for tensor in design.graph.cuts[0].tensors] == ["int64", "int64"]
+    found = {one.plan.id: one for one in design.evaluations}
+    assert found["RC-float32-tcp"].quality == found["LC"].quality
+    assert found["RC-float32-tcp"].payload_bytes == 2 * 7 * 8
+
+
 @pytest.mark.parametrize(
     ("network", "data", "message"),
     [

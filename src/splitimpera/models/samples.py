@@ -187,7 +187,8 @@ def layout_in(source: Source) -> Layout | None:
     """How several inputs lie in the rows of a source; None where rows are the one input."""
     while isinstance(source, (Some, Joined)):
         source = source.source if isinstance(source, Some) else source.sources[0]
-    return getattr(source, "layout", None)
+    found = getattr(source, "layout", None)
+    return found if isinstance(found, Layout) else None
 
 
 def joined(sources: Sequence[Source]) -> Source:
@@ -239,7 +240,7 @@ class Samples:
             DataError: there is not one target a row, or labels are no class indices.
         """
         several = named(inputs)
-        if several is None:
+        if several is None or not several[1]:
             source = _source(inputs, "inputs")
         else:
             source = beside([_source(each, "inputs") for each in several[1]], several[0])
