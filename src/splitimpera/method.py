@@ -21,9 +21,9 @@ from splitimpera.evaluation.plan_space import check_cuts, plans_of
 from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Testbed, coding_of
 from splitimpera.evaluation.truths import check_targets, example_of, response_bytes, with_truths
-from splitimpera.graph.footprint import fitting
 from splitimpera.graph.frames import SAMPLES
-from splitimpera.graph.tracing import ModelGraph, trace
+from splitimpera.graph.sampled import trace_on
+from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import rounding, torch_device, torch_precision
 from splitimpera.models.datasets import Dataset, Samples, load_data
 from splitimpera.models.networks import load_network
@@ -122,7 +122,7 @@ def design(
     with located("data.source"):
         data = load_data(scenario.data, scenario.folder, setting.task.targets)
     with located("network.model"):
-        graph = trace(model, fitting(model, data.validation.spread(SAMPLES)), say=say)
+        graph = trace_on(model, data.validation, say=say)
     task = setting.fitted_task(graph, example_of(data))
     check_targets(task, data)
     setting.check_profiles(graph)  # before anything is computed

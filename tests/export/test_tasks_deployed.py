@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import re
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from export.designs import designed
+from export.loopback_runs import inferred, served
 from export.task_designs import METRIC, SOURCE, changes_of
 
 from splitimpera.bundle.manifest import identified
@@ -24,14 +22,13 @@ from splitimpera.cli.export import _account
 from splitimpera.cli.infer import _rows
 from splitimpera.core.errors import BundleError, DataError, LinkError
 from splitimpera.deploy.client import Client
-from splitimpera.deploy.device_run import DeviceRun, run_line
+from splitimpera.deploy.device_run import DeviceRun
 from splitimpera.deploy.frame_clock import FrameClock
-from splitimpera.deploy.frame_log import line_of, read_log
+from splitimpera.deploy.frame_log import read_log
 from splitimpera.deploy.halves import Received, device_half, server_half
 from splitimpera.deploy.judging import judge_of
 from splitimpera.deploy.messages import RESPONSE_BYTES
 from splitimpera.deploy.sample_stream import Sample, Source
-from splitimpera.deploy.server import Server
 from splitimpera.deploy.sources import open_source
 from splitimpera.export import bundling, export_bundle, write_bundle
 from splitimpera.export.placing import files_of
@@ -42,7 +39,6 @@ from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.verification.comparing import verify
 
 PLAN = "SC1-uint8-tcp"
-FPS = 40.0
 COMMAND = (sys.executable, "-m", "splitimpera")
 
 
@@ -64,42 +60,6 @@ def runs(tmp_path_factory):
         return made[case]
 
     return run
-
-
-@contextmanager
-def served(bundle, change=None):
-    """The address of a server in a thread of its own, which may be changed before."""
-    ready, stop, address = threading.Event(), [], []
-
-    async def serve():
-        async with Server(bundle) as server:
-            if change is not None:
-                change(server)
-            address.append(await server.start("127.0.0.1", 0))
-            stop.append((asyncio.get_running_loop(), server.stop_soon))
-            ready.set()
-            await server.serve()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    thread.start()
-    assert ready.wait(30)
-    yield address[0]
-    loop, end = stop[0]
-    loop.call_soon_threadsafe(end)
-    thread.join(30)
-    assert not thread.is_alive()
-
-
-def inferred(bundle, log, frames=48, plan=None):
-    """A log of a run over loopback, and what it came to."""
-    source = open_source("samples", bundle)
-    with served(bundle) as address, Client(bundle, address, plan, insecure=True) as client:
-        judge = judge_of(bundle.manifest, source.near)
-        with log.open("w") as file:
-            file.write(line_of(run_line(client, source, FPS, None, judge)))
-            told = lambda line: file.write(line_of(line))  # noqa: E731
-            run = DeviceRun(client, source, FrameClock(FPS, frames), None, told, judge=judge)
-            return run.run()
 
 
 def value_here(bundle):

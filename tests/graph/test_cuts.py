@@ -20,10 +20,19 @@ def test_a_skip_connection_crosses_beside_the_branch():
 
 
 def test_a_tensor_crosses_instead_of_its_views_where_they_are_no_smaller():
-    values = {"x": Value(INPUT, 8, "x"), "v": Value(INPUT, 4, "x"), "w": Value(INPUT, 4, "x"), "a": Value(0, 4, "a")}
-    assert crossing_values(values, [("v", 0), ("w", 0), ("a", 1)], 1)[0] == ("x",)
-    assert crossing_values(values, [("v", 0), ("a", 1)], 1)[0] == ("v",)
-    assert crossing_values(values, [("v", 0), ("x", 0), ("a", 1)], 1)[0] == ("x",)
+    values = {"i": Value(INPUT, 8, "i"), "x": Value(0, 8, "x"), "v": Value(0, 4, "x"), "w": Value(0, 4, "x")}
+    values["a"] = Value(1, 4, "a")
+    before = [("i", 0), ("a", 2)]
+    assert crossing_values(values, [*before, ("v", 1), ("w", 1)], 2)[1] == ("x",)
+    assert crossing_values(values, [*before, ("v", 1)], 2)[1] == ("v",)
+    assert crossing_values(values, [*before, ("v", 1), ("x", 1)], 2)[1] == ("x",)
+
+
+def test_the_input_crosses_as_it_is_given():
+    """Whatever part of it is used: nobody has made its views yet."""
+    values = {"x": Value(INPUT, 8, "x"), "v": Value(INPUT, 4, "x"), "a": Value(0, 4, "a"), "b": Value(1, 4, "b")}
+    uses = [("v", 0), ("v", 1), ("a", 1), ("b", 2)]
+    assert crossing_values(values, uses, 2) == [("x",), ("v", "a"), ("b",)]
 
 
 def test_an_early_result_crosses_until_the_end():

@@ -165,7 +165,6 @@ REFUSED = {
     "none": (lambda: None, "are NoneType"),
     "list-of-none": (lambda: [None] * N, r"are objects \(list of shape \(12,\)\)"),
     "single-number": (lambda: np.float32(3), "a single number"),
-    "dict": (lambda: {"a": X}, "are dict"),
     "generator": (lambda: (row for row in X), "are generator"),
     "set": (lambda: {1, 2}, "are set"),
     "unbounded": (Endless, r"are Endless|length of the inputs.* \(Endless\) is 1000000000"),

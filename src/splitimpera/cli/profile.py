@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from splitimpera.core.array_types import FloatArray
-    from splitimpera.graph.tracing import ModelGraph
+    from splitimpera.graph.tracing import Example, ModelGraph
     from splitimpera.records.device import CutTime, PacedTimes, Profile
 
 SLOWEST = 10
@@ -108,6 +108,8 @@ def run(
         hint = "write for example --input 1,3,224,224 or --data digits"
         raise DataError("give either --input or --data, which say how large the input is", where="--input", hint=hint)
 
+    from torch.utils._pytree import tree_leaves
+
     from splitimpera.cli.terminal import console, progress
     from splitimpera.codec.codecs import codec_kind
     from splitimpera.core.units import format_bytes
@@ -141,7 +143,7 @@ def run(
         with _option("--engine"):
             profile = profile_network(
                 graph,
-                (x,),
+                tuple(tree_leaves(x)),
                 network=model,
                 cuts=wanted,
                 codecs=names,
@@ -207,11 +209,12 @@ def _random(shape: str) -> Tensor:
     return torch.randn(sizes, generator=torch.Generator().manual_seed(0))
 
 
-def _sample(data: str) -> Tensor:
+def _sample(data: str) -> Example:
     from splitimpera.models.datasets import load_data
     from splitimpera.scenario import DataSection, section_of
 
-    return load_data(section_of(DataSection, {"source": "--data"}, source=data), Path.cwd()).validation.read(slice(1))
+    samples = load_data(section_of(DataSection, {"source": "--data"}, source=data), Path.cwd()).validation
+    return samples.example(samples.read(slice(1)))
 
 
 def _cuts(text: str) -> Literal["single", "blocks"] | list[int]:

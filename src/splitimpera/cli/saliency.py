@@ -88,7 +88,7 @@ def run(
         try:
             dataset = load_data(wanted_data, here, wanted_task.targets)
             samples = dataset.everything()
-            some = fitting(network, samples.read(slice(32)))
+            some = fitting(network, samples.example(samples.read(slice(32))))
             graph = trace(network, some, say=lambda line: console.print(line, highlight=False))
             fitted = None
             if task != "classification":

@@ -200,18 +200,18 @@ def prepared(x: Array | Sequence[Array], wanted: InputEntry) -> tuple[Array, ...
     """The network's input for one frame.
 
     Args:
-        x: The tensors themselves, without a batch dimension; or, where the network takes images, an image of 8 or 16
-            bits, (H, W, C) or, in grey, (H, W).
+        x: The tensors themselves, without a batch dimension: one, or several in a list or tuple; or, where the network
+            takes images, an image of 8 or 16 bits, (H, W, C) or, in grey, (H, W).
 
     Raises:
         DataError: it is none.
     """
     specs = tuple(entry.spec for entry in wanted.tensors)
-    arrays = [np.asarray(x)] if len(specs) == 1 and not isinstance(x, list | tuple) else [np.asarray(one) for one in x]
+    arrays = [np.asarray(one) for one in (x if isinstance(x, list | tuple) else [x])]
     if wanted.pixels is not None and len(arrays) == 1 and arrays[0].dtype in (np.uint8, np.uint16):
         arrays = [_normalised(arrays[0], wanted)]
     if len(arrays) != len(specs):
-        raise DataError(f"{len(arrays)} arrays are given, the network takes {len(specs)}", where="input")
+        raise DataError(f"the network takes {len(specs)} inputs, {len(arrays)} are given", where="input")
     for array, spec in zip(arrays, specs, strict=True):
         if array.shape != spec.shape or not np.can_cast(
             array.dtype, spec.dtype.replace("bfloat16", "float32"), "same_kind"

@@ -29,7 +29,9 @@ from splitimpera.deploy.user_source import made_by
 
 MOST_BYTES = 4 << 30
 """Arrays of an `.npz` file are read into memory, and are no larger than this together."""
-MEMBERS = ("x", "near", *KEYS)
+INPUTS = tuple(f"x{place}" for place in range(16))
+"""What the inputs of a network with several are called."""
+MEMBERS = ("x", *INPUTS, "near", *KEYS)
 KINDS = "`samples`, a folder of images, .npy, .npz, file.py:factory, camera:0, a video, a data set's name or -"
 
 
@@ -38,8 +40,9 @@ def open_source(text: str, bundle: Bundle) -> Source:
 
     Args:
         text: `samples`; a folder of images, those of a class in a sub-folder of its name; an `.npy` file, or an `.npz`
-            with x and, where classes are known, y; `file.py:factory`; `camera:0` or a video file; `-`, which is
-            `.npy` arrays on standard input; or the name of a data set of the design, whose test part is taken.
+            with x (x0, x1 and so on where the network has several inputs) and, where classes are known, y;
+            `file.py:factory`; `camera:0` or a video file; `-`, which is `.npy` arrays on standard input; or the name
+            of a data set of the design, whose test part is taken.
 
     Raises:
         DataError: there is no such thing, or it is not what the network takes.
@@ -49,6 +52,11 @@ def open_source(text: str, bundle: Bundle) -> Source:
     if text == "samples":
         return _own(bundle, responding)
     if text == "-":
+        if len(wanted.tensors) > 1:
+            raise DataError(
+                f"the network takes {len(wanted.tensors)} inputs, standard input has one",
+                hint="give an .npz file with x0, x1 and so on, or file.py:factory",
+            )
         return Source("standard input", _piped(sys.stdin.buffer, wanted), live=True)
     if re.fullmatch(r".+\.py:\w+", text):
         return made_by(text)
@@ -85,13 +93,13 @@ def _stored(path: Path, responding: Responding) -> Source:
 
 
 def _members(file: Path | BytesIO, name: str) -> dict[str, Array]:
-    """The array x of an `.npz` file, and those of targets."""
+    """The array x of an `.npz` file, or x0, x1 and so on, and those of targets."""
     try:
         with ZipFile(file) as archive:
             wanted = [one for one in archive.infolist() if one.filename.removesuffix(".npy") in MEMBERS]
             if sum(one.file_size for one in wanted) > MOST_BYTES:
                 raise DataError(f"'{shown(name)}' holds more than {MOST_BYTES} bytes", hint="write x as .npy")
-            if not any(one.filename == "x.npy" for one in wanted):
+            if not any(one.filename in ("x.npy", "x0.npy") for one in wanted):
                 there = listed(one.filename.removesuffix(".npy") for one in archive.infolist())
                 raise DataError(f"'{shown(name)}' has {there}; x, and y where classes are known, are expected")
         if isinstance(file, BytesIO):
@@ -107,9 +115,15 @@ def _members(file: Path | BytesIO, name: str) -> dict[str, Array]:
 
 
 def _arrays(arrays: dict[str, Array], name: str, responding: Responding) -> Source:
-    x, y = arrays["x"], arrays.get("y")
-    if x.dtype.kind not in "fiu" or not x.ndim:
-        raise DataError(f"x is {x.dtype} of shape {x.shape}, numbers with one row a sample are expected", where=name)
+    inputs = {key: arrays[key] for key in ("x", *INPUTS) if key in arrays}
+    x, y = next(iter(inputs.values())), arrays.get("y")
+    for key, one in inputs.items():
+        if one.dtype.kind not in "fiu" or not one.ndim:
+            raise DataError(
+                f"{key} is {one.dtype} of shape {one.shape}, numbers with one row a sample are expected", where=name
+            )
+        if len(one) != len(x):
+            raise DataError(f"{key} has {len(one)} rows, {next(iter(inputs))} {len(x)}", where=name)
     if responding.names_classes and y is not None and (y.dtype.kind not in "iu" or y.shape != (len(x),)):
         raise DataError(f"y is {y.dtype} of shape {y.shape}, {len(x)} class indices are expected", where=name)
     targets = None if responding.targets == "none" else read_targets(arrays, len(x), name)
@@ -120,22 +134,23 @@ def _arrays(arrays: dict[str, Array], name: str, responding: Responding) -> Sour
     expected = tuple(responding.response[0].shape)
     if near is not None and (near.dtype.kind != "f" or near.shape != expected):
         raise DataError(f"near is {near.dtype} of shape {near.shape}, numbers {expected} are expected", where=name)
-    return Source(name, _Rows(x, targets, responding.labelled), len(x), near=near)
+    return Source(name, _Rows(tuple(inputs.values()), targets, responding.labelled), len(x), near=near)
 
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Rows of arrays, read when they are asked for."""
+    """Rows of one array, or of several side by side, read when they are asked for."""
 
-    x: Array
+    inputs: tuple[Array, ...]
     targets: list[Row] | None
     labels: bool
 
     def __iter__(self) -> Iterator[Sample]:
-        for row, x in enumerate(self.x):
+        for row, given in enumerate(zip(*self.inputs, strict=True)):
+            x = [np.asarray(one) for one in given] if len(given) > 1 else np.asarray(given[0])
             target = None if self.targets is None else self.targets[row]
             label = int(target[0]) if target is not None and self.labels else None
-            yield Sample(np.asarray(x), row, label, target)
+            yield Sample(x, row, label, target)
 
 
 def _piped(stream: BinaryIO, wanted: InputEntry) -> Iterator[Sample]:
@@ -195,14 +210,17 @@ def _data_set(name: str, classes: list[str], responding: Responding) -> Source:
     def samples() -> Iterable[Sample]:
         row = 0
         for batch in data.test.batches(32):
-            for x in batch.numpy():
+            for given in zip(*data.test.tensors(batch), strict=True):
+                x = [one.numpy() for one in given] if len(given) > 1 else given[0].numpy()
                 yield _of_data_set(x, row, data.test, places, responding)
                 row += 1
 
     return Source(name, _Again(samples), len(data.test))
 
 
-def _of_data_set(x: Array, row: int, part: Any, places: list[int | None] | None, responding: Responding) -> Sample:
+def _of_data_set(
+    x: Array | list[Array], row: int, part: Any, places: list[int | None] | None, responding: Responding
+) -> Sample:
     """A sample; of a class that the bundle calls by another number that one, none where it has no such class."""
     if not part.labelled:
         target: Row | None = part.targets.rows([row])[0] or None

@@ -27,8 +27,8 @@ class Inputs:
 
     def __iter__(self) -> Iterator[Row]:
         for batch in self.samples.batches(self.size):
-            for x in batch:
-                yield (x.numpy(),)
+            for row in zip(*self.samples.tensors(batch), strict=True):
+                yield tuple(x.numpy() for x in row)
 
 
 def batched(rows: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -190,8 +190,8 @@ class Testbed:
         return max(1, min(CHUNK, CHUNK_BYTES // max(self.work(0, self.last).activation_bytes, 1)))
 
     def inputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Some samples (n, ...) as the network takes them; one where they do not stack."""
-        return tensors((x.numpy(),), self.specs(0, 0.0))
+        """What was read of some samples, (n, ...), as the network takes it; one where they do not stack."""
+        return tensors(tuple(each.numpy() for each in self.data.validation.tensors(x)), self.specs(0, 0.0))
 
     def call(self, segment: Segment, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Run the layers of a segment on stacked frames.

@@ -113,8 +113,7 @@ class Visit:
         cuts: dict[int, dict[float, list[_Node]]] = {}
         for node in self.roots.values():
             cuts.setdefault(node.coding.cut, {}).setdefault(node.coding.bottleneck, []).append(node)
-        specs = testbed.specs(0, 0.0)
-        inputs = crossing = tensors((x.numpy(),), specs)
+        inputs = crossing = testbed.inputs(x)
         at = 0
         for cut in sorted(cuts):
             crossing = testbed.call((at, cut, 0.0, 0.0), crossing)

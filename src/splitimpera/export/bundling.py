@@ -286,11 +286,12 @@ class _Export:
         data = self.testbed.data
         rows = torch.linspace(0, len(data.test) - 1, min(self.samples, len(data.test))).round().long()
         some = data.test.take(rows)
-        x = torch.cat(list(some.batches(self.testbed.chunk([])))).numpy()
+        x, *more = (each.numpy() for each in some.tensors(torch.cat(list(some.batches(self.testbed.chunk([]))))))
         images = None if data.pixels is None else _images(x, data.pixels, self._input_entry())
         file, targets = BytesIO(), stored_targets(some.targets.rows(range(len(some))))
         within = getattr(self.testbed.task, "within", None)
-        arrays = {"x": x if images is None else images} | targets
+        inputs = {f"x{place}": each for place, each in enumerate((x, *more))} if more else {"x": x}
+        arrays = (inputs if images is None else {"x": images}) | targets
         if within is not None:
             arrays["near"] = np.asarray(within)
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array is called as an option of it

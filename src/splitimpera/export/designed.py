@@ -15,9 +15,8 @@ from splitimpera.core.registry import nearest
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.evaluation.truths import answers_of, example_of, with_truths
-from splitimpera.graph.footprint import fitting
-from splitimpera.graph.frames import SAMPLES
-from splitimpera.graph.tracing import ModelGraph, trace
+from splitimpera.graph.sampled import trace_on
+from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset, load_data
 from splitimpera.models.networks import load_network
 from splitimpera.records.plan import Hop, Plan
@@ -101,7 +100,7 @@ def load_again(designed: Designed, track: Track[Any], say: Say) -> Testbed:
         data = load_data(scenario.data, scenario.folder, designed.setting.task.targets)
     _check_data(data, results)
     with located("network.model"):
-        graph = trace(model, fitting(model, data.validation.spread(SAMPLES)), say=say)
+        graph = trace_on(model, data.validation, say=say)
     _check_network(graph, results)
     task = designed.setting.fitted_task(graph, example_of(data))
     testbed = with_truths(Testbed(graph, data, designed.setting.workload, task=task), track)

@@ -37,8 +37,8 @@ def crossing_values(values: Mapping[str, Value], uses: Iterable[tuple[str, int]]
 
     A value crosses cut k when it is made before layer k and read by layer k or a later one. Of a tensor and its views
     the cheaper choice crosses: the views that are read, where they have fewer bytes together (a class token out of all
-    tokens), else the tensor itself, from which the tail makes its views again. At the last cut the result crosses as
-    it is.
+    tokens), else the tensor itself, from which the tail makes its views again. At the first cut the inputs cross as
+    they are given, at the last one the result as it is.
     """
     last_use: dict[str, int] = {}
     for name, layer in uses:
@@ -56,5 +56,5 @@ def _at(cut: int, values: Mapping[str, Value], last_use: Mapping[str, int]) -> t
     chosen = set[str]()
     for base, names in needed.items():
         views_are_cheaper = base not in names and sum(values[name].bytes for name in names) < values[base].bytes
-        chosen.update(names if views_are_cheaper else [base])
+        chosen.update(names if cut and views_are_cheaper else [base])
     return tuple(name for name in values if name in chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,20 +16,28 @@ from splitimpera.core.errors import ModelError
 from splitimpera.core.memory import free_bytes
 from splitimpera.core.quiet import quiet
 from splitimpera.core.units import format_bytes
+from splitimpera.graph.running import calling
 from splitimpera.models.imports import contained
+
+Given = TypeVar("Given", bound=Tensor | tuple[Tensor, ...] | dict[str, Tensor])
 
 LEAST = 2
 """How many samples are traced at the least: a batch of one would be taken for a constant."""
 
 
-def fitting(model: nn.Module, samples: Tensor) -> Tensor:
-    """Samples (n, ...) that a network can be traced on: all, or the first two where all need more memory than is free.
+def fitting(model: nn.Module, samples: Given) -> Given:
+    """Samples that a network can be traced on: all, or the first two where all need more memory than is free.
+
+    Args:
+        samples: (n, ...); of a network with several inputs a tuple of such tensors, or tensors by name.
 
     Raises:
         ModelError: two do not fit, and the system would end the process.
     """
-    taken, free = footprint_bytes(model, (samples[:LEAST],)), free_bytes()
-    of_one = taken / len(samples[:LEAST])
+    some: Given = pytree.tree_map(lambda x: x[:LEAST], samples)
+    inputs, names = pytree.tree_leaves(some), tuple(samples) if isinstance(samples, dict) else ()
+    taken, free = footprint_bytes(model, tuple(inputs), names), free_bytes()
+    of_one = taken / len(inputs[0])
     if LEAST * of_one > free:
         raise ModelError(
             f"one sample takes {format_bytes(of_one)} of memory or more, {LEAST} are run together to trace the "
@@ -37,12 +45,12 @@ def fitting(model: nn.Module, samples: Tensor) -> Tensor:
             where="network.model",
             hint="give smaller inputs ('size' under 'data', for images), or take a machine with more memory",
         )
-    return samples if of_one * len(samples) <= free else samples[:LEAST]
+    return samples if of_one * len(pytree.tree_leaves(samples)[0]) <= free else some
 
 
-def footprint_bytes(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
+def footprint_bytes(model: nn.Module, inputs: tuple[Tensor, ...], names: tuple[str, ...] = ()) -> int:
     """At least what a network's activations take at one time: what one operation reads and writes; weights are not
-    counted. 0 where the network cannot be followed without numbers.
+    counted. 0 where the network cannot be followed without numbers. Inputs with names are given by name.
 
     Example:
         >>> footprint_bytes(nn.Sequential(nn.Linear(4, 100), nn.Linear(100, 2)), (torch.rand(1, 4),))
@@ -56,7 +64,7 @@ def footprint_bytes(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
             mode = FakeTensorMode(allow_non_fake_inputs=True)
             fakes = [mode.from_tensor(x) for x in inputs]
             with mode, largest:
-                own(*fakes)
+                calling(own, names)(*fakes)
     except KeyboardInterrupt:
         raise
     except BaseException:

@@ -170,7 +170,7 @@ def _how_to_call(model: nn.Module, names: tuple[str, ...], count: int) -> str:
     """What to check where a network refuses its inputs: their shape, or which of them it takes."""
     taken = inspect.signature(model.forward).parameters
     by_position = [name for name, one in taken.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
-    if len(taken) == len(names or by_position) == count:
+    if len(taken) == len(names or by_position) == count and set(names) <= set(taken):
         return "check the data's shape"
     by_name = "" if names else "or give the inputs by name, as a dict: "
     return f"check the data's shape, {by_name}'forward' takes {shown(', '.join(taken))}"

@@ -14,8 +14,8 @@ from splitimpera.core.errors import DataError, listed, shown
 from splitimpera.models.numbers import is_image
 from splitimpera.models.overlap import check_disjoint
 from splitimpera.models.parts import Dataset, divide, limited
-from splitimpera.models.pixels import Normalised, Pixels
-from splitimpera.models.samples import Samples, Source
+from splitimpera.models.pixels import Normalised, NormalisedSeveral, Pixels
+from splitimpera.models.samples import Samples, Source, layout_in
 from splitimpera.models.targets import Targets
 
 if TYPE_CHECKING:
@@ -83,6 +83,13 @@ def rows_within(section: DataSection, labels: Mapping[str, Tensor]) -> dict[str,
 
 def as_found(source: Source, targets: Targets, section: DataSection, name: str) -> Found:
     """Samples of a source that is read lazily; where it has images, as inputs."""
+    layout = layout_in(source)
+    if layout is not None and any(field.image for field in layout.fields):
+        made = [pixels_of(field.shape[2], section) if field.image else None for field in layout.fields]
+        return Samples(NormalisedSeveral(source, tuple(made)), targets), None
+    if layout is not None:
+        refuse(section, f"{name}: {layout}; none is an image (H, W, C) of 8 or 16 bits", *LOOKS)
+        return Samples(source, targets), None
     first = source.read(slice(1))[0]
     if not is_image(first):
         shape = tuple(first.shape)
@@ -143,7 +150,7 @@ def class_names(names: object) -> tuple[str, ...]:
 
 def of_parts(parts: Mapping[str, Found], classes: tuple[str, ...] = ()) -> Dataset:
     validation, pixels = parts["validation"]
-    kinds = {}
+    kinds: dict[str, tuple[object, ...]] = {}
     for part, (samples, made) in parts.items():
         if not len(samples) and part != "train":
             raise DataError(
@@ -151,12 +158,10 @@ def of_parts(parts: Mapping[str, Found], classes: tuple[str, ...] = ()) -> Datas
             )
         if len(samples):
             first = samples.read(slice(1))
-            kinds[part] = (tuple(first.shape[1:]), str(first.dtype).removeprefix("torch."), made)
+            dtype = "8-bit images" if made else str(first.dtype).removeprefix("torch.")
+            kinds[part] = (samples.layout or f"{dtype} of shape {tuple(first.shape[1:])}", made)
     if len(set(kinds.values())) > 1:
-        texts = [
-            f"'{part}' has {'8-bit images' if made else dtype} of shape {shape}"
-            for part, (shape, dtype, made) in kinds.items()
-        ]
+        texts = [f"'{part}' has {text}" for part, (text, _) in kinds.items()]
         raise DataError(f"all parts have one shape and one type of inputs, here {listed(texts)}")
     train = parts["train"][0] if "train" in kinds else validation.take(slice(0))
     return Dataset(train, validation, parts["test"][0], classes, pixels)

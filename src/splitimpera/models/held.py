@@ -12,7 +12,8 @@ from splitimpera.core.errors import DataError, shown
 from splitimpera.models.imports import telling
 from splitimpera.models.numbers import as_numbers, finite_inputs
 from splitimpera.models.pixels import Pixels
-from splitimpera.models.samples import Source, indices, stream
+from splitimpera.models.samples import Source, indices, layout_in, stream
+from splitimpera.models.several import Layout
 from splitimpera.models.targets import Rows
 
 
@@ -26,6 +27,10 @@ class Held:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    @property
+    def layout(self) -> Layout | None:
+        return layout_in(self.source)
 
     def read(self, rows: Rows) -> Tensor:
         with telling(DataError, f"{self.name} cannot be read"):

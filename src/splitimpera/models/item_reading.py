@@ -18,13 +18,29 @@ from torch.utils.data import Dataset as TorchDataset
 from splitimpera.core.errors import DataError, shown
 from splitimpera.models.imports import contained, exception_text, telling
 from splitimpera.models.numbers import WHOLE, as_numbers, check_amount, class_indices, finite_inputs, is_image, kind_of
+from splitimpera.models.several import Layout, layout_of, named
 from splitimpera.models.targets import boxes_of, check_kind, targets_of
 from splitimpera.tasks.task import TargetKind
+
+
+class Input(NamedTuple):
+    """What an item has for the network: one tensor, or several inputs as bytes in a layout."""
+
+    x: Tensor
+    layout: Layout | None = None
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        return self.x.shape, self.x.dtype, self.layout
+
+    def __str__(self) -> str:
+        return kind_of(self.x) if self.layout is None else f"({self.layout})"
 
 
 class Batch(NamedTuple):
     inputs: Tensor
     targets: list[Any]
+    layout: Layout | None = None
 
 
 class Failure(NamedTuple):
@@ -57,7 +73,7 @@ class Reader(TorchDataset[Any]):
         count: int,
         name: str,
         kind: TargetKind,
-        like: tuple[int, Tensor] | None = None,
+        like: tuple[int, Input] | None = None,
         inputs: bool = True,
         paired: bool | None = True,
     ) -> None:
@@ -74,20 +90,21 @@ class Reader(TorchDataset[Any]):
     def _batch(self, places: list[int]) -> Batch:
         inputs, targets = [], []
         for place in places:
-            x, target = self._item(place)
-            other, like = self.like = self.like or (place, x)
-            if x.shape != like.shape or x.dtype != like.dtype:
+            given, target = self._item(place)
+            other, like = self.like = self.like or (place, given)
+            if given.kind != like.kind:
                 raise DataError(
-                    f"item {place} of {self.name} is {kind_of(x)}, item {other} {kind_of(like)}",
+                    f"item {place} of {self.name} is {given}, item {other} {like}",
                     hint="let all items have one shape and one type; a transform may resize them",
                 )
             if self.inputs:
-                check_amount(len(places), x.shape)
-                inputs.append(x)
+                check_amount(len(places), given.x.shape)
+                inputs.append(given.x)
             targets += [] if target is None else [target]
-        return Batch(torch.stack(inputs) if inputs else torch.empty(0), targets)
+        layout = self.like[1].layout if self.like else None
+        return Batch(torch.stack(inputs) if inputs else torch.empty(0), targets, layout)
 
-    def _item(self, place: int) -> tuple[Tensor, Any]:
+    def _item(self, place: int) -> tuple[Input, Any]:
         random.seed(place)
         np.random.seed(place)  # noqa: NPY002  (what a user's transform draws from)
         torch.default_generator.manual_seed(place)  # not those of accelerators, which takes a hundred times as long
@@ -104,8 +121,25 @@ class Reader(TorchDataset[Any]):
             return _input(entry[0], which), _target(entry[1], which, self.kind)
 
 
-def _input(value: object, which: str) -> Tensor:
+def _input(value: object, which: str) -> Input:
+    """One array, or several of a network with several inputs: a mapping by their names, or a tuple of arrays."""
     name = f"the inputs of {which}"
+    several = named(value)
+    if not several or not several[1] or not (isinstance(value, Mapping) or all(map(_is_array, several[1]))):
+        return Input(_plain(value, name))
+    names, values = several
+    rows = [_plain(each, f"input {place} of {which}")[None] for place, each in enumerate(values)]
+    layout = layout_of(rows, names, which)
+    return Input(layout.packed(rows, which)[0], layout)
+
+
+def _is_array(value: object) -> bool:
+    """Whether it has dimensions: a tuple of mere numbers is one input, and one with a number in it may be a pair."""
+    known = isinstance(value, Tensor) or any(hasattr(type(value), way) for way in ("__array__", "__array_interface__"))
+    return known and getattr(value, "ndim", 1) > 0
+
+
+def _plain(value: object, name: str) -> Tensor:
     x = as_numbers(value, name)
     if not x.numel():
         raise DataError(f"{name} have shape {tuple(x.shape)}: there is nothing in them")

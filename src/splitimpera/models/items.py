@@ -15,9 +15,10 @@ from torch.utils.data.dataloader import default_collate
 from splitimpera.core.array_types import Row
 from splitimpera.core.errors import DataError, shown
 from splitimpera.models.imports import contained, telling
-from splitimpera.models.item_reading import Batch, Failure, Reader, checked, read_by_workers
+from splitimpera.models.item_reading import Batch, Failure, Input, Reader, checked, read_by_workers
 from splitimpera.models.numbers import WHOLE, as_numbers, check_amount, class_indices
 from splitimpera.models.samples import indices
+from splitimpera.models.several import Layout
 from splitimpera.models.targets import Listed, Nothing, Rows, Stacked, Targets
 from splitimpera.tasks.task import TargetKind
 
@@ -59,11 +60,16 @@ class Items:
     workers: int
     name: str
     labels: Tensor | None
-    like: tuple[int, Tensor]
+    like: tuple[int, Input]
     paired: bool | None = False
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def layout(self) -> Layout | None:
+        """How the inputs of an item that has several lie in what is read; None where it has one."""
+        return self.like[1].layout
 
     def read(self, rows: Rows) -> Tensor:
         """Read some items, in this process.
@@ -134,7 +140,7 @@ def items_of(
         paired = False if given is not None else None if kind == "none" else True
         reader = Reader(dataset, count, name, kind if given is None else "none", paired=paired)
         first = checked(reader.__getitems__(rows[:1].tolist()))
-    like = int(rows[0]), first.inputs[0]
+    like = int(rows[0]), Input(first.inputs[0], first.layout)
     if given is not None:
         return Items(dataset, count, workers, name, None, like), rows, given(len(rows))
     if kind == "none":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from splitimpera.core.errors import DataError, listed, shown, shown_path
 from splitimpera.models.assembling import (
@@ -33,7 +34,8 @@ from splitimpera.models.numbers import as_numbers, check_amount, finite_inputs
 from splitimpera.models.packed_images import read_packed
 from splitimpera.models.parts import Dataset
 from splitimpera.models.pixels import Normalised, Pixels
-from splitimpera.models.samples import InMemory, Samples, Some, Source, joined, some
+from splitimpera.models.samples import InMemory, Samples, Some, Source, beside, joined, some
+from splitimpera.models.several import named
 from splitimpera.models.stored_arrays import StoredArray, read_stored, stored_targets
 from splitimpera.models.targets import Targets, check_kind, held_to, targets_of
 from splitimpera.tasks.task import TargetKind
@@ -49,7 +51,7 @@ def stored_data(place: Path, section: DataSection, kind: TargetKind = "class") -
     check_kind(kind, f"'{shown_path(place)}'", "class", "mask", "array")
     found = {}
     for part, (inputs, labels) in read_stored(place, kind != "none").items():
-        if part != "train" or len(inputs):
+        if part != "train" or len(inputs[0] if isinstance(inputs, tuple) else inputs):
             name = f"the targets{f' of {part!r}' if part else ''} in '{shown_path(place)}'"
             found[part] = _found((inputs, stored_targets(labels, kind, name)), section, part, kind)
     if "" in found:
@@ -118,7 +120,10 @@ def returned_data(made: object, section: DataSection, kind: TargetKind = "class"
     check_parts(found, f"{source} returns")
     unknown = [key for key in found if key not in PARTS]
     if unknown:
-        raise DataError(f"{source} returns parts called {listed(unknown)}; {', '.join(PARTS)} are known")
+        raise DataError(
+            f"{source} returns parts called {listed(unknown)}; {', '.join(PARTS)} are known",
+            hint="of a network with several inputs return ({name: inputs, ...}, labels)",
+        )
     parts = {part: _found(found[part], section, part, kind) for part in PARTS if part in found}
     check_classes({part: samples for part, (samples, _) in parts.items()})
     return dataset_of(parts, section, classes)
@@ -163,6 +168,8 @@ def _found(made: object, section: DataSection, part: str = "", kind: TargetKind 
     name = f"the labels{what}" if kind == "class" else f"the targets{what}"
     if is_map_style(inputs):
         return _items(inputs, partial(targets_of, given, kind, name=name), section, f"the inputs{what}", kind)
+    if _are_several(inputs, given):
+        return _several(inputs, given, section, what, kind)
     if isinstance(inputs, np.memmap):
         inputs = StoredArray(np.asarray(inputs), f"the inputs{what}")
     if isinstance(inputs, StoredArray):
@@ -185,12 +192,52 @@ def _pair(made: object, what: str = "", targetless: bool = False) -> tuple[objec
     if isinstance(made, (tuple, list)) and len(made) == 2:
         return made[0], made[1]
     if targetless:
-        return made, None
+        return list(made) if isinstance(made, tuple) else made, None
     given = type(made).__name__ + (f" of {len(made)}" if isinstance(made, (tuple, list)) else "")
     raise DataError(
         f"the factory returns {shown(given)}{what}, a pair (inputs, labels) is expected",
         hint="without labels, `task: agreement` holds plans to the network's own answers",
     )
+
+
+def _are_several(inputs: object, given: object) -> bool:
+    """Whether these are the inputs of a network with several, by name or in order; as many arrays as there are targets
+    are one sample each."""
+    if not isinstance(inputs, tuple):
+        return isinstance(inputs, Mapping)
+    arrays = all(isinstance(each, (Tensor, np.ndarray, StoredArray)) for each in inputs)
+    return arrays and len(inputs) > 1 and not (isinstance(given, Sized) and len(given) == len(inputs))
+
+
+def _several(inputs: object, given: object, section: DataSection, what: str, kind: TargetKind) -> Found:
+    """Inputs side by side, each an array with one row a sample."""
+    found = named(inputs)
+    assert found is not None
+    names, values = found
+    if not values:
+        raise DataError(f"the inputs{what} are none, arrays by their names are expected")
+    sources: list[Source] = []
+    for place, value in enumerate(values):
+        name = f"input '{shown(names[place])}'{what}" if names else f"input {place}{what}"
+        sources.append(_source(value, name))
+    name = f"the inputs{what}"
+    source = beside(sources, names, name)
+    if not len(source) and not what:
+        raise DataError("the data set is empty")
+    targets = targets_of(given, kind, len(source), f"the {'labels' if kind == 'class' else 'targets'}{what}")
+    return as_found(source, targets, section, name)
+
+
+def _source(value: object, name: str) -> Source:
+    """One of several inputs; images as they are."""
+    if isinstance(value, StoredArray):
+        return value
+    if isinstance(value, np.memmap):
+        return StoredArray(np.asarray(value), name)
+    x = as_numbers(value, name)
+    if not x.ndim:
+        raise DataError(f"{name} is a single number, one row per sample is expected")
+    return InMemory(x if x.ndim == 4 and x.dtype in (torch.uint8, torch.uint16) else finite_inputs(x, name))
 
 
 def _samples(

@@ -17,8 +17,8 @@ from splitimpera.core.files import open_file, reason
 from splitimpera.models.image_files import MOST_FILE_BYTES
 from splitimpera.models.image_sets import ImageFiles
 from splitimpera.models.items import Items, identity
-from splitimpera.models.pixels import Normalised
-from splitimpera.models.samples import InMemory, Samples, Some, Source
+from splitimpera.models.pixels import Normalised, NormalisedSeveral
+from splitimpera.models.samples import Beside, InMemory, Samples, Some, Source
 from splitimpera.models.stored_arrays import StoredArray
 from splitimpera.models.wave_folders import WaveFiles
 
@@ -55,8 +55,8 @@ def check_disjoint(parts: Mapping[str, Samples]) -> None:
                 hint="leave each sample in one part",
             )
     alike: dict[str, int] = {}
-    for kinds in (FILES, (InMemory, StoredArray)):
-        alike |= _shared({part: base for part, base in sources.items() if isinstance(base[0], kinds)}, _contents)
+    for compared in (_is_files, _is_array):
+        alike |= _shared({part: base for part, base in sources.items() if compared(base[0])}, _contents)
     text = f"{counted(alike)} are identical to samples of another part"
     if any(count > MOST_SHARED * sizes[part] for part, count in alike.items()):
         raise DataError(f"the parts overlap: {text}", hint="leave each sample in one part")
@@ -67,7 +67,7 @@ def check_disjoint(parts: Mapping[str, Samples]) -> None:
 def _base(source: Source) -> tuple[Source, Array]:
     """What inputs are read from in the end, and which rows there."""
     rows = torch.arange(len(source))
-    while isinstance(source, (Some, Normalised)):
+    while isinstance(source, (Some, Normalised, NormalisedSeveral)):
         if isinstance(source, Some):
             rows, source = source.rows[rows], source.source
         else:
@@ -103,6 +103,9 @@ def _contents(source: Source) -> list[Key]:
             lambda row: _of_content(source.paths[row], BEGIN_BYTES),
             lambda row: _of_content(source.paths[row], MOST_FILE_BYTES),
         ]
+    if isinstance(source, Beside):
+        of_inputs = [_contents(each) for each in source.sources]
+        return [partial(_of_all, stage) for stage in zip(*of_inputs, strict=True)]
     if isinstance(source, InMemory):
         # NumPy does not know bfloat16, whose bytes are all that counts
         tensor = source.tensor.view(torch.int16) if source.tensor.dtype == torch.bfloat16 else source.tensor
@@ -111,6 +114,21 @@ def _contents(source: Source) -> list[Key]:
         assert isinstance(source, StoredArray)
         array = source.array
     return [lambda row: _digest(_middle(array[row])), lambda row: _digest(array[row])]
+
+
+def _of_all(looks: Sequence[Key], row: int) -> bytes:
+    """What is equal where several inputs are."""
+    return hashlib.blake2b(b"".join(look(row) for look in looks), digest_size=16).hexdigest().encode()
+
+
+def _is_files(source: Source) -> bool:
+    return isinstance(source, FILES)
+
+
+def _is_array(source: Source) -> bool:
+    if isinstance(source, Beside):
+        return all(isinstance(each, (InMemory, StoredArray)) for each in source.sources)
+    return isinstance(source, (InMemory, StoredArray))
 
 
 def _of_file(path: Path, text: str, *fields: str) -> bytes:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from splitimpera.core.array_types import Array
-from splitimpera.models.samples import Source, stream
+from splitimpera.models.samples import Source, layout_in, stream
+from splitimpera.models.several import Field, Layout
 from splitimpera.models.targets import Rows
 
 LEVEL_ERROR = 0.1
@@ -72,3 +73,47 @@ class Normalised:
 
     def stream(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
         return (self.pixels.inputs(images.numpy()) for images in stream(self.images, batches))
+
+
+@dataclass(frozen=True, eq=False)
+class NormalisedSeveral:
+    """Several inputs, of which those that are images become float32 (n, C, H, W) as they are read.
+
+    Attributes:
+        images: A source of rows of bytes.
+        pixels: of each input; None where it stays as it is.
+    """
+
+    images: Source
+    pixels: tuple[Pixels | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def layout(self) -> Layout:
+        """How the inputs lie in the rows that are read."""
+        fields = zip(self._raw.fields, self.pixels, strict=True)
+        return self._raw.with_fields([field if made is None else _of_image(field, made) for field, made in fields])
+
+    @property
+    def _raw(self) -> Layout:
+        found = layout_in(self.images)
+        assert found is not None
+        return found
+
+    def read(self, rows: Rows) -> Tensor:
+        return self._inputs(self.images.read(rows))
+
+    def stream(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
+        return map(self._inputs, stream(self.images, batches))
+
+    def _inputs(self, rows: Tensor) -> Tensor:
+        found = zip(self._raw.tensors(rows), self.pixels, strict=True)
+        return self.layout.packed([x if made is None else made.inputs(x.numpy()) for x, made in found])
+
+
+def _of_image(field: Field, pixels: Pixels) -> Field:
+    height, width, channels = field.shape
+    known = pixels if field.dtype == torch.uint8 else None
+    return replace(field, dtype=torch.float32, shape=(channels, height, width), pixels=known)

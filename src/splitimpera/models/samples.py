@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import tee
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from splitimpera.core.errors import DataError, shown
 from splitimpera.models.numbers import check_amount
+from splitimpera.models.several import Layout, layout_of, named
 from splitimpera.models.targets import Nothing, Rows, Stacked, Targets, joined_targets, labels_of, targets_of
 from splitimpera.tasks.task import TargetKind
 
@@ -137,6 +139,58 @@ class Joined:
         return list(zip(which.tolist() or [0], parts, strict=True))
 
 
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Several inputs of each sample, a source for each of them; they are read as rows of bytes.
+
+    Attributes:
+        name: what messages call them.
+    """
+
+    sources: Sequence[Source]
+    layout: Layout
+    name: str = "the inputs"
+
+    def __len__(self) -> int:
+        return len(self.sources[0])
+
+    def read(self, rows: Rows) -> Tensor:
+        return self.layout.packed([source.read(rows) for source in self.sources], self.name)
+
+    def stream(self, batches: Iterable[Rows]) -> Iterator[Tensor]:
+        wanted = tee(batches, len(self.sources))
+        streams = [stream(source, own) for source, own in zip(self.sources, wanted, strict=True)]
+        return (self.layout.packed(inputs, self.name) for inputs in zip(*streams, strict=True))
+
+
+def beside(sources: Sequence[Source], names: Sequence[str] = (), name: str = "the inputs") -> Beside:
+    """Several inputs as one source.
+
+    Args:
+        names: what the network's `forward` calls them; empty: they are given in order.
+        name: what messages call them.
+
+    Raises:
+        DataError: there are not as many of each.
+    """
+    layout = layout_of([source.read(slice(1)) for source in sources], names, name)
+    for place, source in enumerate(sources):
+        if len(source) != len(sources[0]):
+            raise DataError(
+                f"{layout.called(place)} of {name} has {len(source)} rows, {layout.called(0)} {len(sources[0])}",
+                hint="each input has one row a sample",
+            )
+    return Beside(tuple(sources), layout, name)
+
+
+def layout_in(source: Source) -> Layout | None:
+    """How several inputs lie in the rows of a source; None where rows are the one input."""
+    while isinstance(source, (Some, Joined)):
+        source = source.source if isinstance(source, Some) else source.sources[0]
+    found = getattr(source, "layout", None)
+    return found if isinstance(found, Layout) else None
+
+
 def joined(sources: Sequence[Source]) -> Source:
     """Sources one after the other; none are read."""
     parts = [source for source in sources if isinstance(source, Some)]
@@ -171,18 +225,25 @@ class Samples:
     source: Source
     targets: Targets
 
-    def __init__(self, inputs: Tensor | Source, targets: Tensor | Targets | None = None) -> None:
+    def __init__(
+        self,
+        inputs: Tensor | Source | tuple[Tensor | Source, ...] | Mapping[str, Tensor | Source],
+        targets: Tensor | Targets | None = None,
+    ) -> None:
         """Samples of a tensor (N, ...), or of anything with `__len__` and `read`.
 
         Args:
+            inputs: of a network with several inputs a tuple of them, or a mapping by the names in its `forward`.
             targets: class indices (N,), or `Targets` of any kind; None: nobody knows them.
 
         Raises:
             DataError: there is not one target a row, or labels are no class indices.
         """
-        if not isinstance(inputs, Source):
-            _check_rows("inputs", inputs)
-        source = InMemory(inputs) if isinstance(inputs, Tensor) else inputs
+        several = named(inputs)
+        if several is None or not several[1]:
+            source = _source(inputs, "inputs")
+        else:
+            source = beside([_source(each, "inputs") for each in several[1]], several[0])
         if targets is not None and not isinstance(targets, Targets):
             _check_rows("labels", targets)
             targets = labels_of(targets, len(source))
@@ -231,6 +292,21 @@ class Samples:
             check_amount(len(self), self.read(slice(1)).shape[1:])
         return self.read(slice(None))
 
+    @property
+    def layout(self) -> Layout | None:
+        """How the several inputs of a sample lie in what is read, uint8 (n, bytes); None where that is the input."""
+        return layout_in(self.source)
+
+    def tensors(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """What was read of some samples -> the inputs, (n, ...) each, in the order of the network's."""
+        layout = self.layout
+        return (rows,) if layout is None else layout.tensors(rows)
+
+    def example(self, rows: Tensor) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor]:
+        """The same as a network is called: alone, in order, or by name."""
+        layout = self.layout
+        return rows if layout is None else layout.given(rows)
+
     def __len__(self) -> int:
         return len(self.source)
 
@@ -254,6 +330,14 @@ class Samples:
 def together(parts: Sequence[Samples]) -> Samples:
     """All samples of some parts; no inputs are read."""
     return Samples(joined([part.source for part in parts]), joined_targets([part.targets for part in parts]))
+
+
+def _source(inputs: object, name: str) -> Source:
+    if isinstance(inputs, Source):
+        return inputs
+    _check_rows(name, inputs)
+    assert isinstance(inputs, Tensor)
+    return InMemory(inputs)
 
 
 def _check_rows(name: str, value: object) -> None:

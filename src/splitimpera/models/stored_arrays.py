@@ -31,14 +31,18 @@ from splitimpera.models.samples import indices
 from splitimpera.models.targets import Read, Rows, check_masks, targets_of
 from splitimpera.tasks.task import TargetKind
 
+MOST_INPUTS = 16
+"""How many inputs a network may have whose arrays are known by their names: x0 to x15."""
 ROLES = {"x": "inputs", "inputs": "inputs", "y": "labels", "labels": "labels"}
+ROLES |= {f"{name}{place}": f"inputs {place}" for place in range(MOST_INPUTS) for name in ("x", "inputs")}
 PART_NAMES = {"": "", "train": "train", "validation": "validation", "val": "validation", "test": "test"}
 NAMES = {
     name: (PART_NAMES[part], ROLES[role])
     for part, role in product(PART_NAMES, ROLES)
     for name in ((f"{role}_{part}", f"{part}_{role}") if part else (role,))
 }
-"""What an array is, by its name: "x", "labels", "x_train", "val_y"."""
+"""What an array is, by its name: "x", "labels", "x_train", "val_y"; "x0" and "train_x1" of a network with several
+inputs."""
 HEADER_BYTES = 10_000
 CHUNK_BYTES = 1 << 24
 
@@ -74,6 +78,10 @@ class StoredArray:
         return x if image else finite_inputs(x, self.name)
 
 
+Stored = StoredArray | Array
+"""An array in a file; in memory where it cannot be mapped."""
+
+
 def is_stored(place: Path) -> bool:
     """Whether it is an `.npz` file, or a folder with `.npy` files of such names right in it."""
     try:
@@ -84,8 +92,10 @@ def is_stored(place: Path) -> bool:
         return False
 
 
-def read_stored(place: Path, labels: bool = True) -> dict[str, tuple[StoredArray | Array, StoredArray | Array | None]]:
+def read_stored(place: Path, labels: bool = True) -> dict[str, tuple[Stored | tuple[Stored, ...], Stored | None]]:
     """Inputs and labels of each part; of '' where there are no parts. What cannot be mapped is read.
+
+    The inputs of a network with several, called x0, x1 and so on, are a tuple.
 
     Args:
         labels: Whether they are wanted; if not they are left alone, and None stands for them.
@@ -93,9 +103,8 @@ def read_stored(place: Path, labels: bool = True) -> dict[str, tuple[StoredArray
     Raises:
         DataError: the file is damaged, or arrays are missing, or are no numbers.
     """
-    roles = ("inputs", "labels") if labels else ("inputs",)
-    wanted = {name for name, (_, role) in NAMES.items() if role in roles}
-    found: dict[str, dict[str, StoredArray | Array]] = {}
+    wanted = {name for name, (_, role) in NAMES.items() if labels or role != "labels"}
+    found: dict[str, dict[str, Stored]] = {}
     for name, array in (_npz if place.suffix.lower() == ".npz" else _folder)(place, wanted):
         part, role = NAMES[name]
         if role in found.setdefault(part, {}):
@@ -104,18 +113,35 @@ def read_stored(place: Path, labels: bool = True) -> dict[str, tuple[StoredArray
     if not found:
         raise DataError(
             f"'{shown_path(place)}' has no arrays that are known by their names",
-            hint="call them x and y, or x_train, y_train, x_validation, y_validation, x_test and y_test",
+            hint="call them x and y, or x_train, y_train, x_validation, y_validation, x_test and y_test; of a network "
+            "with several inputs x0, x1 and so on in place of x",
         )
     if "" in found and len(found) > 1:
         raise DataError(f"'{shown_path(place)}' has arrays of parts, and others besides: {listed(found[''])}")
+    several = sorted({role for arrays in found.values() for role in arrays} - {"inputs", "labels"}, key=_place)
+    roles = [f"inputs {place}" for place in range(_place(several[-1]) + 1)] if several else ["inputs"]
     for part, arrays in found.items():
-        missing = [role for role in roles if role not in arrays]
+        whose = f" of {part!r}" if part else ""
+        if several and "inputs" in arrays:
+            raise DataError(
+                f"'{shown_path(place)}' has inputs{whose}, and {several[0]} besides",
+                hint="call them x where the network has one input, else x0, x1 and so on",
+            )
+        missing = [role for role in (*roles, *(["labels"] if labels else [])) if role not in arrays]
         if missing:
-            raise DataError(f"'{shown_path(place)}' has no {missing[0]}{f' of {part!r}' if part else ''}")
-    return {part: (arrays["inputs"], arrays.get("labels")) for part, arrays in found.items()}
+            raise DataError(f"'{shown_path(place)}' has no {missing[0]}{whose}")
+    return {
+        part: (tuple(arrays[role] for role in roles) if several else arrays["inputs"], arrays.get("labels"))
+        for part, arrays in found.items()
+    }
 
 
-def stored_targets(stored: StoredArray | Array | None, kind: TargetKind, name: str) -> object:
+def _place(role: str) -> int:
+    """Which of several inputs an array is."""
+    return int(role.removeprefix("inputs "))
+
+
+def stored_targets(stored: Stored | None, kind: TargetKind, name: str) -> object:
     """Targets as `targets_of` takes them: class labels in memory, others read when they are asked for.
 
     Raises:
@@ -148,7 +174,7 @@ def _is_known(path: Path) -> bool:
     return path.suffix.lower() == ".npy" and path.stem.lower() in NAMES
 
 
-def _npz(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, StoredArray | Array]]:
+def _npz(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, Stored]]:
     with open_file(path, DataError, what="file of arrays") as file, _telling(path):
         archive = zipfile.ZipFile(file)
         for info in archive.infolist():

@@ -94,7 +94,7 @@ def _of_samples(data: Samples, size: int, done: Container[str], group: Callable[
         yield _batch(data, number, size, None, group)
     rest = data.take(slice(unread * size, None)) if unread else data
     for number, x in enumerate(rest.batches(size), unread):
-        yield _batch(data, number, size, (x,), group)
+        yield _batch(data, number, size, data.tensors(x), group)
 
 
 def _batch(data: Samples, number: int, size: int, inputs: Inputs | None, group: Callable[[Row], int] | None) -> Batch:
@@ -117,7 +117,7 @@ def _as_batch(number: int, entry: Any) -> Batch:
     if isinstance(entry, Tensor):
         return Batch(number, len(entry), (entry,), None)
     if isinstance(entry, Samples):
-        return Batch(number, len(entry), (entry.inputs,), entry.labels if entry.labelled else None)
+        return Batch(number, len(entry), entry.tensors(entry.inputs), entry.labels if entry.labelled else None)
     if isinstance(entry, (tuple, list)) and len(entry) == 2 and isinstance(entry[1], Tensor):
         inputs = _as_inputs(entry[0])
         return Batch(number, len(inputs[0]), inputs, Samples(inputs[0], entry[1]).labels)

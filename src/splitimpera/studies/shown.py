@@ -18,6 +18,7 @@ from splitimpera.evaluation.batches import stack, unstack
 from splitimpera.evaluation.damage import erased_share, survives
 from splitimpera.evaluation.testbed import Testbed, coding_of
 from splitimpera.models.pixels import Pixels
+from splitimpera.models.samples import Samples
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import ByteRange, Codec, Payload
 from splitimpera.tasks.painting import Drawing, colour_of, name_of
@@ -151,7 +152,7 @@ def _seen(testbed: Testbed, plan: Plan | None, rng: np.random.Generator, pen: _P
     task, test, last = testbed.task, testbed.data.test, testbed.last
     for place in np.unique(np.linspace(0, len(test) - 1, min(len(test), SHOWN)).round().astype(int)).tolist():
         x = test.read(torch.tensor([place]))
-        image = image_of(x[0], testbed.data.pixels)
+        image = _first_image(test, x, testbed.data.pixels)
         if image is None:
             return
         inputs = testbed.inputs(x)
@@ -171,6 +172,13 @@ def _seen(testbed: Testbed, plan: Plan | None, rng: np.random.Generator, pen: _P
             if missing:
                 rows[LOSSY] = task.answer(row)
         yield _Seen(place, image, missing, rows)
+
+
+def _first_image(samples: Samples, x: Tensor, pixels: Pixels | None) -> Array | None:
+    """The first input of one sample that is an image; None where none is."""
+    known = [pixels] if samples.layout is None else [field.pixels for field in samples.layout.fields]
+    images = (image_of(one[0], made) for one, made in zip(samples.tensors(x), known, strict=True))
+    return next((image for image in images if image is not None), None)
 
 
 def _result(testbed: Testbed, plan: Plan, inputs: tuple[Tensor, ...], link: _Lossless) -> Row:

@@ -195,7 +195,7 @@ class _Run:
         with torch.no_grad():
             every = torch.split(torch.arange(len(self.samples)), _CHUNK)
             for rows, inputs in zip(every, self.samples.batches(_CHUNK), strict=True):
-                a = self.partition.head(inputs.to(self.device))
+                a = self.partition.head(*self._there(inputs))
                 outputs += [self.picked(self.partition.tail(a))] if keep_results else []
                 sums += [self.crosses.sums(self.crosses.take(a, trained_on[rows].nonzero()[:, 0]))]
                 kept += [a] if keep else []
@@ -203,18 +203,21 @@ class _Run:
         variances = self.crosses.variances(sum(sums[1:], sums[0]), a)
         return self.crosses.joined(kept) if keep else None, wanted, variances
 
-    def _inputs(self, rows: Tensor) -> Tensor:
-        return self.samples.read(rows).to(self.device)
+    def _inputs(self, rows: Tensor) -> tuple[Tensor, ...]:
+        return self._there(self.samples.read(rows))
+
+    def _there(self, read: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x.to(self.device) for x in self.samples.tensors(read))
 
     # One batch ------------------------------------------------------------------------------------------------------
 
     def _crossing(self, rows: Tensor, stage: int) -> Tensors:
         if stage == 2 and self.training.finetune_head:
-            return self.parts.head.forward(self._inputs(rows))
+            return self.parts.head.forward(*self._inputs(rows))
         if self.crossing is not None:
             return self.crosses.take(self.crossing, rows)
         with torch.no_grad():
-            return self.partition.head.forward(self._inputs(rows))
+            return self.partition.head.forward(*self._inputs(rows))
 
     def _objective(
         self, rows: Tensor, stage: int, rates: Tensor | None, generator: torch.Generator
@@ -239,7 +242,7 @@ class _Run:
         if self.wanted is not None:
             return tuple(tensor[rows.to(tensor.device)] for tensor in self.wanted)
         with torch.no_grad():
-            return self.picked(self.partition.tail(self.partition.head.forward(self._inputs(rows))))
+            return self.picked(self.partition.tail(self.partition.head.forward(*self._inputs(rows))))
 
     def _full(self, tensors: Tensors) -> Tensors:
         """What mixed precision made, in float32."""
