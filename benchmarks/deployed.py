@@ -117,7 +117,12 @@ COMBINATIONS = (
     Combination(VGG, "features.23", "float32", "udp", 0.0, 10e6, 0.020, 20),
     Combination(MOBILENET, "features.13", "uint8", "udp", 0.05, 50e6, 0.005, 10),
     Combination(MOBILENET, "", fps=10),
+    Combination("segmentation", "down2.0.0", "uint4:channel", "udp", 0.03, 20e6, 0.005, 20),
+    Combination("detection", "stage1.1.0", "uint8", "udp", 0.02, 20e6, 0.005, 20),
 )
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+TASKS = {"segmentation": "miou", "detection": "map50"}
+"""The networks of the examples of these names, and what they are judged by."""
 
 
 # Designing ------------------------------------------------------------------------------------------------------------
@@ -129,6 +134,9 @@ def scenario_of(of: Combination, folder: Path) -> Scenario:
     if of.network == MOBILENET:
         data = {"source": str(folder / "images"), "validation": 0.4, "test": 0.4, "mean": [MEAN] * 3, "std": [STD] * 3}
         network["weights"] = str(folder / "weights.safetensors")
+    if of.network in TASKS:
+        data = {"source": str(EXAMPLES / of.network / "data.py:data")}
+        network = {"model": str(EXAMPLES / of.network / "network.py:build")}
     link = {"rate": f"{of.rate_bps:.0f} bit/s", "delay": f"{of.delay_s * 1e3:g} ms", "loss": of.loss}
     content: dict[str, Any] = {
         "name": "deployed",
@@ -147,6 +155,8 @@ def scenario_of(of: Combination, folder: Path) -> Scenario:
     if of.ratio:
         epochs = {"epochs": [15, 30]}
         content["bottlenecks"] = {"ratios": [of.ratio], "cuts": [of.after], "codecs": [of.codec]} | epochs
+    if of.network in TASKS:
+        content["task"] = of.network
     if not content["plans"]["cuts"]:
         del content["plans"]["cuts"]
     return Scenario.model_validate(content)
@@ -304,7 +314,7 @@ def _above_0(samples: Sequence[float]) -> tuple[float, ...]:
 @dataclass(frozen=True)
 class Outcome:
     """What was predicted and what happened; seconds, and shares: of packets that are missing in frames with a response,
-    of frames without one, of right answers.
+    of frames without one, of right answers (mIoU of a segmentation, AP50 of a detection).
 
     Attributes:
         p50_at_s, p95_at_s: Where the measured quantile lies at 95 %; beside a step, where losses begin, it jumps.
@@ -364,7 +374,7 @@ COLUMNS = [
         "in limits",
         "lost packets %",
         "frames without response %",
-        "accuracy %",
+        "accuracy (mIoU, AP50) %",
     ),
     *("parts off by ms, typical and slow frames", "relay late us: p99, max"),
 ]
@@ -431,7 +441,9 @@ def verified(of: Combination, place: Path, level: float) -> Outcome:
         gone, silent = both("frames_lost"), found.having(lambda line: line.outcome == "lost").astype(int)
         low, high = clustered_interval(silent, np.ones(len(silent), int), level)
         gone_holds = bool(low <= gone[0] <= high)
-    if results.quality in of_name:
+    if results.quality in TASKS.values():
+        accuracy, accuracy_holds = both(results.quality), of_name[results.quality].agrees is not False
+    elif results.quality in of_name:
         accuracy, samples = both(results.quality), len({line.sample for line in found.lines})
         intervals = (
             wilson_interval(share, count, level)

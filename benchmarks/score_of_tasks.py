@@ -7,8 +7,8 @@ else. What they are to predict is measured on the test images, at every cut that
 
 quantised  what crosses in 2 bits an element, each channel by itself
 lossy      what crosses as float32 in packets of 1472 bytes, of which 30 % are lost
-bottleneck (where a single tensor crosses) through an autoencoder with 16 times fewer elements, trained equally and
-           briefly from several first weights, and the tail with it
+bottleneck through autoencoders with 16 times fewer elements in all, trained equally and briefly from several first
+           weights, and the tail with them
 
 Printed: all numbers; the rank correlation of each score with each quality, and given the cut's depth; intervals are
 95 % over draws of test images. A network has few cuts, and neighbors are alike: an interval says little of others.
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from splitimpera.evaluation.vectors import draws, mean_of, stacked
 from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.models.datasets import load_data
 from splitimpera.models.networks import load_network
+from splitimpera.partition.bottleneck import can_have_bottleneck
 from splitimpera.records.link import Link
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.plan import Hop, Plan
@@ -68,9 +70,9 @@ def main(seeds: int, epochs: int) -> None:
             "quantised": [contributions(bed, [hop(cut, "uint2:channel", 0.0)]) for cut in cuts],
             "lossy": [contributions(bed, [hop(cut, "float32", LOSS)]) for cut in cuts],
         }
-        single = [place for place, cut in enumerate(cuts) if graph.cuts[cut].single]
-        found["bottleneck"] = [bottlenecks(bed, graph, cuts[place], seeds, epochs) for place in single]
-        report(name, bed, graph, cuts, single, scores, found)
+        squeezed = [place for place, cut in enumerate(cuts) if can_have_bottleneck(graph.cuts[cut])]
+        found["bottleneck"] = [bottlenecks(bed, graph, cuts[place], seeds, epochs) for place in squeezed]
+        report(name, bed, graph, cuts, squeezed, scores, found)
 
 
 def hop(cut: int, codec: str, loss: float, bottleneck: float = 0.0) -> Hop:
@@ -90,6 +92,7 @@ def contributions(bed: Testbed, hops: list[Hop]) -> object:
 def bottlenecks(bed: Testbed, graph: ModelGraph, cut: int, seeds: int, epochs: int) -> object:
     """The mean over bottlenecks from several first weights."""
     runs = []
+    begun_s = time.process_time()
     for seed in range(seeds):
         trained = train_split(
             graph, cut, bed.data.train, task=bed.task, ratio=RATIO, epochs=(epochs, epochs), seed=seed
@@ -97,6 +100,7 @@ def bottlenecks(bed: Testbed, graph: ModelGraph, cut: int, seeds: int, epochs: i
         fresh = Testbed(graph, bed.data, bed.workload, task=bed.task)
         fresh.add_split(RATIO, trained)
         runs.append(contributions(fresh, [hop(cut, "float32", 0.0, RATIO)]))
+    print(f"after {graph.cuts[cut].name}: {time.process_time() - begun_s:.0f} CPU s", file=sys.stderr)
     return mean_of(stacked(runs))
 
 
@@ -105,7 +109,7 @@ def report(
     bed: Testbed,
     graph: ModelGraph,
     cuts: list[int],
-    single: list[int],
+    squeezed: list[int],
     scores: dict[str, FloatArray],
     found: dict[str, list[object]],
 ) -> None:
@@ -118,13 +122,13 @@ def report(
     for place, cut in enumerate(cuts):
         own = graph.cuts[cut]
         taken = " | ".join(f"{scores[score][place]:.3g}" for score in SCORES[:3])
-        squeezed = f"{middle['bottleneck'][single.index(place)]:.3f}" if place in single else "-"
+        kept = f"{middle['bottleneck'][squeezed.index(place)]:.3f}" if place in squeezed else "-"
         print(
             f"| {cut} | {own.name} | {own.bytes} | {len(own.tensors)} | {taken} | {middle['quantised'][place]:.3f} | "
-            f"{middle['lossy'][place]:.3f} | {squeezed} |"
+            f"{middle['lossy'][place]:.3f} | {kept} |"
         )
     for what, of_cuts in drawn.items():
-        places = single if what == "bottleneck" else [*range(len(cuts))]
+        places = squeezed if what == "bottleneck" else [*range(len(cuts))]
         if len(places) < 4:
             print(f"{what}: {len(places)} cuts are too few for a correlation")
             continue
