@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import prod
@@ -108,8 +108,6 @@ def run(
         hint = "write for example --input 1,3,224,224 or --data digits"
         raise DataError("give either --input or --data, which say how large the input is", where="--input", hint=hint)
 
-    from torch.utils._pytree import tree_leaves
-
     from splitimpera.cli.terminal import console, progress
     from splitimpera.codec.codecs import codec_kind
     from splitimpera.core.units import format_bytes
@@ -143,7 +141,7 @@ def run(
         with _option("--engine"):
             profile = profile_network(
                 graph,
-                tuple(tree_leaves(x)),
+                _tensors(x),
                 network=model,
                 cuts=wanted,
                 codecs=names,
@@ -215,6 +213,12 @@ def _sample(data: str) -> Example:
 
     samples = load_data(section_of(DataSection, {"source": "--data"}, source=data), Path.cwd()).validation
     return samples.example(samples.read(slice(1)))
+
+
+def _tensors(x: Example) -> tuple[Tensor, ...]:
+    if isinstance(x, Mapping):
+        return tuple(x.values())
+    return x if isinstance(x, tuple) else (x,)
 
 
 def _cuts(text: str) -> Literal["single", "blocks"] | list[int]:
