@@ -30,7 +30,7 @@ def test_equal_steps_and_equal_factors():
     [
         ({}, "one of values, linear and log"),
         ({"values": []}, "at least 1"),
-        ({"values": [1], "log": [1, 2], "count": 2}, "given values and log"),
+        ({"values": [1], "log": [1, 2], "count": 2}, "one of values, linear and log is expected, given values"),
         ({"linear": [1, 2]}, "count"),
         ({"values": [1], "count": 2}, "count"),
         ({"linear": [1, 2], "count": 1}, "greater than or equal to 2"),
