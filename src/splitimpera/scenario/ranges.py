@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from splitimpera.core import units
-from splitimpera.core.errors import ScenarioError, listed, shown
+from splitimpera.core.errors import ScenarioError, UnitError, listed, shown
 from splitimpera.scenario.base_section import Section
 from splitimpera.scenario.document import Place, key_words
 
@@ -84,7 +84,7 @@ def _numbers(ends: Sequence[int | float | str]) -> tuple[tuple[float, float], st
     for dimension in DIMENSIONS:
         try:
             low, high = (units.parse(end, dimension) for end in ends)
-        except units.UnitError:
+        except UnitError:
             continue
         return (low, high), next(name for name, factor in dimension.units.items() if factor == 1.0)
     raise ValueError(f"{shown(ends[0])} and {shown(ends[1])} are not two quantities of one kind, as '1 ms' and '1 s'")
@@ -163,10 +163,10 @@ def changed(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     Raises:
         ScenarioError: a key leads through what is no section, or to an entry that a list does not have.
     """
-    made: Any = deepcopy(dict(document))
+    made = deepcopy(dict(document))
     for key, value in values.items():
         *way, last = place_of(key)
-        inside = made
+        inside: Any = made
         for place, part in enumerate([*way, last]):
             if isinstance(part, int):
                 if not isinstance(inside, list) or part >= len(inside):
