@@ -1,0 +1,157 @@
+"""Much work of one kind, done here or by several processes: the results are the same.
+
+Work is a function without arguments that makes a worker, a function of one task: what many tasks share, a network and
+its data say, is made once where the tasks are done. Tasks and results are plain values.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from typing import Any, Protocol
+
+from splitimpera.core.errors import SplitImperaError
+
+log = logging.getLogger(__name__)
+
+Worker = Callable[[Any], Any]
+Work = Callable[[], Worker]
+
+Task = tuple[int, Any]
+"""Its place among all tasks, and the task itself."""
+
+AHEAD = 2
+"""Tasks that each process is given at once, so that it never waits for the next."""
+ATTEMPTS = 3
+"""How often a process may die of a task."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a task.
+
+    Attributes:
+        place: which task it was, counted from 0.
+        value: what the worker returned.
+        failure: why there is nothing, in words; empty where all went well.
+    """
+
+    place: int
+    value: Any = None
+    failure: str = ""
+
+
+class Map(Protocol):
+    """Does tasks, and tells of each as soon as it is done; a task that fails stops nothing."""
+
+    def __call__(self, work: Work, tasks: Iterable[Any]) -> Iterator[Done]: ...
+
+
+def in_process(work: Work, tasks: Iterable[Any]) -> Iterator[Done]:
+    """One task after the other, here.
+
+    >>> from functools import partial
+    >>> [done.value for done in in_process(partial(partial, pow, 2), [1, 2, 3])]
+    [2, 4, 8]
+    """
+    making = cache(work)
+    for place, task in enumerate(tasks):
+        yield _done(making, place, task)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Several processes of this machine, with one thread each.
+
+    What dies of a task, for want of memory say, is replaced, and the task is tried again: alone, so that others are
+    not blamed for it. It fails when a process died of it `ATTEMPTS` times.
+
+    Args:
+        workers: Number of processes.
+    """
+
+    workers: int
+
+    def __call__(self, work: Work, tasks: Iterable[Any]) -> Iterator[Done]:
+        left = iter(enumerate(tasks))
+        suspects: deque[Task] = deque()
+        deaths: dict[int, int] = {}
+        while True:
+            if suspects:
+                lost = yield from self._some(work, iter([suspects.popleft()]), 1)
+            else:
+                lost = yield from self._some(work, left, self.workers)
+                if not lost:
+                    return
+            if len(lost) == 1:
+                ((place, _),) = lost
+                deaths[place] = deaths.get(place, 0) + 1
+                if deaths[place] == ATTEMPTS:
+                    yield Done(place, failure=f"the process that did it died {ATTEMPTS} times, for want of memory say")
+                    continue
+            suspects.extendleft(reversed(lost))
+
+    def _some(self, work: Work, tasks: Iterator[Task], workers: int) -> Generator[Done, None, list[Task]]:
+        """Do tasks until there are none left, or a process dies; returns those that it may have died of."""
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(work,))
+        running: dict[Future[Done], Task] = {}
+        try:
+            while True:
+                for place, task in islice(tasks, AHEAD * workers - len(running)):
+                    running[pool.submit(_run, place, task)] = place, task
+                if not running:
+                    return []
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    try:
+                        done = future.result()
+                    except BrokenProcessPool:
+                        log.info("a process died; %d tasks are done again", len(running))
+                        return sorted(running.values(), key=lambda each: each[0])
+                    del running[future]
+                    yield done
+        finally:
+            _stop(pool)
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End a pool, in the middle of tasks, too."""
+    processes = [*(pool._processes or {}).values()]
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join()
+
+
+_making: Callable[[], Worker] | None = None
+
+
+def _begin(work: Work) -> None:
+    global _making
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    _making = cache(work)
+
+
+def _run(place: int, task: Any) -> Done:
+    assert _making is not None
+    return _done(_making, place, task)
+
+
+def _done(making: Callable[[], Worker], place: int, task: Any) -> Done:
+    try:
+        return Done(place, making()(task))
+    except SplitImperaError as error:
+        return Done(place, failure=str(error))
+    except Exception:
+        return Done(place, failure=traceback.format_exc())

@@ -1,0 +1,74 @@
+"""Maps: the same results wherever they are made, whatever dies."""
+
+import os
+import signal
+from functools import partial
+
+import pytest
+
+from splitimpera.core.errors import ScenarioError
+from splitimpera.studies.maps import Done, Pool, in_process
+
+
+def worker(folder=None):
+    """Each task is a number, and some do harm."""
+
+    def run(task):
+        if task == "fails":
+            raise ScenarioError("no such thing", where="task")
+        if task == "breaks":
+            return 1 / 0
+        if task == "kills":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task == "kills once":
+            try:
+                (folder / "once").touch(exist_ok=False)
+            except FileExistsError:
+                return "at last"
+            os.kill(os.getpid(), signal.SIGKILL)
+        return task * task
+
+    return run
+
+
+def told(found):
+    return sorted(found, key=lambda done: done.place)
+
+
+@pytest.mark.parametrize("made", [in_process, Pool(2)])
+def test_tasks_that_fail_stop_nothing(made):
+    found = told(made(worker, [3, "fails", "breaks", 4]))
+    assert [done.place for done in found] == [0, 1, 2, 3]
+    assert [done.value for done in found] == [9, None, None, 16]
+    assert found[1].failure == "task: no such thing"
+    assert "ZeroDivisionError" in found[2].failure
+    assert not found[3].failure
+
+
+def broken():
+    raise ScenarioError("no such network", where="network.model")
+
+
+@pytest.mark.parametrize("made", [in_process, Pool(2)])
+def test_a_worker_that_cannot_be_made_says_why(made):
+    assert {done.failure for done in made(broken, [1, 2, 3])} == {"network.model: no such network"}
+
+
+def test_nothing_to_do():
+    assert list(in_process(worker, [])) == []
+    assert list(Pool(2)(worker, [])) == []
+
+
+def test_processes_that_die_cost_nothing_but_time(tmp_path):
+    tasks = [*range(6), "kills", *range(6), "kills once", *range(6)]
+    found = told(Pool(2)(partial(worker, tmp_path), tasks))
+    assert [done.place for done in found] == [*range(20)]
+    expected = [place * place for place in range(6)]
+    assert [done.value for done in found] == [*expected, None, *expected, "at last", *expected]
+    assert "died 3 times" in found[6].failure
+
+
+def test_the_driver_may_stop_in_the_middle():
+    found = iter(Pool(2)(worker, iter(range(10**9))))
+    assert isinstance(next(found), Done)
+    found.close()
