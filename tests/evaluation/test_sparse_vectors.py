@@ -10,6 +10,7 @@ import pytest
 from beds import TIMES, known_bed, plan, run, trial_in
 from scipy.sparse import csr_array
 
+from splitimpera.core.statistics import DRAWS
 from splitimpera.evaluation import vectors
 from splitimpera.evaluation.chance import Draws
 from splitimpera.evaluation.damage import IN_A_BIN, DamageCurve
@@ -20,6 +21,13 @@ from splitimpera.records.traffic import Workload
 from splitimpera.studies.loss_curve import curve_through, quality_against_loss
 from splitimpera.tasks.classification import RightClass
 from splitimpera.tasks.quality import Columns, total, value_of
+
+
+@pytest.fixture(autouse=True)
+def as_many_draws(monkeypatch):
+    """As dense vectors have; else sparse ones have fewer, the first of these."""
+    assert vectors.SPARSE_DRAWS < DRAWS
+    monkeypatch.setattr(vectors, "SPARSE_DRAWS", DRAWS)
 
 
 class Sparse:

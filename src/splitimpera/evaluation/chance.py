@@ -33,7 +33,7 @@ class Draws:
         self._latencies: LatencyDraws | None = None
 
     def of(self, metric: str) -> FloatArray | None:
-        """Draws, shape (DRAWS,); None for a metric that chance does not touch."""
+        """Draws, shape (draws,); None for a metric that chance does not touch."""
         if metric not in self._found:
             self._found[metric] = self._drawn(metric)
         return self._found[metric]

@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from splitimpera.core.array_types import FloatArray, IntArray
-from splitimpera.core.statistics import DRAWS, contribution_draws, drawn
+from splitimpera.core.statistics import contribution_draws, drawn
 from splitimpera.tasks.quality import Columns, Matrix, Quality, is_dense
 
 Bools = npt.NDArray[np.bool_]
 MOST_ELEMENTS = 1 << 22
 """Of an array of draws and columns."""
+SPARSE_DRAWS = 1000
+"""Draws of sparse vectors' qualities, which take far longer than those of dense ones."""
 MOST_DRAWN = 64
 """Of how many contributions the draws are remembered, those used last."""
 
@@ -129,7 +131,11 @@ def means_of_samples(runs: Sequence[Matrix], samples: int) -> Any:
 
 
 def draws(contributions: Any, value: Callable[[Matrix], Any]) -> FloatArray:
-    """Bootstrap draws of what contributions come to, samples and replications being drawn, (DRAWS,)."""
+    """Bootstrap draws of what contributions come to, samples and replications being drawn.
+
+    Returns:
+        Shape (DRAWS,), of sparse ones (SPARSE_DRAWS,).
+    """
     if is_dense(contributions):
         return contribution_draws(contributions, value)
     known = _drawn.setdefault(value.__self__, {}) if hasattr(value, "__self__") else {}
@@ -162,8 +168,8 @@ def _sparse_draws(contributions: Sequence[Matrix], value: Callable[[Matrix], Any
     compact = [run[:, used] for run in runs]
     found = []
     size = max(1, MOST_ELEMENTS // max(len(used), 1))
-    for first in range(0, DRAWS, size):
-        some = slice(first, first + size)
+    for first in range(0, SPARSE_DRAWS, size):
+        some = slice(first, min(first + size, SPARSE_DRAWS))
         if alike:
             sums = of_samples[some] @ compact[0]
         else:
