@@ -10,7 +10,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # two examples share the next one
 from digit_scenes import scenes
 
-COUNTS = {"train": 600, "validation": 150, "test": 200}
+COUNTS = {"train": 600, "validation": 200, "test": 200}
 
 Target = dict[str, np.ndarray]
 """`boxes`, float32 (n, 4): left, top, right and bottom edge in pixels; `labels`, int64 (n,): the digits."""

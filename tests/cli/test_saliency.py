@@ -73,10 +73,13 @@ CASES = {
 }
 
 
+QUICK = ("torchvision.models:resnet18", "timm/resnet18", "hugging.py:resnet")
+
+
 @pytest.mark.parametrize(
     ("library", "name"),
     [
-        pytest.param(key, name, marks=pytest.mark.slow if "vit" in name.lower() else ())
+        pytest.param(key, name, marks=() if name in QUICK else pytest.mark.slow)
         for key, names in CASES.items()
         for name in names
     ],

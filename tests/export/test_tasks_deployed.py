@@ -83,10 +83,11 @@ def value_here(bundle):
     return np.mean([np.abs(answer - y) <= source.near for answer, y in pairs])
 
 
-SLOWLY = [pytest.param(case, marks=pytest.mark.slow) for case in ("detection", "regression", "agreement", "classes")]
+CASES = ("segmentation", "detection", "regression", "agreement", "classes")
 
 
-@pytest.mark.parametrize("case", ["segmentation", *SLOWLY])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_a_design_is_exported_run_and_verified(runs, case, tmp_path):
     folder, exported, bundle = runs(case)
     metric, results = METRIC[case], read(folder)

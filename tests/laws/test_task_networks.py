@@ -159,7 +159,7 @@ def check_law(model, inputs, by_name):
     return graph, said
 
 
-QUICK = ("U-Net", "feature pyramid", "YOLO", "SegFormer")
+QUICK = ("U-Net", "feature pyramid")
 EVERY = (*NETWORKS, *LARGE)
 
 
