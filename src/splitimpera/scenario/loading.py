@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -94,12 +94,30 @@ def load_run(path: str | Path) -> Run:
     path = Path(path)
     if looks_like_results(raw):
         recorded = read_recorded(raw, str(path))
-        scenario = _validated(recorded.document, recorded.places, path)
+        scenario = validated(Scenario, recorded.document, recorded.places, path)
         log.info("read the scenario '%s' from the results in %s", scenario.name, shown_path(path))
         return Run(scenario, recorded.seed, recorded.replications)
+    content, lines = mapping_in(raw, path, "scenario", START)
+    scenario = validated(Scenario, content, lines, path)
+    if "folder" not in content:
+        scenario._folder = path.parent.resolve()
+    log.info("read the scenario '%s' from %s", scenario.name, shown_path(path))
+    return Run(scenario)
+
+
+def mapping_in(raw: bytes, path: Path, what: str, hint: str) -> tuple[dict[str, Any], dict[Place, int]]:
+    """The keys of a YAML file, with a name if it has none, and the line of each.
+
+    Args:
+        raw: What stands in the file, and not more of it than `LARGEST_BYTES` + 1.
+        what: "scenario" or "study".
+
+    Raises:
+        ScenarioError: it is larger than `LARGEST_BYTES`, no YAML in UTF-8, or no mapping of keys.
+    """
     if len(raw) > LARGEST_BYTES:
         most = format_bytes(LARGEST_BYTES)
-        raise ScenarioError(f"the scenario file '{shown_path(path)}' is larger than {most}, the most that is read")
+        raise ScenarioError(f"the {what} file '{shown_path(path)}' is larger than {most}, the most that is read")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -108,21 +126,28 @@ def load_run(path: str | Path) -> Run:
     content, lines = read_document(text, str(path))
     if not isinstance(content, dict):
         kind = "empty" if content is None else "a list" if isinstance(content, list) else _written(content)
-        raise ScenarioError(f"a scenario is a mapping of keys, this is {kind}", where=str(path), hint=START)
+        raise ScenarioError(f"a {what} is a mapping of keys, this is {kind}", where=str(path), hint=hint)
     if "name" not in content:
-        content["name"] = path.parent.resolve().name if path.stem == "scenario" else path.stem
-    scenario = _validated(content, lines, path)
-    if "folder" not in content:
-        scenario._folder = path.parent.resolve()
-    log.info("read the scenario '%s' from %s", scenario.name, shown_path(path))
-    return Run(scenario)
+        content["name"] = path.parent.resolve().name if path.stem == what else path.stem
+    return content, lines
 
 
-def _validated(content: dict[str, object], lines: dict[Place, int], path: Path) -> Scenario:
+def validated(
+    kind: type[S], content: Mapping[str, object], lines: dict[Place, int] | None = None, path: Path | None = None
+) -> S:
+    """A document as a section of some kind.
+
+    Args:
+        lines: The line of each key, for messages.
+        path: The file, for messages; without it they name the keys alone.
+
+    Raises:
+        ScenarioError: a key or value is wrong; one line a fault, `LIST_ENTRIES` at most.
+    """
     try:
-        return Scenario.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
-        raise ScenarioError(_faults(error.errors(include_url=False), lines, path)) from None
+        raise ScenarioError(_faults(error.errors(include_url=False), lines or {}, path, kind)) from None
 
 
 def section_of(kind: type[S], options: Mapping[str, str], **values: object) -> S:
@@ -139,23 +164,25 @@ def section_of(kind: type[S], options: Mapping[str, str], **values: object) -> S
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         location = first["loc"] or ("",)
-        problem, hint = _words(first, location)
+        problem, hint = _words(first, location, kind)
         raise ScenarioError(problem, where=options.get(str(location[0]), str(location[0])), hint=hint) from None
 
 
-def _faults(details: list[ErrorDetails], lines: dict[Place, int], path: Path) -> str:
+def _faults(details: list[ErrorDetails], lines: dict[Place, int], path: Path | None, kind: type[BaseModel]) -> str:
     """A line for each of the first faults, and how many there are besides."""
     at: dict[Place, list[ErrorDetails]] = {}
     for detail in details:
         at.setdefault(_place(detail, lines), []).append(detail)
     # where a value may be this or that, pydantic finds fault with either
-    first = [_fault(detail, place, lines, path) for place in islice(at, LIST_ENTRIES) for detail in at[place]]
+    first = [_fault(detail, place, lines, path, kind) for place in islice(at, LIST_ENTRIES) for detail in at[place]]
     more = len(at) - LIST_ENTRIES
     return "\n".join([*dict.fromkeys(first), *([f"and {more} more"] if more > 0 else [])])
 
 
 def _place(detail: ErrorDetails, lines: dict[Place, int]) -> Place:
     """Where a fault is in the file: a union's branches and tagged types appear in pydantic's location, too."""
+    if not lines:
+        return detail["loc"]
     *_, last = detail["loc"] or ("",)
     location: Place = ()
     for part in detail["loc"]:
@@ -164,16 +191,19 @@ def _place(detail: ErrorDetails, lines: dict[Place, int]) -> Place:
     return (*location, last) if detail["type"] == "missing" else location
 
 
-def _fault(detail: ErrorDetails, location: Place, lines: dict[Place, int], path: Path) -> str:
+def _fault(
+    detail: ErrorDetails, location: Place, lines: dict[Place, int], path: Path | None, kind: type[BaseModel]
+) -> str:
     """One line for one fault that pydantic found."""
     line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), 1)
-    problem, hint = _words(detail, location)
+    problem, hint = _words(detail, location, kind)
     file = f"{path}:{line}" if line else str(path)
-    where = f"{file}: {key_words(location)}" if location else file
+    places = [*([] if path is None else [file]), *([key_words(location)] if location else [])]
+    where = ": ".join(places)
     return str(ScenarioError(problem, where=where, hint=hint)).replace("\n", " ")
 
 
-def _words(detail: ErrorDetails, location: Place) -> tuple[str, str]:
+def _words(detail: ErrorDetails, location: Place, kind: type[BaseModel]) -> tuple[str, str]:
     given, context = _written(detail["input"]), detail.get("ctx", {})
     cause = context.get("error")
     if isinstance(cause, SplitImperaError):
@@ -182,7 +212,7 @@ def _words(detail: ErrorDetails, location: Place) -> tuple[str, str]:
         case "missing":
             return "this key is missing", "'splitimpera scenario init' writes a file with every key"
         case "extra_forbidden":
-            return "this key is unknown", nearest(str(location[-1]), _known_keys(location[:-1]))
+            return "this key is unknown", nearest(str(location[-1]), _known_keys(location[:-1], kind))
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             sign = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
             bounds = [f"{word} {context[short]:g}" for short, word in sign.items() if short in context]
@@ -216,12 +246,11 @@ def _written(value: object) -> str:
     return f"'{shown(value)}'" if isinstance(value, str) else shown(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def _known_keys(location: Place) -> list[str]:
+def _known_keys(location: Place, kind: type[BaseModel]) -> list[str]:
     """The keys that the section at `location` may have."""
-    section: type[BaseModel] = Scenario
+    section = kind
     for part in location:
-        if isinstance(part, str):
-            section = _SECTIONS[part]
+        section = getattr(kind, "SECTIONS", _SECTIONS).get(part, section)
     return list(section.model_fields)
 
 

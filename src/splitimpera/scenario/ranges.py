@@ -172,10 +172,10 @@ def changed(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
                 if not isinstance(inside, list) or part >= len(inside):
                     count = len(inside) if isinstance(inside, list) else 0
                     name = key_words(tuple(way[:place]))
-                    raise ScenarioError(f"'{name}' has {count} entries", where=f"ranges.{key}", hint="count from 0")
+                    raise ScenarioError(f"'{name}' has {count} entries", where=key, hint="count from 0")
             elif not isinstance(inside, dict):
                 name = key_words(tuple(way[:place]))
-                raise ScenarioError(f"'{name}' is no section with keys", where=f"ranges.{key}")
+                raise ScenarioError(f"'{name}' is no section with keys", where=key)
             if place == len(way):
                 inside[part] = value
             elif isinstance(part, int):

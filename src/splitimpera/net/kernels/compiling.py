@@ -6,10 +6,13 @@ in a folder named by the sources of all kernels, which import nothing else of th
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # what `signal` wraps, which takes several times as long
 import hashlib
 import logging
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
@@ -48,20 +51,32 @@ def entry(function: F) -> F:
     def call(*arguments: Any) -> Any:
         # Numba takes longer to find the types of structured arrays, anew in each call, than a thousand frames do
         kinds = _kind(arguments)
-        if kinds in known:
-            return known[kinds](*arguments)
-        try:
-            result = kernel(*arguments)
-        except OSError:
-            # it was compiled, but could not be written; nothing was run yet
-            warn_uncached()
-            return kernel(*arguments)
-        compiled_for = kernel.overloads.get(tuple(map(numba.typeof, arguments)))
-        if compiled_for is not None:
-            known[kinds] = compiled_for.entry_point
-        return result
+        if kinds not in known:
+            types = tuple(map(numba.typeof, arguments))
+            try:
+                known[kinds] = kernel.compile(types)
+            except OSError:  # it was compiled, but could not be written
+                warn_uncached()
+                known[kinds] = kernel.compile(types)
+        return _uninterrupted(known[kinds], arguments)
 
     return call  # type: ignore[return-value]
+
+
+def _uninterrupted(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Call a compiled function; Ctrl-C comes afterwards. Numba runs Python code where it takes a random generator
+    apart, and where that raises it reads through a null pointer."""
+    before = _signal.getsignal(signal.SIGINT)
+    if before is None or threading.get_ident() != threading.main_thread().ident:
+        return function(*arguments)
+    came: list[int] = []
+    _signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        return function(*arguments)
+    finally:
+        _signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _kind(value: Any) -> tuple[object, ...]:
