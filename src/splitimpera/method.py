@@ -17,27 +17,23 @@ from splitimpera.core.progress import Expect, Track, no_progress
 from splitimpera.cost.devices import measured_here
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.designs import Accuracy, Design
-from splitimpera.evaluation.plan_space import check_cuts, plans_of
+from splitimpera.evaluation.plan_space import plans_of
 from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Testbed, coding_of
-from splitimpera.evaluation.truths import check_targets, example_of, response_bytes, with_truths
-from splitimpera.graph.frames import SAMPLES
-from splitimpera.graph.sampled import trace_on
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import rounding, torch_device, torch_precision
-from splitimpera.models.datasets import Dataset, Samples, load_data
-from splitimpera.models.networks import load_network
 from splitimpera.models.threads import torch_threads
 from splitimpera.qos.hopeless import infeasible, ruled_out
 from splitimpera.qos.recommendation import Recommendation, recommend
 from splitimpera.qos.settled import Settled
-from splitimpera.qos.verdict import Verdict
+from splitimpera.qos.verdict import chance_decides
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
 from splitimpera.saliency.cumulative import cumulative_saliency
 from splitimpera.scenario import Scenario
-from splitimpera.setting import Setting, located, resolve
+from splitimpera.setting import Setting, resolve
+from splitimpera.studies.bench import content_of, judging, read_testbed
 from splitimpera.studies.capacity import find_capacity
 from splitimpera.studies.exploration import explore as explored
 from splitimpera.studies.loss_curve import LossCurve, worth_a_curve
@@ -48,11 +44,7 @@ from splitimpera.studies.sweeps import shortlist
 from splitimpera.studies.trial import Trials
 from splitimpera.tasks.qualities import QUALITIES, title_of
 from splitimpera.tasks.quality import value_of
-from splitimpera.tasks.task import Task
-from splitimpera.training.checksum import target_parts
-from splitimpera.training.for_plans import trained_for
-from splitimpera.training.trained import weights_of
-from splitimpera.training.weight_files import digest
+from splitimpera.training.for_plans import bottlenecks_of, trained_for
 
 MORE_REPLICATIONS = 4
 EXPLORING_S = 600.0
@@ -117,18 +109,9 @@ def design(
         raise ScenarioError(
             "bottlenecks are trained, and gradients of float16 vanish", where="autocast", hint="give bfloat16"
         )
-    with located("network.model"):
-        model = load_network(scenario.network, scenario.folder, track)
-    with located("data.source"):
-        data = load_data(scenario.data, scenario.folder, setting.task.targets)
-    with located("network.model"):
-        graph = trace_on(model, data.validation, say=say)
-    task = setting.fitted_task(graph, example_of(data))
-    check_targets(task, data)
-    setting.check_profiles(graph)  # before anything is computed
-    check_cuts(scenario, graph)
+    testbed = read_testbed(setting, place, precision, track, say)
     if measurements is not None:
-        _check_measurements(measurements, graph)
+        _check_measurements(measurements, testbed.graph)
     seed = scenario.seed if seed is None else seed
     run = _Run(
         setting,
@@ -147,7 +130,7 @@ def design(
     )
     # sums of several threads may differ in the last bit from those of one
     with torch_threads(_threads(setting, measurements)):
-        return run.design(graph, data, task, measurements, explore)
+        return run.design(testbed, measurements, explore)
 
 
 @dataclass(frozen=True)
@@ -168,26 +151,20 @@ class _Run:
     expect: Expect
     say: Callable[[str], object]
 
-    def design(
-        self, graph: ModelGraph, data: Dataset, task: Task, measurements: Measurements | None, explore: bool | None
-    ) -> Design:
+    def design(self, testbed: Testbed, measurements: Measurements | None, explore: bool | None) -> Design:
         setting = self.setting
-        testbed = Testbed(graph, data, setting.workload, self.device, self.autocast, task)
-        testbed = with_truths(testbed, self.track)
-        if setting.scenario.workload.response == "runtime":
-            testbed = testbed.with_workload(setting.workload_for(response_bytes(testbed)))
-        data, task = testbed.data, testbed.task
-        _check_countable(task, data)
+        testbed = judging(setting, testbed, self.track)
+        graph, data, task = testbed.graph, testbed.data, testbed.task
         where: dict[str, Any] = {"device": self.device, "autocast": self.autocast, "task": task}
         self.expect(expected_work(graph, data))
-        name = _saliency_of(setting, graph, data.validation, task) + rounding(self.device, self.autocast)
+        name = f"saliency-{content_of(setting, testbed)}{rounding(self.device, self.autocast)}"
         done = None if self.kept is None else self.kept.section(name)
         curve = cumulative_saliency(
             graph, data.validation, class_names=data.classes, kept=done, track=self.track, **where
         )
-        plans = plans_of(setting, graph, curve, self.say)
+        plans = plans_of(setting, graph, [each.cut for each in curve.candidates], self.say)
         self.expect(expected_work(graph, data, plans, explore is not False))
-        splits = trained_for(plans, setting, graph, data.train, self.track, self.say, **where)
+        splits = trained_for(bottlenecks_of(plans), setting, graph, data.train, self.track, self.say, **where)
         for (_, ratio), split in splits.items():
             testbed.add_split(ratio, split)
         testbed.prepare(coding_of(hop) for plan in plans for hop in plan.hops)
@@ -272,7 +249,7 @@ class _Run:
 
     def _decided(self, found: dict[str, Evaluation], first: Recommendation, trials: Trials) -> Recommendation:
         """What is recommended once the links of those plans are simulated more often on which chance decides."""
-        undecided = [verdict for verdict in first.verdicts if verdict.open and _chance_decides(verdict)]
+        undecided = [verdict for verdict in first.verdicts if verdict.open and chance_decides(verdict)]
         if not undecided:
             return first
         for verdict in self.track(undecided, "Simulating what is undecided more often", len(undecided)):
@@ -313,34 +290,6 @@ def _threads(setting: Setting, measurements: Measurements | None) -> int | None:
     return None if measurements is None else measurements.threads
 
 
-def _saliency_of(setting: Setting, graph: ModelGraph, samples: Samples, task: Task) -> str:
-    """A digest of what a curve follows from; of the inputs a few, and of images in a folder their sizes and times."""
-    data = setting.scenario.data
-    folder = setting.scenario.folder / data.source
-    files = sorted(folder.rglob("*")) if folder.is_dir() else []
-    listing = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    known = repr((listing, data.model_dump(), torch.__version__, torch.get_num_threads()))
-    return f"saliency-{digest(weights_of(graph), known, *target_parts(samples, task), samples.spread(SAMPLES))}"
-
-
-def _check_countable(task: Task, data: Dataset) -> None:
-    """Refuse parts whose quality is no number whatever is answered: without any object nothing can be found.
-
-    Raises:
-        DataError: one is such a part.
-    """
-    quality = task.quality
-    for part, samples in {"validation": data.validation, "test": data.test}.items():
-        places = range(len(samples))
-        lost = (quality.count_lost(*samples.targets.rows([place])) for place in places)
-        if not any(np.isfinite(value_of(quality, quality.vectors(counts[None]))) for counts in lost):
-            raise DataError(
-                f"in the part '{part}' there is nothing to be found, of which {QUALITIES[quality.name].title} could be",
-                where="data.source",
-                hint="give samples with objects; without labels, the network itself must find some",
-            )
-
-
 def _check_measurements(measurements: Measurements, graph: ModelGraph) -> None:
     if measurements.segments and measurements.fingerprint != fingerprint(graph):
         raise DataError(
@@ -348,13 +297,3 @@ def _check_measurements(measurements: Measurements, graph: ModelGraph) -> None:
             where="measurements",
             hint="leave them out, and the plans are timed on this machine",
         )
-
-
-def _chance_decides(verdict: Verdict) -> bool:
-    """Whether simulating the links more often may change what is open; samples do not get more by that."""
-    evaluation = verdict.evaluation
-    if not np.ptp(evaluation.latency_s, axis=0).any() and not evaluation.lost_packet_rate:
-        return False
-    return any(
-        judgement.open and judgement.requirement.metric != evaluation.quality_metric for judgement in verdict.judgements
-    )

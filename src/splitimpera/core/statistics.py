@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
-from math import inf, isfinite, isqrt, sqrt
+from math import ceil, inf, isfinite, isqrt, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -137,8 +137,12 @@ def drawn(count: int, stream: int) -> FloatArray:
 
 def ends(values: FloatArray) -> Interval:
     """The interval between two percentiles of draws; never between two values, for one may be infinite."""
-    low, high = np.quantile(values, ENDS, method="inverted_cdf")
-    return float(low), float(high)
+    if np.isnan(values).any():
+        return nan, nan
+    # as numpy.quantile with the method "inverted_cdf" has it, in a tenth of the time
+    low, high = (max(0, ceil(len(values) * share) - 1) for share in ENDS)
+    ordered = np.partition(values, (low, high))
+    return float(ordered[low]), float(ordered[high])
 
 
 def mean_draws(of_replications: FloatArray) -> FloatArray:
@@ -229,6 +233,14 @@ class LatencyDraws:
             first = (reached < wanted[draws, None]).sum(axis=1)
             found[draws] = self.values[inside][np.minimum(first, reached.shape[1] - 1)]
         return np.where(self._counts > 0, found, inf)
+
+    def within(self, share: float, limit: float) -> npt.NDArray[np.bool_]:
+        """Whether `quantile` is finite and no more than a limit, draw by draw."""
+        inside = np.searchsorted(self.values, limit, side="right")
+        of_blocks = np.bincount(self.block[:inside], minlength=len(self._sizes)).astype(np.float64)
+        reached = np.einsum("db,b->d", self.weights, of_blocks)
+        found: npt.NDArray[np.bool_] = (reached >= share * self._counts) & (self._counts > 0)
+        return found
 
     def maximum(self) -> FloatArray:
         """The largest of the drawn frames; infinite as `mean`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -18,7 +19,7 @@ from splitimpera.core.array_types import FloatArray
 from splitimpera.core.statistics import LEVEL, Interval, LatencyDraws, ends, mcnemar_p, mean_draws
 from splitimpera.evaluation.vectors import draws
 from splitimpera.records.outcome import Evaluation
-from splitimpera.records.requirement import TOLERANCE
+from splitimpera.records.requirement import TOLERANCE, Requirement
 
 _PERCENTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 
@@ -30,7 +31,6 @@ class Draws:
         self.evaluation = evaluation
         self.values: Mapping[str, float] = evaluation.metrics()
         self._found: dict[str, FloatArray | None] = {}
-        self._latencies: LatencyDraws | None = None
 
     def of(self, metric: str) -> FloatArray | None:
         """Draws, shape (draws,); None for a metric that chance does not touch."""
@@ -54,6 +54,22 @@ class Draws:
         if metric not in self.evaluation.intervals:
             return self._interval(metric)
         return self.evaluation.intervals[metric]
+
+    def ends_met(self, requirement: Requirement) -> tuple[bool, bool]:
+        """Whether the low end and the high end of the metric's interval meet a requirement.
+
+        Of percentiles of latency, for which the interval itself takes far longer: it is counted in how many draws
+        enough frames are within the limit.
+        """
+        metric, limit = requirement.metric, requirement.limit
+        counted = requirement.upper and metric in _PERCENTILES and metric not in self.evaluation.intervals
+        if not counted or metric in self._found or not self._latency_varies:
+            low, high = self.interval(metric)
+            return requirement.met(low), requirement.met(high)
+        missed = (~self._latency_draws.within(_PERCENTILES[metric], limit)).astype(np.float64)
+        low, high = ends(missed)  # the order of the draws by their values: those that miss are the largest
+        value_met = requirement.met(self.values[metric])
+        return not low or value_met, not high and value_met
 
     def _interval(self, metric: str) -> Interval:
         draws, value = self.of(metric), self.values.get(metric, np.nan)
@@ -88,14 +104,20 @@ class Draws:
         return None
 
     def _latency(self, metric: str) -> FloatArray | None:
-        latency_s = self.evaluation.latency_s
-        if all(np.array_equal(run, latency_s[0], equal_nan=True) for run in latency_s[1:]):
+        if not self._latency_varies:
             return None
-        if self._latencies is None:
-            self._latencies = LatencyDraws(latency_s)
         if metric in _PERCENTILES:
-            return self._latencies.quantile(_PERCENTILES[metric])
-        return self._latencies.mean() if metric == "latency_mean" else self._latencies.maximum()
+            return self._latency_draws.quantile(_PERCENTILES[metric])
+        return self._latency_draws.mean() if metric == "latency_mean" else self._latency_draws.maximum()
+
+    @cached_property
+    def _latency_varies(self) -> bool:
+        first, *others = self.evaluation.latency_s
+        return not all(np.array_equal(run, first, equal_nan=True) for run in others)
+
+    @cached_property
+    def _latency_draws(self) -> LatencyDraws:
+        return LatencyDraws(self.evaluation.latency_s)
 
 
 @dataclass(frozen=True)

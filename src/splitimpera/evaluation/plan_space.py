@@ -12,7 +12,6 @@ from splitimpera.records.device import Device
 from splitimpera.records.graph import Cut
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
-from splitimpera.saliency.curve import SaliencyCurve
 from splitimpera.scenario import Scenario
 from splitimpera.setting import Setting, located
 
@@ -78,13 +77,13 @@ def _words(hop: Hop) -> str:
 def plans_of(
     setting: Setting,
     graph: ModelGraph,
-    curve: SaliencyCurve,
+    candidates: Sequence[int],
     say: Callable[[str], object],
 ) -> list[Plan]:
     """The plans that a setting asks for.
 
     Args:
-        curve: whose candidates are the cuts, where the scenario names none.
+        candidates: The cuts, where the scenario names none.
         say: takes a line of news, such as where no bottleneck fits.
 
     Raises:
@@ -94,7 +93,7 @@ def plans_of(
     wanted = scenario.plans.cuts
     inner = graph.cuts[1:-1]
     if wanted == "candidates":
-        split_at = [candidate.cut for candidate in curve.candidates]
+        split_at = [*candidates]
     elif isinstance(wanted, str):
         chosen = {"blocks": [c for c in inner if c.block], "single": [c for c in inner if c.single], "all": inner}[
             wanted

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.tasks.quality import Quality, value_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,28 +151,41 @@ def evaluate_all(
         worth = yield from _simulated(timeline, values, rng, most_patterns, partial(settled, plan) if settled else None)
         return Evaluated(summary(timeline, worth, testbed, intervals), worth.known)
 
-    found: dict[str, Evaluated] = {}
-    waiting: dict[str, tuple[Asking[Evaluated], Sequence[Request]]] = {}
+    asking = {plan.id: started(plan) for plan in plans}
+    found = side_by_side(asking, testbed, part, kept, track, description)
+    return [found[plan.id] for plan in plans]
 
-    def advanced(plan_id: str, asking: Asking[Evaluated], given: Mapping[Request, Answer] | None) -> None:
+
+def side_by_side(
+    asking: Mapping[str, Asking[T]],
+    testbed: Testbed,
+    part: Part,
+    kept: Kept | None = None,
+    track: Track[Any] = no_progress,
+    description: str = "",
+) -> dict[str, T]:
+    """Go on with all computations until none asks any more; one pass over the samples answers what all of them ask."""
+    found: dict[str, T] = {}
+    waiting: dict[str, Sequence[Request]] = {}
+
+    def advanced(name: str, given: Mapping[Request, Answer] | None) -> None:
         try:
             # a generator that has not begun takes nothing but None
-            waiting[plan_id] = asking, next(asking) if given is None else asking.send(given)
+            waiting[name] = next(asking[name]) if given is None else asking[name].send(given)
         except StopIteration as ended:
-            found[plan_id] = ended.value
+            found[name] = ended.value
 
-    for plan in plans:
-        advanced(plan.id, started(plan), None)
+    for name in asking:
+        advanced(name, None)
     said, passes = description or said_of(part), 0
     while waiting:
         passes += 1
-        asked = dict.fromkeys(request for _, requests in waiting.values() for request in requests)
-        now_said = said if passes == 1 else f"{said}, pass {passes}"
-        given = answers(testbed, part, asked, kept, track, now_said)
+        asked = dict.fromkeys(request for requests in waiting.values() for request in requests)
+        given = answers(testbed, part, asked, kept, track, said if passes == 1 else f"{said}, pass {passes}")
         now, waiting = waiting, {}
-        for plan_id, (asking, _) in now.items():
-            advanced(plan_id, asking, given)
-    return [found[plan.id] for plan in plans]
+        for name in now:
+            advanced(name, given)
+    return found
 
 
 def _simulated(

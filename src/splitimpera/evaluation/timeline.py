@@ -195,9 +195,11 @@ class Timeline:
         begun_s = time.perf_counter()
         runs = [transfer(0)]
         # compiled transports let go of the interpreter; short ones would only wait for it
-        long = time.perf_counter() - begun_s > LONG_S
-        with ThreadPoolExecutor(self.workers if long else 1) as pool:
-            runs += (pool.map if long else map)(transfer, range(1, len(orders)))
+        if self.workers > 1 and time.perf_counter() - begun_s > LONG_S:
+            with ThreadPoolExecutor(self.workers) as pool:
+                runs += pool.map(transfer, range(1, len(orders)))
+        else:
+            runs += map(transfer, range(1, len(orders)))
         for replication, (order, run) in enumerate(zip(orders, runs, strict=True)):
             complete[replication, order] = run.complete_s
             self.alive[replication, order] &= run.arrived

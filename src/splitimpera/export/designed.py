@@ -25,7 +25,7 @@ from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.scenario import load_scenario
 from splitimpera.setting import Setting, located, resolve
 from splitimpera.tasks.quality import value_of
-from splitimpera.training.for_plans import trained_for
+from splitimpera.training.for_plans import bottlenecks_of, trained_for
 
 SAME_ACCURACY = 0.01
 """How far the accuracy of the same network on the same samples may be off where another machine computes it."""
@@ -106,7 +106,13 @@ def load_again(designed: Designed, track: Track[Any], say: Say) -> Testbed:
     testbed = with_truths(Testbed(graph, data, designed.setting.workload, task=task), track)
     _check_accuracy(testbed, results, track)
     splits = trained_for(
-        [designed.plan], designed.setting, graph, testbed.data.train, _telling(track, say), say, task=testbed.task
+        bottlenecks_of([designed.plan]),
+        designed.setting,
+        graph,
+        testbed.data.train,
+        _telling(track, say),
+        say,
+        task=testbed.task,
     )
     for (_, ratio), split in splits.items():
         testbed.add_split(ratio, split)

@@ -48,16 +48,37 @@ def order(criteria: Sequence[Criterion], certain: Sequence[bool], last: Sequence
     found: list[int] = []
     for wanted in (True, False):
         left = [place for place, sure in enumerate(certain) if sure is wanted]
-        beaten = {place: {other for other in left if _beats(criteria, other, place)} for place in left}
+        rivals = _Rivals(criteria, left)
         while left:
-            remaining = set(left)
-            candidates = [place for place in left if not beaten[place] & remaining]
+            candidates = rivals.unbeaten(left)
             # whoever is beaten is beaten by a better one in value, so that somebody is left
             levelled = [_levelled(criterion, candidates) for criterion in criteria]
             first = min(candidates, key=lambda place: (_key(criteria, levelled, place), last[place]))
             found.append(first)
             left.remove(first)
     return found
+
+
+class _Rivals:
+    """Who is beaten by whom, asked as little as can be: it takes long where chance has to be looked at."""
+
+    def __init__(self, criteria: Sequence[Criterion], places: Sequence[int]) -> None:
+        self.criteria = criteria
+        # those that beat most are asked first
+        self.others = sorted(places, key=lambda place: sum(each.values[place] for each in criteria), reverse=True)
+        self.asked = dict.fromkeys(places, 0)
+
+    def unbeaten(self, left: Sequence[int]) -> list[int]:
+        """Those that none of those left beats; once taken away, none comes back."""
+        remaining = set(left)
+        return [place for place in left if not self._beaten(place, remaining)]
+
+    def _beaten(self, place: int, remaining: set[int]) -> bool:
+        for other in self.others[self.asked[place] :]:
+            if other != place and other in remaining and _beats(self.criteria, other, place):
+                return True
+            self.asked[place] += 1
+        return False
 
 
 def _beats(criteria: Sequence[Criterion], one: int, other: int) -> bool:

@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from splitimpera.evaluation.chance import Chance
+import numpy as np
+
+from splitimpera.core.statistics import Interval
+from splitimpera.evaluation.chance import Chance, Draws
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.requirement import (
     METRICS,
@@ -40,18 +43,23 @@ class Judgement:
 
     Attributes:
         margin: negative where the requirement is missed.
-        interval: 95 %; both ends the value itself where chance does not touch it.
         unbounded: the plan is not stable, and `value` holds for the simulated frames alone.
         open: one end of the interval meets the limit and the other does not, so that more replications may decide.
+        draws: What its interval is from; None where nobody asks how surely it misses.
     """
 
     requirement: Requirement
     value: float
     margin: float
-    interval: tuple[float, float]
     certainty: Certainty
     unbounded: bool = False
     open: bool = False
+    draws: Draws | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def interval(self) -> Interval:
+        """95 %; both ends the value itself where chance does not touch it."""
+        return (self.value, self.value) if self.draws is None else self.draws.interval(self.requirement.metric)
 
     @property
     def met(self) -> bool:
@@ -155,12 +163,24 @@ def judge(place: int, chance: Chance, requirements: Sequence[Requirement]) -> Ve
     )
 
 
+def chance_decides(verdict: Verdict) -> bool:
+    """Whether simulating the links more often may change what is open; samples do not get more by that."""
+    evaluation = verdict.evaluation
+    if not np.ptp(evaluation.latency_s, axis=0).any() and not evaluation.lost_packet_rate:
+        return False
+    return any(
+        judgement.open and judgement.requirement.metric != evaluation.quality_metric for judgement in verdict.judgements
+    )
+
+
 def _compare(place: int, chance: Chance, requirement: Requirement) -> Judgement:
     evaluation = chance.draws[place].evaluation
     value = chance.values[place].get(requirement.metric, math.nan)
-    low = high = value
-    if evaluation.intervals or requirement.met(value):  # else nobody asks how surely it misses
-        low, high = chance.draws[place].interval(requirement.metric)
+    draws = None
+    low_met = high_met = requirement.met(value)
+    if evaluation.intervals or low_met:  # else nobody asks how surely it misses
+        draws = chance.draws[place]
+        low_met, high_met = draws.ends_met(requirement)
     margin, unbounded = requirement.margin(value), False
     unstable = not evaluation.stable and needs_stability(requirement.metric)
     if unstable:
@@ -169,9 +189,9 @@ def _compare(place: int, chance: Chance, requirement: Requirement) -> Judgement:
         margin = min(margin, -1.0) if unbounded else margin
     certainty: Certainty = "unlikely"
     if requirement.met(value) and not unstable:
-        certainty = "certain" if requirement.met(high if requirement.upper else low) else "likely"
-    straddles = requirement.met(low) != requirement.met(high)
-    return Judgement(requirement, value, margin, (low, high), certainty, unbounded, straddles and not unstable)
+        certainty = "certain" if (high_met if requirement.upper else low_met) else "likely"
+    straddles = low_met != high_met
+    return Judgement(requirement, value, margin, certainty, unbounded, straddles and not unstable, draws)
 
 
 def needs_stability(metric: str) -> bool:

@@ -146,9 +146,8 @@ def load_study(path: str | Path) -> Study:
             try:
                 study.scenario(dict(zip(axis.keys, step, strict=True)))
             except ScenarioError as error:
-                raise ScenarioError(
-                    f"{_written(axis.keys, step)}: {error}", where=f"{path}:{lines.get(where, 1)}"
-                ) from None
+                line = lines.get(("ranges", axis.keys[0]), 1)
+                raise ScenarioError(f"{_written(axis.keys, step)}: {error}", where=f"{path}:{line}") from None
     return study
 
 

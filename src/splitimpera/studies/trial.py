@@ -47,6 +47,7 @@ class Trials:
         workers: how many replications are simulated side by side.
         kept: what earlier runs computed.
         needless: whether nobody asks for the quality of a trial, given all else.
+        once_if_overloaded: whether a trial simulates links once that payloads alone overload.
         known: what was learned of each plan's frames, by its id.
     """
 
@@ -57,6 +58,7 @@ class Trials:
     workers: int = 1
     kept: Kept | None = None
     needless: Callable[[Evaluation], bool] | None = None
+    once_if_overloaded: bool = False
     track: Track[Any] = no_progress
     known: dict[str, Known] = field(default_factory=dict)
     _tried: dict[tuple[Plan, Workload], Evaluation] = field(default_factory=dict)
@@ -73,13 +75,13 @@ class Trials:
         """
         found = []
         for plan in self.track(plans, "Simulating the plans", len(plans)):
-            replications = 1 if self._overloads(plan) else self.replications
+            replications = 1 if self.overloads(plan) else self.replications
             found.append(
                 timeline_alone(plan, self.testbed, self.times, self.rng(plan), replications, workers=self.workers)
             )
         return found
 
-    def _overloads(self, plan: Plan) -> bool:
+    def overloads(self, plan: Plan) -> bool:
         """Whether payloads alone take more than a link carries, and no device drops frames."""
         workload = self.testbed.workload
         loads = []
@@ -155,7 +157,7 @@ class Trials:
             self.times,
             known,
             self.rng(plan),
-            self.replications,
+            1 if self.once_if_overloaded and self.overloads(plan) else self.replications,
             workers=self.workers,
             needless=self.needless,
             remembered=self._links,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -21,8 +21,13 @@ from splitimpera.training.cached import trained_split
 from splitimpera.training.trained import TrainedSplit
 
 
+def bottlenecks_of(plans: Iterable[Plan]) -> list[tuple[int, float]]:
+    """Cut and ratio of each bottleneck that some plans have, each once."""
+    return [*dict.fromkeys((hop.cut, hop.bottleneck) for plan in plans for hop in plan.hops if hop.bottleneck)]
+
+
 def trained_for(
-    plans: Sequence[Plan],
+    places: Iterable[tuple[int, float]],
     setting: Setting,
     graph: ModelGraph,
     samples: Samples,
@@ -32,9 +37,10 @@ def trained_for(
     autocast: torch.dtype | None = None,
     task: Task | None = None,
 ) -> dict[tuple[int, float], TrainedSplit]:
-    """Train the bottlenecks of some plans, or take them from the cache; by cut and ratio.
+    """Train bottlenecks, or take them from the cache; by cut and ratio.
 
     Args:
+        places: Cuts and ratios, as `bottlenecks_of` finds them.
         samples: the training part of the data.
         say: takes a line of news for each.
         device: Where to train; None: where the network lies.
@@ -45,7 +51,7 @@ def trained_for(
         DataError: there is nothing to train with.
     """
     wanted = setting.scenario.bottlenecks
-    places = dict.fromkeys((hop.cut, hop.bottleneck) for plan in plans for hop in plan.hops if hop.bottleneck)
+    places = dict.fromkeys(places)
     if not places:
         return {}
     if len(samples) < 2:

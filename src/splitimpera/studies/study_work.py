@@ -1,0 +1,169 @@
+"""The work of a study: trainings, what frames carry, cells. Each is a function that makes a worker, as maps take it.
+
+Tasks, results and what workers share are plain values, so that any process may do them; with one thread each, and
+batches that do not depend on who does them, results are the same to the byte.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from splitimpera.core.progress import no_progress
+from splitimpera.evaluation.chance import Chance
+from splitimpera.evaluation.plan_space import plans_of
+from splitimpera.evaluation.replay import replay
+from splitimpera.evaluation.testbed import Coding, Testbed, coding_of
+from splitimpera.evaluation.truths import response_bytes
+from splitimpera.models.threads import torch_threads
+from splitimpera.qos.hopeless import infeasible
+from splitimpera.qos.recommendation import recommend
+from splitimpera.qos.verdict import chance_decides, judge
+from splitimpera.records.measurements import Measurements
+from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.traffic import Workload
+from splitimpera.scenario.study_section import Study
+from splitimpera.setting import Setting, resolve
+from splitimpera.studies.bench import judging, read_testbed
+from splitimpera.studies.cell_rows import rows_of
+from splitimpera.studies.learned import Learned, learn
+from splitimpera.studies.maps import Worker
+from splitimpera.studies.trial import Trials
+from splitimpera.training.for_plans import trained_for
+
+MORE_REPLICATIONS = 4
+"""Plans on whose verdict chance decides are simulated so many times as often, as a design does it."""
+
+Place = tuple[int, float]
+"""A cut, and the ratio of a bottleneck there."""
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What the tasks of all cells share that have one network, data, task and training.
+
+    Attributes:
+        first: The values of one of these cells; any would do.
+        seed: Of links and trainings.
+        candidates: The cuts, where a scenario names none.
+        places: The bottlenecks that are trained.
+        times: Times of this machine by frames a second, for devices without profile or preset.
+        learned: What frames carry, packed, by how they are coded; None: the whole network.
+        failed: Codings, and cuts with ratios, that cannot be had, and why.
+    """
+
+    study: Study
+    first: Values
+    seed: int
+    candidates: tuple[int, ...] = ()
+    places: tuple[Place, ...] = ()
+    times: Mapping[float, Measurements] | None = None
+    learned: Mapping[Coding | None, bytes] | None = None
+    failed: Mapping[Coding | Place, str] | None = None
+
+    def setting(self, values: Values) -> Setting:
+        """A cell's setting."""
+        return resolve(self.study.scenario(values))
+
+    def testbed(self) -> Testbed:
+        """Where plans are tried out, with all bottlenecks, which are in the cache or trained for it."""
+        setting = self.setting(self.first)
+        testbed = judging(setting, read_testbed(setting))
+        train = testbed.data.train
+        splits = trained_for(self.places, setting, testbed.graph, train, no_progress, str, task=testbed.task)
+        for (_, ratio), split in splits.items():
+            testbed.add_split(ratio, split)
+        return testbed
+
+    def lacking(self, plan: Plan) -> str:
+        """Why a plan cannot be evaluated; empty where it can."""
+        failed = self.failed or {}
+        reasons = [failed.get((hop.cut, hop.bottleneck)) or failed.get(coding_of(hop), "") for hop in plan.hops]
+        return next(filter(None, reasons), "")
+
+
+def training(ground: Ground) -> Worker:
+    """A worker that trains the bottleneck of a place, which is then in the cache; it returns the seconds it took."""
+    with torch_threads(1):
+        setting = ground.setting(ground.first)
+        testbed = judging(setting, read_testbed(setting))
+
+    def train(place: Place) -> float:
+        begun_s = time.perf_counter()
+        with torch_threads(1):
+            trained_for([place], setting, testbed.graph, testbed.data.train, no_progress, str, task=testbed.task)
+        return time.perf_counter() - begun_s
+
+    return train
+
+
+def learning(ground: Ground) -> Worker:
+    """A worker that learns what the frames of some hops carry, None for the whole network; those of one cut together.
+
+    It returns each coding with what was learned, packed, and the seconds it took.
+    """
+    with torch_threads(1):
+        testbed = ground.testbed()
+
+    def learnt(hops: Sequence[Hop | None]) -> tuple[dict[Coding | None, bytes], float]:
+        begun_s = time.perf_counter()
+        with torch_threads(1):
+            testbed.prepare(coding_of(hop) for hop in hops if hop is not None)
+            found = learn(hops, testbed, ground.seed)
+        packed = {None if hop is None else coding_of(hop): each.packed() for hop, each in found.items()}
+        return packed, time.perf_counter() - begun_s
+
+    return learnt
+
+
+def replaying(ground: Ground) -> Worker:
+    """A worker that finds what is recommended in a cell, given its values; it returns the cell's rows, and seconds."""
+    with torch_threads(1):
+        bench = ground.testbed()
+        learned = ground.learned or {}
+        bench.prepare(coding for coding in learned if coding is not None)
+        known = {coding: Learned.unpacked(packed).known(bench) for coding, packed in learned.items()}
+        own_response = response_bytes(bench)
+
+    def workload_of(setting: Setting) -> Workload:
+        runtime = setting.scenario.workload.response == "runtime"
+        return setting.workload_for(own_response) if runtime else setting.workload
+
+    def replayed(values: Values) -> dict[str, Any]:
+        begun_s = time.perf_counter()
+        setting = ground.setting(values)
+        scenario = setting.scenario
+        testbed = bench.with_workload(workload_of(setting))
+        plans = plans_of(setting, bench.graph, ground.candidates, str)
+        left_out = {plan: why for plan in plans if (why := ground.lacking(plan))}
+        plans = [plan for plan in plans if plan not in left_out]
+        trials = Trials(
+            testbed,
+            (ground.times or {})[testbed.workload.fps],
+            ground.seed,
+            ground.study.replications,
+            known={plan.id: known[coding_of(plan.hops[0]) if plan.hops else None] for plan in plans},
+            needless=lambda found: infeasible(found, scenario.requirements),
+            once_if_overloaded=True,
+        )
+        found = {plan.id: trials.trial(plan, testbed.workload) for plan in plans}
+        chance = Chance(found.values(), scenario.tolerance)
+        verdicts = [judge(place, chance, scenario.requirements) for place in range(len(found))]
+        often = ground.study.replications * MORE_REPLICATIONS
+        for verdict in verdicts:
+            if verdict.open and chance_decides(verdict):
+                plan = verdict.evaluation.plan
+                known_of = trials.known[plan.id]
+                found[plan.id] = replay(plan, testbed, trials.times, known_of, trials.rng(plan), often)
+        decision = recommend(tuple(found.values()), scenario.requirements, scenario.objective, scenario.tolerance)
+        row, rows = rows_of(decision, bench.graph.cuts, bench.task.quality, left_out)
+        return {
+            "row": row.model_dump(mode="json"),
+            "plans": [each.model_dump(mode="json") for each in rows],
+            "spent_s": round(time.perf_counter() - begun_s, 3),
+        }
+
+    return replayed
