@@ -33,7 +33,7 @@ def spread(key: str, **section: Any) -> Axis:
 
 
 def plan(design: dict[str, Any], rate_bps: float, loss: float, slowdown: float, **more: Any) -> PlanRow:
-    codec, transport = (design["id"].split("-")[-2:] if design["bytes"] else (None, None))
+    codec, transport = design["id"].split("-")[-2:] if design["bytes"] else (None, None)
     sent_s = design["bytes"] * 8 / rate_bps
     retried = (1 + 40 * loss) if transport == "tcp" else 1.0
     p95_s = design["device_s"] * slowdown + (sent_s * retried + 0.008 + 0.2 * loss if design["bytes"] else 0.0)

@@ -20,7 +20,10 @@ def progress_charts(results: StudyResults) -> list[dict[str, Any]]:
         return []
     end_s = max(step.elapsed_s for step in steps) or 1.0
     across = [round(step.elapsed_s / end_s, 4) for step in steps]
-    xticks = [(round(at / end_s, 4), _time_text(at, end_s)) for at in round_linear(0.0, end_s)]
+    _, unit_s = _unit(end_s)
+    xticks = [
+        (round(at * unit_s / end_s, 4), _time_text(at * unit_s, end_s)) for at in round_linear(0.0, end_s / unit_s)
+    ]
     improving = {place for place, step in enumerate(steps) if place == 0 or step.best != steps[place - 1].best}
     thinned = range(0, len(steps), max(1, math.ceil(len(steps) / MOST_POINTS)))
     kept = sorted({*thinned, *sorted(improving)[-MOST_POINTS:], len(steps) - 1})
@@ -87,8 +90,10 @@ def _said(step: SearchStep, results: StudyResults, end_s: float) -> str:
 
 
 def _time_text(time_s: float, end_s: float) -> str:
-    """In the unit of the whole."""
-    for unit, seconds in (("h", 3600), ("min", 60)):
-        if end_s >= 3 * seconds:
-            return f"{time_s / seconds:.3g} {unit}"
-    return f"{time_s:.3g} s"
+    unit, seconds = _unit(end_s)
+    return f"{time_s / seconds:.3g} {unit}"
+
+
+def _unit(end_s: float) -> tuple[str, float]:
+    """In which the whole is told, and its seconds."""
+    return next((each for each in (("h", 3600.0), ("min", 60.0)) if end_s >= 3 * each[1]), ("s", 1.0))

@@ -33,10 +33,9 @@ def headline(wins: Wins) -> str:
         return f"{first.id} is the choice"
     if len(wins.designs) > 1:
         ties = [design.id for design in wins.designs if len(design.wins) == count]
-        most = f"{first.id} most often" if len(ties) == 1 else f"{len(ties)} of them equally often"
-        return f"{len(wins.designs)} designs win somewhere, {most}: in {count} of {wins.total} cells" + (
-            " each" if len(ties) > 1 else ""
-        )
+        most = " and ".join(ties) if len(ties) < 3 else f"{len(ties)} of them"
+        each = " each" if len(ties) > 1 else ""
+        return f"{len(wins.designs)} designs win somewhere, {most} most often: in {count} of {wins.total} cells{each}"
     if count == wins.total:
         return f"{first.id} wins in all {count} cells"
     return f"{first.id} wins in {count} of {wins.total} cells, and no other design does in any"

@@ -103,13 +103,18 @@
     const { mark, binned } = drawing;
     const most = Math.max(...mark.count, 2);
     const made = { bins: [], points: [], best: [] };
+    const crowded = mark.front.filter(Boolean).length > 60;
+    let lettered = [-Infinity, -Infinity]; // where the last letter stands
     mark.x.forEach((share, i) => {
       const colour = mark.colour[i] < 0 ? null : designs[mark.colour[i]];
       const style = colour ? { style: `fill:${colour.colour}` } : {};
       if (mark.front[i]) {
         const centre = { cx: at.x(share), cy: at.y(mark.y[i]) };
-        made.best.push(svg("circle", { class: colour ? "on-front" : "on-front other", r: colour ? 8 : 5, ...centre, ...style }));
-        if (colour) {
+        const apart = colour && Math.hypot(centre.cx - lettered[0], centre.cy - lettered[1]) > 20;
+        const size = apart ? 8 : crowded ? 2.5 : 5;
+        made.best.push(svg("circle", { class: colour ? "on-front" : "on-front other", r: size, ...centre, ...style }));
+        if (apart) {
+          lettered = [centre.cx, centre.cy];
           made.best.push(svg("text", { class: "region", x: centre.cx, y: centre.cy, style: `fill:${colour.ink};font-size:10px` }, colour.letter));
         }
       } else if (binned) {

@@ -15,7 +15,7 @@
 
   const steps = (axis) => (axis === null ? 1 : axes[axis].labels.length);
   const flat = (place) => place.reduce((sum, step, axis) => sum + step * strides[axis], 0);
-  const kind = (cell) => (cells.state[cell] === "w" ? `w${cells.group[cell]}` : cells.state[cell]);
+  const kind = (cell) => (cells.state[cell] === "w" ? `w${cells.plan[cell]}` : cells.state[cell]);
   const fill = (cell) => (cells.state[cell] === "w" ? designs[cells.group[cell]].colour : fills[cells.state[cell]]);
 
   function placeOf(facet, x, y) {
@@ -122,13 +122,15 @@
           waiting.push([c, d]);
         }
       }
-      made.push(...label(widest(region, table, box, key), designs[cells.group[cell]]));
+      const winner = designs[cells.group[cell]];
+      const id = winner.letter === "*" ? names[cells.plan[cell]][0] : winner.id;
+      made.push(...label(widest(region, table, box), { ...winner, id }));
     }));
     return made;
   }
 
   /* The largest free rectangle of a region, in pixels, as far as its rows' runs tell. */
-  function widest(region, table, box, key) {
+  function widest(region, table, box) {
     const runs = new Map();
     for (const [x, y] of region) {
       if (!runs.has(y)) runs.set(y, []);
@@ -163,9 +165,9 @@
 
   function label({ wide, tall, x, y }, { id, letter, ink }) {
     if (wide < 12 || tall < 12) return [];
-    const named = letter !== "*" && widthOf(id, 13, 700) < wide - 14;
+    const named = widthOf(id, 13, 700) < wide - 14;
     const style = { class: "region", x, y, style: `fill:${ink};font-size:${named ? 13 : 12}px` };
-    if (named && tall > 44) {
+    if (named && letter !== "*" && tall > 44) {
       return [
         svg("text", { ...style, y: y - 9, style: `fill:${ink};font-size:16px` }, letter),
         svg("text", { ...style, y: y + 10 }, id),

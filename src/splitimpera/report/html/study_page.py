@@ -139,7 +139,9 @@ class _Told:
         for row in first:
             self._number(row)
         group = {key_of(design.plan): place for place, design in enumerate(self.wins.designs[:MOST_COLOURS])}
-        told = [self._cell(self.wins.cells.get(place), group) for place in product(*map(range, map(len, self.wins.axes)))]
+        told = [
+            self._cell(self.wins.cells.get(place), group) for place in product(*map(range, map(len, self.wins.axes)))
+        ]
         return {
             "cells": {name: list(column) for name, column in zip(COLUMNS, zip(*told, strict=True), strict=True)},
             "names": [(printable(row.id), design_words(row)) for row in self.rows],
@@ -197,9 +199,13 @@ def _front_said(plans: Plans, front: Sequence[Mapping[str, Any]]) -> list[str]:
     said = []
     if front:
         points = front[0]["points"]
-        said.append(f"{points} plans of all cells together; none is quicker and better than those on the line, whatever the cell.")
+        said.append(
+            f"{points} plans of all cells together; none is quicker and better than those on the line, whatever the cell."
+        )
         if front[0]["binned"]:
-            said.append("They are many: a square stands for all plans there, the fuller the more, and tells of the best.")
+            said.append(
+                "They are many: a square stands for all plans there, the fuller the more, and tells of the best."
+            )
     if plans.unstable:
         said.append(f"{plans.unstable} plans are unstable, so that they have no latency, and not drawn.")
     if plans.unknown:
@@ -220,7 +226,8 @@ def _row(design: Design, wins: Wins, results: StudyResults) -> dict[str, Any]:
         "count": len(design.wins),
         "quality": _ends([plan.metrics.get(results.quality) for plan in won], results.quality),
         "latency": _ends([plan.metrics.get("latency_p95") for plan in won], "latency_p95"),
-        "where": words.where_words(design.wins, wins) or ("everywhere" if len(design.wins) == wins.total else "scattered"),
+        "where": words.where_words(design.wins, wins)
+        or ("everywhere" if len(design.wins) == wins.total else "scattered"),
     }
 
 
