@@ -1,4 +1,4 @@
-"""Studies made up of a few rules: what is small wins on slow links, what is good on fast ones, loss moves the border."""
+"""Studies made up of a few rules: what is small wins on slow links, what is good on fast ones; loss moves borders."""
 
 from __future__ import annotations
 

@@ -151,15 +151,17 @@ def _values(key: str, values: Sequence[Any]) -> tuple[tuple[float, ...] | None, 
             numbers = tuple(units.parse(value, dimension) for value in values)
         except UnitError:
             continue
-        write = _WRITERS.get(dimension.name, lambda value: f"{value:.4g}")
-        if leaf == "fps":
-            write = _fps
+        write = _fps if leaf == "fps" else _WRITERS.get(dimension.name, _plain)
         for digits in (3, 12):
             labels = tuple(write(float(f"{number:.{digits}g}")) for number in numbers)
             if len(set(labels)) == len(set(numbers)):
                 return numbers, labels, write
         return numbers, tuple(shown(value, LABEL_CHARACTERS) for value in values), write
     return None, tuple(shown(value, LABEL_CHARACTERS) for value in values), None
+
+
+def _plain(value: float) -> str:
+    return f"{value:.4g}"
 
 
 def _fps(value: float) -> str:

@@ -28,7 +28,7 @@ FAILURES_SHOWN = 8
 AXES_SHOWN = 12
 
 
-def study_tables(results: StudyResults) -> RenderableType:
+def study_account(results: StudyResults) -> RenderableType:
     """The account of a study, finished or not."""
     wins = wins_of(results)
     lines: list[RenderableType] = [outside(headline(wins), "bold")]

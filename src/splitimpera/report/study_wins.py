@@ -98,9 +98,8 @@ def wins_of(results: StudyResults) -> Wins:
     cells = {_place(cell.index, axes): cell for cell in results.cells}
     by_key: dict[Key, Design] = {}
     infeasible, failed, seconds, plans = [], [], [], 0
-    left = [
-        place for place in map(lambda index: _place(index, axes), range(prod(map(len, axes)))) if place not in cells
-    ]
+    every = (_place(index, axes) for index in range(prod(map(len, axes))))
+    left = [place for place in every if place not in cells]
     for place, cell in cells.items():
         if cell.state == "failed":
             failed.append(place)

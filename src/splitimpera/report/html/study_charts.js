@@ -95,8 +95,9 @@
 
   function boxName({ box }, { x, y, wide }) {
     if (!box) return [];
-    const height = box.low > 0 ? y(box.low) : y(box.high);
-    return [svg("text", { class: "box-name", x: x(0) + 8, y: height + 16 }, shortened(box.words, wide - 20))];
+    // below its lower edge; within it where there is no room
+    const height = box.low === 0 ? y(box.high) + 16 : box.low < 0.12 ? y(box.low) - 8 : y(box.low) + 16;
+    return [svg("text", { class: "box-name", x: x(0) + 8, y: height }, shortened(box.words, wide - 20))];
   }
 
   function marksOf(drawing, at) {

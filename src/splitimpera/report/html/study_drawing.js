@@ -41,11 +41,12 @@ function axisBelow(ticks, left, right, y, name) {
   for (const [x, words] of [...ticks].sort((a, b) => round(a) - round(b) || a[0] - b[0])) {
     const said = shortened(words, Math.max(right - left, 60));
     const half = widthOf(said) / 2;
-    const fits = taken.every(([from, to]) => x + half < from - 8 || x - half > to + 8);
+    const centre = Math.max(Math.min(x, right + 12 - half), left - 20 + half);
+    const fits = taken.every(([from, to]) => centre + half < from - 8 || centre - half > to + 8);
     made.append(svg("path", { class: "tick", d: `M${x} ${y}v${fits ? 6 : 3}` }));
     if (!fits) continue;
-    taken.push([x - half, x + half]);
-    made.append(svg("text", { x, y: y + 19, "text-anchor": "middle" }, said));
+    taken.push([centre - half, centre + half]);
+    made.append(svg("text", { x: centre, y: y + 19, "text-anchor": "middle" }, said));
   }
   made.append(svg("text", { class: "name", x: (left + right) / 2, y: y + 40, "text-anchor": "middle" },
     shortened(name, right - left + 60, 13)));

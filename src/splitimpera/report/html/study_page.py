@@ -162,7 +162,7 @@ class _Told:
             "w" if won else "n",
             place if place < MOST_COLOURS else len(group),
             self._number(plan),
-            row.certainty if won else "",
+            printable(row.certainty) if won else "",
             words.quality_text(plan, self.results) if plan else "",
             words.latency_text(plan) if plan else "",
             words.value_text(plan.value, self.results) if plan else "",
@@ -200,7 +200,7 @@ def _front_said(plans: Plans, front: Sequence[Mapping[str, Any]]) -> list[str]:
     if front:
         points = front[0]["points"]
         said.append(
-            f"{points} plans of all cells together; none is quicker and better than those on the line, whatever the cell."
+            f"{points} plans of all cells together; none in any cell is quicker and better than those on the line."
         )
         if front[0]["binned"]:
             said.append(
