@@ -17,7 +17,7 @@
 
   /* A chart in shares of its width and height; `tell` says what is known of a mark, of which `walk` are visited by keys. */
   function chart(home, drawing, { height, mark, walk, tell, before = () => [], after = () => [] }) {
-    const room = home.clientWidth;
+    const room = Math.max(home.clientWidth, NARROWEST);
     const margin = { left: roomFor(drawing.yticks), top: 34, right: 16, bottom: 48 };
     const [wide, tall] = [room - margin.left - margin.right, height];
     const x = (share) => Number((margin.left + share * wide).toFixed(1));
@@ -37,7 +37,7 @@
       ...mark({ x, y, wide, tall }),
       ...after({ x, y, wide }),
       axisBelow(across, margin.left, margin.left + wide, margin.top + tall, drawing.x),
-      axisBeside(upright, margin.left, margin.top, margin.top + tall, drawing.y),
+      axisBeside(upright, margin.left, margin.top, room, drawing.y),
       svg("path", { class: "axis", d: `M${margin.left} ${margin.top}v${tall}h${wide}` }),
     );
     const ring = svg("circle", { class: "ring", r: 11, visibility: "hidden" });

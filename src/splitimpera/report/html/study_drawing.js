@@ -3,6 +3,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const study = JSON.parse(document.getElementById("data").textContent);
+const NARROWEST = 200; // pixels of a figure
 const byId = (id) => document.getElementById(id);
 const pen = document.createElement("canvas").getContext("2d");
 
@@ -53,7 +54,7 @@ function axisBelow(ticks, left, right, y, name) {
   return made;
 }
 
-function axisBeside(ticks, x, top, bottom, name) {
+function axisBeside(ticks, x, top, right, name) {
   const made = svg("g");
   let end = Infinity;
   for (const [y, words] of [...ticks].sort((a, b) => b[0] - a[0])) {
@@ -64,7 +65,7 @@ function axisBeside(ticks, x, top, bottom, name) {
     made.append(svg("text", { x: x - 9, y, "text-anchor": "end", "dominant-baseline": "central" },
       shortened(words, 120)));
   }
-  made.append(svg("text", { class: "name", x: 0, y: top - 12 }, name));
+  made.append(svg("text", { class: "name", x: 0, y: top - 12 }, shortened(name, right, 13)));
   return made;
 }
 

@@ -227,7 +227,7 @@
     );
     if (upright) {
       const ticks = upright.ticks.map(([at, words]) => [box.top(at - 0.5), words]);
-      view.append(axisBeside(ticks, margin.left, margin.top, margin.top + tall, upright.name));
+      view.append(axisBeside(ticks, margin.left, margin.top, room, upright.name));
     }
     const pointed = outline(table, box, facet);
     view.append(pointed.mark);
@@ -293,7 +293,7 @@
     const gap = 16;
     const fitting = Math.max(1, Math.min(facets.length, Math.floor((home.clientWidth + gap) / (304 + gap))));
     home.style.gridTemplateColumns = `repeat(${fitting}, minmax(0, 1fr))`;
-    const room = Math.floor((home.clientWidth - gap * (fitting - 1)) / fitting);
+    const room = Math.max(Math.floor((home.clientWidth - gap * (fitting - 1)) / fitting), NARROWEST);
     panels = facets.map((facet) => panel(facet, room));
     home.replaceChildren(...panels.map(({ figure }) => figure));
     tell(placeOf(chosen.facet === null ? 0 : cursor[chosen.facet], cursor[chosen.x] ?? 0, cursor[chosen.y] ?? 0));

@@ -200,7 +200,8 @@ def _front_said(plans: Plans, front: Sequence[Mapping[str, Any]]) -> list[str]:
     if front:
         points = front[0]["points"]
         said.append(
-            f"{points} plans of all cells together; none in any cell is quicker and better than those on the line."
+            f"{points} plans of all cells together, feasible or not; only feasible ones have a value. "
+            "None in any cell is both better and quicker, or smaller, than those on the line."
         )
         if front[0]["binned"]:
             said.append(
