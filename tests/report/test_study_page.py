@@ -363,6 +363,22 @@ def test_ten_thousand_cells_of_long_names_and_reasons_of_their_own_fit():
     assert -2 in data_of(page)["cells"]["why"]
 
 
+def test_of_more_cells_than_fit_every_so_many_values_are_drawn():
+    axes = [spread("links[0].rate", log=["1 kbit/s", "1 Gbit/s"], count=1550), axis("b", list(range(20)))]
+    row = row_of([plan(DESIGNS[0], 1e6, 0, 1)])
+    results = replace(
+        made_study(axes, ("log", "listed"), cells=[]), cells=[Cell(i, {}, "done", row=row) for i in range(31_000)]
+    )
+    page = study_html(replace(results, plans_of=lambda _: ()))
+    assert len(page.encode()) <= MOST_BYTES
+    data = data_of(page)
+    assert [len(each["labels"]) for each in data["axes"]] == [775, 20]
+    assert data["cells"]["index"][:21] == [*range(20), 40]
+    assert {label: at for at, label in data["axes"][0]["ticks"]}["1 Mbit/s"] == pytest.approx(1549 / 4, abs=0.01)
+    assert "Of link rate the map has one value in 2." in text_of(page)
+    assert "LC wins in all 31000 cells" in text_of(page)
+
+
 def test_ten_thousand_plans_fit():
     axes = [
         spread("links[0].rate", log=["100 kbit/s", "100 Mbit/s"], count=10),

@@ -6,6 +6,7 @@
   /* Where a cell lies, in words. */
   function cellWords(index) {
     let rest = places.get(index);
+    if (rest === undefined) return ""; // not on the map
     const said = axes.map((axis, i) => {
       const stride = axes.slice(i + 1).reduce((product, { labels }) => product * labels.length, 1);
       const step = Math.floor(rest / stride);

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from math import prod
 from typing import Any
 
 from splitimpera.core.errors import printable, shown
@@ -31,6 +32,8 @@ from splitimpera.report.study_wins import (
 )
 from splitimpera.studies.study_results import Cell, PlanRow, StudyResults
 
+MOST_CELLS = 30_000
+"""On the map; of more, every second value of the longest axis is left out, until they fit."""
 MOST_ROWS = 40
 """Of a table."""
 TEXTS_CHARACTERS = 400_000
@@ -53,16 +56,16 @@ def study_html(results: StudyResults) -> str:
     wins = wins_of(results)
     plans = gathered(results)
     front, progress = charts(results, wins, plans), progress_charts(results)
-    varied = [number for number, axis in enumerate(wins.axes) if len(axis) > 1]
+    steps = _steps([len(axis) for axis in wins.axes])
     painted = wins.designs[:MOST_COLOURS]
     data = {
-        "axes": [_axis(wins.axes[number]) for number in varied],
+        "axes": [_axis(axis, step) for axis, step in zip(wins.axes, steps, strict=True) if len(axis) > 1],
         "facets": FACETS,
         "quality": words.name_of(results.quality),
         "value": words.value_name(results),
         "designs": [{"id": it.id, "letter": it.letter, "colour": it.colour, "ink": ink_on(it.colour)} for it in painted]
         + [{"id": "another design", "letter": OTHER_LETTER, "colour": OTHER_COLOUR, "ink": ink_on(OTHER_COLOUR)}],
-        **_Told(results, wins).data(plans.rows),
+        **_Told(results, wins).data(plans.rows, steps),
         "front": front,
         "progress": progress,
     }
@@ -79,6 +82,7 @@ def study_html(results: StudyResults) -> str:
         legend=[(design, ink_on(design.colour)) for design in painted],
         others=words.others_words(wins),
         rest=words.rest_words(wins),
+        thinned=[(axis.name, step) for axis, step in zip(wins.axes, steps, strict=True) if step > 1],
         wins=wins,
         other_designs=len(wins.designs) > MOST_COLOURS,
         other_colour=OTHER_COLOUR,
@@ -112,13 +116,26 @@ def ink_on(colour: str) -> str:
     return DARK if (luminance + 0.05) ** 2 > 1.05 * 0.05 else LIGHT
 
 
-def _axis(axis: ReadAxis) -> dict[str, Any]:
+def _steps(lengths: Sequence[int]) -> list[int]:
+    """For each axis which values the map has: every one, every second, ...
+
+    >>> _steps([100, 100]), _steps([10_000, 10])
+    ([1, 1], [4, 1])
+    """
+    steps = [1] * len(lengths)
+    while prod(kept := [-(-length // step) for length, step in zip(lengths, steps, strict=True)]) > MOST_CELLS:
+        steps[kept.index(max(kept))] *= 2
+    return steps
+
+
+def _axis(axis: ReadAxis, step: int) -> dict[str, Any]:
+    last = (len(axis) - 1) // step
     return {
         "name": axis.name,
         "key": ", ".join(map(printable, axis.keys)),
-        "labels": axis.labels,
-        "full": axis.full if len(axis.keys) > 1 else None,
-        "ticks": [(round(at, 3), label) for at, label in axis.ticks],
+        "labels": axis.labels[::step],
+        "full": axis.full[::step] if len(axis.keys) > 1 else None,
+        "ticks": [(round(at / step, 3), label) for at, label in axis.ticks if at <= last * step],
         "numbers": axis.numbers is not None,
     }
 
@@ -134,14 +151,13 @@ class _Told:
     texts: dict[str, int] = field(default_factory=dict)
     room: int = TEXTS_CHARACTERS
 
-    def data(self, first: Sequence[PlanRow]) -> dict[str, Any]:
+    def data(self, first: Sequence[PlanRow], steps: Sequence[int]) -> dict[str, Any]:
         """Cells in the order of the map, the last axis fastest; the `first` plans have the first numbers."""
         for row in first:
             self._number(row)
         group = {key_of(design.plan): place for place, design in enumerate(self.wins.designs[:MOST_COLOURS])}
-        told = [
-            self._cell(self.wins.cells.get(place), group) for place in product(*map(range, map(len, self.wins.axes)))
-        ]
+        places = product(*(range(0, len(axis), step) for axis, step in zip(self.wins.axes, steps, strict=True)))
+        told = [self._cell(self.wins.cells.get(place), group) for place in places]
         return {
             "cells": {name: list(column) for name, column in zip(COLUMNS, zip(*told, strict=True), strict=True)},
             "names": [(printable(row.id), design_words(row)) for row in self.rows],
