@@ -9,7 +9,7 @@ from typing import Any
 from splitimpera.core.errors import printable
 from splitimpera.report.study_axes import Tick, round_linear
 from splitimpera.report.study_front import MOST_POINTS, ValueAxis
-from splitimpera.report.study_words import value_name, value_text
+from splitimpera.report.study_words import duration, value_name, value_text
 from splitimpera.studies.study_results import SearchStep, StudyResults
 
 
@@ -28,7 +28,7 @@ def progress_charts(results: StudyResults) -> list[dict[str, Any]]:
     thinned = range(0, len(steps), max(1, math.ceil(len(steps) / MOST_POINTS)))
     kept = sorted({*thinned, *sorted(improving)[-MOST_POINTS:], len(steps) - 1})
     return [
-        *_best(results, kept, across, xticks, improving, end_s),
+        *_best(results, kept, across, xticks, improving),
         _spent(steps, kept, across, xticks),
     ]
 
@@ -39,7 +39,6 @@ def _best(
     across: Sequence[float],
     xticks: list[Tick],
     improving: set[int],
-    end_s: float,
 ) -> list[dict[str, Any]]:
     steps = results.search
     worth = [value for step in steps for value in (step.value, step.best) if value is not None]
@@ -61,7 +60,7 @@ def _best(
                 "x": [across[place] for place, _ in found],
                 "y": [round(upright.place(value), 4) for _, value in found],
                 "front": [int(place in improving) for place, _ in found],
-                "said": [_said(steps[place], results, end_s) for place, _ in found],
+                "said": [_said(steps[place], results) for place, _ in found],
             },
         }
     ]
@@ -81,11 +80,11 @@ def _spent(
     }
 
 
-def _said(step: SearchStep, results: StudyResults, end_s: float) -> str:
+def _said(step: SearchStep, results: StudyResults) -> str:
     best = value_text(step.best, results)
     return (
         f"{printable(step.candidate)}, rung {step.rung}: value {value_text(step.value, results)}; best so far {best}, "
-        f"after {_time_text(step.elapsed_s, end_s)} and {step.spent:.4g} epochs"
+        f"after {duration(step.elapsed_s)} and {step.spent:.4g} epochs"
     )
 
 

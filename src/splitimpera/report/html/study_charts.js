@@ -17,9 +17,9 @@
   }
 
   /* A chart in shares of its width and height; `tell` says what is known of a mark, of which `walk` are visited by keys. */
-  function chart(home, drawing, { height, mark, walk, tell, before = () => [], after = () => [] }) {
+  function chart(home, drawing, { height, mark, walk, tell, before = () => [], after = () => [], left = 0 }) {
     const room = Math.max(home.clientWidth, NARROWEST);
-    const margin = { left: roomFor(drawing.yticks), top: 34, right: 16, bottom: 48 };
+    const margin = { left: Math.max(roomFor(drawing.yticks), left), top: 34, right: 16, bottom: 48 };
     const [wide, tall] = [room - margin.left - margin.right, height];
     const x = (share) => Number((margin.left + share * wide).toFixed(1));
     const y = (share) => Number((margin.top + (1 - share) * tall).toFixed(1));
@@ -168,11 +168,13 @@
   /* What a search found over time. */
 
   function drawProgress() {
+    const left = Math.max(...progress.map(({ yticks }) => roomFor(yticks))); // one axis of time for all
     for (const drawing of progress) {
       const { key, mark, line } = drawing;
       const last = line.at(-1) ?? [0, 0];
       chart(byId(`chart-${key}`), { ...drawing, x: "time since the study began" }, {
         height: key === "best" ? 300 : 150,
+        left,
         walk: mark.front.map((on, i) => [on, i]).filter(([on]) => on).map(([, i]) => i),
         tell: (i) => { byId("progress-said").textContent = mark.said[i]; },
         mark: (at) => [
