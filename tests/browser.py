@@ -22,7 +22,10 @@ CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 PATIENCE_S = 120
-KEYS = {"Tab": 9, "Enter": 13, "Home": 36, "End": 35, "ArrowLeft": 37, "ArrowRight": 39, " ": 32}
+KEYS = {
+    **{"Tab": 9, "Enter": 13, " ": 32, "Home": 36, "End": 35},
+    **{"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40},
+}
 
 
 @dataclass
@@ -53,6 +56,10 @@ class Page:
             typed = {"text": {" ": " ", "Enter": "\r"}[key]} if key in (" ", "Enter") else {}
             self._call("Input.dispatchKeyEvent", type="keyDown", **names, **typed)
             self._call("Input.dispatchKeyEvent", type="keyUp", **names)
+
+    def point(self, x: float, y: float) -> None:
+        """Move the mouse there, in pixels of what is on the screen."""
+        self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def type(self, words: str) -> None:
         self._call("Input.insertText", text=words)

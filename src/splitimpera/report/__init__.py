@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from splitimpera.report.comparison import compare as compare
     from splitimpera.report.html.comparison_page import comparison_html as comparison_html
     from splitimpera.report.html.page import report_html as report_html
+    from splitimpera.report.html.study_page import study_html as study_html
     from splitimpera.report.interactive import figures as figures
     from splitimpera.report.notebook import curve_frame as curve_frame
     from splitimpera.report.notebook import layers_frame as layers_frame
     from splitimpera.report.notebook import plans_frame as plans_frame
     from splitimpera.report.reading import read as read
     from splitimpera.report.schema import Results as Results
+    from splitimpera.report.study_tables import study_account as study_account
     from splitimpera.report.tables import plans_csv as plans_csv
     from splitimpera.report.tables import show as show
     from splitimpera.report.writing import redraw as redraw
@@ -30,10 +32,12 @@ _HOMES = {
     "compare": "comparison",
     "comparison_html": "html.comparison_page",
     "report_html": "html.page",
+    "study_html": "html.study_page",
     "figures": "interactive",
     **dict.fromkeys(("curve_frame", "layers_frame", "plans_frame"), "notebook"),
     "read": "reading",
     "Results": "schema",
+    "study_account": "study_tables",
     **dict.fromkeys(("plans_csv", "show"), "tables"),
     **dict.fromkeys(("redraw", "save", "write_results"), "writing"),
 }

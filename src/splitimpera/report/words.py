@@ -92,7 +92,7 @@ def plan_words(plan: PlanEntry, cut_names: Mapping[int, str]) -> str:
 
 def _hop_words(hop: HopEntry, target: object, cut_names: Mapping[int, str], first: bool) -> str:
     base, *more = codec_words(hop.codec)
-    over = f"over {_TRANSPORTS.get(hop.transport, hop.transport)}"
+    over = f"over {transport_words(hop.transport)}"
     if hop.cut == 0:
         values = base.replace("-bit", "-bit values")
         return f"{'S' if first else 's'}end the input as {', '.join([values, *more])} {over} to {target}"
@@ -100,6 +100,11 @@ def _hop_words(hop: HopEntry, target: object, cut_names: Mapping[int, str], firs
     if hop.bottleneck:
         parts.append(f"{hop.bottleneck:g}x bottleneck")
     return ", ".join([*parts, base, *more, over])
+
+
+def transport_words(transport: str) -> str:
+    """What people call a transport."""
+    return _TRANSPORTS.get(transport, transport)
 
 
 def codec_words(codec: str) -> list[str]:

@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from splitimpera.core import units
 from splitimpera.report.html import plan_table as table
-from splitimpera.report.html.rendering import asset, render
+from splitimpera.report.html.rendering import as_data, asset, render
 from splitimpera.report.interactive import figures
 from splitimpera.report.palette import COLOURS
 from splitimpera.report.schema import Results, SectionEntry, SensitivityEntry
@@ -107,12 +107,6 @@ def report_html(results: Results) -> str:
         sentence=sentence,
         unsatisfiable=WORDS["unsatisfiable"],
     )
-
-
-def as_data(value: dict[str, Any]) -> Markup:
-    """JSON that can stand in a script element, whatever names are in it."""
-    written = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return Markup(written.replace("<", "\\u003c"))
 
 
 def _quality(results: Results, value: float, ends: Sequence[float]) -> tuple[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,6 +19,12 @@ def render(template: str, **content: object) -> str:
 def asset(name: str) -> Markup:
     """A style sheet or script of this folder; our own, so not escaped."""
     return Markup((files(__package__) / name).read_text(encoding="utf-8"))
+
+
+def as_data(value: dict[str, Any]) -> Markup:
+    """JSON that can stand in a script element, whatever names are in it."""
+    written = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return Markup(written.replace("<", "\\u003c"))
 
 
 @cache

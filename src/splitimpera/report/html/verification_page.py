@@ -9,8 +9,7 @@ from plotly.offline import get_plotlyjs
 
 from splitimpera.core import units
 from splitimpera.report import verified_words as words
-from splitimpera.report.html.page import as_data
-from splitimpera.report.html.rendering import asset, render
+from splitimpera.report.html.rendering import as_data, asset, render
 from splitimpera.report.verified import LogEntry, PartEntry, QuantityEntry, RequirementCheck, Verification
 from splitimpera.report.verified_figures import verification_figures
 
