@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from splitimpera.scenario import load_scenario as load_scenario
     from splitimpera.setting import Setting as Setting
     from splitimpera.setting import resolve as resolve
+    from splitimpera.studies.study import study as study
+    from splitimpera.studies.study_files import read_study as read_study
+    from splitimpera.studies.study_results import StudyResults as StudyResults
 
 _HOMES = {
     **dict.fromkeys(("open_bundle",), "bundle.opened"),
@@ -87,6 +90,9 @@ _HOMES = {
     **dict.fromkeys(("SaliencyCurve",), "saliency.curve"),
     **dict.fromkeys(("Scenario", "load_scenario"), "scenario"),
     **dict.fromkeys(("Setting", "resolve"), "setting"),
+    **dict.fromkeys(("study",), "studies.study"),
+    **dict.fromkeys(("read_study",), "studies.study_files"),
+    **dict.fromkeys(("StudyResults",), "studies.study_results"),
 }
 
 __all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -20,6 +20,7 @@ from splitimpera.cli import (
     scenario,
     serve,
     simulate,
+    study,
     verbosity,
     verify,
 )
@@ -49,6 +50,7 @@ app.command("compare")(compare.run)
 app.command("profile")(profile.run)
 app.command("saliency")(saliency.run)
 app.command("simulate")(simulate.run)
+app.add_typer(study.app, name="study")
 app.add_typer(scenario.app, name="scenario")
 
 

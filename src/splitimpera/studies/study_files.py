@@ -20,7 +20,7 @@ from splitimpera.studies.journal import Journal
 from splitimpera.studies.study_results import Cell, CellRow, PlanRow, SearchStep, StudyResults
 
 FACTS, JOURNAL, VALUES = "study.json", "study.journal", "values.sqlite"
-CELLS, PLANS = "cells.csv", "plans.csv"
+CELLS, PLANS, PAGE = "cells.csv", "plans.csv", "study.html"
 LARGEST_BYTES = 2_000_000_000
 VERSION = 1
 

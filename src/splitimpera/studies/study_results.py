@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from splitimpera.scenario.ranges import Axis
+
+if TYPE_CHECKING:
+    import pandas
 
 State = Literal["done", "failed", "left"]
 
@@ -149,3 +152,19 @@ class StudyResults:
             if cell.state == "done":
                 for plan in self.plans_of(cell.index):
                     yield cell, plan
+
+    def frame(self) -> pandas.DataFrame:
+        """One row a plan in a cell, as plans.csv has them: the cell, its values, the plan, its metrics in SI units.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        import pandas as pd
+
+        rows = []
+        for cell, plan in self.every_plan():
+            own = plan.model_dump(exclude={"metrics", "quality_ci", "misses"})
+            low, high = plan.quality_ci or (None, None)
+            ends = {"quality_low": low, "quality_high": high, "misses": "; ".join(plan.misses)}
+            rows.append({"cell": cell.index, **cell.values, **own, **plan.metrics, **ends})
+        return pd.DataFrame(rows)
