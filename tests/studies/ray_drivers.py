@@ -104,9 +104,9 @@ def a_node_joins(folder):
     pids = []
     with two_nodes() as (cluster, second):
         cluster.remove_node(second)
-        for done in Ray(cluster.address)(settings, [[]] * 2000):
+        for done in Ray(cluster.address)(settings, [[]] * 1000):
             pids.append(done.value[0])
-            time.sleep(0.01)
+            time.sleep(0.005)
             if len(pids) == 20:
                 cluster.add_node(num_cpus=2)
     say(json.dumps([len(pids), len({*pids})]))

@@ -58,7 +58,7 @@ def marked(mark):
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if mark.encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_bytes().decode().split("\0")[0])
+                found.append((int(process.name), (process / "cmdline").read_bytes().decode().split("\0")[0]))
         except OSError:
             continue
     return found
@@ -116,6 +116,12 @@ def test_all_maps_give_the_same_bytes(two):
     assert found[0].value[0].flags.writeable
 
 
+def test_tasks_that_no_node_has_the_memory_for(two):
+    with pytest.raises(LinkError, match=r"a task needs 1e\+06 GB, no node gives more than "):
+        next(iter(Ray(memory_bytes=10**15)(worker, [1])))
+    assert [done.value for done in Ray(memory_bytes=10**6)(worker, [3])] == [9]
+
+
 # what dies -----------------------------------------------------------------------------------------------------------
 
 
@@ -147,8 +153,26 @@ def test_a_node_that_dies_costs_nothing_but_time(tmp_path):
 @pytest.mark.slow
 def test_a_node_that_joins_takes_part(tmp_path):
     tasks, processes = driven("a_node_joins", tmp_path)
-    assert tasks == 2000
+    assert tasks == 1000
     assert processes >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("part", "says"), [("raylet", "Ray failed: "), ("gcs_server", "has not answered for 20 s")])
+def test_ray_itself_dies(part, says, mark, tmp_path):
+    environment = os.environ | {"SPLIT_MARK": mark}
+    command = [sys.executable, "-u", DRIVERS, "endless", tmp_path]
+    driver = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True, start_new_session=True
+    )
+    for line in driver.stdout:
+        if line.strip() == "running":
+            break
+    (victim,) = [pid for pid, name in marked(mark) if Path(name).name == part]
+    os.kill(victim, signal.SIGKILL)
+    _, errors = driver.communicate(timeout=50)
+    assert driver.returncode == 1
+    assert says in errors.splitlines()[-1]
 
 
 @pytest.mark.slow

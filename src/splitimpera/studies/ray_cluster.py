@@ -8,7 +8,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,14 @@ class Cluster:
         workers: Processes that are started here, or tasks that may run on the cluster at once; None: one a CPU.
         ship: A folder of at most `SHIP_BYTES` that becomes the working directory of all workers.
         package: Whether this package is sent along, to nodes that have the libraries that it needs, but not itself.
+        memory_bytes: Memory that each task needs; so many run on a node at once as it has. None: it is not asked.
     """
 
     address: str | None = None
     workers: int | None = None
     ship: Path | None = None
     package: bool = False
+    memory_bytes: int | None = None
     _checked: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @contextmanager
@@ -101,7 +103,7 @@ class Cluster:
         """How many tasks run at once now; nodes that are new have said their versions.
 
         Raises:
-            LinkError: a node has other versions than this process.
+            LinkError: a node has other versions than this process, or none has the memory for a task.
         """
         import ray
 
@@ -110,8 +112,22 @@ class Cluster:
         if new and (self.address is not None or _session != self):
             _check(sorted(new), self.options())
         self._checked.update(new)
-        there = int(sum(node["Resources"].get("CPU", 0) for node in nodes))
+        there = sum(self._room(node["Resources"]) for node in nodes)
+        with_cpus = [node["Resources"].get("memory", 0) for node in nodes if node["Resources"].get("CPU", 0) >= 1]
+        if not there and with_cpus:
+            needed_gb, most_gb = (self.memory_bytes or 0) / 1e9, max(with_cpus) / 1e9
+            raise LinkError(f"a task needs {needed_gb:.3g} GB, no node gives more than {most_gb:.3g} GB", where=WHERE)
         return there if self.workers is None or self.address is None else min(there, self.workers)
+
+    def _room(self, resources: dict[str, float]) -> int:
+        cpus = int(resources.get("CPU", 0))
+        return cpus if self.memory_bytes is None else min(cpus, int(resources.get("memory", 0) // self.memory_bytes))
+
+    def answers(self) -> bool:
+        """Whether the cluster's first machine does: Ray waits a minute for it, and then ends this process."""
+        import ray
+
+        return _listens(*_parts(ray.get_runtime_context().gcs_address), PATIENCE_S)
 
     def _join(self, folder: str) -> None:
         import ray
@@ -122,7 +138,7 @@ class Cluster:
         else:
             settings["address"] = reached(self.address)
         try:
-            with _quietly():
+            with _quietly(), _uninterrupted() if self.address is None else nullcontext():
                 ray.init(logging_level="ERROR", **settings)
         except Exception as failure:  # of many kinds, and all of them in words
             ray.shutdown()
@@ -165,6 +181,29 @@ def _quietly() -> Iterator[None]:
             os.environ.pop(name)
             if value is not None:
                 os.environ[name] = value
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C is heard at the end of the block, for nobody ends what Ray has half started; the second one at once."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    heard = False
+
+    def hear(number: int, frame: object) -> None:
+        nonlocal heard
+        heard = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 def own_versions() -> Versions:
@@ -276,6 +315,19 @@ def reached(address: str) -> str:
 
 
 _ASK = "'ray status' on the cluster's first machine says whether it runs, and 'ray start --head' starts it"
+
+
+def _parts(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _listens(host: str, port: int, timeout_s: float) -> bool:
+    try:
+        socket.create_connection((host, port), timeout_s).close()
+    except OSError:
+        return False
+    return True
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -25,6 +25,8 @@ CHUNK_S = 0.1
 CHUNK_MOST = 256
 LOOK_S = 1.0
 """How often the cluster is looked at: nodes come and go."""
+SILENCE_S = 20.0
+"""How long the cluster's first machine may be away; Ray ends the process after 60."""
 WAITING = 4
 """Tasks that are handed in where no node has a CPU, so that a cluster that grows on demand knows of it."""
 
@@ -36,8 +38,7 @@ class Ray(Cluster):
     What dies of a task, or with its node, is replaced, and the task is tried again, the last time when nothing else
     runs, so that others are not blamed for it. It fails when processes died of it `ATTEMPTS` times.
 
-    Args:
-        memory_bytes: Memory that each task needs; so many run on a node at once as it has. None: it is not asked.
+    Args are those of `Cluster`.
 
     Raises:
         LinkError: the cluster cannot be reached or joined, a node has other versions, or Ray itself has failed.
@@ -46,8 +47,6 @@ class Ray(Cluster):
         for done in Ray("10.0.0.1:6379")(work, tasks):
             print(done.place, done.value)
     """
-
-    memory_bytes: int | None = None
 
     def __call__(self, work: Work, tasks: Iterable[Any]) -> Iterator[Done]:
         with self.joined():
@@ -72,7 +71,7 @@ class _Running:
         self.chunks: dict[Any, list[Task]] = {}
         self.alone: Any = None
         self.task_s: float | None = None
-        self.room, self.looked_s = 0, -LOOK_S
+        self.room, self.looked_s, self.answered_s = 0, -LOOK_S, time.monotonic()
         # as an array it is mapped into a worker's memory, not copied, however often it is handed over
         self.work = ray.put(np.frombuffer(ray.cloudpickle.dumps(work), np.uint8))
         memory = {} if cluster.memory_bytes is None else {"memory": cluster.memory_bytes}
@@ -108,9 +107,15 @@ class _Running:
                 return
 
     def _look(self) -> None:
-        if time.monotonic() - self.looked_s >= LOOK_S:
-            self.room = AHEAD * self.cluster.cpus() or WAITING
-            self.looked_s = time.monotonic()
+        """How much there is to do it with; what is on its way comes in while the cluster does not answer."""
+        now_s = time.monotonic()
+        if now_s - self.looked_s < LOOK_S:
+            return
+        self.looked_s = now_s
+        if self.cluster.answers():
+            self.room, self.answered_s = AHEAD * self.cluster.cpus() or WAITING, now_s
+        elif now_s - self.answered_s > SILENCE_S:
+            raise LinkError(f"Ray's first machine has not answered for {SILENCE_S:g} s", where=WHERE)
 
     def _hand_in(self) -> None:
         while len(self.chunks) < self.room and not (self.chunks and (self.last or self.alone in self.chunks)):
