@@ -54,7 +54,7 @@ class Row:
 
 
 def paced(made: Map, workers: int, seconds: float, tasks: int) -> tuple[float, float]:
-    """How long a map takes until all processes are there and the first task begins, and from then to the last one's end.
+    """Until all processes are there and the first task begins, and from then to the end of the last one, in seconds.
 
     All in one run, for a pool ends with its run. Until then there are tasks that do not count.
     """

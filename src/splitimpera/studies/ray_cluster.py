@@ -117,7 +117,7 @@ class Cluster:
         if not there and with_cpus:
             needed_gb, most_gb = (self.memory_bytes or 0) / 1e9, max(with_cpus) / 1e9
             raise LinkError(f"a task needs {needed_gb:.3g} GB, no node gives more than {most_gb:.3g} GB", where=WHERE)
-        return there if self.workers is None or self.address is None else min(there, self.workers)
+        return there
 
     def _room(self, resources: dict[str, float]) -> int:
         cpus = int(resources.get("CPU", 0))

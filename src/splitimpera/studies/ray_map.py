@@ -71,7 +71,8 @@ class _Running:
         self.chunks: dict[Any, list[Task]] = {}
         self.alone: Any = None
         self.task_s: float | None = None
-        self.room, self.looked_s, self.answered_s = 0, -LOOK_S, time.monotonic()
+        self.room, self.looked_s = 0, -LOOK_S
+        self.silent_s: float | None = None
         # as an array it is mapped into a worker's memory, not copied, however often it is handed over
         self.work = ray.put(np.frombuffer(ray.cloudpickle.dumps(work), np.uint8))
         memory = {} if cluster.memory_bytes is None else {"memory": cluster.memory_bytes}
@@ -113,8 +114,12 @@ class _Running:
             return
         self.looked_s = now_s
         if self.cluster.answers():
-            self.room, self.answered_s = AHEAD * self.cluster.cpus() or WAITING, now_s
-        elif now_s - self.answered_s > SILENCE_S:
+            self.silent_s = None
+            most = None if self.cluster.address is None else self.cluster.workers
+            self.room = min(AHEAD * self.cluster.cpus() or WAITING, most or sys.maxsize)
+        elif self.silent_s is None:
+            self.silent_s = now_s
+        elif now_s - self.silent_s > SILENCE_S:
             raise LinkError(f"Ray's first machine has not answered for {SILENCE_S:g} s", where=WHERE)
 
     def _hand_in(self) -> None:
