@@ -59,6 +59,17 @@ def slow_squares(folder, seconds):
     return run
 
 
+def whereabouts():
+    """A worker that says on which node it is."""
+    import ray
+
+    def run(task):
+        time.sleep(0.1)
+        return ray.get_runtime_context().get_node_id()
+
+    return run
+
+
 class Squares:
     """`slow_squares`, as work."""
 
@@ -101,15 +112,14 @@ def a_node_dies(folder):
 def a_node_joins(folder):
     from splitimpera.studies.ray_map import Ray
 
-    pids = []
+    nodes = []
     with two_nodes() as (cluster, second):
         cluster.remove_node(second)
-        for done in Ray(cluster.address)(settings, [[]] * 1000):
-            pids.append(done.value[0])
-            time.sleep(0.005)
-            if len(pids) == 20:
+        for done in Ray(cluster.address)(whereabouts, range(150)):
+            nodes.append(done.value)
+            if len(nodes) == 20:
                 cluster.add_node(num_cpus=2)
-    say(json.dumps([len(pids), len({*pids})]))
+    say(json.dumps([len(nodes), len({*nodes[:20]}), len({*nodes})]))
 
 
 def another_version(folder):

@@ -158,9 +158,7 @@ class Cluster:
                 )
             made["working_dir"] = str(self.ship)
         if self.package:
-            import splitimpera
-
-            made["py_modules"] = [str(Path(splitimpera.__file__ or "").parent)]
+            made["py_modules"] = [str(Path(__file__).parents[1])]
         return made
 
 
