@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,12 +68,14 @@ def run(
     from splitimpera.studies.study import study as run_study
 
     using: Map | None = None
+    joined: AbstractContextManager[object] = nullcontext()
     if ray or ray_address is not None:
         from splitimpera.studies.ray_map import Ray
 
         using = Ray(ray_address, workers)
+        joined = using.joined()
     console.print(f"{wanted.name}: {len(wanted)} cells")
-    with progress() as track:
+    with joined, progress() as track:
         found = run_study(
             wanted,
             place,

@@ -25,25 +25,17 @@ MOST_CHECKED = 1_000
 """How many values of a range are tried before a study begins."""
 
 
-class SearchSection(Section):
-    """How bottlenecks are searched for."""
-
-    strategy: str = "default"
-    trainings: Annotated[int, Field(ge=1, le=100_000)] | None = None
-
-
 class StudySection(Section):
     """A study as its file has it; the scenario is a path beside it, or stands in it."""
 
-    SECTIONS: ClassVar = {"ranges": RangeSection, "search": SearchSection}
+    SECTIONS: ClassVar = {"ranges": RangeSection}
 
     name: Name = "study"
     scenario: str | dict[str, Any]
     ranges: Annotated[dict[str, RangeSection], Field(default_factory=dict)]
     zip: Annotated[list[Annotated[list[str], Field(min_length=2)]], Field(default_factory=list)]
-    goal: Literal["map", "search"] = "map"
+    goal: Literal["map"] = "map"
     replications: Annotated[int, Field(ge=1, le=1000)] = 5
-    search: SearchSection = SearchSection()
 
 
 @dataclass(frozen=True)
@@ -58,13 +50,12 @@ class Study:
     """
 
     name: str
-    goal: Literal["map", "search"]
+    goal: Literal["map"]
     document: Mapping[str, Any]
     folder: Path
     axes: tuple[Axis, ...]
     spaced: tuple[str, ...]
     replications: int
-    search: SearchSection
 
     def __len__(self) -> int:
         """How many cells it has."""
@@ -131,7 +122,7 @@ def load_study(path: str | Path) -> Study:
     except ScenarioError as error:
         raise error.at(f"{path}: {error.where}") from None
     spaced = tuple(_spacing(section.ranges[axis.keys[0]]) for axis in axes)
-    study = Study(section.name, section.goal, document, folder, axes, spaced, section.replications, section.search)
+    study = Study(section.name, section.goal, document, folder, axes, spaced, section.replications)
     if len(study) > MOST_PLANS:
         told = " x ".join(str(len(axis.values)) for axis in axes)
         raise ScenarioError(

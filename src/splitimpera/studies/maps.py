@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -33,6 +35,12 @@ AHEAD = 2
 """Tasks that each process is given at once, so that it never waits for the next."""
 ATTEMPTS = 3
 """How often a process may die of a task."""
+
+
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+"""What keeps libraries of processes that are started then from using more."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,8 @@ class Pool:
         try:
             while True:
                 for place, task in islice(tasks, AHEAD * workers - len(running)):
-                    running[pool.submit(_run, place, task)] = place, task
+                    with _single():  # it may start a process
+                        running[pool.submit(_run, place, task)] = place, task
                 if not running:
                     return []
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -122,6 +131,21 @@ class Pool:
                     yield done
         finally:
             _stop(pool)
+
+
+@contextmanager
+def _single() -> Iterator[None]:
+    """Processes that are started within use one thread each."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

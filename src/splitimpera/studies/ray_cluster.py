@@ -16,6 +16,7 @@ from typing import Any
 from splitimpera.core.errors import DataError, LinkError, shown, shown_path
 from splitimpera.core.extras import needed
 from splitimpera.core.version import __version__
+from splitimpera.studies.maps import ONE_THREAD
 
 WHERE = "--ray-address"
 PATIENCE_S = 5.0
@@ -25,9 +26,6 @@ CHECK_S = 120.0
 SHIP_BYTES = 100 * 10**6
 """The largest folder that is sent to all nodes."""
 NOT_SHIPPED = (".git", ".venv", "venv", "__pycache__")
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_RUNTIME_ENV_IGNORE_GITIGNORE": "1",
@@ -229,6 +227,7 @@ def sent_versions() -> Callable[[], Versions]:
         spec = find_spec("splitimpera")
         if spec is not None and spec.origin is not None:
             from splitimpera.core.version import __version__
+from splitimpera.studies.maps import ONE_THREAD
 
             folder, digest = Path(spec.origin).parent, hashlib.sha256()
             for path in sorted(folder.rglob("*.py")):

@@ -27,7 +27,7 @@ from splitimpera.models.threads import torch_threads
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.plan import Hop
 from splitimpera.saliency.cumulative import cumulative_saliency
-from splitimpera.scenario.study_section import MOST_PLANS, Study, load_study
+from splitimpera.scenario.study_section import MOST_CHECKED, MOST_PLANS, Study, load_study
 from splitimpera.setting import Setting, resolve
 from splitimpera.studies.bench import content_of, judging, read_testbed
 from splitimpera.studies.journal import Journal
@@ -116,6 +116,7 @@ class _Run:
     refused: dict[int, str] = field(default_factory=dict)
 
     def run(self) -> None:
+        self._check_values()
         every = self.study.values()
         self.keys = [""] * len(every)
         groups = self._groups(every)
@@ -148,6 +149,16 @@ class _Run:
             keys=self.keys,
             refused=self.refused,
         )
+
+    def _check_values(self) -> None:
+        """Refuse values that are wrong by themselves: presets, codecs and files that do not exist."""
+        for axis in self.study.axes:
+            for step in axis.values[:MOST_CHECKED]:
+                values = dict(zip(axis.keys, step, strict=True))
+                try:
+                    resolve(self.study.scenario(values))
+                except SplitImperaError as error:
+                    raise ScenarioError(f"with {values}: {error}", where=f"ranges.{axis.keys[0]}") from None
 
     # What cells have in common ---------------------------------------------------------------------------------------
 

@@ -185,7 +185,7 @@ class _Told:
             self._number(row.runner_up),
             row.feasible,
             row.plans,
-            self._text("; ".join(row.reasons if won else plan.misses if plan else ())),
+            self._text(" ".join(row.reasons) if won else "; ".join(plan.misses if plan else ())),
             cell.index,
         )
 
