@@ -1,4 +1,4 @@
-"""What benchmarks put at a cut: a bottleneck trained by distillation alone, and linear codes, untrained."""
+"""What `score_vs_accuracy` puts at a cut: a bottleneck trained by distillation alone, and a linear code, untrained."""
 
 from __future__ import annotations
 
@@ -189,52 +189,3 @@ class _InLayout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         coded: Tensor = self.inner(x.movedim(self.channel_dim + 1, 1))
         return coded.movedim(1, self.channel_dim + 1)
-
-
-class InOtherAxes(nn.Module):
-    """A code of (N, K, H, W) or (N, K) that works on other axes of the channels.
-
-    Args:
-        inner: the code.
-        axes: an invertible matrix, (K, K): what stands in front of the code; its inverse stands behind it.
-    """
-
-    axes: Tensor
-    back: Tensor
-
-    def __init__(self, inner: nn.Module, axes: Tensor) -> None:
-        super().__init__()
-        self.inner = inner
-        self.register_buffer("axes", axes.float())
-        self.register_buffer("back", torch.linalg.inv(axes).float())
-
-    def forward(self, a: Tensor) -> Tensor:
-        coded: Tensor = self.inner(torch.einsum("lk,nk...->nl...", self.axes, a))
-        return torch.einsum("lk,nk...->nl...", self.back, coded)
-
-
-def weighted_code(activations: Tensor, gradients: Tensor, latent_channels: int, side: int) -> nn.Module:
-    """The linear code that changes the logit least, to first order, where errors of channels are independent of it.
-
-    With W = E[g g^T], g the gradient of the predicted logit summed over a patch, it minimises E[e^T W e] of the error e
-    of the patches' means: principal components on the axes W^(1/2). In float64; a thousandth of the mean eigenvalue is
-    added to W, so that it can be inverted.
-
-    Args:
-        activations, gradients: (N, K, H, W) or (N, K).
-        latent_channels: components that are kept.
-        side: side of a patch, as `LinearCode` has it.
-    """
-    pooled = pool(activations, side)
-    sums = gradients if side == 1 or gradients.ndim == 2 else _sums(gradients, side)
-    rows, g = (x.movedim(1, -1).flatten(0, -2).double() if x.ndim > 2 else x.double() for x in (pooled, sums))
-    weights = g.T @ g / len(g)
-    values, vectors = torch.linalg.eigh(weights)
-    values = values.clamp_min(0) + 1e-3 * values.mean().clamp_min(1e-12)
-    axes = vectors @ torch.diag(values.sqrt()) @ vectors.T
-    mean, components = principal_components(rows @ axes.T, latent_channels)
-    return InOtherAxes(LinearCode(mean.float(), components.float(), side), axes)
-
-
-def _sums(gradients: Tensor, side: int) -> Tensor:
-    return F.avg_pool2d(gradients, side, ceil_mode=True, divisor_override=1)

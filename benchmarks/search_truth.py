@@ -66,12 +66,12 @@ def parts_of(name: str, case: Case) -> dict[str, Samples]:
     }
 
 
-def training_of(ratio: float, seed: int) -> Training:
+def training_of(name: str, ratio: float, seed: int) -> Training:
     return Training(
         ratio=ratio,
         epochs=(1, RUNGS[-1] - 1),
         schedule="constant",
-        batch=32,
+        batch=32 if name.startswith("digits") else 16,
         patience=RUNGS[-1] + 1,
         bits=8,
         seed=seed,
@@ -115,11 +115,11 @@ def accuracy(parts: Parts, crossing: Tensor, labels: Tensor) -> float:
     return right / len(labels)
 
 
-def train(graph: ModelGraph, cut: Cut, samples: dict[str, Samples], ratio: float, seed: int) -> dict[str, float]:
+def train(graph: ModelGraph, cut: Cut, samples: dict[str, Samples], training: Training) -> dict[str, float]:
     """Accuracies at each rung, and CPU seconds an epoch: those of the whole training divided by its epochs."""
     with TemporaryDirectory() as folder:
         rungs = Rungs(Path(folder) / "checkpoint")
-        settings = {key: value for key, value in vars(training_of(ratio, seed)).items() if key != "order"}
+        settings = {key: value for key, value in vars(training).items() if key != "order"}
         begun_s = time.process_time()
         trained = train_split(graph, cut, samples["train"], checkpoint=rungs.checkpoint, track=rungs.track, **settings)
         found = {"epoch_s": (time.process_time() - begun_s) / RUNGS[-1]}
@@ -169,7 +169,7 @@ def main() -> None:
                 for cut, ratio, elements in candidates(graph):
                     if (name, cut.index, ratio, seed) in done:
                         continue
-                    found = train(graph, cut, samples, ratio, seed)
+                    found = train(graph, cut, samples, training_of(name, ratio, seed))
                     row: dict[str, object] = {key: f"{value:.4f}" for key, value in found.items()}
                     row |= {"network": name, "cut": cut.index, "name": cut.name, "ratio": ratio, "seed": seed}
                     table.writerow(row | {"latent_elements": elements, "unsplit_test": f"{unsplit:.4f}"})
