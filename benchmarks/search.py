@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from search_truth import DATA, RUNGS
@@ -32,7 +33,7 @@ from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
-from splitimpera.studies.search import Candidate, Search, by_maxima, make_search
+from splitimpera.studies.search import Candidate, Job, by_maxima, make_search
 
 SCENARIOS, SEEDS, DRAWS = 100, 20, 1000
 KEPT = Path("runs/search")
@@ -41,10 +42,12 @@ FRAMES, FPS = 200, 10.0
 SERVER_MACS_PER_S = 2e10
 HEADER_BYTES = 64
 """Of the application in front of every payload."""
-SHARES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+SHARES = (0.05, 0.1, 0.2, 1.0)
 """Of the cost of all trainings, at which regret is taken."""
 GOAL = 0.1
-PRIORS = ("depth", "bytes", "cs_maxima", "cs", "agreement", "closed_form")
+PRIORS = ("depth", "bytes", "cs_maxima", "cs", "agreement", "closed_form", "value")
+"""`value`: the share of frames that are on time, times the closed form's accuracy."""
+OF_CLOSED_FORM = ("closed_form", "value")
 STRATEGIES = (
     *("exhaustive", "random", *PRIORS),
     *("halving", *(f"halving+{prior}" for prior in PRIORS)),
@@ -59,6 +62,7 @@ class Truth:
         candidates: without bounds, which a scenario gives.
         validation, test: accuracies, (candidates, training seeds, rungs).
         head_macs, tail_macs, payload_bytes: (candidates,); those of encoder and decoder included.
+        closed_form_s: What the closed forms of all candidates took: it counts as training spent where they are used.
     """
 
     network: str
@@ -68,6 +72,7 @@ class Truth:
     head_macs: FloatArray
     tail_macs: FloatArray
     payload_bytes: FloatArray
+    closed_form_s: float
 
     @property
     def cost(self) -> float:
@@ -131,6 +136,7 @@ def read_truths(networks: Sequence[str]) -> Iterator[Truth]:
             head_macs=columns["macs_head"] + columns["macs_encoder"],
             tail_macs=columns["macs_tail"] + columns["macs_decoder"],
             payload_bytes=columns["latent_elements"] + HEADER_BYTES,
+            closed_form_s=float(columns["closed_form_s"].sum()),
         )
 
 
@@ -207,17 +213,31 @@ def _made_of(truth: Truth) -> list[float]:
 # Replay ---------------------------------------------------------------------------------------------------------------
 
 
-def replay(truth: Truth, shares: FloatArray, search: Search, seen: FloatArray, most: float) -> FloatArray:
+class Asking(Protocol):
+    """What a replay needs of a search."""
+
+    @property
+    def spent(self) -> float: ...
+
+    def ask(self) -> list[Job]: ...
+
+    def tell(self, candidate: Candidate, rung: int, value: float) -> None: ...
+
+
+def replay(
+    truth: Truth, shares: FloatArray, search: Asking, seen: FloatArray, worth: FloatArray, most: float, before: float
+) -> FloatArray:
     """Regret in points at each of `SHARES` of the cost of all trainings, (shares,).
 
     Args:
         seen: validation accuracies of one training seed a candidate, (candidates, rungs).
+        worth: what handing a candidate over is worth, (candidates, rungs).
         most: the share of the cost after which the search ends.
+        before: what was spent before any training.
     """
-    worth = np.nan_to_num(shares)[:, None] * truth.test.mean(1)
     places = {candidate.key: place for place, candidate in enumerate(truth.candidates)}
-    best = worth[:, -1].max()
-    limits, regret, now = np.array(SHARES) * truth.cost, np.full(len(SHARES), best), best
+    best = (np.nan_to_num(shares) * truth.test.mean(1)[:, -1]).max()
+    limits, regret, now = np.array(SHARES) * truth.cost - before, np.full(len(SHARES), best), best
     highest = -math.inf
     while search.spent <= most * truth.cost and (jobs := search.ask()):
         ((candidate, rung),) = jobs
@@ -233,24 +253,38 @@ def replay(truth: Truth, shares: FloatArray, search: Search, seen: FloatArray, m
 def bounded(truth: Truth, shares: FloatArray) -> list[Candidate]:
     """The candidates, each with the most that it can be worth in a scenario."""
     return [
-        replace(candidate, at_most=float(share) if share > 0 else None)
+        replace(
+            candidate,
+            at_most=float(share) if share > 0 else None,
+            priors={**candidate.priors, "value": float(np.nan_to_num(share)) * candidate.priors["closed_form"]},
+        )
         for candidate, share in zip(truth.candidates, shares, strict=True)
     ]
 
 
-def regrets(
-    truth: Truth, scenarios: list[FloatArray], strategy: str, seeds: int, most: float, rungs: tuple[int, ...], eta: int
-) -> FloatArray:
+def regrets(truth: Truth, scenarios: list[FloatArray], strategy: str, arguments: argparse.Namespace) -> FloatArray:
     """(scenarios, seeds, shares)."""
-    found = np.empty((len(scenarios), seeds, len(SHARES)))
+    found = np.empty((len(scenarios), arguments.seeds, len(SHARES)))
     every = np.arange(len(truth.candidates))
+    before = truth.closed_form_s if strategy.removeprefix("halving+") in OF_CLOSED_FORM else 0.0
     for place, shares in enumerate(scenarios):
         candidates = bounded(truth, shares)
-        for seed in range(seeds):
+        for seed in range(arguments.seeds):
             drawn = np.random.default_rng([place, seed]).integers(truth.validation.shape[1], size=len(every))
-            search = make_search(strategy, candidates, seed, rungs=rungs, eta=eta)
-            found[place, seed] = replay(truth, shares, search, truth.validation[every, drawn], most)
+            search = _started(strategy, candidates, seed, tuple(arguments.rungs), arguments.eta)
+            accuracy = truth.test[every, drawn] if arguments.own else truth.test.mean(1)
+            worth = np.nan_to_num(shares)[:, None] * accuracy
+            seen = truth.validation[every, drawn]
+            found[place, seed] = replay(truth, shares, search, seen, worth, arguments.most, before)
     return found
+
+
+def _started(strategy: str, candidates: list[Candidate], seed: int, rungs: tuple[int, ...], eta: int) -> Asking:
+    if strategy == "tpe":
+        from search_tpe import Tpe  # optuna is needed here alone
+
+        return Tpe(candidates, seed)
+    return make_search(strategy, candidates, seed, rungs=rungs, eta=eta)
 
 
 # The account ----------------------------------------------------------------------------------------------------------
@@ -268,18 +302,16 @@ def quantiles(values: Sequence[FloatArray], rng: np.random.Generator) -> tuple[F
 
 
 def table(found: dict[str, list[FloatArray]]) -> Iterator[str]:
-    """Median and 90th percentile of regret over the share of the cost."""
+    """Median and 90th percentile of regret at each share of the cost but the last."""
     place = SHARES.index(GOAL)
-    head = [f"median at {share:.0%}" for share in SHARES[:-2]] + [f"90 % at {share:.0%}" for share in SHARES[:-2]]
-    yield f"| strategy | {' | '.join(head)} | better than random by | better than depth by |"
+    head = [f"{share:.0%}: {which}" for share in SHARES[:-1] for which in ("median", "90 %")]
+    yield f"| strategy | {' | '.join(head)} | {GOAL:.0%}: less than random by | less than depth by |"
     yield "|---|" + "---:|" * (len(head) + 2)
     for strategy, values in found.items():
         cells = []
-        for which in (0, 1):
-            for index in range(len(SHARES) - 2):
-                here = [each[:, :, index] for each in values]
-                at, ends = quantiles(here, np.random.default_rng(0))
-                cells.append(f"{at[which]:.2f} [{ends[0, which]:.2f}, {ends[1, which]:.2f}]")
+        for index in range(len(SHARES) - 1):
+            at, ends = quantiles([each[:, :, index] for each in values], np.random.default_rng(0))
+            cells += [f"{at[which]:.2f} [{ends[0, which]:.2f}, {ends[1, which]:.2f}]" for which in (0, 1)]
         here = [each[:, :, place] for each in values]
         cells += [gain([each[:, :, place] for each in found[other]], here) for other in ("random", "depth")]
         yield f"| {strategy} | {' | '.join(cells)} |"
@@ -299,12 +331,13 @@ def gain(others: list[FloatArray], values: list[FloatArray]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["digits-vgg16", "digits-resnet20", "cifar-resnet20"])
-    parser.add_argument("--strategies", nargs="+", default=STRATEGIES)
+    parser.add_argument("--strategies", nargs="+", default=STRATEGIES, help="also: tpe, which needs optuna")
     parser.add_argument("--scenarios", type=int, default=SCENARIOS)
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--rungs", type=int, nargs="+", default=[0, 2, 4], help="places in the table's rungs")
-    parser.add_argument("--eta", type=int, default=4)
+    parser.add_argument("--rungs", type=int, nargs="+", default=[3, 4], help="places in the table's rungs")
+    parser.add_argument("--eta", type=int, default=2)
     parser.add_argument("--most", type=float, default=1.0, help="share of the cost after which a search ends")
+    parser.add_argument("--own", action="store_true", help="what is handed over is worth its own test accuracy")
     parser.add_argument("--out", type=Path, help="Markdown goes there; else it is printed")
     arguments = parser.parse_args()
     found: dict[str, list[FloatArray]] = defaultdict(list)
@@ -320,14 +353,15 @@ def main() -> None:
             f"{left:.1f} candidates with {cost / truth.cost:.0%} of the cost."
         )
         print(f"{lines[-1]} ({time.process_time() - begun_s:.0f} s)", flush=True)
-        for strategy in dict.fromkeys(["random", "depth", *arguments.strategies]):
+        for strategy in dict.fromkeys(["random", "depth", "exhaustive", *arguments.strategies]):
             begun_s = time.process_time()
-            one = regrets(
-                truth, scenarios, strategy, arguments.seeds, arguments.most, tuple(arguments.rungs), arguments.eta
-            )
+            one = regrets(truth, scenarios, strategy, arguments)
             found[strategy].append(one)
             at = np.percentile(one[:, :, SHARES.index(GOAL)], (50, 90))
             print(f"{strategy:24} {at[0]:.2f} {at[1]:.2f} ({time.process_time() - begun_s:.0f} s)", flush=True)
+    if arguments.most >= 1:
+        at, _ = quantiles([each[:, :, -1] for each in found["exhaustive"]], np.random.default_rng(0))
+        lines.append(f"Everything trained, the best by validation: regret {at[0]:.2f} (median), {at[1]:.2f} (90 %).")
     lines += ["", *table(found)]
     text = "\n".join(lines)
     if arguments.out:

@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitimpera.core.errors import ScenarioError, UnknownNameError
-from splitimpera.studies.search import Budget, Candidate, Search, by_maxima, make_search, ranking
+from splitimpera.studies.search import (
+    DEFAULT_STRATEGY,
+    Budget,
+    Candidate,
+    Search,
+    by_maxima,
+    expected,
+    make_search,
+    ranking,
+)
 
 COSTS = (1.0, 4.0, 16.0)
 NAMES = ("exhaustive", "random", "depth", "halving", "halving+depth", "halving+bytes")
@@ -213,6 +222,21 @@ def test_nobody_is_ranked_behind_what_it_dominates(vectors):
 def test_maxima_come_first_and_the_others_by_height():
     prior = by_maxima([0.1, 0.9, 0.2, 0.5, 0.3, 0.95])
     assert sorted(range(6), key=lambda cut: -prior[cut]) == [1, 3, 5, 4, 2, 0]
+
+
+def test_by_default_what_may_be_worth_most_comes_first():
+    shares, qualities = (1.0, 0.5, None, 0.9), (0.6, 0.9, 1.0, 0.7)
+    candidates = [
+        replace(candidate, at_most=share, priors={"value": expected(share, quality)})
+        for candidate, share, quality in zip(made(4), shares, qualities, strict=True)
+    ]
+    search = make_search(DEFAULT_STRATEGY, candidates)
+    assert [(candidate.cut, rung) for candidate, rung in search.ask(4)] == [(3, 2), (0, 2), (1, 2)]
+
+
+def test_errors_of_which_a_lower_one_is_better_rank_by_themselves():
+    assert expected(0.9, -0.1) > expected(1.0, -0.2)
+    assert expected(math.inf, 0.5) == 0.5
 
 
 def test_mistakes_are_refused():

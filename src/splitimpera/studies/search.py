@@ -27,9 +27,10 @@ from splitimpera.saliency.curve import local_maxima
 Value = float | tuple[float, ...]
 """What a training came to, larger is better: one number, or one for each of several objectives."""
 
-DEFAULT_STRATEGY = "halving+depth"
+DEFAULT_STRATEGY = "value"
+"""The best of `benchmarks/search.py`: full trainings in the order of the prior that `expected` makes."""
 HALVING = "halving"
-TRIED = ("exhaustive", "random")
+WITHOUT_PRIOR = ("exhaustive", "random")
 """Orders of entry that need no prior: as the candidates stand, and shuffled."""
 
 
@@ -127,7 +128,7 @@ class Search:
         candidates: Sequence[Candidate],
         order: Sequence[int] | None = None,
         rungs: Sequence[int] | None = None,
-        eta: int = 4,
+        eta: int = 2,
         budget: Budget | None = None,
     ) -> None:
         self.candidates = tuple(candidates)
@@ -313,7 +314,7 @@ def make_search(
     seed: int = 0,
     budget: Budget | None = None,
     rungs: Sequence[int] | None = None,
-    eta: int = 4,
+    eta: int = 2,
 ) -> Search:
     """A search by the name of its strategy: an order of entry, and whether candidates climb rungs or are trained fully.
 
@@ -346,14 +347,31 @@ def make_search(
 
 def _order(name: str, candidates: Sequence[Candidate], seed: int, strategy: str) -> list[int]:
     shuffled = [int(place) for place in np.random.default_rng(seed).permutation(len(candidates))]
-    if name in TRIED:
+    if name in WITHOUT_PRIOR:
         return shuffled if name == "random" else [*range(len(candidates))]
     known = set.intersection(*({*candidate.priors} for candidate in candidates)) if candidates else {name}
     if name not in known:
         raise UnknownNameError(
-            f"no prior '{shown(name)}' for the strategy '{shown(strategy)}'", hint=nearest(name, [*known, *TRIED])
+            f"no prior '{shown(name)}' for the strategy '{shown(strategy)}'",
+            hint=nearest(name, [*known, *WITHOUT_PRIOR]),
         )
     return sorted(shuffled, key=lambda place: -candidates[place].priors[name])
+
+
+def expected(at_most: Value | None, quality: float) -> float:
+    """The prior "value": what a candidate may be worth if its quality is that of the closed form.
+
+    Args:
+        at_most: As `Candidate` has it: where the value is the on-time quality, the share of frames that are on time.
+        quality: Of `closed_form.closed_form`: from 0 to 1, or a negative error, which ranks by itself.
+
+    >>> expected(0.5, 0.9), expected(None, 0.9)
+    (0.45, -inf)
+    """
+    if at_most is None:
+        return -math.inf
+    share = _vector(at_most)[0]
+    return share * quality if quality > 0 and math.isfinite(share) else quality
 
 
 def by_maxima(curve: Sequence[float]) -> list[float]:
