@@ -33,7 +33,7 @@ from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
-from splitimpera.studies.search import Candidate, Job, by_maxima, make_search
+from splitimpera.studies.search import Candidate, Job, by_maxima, expected, make_search
 
 SCENARIOS, SEEDS, DRAWS = 100, 20, 1000
 KEPT = Path("runs/search")
@@ -45,8 +45,11 @@ HEADER_BYTES = 64
 SHARES = (0.05, 0.1, 0.2, 1.0)
 """Of the cost of all trainings, at which regret is taken."""
 GOAL = 0.1
-PRIORS = ("depth", "bytes", "cs_maxima", "cs", "agreement", "closed_form", "value")
-"""`value`: the share of frames that are on time, times the closed form's accuracy."""
+PRIORS = ("depth", "bytes", "cs_maxima", "cs", "agreement", "closed_form", "on_time", "value")
+"""`on_time`: the share of frames on time, in whole percent; then the lower ratio, then the deeper cut. `value`:
+that share times the closed form's accuracy."""
+BESIDE = ("random", "depth", "on_time")
+"""What every strategy is compared with."""
 OF_CLOSED_FORM = ("closed_form", "value")
 STRATEGIES = (
     *("exhaustive", "random", *PRIORS),
@@ -252,14 +255,17 @@ def replay(
 
 def bounded(truth: Truth, shares: FloatArray) -> list[Candidate]:
     """The candidates, each with the most that it can be worth in a scenario."""
-    return [
-        replace(
-            candidate,
-            at_most=float(share) if share > 0 else None,
-            priors={**candidate.priors, "value": float(np.nan_to_num(share)) * candidate.priors["closed_form"]},
-        )
-        for candidate, share in zip(truth.candidates, shares, strict=True)
-    ]
+    return [_with(candidate, float(share)) for candidate, share in zip(truth.candidates, shares, strict=True)]
+
+
+def _with(candidate: Candidate, share: float) -> Candidate:
+    at_most = share if share > 0 else None  # NaN is not above 0
+    known = candidate.priors
+    of_plan = {
+        "on_time": round(share if share > 0 else 0.0, 2) * 1e4 - candidate.ratio + known["depth"] * 1e-3,
+        "value": expected(at_most, known["closed_form"]),
+    }
+    return replace(candidate, at_most=at_most, priors={**known, **of_plan})
 
 
 def regrets(truth: Truth, scenarios: list[FloatArray], strategy: str, arguments: argparse.Namespace) -> FloatArray:
@@ -305,15 +311,15 @@ def table(found: dict[str, list[FloatArray]]) -> Iterator[str]:
     """Median and 90th percentile of regret at each share of the cost but the last."""
     place = SHARES.index(GOAL)
     head = [f"{share:.0%}: {which}" for share in SHARES[:-1] for which in ("median", "90 %")]
-    yield f"| strategy | {' | '.join(head)} | {GOAL:.0%}: less than random by | less than depth by |"
-    yield "|---|" + "---:|" * (len(head) + 2)
+    yield f"| strategy | {' | '.join(head)} | {GOAL:.0%}: less than {' by | than '.join(BESIDE)} by |"
+    yield "|---|" + "---:|" * (len(head) + len(BESIDE))
     for strategy, values in found.items():
         cells = []
         for index in range(len(SHARES) - 1):
             at, ends = quantiles([each[:, :, index] for each in values], np.random.default_rng(0))
             cells += [f"{at[which]:.2f} [{ends[0, which]:.2f}, {ends[1, which]:.2f}]" for which in (0, 1)]
         here = [each[:, :, place] for each in values]
-        cells += [gain([each[:, :, place] for each in found[other]], here) for other in ("random", "depth")]
+        cells += [gain([each[:, :, place] for each in found[other]], here) for other in BESIDE]
         yield f"| {strategy} | {' | '.join(cells)} |"
 
 
@@ -353,7 +359,7 @@ def main() -> None:
             f"{left:.1f} candidates with {cost / truth.cost:.0%} of the cost."
         )
         print(f"{lines[-1]} ({time.process_time() - begun_s:.0f} s)", flush=True)
-        for strategy in dict.fromkeys(["random", "depth", "exhaustive", *arguments.strategies]):
+        for strategy in dict.fromkeys([*BESIDE, "exhaustive", *arguments.strategies]):
             begun_s = time.process_time()
             one = regrets(truth, scenarios, strategy, arguments)
             found[strategy].append(one)
