@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -219,7 +220,7 @@ class Search:
 
     @property
     def best(self) -> Found | None:
-        """The one with the highest value; of equal ones that which came first. None where there is none.
+        """The one with the highest value; of equal ones the first of `found`. None where there is none.
 
         Of several objectives the first decides.
         """
@@ -229,8 +230,9 @@ class Search:
 
     def _choices(self) -> Iterator[tuple[int, int]]:
         """All that may be asked for now, the best first: places and rungs."""
-        waiting = [place for place in self._order if place not in self._level and place not in self._running]
-        for place, rung in [*self._promoted(), *((place, self.rungs[0]) for place in waiting), *self._left()]:
+        begun = self._level.keys() | self._running.keys()
+        entering = ((place, self.rungs[0]) for place in self._order if place not in begun)
+        for place, rung in chain(self._promoted(), entering, self._left()):
             if self._hopeful(place) and self._affordable(place, rung):
                 yield place, rung
 
