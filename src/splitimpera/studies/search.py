@@ -255,7 +255,8 @@ class Search:
         """The places of those that were trained up to a rung, the best first."""
         if rung not in self._ranked:
             told = {place: _vector(value) for place, value in self._told[rung].items() if value is not None}
-            self._ranked[rung] = [[*told][index] for index in ranking([*told.values()])]
+            places = [*told]
+            self._ranked[rung] = [places[index] for index in ranking([*told.values()])]
         return self._ranked[rung]
 
     def _hopeful(self, place: int) -> bool:
