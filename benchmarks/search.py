@@ -33,7 +33,7 @@ from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
-from splitimpera.studies.search import Candidate, Job, by_maxima, expected, make_search
+from splitimpera.studies.search import Candidate, Job, by_maxima, make_search
 
 SCENARIOS, SEEDS, DRAWS = 100, 20, 1000
 KEPT = Path("runs/search")
@@ -260,12 +260,8 @@ def bounded(truth: Truth, shares: FloatArray) -> list[Candidate]:
 
 def _with(candidate: Candidate, share: float) -> Candidate:
     at_most = share if share > 0 else None  # NaN is not above 0
-    known = candidate.priors
-    of_plan = {
-        "on_time": round(share if share > 0 else 0.0, 2) * 1e4 - candidate.ratio + known["depth"] * 1e-3,
-        "value": expected(at_most, known["closed_form"]),
-    }
-    return replace(candidate, at_most=at_most, priors={**known, **of_plan})
+    value = (at_most or 0.0) * candidate.priors["closed_form"]
+    return replace(candidate, at_most=at_most, priors={**candidate.priors, "value": value})
 
 
 def regrets(truth: Truth, scenarios: list[FloatArray], strategy: str, arguments: argparse.Namespace) -> FloatArray:
@@ -340,7 +336,7 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", default=STRATEGIES, help="also: tpe, which needs optuna")
     parser.add_argument("--scenarios", type=int, default=SCENARIOS)
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--rungs", type=int, nargs="+", default=[3, 4], help="places in the table's rungs")
+    parser.add_argument("--rungs", type=int, nargs="+", default=[2, 4], help="places in the table's rungs")
     parser.add_argument("--eta", type=int, default=2)
     parser.add_argument("--most", type=float, default=1.0, help="share of the cost after which a search ends")
     parser.add_argument("--own", action="store_true", help="what is handed over is worth its own test accuracy")

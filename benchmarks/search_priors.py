@@ -16,6 +16,7 @@ from pathlib import Path
 
 import score_vs_accuracy
 import torch
+from closed_form import closed_form
 from score_vs_accuracy import CALIBRATION, CASES, Case
 from search_truth import DATA, candidates, parts_of
 from torch import Tensor, nn
@@ -24,7 +25,6 @@ from torch.utils.flop_counter import FlopCounterMode
 import splitimpera as sei
 from splitimpera.models.datasets import Samples
 from splitimpera.partition.bottleneck import bottleneck_for
-from splitimpera.studies.closed_form import closed_form
 
 COLUMNS = (
     *("network", "cut", "name", "ratio", "latent_elements", "bytes", "macs_head", "macs_encoder", "macs_decoder"),

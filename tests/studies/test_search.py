@@ -15,13 +15,12 @@ from splitimpera.studies.search import (
     Candidate,
     Search,
     by_maxima,
-    expected,
     make_search,
     ranking,
 )
 
 COSTS = (1.0, 4.0, 16.0)
-NAMES = ("exhaustive", "random", "depth", "halving", "halving+depth", "halving+bytes")
+NAMES = ("exhaustive", "random", "depth", "halving", "halving+depth", "halving+bytes", "on_time", "halving+on_time")
 
 
 def made(count, costs=COSTS, **fields):
@@ -224,19 +223,14 @@ def test_maxima_come_first_and_the_others_by_height():
     assert sorted(range(6), key=lambda cut: -prior[cut]) == [1, 3, 5, 4, 2, 0]
 
 
-def test_by_default_what_may_be_worth_most_comes_first():
-    shares, qualities = (1.0, 0.5, None, 0.9), (0.6, 0.9, 1.0, 0.7)
+def test_by_default_what_is_on_time_comes_first_then_the_lower_ratio_then_the_deeper_cut():
+    shares, ratios = (0.994, 0.5, None, 0.99, 0.986), (16.0, 4.0, 4.0, 16.0, 4.0)
     candidates = [
-        replace(candidate, at_most=share, priors={"value": expected(share, quality)})
-        for candidate, share, quality in zip(made(4), shares, qualities, strict=True)
+        replace(candidate, at_most=share, ratio=ratio)
+        for candidate, share, ratio in zip(made(5), shares, ratios, strict=True)
     ]
     search = make_search(DEFAULT_STRATEGY, candidates)
-    assert [(candidate.cut, rung) for candidate, rung in search.ask(4)] == [(3, 2), (0, 2), (1, 2)]
-
-
-def test_errors_of_which_a_lower_one_is_better_rank_by_themselves():
-    assert expected(0.9, -0.1) > expected(1.0, -0.2)
-    assert expected(math.inf, 0.5) == 0.5
+    assert [(candidate.cut, rung) for candidate, rung in search.ask(5)] == [(4, 0), (3, 0), (0, 0), (1, 0)]
 
 
 def test_mistakes_are_refused():

@@ -28,11 +28,11 @@ from splitimpera.saliency.curve import local_maxima
 Value = float | tuple[float, ...]
 """What a training came to, larger is better: one number, or one for each of several objectives."""
 
-DEFAULT_STRATEGY = "value"
-"""The best of `benchmarks/search.py`: full trainings in the order of the prior that `expected` makes."""
+DEFAULT_STRATEGY = "halving+on_time"
+"""The best of `benchmarks/search.py`, with rungs at a quarter and all of the epochs."""
 HALVING = "halving"
-WITHOUT_PRIOR = ("exhaustive", "random")
-"""Orders of entry that need no prior: as the candidates stand, and shuffled."""
+WITHOUT_PRIOR = ("exhaustive", "random", "on_time")
+"""Orders of entry that need no prior: as the candidates stand, shuffled, and by what the timeline says."""
 
 
 @dataclass(frozen=True)
@@ -322,9 +322,10 @@ def make_search(
     """A search by the name of its strategy: an order of entry, and whether candidates climb rungs or are trained fully.
 
     Args:
-        strategy: "exhaustive" (as the candidates stand), "random", or the name of a prior, highest first: each is
-            trained fully, in this order. "halving", "halving+random" or "halving+PRIOR": by successive halving, let in
-            in this order; "halving" alone is "halving+random".
+        strategy: An order of entry, in which each is trained fully: "exhaustive" (as the candidates stand), "random",
+            "on_time" (the highest `at_most`, in whole percent; then the lower ratio, then the deeper cut), or the
+            name of a prior, highest first. Or "halving+" and such an order: by successive halving; "halving" alone is
+            "halving+random".
         seed: What "random" draws from, and what decides between equal priors.
         budget, rungs, eta: As `Search` takes them.
 
@@ -350,6 +351,8 @@ def make_search(
 
 def _order(name: str, candidates: Sequence[Candidate], seed: int, strategy: str) -> list[int]:
     shuffled = [int(place) for place in np.random.default_rng(seed).permutation(len(candidates))]
+    if name == "on_time":
+        return sorted(shuffled, key=lambda place: _late(candidates[place]))
     if name in WITHOUT_PRIOR:
         return shuffled if name == "random" else [*range(len(candidates))]
     known = set.intersection(*({*candidate.priors} for candidate in candidates)) if candidates else {name}
@@ -361,20 +364,10 @@ def _order(name: str, candidates: Sequence[Candidate], seed: int, strategy: str)
     return sorted(shuffled, key=lambda place: -candidates[place].priors[name])
 
 
-def expected(at_most: Value | None, quality: float) -> float:
-    """The prior "value": what a candidate may be worth if its quality is that of the closed form.
-
-    Args:
-        at_most: As `Candidate` has it: where the value is the on-time quality, the share of frames that are on time.
-        quality: Of `closed_form.closed_form`: from 0 to 1, or a negative error, which ranks by itself.
-
-    >>> expected(0.5, 0.9), expected(None, 0.9)
-    (0.45, -inf)
-    """
-    if at_most is None:
-        return -math.inf
-    share = _vector(at_most)[0]
-    return share * quality if quality > 0 and math.isfinite(share) else quality
+def _late(candidate: Candidate) -> tuple[float, float, int]:
+    """What the order "on_time" sorts by; the first of several objectives counts."""
+    share = -math.inf if candidate.at_most is None else _vector(candidate.at_most)[0]
+    return -round(share, 2) if math.isfinite(share) else -share, candidate.ratio, -candidate.cut
 
 
 def by_maxima(curve: Sequence[float]) -> list[float]:

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
+from linear_code import SIDES, LinearCode, Moments, latent_channels
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -16,7 +17,6 @@ from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.samples import Samples
 from splitimpera.partition.bottleneck import bottleneck_for, can_have_bottleneck
 from splitimpera.partition.cutter import Partition, split
-from splitimpera.partition.linear_code import SIDES, LinearCode, Moments, latent_channels
 from splitimpera.records.graph import Cut, TensorSpec
 from splitimpera.saliency.hooks import gradients
 from splitimpera.saliency.scores import by_channel
