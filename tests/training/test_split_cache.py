@@ -147,6 +147,21 @@ def test_a_damaged_checkpoint_is_no_obstacle(graph, folder, epochs, damage):
     assert same(result, train_split(graph, splits.CUT, SAMPLES, **arguments))
 
 
+def test_with_a_constant_rate_an_interrupted_training_goes_on(graph, folder, epochs):
+    arguments = {"epochs": (2, 1), "batch": 16, "schedule": "constant"}
+
+    def interrupt(steps, description, total):
+        yield next(iter(steps))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained_split(graph, splits.CUT, SAMPLES, track=interrupt, **arguments)
+    result = trained_split(graph, splits.CUT, SAMPLES, track=epochs.track, **arguments)
+    assert len(epochs) == 2
+    assert same(result, train_split(graph, splits.CUT, SAMPLES, **arguments))
+    assert [path.suffix for path in files(folder)] == [".weights"]
+
+
 def test_half_written_files_of_killed_processes_go_and_those_of_living_ones_stay(graph, folder):
     trained_split(graph, splits.CUT, SAMPLES, **QUICK)
     (stored,) = files(folder)

@@ -14,7 +14,7 @@ from splitimpera.models.recipes import RECIPES, trained
 from splitimpera.partition.bottleneck import can_have_bottleneck
 from splitimpera.training import split as training_split
 from splitimpera.training.packet_loss import lose_packets, packets_of
-from splitimpera.training.settings import Training, one_cycle
+from splitimpera.training.settings import Training, constant, one_cycle
 from splitimpera.training.split import train_split
 from splitimpera.training.trained import TrainedSplit
 
@@ -313,6 +313,15 @@ def test_the_learning_rate_goes_up_and_comes_down():
     assert all(0 < one_cycle(step, steps) <= 1 for steps in range(1, 6) for step in range(steps))
 
 
+def test_a_constant_learning_rate_does_not_depend_on_how_many_epochs_there_will_be():
+    rates = Training(schedule="constant", learning_rates=(0.01, 0.002))
+    for step in (0, 5, 100):
+        assert rates.rate(1, step, 7) == rates.rate(1, step, 7000) == 0.01 * constant(step)
+        assert rates.rate(2, step, 50) == 0.002 * constant(step)
+    assert 0 < constant(0) < constant(5) < constant(50) == constant(5000) == 1
+    assert Training().rate(2, 3, 100) == 0.002 * one_cycle(3, 100)
+
+
 # Checkpoints ----------------------------------------------------------------------------------------------------------
 
 
@@ -352,6 +361,36 @@ def test_a_resumed_training_equals_an_uninterrupted_one(graph, tmp_path, after):
     assert same(weights(resumed), weights(whole))
     assert resumed.history == whole.history
     assert resumed.held_out == whole.held_out
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_with_a_constant_rate_a_longer_training_goes_on_from_a_shorter_one(graph, tmp_path, first):
+    checkpoint = tmp_path / "run.checkpoint"
+    arguments = RESUMABLE | {"schedule": "constant", "epochs": (2, first)}
+    counted = []
+
+    def count(steps, description, total):
+        for step in steps:
+            counted.append(step)
+            yield step
+
+    train_split(graph, splits.CUT, SAMPLES, checkpoint=checkpoint, **arguments)
+    arguments["epochs"] = (2, 3)
+    longer = train_split(graph, splits.CUT, SAMPLES, checkpoint=checkpoint, track=count, **arguments)
+    whole = train_split(graph, splits.CUT, SAMPLES, **arguments)
+    assert len(counted) == 3 - first
+    assert same(weights(longer), weights(whole))
+    assert longer.history == whole.history
+    arguments["epochs"] = (2, 2)
+    with pytest.raises(OutputError, match="has come to epoch 3 of stage 2"):
+        train_split(graph, splits.CUT, SAMPLES, checkpoint=checkpoint, **arguments)
+
+
+def test_with_one_cycle_a_longer_training_is_another(graph, tmp_path):
+    checkpoint = tmp_path / "run.checkpoint"
+    train_split(graph, splits.CUT, SAMPLES, checkpoint=checkpoint, epochs=(1, 1))
+    with pytest.raises(OutputError, match="other arguments"):
+        train_split(graph, splits.CUT, SAMPLES, checkpoint=checkpoint, epochs=(1, 2))
 
 
 def test_a_training_that_stopped_early_is_not_taken_up_again(graph, tmp_path):
@@ -438,6 +477,7 @@ def test_a_damaged_split_is_refused(graph, tmp_path):
         {"epochs": (-1, 2)},
         {"epochs": (1, 2, 3)},
         {"learning_rates": (0.0, 0.1)},
+        {"schedule": "cosine"},
         {"batch": 1},
         {"held_out": 0.0},
         {"held_out": 1.0},

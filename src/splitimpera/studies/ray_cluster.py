@@ -227,7 +227,6 @@ def sent_versions() -> Callable[[], Versions]:
         spec = find_spec("splitimpera")
         if spec is not None and spec.origin is not None:
             from splitimpera.core.version import __version__
-from splitimpera.studies.maps import ONE_THREAD
 
             folder, digest = Path(spec.origin).parent, hashlib.sha256()
             for path in sorted(folder.rglob("*.py")):

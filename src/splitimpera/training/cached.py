@@ -45,7 +45,9 @@ def trained_split(
     if not isinstance(cut, Cut):
         cut = graph.cut(cut)
     place = device_of(graph) if device is None else torch_device(device)
-    key = training_key(graph, cut, samples, training, place, autocast, task)
+    key = begun = training_key(graph, cut, samples, training, place, autocast, task)
+    if training.begun is not training:
+        begun = training_key(graph, cut, samples, training.begun, place, autocast, task)
 
     def train(checkpoint: Path | None) -> TrainedSplit:
         return train_split(
@@ -61,10 +63,13 @@ def trained_split(
         )
 
     with made_once(_name(key)):
-        return _from_cache_or_trained(key, graph, train)
+        return _from_cache_or_trained(key, begun, graph, train)
 
 
-def _from_cache_or_trained(key: str, graph: ModelGraph, train: Callable[[Path | None], TrainedSplit]) -> TrainedSplit:
+def _from_cache_or_trained(
+    key: str, begun: str, graph: ModelGraph, train: Callable[[Path | None], TrainedSplit]
+) -> TrainedSplit:
+    """The training `key`, whose checkpoint says `begun`."""
     stored = read_cached(_name(key))
     if stored is not None:
         try:
@@ -76,7 +81,7 @@ def _from_cache_or_trained(key: str, graph: ModelGraph, train: Callable[[Path | 
         return train(None)
     checkpoint = folder / f"split-{key[:24]}.checkpoint"
     try:
-        read_checkpoint(checkpoint, key)
+        read_checkpoint(checkpoint, begun)
     except OutputError:
         checkpoint.unlink(missing_ok=True)
     result = train(checkpoint)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TypedDict
+from dataclasses import dataclass, replace
+from typing import Literal, TypedDict, get_args
 
 from torch import Tensor
 
 from splitimpera.core.errors import ScenarioError
+
+Schedule = Literal["one_cycle", "constant"]
+WARM_UP = 10
+"""Steps in which a constant learning rate is reached."""
 
 
 class TrainingArguments(TypedDict, total=False):
@@ -17,6 +21,7 @@ class TrainingArguments(TypedDict, total=False):
     ratio: float | None
     epochs: tuple[int, int]
     learning_rates: tuple[float, float]
+    schedule: Schedule
     batch: int
     held_out: float
     patience: int
@@ -36,7 +41,9 @@ class Training:
     Attributes:
         ratio: Elements of the tensors that cross / elements of the latents; None: the papers' layers.
         epochs: Most epochs of stage 1 (the bottleneck alone) and of stage 2 (end to end).
-        learning_rates: Highest learning rate of each stage (Adam, one cycle).
+        learning_rates: Highest learning rate of each stage (Adam).
+        schedule: How the learning rate goes: "one_cycle" over all epochs of a stage, or "constant" after `WARM_UP`
+            steps. With "constant" a training does at first what a longer one does, so that it can go on.
         batch: Number of samples in a batch, 2 or more.
         held_out: Share of the samples that is not trained on; early stopping looks at these.
         patience: Number of epochs in a row without a lower loss on held-out samples after which a stage ends.
@@ -55,6 +62,7 @@ class Training:
     ratio: float | None = None
     epochs: tuple[int, int] = (20, 60)
     learning_rates: tuple[float, float] = (0.01, 0.002)
+    schedule: Schedule = "one_cycle"
     batch: int = 32
     held_out: float = 0.15
     patience: int = 12
@@ -71,6 +79,7 @@ class Training:
         rates = self.learning_rates
         fine = len(rates) == 2 and all(math.isfinite(rate) and rate > 0 for rate in rates)
         _require(fine, "learning_rates", rates, "two numbers above 0")
+        _require(self.schedule in get_args(Schedule), "schedule", self.schedule, "one_cycle or constant")
         _require(self.batch >= 2, "batch", self.batch, "2 or more")
         _require(0 < self.held_out < 1, "held_out", self.held_out, "above 0 and below 1")
         _require(self.patience >= 1, "patience", self.patience, "1 or more")
@@ -90,6 +99,25 @@ class Training:
     def numbers(self) -> dict[str, object]:
         """All but `order`, as JSON can write it."""
         return {name: value for name, value in vars(self).items() if name != "order"}
+
+    @property
+    def begun(self) -> Training:
+        """The shortest training that this one goes on from: what a checkpoint is known by."""
+        return replace(self, epochs=(self.epochs[0], 0)) if self.schedule == "constant" else self
+
+    def rate(self, stage: int, step: int, steps: int) -> float:
+        """The learning rate of a step, counted from 0, of a stage, 1 or 2, that has so many `steps`."""
+        share = one_cycle(step, steps) if self.schedule == "one_cycle" else constant(step)
+        return self.learning_rates[stage - 1] * share
+
+
+def constant(step: int) -> float:
+    """The learning rate of a step as a share of the highest: up along a line in `WARM_UP` steps, then the highest.
+
+    >>> [constant(step) for step in (0, 4, 9, 1000)]
+    [0.1, 0.5, 1.0, 1.0]
+    """
+    return min(1.0, (step + 1) / WARM_UP)
 
 
 def one_cycle(step: int, steps: int) -> float:

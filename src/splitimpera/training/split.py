@@ -30,7 +30,7 @@ from splitimpera.training.checkpoints import KIND, read_checkpoint, restore, wit
 from splitimpera.training.checksum import training_key
 from splitimpera.training.crossing import Crossing, Tensors
 from splitimpera.training.packet_loss import lose_packets, packets_of
-from splitimpera.training.settings import Training, TrainingArguments, one_cycle
+from splitimpera.training.settings import Training, TrainingArguments
 from splitimpera.training.trained import Epoch, HeldOut, Parts, TrainedSplit, made, weights_of
 from splitimpera.training.weight_files import pack
 
@@ -72,7 +72,8 @@ def train_split(
     Args:
         samples: Samples to train on, a part of which is held out for early stopping. Never give test samples.
         checkpoint: a file that the training writes after every epoch and goes on from when called again; the result
-            is then the same as without the interruption. It stays when the training is done.
+            is then the same as without the interruption. It stays when the training is done. With the schedule
+            "constant", one with more epochs of stage 2 goes on from it.
         task: What the network is for, fitted to its outputs; None: classification.
         device: Where to train: "auto", "cpu", "cuda" or "mps", as `models.accelerators.torch_device` has them; None:
             where the network lies. The result lies where the network does.
@@ -97,7 +98,7 @@ def train_split(
     if autocast not in (None, torch.bfloat16):
         raise ScenarioError(f"gradients of {autocast} vanish", where="autocast", hint="give torch.bfloat16 or None")
     aim: Task = Classification().fitted(graph.outputs) if task is None else task
-    key = training_key(graph, cut, samples, training, place, autocast, aim) if checkpoint else ""
+    key = training_key(graph, cut, samples, training.begun, place, autocast, aim) if checkpoint else ""
     with torch_threads(1):
         run = _Run(graph, cut, samples, training, aim, place, autocast)
         if checkpoint:
@@ -270,7 +271,7 @@ class _Run:
             if self._loses(stage, epoch):
                 rates = (torch.rand(1, generator=self.generator) * training.packet_loss).expand(len(rows))
             for group in optimizer.param_groups:
-                group["lr"] = training.learning_rates[stage - 1] * one_cycle(epoch * len(batches) + place, steps)
+                group["lr"] = training.rate(stage, epoch * len(batches) + place, steps)
             loss, *_ = self._objective(rows, stage, rates, self.generator)
             optimizer.zero_grad()
             # The network's own weights may require gradients; `inputs` keeps them from getting any.
@@ -362,7 +363,15 @@ class _Run:
         try:
             history = [Epoch(**epoch) for epoch in facts.pop("history")]
             del facts["key"]
-            self.state = _State(**facts, history=history)
+            state = _State(**facts, history=history)
+            if state.epoch > self.training.epochs[state.stage - 1]:
+                raise OutputError(
+                    f"'{path}' has come to epoch {state.epoch} of stage {state.stage}, "
+                    f"{self.training.epochs[state.stage - 1]} are asked for",
+                    where="checkpoint",
+                    hint="ask for as many or more, or name another file",
+                )
+            self.state = state
             self.best = without_prefix(tensors, "best.")
             self.parts.load_state_dict(without_prefix(tensors, "now."))
             self.generator.set_state(tensors["generator"])
