@@ -83,9 +83,8 @@ def links(folder: Path) -> None:
         found.append((5 * rates, stages["Evaluating the cells"], stages["Learning what frames carry"], count))
     for cells, replay_s, learn_s, count in found:
         each_ms = 1e3 * replay_s / cells
-        print(
-            f"{cells} links, {count} plans: learned in {learn_s:.1f} s, replayed in {replay_s:.1f} s, {each_ms:.0f} ms a link"
-        )
+        print(f"{cells} links, {count} plans: learned in {learn_s:.1f} s, ", end="")
+        print(f"replayed in {replay_s:.1f} s, {each_ms:.0f} ms a link")
 
 
 def on_ray(folder: Path) -> None:
@@ -99,9 +98,8 @@ def on_ray(folder: Path) -> None:
         for turn in range(2):
             pool_s, *_ = timed(study, folder / f"pool{turn}", Pool(2))
             ray_s, *_ = timed(study, folder / f"ray{turn}", ray)
-            print(
-                f"pool {pool_s:.1f} s, Ray {ray_s:.1f} s: {ray_s / pool_s:.2f} (limit 1.15); its start {started_s:.1f} s"
-            )
+            print(f"pool {pool_s:.1f} s, Ray {ray_s:.1f} s: {ray_s / pool_s:.2f} (limit 1.15); ", end="")
+            print(f"its start {started_s:.1f} s")
 
 
 def journal(folder: Path) -> None:
