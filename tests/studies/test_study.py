@@ -200,3 +200,25 @@ def test_a_study_that_is_killed_again_and_again_ends_as_if_it_were_not(folder):
     assert kills > 0
     subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, check=True, timeout=120)
     assert tables(folder / "killed") == tables(folder / "whole")
+
+
+def test_bottlenecks_that_were_not_to_be_trained_are_trained_by_the_next_run(folder):
+    text = STUDY.replace("[0 %, 5 %]", "[0 %]").replace("count: 3", "count: 2").replace("cuts: all", "cuts: [stem.0]")
+    text = text.replace("  requirements:", "  bottlenecks: {ratios: [2], epochs: [1, 1]}\n  requirements:")
+    (folder / "small.yaml").write_text(text)
+    few = sei.study(folder / "small.yaml", folder / "out", max_trainings=0)
+    rows = [plan for plan in few.plans_of(0) if plan.bottleneck]
+    assert rows
+    assert all("not to be trained" in " ".join(plan.misses) or "no more bottlenecks" in plan.misses[0] for plan in rows)
+    every = sei.study(folder / "small.yaml", folder / "out")
+    assert all(plan.metrics for plan in every.plans_of(0))
+    # a run with the limit again finds what it found before
+    again = sei.study(folder / "small.yaml", folder / "out", max_trainings=0)
+    assert again.cells == every.cells
+
+
+def test_a_study_of_which_nothing_can_be_evaluated_is_an_error(folder):
+    text = STUDY.replace("parts.py:pictures", "parts.py:none_such")
+    (folder / "small.yaml").write_text(text)
+    with pytest.raises(sei.SplitImperaError, match="none_such"):
+        sei.study(folder / "small.yaml", folder / "out")

@@ -66,6 +66,7 @@ def run(
     from splitimpera.cli.terminal import console, progress
     from splitimpera.report import study_account
     from splitimpera.studies.study import study as run_study
+    from splitimpera.studies.study_files import JOURNAL
 
     using: Map | None = None
     joined: AbstractContextManager[object] = nullcontext()
@@ -75,18 +76,23 @@ def run(
         using = Ray(ray_address, workers)
         joined = using.joined()
     console.print(f"{wanted.name}: {len(wanted)} cells")
-    with joined, progress() as track:
-        found = run_study(
-            wanted,
-            place,
-            workers=workers or os.cpu_count() or 1,
-            using=using,
-            max_time_s=max_time_s,
-            max_trainings=max_trainings,
-            fresh_times=fresh_times,
-            track=track,
-            say=console.print,
-        )
+    try:
+        with joined, progress() as track:
+            found = run_study(
+                wanted,
+                place,
+                workers=workers or os.cpu_count() or 1,
+                using=using,
+                max_time_s=max_time_s,
+                max_trainings=max_trainings,
+                fresh_times=fresh_times,
+                track=track,
+                say=console.print,
+            )
+    except (KeyboardInterrupt, SplitImperaError):
+        if (place / JOURNAL).exists():
+            console.print(f"What was found is kept in {folder}: the same command goes on.")
+        raise
     written = _written(found, place)
     console.print(study_account(found))
     console.print(f"Written to {folder}: {', '.join(written)}", soft_wrap=True)

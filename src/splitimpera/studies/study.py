@@ -25,7 +25,7 @@ from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Coding, Testbed, coding_of
 from splitimpera.models.threads import torch_threads
 from splitimpera.records.measurements import Measurements
-from splitimpera.records.plan import Hop
+from splitimpera.records.plan import Hop, Plan
 from splitimpera.saliency.cumulative import cumulative_saliency
 from splitimpera.scenario.study_section import MOST_CHECKED, MOST_PLANS, Study, load_study
 from splitimpera.setting import Setting, resolve
@@ -86,7 +86,13 @@ def study(
     with open_journal(folder, study.name, write=True) as journal, KeptFile(folder / VALUES) as values:
         run = _Run(study, journal, values, folder, using, ends_s, max_trainings, fresh_times, track, say)
         run.run()
-    return read_study(folder)
+    found = read_study(folder)
+    failed = [cell for cell in found.cells if cell.state == "failed"]
+    if failed and not any(cell.state == "done" for cell in found.cells):
+        raise ScenarioError(
+            f"no cell can be evaluated; the first fails so: {failed[0].reason}", where=f"study '{study.name}'"
+        )
+    return found
 
 
 @dataclass
@@ -126,13 +132,22 @@ class _Run:
                 testbed, ground, keys = self._ground(cells)
                 for cell, key in zip(cells, keys, strict=True):
                     self.keys[cell.index] = key
-                write_facts(self.folder, self._facts(base, testbed.task.quality.name))
-                todo = [cell for cell in cells if f"cell:{self.keys[cell.index]}" not in self.journal]
-                if todo:
+                quality = testbed.task.quality.name
+                write_facts(self.folder, self._facts(base, quality))
+                if self._left(cells):
                     # what was learned for all cells serves each, whichever are left
-                    self._replay(self._learned(testbed, self._trained(ground), cells), todo)
+                    ground = self._learned(testbed, self._trained(ground), cells)
+                    if ground.failed:  # without some plans these are other cells, so that they can be completed later
+                        lacking = digest(repr(sorted(map(str, ground.failed))))[:8]
+                        for cell in cells:
+                            self.keys[cell.index] += f"-{lacking}"
+                        write_facts(self.folder, self._facts(base, quality))
+                    self._replay(ground, self._left(cells))
         except _OutOfTimeError:
             self.say("The time that was given is over; the same command goes on.")
+
+    def _left(self, cells: Sequence[_Cell]) -> list[_Cell]:
+        return [cell for cell in cells if f"cell:{self.keys[cell.index]}" not in self.journal]
 
     def _facts(self, base: Setting, quality: str) -> Facts:
         scenario = base.scenario
@@ -189,20 +204,21 @@ class _Run:
         places: dict[Place, None] = {}
         times: dict[float, Measurements] = {}
         count = 0
-        by_fps: dict[float, dict[str, Any]] = {}
-        known_plans: dict[str, int] = {}
+        timed: dict[float, dict[str, Plan]] = {}
+        known_plans: dict[str, list[Plan]] = {}
+        seen: set[tuple[Any, ...]] = set()
         for cell in cells:
-            plan_key = _plan_key(cell.setting)
-            timed = any(map(measured_here, cell.setting.devices))
-            if plan_key not in known_plans or timed:
+            of_fps = timed.setdefault(cell.setting.workload.fps, {})
+            here = [(measured_here(device), device.batch) for device in cell.setting.devices]
+            key = _plan_key(cell.setting)
+            if key not in known_plans or (*here, cell.setting.workload.fps, key) not in seen:
+                seen.add((*here, cell.setting.workload.fps, key))
                 plans = plans_of(cell.setting, testbed.graph, candidates, self.say if not known_plans else str)
-                known_plans[plan_key] = len(plans)
+                known_plans[key] = plans
                 places |= dict.fromkeys(bottlenecks_of(plans))
-                if timed:
-                    of_fps = by_fps.setdefault(cell.setting.workload.fps, {})
-                    of_fps |= {repr(plan): plan for plan in plans}
-            by_fps.setdefault(cell.setting.workload.fps, {})
-            count += known_plans[plan_key]
+                if any(own for own, _ in here):
+                    of_fps |= {f"{key} {here} {plan.id}": plan for plan in plans}
+            count += len(known_plans[key])
         if count > MOST_PLANS:
             raise ScenarioError(
                 f"{len(cells)} cells have {count} plans together, at most {MOST_PLANS} are looked at",
@@ -211,9 +227,9 @@ class _Run:
             )
         self.say(f"{len(cells)} cells with {count} plans.")
         ground = replace(ground, places=tuple(places))
-        for fps, plans_by_name in by_fps.items():
+        for fps, of_fps in timed.items():
             bench = testbed.with_workload(replace(testbed.workload, fps=fps))
-            times[fps] = measure(plans_by_name.values(), bench, fresh=self.fresh_times, track=self.track)
+            times[fps] = measure(of_fps.values(), bench, fresh=self.fresh_times, track=self.track)
         ground = replace(ground, times=times)
         known = json.dumps([FORMAT, __version__, content, identity(testbed.task), candidates, self.study.replications])
         about = {fps: json.dumps(measurements_document(each)) for fps, each in times.items()}
