@@ -9,6 +9,7 @@ import torch
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+SCENARIOS = sorted(path for path in ROOT.glob("examples/*/*.yaml") if path.name != "study.yaml")
 sys.path.insert(0, str(ROOT / "tests"))
 
 # the first call of a simulator compiles it

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 
 import pytest
+from conftest import SCENARIOS
 
 import splitimpera as sei
 from splitimpera.core.errors import RequirementError
 
-EXAMPLES = sorted(Path("examples").rglob("*.yaml"))
+EXAMPLES = SCENARIOS
 
 SCENARIO = """
 network: {model: digits-vgg16, weights: w.pt}

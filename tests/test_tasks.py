@@ -52,7 +52,7 @@ SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in TASKS if name n
 @pytest.mark.parametrize("name", ["segmentation", "detection", *SLOWLY])
 def test_a_design_of_every_task(name, monkeypatch):
     """Whatever loses nothing is as good as the network; lost packets make it worse, whichever direction that is."""
-    monkeypatch.setattr("splitimpera.method.response_bytes", lambda _: pytest.fail("nobody asked for responses"))
+    monkeypatch.setattr("splitimpera.studies.bench.response_bytes", lambda _: pytest.fail("nobody asked for responses"))
     network, data, metric = TASKS[name]
     lower = metric in ("rmse", "mae")
     design = designed(network, data, name.split()[0], f"{metric} {'<=' if lower else '>='} {0.9 if lower else 0.01}")

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from conftest import ROOT
+from conftest import ROOT, SCENARIOS
 from harness import attack, refused_or_taken
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -18,7 +18,7 @@ from splitimpera.setting import resolve
 
 SOURCES = [
     path.read_text()
-    for path in (*sorted(ROOT.glob("examples/*/*.yaml")), ROOT / "src" / "splitimpera" / "cli" / "scenario.yaml")
+    for path in (*SCENARIOS, ROOT / "src" / "splitimpera" / "cli" / "scenario.yaml")
 ]
 MEANT = [yaml.safe_load(source) for source in SOURCES]
 FOLDER = Path(tempfile.mkdtemp())

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SCENARIOS
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -15,7 +15,7 @@ from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import ScenarioError
 from splitimpera.scenario import LinkSection, Scenario, load_run, load_scenario
 
-EXAMPLES = sorted((ROOT / "examples").glob("*/*.yaml"))
+EXAMPLES = SCENARIOS
 
 names = st.text("abcXYZ019", min_size=1, max_size=8)
 texts = st.sampled_from(

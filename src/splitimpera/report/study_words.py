@@ -10,7 +10,7 @@ from splitimpera.core.errors import printable, shown
 from splitimpera.records.requirement import BALANCED, METRICS, title_of
 from splitimpera.report.study_axes import ReadAxis
 from splitimpera.report.study_wins import Design, Place, Wins
-from splitimpera.report.words import sentence
+from splitimpera.report.words import WORDS, sentence
 from splitimpera.studies.study_results import CellRow, PlanRow, StudyResults
 
 TOLD_DESIGNS = 6
@@ -25,8 +25,8 @@ def headline(wins: Wins) -> str:
         return "No cell is done yet" if wins.left or not wins.failed else "Every cell failed"
     if not wins.designs:
         if wins.done == 1:
-            return "No plan is feasible"
-        return f"No plan is feasible in any of the {wins.done} cells" + (" that are done" if _undone(wins) else "")
+            return WORDS["unsatisfiable"]
+        return f"{WORDS['unsatisfiable']} in any of the {wins.done} cells" + (" that are done" if _undone(wins) else "")
     first = wins.designs[0]
     count = len(first.wins)
     if wins.total == 1:
