@@ -16,10 +16,7 @@ from pydantic import ValidationError
 from splitimpera.scenario import Scenario, load_scenario
 from splitimpera.setting import resolve
 
-SOURCES = [
-    path.read_text()
-    for path in (*SCENARIOS, ROOT / "src" / "splitimpera" / "cli" / "scenario.yaml")
-]
+SOURCES = [path.read_text() for path in (*SCENARIOS, ROOT / "src" / "splitimpera" / "cli" / "scenario.yaml")]
 MEANT = [yaml.safe_load(source) for source in SOURCES]
 FOLDER = Path(tempfile.mkdtemp())
 DOCUMENTS = [Scenario.model_validate(meant).document() for meant in MEANT]

@@ -43,9 +43,9 @@ function axisBelow(ticks, left, right, y, name) {
     const said = shortened(words, Math.max(right - left, 60));
     const half = widthOf(said) / 2;
     const centre = Math.max(Math.min(x, right + 12 - half), left - 20 + half);
-    const fits = taken.every(([from, to]) => centre + half < from - 8 || centre - half > to + 8);
-    made.append(svg("path", { class: "tick", d: `M${x} ${y}v${fits ? 6 : 3}` }));
-    if (!fits) continue;
+    const room = taken.every(([from, to]) => centre + half < from - 8 || centre - half > to + 8);
+    made.append(svg("path", { class: "tick", d: `M${x} ${y}v${room ? 6 : 3}` }));
+    if (!room) continue;
     taken.push([centre - half, centre + half]);
     made.append(svg("text", { x: centre, y: y + 19, "text-anchor": "middle" }, said));
   }
@@ -58,9 +58,9 @@ function axisBeside(ticks, x, top, right, name) {
   const made = svg("g");
   let end = Infinity;
   for (const [y, words] of [...ticks].sort((a, b) => b[0] - a[0])) {
-    const fits = y < end - 14;
-    made.append(svg("path", { class: "tick", d: `M${x} ${y}h${fits ? -6 : -3}` }));
-    if (!fits) continue;
+    const room = y < end - 14;
+    made.append(svg("path", { class: "tick", d: `M${x} ${y}h${room ? -6 : -3}` }));
+    if (!room) continue;
     end = y;
     made.append(svg("text", { x: x - 9, y, "text-anchor": "end", "dominant-baseline": "central" },
       shortened(words, 120)));

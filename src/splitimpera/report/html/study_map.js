@@ -35,7 +35,7 @@
   function heading(cell) {
     if (cells.state[cell] === "l") return "Left to do";
     if (cells.state[cell] === "f") return "Failed";
-    if (cells.state[cell] === "n") return "No plan is feasible";
+    if (cells.state[cell] === "n") return study.infeasible;
     return names[cells.plan[cell]][1];
   }
 

@@ -23,6 +23,7 @@ from splitimpera.report.study_wins import (
     MOST_COLOURS,
     OTHER_COLOUR,
     OTHER_LETTER,
+    WORDS,
     Design,
     Key,
     Wins,
@@ -61,6 +62,7 @@ def study_html(results: StudyResults) -> str:
     data = {
         "axes": [_axis(axis, step) for axis, step in zip(wins.axes, steps, strict=True) if len(axis) > 1],
         "facets": FACETS,
+        "infeasible": WORDS["unsatisfiable"],
         "quality": words.name_of(results.quality),
         "value": words.value_name(results),
         "designs": [{"id": it.id, "letter": it.letter, "colour": it.colour, "ink": ink_on(it.colour)} for it in painted]
