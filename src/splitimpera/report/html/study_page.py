@@ -23,7 +23,6 @@ from splitimpera.report.study_wins import (
     MOST_COLOURS,
     OTHER_COLOUR,
     OTHER_LETTER,
-    WORDS,
     Design,
     Key,
     Wins,
@@ -31,6 +30,7 @@ from splitimpera.report.study_wins import (
     key_of,
     wins_of,
 )
+from splitimpera.report.words import WORDS
 from splitimpera.studies.study_results import Cell, PlanRow, StudyResults
 
 MOST_CELLS = 30_000
