@@ -16,7 +16,7 @@ from splitimpera.core.files import read_file
 from splitimpera.scenario.base_section import Section
 from splitimpera.scenario.document import Place
 from splitimpera.scenario.loading import LARGEST_BYTES, mapping_in, validated
-from splitimpera.scenario.quantities import Name
+from splitimpera.scenario.quantities import Fraction, Name, Text
 from splitimpera.scenario.ranges import Axis, RangeSection, axes_of, cells, changed, place_of
 from splitimpera.scenario.sections import Scenario
 
@@ -25,17 +25,27 @@ MOST_CHECKED = 1_000
 """How many values of a range are tried before a study begins."""
 
 
+class SearchSection(Section):
+    """How the goal `search` chooses which bottlenecks are trained."""
+
+    strategy: Text = "halving+on_time"
+    rungs: Annotated[list[Annotated[int, Field(ge=1, le=10_000)]], Field(min_length=1, max_length=10)] | None = None
+    eta: Annotated[int, Field(ge=2, le=100)] = 2
+    budget: Annotated[Fraction, Field(gt=0, le=1)] = 1.0
+
+
 class StudySection(Section):
     """A study as its file has it; the scenario is a path beside it, or stands in it."""
 
-    SECTIONS: ClassVar = {"ranges": RangeSection}
+    SECTIONS: ClassVar = {"ranges": RangeSection, "search": SearchSection}
 
     name: Name = "study"
     scenario: str | dict[str, Any]
     ranges: Annotated[dict[str, RangeSection], Field(default_factory=dict)]
     zip: Annotated[list[Annotated[list[str], Field(min_length=2)]], Field(default_factory=list)]
-    goal: Literal["map"] = "map"
+    goal: Literal["map", "search"] = "map"
     replications: Annotated[int, Field(ge=1, le=1000)] = 5
+    search: SearchSection = SearchSection()
 
 
 @dataclass(frozen=True)
@@ -47,15 +57,17 @@ class Study:
         folder: Where its relative paths start.
         axes: What is covered; zipped keys share an axis.
         spaced: How the values of each axis are spaced: log, linear or listed.
+        search: How bottlenecks are searched for, where that is the goal.
     """
 
     name: str
-    goal: Literal["map"]
+    goal: Literal["map", "search"]
     document: Mapping[str, Any]
     folder: Path
     axes: tuple[Axis, ...]
     spaced: tuple[str, ...]
     replications: int
+    search: SearchSection
 
     def __len__(self) -> int:
         """How many cells it has."""
@@ -122,7 +134,7 @@ def load_study(path: str | Path) -> Study:
     except ScenarioError as error:
         raise error.at(f"{path}: {error.where}") from None
     spaced = tuple(_spacing(section.ranges[axis.keys[0]]) for axis in axes)
-    study = Study(section.name, section.goal, document, folder, axes, spaced, section.replications)
+    study = Study(section.name, section.goal, document, folder, axes, spaced, section.replications, section.search)
     if len(study) > MOST_PLANS:
         told = " x ".join(str(len(axis.values)) for axis in axes)
         raise ScenarioError(

@@ -155,6 +155,13 @@ def plain(link: Link) -> tuple[Link, ...]:
     return tuple(replace(bare, loss=loss) for loss in sorted(losses - {0.0})) or (bare,)
 
 
+def bare(hop: Hop) -> tuple[Hop, ...]:
+    """What has to be learned of a hop's frames: the hop with each of the links that `plain` finds."""
+    links = plain(hop.link)
+    losing = links if hop.transport.startswith("udp") else (replace(links[0], loss=0.0),)
+    return tuple(replace(hop, link=link) for link in losing)
+
+
 def _losing(links: Sequence[Link]) -> list[Link]:
     """Links that lose what these do and are never full, each once, `MOST_LOSSES` at the most."""
     found = {each for link in links for each in plain(link) if each.loss}

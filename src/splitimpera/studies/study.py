@@ -24,6 +24,7 @@ from splitimpera.evaluation.plan_space import plans_of
 from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Coding, Testbed, coding_of
 from splitimpera.models.threads import torch_threads
+from splitimpera.partition.bottleneck import bottleneck_for
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.saliency.cumulative import cumulative_saliency
@@ -31,8 +32,9 @@ from splitimpera.scenario.study_section import MOST_CHECKED, MOST_PLANS, Study, 
 from splitimpera.setting import Setting, resolve
 from splitimpera.studies.bench import content_of, judging, read_testbed
 from splitimpera.studies.journal import Journal
-from splitimpera.studies.learned import plain
+from splitimpera.studies.learned import bare, plain
 from splitimpera.studies.maps import Done, Map, Pool, in_process
+from splitimpera.studies.searching import PlaceSearch
 from splitimpera.studies.study_files import VALUES, Facts, open_journal, read_study, write_facts
 from splitimpera.studies.study_results import StudyResults
 from splitimpera.studies.study_work import Ground, Place, learning, replaying, training
@@ -114,12 +116,13 @@ class _Run:
     folder: Path
     using: Map
     ends_s: float | None
-    trainings_left: int | None
+    trainings: int | None
     fresh_times: bool
     track: Track[Any]
     say: Callable[[str], object]
     keys: list[str] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
+    search: str = ""
 
     def run(self) -> None:
         self._check_values()
@@ -136,7 +139,9 @@ class _Run:
                 write_facts(self.folder, self._facts(base, quality))
                 if self._left(cells):
                     # what was learned for all cells serves each, whichever are left
-                    ground = self._learned(testbed, self._trained(ground), cells)
+                    search = self.study.goal == "search"
+                    ground = self._searched(testbed, ground, cells) if search else self._trained(ground)
+                    ground = self._learned(testbed, ground, cells)
                     if ground.failed:  # without some plans these are other cells, so that they can be completed later
                         lacking = digest(repr(sorted(map(str, ground.failed))))[:8]
                         for cell in cells:
@@ -163,6 +168,7 @@ class _Run:
             replications=self.study.replications,
             keys=self.keys,
             refused=self.refused,
+            search=self.search,
         )
 
     def _check_values(self) -> None:
@@ -267,16 +273,45 @@ class _Run:
         """The ground with the bottlenecks that could be trained."""
         failed: dict[Coding | Place, str] = {}
         tasks = list(ground.places)
-        if self.trainings_left is not None:
-            for place in tasks[self.trainings_left :]:
+        if self.trainings is not None:
+            for place in tasks[self.trainings :]:
                 failed[place] = "no more bottlenecks were to be trained"
-            tasks = tasks[: self.trainings_left]
-            self.trainings_left -= len(tasks)
+            tasks = tasks[: self.trainings]
+            self.trainings -= len(tasks)
         for done in self._done(training, replace(ground, places=()), tasks, "Training bottlenecks"):
             if done.failure:
                 failed[tasks[done.place]] = done.failure
                 self.say(f"The bottleneck at cut {tasks[done.place][0]} failed: {done.failure}")
         return replace(ground, places=tuple(place for place in ground.places if place not in failed), failed=failed)
+
+    def _searched(self, testbed: Testbed, ground: Ground, cells: Sequence[_Cell]) -> Ground:
+        """The ground with the bottlenecks that a search over all cells has trained fully."""
+        if not ground.places:
+            raise ScenarioError(
+                "there are no bottlenecks to search for", where="bottlenecks.ratios", hint="give ratios"
+            )
+        wanted = self.study.search
+        curve = None
+        if "cs" in wanted.strategy:
+            curve = cumulative_saliency(testbed.graph, testbed.data.validation, task=testbed.task, track=self.track)
+        self.search = digest(repr(([self.keys[cell.index] for cell in cells], wanted, self.trainings)))[:16]
+        write_facts(self.folder, self._facts(cells[0].setting, testbed.task.quality.name))
+        elements = {
+            place: bottleneck_for(testbed.graph.cuts[place[0]], place[1], testbed.graph.cuts).latent_elements
+            for place in ground.places
+        }
+        search = PlaceSearch(
+            replace(ground, cells=tuple(cell.values for cell in cells)),
+            cells[0].setting.scenario.bottlenecks.epochs,
+            curve,
+            elements,
+            self.search,
+            self.trainings,
+            self.journal,
+            self._done,
+            self.say,
+        )
+        return search.run()
 
     def _learned(self, testbed: Testbed, ground: Ground, cells: Sequence[_Cell]) -> Ground:
         """The ground with what frames carry, learned or from an earlier run."""
@@ -300,16 +335,13 @@ class _Run:
         hops: dict[Place, dict[Hop, None]] = {}
         seen = set()
         for cell in cells:
-            links = plain(cell.setting.link)
-            key = _plan_key(cell.setting), links
+            key = _plan_key(cell.setting), plain(cell.setting.link)
             if key in seen:
                 continue
             seen.add(key)
             for plan in plans_of(cell.setting, testbed.graph, ground.candidates, str):
                 for hop in [] if ground.lacking(plan) else plan.hops:
-                    losing = links if hop.transport.startswith("udp") else [replace(links[0], loss=0.0)]
-                    bare = [replace(hop, link=link) for link in losing]
-                    hops.setdefault((hop.cut, hop.bottleneck), {}).update(dict.fromkeys(bare))
+                    hops.setdefault((hop.cut, hop.bottleneck), {}).update(dict.fromkeys(bare(hop)))
         return [[None], *map(list[Hop | None], hops.values())]
 
     def _names(
@@ -320,7 +352,7 @@ class _Run:
         for hop in (hop for task in tasks for hop in task):
             losing.setdefault(_coding(hop), []).append("" if hop is None else f"{hop.transport} {hop.link!r}")
         about = digest(testbed.digest(()), content_of(setting, testbed), identity(testbed.task))
-        base = FORMAT, __version__, about, sorted(_training(setting).items()), ground.seed
+        base = FORMAT, __version__, about, sorted(_training(setting).items()), ground.seed, ground.epochs
         return {coding: digest(repr((base, coding, sorted(those)))) for coding, those in losing.items()}
 
     def _replay(self, ground: Ground, todo: Sequence[_Cell]) -> None:

@@ -31,6 +31,7 @@ class Facts(BaseModel):
     Attributes:
         keys: The journal's key of each cell; empty where its values do not fit together.
         refused: Why, by the cell's place.
+        search: What the steps of a search are known by in the journal.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,7 @@ class Facts(BaseModel):
     replications: int
     keys: list[Annotated[str, Field(max_length=64)]]
     refused: dict[int, str] = {}
+    search: str = ""
 
 
 def identity(name: str) -> str:
@@ -119,7 +121,9 @@ def results_of(facts: Facts, journal: Journal) -> StudyResults:
             found.append(Cell(index, values, "failed", str(journal[f"failed:{key}"])))
         else:
             found.append(Cell(index, values, "left"))
-    steps = sorted((key for key in journal if key.startswith("step:")), key=lambda key: int(key[5:]))
+    steps: list[SearchStep] = []
+    while facts.search and (step := journal.get(f"step:{facts.search}:{len(steps) + 1}")) is not None:
+        steps.append(SearchStep(**{key: value for key, value in step.items() if key != "key"}))
     return StudyResults(
         name=facts.name,
         goal=facts.goal,
@@ -133,7 +137,7 @@ def results_of(facts: Facts, journal: Journal) -> StudyResults:
         cells=found,
         plans_of=partial(_plans_of, journal, facts.keys),
         spent_s=spent_s,
-        search=[SearchStep(**journal[key]) for key in steps],
+        search=steps,
     )
 
 

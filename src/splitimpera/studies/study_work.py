@@ -7,31 +7,37 @@ batches that do not depend on who does them, results are the same to the byte.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf, isfinite, nan
 from typing import Any
 
 from splitimpera.core.progress import no_progress
+from splitimpera.core.units import FRACTION
 from splitimpera.evaluation.chance import Chance
 from splitimpera.evaluation.plan_space import plans_of
 from splitimpera.evaluation.replay import replay
 from splitimpera.evaluation.testbed import Coding, Testbed, coding_of
 from splitimpera.evaluation.truths import response_bytes
+from splitimpera.evaluation.values import Known
 from splitimpera.models.threads import torch_threads
 from splitimpera.qos.hopeless import infeasible
 from splitimpera.qos.recommendation import recommend
-from splitimpera.qos.verdict import chance_decides, judge
+from splitimpera.qos.verdict import chance_decides, judge, needs_stability, worth
 from splitimpera.records.measurements import Measurements
+from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.requirement import BALANCED, METRICS
 from splitimpera.records.traffic import Workload
 from splitimpera.scenario.study_section import Study
 from splitimpera.setting import Setting, resolve
 from splitimpera.studies.bench import judging, read_testbed
 from splitimpera.studies.cell_rows import rows_of
-from splitimpera.studies.learned import Learned, learn
+from splitimpera.studies.learned import Learned, bare, learn
 from splitimpera.studies.maps import Worker
 from splitimpera.studies.trial import Trials
 from splitimpera.training.for_plans import trained_for
+from splitimpera.training.settings import TrainingArguments
 
 MORE_REPLICATIONS = 4
 """Plans on whose verdict chance decides are simulated so many times as often, as a design does it."""
@@ -53,6 +59,8 @@ class Ground:
         times: Times of this machine by frames a second, for devices without profile or preset.
         learned: What frames carry, packed, by how they are coded; None: the whole network.
         failed: Codings, and cuts with ratios, that cannot be had, and why.
+        epochs: How far bottlenecks are trained, at constant learning rates; None: as the scenario says.
+        cells: The values of all cells, for a search over them.
     """
 
     study: Study
@@ -63,6 +71,8 @@ class Ground:
     times: Mapping[float, Measurements] | None = None
     learned: Mapping[Coding | None, bytes] | None = None
     failed: Mapping[Coding | Place, str] | None = None
+    epochs: tuple[int, int] | None = None
+    cells: tuple[Values, ...] = ()
 
     def setting(self, values: Values) -> Setting:
         """A cell's setting."""
@@ -71,9 +81,13 @@ class Ground:
     def testbed(self) -> Testbed:
         """Where plans are tried out, with all bottlenecks, which are in the cache or trained for it."""
         setting = self.setting(self.first)
-        testbed = judging(setting, read_testbed(setting))
-        train = testbed.data.train
-        splits = trained_for(self.places, setting, testbed.graph, train, no_progress, str, task=testbed.task)
+        return self.with_splits(judging(setting, read_testbed(setting)), self.places, self.epochs)
+
+    def with_splits(self, testbed: Testbed, places: Iterable[Place], epochs: tuple[int, int] | None) -> Testbed:
+        """A testbed with bottlenecks; those of a search go on from where they were trained to."""
+        others: TrainingArguments = {} if epochs is None else {"epochs": epochs, "schedule": "constant"}
+        setting, graph, train = self.setting(self.first), testbed.graph, testbed.data.train
+        splits = trained_for(places, setting, graph, train, no_progress, str, task=testbed.task, **others)
         for (_, ratio), split in splits.items():
             testbed.add_split(ratio, split)
         return testbed
@@ -128,27 +142,15 @@ def replaying(ground: Ground) -> Worker:
         known = {coding: Learned.unpacked(packed).known(bench) for coding, packed in learned.items()}
         own_response = response_bytes(bench)
 
-    def workload_of(setting: Setting) -> Workload:
-        runtime = setting.scenario.workload.response == "runtime"
-        return setting.workload_for(own_response) if runtime else setting.workload
-
     def replayed(values: Values) -> dict[str, Any]:
         begun_s = time.perf_counter()
         setting = ground.setting(values)
         scenario = setting.scenario
-        testbed = bench.with_workload(workload_of(setting))
+        testbed = bench.with_workload(_workload(setting, own_response))
         plans = plans_of(setting, bench.graph, ground.candidates, str)
         left_out = {plan: why for plan in plans if (why := ground.lacking(plan))}
         plans = [plan for plan in plans if plan not in left_out]
-        trials = Trials(
-            testbed,
-            (ground.times or {})[testbed.workload.fps],
-            ground.seed,
-            ground.study.replications,
-            known={plan.id: known[coding_of(plan.hops[0]) if plan.hops else None] for plan in plans},
-            needless=lambda found: infeasible(found, scenario.requirements),
-            once_if_overloaded=True,
-        )
+        trials = _trials(ground, setting, testbed, {plan.id: known[_coding(plan)] for plan in plans})
         found = {plan.id: trials.trial(plan, testbed.workload) for plan in plans}
         chance = Chance(found.values(), scenario.tolerance)
         verdicts = [judge(place, chance, scenario.requirements) for place in range(len(found))]
@@ -167,3 +169,95 @@ def replaying(ground: Ground) -> Worker:
         }
 
     return replayed
+
+
+def trying(ground: Ground) -> Worker:
+    """A worker that trains the bottleneck of a place so many epochs, and says what it is worth then.
+
+    It returns the mean over all cells of the value of its best plan, where none is feasible 0, or None where none is in
+    any; the same of what the value cannot exceed, by the timelines alone; and the seconds it took.
+    """
+    with torch_threads(1):
+        bench = replace(ground, places=()).testbed()
+        own_response = response_bytes(bench)
+    settings = [ground.setting(values) for values in ground.cells]
+
+    def tried(job: tuple[Place, tuple[int, int]]) -> tuple[float | None, float | None, float]:
+        begun_s, (place, epochs) = time.perf_counter(), job
+        with torch_threads(1):
+            empty = Testbed(bench.graph, bench.data, bench.workload, task=bench.task)
+            trained = ground.with_splits(empty, [place], epochs)
+            plans = [_at(place, plans_of(each, bench.graph, ground.candidates, str)) for each in settings]
+            codings = {coding_of(plan.hops[0]) for of_cell in plans for plan in of_cell}
+            trained.prepare(sorted(codings))
+            hops = dict.fromkeys(bare(plan.hops[0]) for of_cell in plans for plan in of_cell)
+            learned = learn([each for of_hop in hops for each in of_hop], trained, ground.seed)
+            known = {coding_of(hop): each.known(trained) for hop, each in learned.items() if hop is not None}
+        values, bounds = [], []
+        for setting, of_cell in zip(settings, plans, strict=True):
+            testbed = trained.with_workload(_workload(setting, own_response))
+            trials = _trials(ground, setting, testbed, {plan.id: known[coding_of(plan.hops[0])] for plan in of_cell})
+            found = [trials.trial(plan, testbed.workload) for plan in of_cell]
+            values.append(max((value for each in found if (value := _value(each, setting)) is not None), default=None))
+            bounds.append(max((most for each in found if (most := _at_most(each, setting)) is not None), default=None))
+        return _mean(values), _mean(bounds), time.perf_counter() - begun_s
+
+    return tried
+
+
+def _at(place: Place, plans: Iterable[Plan]) -> list[Plan]:
+    return [plan for plan in plans if plan.hops and (plan.hops[0].cut, plan.hops[0].bottleneck) == place]
+
+
+def _value(found: Evaluation, setting: Setting) -> float | None:
+    """What a plan is worth; None where it is not feasible."""
+    scenario, metrics = setting.scenario, found.metrics()
+    if found.cannot_run or not all(
+        each.met(metrics.get(each.metric, nan)) and (found.stable or not needs_stability(each.metric))
+        for each in scenario.requirements
+        if each.hard
+    ):
+        return None
+    objective = f"on_time_{found.quality_metric}" if scenario.objective == BALANCED else scenario.objective
+    value = worth(found, metrics, objective)
+    return value if isfinite(value) else None
+
+
+def _at_most(found: Evaluation, setting: Setting) -> float | None:
+    """What a plan's value cannot exceed whatever is trained; None where its timeline rules it out."""
+    scenario = setting.scenario
+    if infeasible(found, scenario.requirements):
+        return None
+    share = METRICS[found.quality_metric].dimension is FRACTION and METRICS[found.quality_metric].better == "higher"
+    if scenario.objective != BALANCED or not share:
+        return inf
+    deadline_s = setting.workload.deadline_s or 1 / setting.workload.fps
+    return float((found.latency_s <= deadline_s).mean())
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    if all(value is None for value in values):
+        return None
+    return sum(value or 0.0 for value in values) / len(values)
+
+
+def _coding(plan: Plan) -> Coding | None:
+    return coding_of(plan.hops[0]) if plan.hops else None
+
+
+def _workload(setting: Setting, own_response: int) -> Workload:
+    runtime = setting.scenario.workload.response == "runtime"
+    return setting.workload_for(own_response) if runtime else setting.workload
+
+
+def _trials(ground: Ground, setting: Setting, testbed: Testbed, known: dict[str, Known]) -> Trials:
+    """Evaluates a cell's plans, of whose frames all is known."""
+    return Trials(
+        testbed,
+        (ground.times or {})[testbed.workload.fps],
+        ground.seed,
+        ground.study.replications,
+        known=known,
+        needless=lambda found: infeasible(found, setting.scenario.requirements),
+        once_if_overloaded=True,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -18,6 +18,7 @@ from splitimpera.setting import Setting
 from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.tasks.task import Task
 from splitimpera.training.cached import trained_split
+from splitimpera.training.settings import TrainingArguments
 from splitimpera.training.trained import TrainedSplit
 
 
@@ -36,6 +37,7 @@ def trained_for(
     device: torch.device | None = None,
     autocast: torch.dtype | None = None,
     task: Task | None = None,
+    **others: Unpack[TrainingArguments],
 ) -> dict[tuple[int, float], TrainedSplit]:
     """Train bottlenecks, or take them from the cache; by cut and ratio.
 
@@ -46,6 +48,7 @@ def trained_for(
         device: Where to train; None: where the network lies.
         autocast: Mixed precision, as `split.train_split` has it.
         task: What the network is for, as there.
+        others: Fields of `Training` that are not the scenario's.
 
     Raises:
         DataError: there is nothing to train with.
@@ -72,22 +75,18 @@ def trained_for(
                 "over UDP no more predictions can be right than packets arrive, whatever the training. TCP, or a codec "
                 "with '+fec', helps."
             )
-        split = trained_split(
-            graph,
-            graph.cuts[cut],
-            samples,
-            device=device,
-            autocast=autocast,
-            task=task,
-            track=track,
-            ratio=ratio,
-            epochs=wanted.epochs,
-            bits=wanted.bits,
-            finetune_head=wanted.finetune_head,
-            packet_loss=wanted.packet_loss if divided else 0.0,
-            packet_elements=room if wanted.packet_loss and divided else None,
-            seed=setting.scenario.seed,
-        )
+        training: TrainingArguments = {
+            "ratio": ratio,
+            "epochs": wanted.epochs,
+            "bits": wanted.bits,
+            "finetune_head": wanted.finetune_head,
+            "packet_loss": wanted.packet_loss if divided else 0.0,
+            "packet_elements": room if wanted.packet_loss and divided else None,
+            "seed": setting.scenario.seed,
+            **others,
+        }
+        where: dict[str, Any] = {"device": device, "autocast": autocast, "task": task, "track": track}
+        split = trained_split(graph, graph.cuts[cut], samples, **where, **training)
         found[cut, ratio] = split
         before, after = split.held_out.unsplit, split.held_out.trained
         name = "accuracy" if task is None else task.quality.name
