@@ -222,3 +222,50 @@ def test_a_study_of_which_nothing_can_be_evaluated_is_an_error(folder):
     (folder / "small.yaml").write_text(text)
     with pytest.raises(sei.SplitImperaError, match="none_such"):
         sei.study(folder / "small.yaml", folder / "out")
+
+
+SEARCH = (
+    STUDY.replace("[0 %, 5 %]", "[0 %]")
+    .replace("count: 3", "count: 2")
+    .replace("  requirements:", "  bottlenecks: {ratios: [2, 8], epochs: [1, 4]}\n  requirements:")
+    + "goal: search\nsearch: {budget: 60 %}\n"
+)
+
+
+def test_a_search_trains_some_and_recommends_among_them(folder):
+    (folder / "small.yaml").write_text(SEARCH)
+    said = []
+    found = sei.study(folder / "small.yaml", folder / "out", say=said.append)
+    assert found.goal == "search"
+    assert {cell.state for cell in found.cells} == {"done"}
+    steps = found.search
+    assert [step.rung for step in steps].count(0) >= [step.rung for step in steps].count(1) > 0
+    best = [step.best for step in steps if step.best is not None]
+    assert best == sorted(best)
+    trained = {(plan.cut, plan.bottleneck) for plan in found.plans_of(0) if plan.bottleneck and plan.metrics}
+    named = {tuple(step.candidate.replace("cut ", "").split(", ratio ")) for step in steps if step.rung == 1}
+    assert trained == {(int(cut), float(ratio)) for cut, ratio in named}
+    assert any("trained fully" in line for line in said)
+    # the same again is told by the journal alone
+    size = (folder / "out" / "study.journal").stat().st_size
+    again = sei.study(folder / "small.yaml", folder / "out")
+    assert again.cells == found.cells
+    assert again.search == found.search
+    assert (folder / "out" / "study.journal").stat().st_size == size
+
+
+def test_a_search_trains_no_more_than_it_may_and_nothing_that_is_hopeless(folder):
+    (folder / "small.yaml").write_text(SEARCH)
+    found = sei.study(folder / "small.yaml", folder / "few", max_trainings=2)
+    assert len({step.candidate for step in found.search}) == 2
+    (folder / "small.yaml").write_text(SEARCH.replace("latency_p95 <= 40 ms", "latency_p95 <= 1 us"))
+    said = []
+    found = sei.study(folder / "small.yaml", folder / "none", say=said.append)
+    assert not found.search
+    assert any("in no cell" in line for line in said)
+    (folder / "small.yaml").write_text(STUDY + "goal: search\n")
+    with pytest.raises(ScenarioError, match="no bottlenecks to search for"):
+        sei.study(folder / "small.yaml", folder / "without")
+    (folder / "small.yaml").write_text(SEARCH.replace("budget: 60 %", "strategy: halving+nonsense"))
+    with pytest.raises(sei.SplitImperaError, match="no prior 'nonsense'"):
+        sei.study(folder / "small.yaml", folder / "wrong")

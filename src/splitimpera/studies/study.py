@@ -135,6 +135,8 @@ class _Run:
                 testbed, ground, keys = self._ground(cells)
                 for cell, key in zip(cells, keys, strict=True):
                     self.keys[cell.index] = key
+                if self.study.goal == "search":
+                    self.search = digest(repr((keys, self.study.search, self.trainings)))[:16]
                 quality = testbed.task.quality.name
                 write_facts(self.folder, self._facts(base, quality))
                 if self._left(cells):
@@ -237,7 +239,8 @@ class _Run:
             bench = testbed.with_workload(replace(testbed.workload, fps=fps))
             times[fps] = measure(of_fps.values(), bench, fresh=self.fresh_times, track=self.track)
         ground = replace(ground, times=times)
-        known = json.dumps([FORMAT, __version__, content, identity(testbed.task), candidates, self.study.replications])
+        how = self.study.replications, self.study.goal  # a search trains in another way
+        known = json.dumps([FORMAT, __version__, content, identity(testbed.task), candidates, how])
         about = {fps: json.dumps(measurements_document(each)) for fps, each in times.items()}
         keys = []
         for cell in cells:
@@ -294,8 +297,6 @@ class _Run:
         curve = None
         if "cs" in wanted.strategy:
             curve = cumulative_saliency(testbed.graph, testbed.data.validation, task=testbed.task, track=self.track)
-        self.search = digest(repr(([self.keys[cell.index] for cell in cells], wanted, self.trainings)))[:16]
-        write_facts(self.folder, self._facts(cells[0].setting, testbed.task.quality.name))
         elements = {
             place: bottleneck_for(testbed.graph.cuts[place[0]], place[1], testbed.graph.cuts).latent_elements
             for place in ground.places
