@@ -31,6 +31,7 @@ from splitimpera.saliency.cumulative import cumulative_saliency
 from splitimpera.scenario.study_section import MOST_CHECKED, MOST_PLANS, Study, load_study
 from splitimpera.setting import Setting, resolve
 from splitimpera.studies.bench import content_of, judging, read_testbed
+from splitimpera.studies.cell_keys import ground_key, plan_key, training_of
 from splitimpera.studies.journal import Journal
 from splitimpera.studies.learned import bare, plain
 from splitimpera.studies.maps import Done, Map, Pool, in_process
@@ -194,7 +195,7 @@ class _Run:
             except SplitImperaError as error:
                 self.refused[index] = str(error)
                 continue
-            found.setdefault(_ground_key(setting), []).append(_Cell(index, values, setting))
+            found.setdefault(ground_key(setting), []).append(_Cell(index, values, setting))
         if not found:
             raise ScenarioError(f"no cell can be evaluated; the first: {next(iter(self.refused.values()))}")
         if self.refused:
@@ -218,7 +219,7 @@ class _Run:
         for cell in cells:
             of_fps = timed.setdefault(cell.setting.workload.fps, {})
             here = [(measured_here(device), device.batch) for device in cell.setting.devices]
-            key = _plan_key(cell.setting)
+            key = plan_key(cell.setting)
             if key not in known_plans or (*here, cell.setting.workload.fps, key) not in seen:
                 seen.add((*here, cell.setting.workload.fps, key))
                 plans = plans_of(cell.setting, testbed.graph, candidates, self.say if not known_plans else str)
@@ -336,7 +337,7 @@ class _Run:
         hops: dict[Place, dict[Hop, None]] = {}
         seen = set()
         for cell in cells:
-            key = _plan_key(cell.setting), plain(cell.setting.link)
+            key = plan_key(cell.setting), plain(cell.setting.link)
             if key in seen:
                 continue
             seen.add(key)
@@ -353,7 +354,7 @@ class _Run:
         for hop in (hop for task in tasks for hop in task):
             losing.setdefault(_coding(hop), []).append("" if hop is None else f"{hop.transport} {hop.link!r}")
         about = digest(testbed.digest(()), content_of(setting, testbed), identity(testbed.task))
-        base = FORMAT, __version__, about, sorted(_training(setting).items()), ground.seed, ground.epochs
+        base = FORMAT, __version__, about, sorted(training_of(setting).items()), ground.seed, ground.epochs
         return {coding: digest(repr((base, coding, sorted(those)))) for coding, those in losing.items()}
 
     def _replay(self, ground: Ground, todo: Sequence[_Cell]) -> None:
@@ -380,25 +381,3 @@ class _Made:
 
 def _coding(hop: Hop | None) -> Coding | None:
     return None if hop is None else coding_of(hop)
-
-
-def _training(setting: Setting) -> dict[str, Any]:
-    """What trained bottlenecks follow from, apart from network, data and task."""
-    wanted = setting.scenario.bottlenecks.model_dump(mode="json")
-    return {key: value for key, value in wanted.items() if key not in ("ratios", "cuts", "codecs")}
-
-
-def _ground_key(setting: Setting) -> str:
-    """What network, data, task and training follow from."""
-    scenario = setting.scenario
-    parts = [scenario.network, scenario.data, scenario.task]
-    quality = setting.task.metrics, sorted(set(setting.asked) & set(setting.task.metrics))
-    sizes = setting.link.mtu_bytes, setting.link.app_header_bytes
-    known = [part.model_dump_json() for part in parts], _training(setting), scenario.seed, quality, sizes, setting.files
-    return repr(known)
-
-
-def _plan_key(setting: Setting) -> str:
-    """What the names of plans, their cuts and codecs follow from."""
-    scenario = setting.scenario
-    return scenario.plans.model_dump_json() + scenario.bottlenecks.model_dump_json()
