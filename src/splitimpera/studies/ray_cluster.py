@@ -127,6 +127,22 @@ class Cluster:
 
         return _listens(*_parts(ray.get_runtime_context().gcs_address), PATIENCE_S)
 
+    def raylet_lives(self) -> bool:
+        """Whether this machine's part of the cluster does: without it, Ray ends this process after some seconds."""
+        import ray
+
+        own = ray.get_runtime_context().get_node_id()
+        (path,) = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == own]
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.settimeout(PATIENCE_S)
+            try:
+                stream.connect(path)
+            except (ConnectionRefusedError, FileNotFoundError):
+                return False
+            except OSError:  # it is busy, say
+                return True
+        return True
+
     def _join(self, folder: str) -> None:
         import ray
 

@@ -115,6 +115,8 @@ class _Running:
         self.looked_s = now_s
         if self.cluster.answers():
             self.silent_s = None
+            if not self.cluster.raylet_lives():
+                raise LinkError("Ray failed: its process on this machine, the raylet, has died", where=WHERE)
             most = None if self.cluster.address is None else self.cluster.workers
             self.room = min(AHEAD * self.cluster.cpus() or WAITING, most or sys.maxsize)
         elif self.silent_s is None:
