@@ -254,6 +254,36 @@ def test_a_search_trains_some_and_recommends_among_them(folder):
     assert (folder / "out" / "study.journal").stat().st_size == size
 
 
+def test_a_search_for_a_small_metric_and_for_a_front(folder):
+    # of the two rates the slow one rules out what sends much: a cell without anything is worth less than any other
+    text = SEARCH.replace("latency_p95 <= 40 ms]", "latency_p95 <= 20 ms]\n  objective: latency_p95")
+    (folder / "small.yaml").write_text(text.replace("budget: 60 %", "budget: 100 %, rungs: [4]"))
+    found = sei.study(folder / "small.yaml", folder / "one")
+    assert found.searched == ("latency_p95",)
+    best = max(found.search, key=lambda step: step.value or 0.0)
+    worst = min(found.search, key=lambda step: step.value or 0.0)
+    by_place = {}
+    for _, plan in found.every_plan():
+        if plan.bottleneck and plan.metrics:
+            by_place.setdefault(f"cut {plan.cut}, ratio {plan.bottleneck:g}", []).append(plan)
+    counts = {name: len([plan for plan in plans if plan.feasible]) for name, plans in by_place.items()}
+    assert counts[best.candidate] > counts.get(worst.candidate, 0)
+    assert all(step.value is None or 0 < step.value < 1 for step in found.search)
+    # several objectives
+    asked = "objectives: [on_time_accuracy, payload_bytes], budget: 60 %"
+    (folder / "small.yaml").write_text(SEARCH.replace("budget: 60 %", asked))
+    said = []
+    found = sei.study(folder / "small.yaml", folder / "front", say=said.append)
+    assert found.searched == ("on_time_accuracy", "payload_bytes")
+    (front,) = (line for line in said if "none is better than" in line)
+    assert len(front.split(";")) >= 2
+    again = sei.study(folder / "small.yaml", folder / "front")
+    assert again.search == found.search
+    (folder / "small.yaml").write_text(SEARCH.replace("budget: 60 %", "objectives: [latenzy_p95]"))
+    with pytest.raises(ScenarioError, match="latency_p95"):
+        sei.study(folder / "small.yaml", folder / "wrong")
+
+
 def test_a_search_trains_no_more_than_it_may_and_nothing_that_is_hopeless(folder):
     (folder / "small.yaml").write_text(SEARCH)
     found = sei.study(folder / "small.yaml", folder / "few", max_trainings=2)

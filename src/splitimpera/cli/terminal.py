@@ -79,6 +79,7 @@ class Stages:
     def __init__(self, bars: Progress) -> None:
         self.bars = bars
         self.work: dict[str, float] = {}
+        self._stage = ""
         self.done: dict[str, float] = {}
         self.spent_s: dict[str, float] = {}
         self._bar: TaskID | None = None
@@ -95,11 +96,18 @@ class Stages:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds that are left, at the pace so far; None while too little is done to tell."""
-        share, spent_s = self.share, sum(self.spent_s.get(stage, 0.0) for stage in self.work)
+        """Seconds that are left, at the pace so far; None while too little is done to tell.
+
+        Of the stage alone, where it was not said how much all will be.
+        """
+        if self.work:
+            share, spent_s = self.share, sum(self.spent_s.get(stage, 0.0) for stage in self.work)
+        else:
+            share, spent_s = self.done.get(self._stage, 0.0), self.spent_s.get(self._stage, 0.0)
         return spent_s * (1 - share) / share if share > LEAST_SHARE else None
 
     def __call__(self, steps: Iterable[T], description: str, total: int) -> Iterator[T]:
+        self._stage = description
         steps = self._counted(_logged(steps, description, total), description, total)
         if not console.is_terminal:
             yield from _lines(steps, description, total, self._left)

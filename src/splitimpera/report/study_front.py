@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from splitimpera.core.errors import RequirementError, printable
@@ -114,7 +115,9 @@ def _chart(
     at_most = limits.get(cost)
     bound = limits.get(results.quality) if kind == "quality" else None
     across = _CostAxis([costs[i] for i in known], [at_most.limit] if at_most else [], cost)
-    upright = ValueAxis([values[i] for i in known], [bound.limit] if bound else [], results, kind)
+    by_quality, by_value = partial(metric_text, results.quality), partial(value_text, results=results)
+    words = by_quality if kind == "quality" else by_value
+    upright = ValueAxis([values[i] for i in known], [bound.limit] if bound else [], words)
     front = _front(known, costs, values, sign)
     step = max(1, math.ceil(len(front) / MOST_ON_FRONT))
     places = {i: (across.place(costs[i]), upright.place(values[i])) for i in known}
@@ -253,21 +256,16 @@ class _CostAxis:
 class ValueAxis:
     """A linear axis."""
 
-    def __init__(self, values: Sequence[float], limits: Sequence[float], results: StudyResults, kind: str) -> None:
+    def __init__(self, values: Sequence[float], limits: Sequence[float], words: Callable[[float], str]) -> None:
         every = (*values, *limits)
         self.low, self.high = min(every), max(every)
         if self.high <= self.low:
             around = abs(self.low) * 0.1 or 1.0
             self.low, self.high = self.low - around, self.high + around
-        self.results, self.kind = results, kind
+        self.words = words
 
     def place(self, value: float) -> float:
         return AROUND + (1 - 2 * AROUND) * (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[Tick]:
-        return [(round(self.place(at), 4), self._words(at)) for at in round_linear(self.low, self.high)]
-
-    def _words(self, value: float) -> str:
-        if self.kind == "value":
-            return value_text(value, self.results)
-        return metric_text(self.results.quality, value)
+        return [(round(self.place(at), 4), self.words(at)) for at in round_linear(self.low, self.high)]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from splitimpera.core.errors import printable
+from splitimpera.records.requirement import METRICS
 from splitimpera.report.study_axes import Tick, round_linear
 from splitimpera.report.study_front import MOST_POINTS, ValueAxis
-from splitimpera.report.study_words import duration, value_name, value_text
+from splitimpera.report.study_words import duration, metric_text, name_of, value_name, value_text
 from splitimpera.studies.study_results import SearchStep, StudyResults
 
 
@@ -44,7 +46,7 @@ def _best(
     worth = [value for step in steps for value in (step.value, step.best) if value is not None]
     if not worth:
         return []
-    upright = ValueAxis(worth, [], results, "value")
+    upright = ValueAxis(worth, [], partial(_value_text, results=results))
     best = [(across[place], value) for place in kept if (value := steps[place].best) is not None]
     if best:  # as far as the search has come
         best.append((across[-1], best[-1][1]))
@@ -52,7 +54,7 @@ def _best(
     return [
         {
             "key": "best",
-            "y": f"value ({value_name(results)})",
+            "y": f"value ({_value_name(results)})",
             "xticks": xticks,
             "yticks": upright.ticks(),
             "line": [[x, round(upright.place(value), 4)] for x, value in best],
@@ -81,11 +83,28 @@ def _spent(
 
 
 def _said(step: SearchStep, results: StudyResults) -> str:
-    best = value_text(step.best, results)
+    best = _value_text(step.best, results)
     return (
-        f"{printable(step.candidate)}, rung {step.rung}: value {value_text(step.value, results)}; best so far {best}, "
+        f"{printable(step.candidate)}, rung {step.rung}: value {_value_text(step.value, results)}; best so far {best}, "
         f"after {duration(step.elapsed_s)} and {step.spent:.4g} epochs"
     )
+
+
+def _value_name(results: StudyResults) -> str:
+    """What candidates are worth, as it is called."""
+    first = next(iter(results.searched), "")
+    if first not in METRICS:
+        return value_name(results)
+    return name_of(first) if METRICS[first].better == "higher" else f"1 / (1 + {name_of(first)})"
+
+
+def _value_text(value: float | None, results: StudyResults) -> str:
+    first = next(iter(results.searched), "")
+    if first in METRICS and METRICS[first].better == "higher":
+        return metric_text(first, value)
+    if first not in METRICS:
+        return value_text(value, results)
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _time_text(time_s: float, end_s: float) -> str:

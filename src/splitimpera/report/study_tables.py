@@ -11,6 +11,7 @@ from splitimpera.report.study_wins import Wins, wins_of
 from splitimpera.report.study_words import (
     axis_words,
     covered_words,
+    duration,
     failures,
     headline,
     latency_text,
@@ -39,6 +40,8 @@ def study_account(results: StudyResults) -> RenderableType:
         lines.append(_failures(wins))
     if wins.axes:
         lines.append(_axes(wins))
+    if len(results.workers) > 1:
+        lines.append(_workers(results))
     return Group(*lines, *(outside(line, "dim") for line in covered_words(results, wins)))
 
 
@@ -66,6 +69,21 @@ def _winners(wins: Wins, results: StudyResults) -> RenderableType:
     if hidden := len(wins.designs) - DESIGNS_SHOWN:
         notes += [f"and {hidden} more designs, in study.html"] if hidden > 0 else []
     return Group(table, *(outside(note, "dim") for note in notes))
+
+
+def _workers(results: StudyResults) -> RenderableType:
+    """Who evaluated how much, machine by machine."""
+    table = _table("Where cells were evaluated")
+    table.add_column("machine", overflow="fold")
+    for name in ("processes", "cells", "time of all"):
+        table.add_column(name, justify="right", no_wrap=True)
+    machines: dict[str, list[tuple[int, float]]] = {}
+    for name, did in results.workers.items():
+        machines.setdefault(name.rpartition(":")[0], []).append(did)
+    for machine, processes in sorted(machines.items()):
+        count, time_s = sum(count for count, _ in processes), sum(time_s for _, time_s in processes)
+        table.add_row(outside(machine), str(len(processes)), str(count), duration(time_s))
+    return table
 
 
 def _failures(wins: Wins) -> RenderableType:

@@ -146,7 +146,8 @@ def covered_words(results: StudyResults, wins: Wins) -> list[str]:
     best = f"Among the plans that are feasible, the one with the best {name_of(results.objective)} wins."
     said.append(balanced if results.objective == BALANCED else best)
     runs = "1 replication" if results.replications == 1 else f"{results.replications} replications"
-    said.append(f"Seed {results.seed}, {runs} of each link; {duration(results.spent_s)} of computing.")
+    who = f" by {len(results.workers)} processes" if len(results.workers) > 1 else ""
+    said.append(f"Seed {results.seed}, {runs} of each link; {duration(results.spent_s)} of computing{who}.")
     return said
 
 

@@ -284,7 +284,8 @@ def _consistent(requirements: list[Requirement]) -> list[Requirement]:
     return requirements
 
 
-def _known_objective(objective: str) -> str:
+def known_objective(objective: str) -> str:
+    """The objective, if there is such a one."""
     check_objective(objective, METRICS)
     return objective
 
@@ -317,7 +318,7 @@ class Scenario(_Section):
         Field(min_length=1, max_length=MOST_ENTRIES),
         AfterValidator(_consistent),
     ]
-    objective: Annotated[Text, AfterValidator(_known_objective)] = BALANCED
+    objective: Annotated[Text, AfterValidator(known_objective)] = BALANCED
     tolerance: Annotated[Fraction, Field(ge=0, le=1)] = TOLERANCE
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)

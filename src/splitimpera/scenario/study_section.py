@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from splitimpera.core.errors import ScenarioError, shown
 from splitimpera.core.files import read_file
@@ -18,7 +18,7 @@ from splitimpera.scenario.document import Place
 from splitimpera.scenario.loading import LARGEST_BYTES, mapping_in, validated
 from splitimpera.scenario.quantities import Fraction, Name, Text
 from splitimpera.scenario.ranges import Axis, RangeSection, axes_of, cells, changed, place_of
-from splitimpera.scenario.sections import Scenario
+from splitimpera.scenario.sections import Scenario, known_objective
 
 MOST_PLANS = 10_000_000
 MOST_CHECKED = 1_000
@@ -28,6 +28,9 @@ MOST_CHECKED = 1_000
 class SearchSection(Section):
     """How the goal `search` chooses which bottlenecks are trained."""
 
+    objectives: Annotated[
+        list[Annotated[Text, AfterValidator(known_objective)]], Field(default_factory=list, max_length=5)
+    ]
     strategy: Text = "halving+on_time"
     rungs: Annotated[list[Annotated[int, Field(ge=1, le=10_000)]], Field(min_length=1, max_length=10)] | None = None
     eta: Annotated[int, Field(ge=2, le=100)] = 2
@@ -45,7 +48,7 @@ class StudySection(Section):
     zip: Annotated[list[Annotated[list[str], Field(min_length=2)]], Field(default_factory=list)]
     goal: Literal["map", "search"] = "map"
     replications: Annotated[int, Field(ge=1, le=1000)] = 5
-    search: SearchSection = SearchSection()
+    search: Annotated[SearchSection, Field(default_factory=SearchSection)]
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from typing import Any, Protocol
@@ -51,11 +52,13 @@ class Done:
         place: which task it was, counted from 0.
         value: what the worker returned.
         failure: why there is nothing, in words; empty where all went well.
+        worker: which process did it, and on which machine: "host:4711". Not part of the result.
     """
 
     place: int
     value: Any = None
     failure: str = ""
+    worker: str = field(default="", compare=False)
 
 
 class Map(Protocol):
@@ -173,9 +176,10 @@ def _run(place: int, task: Any) -> Done:
 
 
 def _done(making: Callable[[], Worker], place: int, task: Any) -> Done:
+    worker = f"{socket.gethostname()}:{os.getpid()}"
     try:
-        return Done(place, making()(task))
+        return Done(place, making()(task), worker=worker)
     except SplitImperaError as error:
-        return Done(place, failure=str(error))
+        return Done(place, failure=str(error), worker=worker)
     except Exception:
-        return Done(place, failure=traceback.format_exc())
+        return Done(place, failure=traceback.format_exc(), worker=worker)

@@ -13,10 +13,13 @@ from splitimpera.studies.journal import Journal
 from splitimpera.studies.maps import Done
 from splitimpera.studies.search import Budget, Candidate, Search, by_maxima, make_search
 from splitimpera.studies.study_results import SearchStep
-from splitimpera.studies.study_work import Ground, Place, trying
+from splitimpera.studies.study_work import Ground, Place, Worths, trying
 
 ROUND = 8
 """So many trainings are asked for at once, whoever does them: the next depend on what these come to."""
+
+LARGE = 1e300
+"""Stands for infinity in the journal."""
 
 Doing = Callable[[Callable[[Ground], Any], Ground, Sequence[Any], str], Iterator[Done]]
 
@@ -31,6 +34,7 @@ class PlaceSearch:
         curve: Cumulative saliency, where the strategy asks for it.
         bytes_of: The elements of a place's latent.
         name: What the search follows from, in a word.
+        objectives: The metrics that it is for.
         most: Most candidates that are begun; None: all.
         do: Does tasks.
     """
@@ -40,6 +44,7 @@ class PlaceSearch:
     curve: SaliencyCurve | None
     bytes_of: Mapping[Place, int]
     name: str
+    objectives: tuple[str, ...]
     most: int | None
     journal: Journal
     do: Doing
@@ -57,16 +62,18 @@ class PlaceSearch:
         begun_s = monotonic() - (steps[-1].elapsed_s if steps else 0.0)
         while jobs := search.ask(ROUND):
             tasks = [((job.cut, job.ratio), (self.epochs[0], rungs[rung])) for job, rung in jobs]
-            found: dict[int, float | None] = dict.fromkeys(range(len(jobs)))
+            found: dict[int, Worths | None] = dict.fromkeys(range(len(jobs)))
             for done in self.do(trying, self.ground, tasks, f"Training bottlenecks, {len(steps)} done"):
                 if done.failure:
                     self.say(f"The bottleneck at cut {tasks[done.place][0][0]} failed: {done.failure.splitlines()[-1]}")
                 else:
                     found[done.place] = done.value[0]
             for place, (candidate, rung) in enumerate(jobs):  # in their order, whoever was first
-                search.tell(candidate, rung, found[place])
-                steps.append(self._step(search, candidate, rung, found[place], monotonic() - begun_s))
-                self.journal.add(f"step:{self.name}:{len(steps)}", asdict(steps[-1]) | {"key": candidate.key})
+                worths = found[place]
+                search.tell(candidate, rung, worths)
+                steps.append(self._step(search, candidate, rung, worths, monotonic() - begun_s))
+                kept = {"key": candidate.key, "worths": worths}
+                self.journal.add(f"step:{self.name}:{len(steps)}", asdict(steps[-1]) | kept)
         return self._trained(search, (self.epochs[0], rungs[-1]))
 
     def _candidates(self, costs: tuple[float, ...]) -> list[Candidate]:
@@ -74,15 +81,16 @@ class PlaceSearch:
         key = f"bounds:{self.name}"
         places = self.ground.places
         if key not in self.journal:
-            bounds: list[float | None] = [None] * len(places)
+            found: list[Worths | None] = [None] * len(places)
             tasks = [(place, (0, 0)) for place in places]
             for done in self.do(trying, self.ground, tasks, "Simulating what may be trained"):
                 if done.failure:
                     self.say(f"A bottleneck cannot be tried: {done.failure.splitlines()[-1]}")
                 else:
-                    bounds[done.place] = done.value[1]
-            self.journal.add(key, [None if bound is None else min(bound, 1e300) for bound in bounds])
-        bounds = [inf if bound == 1e300 else bound for bound in self.journal[key]]
+                    found[done.place] = done.value[1]
+            # JSON knows no infinity
+            self.journal.add(key, [None if each is None else [min(bound, LARGE) for bound in each] for each in found])
+        bounds = [None if each is None else tuple(map(_unbound, each)) for each in self.journal[key]]
         made = []
         for place, bound in zip(places, bounds, strict=True):
             cut, ratio = place
@@ -109,14 +117,15 @@ class PlaceSearch:
         while (key := f"step:{self.name}:{len(steps) + 1}") in self.journal:
             kept = dict(self.journal[key])
             candidate = by_key[kept.pop("key")]
+            worths = kept.pop("worths")
             steps.append(SearchStep(**kept))
-            search.tell(candidate, steps[-1].rung, steps[-1].value)
+            search.tell(candidate, steps[-1].rung, None if worths is None else tuple(worths))
         return steps
 
-    def _step(self, search: Search, candidate: Candidate, rung: int, value: float | None, at_s: float) -> SearchStep:
+    def _step(self, search: Search, candidate: Candidate, rung: int, worths: Worths | None, at_s: float) -> SearchStep:
         best = search.best.value if search.best is not None else None
-        words = f"cut {candidate.cut}, ratio {candidate.ratio:g}"
-        return SearchStep(round(at_s, 3), search.spent, words, rung, value, best if isinstance(best, float) else None)
+        first, first_best = (each[0] if isinstance(each, tuple) else None for each in (worths, best))
+        return SearchStep(round(at_s, 3), search.spent, _words(candidate), rung, first, first_best)
 
     def _trained(self, search: Search, epochs: tuple[int, int]) -> Ground:
         """The ground with the bottlenecks that reached the last rung, of so many epochs."""
@@ -133,4 +142,15 @@ class PlaceSearch:
             f"{search.trainings} of {len(search.candidates)} bottlenecks were begun and {len(trained)} trained fully, "
             f"{100 * whole:.0f} % of all that might have been trained."
         )
+        if len(self.objectives) > 1:
+            front = "; ".join(_words(each.candidate) for each in search.front)
+            self.say(f"Of {', '.join(self.objectives)} none is better than {front}.")
         return replace(self.ground, places=tuple(trained), failed=failed, epochs=epochs)
+
+
+def _words(candidate: Candidate) -> str:
+    return f"cut {candidate.cut}, ratio {candidate.ratio:g}"
+
+
+def _unbound(bound: float) -> float:
+    return inf if bound == LARGE else bound

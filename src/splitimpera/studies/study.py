@@ -38,7 +38,7 @@ from splitimpera.studies.maps import Done, Map, Pool, in_process
 from splitimpera.studies.searching import PlaceSearch
 from splitimpera.studies.study_files import VALUES, Facts, open_journal, read_study, write_facts
 from splitimpera.studies.study_results import StudyResults
-from splitimpera.studies.study_work import Ground, Place, learning, replaying, training
+from splitimpera.studies.study_work import Ground, Place, learning, replaying, searched_for, training
 from splitimpera.tasks.identity import identity
 from splitimpera.training.for_plans import bottlenecks_of
 from splitimpera.training.weight_files import digest
@@ -123,7 +123,8 @@ class _Run:
     say: Callable[[str], object]
     keys: list[str] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
-    search: str = ""
+    searched: tuple[str, ...] = ()
+    searches: list[str] = field(default_factory=list)
 
     def run(self) -> None:
         self._check_values()
@@ -137,7 +138,8 @@ class _Run:
                 for cell, key in zip(cells, keys, strict=True):
                     self.keys[cell.index] = key
                 if self.study.goal == "search":
-                    self.search = digest(repr((keys, self.study.search, self.trainings)))[:16]
+                    self.searched = searched_for(ground, testbed)
+                    self.searches.append(digest(repr((keys, self.study.search, self.trainings)))[:16])
                 quality = testbed.task.quality.name
                 write_facts(self.folder, self._facts(base, quality))
                 if self._left(cells):
@@ -171,7 +173,8 @@ class _Run:
             replications=self.study.replications,
             keys=self.keys,
             refused=self.refused,
-            search=self.search,
+            searched=list(self.searched),
+            searches=self.searches,
         )
 
     def _check_values(self) -> None:
@@ -269,6 +272,7 @@ class _Run:
             raise _OutOfTimeError
         results = self.using(_Made(work, ground), tasks)
         for done in self.track(results, said, len(tasks)):
+            log.info("%s: %d by %s%s", said, done.place, done.worker, ", failed" if done.failure else "")
             yield done
             if self.ends_s is not None and time.monotonic() > self.ends_s:
                 raise _OutOfTimeError
@@ -307,7 +311,8 @@ class _Run:
             cells[0].setting.scenario.bottlenecks.epochs,
             curve,
             elements,
-            self.search,
+            self.searches[-1],
+            self.searched,
             self.trainings,
             self.journal,
             self._done,
@@ -365,7 +370,7 @@ class _Run:
                 self.say(f"Cell {todo[done.place].index} failed: {done.failure.splitlines()[-1]}")
                 self.journal.add(f"failed:{key}", done.failure)
             else:
-                self.journal.add(f"cell:{key}", done.value)
+                self.journal.add(f"cell:{key}", done.value | {"worker": done.worker})
 
 
 @dataclass(frozen=True)

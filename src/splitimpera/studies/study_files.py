@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +32,8 @@ class Facts(BaseModel):
     Attributes:
         keys: The journal's key of each cell; empty where its values do not fit together.
         refused: Why, by the cell's place.
-        search: What the steps of a search are known by in the journal.
+        searched: The metrics that are searched for.
+        searches: What the steps of each search are known by in the journal: one for each common ground.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,7 +50,8 @@ class Facts(BaseModel):
     replications: int
     keys: list[Annotated[str, Field(max_length=64)]]
     refused: dict[int, str] = {}
-    search: str = ""
+    searched: list[str] = []
+    searches: list[str] = []
 
 
 def identity(name: str) -> str:
@@ -108,12 +111,14 @@ def read_study(folder: str | Path) -> StudyResults:
 def results_of(facts: Facts, journal: Journal) -> StudyResults:
     """What a journal holds of a study; plans are read from it when they are asked for."""
     axes = tuple(Axis(keys, tuple(values)) for keys, values in facts.axes)
-    found, spent_s = [], 0.0
+    found: list[Cell] = []
+    workers: dict[str, tuple[int, float]] = {}
     for index, values in enumerate(cells(axes)):
         key = facts.keys[index] if index < len(facts.keys) else ""
         body = journal.get(f"cell:{key}")
         if body is not None:
-            spent_s += float(body["spent_s"])
+            count, spent_s = workers.get(body["worker"], (0, 0.0))
+            workers[body["worker"]] = count + 1, spent_s + float(body["spent_s"])
             found.append(Cell(index, values, "done", row=CellRow.model_validate(body["row"])))
         elif index in facts.refused:
             found.append(Cell(index, values, "failed", facts.refused[index]))
@@ -121,9 +126,6 @@ def results_of(facts: Facts, journal: Journal) -> StudyResults:
             found.append(Cell(index, values, "failed", str(journal[f"failed:{key}"])))
         else:
             found.append(Cell(index, values, "left"))
-    steps: list[SearchStep] = []
-    while facts.search and (step := journal.get(f"step:{facts.search}:{len(steps) + 1}")) is not None:
-        steps.append(SearchStep(**{key: value for key, value in step.items() if key != "key"}))
     return StudyResults(
         name=facts.name,
         goal=facts.goal,
@@ -136,9 +138,20 @@ def results_of(facts: Facts, journal: Journal) -> StudyResults:
         replications=facts.replications,
         cells=found,
         plans_of=partial(_plans_of, journal, facts.keys),
-        spent_s=spent_s,
-        search=steps,
+        spent_s=sum(spent_s for _, spent_s in workers.values()),
+        workers=workers,
+        search=[step for name in facts.searches for step in steps_of(journal, name)],
+        searched=tuple(facts.searched),
     )
+
+
+def steps_of(journal: Journal, name: str) -> Iterator[SearchStep]:
+    """The steps of a search, by what they are known by."""
+    for count in itertools.count(1):
+        body = journal.get(f"step:{name}:{count}")
+        if body is None:
+            return
+        yield SearchStep(**{key: value for key, value in body.items() if key not in ("key", "worths")})
 
 
 def _plans_of(journal: Journal, keys: Sequence[str], index: int) -> list[PlanRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -103,7 +103,8 @@ class SearchStep:
         spent: Training spent so far, in epochs.
         candidate: What was trained, in words.
         rung: How far, counted from 0.
-        value: What it is worth then; None where it was not feasible.
+        value: What it is worth then, by the first metric that is searched for; larger is better, so that of what
+            should be small, x in SI units, it is 1 / (1 + x). None where it was not feasible.
         best: The best value so far; None where there is none.
     """
 
@@ -129,7 +130,9 @@ class StudyResults:
         cells: All cells, in order.
         plans_of: The plans of a cell, best first; read when they are asked for.
         spent_s: Computing time of all that was done, seconds, on all workers together.
+        workers: Which process evaluated how many cells, "host:4711", and the seconds that these took.
         search: Each training of a search; empty for a map.
+        searched: The metrics that it was for.
     """
 
     name: str
@@ -145,6 +148,8 @@ class StudyResults:
     plans_of: Callable[[int], Sequence[PlanRow]]
     spent_s: float = 0.0
     search: Sequence[SearchStep] = field(default=())
+    searched: tuple[str, ...] = ()
+    workers: Mapping[str, tuple[int, float]] = field(default_factory=dict)
 
     def every_plan(self) -> Iterator[tuple[Cell, PlanRow]]:
         """All plans of all cells that are done, cell by cell."""

@@ -44,6 +44,8 @@ MORE_REPLICATIONS = 4
 
 Place = tuple[int, float]
 """A cut, and the ratio of a bottleneck there."""
+Worths = tuple[float, ...]
+"""What something comes to, by objective; larger is better."""
 Values = Mapping[str, Any]
 
 
@@ -174,15 +176,17 @@ def replaying(ground: Ground) -> Worker:
 def trying(ground: Ground) -> Worker:
     """A worker that trains the bottleneck of a place so many epochs, and says what it is worth then.
 
-    It returns the mean over all cells of the value of its best plan, where none is feasible 0, or None where none is in
-    any; the same of what the value cannot exceed, by the timelines alone; and the seconds it took.
+    It returns, for each objective of the search, the mean over all cells of the best that a feasible plan comes to, 0
+    where none is feasible, or None where none is in any cell; the same of what it cannot exceed, by the timelines
+    alone; and the seconds it took. Larger is better: of what should be small, x in SI units, it is 1 / (1 + x).
     """
     with torch_threads(1):
         bench = replace(ground, places=()).testbed()
         own_response = response_bytes(bench)
     settings = [ground.setting(values) for values in ground.cells]
+    objectives = searched_for(ground, bench)
 
-    def tried(job: tuple[Place, tuple[int, int]]) -> tuple[float | None, float | None, float]:
+    def tried(job: tuple[Place, tuple[int, int]]) -> tuple[Worths | None, Worths | None, float]:
         begun_s, (place, epochs) = time.perf_counter(), job
         with torch_threads(1):
             empty = Testbed(bench.graph, bench.data, bench.workload, task=bench.task)
@@ -198,47 +202,61 @@ def trying(ground: Ground) -> Worker:
             testbed = trained.with_workload(_workload(setting, own_response))
             trials = _trials(ground, setting, testbed, {plan.id: known[coding_of(plan.hops[0])] for plan in of_cell})
             found = [trials.trial(plan, testbed.workload) for plan in of_cell]
-            values.append(max((value for each in found if (value := _value(each, setting)) is not None), default=None))
-            bounds.append(max((most for each in found if (most := _at_most(each, setting)) is not None), default=None))
+            values.append(_best(_worths(each, setting, objectives) for each in found))
+            bounds.append(_best(_at_most(each, setting, objectives) for each in found))
         return _mean(values), _mean(bounds), time.perf_counter() - begun_s
 
     return tried
+
+
+def searched_for(ground: Ground, testbed: Testbed) -> tuple[str, ...]:
+    """The metrics that a search is for; "balanced" stands for the quality of the responses that are on time."""
+    named = ground.study.search.objectives or [ground.setting(ground.first).scenario.objective]
+    return tuple(f"on_time_{testbed.task.quality.name}" if name == BALANCED else name for name in named)
 
 
 def _at(place: Place, plans: Iterable[Plan]) -> list[Plan]:
     return [plan for plan in plans if plan.hops and (plan.hops[0].cut, plan.hops[0].bottleneck) == place]
 
 
-def _value(found: Evaluation, setting: Setting) -> float | None:
+def _worths(found: Evaluation, setting: Setting, objectives: Sequence[str]) -> Worths | None:
     """What a plan is worth; None where it is not feasible."""
-    scenario, metrics = setting.scenario, found.metrics()
+    metrics = found.metrics()
     if found.cannot_run or not all(
         each.met(metrics.get(each.metric, nan)) and (found.stable or not needs_stability(each.metric))
-        for each in scenario.requirements
+        for each in setting.scenario.requirements
         if each.hard
     ):
         return None
-    objective = f"on_time_{found.quality_metric}" if scenario.objective == BALANCED else scenario.objective
-    value = worth(found, metrics, objective)
-    return value if isfinite(value) else None
-
-
-def _at_most(found: Evaluation, setting: Setting) -> float | None:
-    """What a plan's value cannot exceed whatever is trained; None where its timeline rules it out."""
-    scenario = setting.scenario
-    if infeasible(found, scenario.requirements):
+    values = [worth(found, metrics, objective) for objective in objectives]
+    if not all(map(isfinite, values)):
         return None
-    share = METRICS[found.quality_metric].dimension is FRACTION and METRICS[found.quality_metric].better == "higher"
-    if scenario.objective != BALANCED or not share:
-        return inf
+    small = [METRICS[objective].better == "lower" for objective in objectives]
+    return tuple(1 / (1 - value) if less else value for value, less in zip(values, small, strict=True))
+
+
+def _at_most(found: Evaluation, setting: Setting, objectives: Sequence[str]) -> Worths | None:
+    """What a plan's worth cannot exceed whatever is trained; None where its timeline rules it out."""
+    if infeasible(found, setting.scenario.requirements):
+        return None
+    quality = METRICS[found.quality_metric]
+    if quality.dimension is not FRACTION or quality.better == "lower":
+        return tuple(inf for _ in objectives)
     deadline_s = setting.workload.deadline_s or 1 / setting.workload.fps
-    return float((found.latency_s <= deadline_s).mean())
+    on_time = float((found.latency_s <= deadline_s).mean())
+    return tuple(on_time if objective == f"on_time_{found.quality_metric}" else inf for objective in objectives)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    if all(value is None for value in values):
-        return None
-    return sum(value or 0.0 for value in values) / len(values)
+def _best(found: Iterable[Worths | None]) -> Worths | None:
+    """The best of each objective; None where there is none."""
+    those = [each for each in found if each is not None]
+    return tuple(map(max, zip(*those, strict=True))) if those else None
+
+
+def _mean(of_cells: Sequence[Worths | None]) -> Worths | None:
+    """The mean over cells, where those without anything count 0; None where there is nothing in any."""
+    those = [each for each in of_cells if each is not None]
+    return tuple(sum(column) / len(of_cells) for column in zip(*those, strict=True)) if those else None
 
 
 def _coding(plan: Plan) -> Coding | None:
