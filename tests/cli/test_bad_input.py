@@ -302,7 +302,7 @@ def test_a_disk_that_fills_up_while_something_is_kept(folder, monkeypatch):
 
     monkeypatch.setattr(kept, "_opened", small)
     code, out, errors = designed()
-    refused((code, out, errors), "--out: '", f"{KEPT}' cannot be written: ", "full; make room there", "--resume")
+    refused((code, out, errors), "--out: '", f"{KEPT}' cannot be written: ", "full; make room there")
     assert "run the same again with --resume" in " ".join(out.split())
     with sqlite3.connect(folder / "out" / KEPT) as connection:
         (before,) = connection.execute("SELECT count(*) FROM kept").fetchone()

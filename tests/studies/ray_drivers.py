@@ -149,6 +149,22 @@ def shipped(folder):
         say(json.dumps([done.value, done.failure]))
 
 
+def a_study_loses_a_node(folder):
+    import splitimpera as sei
+    from splitimpera.studies.ray_map import Ray
+
+    with two_nodes() as (cluster, second):
+
+        def track(steps, said, total):
+            for count, step in enumerate(steps):
+                if said == "Evaluating the cells" and count == 4:
+                    cluster.remove_node(second, allow_graceful=False)
+                yield step
+
+        found = sei.study(Path(folder) / "small.yaml", Path(folder) / "out", using=Ray(cluster.address), track=track)
+    say(json.dumps([cell.state for cell in found.cells]))
+
+
 def endless(folder):
     """Says when it runs, and goes on until it is interrupted."""
     from splitimpera.studies.ray_map import Ray
@@ -183,7 +199,7 @@ def kill_some(folder, kills, seconds):
     return thread, hit
 
 
+EVERY = (a_node_dies, a_node_joins, another_version, shipped, a_study_loses_a_node, endless)
+
 if __name__ == "__main__":
-    {each.__name__: each for each in (a_node_dies, a_node_joins, another_version, shipped, endless)}[sys.argv[1]](
-        sys.argv[2]
-    )
+    {each.__name__: each for each in EVERY}[sys.argv[1]](sys.argv[2])

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -66,6 +68,14 @@ def test_processes_that_die_cost_nothing_but_time(tmp_path):
     expected = [place * place for place in range(6)]
     assert [done.value for done in found] == [*expected, None, *expected, "at last", *expected]
     assert "died 3 times" in found[6].failure
+
+
+def test_a_script_without_the_guard_is_told_so_at_once(tmp_path):
+    script = "from operator import neg\nfrom functools import partial\nfrom splitimpera.studies.maps import Pool\n"
+    (tmp_path / "script.py").write_text(f"{script}list(Pool(2)(partial(partial, neg), range(1000)))\n")
+    ran = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1
+    assert "needs the guard" in ran.stderr.splitlines()[-1]
 
 
 def test_the_driver_may_stop_in_the_middle():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -182,6 +183,20 @@ def test_a_study_on_ray_finds_the_same_to_the_byte(folder):
 
 
 @pytest.mark.slow
+def test_a_study_on_a_cluster_that_loses_a_node_finds_the_same_to_the_byte(folder):
+    pytest.importorskip("ray")
+    (folder / "small.yaml").write_text(STUDY.replace("count: 3", "count: 12"))
+    path = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "tests" / "training")])
+    driver = [sys.executable, ROOT / "tests" / "studies" / "ray_drivers.py", "a_study_loses_a_node", folder]
+    ran = subprocess.run(driver, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=200)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout.splitlines()[-1]) == ["done"] * 24
+    assert len(read_study(folder / "out").workers) > 1
+    sei.study(folder / "small.yaml", folder / "one")
+    assert tables(folder / "out") == tables(folder / "one")
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_study_that_is_killed_again_and_again_ends_as_if_it_were_not(folder):
     sei.study(folder / "small.yaml", folder / "whole")
@@ -200,6 +215,36 @@ def test_a_study_that_is_killed_again_and_again_ends_as_if_it_were_not(folder):
     assert kills > 0
     subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, check=True, timeout=120)
     assert tables(folder / "killed") == tables(folder / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no limit there")
+def test_a_study_on_a_full_disk_ends_with_a_message_and_goes_on_where_there_is_room(folder):
+    import resource
+
+    sei.study(folder / "small.yaml", folder / "whole")
+    path = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "tests" / "training")])
+    command = [sys.executable, "-m", "splitimpera", "study", "run", "small.yaml", "--out", "full", "--workers", "1"]
+    values, size = ((folder / "whole" / name).stat().st_size for name in ("values.sqlite", "study.journal"))
+
+    def ran(limit):
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)),
+            capture_output=True,
+            text=True,
+        )
+
+    assert values < size
+    for limit, name in ((values // 2, "values.sqlite"), ((values + size) // 2, "study.journal")):
+        stopped = ran(limit)
+        assert stopped.returncode == 2
+        assert f"{name}' cannot be written" in " ".join(stopped.stderr.split())
+        assert "the same command goes on" in stopped.stdout
+    assert ran(resource.RLIM_INFINITY).returncode == 0
+    assert tables(folder / "full") == tables(folder / "whole")
 
 
 def test_bottlenecks_that_were_not_to_be_trained_are_trained_by_the_next_run(folder):

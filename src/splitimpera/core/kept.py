@@ -123,7 +123,7 @@ class KeptFile:
         return OutputError(
             f"'{shown_path(self.path)}' cannot be written: {reason(error)}",
             where="--out",
-            hint="make room there, or see that it may be written, and go on with --resume",
+            hint="make room there, or see that it may be written",
         )
 
     def get(self, key: str) -> bytes | None:

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from typing import Any, Protocol
 
 from splitimpera.core.errors import SplitImperaError
@@ -88,6 +90,9 @@ class Pool:
 
     Args:
         workers: Number of processes.
+
+    Raises:
+        SplitImperaError: they end before they have begun, whatever the task.
     """
 
     workers: int
@@ -114,13 +119,15 @@ class Pool:
     def _some(self, work: Work, tasks: Iterator[Task], workers: int) -> Generator[Done, None, list[Task]]:
         """Do tasks until there are none left, or a process dies; returns those that it may have died of."""
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(work,))
+        begun = context.Event()
+        pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(work, begun))
         running: dict[Future[Done], Task] = {}
         try:
             while True:
                 for place, task in islice(tasks, AHEAD * workers - len(running)):
                     with _single():  # it may start a process
                         running[pool.submit(_run, place, task)] = place, task
+                processes = [*(pool._processes or {}).values()]
                 if not running:
                     return []
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -128,6 +135,7 @@ class Pool:
                     try:
                         done = future.result()
                     except BrokenProcessPool:
+                        _began(begun, processes)
                         log.info("a process died; %d tasks are done again", len(running))
                         return sorted(running.values(), key=lambda each: each[0])
                     del running[future]
@@ -161,11 +169,24 @@ def _stop(pool: ProcessPoolExecutor) -> None:
         process.join()
 
 
+def _began(begun: Event, processes: Iterable[BaseProcess]) -> None:
+    """Refuse to go on where processes end by themselves at their start: others would do so, too."""
+    for process in processes:
+        process.join()
+    if not begun.is_set() and any(process.exitcode is not None and process.exitcode > 0 for process in processes):
+        raise SplitImperaError(
+            "the worker processes end as soon as they begin, for the reason above",
+            where="workers",
+            hint="a script that starts some needs the guard: if __name__ == '__main__':",
+        )
+
+
 _making: Callable[[], Worker] | None = None
 
 
-def _begin(work: Work) -> None:
+def _begin(work: Work, begun: Event) -> None:
     global _making
+    begun.set()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     _making = cache(work)
 
