@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,16 @@ def worker(folder=None):
                 return "at last"
             os.kill(os.getpid(), signal.SIGKILL)
         return task * task
+
+    return run
+
+
+def pids():
+    """A worker that says which process it is."""
+
+    def run(task):
+        time.sleep(0.05)
+        return os.getpid()
 
     return run
 
@@ -76,6 +88,24 @@ def test_a_script_without_the_guard_is_told_so_at_once(tmp_path):
     ran = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 1
     assert "needs the guard" in ran.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_processes_end_with_a_driver_that_is_killed(tmp_path):
+    script = "import os, sys\nfrom splitimpera.studies.maps import Pool\nfrom test_maps import pids\n"
+    script += "if __name__ == '__main__':\n    for done in Pool(2)(pids, range(1000)):\n"
+    (tmp_path / "script.py").write_text(f"{script}        print(done.value, flush=True)\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    driver = subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, stdout=subprocess.PIPE, env=environment)
+    workers = set()
+    while len(workers) < 2:
+        workers.add(int(driver.stdout.readline()))
+    driver.kill()
+    driver.wait()
+    deadline_s = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
 def test_the_driver_may_stop_in_the_middle():

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -187,8 +188,17 @@ _making: Callable[[], Worker] | None = None
 def _begin(work: Work, begun: Event) -> None:
     global _making
     begun.set()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     _making = cache(work)
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed waits for tasks for ever; nobody else ends it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _run(place: int, task: Any) -> Done:
