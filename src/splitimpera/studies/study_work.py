@@ -14,6 +14,7 @@ from typing import Any
 
 from splitimpera.core.progress import no_progress
 from splitimpera.core.units import FRACTION
+from splitimpera.cost.timing import keep_freed_memory
 from splitimpera.evaluation.chance import Chance
 from splitimpera.evaluation.plan_space import plans_of
 from splitimpera.evaluation.replay import replay
@@ -103,6 +104,7 @@ class Ground:
 
 def training(ground: Ground) -> Worker:
     """A worker that trains the bottleneck of a place, which is then in the cache; it returns the seconds it took."""
+    keep_freed_memory()
     with torch_threads(1):
         setting = ground.setting(ground.first)
         testbed = judging(setting, read_testbed(setting))
@@ -121,6 +123,7 @@ def learning(ground: Ground) -> Worker:
 
     It returns each coding with what was learned, packed, and the seconds it took.
     """
+    keep_freed_memory()
     with torch_threads(1):
         testbed = ground.testbed()
 
@@ -180,6 +183,7 @@ def trying(ground: Ground) -> Worker:
     where none is feasible, or None where none is in any cell; the same of what it cannot exceed, by the timelines
     alone; and the seconds it took. Larger is better: of what should be small, x in SI units, it is 1 / (1 + x).
     """
+    keep_freed_memory()
     with torch_threads(1):
         bench = replace(ground, places=()).testbed()
         own_response = response_bytes(bench)
