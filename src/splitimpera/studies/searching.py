@@ -13,7 +13,7 @@ from splitimpera.studies.journal import Journal
 from splitimpera.studies.maps import Done
 from splitimpera.studies.search import Budget, Candidate, Search, by_maxima, make_search
 from splitimpera.studies.study_results import SearchStep
-from splitimpera.studies.study_work import Ground, Place, Worths, trying
+from splitimpera.studies.study_work import Ground, Place, Worths, scouting, trying
 
 ROUND = 8
 """So many trainings are asked for at once, whoever does them: the next depend on what these come to."""
@@ -67,7 +67,7 @@ class PlaceSearch:
                 if done.failure:
                     self.say(f"The bottleneck at cut {tasks[done.place][0][0]} failed: {done.failure.splitlines()[-1]}")
                 else:
-                    found[done.place] = done.value[0]
+                    found[done.place] = done.value
             for place, (candidate, rung) in enumerate(jobs):  # in their order, whoever was first
                 worths = found[place]
                 search.tell(candidate, rung, worths)
@@ -82,12 +82,11 @@ class PlaceSearch:
         places = self.ground.places
         if key not in self.journal:
             found: list[Worths | None] = [None] * len(places)
-            tasks = [(place, (0, 0)) for place in places]
-            for done in self.do(trying, self.ground, tasks, "Simulating what may be trained"):
+            for done in self.do(scouting, self.ground, places, "Simulating what may be trained"):
                 if done.failure:
                     self.say(f"A bottleneck cannot be tried: {done.failure.splitlines()[-1]}")
                 else:
-                    found[done.place] = done.value[1]
+                    found[done.place] = done.value
             # JSON knows no infinity
             self.journal.add(key, [None if each is None else [min(bound, LARGE) for bound in each] for each in found])
         bounds = [None if each is None else tuple(map(_unbound, each)) for each in self.journal[key]]

@@ -7,7 +7,7 @@ batches that do not depend on who does them, results are the same to the byte.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite, nan
 from typing import Any
@@ -176,41 +176,78 @@ def replaying(ground: Ground) -> Worker:
     return replayed
 
 
+def scouting(ground: Ground) -> Worker:
+    """A worker that says what the bottleneck of a place cannot exceed whatever is trained, by the timelines alone.
+
+    It returns, for each objective of the search, the mean over all cells of the best that a plan may come to, 0 where
+    the timelines rule out all of them; None where they do so in every cell.
+    """
+    over = _Over(ground)
+
+    def scouted(place: Place) -> Worths | None:
+        testbed, plans = over.trained(place, (0, 0))
+        bounds = []
+        for setting, workload, of_cell in over.each(plans):
+            trials = _trials(ground, setting, testbed.with_workload(workload), {})
+            found = map(trials.at_best, trials.timelines(of_cell))
+            bounds.append(_best(_at_most(each, setting, over.objectives) for each in found))
+        return _mean(bounds)
+
+    return scouted
+
+
 def trying(ground: Ground) -> Worker:
     """A worker that trains the bottleneck of a place so many epochs, and says what it is worth then.
 
     It returns, for each objective of the search, the mean over all cells of the best that a feasible plan comes to, 0
-    where none is feasible, or None where none is in any cell; the same of what it cannot exceed, by the timelines
-    alone; and the seconds it took. Larger is better: of what should be small, x in SI units, it is 1 / (1 + x).
+    where none is feasible; None where none is in any cell. Larger is better: of what should be small, x in SI units, it
+    is 1 / (1 + x).
     """
-    keep_freed_memory()
-    with torch_threads(1):
-        bench = replace(ground, places=()).testbed()
-        own_response = response_bytes(bench)
-    settings = [ground.setting(values) for values in ground.cells]
-    objectives = searched_for(ground, bench)
+    over = _Over(ground)
 
-    def tried(job: tuple[Place, tuple[int, int]]) -> tuple[Worths | None, Worths | None, float]:
-        begun_s, (place, epochs) = time.perf_counter(), job
+    def tried(job: tuple[Place, tuple[int, int]]) -> Worths | None:
+        testbed, plans = over.trained(*job)
         with torch_threads(1):
-            empty = Testbed(bench.graph, bench.data, bench.workload, task=bench.task)
-            trained = ground.with_splits(empty, [place], epochs)
-            plans = [_at(place, plans_of(each, bench.graph, ground.candidates, str)) for each in settings]
-            codings = {coding_of(plan.hops[0]) for of_cell in plans for plan in of_cell}
-            trained.prepare(sorted(codings))
             hops = dict.fromkeys(bare(plan.hops[0]) for of_cell in plans for plan in of_cell)
-            learned = learn([each for of_hop in hops for each in of_hop], trained, ground.seed)
-            known = {coding_of(hop): each.known(trained) for hop, each in learned.items() if hop is not None}
-        values, bounds = [], []
-        for setting, of_cell in zip(settings, plans, strict=True):
-            testbed = trained.with_workload(_workload(setting, own_response))
-            trials = _trials(ground, setting, testbed, {plan.id: known[coding_of(plan.hops[0])] for plan in of_cell})
-            found = [trials.trial(plan, testbed.workload) for plan in of_cell]
-            values.append(_best(_worths(each, setting, objectives) for each in found))
-            bounds.append(_best(_at_most(each, setting, objectives) for each in found))
-        return _mean(values), _mean(bounds), time.perf_counter() - begun_s
+            learned = learn([each for of_hop in hops for each in of_hop], testbed, ground.seed)
+        known = {coding_of(hop): each.known(testbed) for hop, each in learned.items() if hop is not None}
+        values = []
+        for setting, workload, of_cell in over.each(plans):
+            here = {plan.id: known[coding_of(plan.hops[0])] for plan in of_cell}
+            trials = _trials(ground, setting, testbed.with_workload(workload), here)
+            found = [trials.trial(plan, workload) for plan in of_cell]
+            values.append(_best(_worths(each, setting, over.objectives) for each in found))
+        return _mean(values)
 
     return tried
+
+
+class _Over:
+    """What is tried of bottlenecks over all cells of a search."""
+
+    def __init__(self, ground: Ground) -> None:
+        keep_freed_memory()
+        self.ground = ground
+        with torch_threads(1):
+            self.bench = replace(ground, places=()).testbed()
+            self.own_response = response_bytes(self.bench)
+        self.settings = [ground.setting(values) for values in ground.cells]
+        self.objectives = searched_for(ground, self.bench)
+
+    def trained(self, place: Place, epochs: tuple[int, int]) -> tuple[Testbed, list[list[Plan]]]:
+        """A testbed with the bottleneck of a place, trained so far, and its plans in each cell."""
+        with torch_threads(1):
+            empty = Testbed(self.bench.graph, self.bench.data, self.bench.workload, task=self.bench.task)
+            testbed = self.ground.with_splits(empty, [place], epochs)
+            every = [plans_of(each, self.bench.graph, self.ground.candidates, str) for each in self.settings]
+            plans = [_at(place, of_cell) for of_cell in every]
+            testbed.prepare(sorted({coding_of(plan.hops[0]) for of_cell in plans for plan in of_cell}))
+        return testbed, plans
+
+    def each(self, plans: Iterable[list[Plan]]) -> Iterator[tuple[Setting, Workload, list[Plan]]]:
+        """Each cell with its plans."""
+        for setting, of_cell in zip(self.settings, plans, strict=True):
+            yield setting, _workload(setting, self.own_response), of_cell
 
 
 def searched_for(ground: Ground, testbed: Testbed) -> tuple[str, ...]:
