@@ -95,7 +95,10 @@ def _value_name(results: StudyResults) -> str:
     first = next(iter(results.searched), "")
     if first not in METRICS:
         return value_name(results)
-    return name_of(first) if METRICS[first].better == "higher" else f"1 / (1 + {name_of(first)})"
+    name = name_of(first)
+    if first.startswith("on_time_"):
+        name = f"on-time {name_of(first.removeprefix('on_time_'))}"
+    return name if METRICS[first].better == "higher" else f"1 / (1 + {name})"
 
 
 def _value_text(value: float | None, results: StudyResults) -> str:
