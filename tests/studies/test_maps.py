@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import ray_drivers
 
 from splitimpera.core.errors import ScenarioError
 from splitimpera.studies.maps import Done, Pool, in_process
@@ -88,6 +89,16 @@ def test_a_script_without_the_guard_is_told_so_at_once(tmp_path):
     ran = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 1
     assert "needs the guard" in ran.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_twenty_kills_of_processes_change_no_result(tmp_path):
+    killing, hit = ray_drivers.kill_some(tmp_path, 20, 0.4)
+    found = told(Pool(2)(ray_drivers.Squares(tmp_path, 0.1), range(200)))
+    killing.join(1)
+    assert sum(hit.values()) == 20
+    assert found == [Done(place, place * place) for place in range(200)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")

@@ -123,24 +123,28 @@ class Pool:
         begun = context.Event()
         pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(work, begun))
         running: dict[Future[Done], Task] = {}
+        given: list[Task] = []
+        processes: list[BaseProcess] = []
         try:
             while True:
-                for place, task in islice(tasks, AHEAD * workers - len(running)):
+                for task in islice(tasks, AHEAD * workers - len(running)):
+                    given = [task]
                     with _single():  # it may start a process
-                        running[pool.submit(_run, place, task)] = place, task
+                        running[pool.submit(_run, *task)] = task
+                    given = []
                 processes = [*(pool._processes or {}).values()]
                 if not running:
                     return []
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    try:
-                        done = future.result()
-                    except BrokenProcessPool:
-                        _began(begun, processes)
-                        log.info("a process died; %d tasks are done again", len(running))
-                        return sorted(running.values(), key=lambda each: each[0])
+                    done = future.result()
                     del running[future]
                     yield done
+        except BrokenProcessPool:
+            _began(begun, processes)
+            lost = [*running.values(), *given]
+            log.info("a process died; %d tasks are done again", len(lost))
+            return sorted(lost, key=lambda each: each[0])
         finally:
             _stop(pool)
 
