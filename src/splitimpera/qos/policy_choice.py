@@ -74,7 +74,7 @@ def choose_plans(
     Example:
         >>> values = np.array([[0.9, 0.9, 0.9], [0.99, 0.5, 0.0], [0.0, 0.0, 0.97], [0.95, 0.92, 0.0]])
         >>> choose_plans(values, np.ones(3), 2).plans
-        (0, 1)
+        (2, 3)
         >>> choose_plans(values, np.ones(3), 3, must=[0]).plans
         (0, 1, 2)
     """

@@ -7,16 +7,15 @@ program that knows its link only roughly can also tell what a change gains. A fi
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from splitimpera.core.array_types import FloatArray
 from splitimpera.core.bounds import BOUNDS, Bound
 from splitimpera.core.errors import BundleError, listed, shown
 from splitimpera.core.results_json import parsed_results
@@ -154,16 +153,17 @@ class Policy(_Part):
         return self
 
     def _check_choice(self, cell: int, place: int | None) -> None:
-        best = int(self.values[:, cell].argmax())
+        best = max(self.plans, key=lambda plan: plan.values[cell])
         if place is None:
-            if self.values[best, cell] > 0:
-                raise ValueError(f"cell {cell} has no plan, though '{shown(self.plans[best].id)}' is feasible there")
+            if best.values[cell] > 0:
+                raise ValueError(f"cell {cell} has no plan, though '{shown(best.id)}' is feasible there")
         elif place >= len(self.plans):
             raise ValueError(f"cell {cell} has plan {place}, there are plans 0 to {len(self.plans) - 1}")
         elif self.better(place, cell) is not None:
+            own = self.plans[place]
             raise ValueError(
-                f"cell {cell} has plan '{shown(self.plans[place].id)}', though '{shown(self.plans[best].id)}' is worth "
-                f"{self.values[best, cell] - self.values[place, cell]:.3g} more there"
+                f"cell {cell} has plan '{shown(own.id)}', though '{shown(best.id)}' is worth "
+                f"{best.values[cell] - own.values[cell]:.3g} more there"
             )
 
     @property
@@ -178,20 +178,10 @@ class Policy(_Part):
         return rates, delays, losses
 
     @cached_property
-    def values(self) -> FloatArray:
-        """What each plan is worth in each cell, shape (plans, cells)."""
-        return np.array([plan.values for plan in self.plans])
-
-    @cached_property
-    def errors(self) -> FloatArray:
-        """The standard errors of these, shape (plans, cells)."""
-        return np.array([plan.errors for plan in self.plans])
-
-    @cached_property
-    def borders(self) -> dict[str, FloatArray]:
+    def borders(self) -> dict[str, tuple[float, ...]]:
         """Where one value of an axis ends and the next begins: half way, by factors where both are above 0."""
         return {
-            name: np.array([math.sqrt(low * high) if low > 0 else high / 2 for low, high in pairwise(axis)])
+            name: tuple(math.sqrt(low * high) if low > 0 else high / 2 for low, high in pairwise(axis))
             for name, axis in self.axes.items()
         }
 
@@ -210,32 +200,33 @@ class Policy(_Part):
         for name, value in given.items():
             most = 1.0 if name == "loss" else math.inf
             require(math.isfinite(value) and 0 <= value <= most, name, value, "0 or more" + ", at most 1" * (most == 1))
-        steps = [int(np.searchsorted(self.borders[name], value, side="right")) for name, value in given.items()]
+        cell = 0
+        for (name, value), count in zip(given.items(), self.shape, strict=True):
+            cell = cell * count + bisect_right(self.borders[name], value)
         outside = [
             name
             for name, value in given.items()
             if (axis := self.axes[name]) and not axis[0] * (1 - 1e-9) <= value <= axis[-1] * (1 + 1e-9)
         ]
-        return Place(int(np.ravel_multi_index(steps, self.shape)), tuple(outside))
+        return Place(cell, tuple(outside))
 
     def margin(self, one: int, other: int, cell: int) -> float:
         """What a change from one plan to another must gain: the standard error of their difference, or more."""
-        return max(self.least_margin, math.hypot(self.errors[one, cell], self.errors[other, cell]))
+        return max(self.least_margin, math.hypot(self.plans[one].errors[cell], self.plans[other].errors[cell]))
 
     def better(self, current: int, cell: int) -> int | None:
         """The plan that a change leads to, by its place; None where none is worth it."""
-        own = self.values[current, cell]
-        gains = [
-            value - own if value - own > self.margin(current, place, cell) else 0.0
-            for place, value in enumerate(self.values[:, cell])
-        ]
-        best = int(np.argmax(gains))
-        return best if gains[best] > 0 else None
+        best, most = None, 0.0
+        for place, plan in enumerate(self.plans):
+            gain = plan.values[cell] - self.plans[current].values[cell]
+            if gain > max(most, self.margin(current, place, cell)):
+                best, most = place, gain
+        return best
 
     def gain(self, cell: int) -> float:
         """What the best plan of a cell is worth more than the next best at hand, or than none."""
-        first, second = np.sort([*self.values[:, cell], 0.0])[::-1][:2]
-        return float(first - second)
+        first, second = sorted([*(plan.values[cell] for plan in self.plans), 0.0], reverse=True)[:2]
+        return first - second
 
     def place(self, id: str) -> int:
         """A plan's place, by its name.
