@@ -40,6 +40,15 @@ def _axis(bound: Bound) -> object:
     return Annotated[list[Annotated[float, Field(**bound.limits())]], Field(max_length=MOST_CELLS)]
 
 
+def borders_of(values: Sequence[float]) -> tuple[float, ...]:
+    """Where one of some ascending values ends and the next begins: half way, by factors where both are above 0.
+
+    >>> borders_of([0.0, 0.02, 0.08])
+    (0.01, 0.04)
+    """
+    return tuple(math.sqrt(low * high) if low > 0 else high / 2 for low, high in pairwise(values))
+
+
 class PlanKey(NamedTuple):
     """What makes a plan this one and no other: its first hop; without a hop no cut, codec and transport."""
 
@@ -179,11 +188,8 @@ class Policy(_Part):
 
     @cached_property
     def borders(self) -> dict[str, tuple[float, ...]]:
-        """Where one value of an axis ends and the next begins: half way, by factors where both are above 0."""
-        return {
-            name: tuple(math.sqrt(low * high) if low > 0 else high / 2 for low, high in pairwise(axis))
-            for name, axis in self.axes.items()
-        }
+        """Where one value of an axis ends and the next begins."""
+        return {name: borders_of(axis) for name, axis in self.axes.items()}
 
     def at(self, rate_bps: float, delay_s: float, loss: float) -> Place:
         """The cell of a link condition.

@@ -1,0 +1,133 @@
+"""From values to a policy, and a policy in bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splitimpera.core.errors import PlanError
+from splitimpera.qos.policy_regions import regions
+from splitimpera.qos.policy_table import Offer, policy_table
+from splitimpera.records.policy import PolicyPlan, read_policy, written_policy
+
+RATES, DELAYS, LOSSES = [1e5, 1e6, 1e7, 1e8], [0.01, 0.1], [0.0, 0.01, 0.1]
+ABOUT = {"name": "made", "objective": "on_time_accuracy", "prior": "uniform"}
+GRID = {"rates_bps": RATES, "delays_s": DELAYS, "losses": LOSSES}
+
+
+def plan(id, values, configuration="SC"):
+    values = [float(value) for value in np.ravel(values)]
+    return PolicyPlan(
+        id=id,
+        configuration=configuration,
+        cut=None if configuration == "LC" else 3,
+        codec=None,
+        bottleneck=0.0,
+        transport=None,
+        values=values,
+        errors=[0.0] * len(values),
+    )
+
+
+def offer(plans, weights=None, **more):
+    count = len(plans[0].values)
+    return Offer(plans, np.ones(count) if weights is None else np.array(weights), **more)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4))
+def test_each_cell_has_the_best_plan_at_hand_and_boxes_cover_it_once(seed, most):
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 4, (5, 24)) / 4 * (rng.random((5, 24)) < 0.7)
+    plans = [plan(f"P{place}", row, "LC" if place == 2 else "SC") for place, row in enumerate(values)]
+    weights = rng.random(24) + 0.01
+    if not values.any():
+        return
+    policy = policy_table(offer(plans, weights), most, **ABOUT, **GRID)
+    assert read_policy(written_policy(policy)) == policy
+    assert "P2" in [each.id for each in policy.plans]  # the local one
+    assert len(policy.plans) <= most
+    at_hand = np.array([each.values for each in policy.plans])
+    for cell, place in enumerate(policy.chosen):
+        best = at_hand[:, cell].max()
+        assert (best == 0) if place is None else (at_hand[place, cell] == best > 0)
+    assert policy.expected == pytest.approx(at_hand.max(axis=0) @ weights / weights.sum())
+    assert policy.of_all == pytest.approx(values.max(axis=0) @ weights / weights.sum())
+    found = regions(policy)
+    assert sorted(cell for region in found for cell in region.cells) == list(range(24))
+    for region in found:
+        assert {
+            None if policy.chosen[cell] is None else policy.plans[policy.chosen[cell]].id for cell in region.cells
+        } == {region.plan}
+    assert sum(region.weight for region in found) == pytest.approx(1)
+    assert sum(region.weight * region.value for region in found) == pytest.approx(policy.expected)
+
+
+def test_boxes_have_the_bounds_that_the_cells_have():
+    """One plan above 3 Mbit/s where little is lost, the other elsewhere."""
+    remote = np.zeros((4, 2, 3))
+    remote[2:, :, :2] = 0.95
+    plans = [plan("LC", np.full(24, 0.8), "LC"), plan("RC", remote)]
+    policy = policy_table(offer(plans), 2, **ABOUT, **GRID)
+    boxes = regions(policy)
+    far = [region for region in boxes if region.plan == "RC"]
+    assert len(far) == 1
+    assert far[0].bounds["rate"] == pytest.approx((10**6.5, 1e8))
+    assert far[0].bounds["delay"] == (0.01, 0.1)
+    assert far[0].bounds["loss"] == pytest.approx((0, 0.01 * 10**0.5))
+    assert far[0].value == pytest.approx(0.95)
+    assert far[0].gain == pytest.approx(0.15)
+    assert far[0].weight == pytest.approx(8 / 24)
+    assert len(boxes) == 3
+    assert policy.plans[0].id == "LC"  # used most
+    for region in boxes:  # whatever lies in the bounds is in one of the cells
+        inside = [np.mean(region.bounds[name]) for name in ("rate", "delay", "loss")]
+        assert policy.at(*inside).cell in region.cells
+
+
+def test_what_is_not_looked_at_has_no_bounds():
+    grid = {"rates_bps": RATES, "delays_s": [], "losses": []}
+    policy = policy_table(offer([plan("LC", [0, 0.5, 0.5, 0.5], "LC")]), 4, **ABOUT, **grid)
+    found = regions(policy)
+    assert [(region.plan, len(region.cells), [*region.bounds]) for region in found] == [
+        ("LC", 3, ["rate"]),
+        (None, 1, ["rate"]),
+    ]
+
+
+def test_equal_plans_go_by_their_rank():
+    grid = {"rates_bps": RATES[:2], "delays_s": [], "losses": []}
+    plans = [plan("A", [0.5, 0.9]), plan("B", [0.9, 0.9]), plan("C", [0.5, 0.0])]
+    ranks = np.array([[0, 1], [1, 0], [2, 2]])
+    assert policy_table(offer(plans, ranks=ranks), 3, **ABOUT, **grid).chosen == [0, 0]
+    plans[0] = plan("A", [0.95, 0.9])
+    found = policy_table(offer(plans, [1, 2]), 2, **ABOUT, **grid)
+    assert [each.id for each in found.plans] == ["A"]  # B adds nothing
+    found = policy_table(
+        offer([plan("A", [0.9, 0.6]), plan("B", [0.9, 0.8]), plan("C", [0.95, 0])], [1, 2]), 2, **ABOUT, **grid
+    )
+    assert [found.plans[place].id for place in found.chosen] == ["C", "B"]
+
+
+def test_weights_decide():
+    grid = {"rates_bps": RATES[:2], "delays_s": [], "losses": []}
+    plans = [plan("slow", [0.9, 0.0]), plan("fast", [0.0, 0.8])]
+    kept = [policy_table(offer(plans, weights), 1, **ABOUT, **grid).plans[0].id for weights in ([1, 1], [1, 2])]
+    assert kept == ["slow", "fast"]
+
+
+def test_memory_is_for_all_plans_together():
+    grid = {"rates_bps": RATES[:2], "delays_s": [], "losses": []}
+    plans = [plan("LC", [0.1, 0.1], "LC"), plan("A", [0.9, 0]), plan("B", [0, 0.9])]
+    given = offer(plans, segments=[{"all": 100}, {"all": 100, "one": 10}, {"all": 100, "other": 10}])
+    assert len(policy_table(given, 3, memory_bytes=120, **ABOUT, **grid).plans) == 3
+    with pytest.raises(PlanError, match="119 B do not hold 3 plans, they hold 2"):
+        policy_table(given, 3, memory_bytes=119, **ABOUT, **grid)
+
+
+def test_no_policy_is_made_of_nothing():
+    with pytest.raises(PlanError, match="no plan is feasible at any link condition; look at other"):
+        policy_table(offer([plan("A", np.zeros(24))]), 4, **ABOUT, **GRID)
+    with pytest.raises(PlanError, match="65 plans are asked for, at most 64"):
+        policy_table(offer([plan("A", np.ones(24))]), 65, **ABOUT, **GRID)
