@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from splitimpera.core.errors import PlanError
 from splitimpera.qos.policy_regions import regions
-from splitimpera.qos.policy_table import Offer, policy_table
+from splitimpera.qos.policy_table import Offer, best_policy
 from splitimpera.records.policy import PolicyPlan, read_policy, written_policy
 
 RATES, DELAYS, LOSSES = [1e5, 1e6, 1e7, 1e8], [0.01, 0.1], [0.0, 0.01, 0.1]
@@ -44,7 +44,7 @@ def test_each_cell_has_the_best_plan_at_hand_and_boxes_cover_it_once(seed, most)
     weights = rng.random(24) + 0.01
     if not values.any():
         return
-    policy = policy_table(offer(plans, weights), most, **ABOUT, **GRID)
+    policy = best_policy(offer(plans, weights), most, **ABOUT, **GRID)
     assert read_policy(written_policy(policy)) == policy
     assert "P2" in [each.id for each in policy.plans]  # the local one
     assert len(policy.plans) <= most
@@ -69,7 +69,7 @@ def test_boxes_have_the_bounds_that_the_cells_have():
     remote = np.zeros((4, 2, 3))
     remote[2:, :, :2] = 0.95
     plans = [plan("LC", np.full(24, 0.8), "LC"), plan("RC", remote)]
-    policy = policy_table(offer(plans), 2, **ABOUT, **GRID)
+    policy = best_policy(offer(plans), 2, **ABOUT, **GRID)
     boxes = regions(policy)
     far = [region for region in boxes if region.plan == "RC"]
     assert len(far) == 1
@@ -88,7 +88,7 @@ def test_boxes_have_the_bounds_that_the_cells_have():
 
 def test_what_is_not_looked_at_has_no_bounds():
     grid = {"rates_bps": RATES, "delays_s": [], "losses": []}
-    policy = policy_table(offer([plan("LC", [0, 0.5, 0.5, 0.5], "LC")]), 4, **ABOUT, **grid)
+    policy = best_policy(offer([plan("LC", [0, 0.5, 0.5, 0.5], "LC")]), 4, **ABOUT, **grid)
     found = regions(policy)
     assert [(region.plan, len(region.cells), [*region.bounds]) for region in found] == [
         ("LC", 3, ["rate"]),
@@ -101,20 +101,20 @@ def test_equal_plans_go_by_their_rank(first, wanted):
     grid = {"rates_bps": RATES[:3], "delays_s": [], "losses": []}
     plans = [plan("A", [0.9, 0.8, 0.0]), plan("B", [0.0, 0.8, 0.9])]
     ranks = np.array([[0] * 3, [1] * 3] if first == "A" else [[1] * 3, [0] * 3])
-    found = policy_table(offer(plans, ranks=ranks), 3, **ABOUT, **grid)
+    found = best_policy(offer(plans, ranks=ranks), 3, **ABOUT, **grid)
     assert [found.plans[place].id for place in found.chosen] == wanted
 
 
 def test_plans_that_add_nothing_are_left_out():
     grid = {"rates_bps": RATES[:2], "delays_s": [], "losses": []}
     plans = [plan("A", [0.95, 0.9]), plan("B", [0.9, 0.9]), plan("C", [0.5, 0.0])]
-    assert [each.id for each in policy_table(offer(plans), 3, **ABOUT, **grid).plans] == ["A"]
+    assert [each.id for each in best_policy(offer(plans), 3, **ABOUT, **grid).plans] == ["A"]
 
 
 def test_weights_decide():
     grid = {"rates_bps": RATES[:2], "delays_s": [], "losses": []}
     plans = [plan("slow", [0.9, 0.0]), plan("fast", [0.0, 0.8])]
-    kept = [policy_table(offer(plans, weights), 1, **ABOUT, **grid).plans[0].id for weights in ([1, 1], [1, 2])]
+    kept = [best_policy(offer(plans, weights), 1, **ABOUT, **grid).plans[0].id for weights in ([1, 1], [1, 2])]
     assert kept == ["slow", "fast"]
 
 
@@ -122,13 +122,13 @@ def test_memory_is_for_all_plans_together():
     grid = {"rates_bps": RATES[:2], "delays_s": [], "losses": []}
     plans = [plan("LC", [0.1, 0.1], "LC"), plan("A", [0.9, 0]), plan("B", [0, 0.9])]
     given = offer(plans, segments=[{"all": 100}, {"all": 100, "one": 10}, {"all": 100, "other": 10}])
-    assert len(policy_table(given, 3, memory_bytes=120, **ABOUT, **grid).plans) == 3
+    assert len(best_policy(given, 3, memory_bytes=120, **ABOUT, **grid).plans) == 3
     with pytest.raises(PlanError, match="119 B do not hold 3 plans, they hold 2"):
-        policy_table(given, 3, memory_bytes=119, **ABOUT, **grid)
+        best_policy(given, 3, memory_bytes=119, **ABOUT, **grid)
 
 
 def test_no_policy_is_made_of_nothing():
     with pytest.raises(PlanError, match="no plan is feasible at any link condition; look at other"):
-        policy_table(offer([plan("A", np.zeros(24))]), 4, **ABOUT, **GRID)
+        best_policy(offer([plan("A", np.zeros(24))]), 4, **ABOUT, **GRID)
     with pytest.raises(PlanError, match="65 plans are asked for, at most 64"):
-        policy_table(offer([plan("A", np.ones(24))]), 65, **ABOUT, **GRID)
+        best_policy(offer([plan("A", np.ones(24))]), 65, **ABOUT, **GRID)

@@ -173,8 +173,8 @@ def test_memory_refuses_what_it_cannot_bear():
 
     results = made_study(results.axes, plans_of=sized)
     assert len(policy_of(results, 3, memory_bytes=2100).plans) == 3
-    with pytest.raises(PlanError, match=r"the plans that must be there take 2\.1 kB"):
-        policy_of(results, 3, memory_bytes=2000)
+    assert "LC" in [plan.id for plan in policy_of(results, 3, memory_bytes=2100).plans]
+    assert "LC" not in [plan.id for plan in policy_of(results, 3, memory_bytes=2000).plans]  # the device cannot hold it
     own = {design["id"]: {design["id"]: 10} for design in DESIGNS}
     with pytest.raises(PlanError, match="20 B do not hold 3 plans, they hold 2"):
         policy_of(results, 3, memory_bytes=20, segments=own)

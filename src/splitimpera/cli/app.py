@@ -14,6 +14,7 @@ from splitimpera.cli import (
     export,
     infer,
     keys,
+    policy,
     profile,
     report,
     saliency,
@@ -40,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("design")(design.run)
+app.command("policy")(policy.run)
 app.command("export")(export.run)
 app.command("serve")(serve.run)
 app.command("infer")(infer.run)

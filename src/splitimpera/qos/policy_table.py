@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +32,8 @@ class Offer:
     segments: Sequence[Segments] = ()
 
 
-def policy_table(offer: Offer, most: int, *, memory_bytes: int | None = None, **about: Any) -> Policy:
-    """The policy of the best few plans, one of them local where there is one.
+def best_policy(offer: Offer, most: int, *, memory_bytes: int | None = None, **about: Any) -> Policy:
+    """The policy of the best few plans, one of them local where there is one that the device can hold.
 
     Args:
         most: At most so many plans.
@@ -51,7 +51,7 @@ def policy_table(offer: Offer, most: int, *, memory_bytes: int | None = None, **
         >>> plans = [PolicyPlan(id=name, values=values, errors=[0.0, 0.0], **keys)
         ...          for name, values in {"a": [0.9, 0.0], "b": [0.5, 0.5], "c": [0.0, 0.7]}.items()]
         >>> about = dict(name="", objective="", prior="", rates_bps=[], delays_s=[], losses=[0.0, 0.1])
-        >>> policy = policy_table(Offer(plans, np.array([1.0, 3.0])), 2, **about)
+        >>> policy = best_policy(Offer(plans, np.array([1.0, 3.0])), 2, **about)
         >>> [plan.id for plan in policy.plans], policy.chosen, round(policy.expected, 3)
         (['c', 'a'], [1, 0], 0.75)
     """
@@ -65,7 +65,11 @@ def policy_table(offer: Offer, most: int, *, memory_bytes: int | None = None, **
             hint="look at other conditions, or loosen the requirements",
         )
     shares = np.array(offer.weights) / np.sum(offer.weights)
-    local = [place for place, plan in enumerate(offer.plans) if plan.configuration == "LC"]
+    local = [
+        place
+        for place, plan in enumerate(offer.plans)
+        if plan.configuration == "LC" and (memory_bytes is None or sum(_needs(offer, place)) <= memory_bytes)
+    ]
     must = sorted(local, key=lambda place: -float(values[place] @ shares))[:1]
     choice = choose_plans(values, shares, most, must=must, segments=offer.segments, memory_bytes=memory_bytes)
     ranks = np.tile(np.arange(len(values))[:, None], values.shape[1]) if offer.ranks is None else offer.ranks
@@ -82,6 +86,10 @@ def policy_table(offer: Offer, most: int, *, memory_bytes: int | None = None, **
         bound=choice.bound,
         **about,
     )
+
+
+def _needs(offer: Offer, place: int) -> Iterable[int]:
+    return offer.segments[place].values() if offer.segments else ()
 
 
 def _winners(values: FloatArray, ranks: IntArray) -> IntArray:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from splitimpera.report.notebook import curve_frame as curve_frame
     from splitimpera.report.notebook import layers_frame as layers_frame
     from splitimpera.report.notebook import plans_frame as plans_frame
+    from splitimpera.report.policy_tables import policy_account as policy_account
     from splitimpera.report.reading import read as read
     from splitimpera.report.schema import Results as Results
     from splitimpera.report.study_tables import study_account as study_account
@@ -35,6 +36,7 @@ _HOMES = {
     "study_html": "html.study_page",
     "figures": "interactive",
     **dict.fromkeys(("curve_frame", "layers_frame", "plans_frame"), "notebook"),
+    "policy_account": "policy_tables",
     "read": "reading",
     "Results": "schema",
     "study_account": "study_tables",

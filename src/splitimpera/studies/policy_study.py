@@ -14,7 +14,7 @@ from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.errors import PlanError, listed
 from splitimpera.net.rate_shares import rate_shares
 from splitimpera.qos.policy_choice import Segments
-from splitimpera.qos.policy_table import Offer, policy_table
+from splitimpera.qos.policy_table import Offer, best_policy
 from splitimpera.records.link import Trace
 from splitimpera.records.policy import MOST_CELLS, Policy, PolicyPlan
 from splitimpera.records.requirement import BALANCED, METRICS
@@ -47,7 +47,7 @@ def policy_of(
     samples; where a study has no interval of it, the largest that it has of this plan or, failing that, of any.
 
     Args:
-        most: At most so many plans; one of them is local where there is one.
+        most: At most so many plans; one of them is local where there is one that the device can hold.
         traces: Recordings of links, which say how often each rate is met; none: all conditions are met equally often.
         memory_bytes: What the device has for all plans; None: no limit.
         segments: What each plan needs on the device, by its name; None: by its cut, see `head_segments`.
@@ -74,7 +74,7 @@ def policy_of(
         needed = head_segments([next(iter(rows.values())) for rows in found.values()])
         needed = needed if segments is None else [segments[name] for name in found]
     weights, prior = _prior(grid, traces)
-    return policy_table(
+    return best_policy(
         Offer(plans, weights, ranks, needed),
         most,
         memory_bytes=memory_bytes,
