@@ -46,7 +46,7 @@ def test_each_cell_has_the_best_plan_at_hand_and_boxes_cover_it_once(seed, most)
         return
     policy = best_policy(offer(plans, weights), most, **ABOUT, **GRID)
     assert read_policy(written_policy(policy)) == policy
-    assert "P2" in [each.id for each in policy.plans]  # the local one
+    assert most == 1 or "P2" in [each.id for each in policy.plans]  # the local one
     assert len(policy.plans) <= most
     at_hand = np.array([each.values for each in policy.plans])
     for cell, place in enumerate(policy.chosen):

@@ -36,12 +36,12 @@ def test_no_other_plans_are_worth_more(most):
         values[list(plans)].max(axis=0).mean()
         for size in range(1, most + 1)
         for plans in combinations(range(len(values)), size)
-        if set(local) <= set(plans)
+        if most == 1 or set(local) <= set(plans)
     )
     assert policy.expected == pytest.approx(best)
     assert policy.bound == policy.expected
     assert policy.of_all == pytest.approx(values.max(axis=0).mean())
-    assert "LC" in [plan.id for plan in policy.plans]
+    assert most == 1 or "LC" in [plan.id for plan in policy.plans]
     assert read_policy(written_policy(policy)) == policy
 
 
@@ -162,7 +162,7 @@ def test_heads_share_what_they_have_in_common():
 
 def test_memory_refuses_what_it_cannot_bear():
     results = two_ranges()
-    sizes = {design["id"]: 100.0 * (1 + (design.get("cut") or 20)) for design in DESIGNS}
+    sizes = {design["id"]: 100.0 * (1 + design.get("cut", 20)) for design in DESIGNS}
     plans = results.plans_of
 
     def sized(index):

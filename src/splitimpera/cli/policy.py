@@ -96,9 +96,7 @@ def _evaluated(
     from splitimpera.scenario.link_grid import OVER, parse_grid, study_over
 
     grid = parse_grid(OVER if over is None else over)
-    results = source / "results.json"
-    scenario = results if results.is_file() else source
-    wanted = study_over(scenario, grid, replications)
+    wanted = study_over(source / "results.json" if source.is_dir() else source, grid, replications)
     folder = (home / STUDY).absolute()
 
     from splitimpera.cli.terminal import console, progress

@@ -36,7 +36,7 @@ def best_policy(offer: Offer, most: int, *, memory_bytes: int | None = None, **a
     """The policy of the best few plans, one of them local where there is one that the device can hold.
 
     Args:
-        most: At most so many plans.
+        most: At most so many plans; a single one need not be local.
         memory_bytes: What the device has for all of them; None: no limit.
         about: Name, objective, prior and grid of the policy.
 
@@ -70,7 +70,7 @@ def best_policy(offer: Offer, most: int, *, memory_bytes: int | None = None, **a
         for place, plan in enumerate(offer.plans)
         if plan.configuration == "LC" and (memory_bytes is None or sum(_needs(offer, place)) <= memory_bytes)
     ]
-    must = sorted(local, key=lambda place: -float(values[place] @ shares))[:1]
+    must = sorted(local, key=lambda place: -float(values[place] @ shares))[: most > 1]
     choice = choose_plans(values, shares, most, must=must, segments=offer.segments, memory_bytes=memory_bytes)
     ranks = np.tile(np.arange(len(values))[:, None], values.shape[1]) if offer.ranks is None else offer.ranks
     winners = _winners(values[[*choice.plans]], ranks[[*choice.plans]])
