@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from splitimpera.core.errors import BundleError, SimulationError
-from splitimpera.records.policy import PlanKey, Policy, PolicyPlan, read_policy, written_policy
+from splitimpera.records.policy import PlanKey, Policy, PolicyPlan, load_policy, read_policy, written_policy
 
 RATES = [1e5, 1e6, 1e7]
 LOSSES = [0.0, 0.1]
@@ -43,6 +46,13 @@ def policy(**changes):
 
 def test_a_file_comes_back_as_it_was():
     assert read_policy(written_policy(policy())) == policy()
+
+
+def test_a_file_is_found_where_it_is(tmp_path):
+    (tmp_path / "policy.json").write_bytes(written_policy(policy()))
+    assert load_policy(tmp_path / "policy.json") == policy()
+    with pytest.raises(BundleError, match=r"the policy .* does not exist; make it again with 'splitimpera policy'"):
+        load_policy(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +96,27 @@ def test_a_change_must_gain_more_than_chance():
     assert policy(plans=[*close], chosen=[1] * 6).better(0, 0) is None  # less than a point
     assert found.gain(4) == pytest.approx(0.045)
     assert policy(plans=[close[0]], chosen=[0] * 6).gain(0) == 0.8
+
+
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.01, 0.1]))
+def test_a_change_never_leads_to_another_at_the_same_condition(seed, scale):
+    rng = np.random.default_rng(seed)
+    values, errors = rng.random((5, 6)) * 0.3, rng.random((5, 6)) * scale
+    plans = [
+        plan(f"P{place}", "SC", HEAD, *map(np.ndarray.tolist, rows))
+        for place, rows in enumerate(zip(values, errors, strict=True))
+    ]
+    found = policy(plans=plans, chosen=values.argmax(axis=0).tolist())
+    for cell in range(6):
+        for current in range(5):
+            there = found.better(current, cell)
+            if there is None:
+                assert values[:, cell].max() - values[current, cell] <= found.margin(
+                    current, int(values[:, cell].argmax()), cell
+                )
+            else:
+                assert values[there, cell] - values[current, cell] > found.margin(current, there, cell) >= 0.01
+                assert found.better(there, cell) is None
 
 
 def test_where_nothing_is_feasible_there_is_no_plan():

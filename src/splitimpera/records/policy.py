@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from splitimpera.core.bounds import BOUNDS, Bound
 from splitimpera.core.errors import BundleError, listed, shown
+from splitimpera.core.files import read_file
 from splitimpera.core.results_json import parsed_results
 from splitimpera.records.checks import require
 
@@ -221,7 +223,11 @@ class Policy(_Part):
         return max(self.least_margin, math.hypot(self.plans[one].errors[cell], self.plans[other].errors[cell]))
 
     def better(self, current: int, cell: int) -> int | None:
-        """The plan that a change leads to, by its place; None where none is worth it."""
+        """The plan that a change leads to, by its place; None where none is worth it.
+
+        At one condition a change never leads to another: margins meet the triangle inequality, so that what beats the
+        new plan would have beaten the old one, and by more.
+        """
         best, most = None, 0.0
         for place, plan in enumerate(self.plans):
             gain = plan.values[cell] - self.plans[current].values[cell]
@@ -280,6 +286,15 @@ def _words(key: PlanKey) -> str:
 def written_policy(policy: Policy) -> bytes:
     """The content of `policy.json`."""
     return policy.model_dump_json(indent=1).encode() + b"\n"
+
+
+def load_policy(path: str | Path) -> Policy:
+    """The policy in a file.
+
+    Raises:
+        BundleError: there is none, or it cannot be read.
+    """
+    return read_policy(read_file(path, LARGEST_BYTES, BundleError, what="policy", hint=HINT))
 
 
 def read_policy(content: bytes) -> Policy:

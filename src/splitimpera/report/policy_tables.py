@@ -11,7 +11,7 @@ from rich.table import Table
 from splitimpera.core.units import format_fraction, format_rate, format_time
 from splitimpera.qos.policy_regions import Region, regions
 from splitimpera.records.policy import Policy
-from splitimpera.report.tables import PLAN_CHARACTERS, name_cell, outside
+from splitimpera.report.tables import outside
 
 REGIONS_SHOWN = 20
 _WRITERS = {"rate": format_rate, "delay": format_time, "loss": format_fraction}
@@ -44,7 +44,7 @@ def notes(policy: Policy, found: list[Region]) -> list[str]:
         said.append("no local plan is at hand: without the link there are no answers")
     unused = [plan.id for place, plan in enumerate(policy.plans) if place not in policy.chosen]
     if unused:
-        said.append(f"at hand for the worst, the best nowhere: {', '.join(unused)}")
+        said.append(f"nowhere the best, at hand to fall back to: {', '.join(unused)}")
     if hidden := max(0, len(found) - REGIONS_SHOWN):
         said.append(f"and {hidden} more regions")
     return said
@@ -55,13 +55,13 @@ def _regions(policy: Policy, found: list[Region]) -> Table:
     names = [name for name, axis in policy.axes.items() if axis]
     for name in names:
         table.add_column(name, overflow="fold")
-    table.add_column("plan", overflow="fold", max_width=PLAN_CHARACTERS)
+    table.add_column("plan", overflow="fold", min_width=20)
     for name in ("share", "value", "gain"):
         table.add_column(name, justify="right", no_wrap=True)
     for region in found[:REGIONS_SHOWN]:
         plan = "none is feasible" if region.plan is None else region.plan
         figures = [f"{region.weight:.1%}", *(f"{value:.3f}" for value in (region.value, region.gain))]
-        table.add_row(*(_bounds(policy, region, name) for name in names), name_cell(plan, PLAN_CHARACTERS), *figures)
+        table.add_row(*(_bounds(policy, region, name) for name in names), outside(plan), *figures)
     return table
 
 
