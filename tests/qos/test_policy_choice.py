@@ -157,6 +157,8 @@ def test_what_memory_cannot_bear_is_refused_with_what_it_can():
         (np.ones((2, 1)), np.ones(1), {"must": [-1]}, "plans 0 to 1"),
         (np.ones((2, 1)), np.ones(1), {"must": [0, 1]}, "at least 2 that must be"),
         (np.ones((2, 1)), np.ones(1), {"segments": [{}]}, "segments of 1 plans"),
+        (np.ones((2, 1)), np.ones(1), {"segments": [{"a": 1}, {"a": 2}]}, "segment a has 2 bytes, 1 before"),
+        (np.ones((2, 1)), np.ones(1), {"segments": [{"a": -1}, {}]}, "segment a has -1 bytes"),
     ],
 )
 def test_what_makes_no_sense_is_refused(values, weights, more, said):

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from splitimpera.core.array_types import FloatArray
-from splitimpera.core.errors import PlanError, listed
+from splitimpera.core.errors import PlanError, listed, shown
 from splitimpera.core.units import format_bytes
 
 Segments = Mapping[Hashable, int]
 """The parts that a plan needs on the device, with the bytes of each; plans share those of one name."""
 
-MOST_NODES = 20_000
+MOST_NODES = 10_000
 """So many sets are tried before a choice is called good instead of the best."""
 EQUAL = 1e-12
 """What differs by no more is the same, as sums are rounded."""
@@ -126,12 +126,38 @@ class _Store:
     segments: Sequence[Segments]
     limit: int | None
 
+    def __post_init__(self) -> None:
+        known: dict[Hashable, int] = {}
+        for place, own in enumerate(self.segments):
+            for name, size in own.items():
+                if known.setdefault(name, size) != size or size < 0:
+                    told = f"segment {shown(name)} has {size} bytes, {known[name]} before"
+                    raise PlanError(told, where=f"segments[{place}]", hint="give others another name")
+
+    def stored(self, plans: Sequence[int]) -> dict[Hashable, int]:
+        """The segments of some plans; one that several share is there once."""
+        return {name: size for place in plans for name, size in self.segments[place].items()}
+
     def bytes(self, plans: Sequence[int]) -> int:
-        """What plans take together; a segment that several share counts once."""
-        stored: dict[Hashable, int] = {}
-        for place in plans:
-            stored.update(self.segments[place])
-        return sum(stored.values())
+        """What plans take together."""
+        return sum(self.stored(plans).values())
+
+    def most_beside(self, plans: Sequence[int], wanted: int) -> int:
+        """How many plans fit, with some of them given, where always the one is added that takes least; 0: not these."""
+        if not self.fits(plans):
+            return 0
+        stored, others = self.stored(plans), set(range(len(self.segments))) - {*plans}
+        while len(self.segments) - len(others) < wanted:
+            more = {
+                place: sum(size for name, size in self.segments[place].items() if name not in stored)
+                for place in others
+            }
+            place = min(more, key=lambda place: more[place])
+            if self.limit is not None and sum(stored.values()) + more[place] > self.limit:
+                break
+            stored |= self.segments[place]
+            others.remove(place)
+        return len(self.segments) - len(others)
 
     def fits(self, plans: Sequence[int]) -> bool:
         return self.limit is None or self.bytes(plans) <= self.limit
@@ -145,19 +171,12 @@ def _check_memory(store: _Store, forced: Sequence[int], wanted: int) -> None:
     """
     if store.limit is None:
         return
-    memory = format_bytes(store.limit)
     if not store.fits(forced):
-        needed = format_bytes(store.bytes(forced))
-        raise PlanError(f"the plans that must be there take {needed}, the device has {memory}", where="memory")
-    longest = 0
+        needed, there = format_bytes(store.bytes(forced)), format_bytes(store.limit)
+        raise PlanError(f"the plans that must be there take {needed}, the device has {there}", where="memory")
+    memory, longest = format_bytes(store.limit), 0
     for start in range(len(store.segments)):
-        plans = [*forced, *([start] if start not in forced else [])]
-        while len(plans) < wanted:
-            others = (place for place in range(len(store.segments)) if place not in plans)
-            plans.append(min(others, key=lambda place: store.bytes([*plans, place])))
-        while not store.fits(plans):
-            plans.pop()
-        longest = max(longest, len(plans))
+        longest = max(longest, store.most_beside([*forced, *([start] if start not in forced else [])], wanted))
         if longest >= wanted:
             return
     raise PlanError(
