@@ -195,8 +195,8 @@ class Answering:
 
     Args:
         floor: At least so many layers run on the device before anything is sent (`cut_depth >= floor`); 0: no floor.
-        hedge: With `prefer-server`, the device begins at once where `remote_s` is more than the time left, instead of at
-            the latest moment.
+        hedge: With `prefer-server`, the device begins at once where `remote_s` is more than the time left, instead of
+            at the latest moment.
         stale_s: A last answer is given once more for so long after its frame began; 0: never.
         spare_s: So much sooner than it has to, the device begins.
 
@@ -284,13 +284,13 @@ class Answering:
         """Where server and device may answer, and the server is to."""
         rest_s = _rest_s(known)
         assert rest_s is not None
-        if known.head_s + rest_s > left_s:
+        latest_s = known.deadline_s - rest_s - self._spare_s
+        if known.now_s + known.head_s > latest_s:
             return Action.COMPUTE, "after sending, the device would no longer be in time", None
         if known.circuit is Circuit.HALF_OPEN:
             return Action.BOTH, "it is a probe of the server", None
         if self.hedge and known.remote_s is not None and known.remote_s > left_s:
             return Action.BOTH, f"the server takes {known.remote_s:.3g} s, {left_s:.3g} s are left", None
-        latest_s = max(known.deadline_s - rest_s - self._spare_s, known.now_s + known.head_s)
         return Action.SEND, f"{self.mode}", latest_s
 
     def _barrier(self, known: Known) -> str:

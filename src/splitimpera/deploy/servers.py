@@ -24,9 +24,16 @@ CHECK_S = 1.0
 
 @dataclass(frozen=True)
 class Health:
-    """What was heard last of a server: an answer, or why there was none."""
+    """What was heard last of a server.
+
+    Attributes:
+        at_s: When.
+        since_s: Since when all that was heard was of this kind.
+        well: It was an answer; else `reason` says why there was none.
+    """
 
     at_s: float
+    since_s: float
     well: bool
     reason: str = ""
 
@@ -59,13 +66,18 @@ class KnownServer:
 
     def succeeded(self, attempt: int, now_s: float) -> None:
         """An answer came, of whatever kind but a refusal."""
-        self.health = Health(now_s, True)
+        self._heard(now_s, True)
         self.breaker.succeeded(attempt, now_s)
 
     def failed(self, attempt: int, now_s: float, reason: str, wait_s: float = 0.0) -> None:
         """No answer came, or a refusal; as `Breaker.failed`."""
-        self.health = Health(now_s, False, reason)
+        self._heard(now_s, False, reason)
         self.breaker.failed(attempt, now_s, reason, wait_s)
+
+    def _heard(self, now_s: float, well: bool, reason: str = "") -> None:
+        before = self.health
+        since_s = before.since_s if before is not None and before.well is well else now_s
+        self.health = Health(now_s, since_s, well, reason)
 
 
 class Servers:
@@ -75,7 +87,7 @@ class Servers:
         addresses: Host and port of each, the preferred first.
         rules: Those of every circuit.
         rng: Draws the waits of all circuits.
-        well_s: A preferred server is gone back to when its circuit has been closed for so long.
+        well_s: A preferred server is gone back to when it has answered for so long, without a failure.
         check_s: A server that is not in use is asked for its health so often; see `due`.
         told: Called with each change of the server in use.
         circuit_told: Called with each change of a circuit, and whose it is.
@@ -143,10 +155,10 @@ class Servers:
         return self._used or next((server for server in self.all if server.breaker.allows(now_s)), None)
 
     def due(self, now_s: float) -> list[KnownServer]:
-        """The servers that are to be asked for their health now, each of them once.
+        """The servers that are to be asked for their health now.
 
-        Those not in use are asked `check_s` apart, those with an open circuit as their breaker allows. A ping or a
-        hello will do: whoever sends it calls `begin`, then `succeeded` or `failed`.
+        Those not in use are asked `check_s` apart, those with an open circuit as their breaker allows. Whoever asks
+        calls `begin`, then `succeeded` or `failed`. A ping or a hello will do; a frame says more.
         """
         asked = []
         for server in self.all:
@@ -158,17 +170,20 @@ class Servers:
         return asked
 
     def _well(self, server: KnownServer, now_s: float) -> bool:
-        """Whether it has been well for a while, and was heard of since the last two health checks."""
+        """Whether all that was heard of it for a while was good, and that not too long ago."""
         health = server.health
-        heard = health is not None and health.well and now_s - health.at_s <= 2 * self.check_s
-        return heard and now_s - server.breaker.since_s >= self.well_s
+        if health is None or not health.well:
+            return False
+        return now_s - health.since_s >= self.well_s and now_s - health.at_s <= 2 * self.check_s
 
     def _move(self, after: KnownServer | None, now_s: float, reason: str) -> None:
         before, self._used = self._used, after
         if before is not after:
-            self._told(
-                ServerChange(now_s, before and before.address, after and after.address, reason),
-            )
+            self._told(ServerChange(now_s, _address(before), _address(after), reason))
+
+
+def _address(server: KnownServer | None) -> Address | None:
+    return None if server is None else server.address
 
 
 def _why(server: KnownServer) -> str:
