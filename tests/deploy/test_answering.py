@@ -250,6 +250,7 @@ def test_the_server_is_waited_for_until_the_device_has_to_begin():
 def test_a_timer_that_is_far_too_late_begins_nothing_in_vain():
     frame = Answering(Mode.PREFER_SERVER).begin(WELL)
     assert not frame.passed(10.07)
+    assert frame.wake_s == 10.1
     frame.server_answered(10.09)
     assert frame.answered_by is AnsweredBy.SERVER
 
@@ -272,6 +273,15 @@ def test_a_device_that_fails_leaves_the_frame_to_the_server():
     assert frame.answered_by is AnsweredBy.SERVER
 
 
+def test_a_frame_that_both_fail_on_has_its_outcome_at_once():
+    for first_device in (True, False):
+        frame = Answering(Mode.PREFER_SERVER, hedge=True).begin(replace(WELL, remote_s=1.0))
+        frame.device_failed(10.01) if first_device else frame.server_failed(10.01)
+        assert frame.answered_by is None
+        frame.server_failed(10.02) if first_device else frame.device_failed(10.02)
+        assert (frame.answered_by, frame.answered_s) == (AnsweredBy.NONE, 10.02)
+
+
 def test_a_late_answer_is_the_last_one_of_frames_to_come():
     answering = Answering(Mode.SERVER_ONLY, stale_s=0.5)
     first = answering.begin(WELL)
@@ -282,6 +292,9 @@ def test_a_late_answer_is_the_last_one_of_frames_to_come():
     out = replace(WELL, outage=True)
     assert answering.begin(replace(out, now_s=10.4, deadline_s=10.5)).answered_by is AnsweredBy.STALE
     assert answering.begin(replace(out, now_s=10.5, deadline_s=10.6)).answered_by is AnsweredBy.NONE  # too old
+    answering.answered(10.3)
+    answering.answered(10.1)  # of an earlier frame, later
+    assert answering.begin(replace(out, now_s=10.7, deadline_s=10.8)).answered_by is AnsweredBy.STALE
     never = Answering(Mode.SERVER_ONLY, stale_s=0.0)
     never.answered(10.0)
     assert never.begin(out).answered_by is AnsweredBy.NONE

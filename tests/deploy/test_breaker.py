@@ -53,7 +53,7 @@ def test_failures_in_a_row_open_it():
     assert changes[0].reason == "3 failures in a row, the last: no answer"
 
 
-def test_a_share_of_failures_opens_it_once_there_are_enough_frames():
+def test_a_share_of_failures_opens_it():
     breaker, changes = made()
     for place in range(5):
         assert breaker.circuit is Circuit.CLOSED
@@ -105,6 +105,8 @@ def test_a_probe_that_fails_opens_it_again():
     assert breaker.circuit is Circuit.OPEN
     assert changes[-1].reason == "a probe failed: no answer"
     assert breaker.allows(1.1) is None
+    succeed(breaker, 3.0)
+    assert breaker.circuit is Circuit.HALF_OPEN  # the probe before the failure does not count
 
 
 def test_a_probe_of_which_nothing_is_told_fails():

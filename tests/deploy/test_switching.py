@@ -100,9 +100,11 @@ def test_a_pin_is_obeyed_until_it_is_taken_away():
     assert plans.next(5.0, Proposal("early", 1.0)) == "all"
     assert plans.next(6.0, cut_off="open") == "local"
     assert plans.next(7.0) == "all"
+    plans.pin("late", 7.0)
+    assert plans.used == "late"
     plans.unpin()
     assert plans.next(8.0, Proposal("early", 1.0)) == "early"
-    assert causes(changes) == [Cause.SWITCH, Cause.PIN, Cause.FALLBACK, Cause.RETURN, Cause.SWITCH]
+    assert causes(changes) == [Cause.SWITCH, Cause.PIN, Cause.FALLBACK, Cause.RETURN, Cause.PIN, Cause.SWITCH]
 
 
 def test_a_switch_stays_away_from_a_pin():
@@ -118,7 +120,7 @@ def test_a_pin_out_of_reach_is_used_from_the_return_on(first):
     plans, changes = made(first)
     plans.next(0.0, cut_off="open")
     plans.pin("all", 0.1)
-    assert plans.next(0.2, cut_off="open") == "local"
+    assert plans.used == plans.next(0.2, cut_off="open") == "local"
     assert plans.next(0.3) == "all"
     assert causes(changes)[-1] is Cause.RETURN
 

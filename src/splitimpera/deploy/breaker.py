@@ -32,7 +32,7 @@ class CircuitRules:
 
     Attributes:
         failures: So many in a row open it.
-        share: So large a share of failures among the last `window` frames opens it, once there are so many.
+        share, window: As many failures as this share of `window` frames, among the last `window` ones, open it as well.
         first_wait_s: The wait before the first probe is drawn between 0 and this; twice that after each probe that
             failed, up to `longest_wait_s`. A link that returned is seen within that and one probe.
         probe_s: A probe of which nothing is told for so long has failed.
@@ -165,8 +165,8 @@ class Breaker:
             self._open(now_s, f"a probe failed: {reason}")
         elif self._in_row >= self.rules.failures:
             self._open(now_s, f"{self._in_row} failures in a row, the last: {reason}")
-        elif len(self._latest) == self.rules.window and sum(self._latest) >= self.rules.share * self.rules.window:
-            self._open(now_s, f"{sum(self._latest)} of {self.rules.window} frames failed, the last: {reason}")
+        elif sum(self._latest) >= self.rules.share * self.rules.window:
+            self._open(now_s, f"{sum(self._latest)} of {len(self._latest)} frames failed, the last: {reason}")
 
     def _expire(self, now_s: float) -> None:
         """The probe that is on its way fails where nothing was told of it for too long."""
