@@ -18,6 +18,10 @@ PERIOD_S, DEADLINE_S, DEVICE_S, ROUND_TRIP_S, TIMEOUT_S = 0.05, 0.1, 0.04, 0.03,
 DEPTHS = {"local": None, "early": 2, "late": 5}
 
 
+def ignored(now_s):
+    pass
+
+
 def run(out, until_s, device_s=DEVICE_S, seed=0):
     """Frames through a link that is out in some spans: nothing that is sent, or would come, within one arrives.
 
@@ -37,7 +41,7 @@ def run(out, until_s, device_s=DEVICE_S, seed=0):
     def down(time_s):
         return any(begin_s <= time_s < end_s for begin_s, end_s in out)
 
-    def ask(server, now_s, came=lambda now_s: None, lost=lambda now_s: None):
+    def ask(server, now_s, came=ignored, lost=ignored):
         attempt = server.begin(now_s)
         if attempt is None:
             return
