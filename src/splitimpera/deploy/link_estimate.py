@@ -1,0 +1,289 @@
+"""What a client knows of its link: goodput, round trip, loss and outages, from its own frames and pings.
+
+No sockets, no clock: it is told what was sent and what came, each with its time, and says what follows.
+
+What frames tell:
+
+- Goodput: the server says how long a frame took from its first packet to its last (`assembled_s`); what came after the
+  first packet, over that time, is what the link delivers while it is busy, payload alone. A frame says only "at least
+  this much" where something else than the link may have set the pace: it took less than `SHORTEST_S`, which machines
+  time badly; over UDP it came about as fast as it was sent, for senders keep to their plan's rate; over TCP it needed
+  round trips for its window to grow (10 segments at first, RFC 6928, twice as many each round trip) that make up more
+  than `WINDOW_SHARE` of the time; or it was used with gaps, when its deadline struck. With gaps while a queue stood in
+  the link, the link was what was too slow, and the frame counts in full.
+- Round trip: a ping's, or a frame's without the server's time, where nothing else of this client was under way.
+- Loss: of the frames' packets, as the server counts them; not over TCP, which shows none. A frame of which nothing came
+  back counts as two packets of which one was lost: frame or response was, nobody knows how much of it. What an outage
+  or a queue took counts as no loss.
+
+Where it is poor: over UDP without a queue that stands (a buffer of few packets, or frames so rare that it drains), a
+link that is too slow looks like loss, and goodput like a least one; over TCP loss makes goodput what TCP has of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, inf, isfinite, log2
+from typing import Any, Literal
+
+from splitimpera.core.errors import LinkError
+from splitimpera.deploy.messages import Response
+from splitimpera.deploy.recent_values import (
+    Estimate,
+    Share,
+    SmoothedLevel,
+    SmoothedShare,
+    WindowedLevel,
+    WindowedShare,
+)
+
+SHORTEST_S = 0.002
+"""Durations are known to about half of this: timers and schedulers."""
+PACED = 1.1
+"""A frame that came no slower than this times as long as it was sent was held up by its sender."""
+SEGMENT_BYTES = 1448
+FIRST_WINDOW = 10
+"""Segments that TCP sends at first (RFC 6928)."""
+WARM_S = 0.2
+"""After so long without data TCP may begin with the first window again: the least timeout for sending again, Linux."""
+WINDOW_SHARE = 0.1
+QUEUE_SHARE, QUEUE_S = 0.2, 0.005
+"""A queue stands where a round trip is longer than the smallest by this share of a frame's time, and by so much."""
+SMALLEST_KEPT_S = 60.0
+"""The smallest round trip is that of the last one or two of these: a route may change."""
+ROUND_TRIPS, LEAST_SILENCE_S, FIRST_SILENCE_S = 4.0, 0.5, 1.0
+"""Silence is an outage after so many round trips, never sooner than this; and where no round trip is known."""
+LEAST_UNANSWERED = 3
+"""Over UDP so much must be without an answer: one packet may just be lost."""
+MOST_UNDER_WAY = 1024
+MOST_OUTAGES = 256
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A time in which something was sent and nothing came.
+
+    Attributes:
+        begun_s: The last sign of life, or when the first thing was sent without an answer, whichever came later.
+        ended_s: When something came again; None: it lasts.
+    """
+
+    begun_s: float
+    ended_s: float | None = None
+
+
+@dataclass
+class _Sent:
+    size: int
+    packets: int
+    sent_s: float
+    alone: bool
+    warm: int
+
+
+class LinkEstimate:
+    """What a client is told of its traffic, and what it knows of its link.
+
+    Args:
+        carrier: "udp" or "tcp", as `Session.carrier` has it.
+        kind: "smoothed" or "windowed" (`recent_values`). By the figures of the tests: after a step the windowed one
+            is right later, and bursts and outliers move it less.
+        seconds: Time constant, or window.
+
+    Raises:
+        LinkError: `seconds` is not positive and finite, or `kind` is none of the two.
+
+    >>> from splitimpera.deploy.messages import Status
+    >>> link = LinkEstimate("udp", "windowed", 10.0)
+    >>> for frame in range(8):  # 20 packets of 1000 bytes, handed over in 1 ms, that came within 38 ms
+    ...     link.sent(frame, 20_000, 20, frame / 10, deadline_s=0.1)
+    ...     link.answered(frame, Response(Status.OK, assembled_s=0.038, total_s=0.04), frame / 10 + 0.06, frame / 10)
+    >>> round(link.goodput(1.0).value), round(link.round_trip(1.0).value, 3), link.loss(1.0).value
+    (4000000, 0.02, 0.0)
+    >>> link.outage(1.0) is None
+    True
+    """
+
+    def __init__(
+        self,
+        carrier: Literal["udp", "tcp"],
+        kind: Literal["smoothed", "windowed"] = "windowed",
+        seconds: float = 3.0,
+    ) -> None:
+        if not (seconds > 0 and isfinite(seconds)):
+            raise LinkError(f"a positive number of seconds is expected, given {seconds:g}", where="seconds")
+        if kind not in ("smoothed", "windowed"):
+            raise LinkError(f"'smoothed' or 'windowed' is expected, given '{kind}'", where="kind")
+        smoothed = kind == "smoothed"
+        self._datagrams = carrier == "udp"
+        self._goodput, self._round_trip, self._service = (
+            SmoothedLevel(seconds) if smoothed else WindowedLevel(seconds) for _ in range(3)
+        )
+        self._loss: Share = SmoothedShare(seconds) if smoothed else WindowedShare(seconds)
+        self._smallest_s = [inf, inf]
+        self._smallest_since_s = -inf
+        self._frames: dict[int, _Sent] = {}
+        self._probes: dict[int, float] = {}
+        self._latest = _Sent(0, 0, -inf, False, 0)
+        self._latest_round_trip_s = inf
+        self._silent_since_s: float | None = None
+        self._unanswered = 0
+        self._deadline_s = 0.0
+        self._heard_s = -inf
+        self._outages: list[Outage] = []
+
+    # What happened ---------------------------------------------------------------------------------------------------
+
+    def sent(self, frame: int, size: int, packets: int, now_s: float, deadline_s: float = inf) -> None:
+        """A frame of `size` bytes of payload is handed to the session; `deadline_s`: from now, infinite: none."""
+        self._waits(now_s)
+        self._deadline_s = deadline_s if isfinite(deadline_s) else 0.0
+        warm = self._latest.size if now_s - self._latest.sent_s < WARM_S else 0
+        self._latest = _Sent(size, packets, now_s, not self._frames, max(warm, FIRST_WINDOW * SEGMENT_BYTES))
+        _keep(self._frames, frame, self._latest)
+
+    def answered(self, frame: int, response: Response, now_s: float, handed_s: float | None = None) -> None:
+        """The response to a frame came.
+
+        Args:
+            response: What the server says: of it `assembled_s`, `total_s`, `missing_bytes`, `lost_packets`.
+            handed_s: When the frame's last byte was with the system (`Exchange.sent_s`); None: not known.
+        """
+        sent = self._frames.pop(frame, None)
+        self.heard(now_s)
+        if sent is None:
+            return
+        self._service.add(max(response.total_s - response.assembled_s, 1e-6), now_s)
+        if sent.alone:
+            self._took(now_s - sent.sent_s - response.total_s, now_s)
+        spread_s = response.assembled_s
+        rise_s = self._latest_round_trip_s - min(self._smallest_s)
+        queued = rise_s > max(QUEUE_S, QUEUE_SHARE * spread_s)
+        if self._datagrams:
+            self._loss.add(sent.packets, 0 if queued else min(response.lost_packets, sent.packets), now_s)
+        self._delivered(sent, response, queued, handed_s, now_s)
+
+    def lost(self, frame: int, now_s: float) -> None:
+        """Nothing came back of a frame, and nobody waits for it any longer."""
+        sent = self._frames.pop(frame, None)
+        if sent is not None and self._datagrams and not self._in_outage(sent.sent_s, now_s):
+            self._loss.add(2, 1, now_s)
+
+    def probed(self, number: int, now_s: float) -> None:
+        """A ping was sent."""
+        self._waits(now_s)
+        _keep(self._probes, number, now_s)
+
+    def probe_answered(self, number: int, now_s: float) -> None:
+        """Its answer came."""
+        sent_s = self._probes.pop(number, None)
+        self.heard(now_s)
+        if sent_s is not None and (self._datagrams or not any(one.sent_s <= now_s for one in self._frames.values())):
+            self._took(now_s - sent_s, now_s)
+
+    def heard(self, now_s: float) -> None:
+        """Anything came: an acknowledgement, an answer that nobody waits for. It ends an outage."""
+        if self.outage(now_s) is not None:
+            self._outages[-1] = Outage(self._outages[-1].begun_s, now_s)
+        self._heard_s = now_s
+        self._unanswered = len(self._frames)
+        self._silent_since_s = now_s if self._frames else None
+
+    # What is known ---------------------------------------------------------------------------------------------------
+
+    def goodput(self, now_s: float) -> Estimate | None:
+        """Payload that the link delivers while it is busy, bit/s; None: nothing is known."""
+        return self._goodput.estimate(now_s)
+
+    def round_trip(self, now_s: float) -> Estimate | None:
+        """From sending the first packet until an answer could be here, without the server's time, s."""
+        return self._round_trip.estimate(now_s)
+
+    def loss(self, now_s: float) -> Estimate | None:
+        """Share of packets that never came, 0 to 1; None: nothing is known, as always over TCP."""
+        return self._loss.estimate(now_s)
+
+    def goodput_quantile(self, share: float, now_s: float) -> float | None:
+        """What a single frame's goodput exceeds with 1 - share, bit/s; see `Level.quantile`."""
+        return self._goodput.quantile(share, now_s)
+
+    def round_trip_quantile(self, share: float, now_s: float) -> float | None:
+        """What a single round trip exceeds with 1 - share, s."""
+        return self._round_trip.quantile(share, now_s)
+
+    def outage(self, now_s: float) -> Outage | None:
+        """The outage that lasts; None: there is none.
+
+        It begins where something was sent and nothing came for longer than `patience_s`, over UDP to `LEAST_UNANSWERED`
+        things; it is over as soon as anything comes.
+        """
+        if self._outages and self._outages[-1].ended_s is None:
+            return self._outages[-1]
+        since_s = self._silent_since_s
+        if since_s is None or self._unanswered < (LEAST_UNANSWERED if self._datagrams else 1):
+            return None
+        if now_s - since_s <= self.patience_s(now_s):
+            return None
+        self._outages = [*self._outages[1 - MOST_OUTAGES :], Outage(since_s)]
+        return self._outages[-1]
+
+    @property
+    def outages(self) -> tuple[Outage, ...]:
+        """The last ones, in order."""
+        return tuple(self._outages)
+
+    def patience_s(self, now_s: float) -> float:
+        """How long silence is nothing unusual: several round trips, what the server and the link take for the
+        frame under way, and the latest frame's deadline."""
+        round_trip_s, service_s = (each.quantile(0.95, now_s) for each in (self._round_trip, self._service))
+        if round_trip_s is None:
+            return max(FIRST_SILENCE_S, self._deadline_s)
+        goodput_bps = self._goodput.quantile(0.05, now_s) or inf
+        first = next(iter(self._frames.values()), None)  # its answer comes before those of all others
+        passing_s = 0.0 if first is None else 8 * first.size / goodput_bps
+        usual_s = ROUND_TRIPS * round_trip_s + (service_s or 0.0) + passing_s
+        return max(usual_s, LEAST_SILENCE_S, self._deadline_s)
+
+    # How --------------------------------------------------------------------------------------------------------------
+
+    def _waits(self, now_s: float) -> None:
+        self._unanswered += 1
+        if self._silent_since_s is None:
+            self._silent_since_s = max(now_s, self._heard_s)
+
+    def _took(self, round_trip_s: float, now_s: float) -> None:
+        if round_trip_s <= 0:
+            return
+        if now_s - self._smallest_since_s > SMALLEST_KEPT_S:
+            self._smallest_s, self._smallest_since_s = [self._smallest_s[1], inf], now_s
+        self._smallest_s[1] = min(self._smallest_s[1], round_trip_s)
+        self._latest_round_trip_s = round_trip_s
+        self._round_trip.add(round_trip_s, now_s)
+
+    def _delivered(self, sent: _Sent, response: Response, queued: bool, handed_s: float | None, now_s: float) -> None:
+        """What a frame tells of goodput."""
+        spread_s, came = response.assembled_s, sent.size - response.missing_bytes
+        if self._datagrams:
+            packets = sent.packets - response.lost_packets
+            sending_s = 0.0 if handed_s is None else handed_s - sent.sent_s
+            limited = spread_s > PACED * sending_s + SHORTEST_S and (not response.missing_bytes or queued)
+        else:
+            packets = ceil(sent.size / SEGMENT_BYTES)
+            rounds = ceil(log2(sent.size / sent.warm + 1)) - 1 if sent.size > sent.warm else 0
+            limited = rounds == 0 or rounds * min(self._smallest_s) <= WINDOW_SHARE * spread_s
+        if packets < 2 or came <= 0:
+            return
+        after_first = came - came / packets
+        at_least = not limited or spread_s < SHORTEST_S
+        self._goodput.add(8 * after_first / (spread_s + SHORTEST_S * at_least), now_s, at_least)
+
+    def _in_outage(self, from_s: float, until_s: float) -> bool:
+        self.outage(until_s)
+        return any(one.begun_s <= until_s and (one.ended_s is None or one.ended_s >= from_s) for one in self._outages)
+
+
+def _keep(kept: dict[int, Any], number: int, what: Any) -> None:
+    """Remember it; the oldest gives way where there are too many."""
+    while len(kept) >= MOST_UNDER_WAY:
+        del kept[next(iter(kept))]
+    kept[number] = what

@@ -1,0 +1,283 @@
+"""What the latest of a series of observations say: smoothed, or of a window, each with its uncertainty and age.
+
+Two estimators behind one interface. `Smoothed*` weigh an observation by exp(-age / seconds), whenever it came, and keep
+nothing but sums; `Windowed*` keep all that is no older than `seconds`. Levels (bit/s, seconds) are positive and
+estimated by their logarithms, so intervals are factors; shares are of packets. Time is handed in and never goes back.
+
+Measured in `tests/deploy/test_link_estimate.py`, 20 frames and one probe a second: intervals of levels of a link that
+stands still hold the truth as often as they say where observations are independent. Where what happens to one is what
+happens to the next (a link that changes within the time that is looked back on), they are too narrow: they are then
+intervals of the mean of the time that is looked back on, which is not what the link will be.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from math import exp, inf, isfinite, log, sqrt
+from statistics import NormalDist
+from typing import Protocol
+
+import numpy as np
+
+from splitimpera.core.array_types import FloatArray
+
+LEVEL_Z = 1.96
+"""Of a two-sided interval of 95 %."""
+_STUDENT = ((1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (7, 2.365), (10, 2.228), (20, 2.086))
+"""Student's quantiles of such an interval, by degrees of freedom."""
+FEW = 6
+"""Of fewer values than this no two enclose the median with 95 %."""
+MOST_KEPT = 4096
+"""Observations of one window; the oldest give way."""
+STALE = 3.0
+"""After so many time constants without a value a bound is believed, whatever was there before."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is known of a quantity.
+
+    Attributes:
+        value: The estimate, in the quantity's unit.
+        low, high: Interval of 95 % of `value`, as far as observations are independent. An infinite `high` says that
+            the value is a least one: nothing that was seen bounds it from above.
+        age_s: Since the latest observation that told more than "at least"; infinite: there was none.
+        count: How many observations are in it, as many as equally weighted ones would be.
+    """
+
+    value: float
+    low: float
+    high: float
+    age_s: float
+    count: float
+
+    @property
+    def at_least(self) -> bool:
+        """Whether nothing bounds the value from above."""
+        return self.high == inf
+
+
+class Level(Protocol):
+    """A positive quantity that is observed now and then."""
+
+    def add(self, value: float, now_s: float, at_least: bool = False) -> None:
+        """An observation; `at_least`: the quantity was this or more. What is not positive and finite is passed over."""
+
+    def estimate(self, now_s: float) -> Estimate | None:
+        """Of its median; None: nothing is known."""
+
+    def quantile(self, share: float, now_s: float) -> float | None:
+        """What a single observation exceeds with 1 - share; infinite: nothing bounds it; None: nothing is known."""
+
+
+class Share(Protocol):
+    """How many of some things fare ill, which come in groups (packets in frames)."""
+
+    def add(self, count: int, bad: int, now_s: float) -> None:
+        """A group of `count`, of which `bad` fared ill; an empty one is passed over."""
+
+    def estimate(self, now_s: float) -> Estimate | None:
+        """Of the share, 0 to 1, with Wilson's interval; None: nothing is known."""
+
+
+class SmoothedLevel:
+    """A level by exponential weights.
+
+    A bound above the mean counts as a value, one below it says nothing, unless all else is `STALE`. Where most of the
+    weight is of bounds, the estimate is a least one.
+
+    >>> level = SmoothedLevel(2.0)
+    >>> for second in range(8):
+    ...     level.add(4e6 if second % 2 else 5e6, second)
+    >>> found = level.estimate(8.0)
+    >>> round(found.value / 1e6, 1), found.low < 4.5e6 < found.high, found.age_s
+    (4.4, True, 1.0)
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._sums = np.zeros(4)  # of weights; of those of bounds; of logarithms; of their squares
+        self._squared = 0.0
+        self._last_s = self._valued_s = -inf
+
+    def add(self, value: float, now_s: float, at_least: bool = False) -> None:
+        """See `Level.add`."""
+        if not (value > 0 and isfinite(value)):
+            return
+        x = log(value)
+        weight, _, total, _ = self._aged(now_s)
+        if at_least and weight > exp(-STALE) and x <= total / weight:
+            return
+        self._squared *= self._decay(now_s) ** 2
+        self._sums = self._aged(now_s) + np.array([1.0, at_least, x, x * x])
+        self._squared += 1.0
+        self._last_s = now_s
+        if not at_least:
+            self._valued_s = now_s
+
+    def estimate(self, now_s: float) -> Estimate | None:
+        """See `Level.estimate`."""
+        if self._last_s == -inf:
+            return None
+        mean, deviation, count = self._moments()
+        low, high = _interval(mean, deviation, count)
+        if 2 * self._sums[1] > self._sums[0]:
+            high = inf
+        return Estimate(exp(mean), low, high, now_s - self._valued_s, count)
+
+    def quantile(self, share: float, now_s: float) -> float | None:
+        """See `Level.quantile`; as if logarithms were normal."""
+        if self._last_s == -inf:
+            return None
+        mean, deviation, _ = self._moments()
+        return exp(mean + NormalDist().inv_cdf(share) * deviation)
+
+    def _moments(self) -> tuple[float, float, float]:
+        """Mean and standard deviation of logarithms, and how many observations they are worth."""
+        weight, _, total, squares = self._sums
+        mean, count = total / weight, weight * weight / self._squared
+        variance = max(squares / weight - mean * mean, 0.0)
+        return float(mean), sqrt(variance * count / (count - 1)) if count > 1.0 + 1e-9 else 0.0, float(count)
+
+    def _decay(self, now_s: float) -> float:
+        return exp(-max(now_s - self._last_s, 0.0) / self._seconds)
+
+    def _aged(self, now_s: float) -> FloatArray:
+        return self._sums * self._decay(now_s)
+
+
+class WindowedLevel:
+    """The median of the last seconds.
+
+    Bounds are values that were not seen to their end, as in the estimate of E. L. Kaplan and P. Meier (JASA 53, 1958):
+    the weight of each is shared among those above it. A bound above which nothing is leaves the rest unknown.
+
+    >>> level = WindowedLevel(10.0)
+    >>> for second, (value, at_least) in enumerate([(3.0, False), (1.0, True), (5.0, False), (4.0, False)]):
+    ...     level.add(value, second, at_least)
+    >>> level.estimate(4.0).value, level.quantile(0.9, 4.0)
+    (4.0, 5.0)
+    >>> level.estimate(20.0) is None
+    True
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._seen = deque[tuple[float, float, bool]](maxlen=MOST_KEPT)
+
+    def add(self, value: float, now_s: float, at_least: bool = False) -> None:
+        """See `Level.add`."""
+        if value > 0 and isfinite(value):
+            self._seen.append((now_s, value, at_least))
+
+    def estimate(self, now_s: float) -> Estimate | None:
+        """See `Level.estimate`."""
+        values, reached, count = self._steps(now_s)
+        if not len(values):
+            return None
+        aside = LEVEL_Z / 2 / sqrt(max(count, 1))
+        median = _at(values, reached, 0.5)
+        if count >= FEW:
+            low, high = _at(values, reached, max(0.5 - aside, 0.0)), _at(values, reached, min(0.5 + aside, 1.0))
+        else:
+            logs = np.log([value for _, value, at_least in self._seen if not at_least])
+            deviation = float(np.std(logs, ddof=1)) if count > 1 else 0.0
+            low, high = _interval(log(median) if isfinite(median) else log(values[-1]), deviation, count)
+        if median == inf:
+            median, high = float(values[-1]), inf
+        age_s = min((now_s - then_s for then_s, _, at_least in self._seen if not at_least), default=inf)
+        return Estimate(median, min(low, median), high, age_s, count)
+
+    def quantile(self, share: float, now_s: float) -> float | None:
+        """See `Level.quantile`."""
+        values, reached, _ = self._steps(now_s)
+        return _at(values, reached, share) if len(values) else None
+
+    def _steps(self, now_s: float) -> tuple[FloatArray, FloatArray, int]:
+        """Values in ascending order, which share does not exceed each, and how many are no bounds."""
+        while self._seen and self._seen[0][0] < now_s - self._seconds:
+            self._seen.popleft()
+        found = sorted((value, at_least) for _, value, at_least in self._seen)
+        values, bounds = np.array([one[0] for one in found]), np.array([one[1] for one in found], bool)
+        staying = 1.0 - ~bounds / np.arange(len(found), 0, -1)
+        reached = np.asarray(1.0 - np.cumprod(staying), np.float64)
+        return values, reached, int((~bounds).sum())
+
+
+class SmoothedShare:
+    """A share by exponential weights."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._sums = np.zeros(2)  # of things; of those that fared ill
+        self._squared = np.zeros(4)  # with weights squared: things, and the squares and product of both
+        self._last_s = -inf
+
+    def add(self, count: int, bad: int, now_s: float) -> None:
+        """See `Share.add`."""
+        if count > 0:
+            decay = exp(-max(now_s - self._last_s, 0.0) / self._seconds)
+            self._sums = self._sums * decay + np.array([count, bad])
+            self._squared = self._squared * decay**2 + np.array([count, count * count, count * bad, bad * bad])
+            self._last_s = now_s
+
+    def estimate(self, now_s: float) -> Estimate | None:
+        """See `Share.estimate`."""
+        return None if self._last_s == -inf else _share(self._sums, self._squared, now_s - self._last_s)
+
+
+class WindowedShare:
+    """The share of the last seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._seen = deque[tuple[float, int, int]](maxlen=MOST_KEPT)
+
+    def add(self, count: int, bad: int, now_s: float) -> None:
+        """See `Share.add`."""
+        if count > 0:
+            self._seen.append((now_s, count, bad))
+
+    def estimate(self, now_s: float) -> Estimate | None:
+        """See `Share.estimate`."""
+        while self._seen and self._seen[0][0] < now_s - self._seconds:
+            self._seen.popleft()
+        if not self._seen:
+            return None
+        n, bad = (np.array([one[place] for one in self._seen], float) for place in (1, 2))
+        squared = np.array([n.sum(), n @ n, n @ bad, bad @ bad])
+        return _share(np.array([n.sum(), bad.sum()]), squared, now_s - self._seen[-1][0])
+
+
+def _share(sums: FloatArray, squared: FloatArray, age_s: float) -> Estimate:
+    """Wilson's interval for as many independent things as these are worth.
+
+    What happens to one thing of a group often happens to the others (bursts of losses): the variance between groups,
+    over that of independent things, says how many fewer they are worth; never more than there are.
+    """
+    (things, bad), (per_thing, nn, nb, bb) = sums, squared
+    share, count = bad / things, things * things / per_thing
+    alone = share * (1 - share) * per_thing
+    if alone > 0 and things * things > nn:
+        correction = 1 / (1 - nn / (things * things))  # as n / (n - 1) of groups
+        count /= max((bb - 2 * share * nb + share * share * nn) * correction / alone, 1.0)
+    z2 = LEVEL_Z**2 / count
+    middle, aside = (share + z2 / 2) / (1 + z2), sqrt(z2 * share * (1 - share) + z2 * z2 / 4) / (1 + z2)
+    return Estimate(float(share), max(middle - aside, 0.0), min(middle + aside, 1.0), age_s, float(count))
+
+
+def _interval(mean: float, deviation: float, count: float) -> tuple[float, float]:
+    """Student's interval of a mean of logarithms, as values; of one alone nothing is known."""
+    if count < 1.5:
+        return 0.0, inf
+    freedoms, quantiles = zip(*_STUDENT, strict=True)
+    t = float(np.interp(1 / (count - 1), [0.0, *(1 / each for each in freedoms[::-1])], [LEVEL_Z, *quantiles[::-1]]))
+    aside = min(t * deviation / sqrt(count), 50.0)
+    return exp(mean - aside), exp(mean + aside)
+
+
+def _at(values: FloatArray, reached: FloatArray, share: float) -> float:
+    """The first value that `share` does not exceed; infinite: there is none."""
+    place = int(np.searchsorted(reached, share - 1e-12))
+    return float(values[place]) if place < len(values) else inf
