@@ -9,7 +9,7 @@ import numpy as np
 
 from splitimpera.deploy.messages import Response, Status
 
-WIRE, DATA = 1100, 1000  # bytes of a packet, with headers and without
+WIRE, DATA = 1520, 1448  # bytes of a packet, with headers and without
 PING = 90
 
 
@@ -75,7 +75,7 @@ class Model:
     def through(self, t, size):
         """When a packet that enters the queue at t is at the other end; infinite: it is not."""
         entered = self.rate.bytes_until(t)
-        if self._taken - entered > self.most_waiting:
+        if self.carrier == "udp" and self._taken - entered > self.most_waiting:
             return inf
         self._taken = max(self._taken, entered) + size
         return inf if self.lost(t) else self.rate.when(self._taken) + self.delay_s
@@ -133,8 +133,10 @@ class Model:
         missing = sum(one > used for one in came)
         total = used - first + 0.005
         back = first + total + self.delay_s
-        if self.lost(back) or back > give_up[0]:
+        gone = self.lost(back)
+        if gone or back > give_up[0]:
             found.append(give_up)
+        if gone:
             return
         response = Response(
             Status.OK,

@@ -9,12 +9,14 @@ What frames tell:
   this much" where something else than the link may have set the pace: it took less than `SHORTEST_S`, which machines
   time badly; over UDP it came about as fast as it was sent, for senders keep to their plan's rate; over TCP it needed
   round trips for its window to grow (10 segments at first, RFC 6928, twice as many each round trip) that make up more
-  than `WINDOW_SHARE` of the time; or it was used with gaps, when its deadline struck. With gaps while a queue stood in
-  the link, the link was what was too slow, and the frame counts in full.
-- Round trip: a ping's, or a frame's without the server's time, where nothing else of this client was under way.
+  than `WINDOW_SHARE` of the time; or it has gaps, which hold it up until its deadline. But where the next frame met a
+  queue, the link was busy all the time between their first packets: what came, over that time or until the deadline,
+  whichever is shorter, is its goodput.
+- Round trip: a ping's, or that of a frame's first packet (its answer's time without the server's), where by the
+  goodput that was known nothing of this client was still in front of it. The link's own delay, not one's own queue.
 - Loss: of the frames' packets, as the server counts them; not over TCP, which shows none. A frame of which nothing came
-  back counts as two packets of which one was lost: frame or response was, nobody knows how much of it. What an outage
-  or a queue took counts as no loss.
+  back counts as two packets of which one was lost: frame or response was, nobody knows how much of it. Frames
+  that met a queue, and those of an outage, are left out: what they lost says nothing of other frames.
 
 Where it is poor: over UDP without a queue that stands (a buffer of few packets, or frames so rare that it drains), a
 link that is too slow looks like loss, and goodput like a least one; over TCP loss makes goodput what TCP has of it.
@@ -74,11 +76,31 @@ class Outage:
 
 @dataclass
 class _Sent:
+    """A frame under way: `clear_s` is when it should be through, `free`: nothing was in front of it."""
+
     size: int
     packets: int
     sent_s: float
-    alone: bool
+    place: int
+    clear_s: float
+    free: bool
     warm: int
+
+
+@dataclass(frozen=True)
+class _Gaps:
+    """A frame with gaps, judged when the next one is answered.
+
+    Attributes:
+        came, after_first: Its bytes that came, with and without those of its first packet.
+        first_s: When its first packet came, by the client's clock, and the way back.
+    """
+
+    place: int
+    came: int
+    after_first: float
+    spread_s: float
+    first_s: float
 
 
 class LinkEstimate:
@@ -123,9 +145,11 @@ class LinkEstimate:
         self._smallest_s = [inf, inf]
         self._smallest_since_s = -inf
         self._frames: dict[int, _Sent] = {}
-        self._probes: dict[int, float] = {}
-        self._latest = _Sent(0, 0, -inf, False, 0)
-        self._latest_round_trip_s = inf
+        self._given_up: dict[int, _Sent] = {}
+        self._queued = False
+        self._probes: dict[int, tuple[float, bool]] = {}
+        self._latest = _Sent(0, 0, -inf, 0, -inf, False, 0)
+        self._gaps: _Gaps | None = None
         self._silent_since_s: float | None = None
         self._unanswered = 0
         self._deadline_s = 0.0
@@ -139,47 +163,51 @@ class LinkEstimate:
         self._waits(now_s)
         self._deadline_s = deadline_s if isfinite(deadline_s) else 0.0
         warm = self._latest.size if now_s - self._latest.sent_s < WARM_S else 0
-        self._latest = _Sent(size, packets, now_s, not self._frames, max(warm, FIRST_WINDOW * SEGMENT_BYTES))
+        clear_s = max(now_s, self._latest.clear_s) + self._passing_s(size, now_s)
+        free = self._is_free(now_s)
+        warm = max(warm, FIRST_WINDOW * SEGMENT_BYTES)
+        self._latest = _Sent(size, packets, now_s, self._latest.place + 1, clear_s, free, warm)
         _keep(self._frames, frame, self._latest)
 
     def answered(self, frame: int, response: Response, now_s: float, handed_s: float | None = None) -> None:
-        """The response to a frame came.
+        """The response to a frame came; one that comes too late for whoever waited tells as much as any.
 
         Args:
             response: What the server says: of it `assembled_s`, `total_s`, `missing_bytes`, `lost_packets`.
             handed_s: When the frame's last byte was with the system (`Exchange.sent_s`); None: not known.
         """
-        sent = self._frames.pop(frame, None)
+        sent = self._frames.pop(frame, None) or self._given_up.pop(frame, None)
         self.heard(now_s)
         if sent is None:
             return
         self._service.add(max(response.total_s - response.assembled_s, 1e-6), now_s)
-        if sent.alone:
-            self._took(now_s - sent.sent_s - response.total_s, now_s)
-        spread_s = response.assembled_s
-        rise_s = self._latest_round_trip_s - min(self._smallest_s)
-        queued = rise_s > max(QUEUE_S, QUEUE_SHARE * spread_s)
-        if self._datagrams:
-            self._loss.add(sent.packets, 0 if queued else min(response.lost_packets, sent.packets), now_s)
-        self._delivered(sent, response, queued, handed_s, now_s)
+        round_trip_s, spread_s = now_s - sent.sent_s - response.total_s, response.assembled_s
+        self._took(round_trip_s, now_s, sent.free)
+        queued = self._queued = round_trip_s - min(self._smallest_s) > max(QUEUE_S, QUEUE_SHARE * spread_s)
+        self._judge_gaps(sent, now_s - response.total_s, queued, now_s)
+        if self._datagrams and not queued:
+            self._loss.add(sent.packets, min(response.lost_packets, sent.packets), now_s)
+        self._delivered(sent, response, handed_s, now_s)
 
     def lost(self, frame: int, now_s: float) -> None:
         """Nothing came back of a frame, and nobody waits for it any longer."""
         sent = self._frames.pop(frame, None)
-        if sent is not None and self._datagrams and not self._in_outage(sent.sent_s, now_s):
+        if sent is None:
+            return
+        _keep(self._given_up, frame, sent)
+        if self._datagrams and not self._queued and not self._in_outage(sent.sent_s, now_s):
             self._loss.add(2, 1, now_s)
 
     def probed(self, number: int, now_s: float) -> None:
         """A ping was sent."""
         self._waits(now_s)
-        _keep(self._probes, number, now_s)
+        _keep(self._probes, number, (now_s, self._is_free(now_s)))
 
     def probe_answered(self, number: int, now_s: float) -> None:
         """Its answer came."""
-        sent_s = self._probes.pop(number, None)
+        sent_s, free = self._probes.pop(number, (inf, False))
         self.heard(now_s)
-        if sent_s is not None and (self._datagrams or not any(one.sent_s <= now_s for one in self._frames.values())):
-            self._took(now_s - sent_s, now_s)
+        self._took(now_s - sent_s, now_s, free)
 
     def heard(self, now_s: float) -> None:
         """Anything came: an acknowledgement, an answer that nobody waits for. It ends an outage."""
@@ -238,9 +266,8 @@ class LinkEstimate:
         round_trip_s, service_s = (each.quantile(0.95, now_s) for each in (self._round_trip, self._service))
         if round_trip_s is None:
             return max(FIRST_SILENCE_S, self._deadline_s)
-        goodput_bps = self._goodput.quantile(0.05, now_s) or inf
         first = next(iter(self._frames.values()), None)  # its answer comes before those of all others
-        passing_s = 0.0 if first is None else 8 * first.size / goodput_bps
+        passing_s = 0.0 if first is None else first.clear_s - first.sent_s
         usual_s = ROUND_TRIPS * round_trip_s + (service_s or 0.0) + passing_s
         return max(usual_s, LEAST_SILENCE_S, self._deadline_s)
 
@@ -251,22 +278,31 @@ class LinkEstimate:
         if self._silent_since_s is None:
             self._silent_since_s = max(now_s, self._heard_s)
 
-    def _took(self, round_trip_s: float, now_s: float) -> None:
+    def _passing_s(self, size: int, now_s: float) -> float:
+        """How long a frame should take to pass the link; 0 where that is not known."""
+        goodput = self._goodput.estimate(now_s)
+        return 0.0 if goodput is None else 8 * size / goodput.value
+
+    def _is_free(self, now_s: float) -> bool:
+        """Whether what is sent now should find nothing of this client in front of it."""
+        return not self._frames or (now_s > self._latest.clear_s and self._goodput.estimate(now_s) is not None)
+
+    def _took(self, round_trip_s: float, now_s: float, free: bool) -> None:
         if round_trip_s <= 0:
             return
         if now_s - self._smallest_since_s > SMALLEST_KEPT_S:
             self._smallest_s, self._smallest_since_s = [self._smallest_s[1], inf], now_s
         self._smallest_s[1] = min(self._smallest_s[1], round_trip_s)
-        self._latest_round_trip_s = round_trip_s
-        self._round_trip.add(round_trip_s, now_s)
+        if free:
+            self._round_trip.add(round_trip_s, now_s)
 
-    def _delivered(self, sent: _Sent, response: Response, queued: bool, handed_s: float | None, now_s: float) -> None:
+    def _delivered(self, sent: _Sent, response: Response, handed_s: float | None, now_s: float) -> None:
         """What a frame tells of goodput."""
         spread_s, came = response.assembled_s, sent.size - response.missing_bytes
         if self._datagrams:
             packets = sent.packets - response.lost_packets
             sending_s = 0.0 if handed_s is None else handed_s - sent.sent_s
-            limited = spread_s > PACED * sending_s + SHORTEST_S and (not response.missing_bytes or queued)
+            limited = spread_s > PACED * sending_s + SHORTEST_S
         else:
             packets = ceil(sent.size / SEGMENT_BYTES)
             rounds = ceil(log2(sent.size / sent.warm + 1)) - 1 if sent.size > sent.warm else 0
@@ -274,8 +310,23 @@ class LinkEstimate:
         if packets < 2 or came <= 0:
             return
         after_first = came - came / packets
+        if response.missing_bytes:
+            self._gaps = _Gaps(sent.place, came, after_first, spread_s, now_s - response.total_s)
+            return
         at_least = not limited or spread_s < SHORTEST_S
         self._goodput.add(8 * after_first / (spread_s + SHORTEST_S * at_least), now_s, at_least)
+
+    def _judge_gaps(self, sent: _Sent, first_s: float, queued: bool, now_s: float) -> None:
+        """What the frame before tells of goodput, if it had gaps; `first_s`: as in `_Gaps`."""
+        gaps, self._gaps = self._gaps, None
+        if gaps is None:
+            return
+        apart_s = first_s - gaps.first_s
+        busy = queued and sent.place == gaps.place + 1 and apart_s > SHORTEST_S
+        if busy and apart_s < gaps.spread_s:
+            self._goodput.add(8 * gaps.came / apart_s, now_s)
+        else:
+            self._goodput.add(8 * gaps.after_first / max(gaps.spread_s, SHORTEST_S), now_s, not busy)
 
     def _in_outage(self, from_s: float, until_s: float) -> bool:
         self.outage(until_s)
