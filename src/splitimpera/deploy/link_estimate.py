@@ -14,9 +14,10 @@ What frames tell:
   whichever is shorter, is its goodput.
 - Round trip: a ping's, or that of a frame's first packet (its answer's time without the server's), where by the
   goodput that was known nothing of this client was still in front of it. The link's own delay, not one's own queue.
-- Loss: of the frames' packets, as the server counts them; not over TCP, which shows none. A frame of which nothing came
-  back counts as two packets of which one was lost: frame or response was, nobody knows how much of it. Frames
-  that met a queue, and those of an outage, are left out: what they lost says nothing of other frames.
+- Loss: of the frames' packets, as the server counts them; not over TCP, which shows none. Frames
+  of which nothing came back were lost whole, or their responses were, nobody knows which: where they are a larger share
+  than packets are, half of what they have more counts, and the interval reaches from none of it to all. Frames that met
+  a queue, and those of an outage, are left out: what they lost says nothing of other frames.
 
 Where it is poor: over UDP without a queue that stands (a buffer of few packets, or frames so rare that it drains), a
 link that is too slow looks like loss, and goodput like a least one; over TCP loss makes goodput what TCP has of it.
@@ -24,7 +25,7 @@ link that is too slow looks like loss, and goodput like a least one; over TCP lo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, inf, isfinite, log2
 from typing import Any, Literal
 
@@ -32,7 +33,6 @@ from splitimpera.core.errors import LinkError
 from splitimpera.deploy.messages import Response
 from splitimpera.deploy.recent_values import (
     Estimate,
-    Share,
     SmoothedLevel,
     SmoothedShare,
     WindowedLevel,
@@ -141,7 +141,7 @@ class LinkEstimate:
         self._goodput, self._round_trip, self._service = (
             SmoothedLevel(seconds) if smoothed else WindowedLevel(seconds) for _ in range(3)
         )
-        self._loss: Share = SmoothedShare(seconds) if smoothed else WindowedShare(seconds)
+        self._loss, self._vanished = (SmoothedShare(seconds) if smoothed else WindowedShare(seconds) for _ in range(2))
         self._smallest_s = [inf, inf]
         self._smallest_since_s = -inf
         self._frames: dict[int, _Sent] = {}
@@ -187,6 +187,7 @@ class LinkEstimate:
         self._judge_gaps(sent, now_s - response.total_s, queued, now_s)
         if self._datagrams and not queued:
             self._loss.add(sent.packets, min(response.lost_packets, sent.packets), now_s)
+            self._vanished.add(1, 0, now_s)
         self._delivered(sent, response, handed_s, now_s)
 
     def lost(self, frame: int, now_s: float) -> None:
@@ -196,7 +197,7 @@ class LinkEstimate:
             return
         _keep(self._given_up, frame, sent)
         if self._datagrams and not self._queued and not self._in_outage(sent.sent_s, now_s):
-            self._loss.add(2, 1, now_s)
+            self._vanished.add(1, 1, now_s)
 
     def probed(self, number: int, now_s: float) -> None:
         """A ping was sent."""
@@ -229,7 +230,11 @@ class LinkEstimate:
 
     def loss(self, now_s: float) -> Estimate | None:
         """Share of packets that never came, 0 to 1; None: nothing is known, as always over TCP."""
-        return self._loss.estimate(now_s)
+        of_packets, of_frames = self._loss.estimate(now_s), self._vanished.estimate(now_s)
+        if of_packets is None or of_frames is None or of_frames.value <= of_packets.value:
+            return of_packets
+        value = (of_packets.value + of_frames.value) / 2
+        return replace(of_packets, value=value, high=max(of_packets.high, of_frames.high))
 
     def goodput_quantile(self, share: float, now_s: float) -> float | None:
         """What a single frame's goodput exceeds with 1 - share, bit/s; see `Level.quantile`."""

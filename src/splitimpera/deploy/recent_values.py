@@ -264,7 +264,7 @@ def _share(sums: FloatArray, squared: FloatArray, age_s: float) -> Estimate:
         count /= max((bb - 2 * share * nb + share * share * nn) * correction / alone, 1.0)
     z2 = LEVEL_Z**2 / count
     middle, aside = (share + z2 / 2) / (1 + z2), sqrt(z2 * share * (1 - share) + z2 * z2 / 4) / (1 + z2)
-    return Estimate(float(share), max(middle - aside, 0.0), min(middle + aside, 1.0), age_s, float(count))
+    return Estimate(float(share), max(float(middle - aside), 0.0), min(float(middle + aside), 1.0), age_s, float(count))
 
 
 def _interval(mean: float, deviation: float, count: float) -> tuple[float, float]:
