@@ -139,7 +139,7 @@ class LinkEstimate:
         smoothed = kind == "smoothed"
         self._datagrams = carrier == "udp"
         self._goodput, self._round_trip, self._service = (
-            SmoothedLevel(seconds) if smoothed else WindowedLevel(seconds) for _ in range(3)
+            SmoothedLevel(seconds, rate) if smoothed else WindowedLevel(seconds) for rate in (True, False, False)
         )
         self._loss, self._vanished = (SmoothedShare(seconds) if smoothed else WindowedShare(seconds) for _ in range(2))
         self._smallest_s = [inf, inf]
@@ -221,8 +221,15 @@ class LinkEstimate:
     # What is known ---------------------------------------------------------------------------------------------------
 
     def goodput(self, now_s: float) -> Estimate | None:
-        """Payload that the link delivers while it is busy, bit/s; None: nothing is known."""
-        return self._goodput.estimate(now_s)
+        """Payload that the link delivers while it is busy, bit/s; None: nothing is known.
+
+        Silence bounds it: had the link taken the oldest frame within it, an answer would be here.
+        """
+        found = self._goodput.estimate(now_s)
+        most = self._most_bps(now_s)
+        if found is None or found.value <= most:
+            return found
+        return replace(found, value=most, low=0.0, high=most)
 
     def round_trip(self, now_s: float) -> Estimate | None:
         """From sending the first packet until an answer could be here, without the server's time, s."""
@@ -287,6 +294,16 @@ class LinkEstimate:
         """How long a frame should take to pass the link; 0 where that is not known."""
         goodput = self._goodput.estimate(now_s)
         return 0.0 if goodput is None else 8 * size / goodput.value
+
+    def _most_bps(self, now_s: float) -> float:
+        """What goodput is at most, since nothing comes; infinite: nothing says so."""
+        service_s = self._service.quantile(0.95, now_s)
+        if self._silent_since_s is None or service_s is None or not self._frames:
+            return inf
+        if self._unanswered < (LEAST_UNANSWERED if self._datagrams else 1):
+            return inf
+        silent_s = now_s - self._silent_since_s - min(self._smallest_s) - service_s
+        return 8 * next(iter(self._frames.values())).size / silent_s if silent_s > SHORTEST_S else inf
 
     def _is_free(self, now_s: float) -> bool:
         """Whether what is sent now should find nothing of this client in front of it."""

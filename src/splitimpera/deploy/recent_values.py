@@ -1,20 +1,19 @@
 """What the latest of a series of observations say: smoothed, or of a window, each with its uncertainty and age.
 
 Two estimators behind one interface. `Smoothed*` weigh an observation by exp(-age / seconds), whenever it came, and keep
-nothing but sums; `Windowed*` keep all that is no older than `seconds`. Levels (bit/s, seconds) are positive and
-estimated by their logarithms, so intervals are factors; shares are of packets. Time is handed in and never goes back.
+nothing but sums; `Windowed*` keep all that is no older than `seconds`. Shares are of packets. Time is handed in and
+never goes back.
 
-Measured in `tests/deploy/test_link_estimate.py`, 20 frames and one probe a second: intervals of levels of a link that
-stands still hold the truth as often as they say where observations are independent. Where what happens to one is what
-happens to the next (a link that changes within the time that is looked back on), they are too narrow: they are then
-intervals of the mean of the time that is looked back on, which is not what the link will be.
+Intervals hold the truth as often as they say where the quantity stands still and observations are independent. Where it
+moves within the time that is looked back on, they are too narrow: they are intervals of the mean, or median, of that
+time, which is not what comes next.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from math import exp, inf, isfinite, log, sqrt
+from math import exp, inf, isfinite, sqrt
 from statistics import NormalDist
 from typing import Protocol
 
@@ -65,7 +64,7 @@ class Level(Protocol):
         """An observation; `at_least`: the quantity was this or more. What is not positive and finite is passed over."""
 
     def estimate(self, now_s: float) -> Estimate | None:
-        """Of its median; None: nothing is known."""
+        """Of its middle; None: nothing is known."""
 
     def quantile(self, share: float, now_s: float) -> float | None:
         """What a single observation exceeds with 1 - share; infinite: nothing bounds it; None: nothing is known."""
@@ -82,22 +81,26 @@ class Share(Protocol):
 
 
 class SmoothedLevel:
-    """A level by exponential weights.
+    """The mean of a level by exponential weights; of a rate it is the mean time of a unit that is smoothed.
 
-    A bound above the mean counts as a value, one below it says nothing, unless all else is `STALE`. Where most of the
+    A bound beyond the mean counts as a value, any other says nothing, unless all else is `STALE`. Where most of the
     weight is of bounds, the estimate is a least one.
 
-    >>> level = SmoothedLevel(2.0)
+    Args:
+        seconds: Time constant.
+        rate: Whether what is observed is a rate: what takes long weighs much, as it does for whoever waits.
+
+    >>> level = SmoothedLevel(2.0, rate=True)
     >>> for second in range(8):
-    ...     level.add(4e6 if second % 2 else 5e6, second)
+    ...     level.add(4e6 if second % 2 else 6e6, second)
     >>> found = level.estimate(8.0)
-    >>> round(found.value / 1e6, 1), found.low < 4.5e6 < found.high, found.age_s
-    (4.4, True, 1.0)
+    >>> round(found.value / 1e6, 1), found.low < 4.8e6 < found.high, found.age_s
+    (4.6, True, 1.0)
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._sums = np.zeros(4)  # of weights; of those of bounds; of logarithms; of their squares
+    def __init__(self, seconds: float, rate: bool = False) -> None:
+        self._seconds, self._rate = seconds, rate
+        self._sums = np.zeros(4)  # of weights; of those of bounds; of values; of their squares
         self._squared = 0.0
         self._last_s = self._valued_s = -inf
 
@@ -105,13 +108,13 @@ class SmoothedLevel:
         """See `Level.add`."""
         if not (value > 0 and isfinite(value)):
             return
-        x = log(value)
-        weight, _, total, _ = self._aged(now_s)
-        if at_least and weight > exp(-STALE) and x <= total / weight:
+        x = 1 / value if self._rate else value
+        decay = exp(-max(now_s - self._last_s, 0.0) / self._seconds)
+        weight, _, total, _ = sums = self._sums * decay
+        if at_least and weight > exp(-STALE) and (x >= total / weight if self._rate else x <= total / weight):
             return
-        self._squared *= self._decay(now_s) ** 2
-        self._sums = self._aged(now_s) + np.array([1.0, at_least, x, x * x])
-        self._squared += 1.0
+        self._sums = sums + np.array([1.0, at_least, x, x * x])
+        self._squared = self._squared * decay**2 + 1.0
         self._last_s = now_s
         if not at_least:
             self._valued_s = now_s
@@ -121,30 +124,31 @@ class SmoothedLevel:
         if self._last_s == -inf:
             return None
         mean, deviation, count = self._moments()
-        low, high = _interval(mean, deviation, count)
+        aside = _aside(deviation, count)
+        low, high = self._as_values(mean - aside, mean + aside)
         if 2 * self._sums[1] > self._sums[0]:
             high = inf
-        return Estimate(exp(mean), low, high, now_s - self._valued_s, count)
+        return Estimate(1 / mean if self._rate else mean, low, high, max(now_s - self._valued_s, 0.0), count)
 
     def quantile(self, share: float, now_s: float) -> float | None:
-        """See `Level.quantile`; as if logarithms were normal."""
+        """See `Level.quantile`; as if what is smoothed were normal."""
         if self._last_s == -inf:
             return None
         mean, deviation, _ = self._moments()
-        return exp(mean + NormalDist().inv_cdf(share) * deviation)
+        aside = NormalDist().inv_cdf(share) * deviation
+        return self._as_values(mean - aside, mean + aside)[1]
 
     def _moments(self) -> tuple[float, float, float]:
-        """Mean and standard deviation of logarithms, and how many observations they are worth."""
-        weight, _, total, squares = self._sums
+        """Mean and standard deviation, and how many observations of equal weight they are worth."""
+        weight, _, total, squares = (float(each) for each in self._sums)
         mean, count = total / weight, weight * weight / self._squared
         variance = max(squares / weight - mean * mean, 0.0)
-        return float(mean), sqrt(variance * count / (count - 1)) if count > 1.0 + 1e-9 else 0.0, float(count)
+        return mean, sqrt(variance * count / (count - 1)) if count > 1.0 + 1e-9 else 0.0, count
 
-    def _decay(self, now_s: float) -> float:
-        return exp(-max(now_s - self._last_s, 0.0) / self._seconds)
-
-    def _aged(self, now_s: float) -> FloatArray:
-        return self._sums * self._decay(now_s)
+    def _as_values(self, low: float, high: float) -> tuple[float, float]:
+        """Two ends of what is smoothed as values, the lower one first."""
+        low, high = max(low, 0.0), max(high, 0.0)
+        return (1 / high if high else inf, 1 / low if low else inf) if self._rate else (low, high)
 
 
 class WindowedLevel:
@@ -183,7 +187,8 @@ class WindowedLevel:
         else:
             logs = np.log([value for _, value, at_least in self._seen if not at_least])
             deviation = float(np.std(logs, ddof=1)) if count > 1 else 0.0
-            low, high = _interval(log(median) if isfinite(median) else log(values[-1]), deviation, count)
+            factor = exp(min(_aside(deviation, count), 50.0))
+            low, high = (median / factor, median * factor) if count > 1 else (0.0, inf)
         if median == inf:
             median, high = float(values[-1]), inf
         age_s = min((now_s - then_s for then_s, _, at_least in self._seen if not at_least), default=inf)
@@ -267,14 +272,13 @@ def _share(sums: FloatArray, squared: FloatArray, age_s: float) -> Estimate:
     return Estimate(float(share), max(float(middle - aside), 0.0), min(float(middle + aside), 1.0), age_s, float(count))
 
 
-def _interval(mean: float, deviation: float, count: float) -> tuple[float, float]:
-    """Student's interval of a mean of logarithms, as values; of one alone nothing is known."""
+def _aside(deviation: float, count: float) -> float:
+    """Half of Student's interval of a mean; of one value alone nothing is known."""
     if count < 1.5:
-        return 0.0, inf
+        return inf
     freedoms, quantiles = zip(*_STUDENT, strict=True)
-    t = float(np.interp(1 / (count - 1), [0.0, *(1 / each for each in freedoms[::-1])], [LEVEL_Z, *quantiles[::-1]]))
-    aside = min(t * deviation / sqrt(count), 50.0)
-    return exp(mean - aside), exp(mean + aside)
+    t = np.interp(1 / (count - 1), [0.0, *(1 / each for each in freedoms[::-1])], [LEVEL_Z, *quantiles[::-1]])
+    return float(t) * deviation / sqrt(count)
 
 
 def _at(values: FloatArray, reached: FloatArray, share: float) -> float:
