@@ -12,8 +12,10 @@ What frames tell:
   than `WINDOW_SHARE` of the time; or it has gaps, which hold it up until its deadline. But where the next frame met a
   queue, the link was busy all the time between their first packets: what came, over that time or until the deadline,
   whichever is shorter, is its goodput.
+  A frame that an outage held up is left out, the first one: the next such one says that the link is that slow.
 - Round trip: a ping's, or that of a frame's first packet (its answer's time without the server's), where by the
-  goodput that was known nothing of this client was still in front of it. The link's own delay, not one's own queue.
+  goodput that was known nothing of this client was still in front of it. The link's own delay, not one's own queue,
+  and no outage.
 - Loss: of the frames' packets, as the server counts them; not over TCP, which shows none. Frames
   of which nothing came back were lost whole, or their responses were, nobody knows which: where they are a larger share
   than packets are, half of what they have more counts, and the interval reaches from none of it to all. Frames that met
@@ -146,7 +148,7 @@ class LinkEstimate:
         self._smallest_since_s = -inf
         self._frames: dict[int, _Sent] = {}
         self._given_up: dict[int, _Sent] = {}
-        self._queued = False
+        self._queued = self._held = False
         self._probes: dict[int, tuple[float, bool]] = {}
         self._latest = _Sent(0, 0, -inf, 0, -inf, False, 0)
         self._gaps: _Gaps | None = None
@@ -182,13 +184,16 @@ class LinkEstimate:
             return
         self._service.add(max(response.total_s - response.assembled_s, 1e-6), now_s)
         round_trip_s, spread_s = now_s - sent.sent_s - response.total_s, response.assembled_s
-        self._took(round_trip_s, now_s, sent.free)
+        self._took(sent.sent_s, round_trip_s, now_s, sent.free)
         queued = self._queued = round_trip_s - min(self._smallest_s) > max(QUEUE_S, QUEUE_SHARE * spread_s)
         self._judge_gaps(sent, now_s - response.total_s, queued, now_s)
         if self._datagrams and not queued:
             self._loss.add(sent.packets, min(response.lost_packets, sent.packets), now_s)
             self._vanished.add(1, 0, now_s)
-        self._delivered(sent, response, handed_s, now_s)
+        held = any(2 * spread_s > now_s - one.begun_s for one in self._during(sent.sent_s, now_s))
+        if not held or self._held:
+            self._delivered(sent, response, handed_s, now_s)
+        self._held = held
 
     def lost(self, frame: int, now_s: float) -> None:
         """Nothing came back of a frame, and nobody waits for it any longer."""
@@ -196,7 +201,7 @@ class LinkEstimate:
         if sent is None:
             return
         _keep(self._given_up, frame, sent)
-        if self._datagrams and not self._queued and not self._in_outage(sent.sent_s, now_s):
+        if self._datagrams and not self._queued and not self._during(sent.sent_s, now_s):
             self._vanished.add(1, 1, now_s)
 
     def probed(self, number: int, now_s: float) -> None:
@@ -208,7 +213,7 @@ class LinkEstimate:
         """Its answer came."""
         sent_s, free = self._probes.pop(number, (inf, False))
         self.heard(now_s)
-        self._took(now_s - sent_s, now_s, free)
+        self._took(sent_s, now_s - sent_s, now_s, free)
 
     def heard(self, now_s: float) -> None:
         """Anything came: an acknowledgement, an answer that nobody waits for. It ends an outage."""
@@ -309,13 +314,13 @@ class LinkEstimate:
         """Whether what is sent now should find nothing of this client in front of it."""
         return not self._frames or (now_s > self._latest.clear_s and self._goodput.estimate(now_s) is not None)
 
-    def _took(self, round_trip_s: float, now_s: float, free: bool) -> None:
+    def _took(self, sent_s: float, round_trip_s: float, now_s: float, free: bool) -> None:
         if round_trip_s <= 0:
             return
         if now_s - self._smallest_since_s > SMALLEST_KEPT_S:
             self._smallest_s, self._smallest_since_s = [self._smallest_s[1], inf], now_s
         self._smallest_s[1] = min(self._smallest_s[1], round_trip_s)
-        if free:
+        if free and not self._during(sent_s, now_s):
             self._round_trip.add(round_trip_s, now_s)
 
     def _delivered(self, sent: _Sent, response: Response, handed_s: float | None, now_s: float) -> None:
@@ -350,9 +355,10 @@ class LinkEstimate:
         else:
             self._goodput.add(8 * gaps.after_first / max(gaps.spread_s, SHORTEST_S), now_s, not busy)
 
-    def _in_outage(self, from_s: float, until_s: float) -> bool:
+    def _during(self, from_s: float, until_s: float) -> list[Outage]:
+        """The outages between two times."""
         self.outage(until_s)
-        return any(one.begun_s <= until_s and (one.ended_s is None or one.ended_s >= from_s) for one in self._outages)
+        return [one for one in self._outages if one.begun_s <= until_s and (one.ended_s or inf) >= from_s]
 
 
 def _keep(kept: dict[int, Any], number: int, what: Any) -> None:
