@@ -56,7 +56,7 @@ QUEUE_SHARE, QUEUE_S = 0.2, 0.005
 SMALLEST_KEPT_S = 60.0
 """The smallest round trip is that of the last one or two of these: a route may change."""
 ROUND_TRIPS, LEAST_SILENCE_S, FIRST_SILENCE_S = 4.0, 0.5, 1.0
-"""Silence is an outage after so many round trips, never sooner than this; and where no round trip is known."""
+"""Silence is an outage after so many round trips, never sooner than this; and where none was seen."""
 LEAST_UNANSWERED = 3
 """Over UDP so much must be without an answer: one packet may just be lost."""
 MOST_UNDER_WAY = 1024
@@ -178,8 +178,9 @@ class LinkEstimate:
             response: What the server says: of it `assembled_s`, `total_s`, `missing_bytes`, `lost_packets`.
             handed_s: When the frame's last byte was with the system (`Exchange.sent_s`); None: not known.
         """
+        self._end_outage(now_s)  # while the frame still counts as under way
         sent = self._frames.pop(frame, None) or self._given_up.pop(frame, None)
-        self.heard(now_s)
+        self._listen(now_s)
         if sent is None:
             return
         self._service.add(max(response.total_s - response.assembled_s, 1e-6), now_s)
@@ -217,11 +218,8 @@ class LinkEstimate:
 
     def heard(self, now_s: float) -> None:
         """Anything came: an acknowledgement, an answer that nobody waits for. It ends an outage."""
-        if self.outage(now_s) is not None:
-            self._outages[-1] = Outage(self._outages[-1].begun_s, now_s)
-        self._heard_s = now_s
-        self._unanswered = len(self._frames)
-        self._silent_since_s = now_s if self._frames else None
+        self._end_outage(now_s)
+        self._listen(now_s)
 
     # What is known ---------------------------------------------------------------------------------------------------
 
@@ -249,8 +247,9 @@ class LinkEstimate:
         return replace(of_packets, value=value, high=max(of_packets.high, of_frames.high))
 
     def goodput_quantile(self, share: float, now_s: float) -> float | None:
-        """What a single frame's goodput exceeds with 1 - share, bit/s; see `Level.quantile`."""
-        return self._goodput.quantile(share, now_s)
+        """What a single frame's goodput exceeds with 1 - share, bit/s; see `Level.quantile`, and `goodput`."""
+        found = self._goodput.quantile(share, now_s)
+        return None if found is None else min(found, self._most_bps(now_s))
 
     def round_trip_quantile(self, share: float, now_s: float) -> float | None:
         """What a single round trip exceeds with 1 - share, s."""
@@ -282,13 +281,23 @@ class LinkEstimate:
         frame under way, and the latest frame's deadline."""
         round_trip_s, service_s = (each.quantile(0.95, now_s) for each in (self._round_trip, self._service))
         if round_trip_s is None:
-            return max(FIRST_SILENCE_S, self._deadline_s)
+            round_trip_s = min(*self._smallest_s, FIRST_SILENCE_S / ROUND_TRIPS)
         first = next(iter(self._frames.values()), None)  # its answer comes before those of all others
         passing_s = 0.0 if first is None else first.clear_s - first.sent_s
         usual_s = ROUND_TRIPS * round_trip_s + (service_s or 0.0) + passing_s
         return max(usual_s, LEAST_SILENCE_S, self._deadline_s)
 
     # How --------------------------------------------------------------------------------------------------------------
+
+    def _end_outage(self, now_s: float) -> None:
+        if self.outage(now_s) is not None:
+            self._outages[-1] = Outage(self._outages[-1].begun_s, now_s)
+
+    def _listen(self, now_s: float) -> None:
+        """Silence begins anew, where anything is under way."""
+        self._heard_s = now_s
+        self._unanswered = len(self._frames)
+        self._silent_since_s = now_s if self._frames else None
 
     def _waits(self, now_s: float) -> None:
         self._unanswered += 1
