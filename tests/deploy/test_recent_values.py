@@ -73,7 +73,8 @@ def test_a_window_forgets_at_once():
     for t, value in enumerate([1.0, 2.0, 3.0, 4.0, 5.0]):
         level.add(value, t)
     assert level.estimate(4.0).value == 4.0
-    assert level.estimate(5.9).value == 4.0
+    assert level.estimate(4.9).value == 4.0
+    assert level.estimate(5.9).value == 5.0
     assert level.estimate(6.1) is None
 
 

@@ -16,10 +16,10 @@ What frames tell:
 - Round trip: a ping's, or that of a frame's first packet (its answer's time without the server's), where by the
   goodput that was known nothing of this client was still in front of it. The link's own delay, not one's own queue,
   and no outage.
-- Loss: of the frames' packets, as the server counts them; not over TCP, which shows none. Frames
-  of which nothing came back were lost whole, or their responses were, nobody knows which: where they are a larger share
-  than packets are, half of what they have more counts, and the interval reaches from none of it to all. Frames that met
-  a queue, and those of an outage, are left out: what they lost says nothing of other frames.
+- Loss: of the frames' packets, as the server counts them; not over TCP, which shows none. Of
+  frames of which nothing came back nobody knows whether they were lost whole, or their responses: where they are a
+  larger share than packets, the interval reaches from none of them to all; where they are so beyond chance, half counts.
+  Frames that met a queue, and those of an outage, are left out: what they lost says nothing of other frames.
 
 Where it is poor: over UDP without a queue that stands (a buffer of few packets, or frames so rare that it drains), a
 link that is too slow looks like loss, and goodput like a least one; over TCP loss makes goodput what TCP has of it.
@@ -163,7 +163,7 @@ class LinkEstimate:
     def sent(self, frame: int, size: int, packets: int, now_s: float, deadline_s: float = inf) -> None:
         """A frame of `size` bytes of payload is handed to the session; `deadline_s`: from now, infinite: none."""
         self._waits(now_s)
-        self._deadline_s = deadline_s if isfinite(deadline_s) else 0.0
+        self._deadline_s = deadline_s
         warm = self._latest.size if now_s - self._latest.sent_s < WARM_S else 0
         clear_s = max(now_s, self._latest.clear_s) + self._passing_s(size, now_s)
         free = self._is_free(now_s)
@@ -243,8 +243,10 @@ class LinkEstimate:
         of_packets, of_frames = self._loss.estimate(now_s), self._vanished.estimate(now_s)
         if of_packets is None or of_frames is None or of_frames.value <= of_packets.value:
             return of_packets
-        value = (of_packets.value + of_frames.value) / 2
-        return replace(of_packets, value=value, high=max(of_packets.high, of_frames.high))
+        beyond_chance = of_frames.low > of_packets.high
+        value = (of_packets.value + of_frames.value) / 2 if beyond_chance else of_packets.value
+        high = of_frames.high if beyond_chance else of_frames.value
+        return replace(of_packets, value=value, high=max(of_packets.high, high))
 
     def goodput_quantile(self, share: float, now_s: float) -> float | None:
         """What a single frame's goodput exceeds with 1 - share, bit/s; see `Level.quantile`, and `goodput`."""
@@ -285,7 +287,7 @@ class LinkEstimate:
         first = next(iter(self._frames.values()), None)  # its answer comes before those of all others
         passing_s = 0.0 if first is None else first.clear_s - first.sent_s
         usual_s = ROUND_TRIPS * round_trip_s + (service_s or 0.0) + passing_s
-        return max(usual_s, LEAST_SILENCE_S, self._deadline_s)
+        return max(usual_s, LEAST_SILENCE_S, self._deadline_s if isfinite(self._deadline_s) else 0.0)
 
     # How --------------------------------------------------------------------------------------------------------------
 
@@ -316,7 +318,8 @@ class LinkEstimate:
             return inf
         if self._unanswered < (LEAST_UNANSWERED if self._datagrams else 1):
             return inf
-        silent_s = now_s - self._silent_since_s - min(self._smallest_s) - service_s
+        held_s = self._deadline_s if self._datagrams else 0.0  # over UDP one with gaps is answered then, not sooner
+        silent_s = now_s - self._silent_since_s - min(self._smallest_s) - service_s - held_s
         return 8 * next(iter(self._frames.values())).size / silent_s if silent_s > SHORTEST_S else inf
 
     def _is_free(self, now_s: float) -> bool:
