@@ -130,7 +130,9 @@ def test_after_a_step_it_is_within_a_fifth_after_a_stated_time(kind, carrier, be
     model = Model(Rate([(0, before), (20, after)]), 40, packets=5, carrier=carrier)
     found, link = read(model, kind, LinkEstimate.goodput, after_s=20.0, every_s=0.1)
     late = [t - 20.0 for t, one in found if abs(one.value / (after * SHARE) - 1) > 0.2]
-    tell(f"{kind}, {carrier}, {before / 1e6:g} to {after / 1e6:g} Mbit/s: over 3 s: within 20 % after {max(late):.1f} s")
+    tell(
+        f"{kind}, {carrier}, {before / 1e6:g} to {after / 1e6:g} Mbit/s: over 3 s: within 20 % after {max(late):.1f} s"
+    )
     assert max(late) < (0.6 if kind == "windowed" else 2.7) * 3.0
     assert link.outages == ()
 

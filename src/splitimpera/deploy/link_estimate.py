@@ -16,9 +16,9 @@ What frames tell:
 - Round trip: a ping's, or that of a frame's first packet (its answer's time without the server's), where by the
   goodput that was known nothing of this client was still in front of it. The link's own delay, not one's own queue,
   and no outage.
-- Loss: of the frames' packets, as the server counts them; not over TCP, which shows none. Of
-  frames of which nothing came back nobody knows whether they were lost whole, or their responses: where they are a
-  larger share than packets, the interval reaches from none of them to all; where they are so beyond chance, half counts.
+- Loss: of the frames' packets, as the server counts them; not over TCP, which shows none. Of frames of which nothing
+  came back nobody knows whether they were lost whole, or their responses: where they are a larger share than packets,
+  the interval reaches from none of them to all; where they are so beyond chance, half of what they have more counts.
   Frames that met a queue, and those of an outage, are left out: what they lost says nothing of other frames.
 
 Where it is poor: over UDP without a queue that stands (a buffer of few packets, or frames so rare that it drains), a
@@ -183,6 +183,8 @@ class LinkEstimate:
         self._listen(now_s)
         if sent is None:
             return
+        under_way = sum(one.size for one in self._frames.values())
+        self._latest.clear_s = min(self._latest.clear_s, now_s + self._passing_s(under_way, now_s))
         self._service.add(max(response.total_s - response.assembled_s, 1e-6), now_s)
         round_trip_s, spread_s = now_s - sent.sent_s - response.total_s, response.assembled_s
         self._took(sent.sent_s, round_trip_s, now_s, sent.free)
@@ -281,12 +283,11 @@ class LinkEstimate:
     def patience_s(self, now_s: float) -> float:
         """How long silence is nothing unusual: several round trips, what the server and the link take for the
         frame under way, and the latest frame's deadline."""
-        round_trip_s, service_s = (each.quantile(0.95, now_s) for each in (self._round_trip, self._service))
-        if round_trip_s is None:
-            round_trip_s = min(*self._smallest_s, FIRST_SILENCE_S / ROUND_TRIPS)
+        round_trip, service_s = self._round_trip.estimate(now_s), self._service.quantile(0.95, now_s)
+        seen_s = min(*self._smallest_s, FIRST_SILENCE_S / ROUND_TRIPS) if round_trip is None else round_trip.value
         first = next(iter(self._frames.values()), None)  # its answer comes before those of all others
-        passing_s = 0.0 if first is None else first.clear_s - first.sent_s
-        usual_s = ROUND_TRIPS * round_trip_s + (service_s or 0.0) + passing_s
+        passing_s = 0.0 if first is None else self._passing_s(first.size, now_s)
+        usual_s = ROUND_TRIPS * seen_s + (service_s or 0.0) + passing_s
         return max(usual_s, LEAST_SILENCE_S, self._deadline_s if isfinite(self._deadline_s) else 0.0)
 
     # How --------------------------------------------------------------------------------------------------------------
