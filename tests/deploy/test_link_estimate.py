@@ -104,8 +104,8 @@ def test_loss_lies_within_its_interval_and_is_no_goodput(kind, share):
 def test_bursts_that_take_frames_whole_are_no_outage(kind):
     """Bursts of 30 ms, 3 % of the time, where a frame is sent within 2 ms: it comes, or nothing of it does."""
     found, outages = [], 0
-    for seed in range(4):
-        model = Model(Rate([(0, 5e6)]), 120, packets=8, lost=losing_in_bursts(0.03, 0.03, seed), seed=seed)
+    for seed in range(3):
+        model = Model(Rate([(0, 5e6)]), 100, packets=8, lost=losing_in_bursts(0.03, 0.03, seed), seed=seed)
         answers, link = read(model, kind, LinkEstimate.loss, seconds=10.0, after_s=20.0)
         found, outages = found + [one for _, one in answers], outages + len(link.outages)
     inside = np.mean([one.low <= 0.03 <= one.high for one in found])

@@ -4,9 +4,17 @@ Two estimators behind one interface. `Smoothed*` weigh an observation by exp(-ag
 nothing but sums; `Windowed*` keep all that is no older than `seconds`. Shares are of packets. Time is handed in and
 never goes back.
 
-Intervals hold the truth as often as they say where the quantity stands still and observations are independent. Where it
-moves within the time that is looked back on, they are too narrow: they are intervals of the mean, or median, of that
-time, which is not what comes next.
+Measured in tests/deploy/test_link_estimate.py, over 3 s, 20 frames and one ping a second. On a link that stands still
+intervals of 95 % hold the truth in 94 to 100 of 100 moments. After a step estimates are within 20 % for good after
+1.5 s (windowed), and after 3.3 s down by half, 4.5 s down to a quarter, 7.4 s up to four times as much (smoothed).
+
+Where they are poor: intervals are of the mean, or median, of the time that is looked back on. Where the quantity moves
+within that, it is not what comes next, and they are too narrow: on four cellular uplinks recorded by a moving user,
+with 10 frames of 3 to 14 packets a second, they hold the second's mean rate in 36 to 71 of 100 moments. The estimate of
+it is wrong by a factor of 1.2 to 1.3 in the median and 1.9 to 4.1 in one of ten (smoothed, 3 s), or 1.3 to 1.5 and 1.9
+to 5.4 (windowed): medians of short frames overrate a link that works in bursts. Bursts of loss have to be many within
+the time: of bursts of 30 ms that take 3 % of it, an interval over 10 s holds the share in 95 of 100 moments, over 3 s
+in 70 to 90.
 """
 
 from __future__ import annotations
@@ -169,11 +177,16 @@ class WindowedLevel:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._seen = deque[tuple[float, float, bool]](maxlen=MOST_KEPT)
+        self._sorted: tuple[FloatArray, FloatArray, int] | None = None
+        self._valued_s = -inf
 
     def add(self, value: float, now_s: float, at_least: bool = False) -> None:
         """See `Level.add`."""
         if value > 0 and isfinite(value):
             self._seen.append((now_s, value, at_least))
+            self._sorted = None
+            if not at_least:
+                self._valued_s = now_s
 
     def estimate(self, now_s: float) -> Estimate | None:
         """See `Level.estimate`."""
@@ -191,7 +204,7 @@ class WindowedLevel:
             low, high = (median / factor, median * factor) if count > 1 else (0.0, inf)
         if median == inf:
             median, high = float(values[-1]), inf
-        age_s = min((now_s - then_s for then_s, _, at_least in self._seen if not at_least), default=inf)
+        age_s = max(now_s - self._valued_s, 0.0) if count else inf
         return Estimate(median, min(low, median), high, age_s, count)
 
     def quantile(self, share: float, now_s: float) -> float | None:
@@ -203,11 +216,14 @@ class WindowedLevel:
         """Values in ascending order, which share does not exceed each, and how many are no bounds."""
         while self._seen and self._seen[0][0] < now_s - self._seconds:
             self._seen.popleft()
-        found = sorted((value, at_least) for _, value, at_least in self._seen)
-        values, bounds = np.array([one[0] for one in found]), np.array([one[1] for one in found], bool)
-        staying = 1.0 - ~bounds / np.arange(len(found), 0, -1)
-        reached = np.asarray(1.0 - np.cumprod(staying), np.float64)
-        return values, reached, int((~bounds).sum())
+            self._sorted = None
+        if self._sorted is None:
+            found = sorted((value, at_least) for _, value, at_least in self._seen)
+            values, bounds = np.array([one[0] for one in found]), np.array([one[1] for one in found], bool)
+            staying = 1.0 - ~bounds / np.arange(len(found), 0, -1)
+            reached = np.asarray(1.0 - np.cumprod(staying), np.float64)
+            self._sorted = values, reached, int((~bounds).sum())
+        return self._sorted
 
 
 class SmoothedShare:
@@ -229,7 +245,7 @@ class SmoothedShare:
 
     def estimate(self, now_s: float) -> Estimate | None:
         """See `Share.estimate`."""
-        return None if self._last_s == -inf else _share(self._sums, self._squared, now_s - self._last_s)
+        return None if self._last_s == -inf else _share(self._sums, self._squared, max(now_s - self._last_s, 0.0))
 
 
 class WindowedShare:
@@ -237,22 +253,27 @@ class WindowedShare:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._seen = deque[tuple[float, int, int]](maxlen=MOST_KEPT)
+        self._seen = deque[tuple[float, FloatArray]]()
+        self._sums = np.zeros(5)  # whole numbers, so what was added can be taken away: things, bad, squares, product
 
     def add(self, count: int, bad: int, now_s: float) -> None:
         """See `Share.add`."""
         if count > 0:
-            self._seen.append((now_s, count, bad))
+            terms = np.array([count, bad, count * count, count * bad, bad * bad], np.float64)
+            self._seen.append((now_s, terms))
+            self._sums = self._sums + terms
+            self._forget(now_s)
 
     def estimate(self, now_s: float) -> Estimate | None:
         """See `Share.estimate`."""
-        while self._seen and self._seen[0][0] < now_s - self._seconds:
-            self._seen.popleft()
+        self._forget(now_s)
         if not self._seen:
             return None
-        n, bad = (np.array([one[place] for one in self._seen], float) for place in (1, 2))
-        squared = np.array([n.sum(), n @ n, n @ bad, bad @ bad])
-        return _share(np.array([n.sum(), bad.sum()]), squared, now_s - self._seen[-1][0])
+        return _share(self._sums[:2], self._sums[[0, 2, 3, 4]], max(now_s - self._seen[-1][0], 0.0))
+
+    def _forget(self, now_s: float) -> None:
+        while self._seen and (self._seen[0][0] < now_s - self._seconds or len(self._seen) > MOST_KEPT):
+            self._sums = self._sums - self._seen.popleft()[1]
 
 
 def _share(sums: FloatArray, squared: FloatArray, age_s: float) -> Estimate:
