@@ -312,3 +312,37 @@ def test_what_makes_no_estimate_is_said(arguments, where):
     with pytest.raises(LinkError) as told:
         LinkEstimate("udp", *arguments)
     assert told.value.where == where
+
+
+@carriers
+@kinds
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_it_is_told_its_answers_hold_together(carrier, kind, seed):
+    """Times that stand still, numbers that were never sent, servers that claim what cannot be."""
+    rng = np.random.default_rng(seed)
+    link, t = LinkEstimate(carrier, kind, 1.0), 0.0
+    for _ in range(2000):
+        t += rng.choice([0.0, 0.001, 0.05, 0.05, 3.0], p=[0.2, 0.3, 0.24, 0.25, 0.01])
+        frame = int(rng.integers(0, 50))
+        size, packets = int(rng.choice([0, 1, 1000, 50_000])), int(rng.integers(0, 40))
+        match int(rng.integers(0, 6)):
+            case 0:
+                link.sent(frame, size, packets, t, float(rng.choice([0.0, 0.1, inf])))
+            case 1:
+                lies = answer(float(rng.choice([0.0, 0.01, 4000.0])), size, packets, float(rng.choice([0.0, 0.1])))
+                link.answered(frame, lies, t, None if frame % 2 else t - 1.0)
+            case 2:
+                link.lost(frame, t)
+            case 3:
+                link.probed(frame, t)
+            case 4:
+                link.probe_answered(frame, t)
+            case 5:
+                link.heard(t)
+        link.outage(t)
+        for one in (link.goodput(t), link.round_trip(t), link.loss(t)):
+            assert one is None or (0.0 <= one.low <= one.value * (1 + 1e-9) and one.value <= one.high * (1 + 1e-9))
+            assert one is None or (one.age_s >= 0.0 and one.value < inf)
+        assert link.loss(t) is None or link.loss(t).high <= 1.0
+        assert 0.0 < link.patience_s(t) < inf
+    assert all(one.begun_s <= one.ended_s for one in link.outages if one.ended_s is not None)

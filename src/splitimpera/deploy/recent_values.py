@@ -11,7 +11,7 @@ intervals of 95 % hold the truth in 94 to 100 of 100 moments. After a step estim
 Where they are poor: intervals are of the mean, or median, of the time that is looked back on. Where the quantity moves
 within that, it is not what comes next, and they are too narrow: on four cellular uplinks recorded by a moving user,
 with 10 frames of 3 to 14 packets a second, they hold the second's mean rate in 36 to 71 of 100 moments. The estimate of
-it is wrong by a factor of 1.2 to 1.3 in the median and 1.9 to 4.1 in one of ten (smoothed, 3 s), or 1.3 to 1.5 and 1.9
+it is wrong by a factor of 1.2 to 1.4 in the median and 1.9 to 4.4 in one of ten (smoothed, 3 s), or 1.2 to 1.6 and 1.9
 to 5.4 (windowed): medians of short frames overrate a link that works in bursts. Bursts of loss have to be many within
 the time: of bursts of 30 ms that take 3 % of it, an interval over 10 s holds the share in 95 of 100 moments, over 3 s
 in 70 to 90.
