@@ -50,6 +50,7 @@ def command(*arguments, cwd):
     return ran.returncode, ran.stdout, ran.stderr
 
 
+@pytest.mark.slow
 def test_a_scenario_becomes_a_policy_and_its_study_another_one(folder):
     over = "rate=0.1..10 Mbit/s in 3, loss=0..5 % in 2"
     code, said, errors = command(

@@ -8,6 +8,7 @@ import sys
 import pytest
 from browser import chromium
 from conftest import ROOT
+from hostile.harness import command as called
 
 from splitimpera.studies.study_files import read_study
 
@@ -37,19 +38,21 @@ def command(*arguments, cwd):
         ),
     ],
 )
-def test_ranges_that_cannot_be_are_told_before_anything_begins(ranges, said, tmp_path):
+def test_ranges_that_cannot_be_are_told_before_anything_begins(ranges, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     inside = f"\n  {ranges}" if not ranges.startswith("{") else f" {ranges}"
     (tmp_path / "study.yaml").write_text(
         f"scenario: {ROOT / 'examples' / 'study' / 'scenario.yaml'}\nranges:{inside}\n"
     )
-    code, _, errors = command("run", "study.yaml", "--out", "out", cwd=tmp_path)
+    code, _, errors = called("study", "run", "study.yaml", "--out", "out")
     assert code == 2
     assert said in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "out" / "study.json").exists()
 
 
-def test_other_mistakes_have_messages(tmp_path):
+def test_other_mistakes_have_messages(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for arguments, said in (
         (["run", "none.yaml"], "does not exist"),
         (["status", "."], "study run"),
@@ -57,7 +60,7 @@ def test_other_mistakes_have_messages(tmp_path):
         (["run", ROOT / "examples" / "study" / "study.yaml", "--max-time", "soon"], "--max-time"),
         (["run", ROOT / "examples" / "study" / "scenario.yaml"], "this key is unknown"),
     ):
-        code, _, errors = command(*arguments, cwd=tmp_path)
+        code, _, errors = called("study", *map(str, arguments))
         assert code == 2, arguments
         assert said in errors, arguments
     assert not list(tmp_path.iterdir())

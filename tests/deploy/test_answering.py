@@ -122,6 +122,7 @@ def promises_hold(answering, known, world, had_last):
     assert frame.reason
 
 
+@pytest.mark.slow
 def test_every_small_case():
     """Times in 64ths of a second, which add up exactly."""
     unit = 1 / 64

@@ -299,6 +299,7 @@ def test_a_search_trains_some_and_recommends_among_them(folder):
     assert (folder / "out" / "study.journal").stat().st_size == size
 
 
+@pytest.mark.slow
 def test_a_search_for_a_small_metric_and_for_a_front(folder):
     # of the two rates the slow one rules out what sends much: a cell without anything is worth less than any other
     text = SEARCH.replace("latency_p95 <= 40 ms]", "latency_p95 <= 20 ms]\n  objective: latency_p95")
@@ -329,6 +330,7 @@ def test_a_search_for_a_small_metric_and_for_a_front(folder):
         sei.study(folder / "small.yaml", folder / "wrong")
 
 
+@pytest.mark.slow
 def test_a_search_trains_no_more_than_it_may_and_nothing_that_is_hopeless(folder):
     (folder / "small.yaml").write_text(SEARCH)
     found = sei.study(folder / "small.yaml", folder / "few", max_trainings=2)
