@@ -51,10 +51,16 @@ class Ray(Cluster):
     def __call__(self, work: Work, tasks: Iterable[Any]) -> Iterator[Done]:
         with self.joined():
             running = _Running(self, work, iter(enumerate(tasks)))
+            interrupted = False
             try:
                 yield from running.all()
+            except KeyboardInterrupt:
+                interrupted = True
+                raise
             finally:
-                running.cancel()
+                # a Ray of our own ends with all its tasks; one that is cancelled as it ends may crash Ray
+                if not (interrupted and self.address is None):
+                    running.cancel()
 
 
 class _Running:
