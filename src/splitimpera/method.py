@@ -23,7 +23,7 @@ from splitimpera.evaluation.testbed import Testbed, coding_of
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import rounding, torch_device, torch_precision
 from splitimpera.models.threads import torch_threads
-from splitimpera.qos.hopeless import infeasible, ruled_out
+from splitimpera.qos.hopeless import hopeless, infeasible
 from splitimpera.qos.recommendation import Recommendation, recommend
 from splitimpera.qos.settled import Settled
 from splitimpera.qos.verdict import chance_decides
@@ -230,17 +230,17 @@ class _Run:
         """The evaluations of all plans that some accuracy can save; where none can be, of the best few."""
         wanted, plans = self.setting.scenario.requirements, [one.plan for one in found.values()]
         at_best = {plan.id: trials.at_best(found[plan.id]) for plan in plans}
-        hopeless = {name for name, best in at_best.items() if ruled_out(best, wanted)}
-        possible = [plan for plan in plans if self.every_accuracy or plan.id not in hopeless]
+        out = {name for name, best in at_best.items() if hopeless(found[name], best, wanted)}
+        possible = [plan for plan in plans if self.every_accuracy or plan.id not in out]
         if len(possible) < len(plans):
             few = "" if possible else " but for the best few"
             possible = possible or shortlist(self._recommend(found).verdicts)
             self.say(
-                f"{len(hopeless)} of {len(plans)} plans violate a requirement whatever they predict: their "
+                f"{len(out)} of {len(plans)} plans violate a requirement whatever they predict: their "
                 f"{title_of(trials.testbed.task.quality.name)} is not computed{few} ('--all' does it all the same)."
             )
         final = {name: best for name, best in at_best.items() if best is found[name]}
-        settled = Settled(final, wanted, trials.testbed.task.quality.name, self.setting.scenario.objective, hopeless)
+        settled = Settled(final, wanted, trials.testbed.task.quality.name, self.setting.scenario.objective, out)
         return {one.plan.id: one for one in trials.evaluated(possible, settled)} if possible else {}
 
     def _recommend(self, found: Mapping[str, Evaluation]) -> Recommendation:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import splitimpera as sei
 from splitimpera.evaluation.plan_space import build_plans
 from splitimpera.models.datasets import Dataset, Pixels, Samples
-from splitimpera.qos.hopeless import infeasible, misses_for_certain, ruled_out
+from splitimpera.qos.hopeless import hopeless, infeasible, misses_for_certain, ruled_out
 from splitimpera.qos.recommendation import recommend
 from splitimpera.records.device import Device, Roofline
 from splitimpera.records.link import Link
@@ -80,6 +80,15 @@ def test_no_plan_that_could_be_chosen_is_ruled_out(bed, wanted, rate, loss, spee
     check_against_the_full_evaluation(bed, wanted, rate, loss, speed, seed)
 
 
+def test_a_lossy_link_that_is_quicker_than_one_without_loss_rules_nothing_out(bed):
+    limits = "latency_mean <= 61 ms", "accuracy >= 0.5", "dropped_frames <= 0.125", "latency_p95 <= 66 ms"
+    check_against_the_full_evaluation(bed, list(map(parse_requirement, limits)), 3e4, 0.2, 1e5, 0)
+
+
+def test_a_plan_simulated_once_is_not_ruled_out_by_the_packets_lost_that_once(bed):
+    check_against_the_full_evaluation(bed, [parse_requirement("lost_packet_rate <= 0.0312")], 3e4, 0.02, 1e5, 0)
+
+
 @pytest.mark.slow
 @settings(max_examples=40)
 @given(**CASES)
@@ -95,7 +104,7 @@ def check_against_the_full_evaluation(bed, wanted, rate, loss, speed, seed):
     trials = Trials(bed, Measurements(), seed, 3)
     whole = trials.evaluated(plans)
     alone = trials.timelines(plans)
-    out = {one.plan.id for one in alone if ruled_out(trials.at_best(one), wanted)}
+    out = {one.plan.id for one in alone if hopeless(one, trials.at_best(one), wanted)}
     decided = recommend(whole, wanted)
     assert not out & {verdict.id for verdict in decided.verdicts if verdict.feasible or verdict.open}
     left = [one for one in whole if one.plan.id not in out] + [

@@ -16,15 +16,33 @@ def ruled_out(evaluation: Evaluation, requirements: Iterable[Requirement]) -> bo
     """Whether a plan misses a hard requirement that its predictions have no part in, and more than chance does it.
 
     Args:
-        evaluation: a timeline alone, with intervals, at the least that its payloads may take.
+        evaluation: a timeline alone, with intervals, at the least that its payloads may take. What was simulated once,
+            as overloaded plans are, says nothing of how other replications may differ.
     """
     wanted = _beside_predictions(evaluation, requirements)
+    if len(evaluation.latency_s) == 1:
+        differ = evaluation.of_replications
+        wanted = [each for each in wanted if each.metric not in differ or needs_stability(each.metric)]
     if evaluation.cannot_run:
         return True
     if not wanted:
         return False
     judgements = judge(0, Chance([evaluation]), wanted).judgements
     return any(not judgement.met and not judgement.open for judgement in judgements)
+
+
+def hopeless(timeline: Evaluation, at_best: Evaluation, requirements: Iterable[Requirement]) -> bool:
+    """Whether a plan is ruled out by its timeline, and at the least that its payloads may take as well.
+
+    The latter alone is no bound: over UDP a frame with gaps is used at its deadline and a late whole one is waited
+    for, so that a link without loss may have the larger mean latency.
+
+    Args:
+        timeline: as it was simulated.
+        at_best: see `Trials.at_best`; the same where the size of payloads is fixed.
+    """
+    requirements = list(requirements)
+    return ruled_out(timeline, requirements) and (at_best is timeline or ruled_out(at_best, requirements))
 
 
 def infeasible(evaluation: Evaluation, requirements: Iterable[Requirement]) -> bool:
