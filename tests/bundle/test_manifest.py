@@ -10,7 +10,8 @@ import pytest
 from bundle.small import entry, keys, manifest
 
 from splitimpera.bundle.entries import TENSOR_BYTES
-from splitimpera.bundle.manifest import Span, identified, read_manifest, spans, written
+from splitimpera.bundle.manifest import identified, read_manifest, spans, written
+from splitimpera.bundle.segments import Span
 from splitimpera.core.errors import BundleError
 
 PAGE = Path(__file__).parents[2] / "docs" / "bundle.md"
@@ -59,8 +60,8 @@ def test_spans_and_names():
     [
         (changed(name="other"), "it was changed"),
         (changed(bundle="0" * 64), "it was changed"),
-        (changed(schema_version=3), "schema version is 3, this version reads 1 and 2"),
-        (changed(schema_version=2), "the task is a section in schema version 2"),
+        (changed(schema_version=4), "schema version is 4, this version reads 1 to 3"),
+        (changed(schema_version=2), "the task is a name in schema version 1, a section in later ones"),
         (b"{}", "schema version is none"),
         (b"[1]", "a JSON object is expected"),
         (b"\xff\xfe", "no JSON"),

@@ -11,8 +11,8 @@ import torch
 from evaluation import beds
 from export.designs import designed
 
-from splitimpera.bundle.manifest import Span
 from splitimpera.bundle.opened import Bundle
+from splitimpera.bundle.segments import Span
 from splitimpera.deploy.halves import Received, device_half, server_half
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.export import bundling, export_bundle

@@ -11,30 +11,26 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from splitimpera.bundle.entries import Entry, Name, Number, Tensors, Whole
+from splitimpera.bundle.entries import Entry, Name, Number, Path, Tensors, Whole
+from splitimpera.bundle.segments import Ratio, SegmentEntry, Span, chained, fit
 from splitimpera.bundle.task_entry import Responding, TaskEntry, first_entry, responding_of
 from splitimpera.core.errors import BundleError, shown
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 FIRST_VERSION = 1
-"""Bundles of it say "classification" in place of a task's section, and are read as well."""
+"""Bundles of it say "classification" in place of a task's section; those before 3 have neither policy nor floor."""
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 4 << 20
 FILE_BYTES = 2 << 30
 """The largest file of a bundle, which is what one ONNX file may have."""
 KEYS_AT_MOST = 10_000
 
-Engine = Literal["onnx", "torch"]
-
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Path = Annotated[str, Field(max_length=200, pattern=r"^\w[\w.-]*(/\w[\w.-]*){0,4}$")]
-"""Of a file in the bundle: it cannot climb out of it, and is one on any system."""
 Share = Annotated[float, Field(ge=0, le=1)]
-Ratio = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class PixelsEntry(Entry):
@@ -87,6 +83,11 @@ class HopEntry(Entry):
     deadline_s: Annotated[Number, Field(gt=0)] | None
     link: LinkEntry
 
+    @property
+    def depth(self) -> int:
+        """How many layers have run when something is sent, as `cut_depth >= n` counts them."""
+        return self.cut
+
 
 class RequirementEntry(Entry):
     """A limit on a metric, as the scenario writes it; `weight` where it is soft."""
@@ -118,36 +119,6 @@ class PlanEntry(Entry):
         if [hop.cut for hop in self.hops] != sorted(hop.cut for hop in self.hops):
             raise ValueError("the cuts go back, no layer is run twice")
         return self
-
-
-class Span(NamedTuple):
-    """Which layers: from one cut to another, with the ratios of the bottlenecks there, 0 for none."""
-
-    start: int
-    end: int
-    arriving: float = 0.0
-    leaving: float = 0.0
-
-    @property
-    def empty(self) -> bool:
-        return self.start == self.end and not self.arriving and not self.leaving
-
-
-class SegmentEntry(Entry):
-    """The program of some layers: takes `inputs`, makes `outputs`, any number of frames at once."""
-
-    start: Whole
-    end: Whole
-    arriving: Ratio
-    leaving: Ratio
-    engine: Engine
-    file: Path
-    inputs: Tensors
-    outputs: Tensors
-
-    @property
-    def span(self) -> Span:
-        return Span(self.start, self.end, self.arriving, self.leaving)
 
 
 class PartEntry(Entry):
@@ -201,9 +172,11 @@ class Manifest(Entry):
         last: The cut that only the result crosses.
         classes: Names of the classes; empty where they have none.
         samples: File of labelled samples; None: none are there.
+        policy: File that says which plan is used at which link condition; None: none is there.
+        floor: The privacy floor: at least so many layers run on the device before anything is sent; 0: none.
     """
 
-    schema_version: Literal[1, 2]
+    schema_version: Literal[1, 2, 3]
     bundle: Sha256
     name: Name
     made_by: Name
@@ -219,25 +192,36 @@ class Manifest(Entry):
     proofs: Annotated[list[ProofEntry], Field(max_length=1000)]
     samples: Path | None
     files: Annotated[dict[Path, FileEntry], Field(max_length=KEYS_AT_MOST)]
+    policy: Path | None = None
+    floor: Whole = 0
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if isinstance(self.task, str) is not (self.schema_version == FIRST_VERSION):
-            raise ValueError(f"the task is a section in schema version {SCHEMA_VERSION}, a name in {FIRST_VERSION}")
+            raise ValueError(f"the task is a name in schema version {FIRST_VERSION}, a section in later ones")
         parts = {part.machine: part for part in self.parts}
         if len(parts) < len(self.parts) or len({plan.id for plan in self.plans}) < len(self.plans):
             raise ValueError("two parts or plans have the same name")
         wanted = [hop.constants for plan in self.plans for hop in plan.hops if hop.constants]
         wanted += [name for part in self.parts for name in part.files]
         wanted += [segment.file for part in self.parts for segment in part.segments]
-        for name in [*wanted, *([self.samples] if self.samples else [])]:
+        for name in [*wanted, *filter(None, [self.samples, self.policy])]:
             if name not in self.files:
                 raise ValueError(f"the file '{shown(name)}' is not listed")
         for plan in self.plans:
+            if plan.hops and plan.hops[0].depth < self.floor:
+                depth = plan.hops[0].depth
+                raise ValueError(
+                    f"plan '{shown(plan.id)}' sends after {depth} layers, the privacy floor is {self.floor}"
+                )
             for machine, span in zip(plan.machines, spans(plan, self.last), strict=True):
-                known = {segment.span for segment in parts[machine].segments} if machine in parts else set()
-                if not span.empty and span not in known:
+                chain = chained(parts[machine].segments, span) if machine in parts else []
+                if not span.empty and not chain:
                     raise ValueError(f"plan '{shown(plan.id)}' lacks a program for machine '{shown(machine)}'")
+                if not fit(chain):
+                    raise ValueError(
+                        f"the programs of plan '{shown(plan.id)}' on '{shown(machine)}' do not fit together"
+                    )
         return self
 
     @cached_property
@@ -274,6 +258,11 @@ class Manifest(Entry):
                 return part
         known = ", ".join(part.machine for part in self.parts)
         raise BundleError(f"the bundle has no part for '{shown(machine)}'", hint=f"it has {known}")
+
+    def chain(self, plan: PlanEntry, place: int) -> list[SegmentEntry]:
+        """The programs that a machine of a plan runs one after another; none where it has no layers of its own."""
+        span = spans(plan, self.last)[place]
+        return [] if span.empty else chained(self.part(plan.machines[place]).segments, span)
 
 
 def spans(plan: PlanEntry, last: int) -> list[Span]:
@@ -315,10 +304,10 @@ def read_manifest(content: bytes) -> Manifest:
         raise BundleError(f"the manifest is no JSON: {shown(failure)}", where=MANIFEST) from None
     if not isinstance(plain, dict):
         raise BundleError("a JSON object is expected", where=MANIFEST)
-    if plain.get("schema_version") not in (FIRST_VERSION, SCHEMA_VERSION):
+    if plain.get("schema_version") not in range(FIRST_VERSION, SCHEMA_VERSION + 1):
         given = shown(plain.get("schema_version", "none"), 20)
         raise BundleError(
-            f"the bundle's schema version is {given}, this version reads {FIRST_VERSION} and {SCHEMA_VERSION}",
+            f"the bundle's schema version is {given}, this version reads {FIRST_VERSION} to {SCHEMA_VERSION}",
             where=MANIFEST,
             hint="export it again, or install the version of Split-Et-Impera that wrote it",
         )

@@ -12,12 +12,13 @@ from typing import Protocol
 
 import numpy as np
 
-from splitimpera.bundle.manifest import MANIFEST, MANIFEST_BYTES, HopEntry, Manifest, read_manifest
+from splitimpera.bundle.manifest import MANIFEST, MANIFEST_BYTES, HopEntry, Manifest, PlanEntry, read_manifest
 from splitimpera.codec.codecs import codec_from
 from splitimpera.codec.constants import Constants
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import BundleError, SplitImperaError, shown, shown_path
 from splitimpera.core.files import read_file
+from splitimpera.records.policy import PlanKey, Policy, read_policy
 from splitimpera.records.traffic import Codec
 
 MOST_ENTRIES = 20_000
@@ -76,6 +77,18 @@ class Bundle:
             raise BundleError(f"the constants of '{shown(hop.codec)}' are those of another plan")
         return codec
 
+    def policy(self) -> Policy | None:
+        """Which plan is used at which link condition; None: the bundle has no policy.
+
+        Raises:
+            BundleError: it is damaged, or speaks of other plans than those of the bundle.
+        """
+        if self.manifest.policy is None:
+            return None
+        policy = read_policy(self.read(self.manifest.policy))
+        policy.check_plans({plan.id: _key(plan) for plan in self.manifest.plans})
+        return policy
+
 
 def open_bundle(path: str | Path) -> Bundle:
     """A bundle as export wrote it; only its manifest is read.
@@ -101,6 +114,13 @@ def open_bundle(path: str | Path) -> Bundle:
         return Bundle(path, read_manifest(place.read(MANIFEST, MANIFEST_BYTES)), place)
     except BundleError as error:
         raise error.at(f"'{shown_path(path)}'" + (f": {error.where}" if error.where else "")) from None
+
+
+def _key(plan: PlanEntry) -> PlanKey:
+    if not plan.hops:
+        return PlanKey(None, None, 0.0, None)
+    hop = plan.hops[0]
+    return PlanKey(hop.cut, hop.codec, hop.bottleneck, hop.transport)
 
 
 def read_arrays(content: bytes) -> Mapping[str, Array]:

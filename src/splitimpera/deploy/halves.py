@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
 
 import numpy as np
 
-from splitimpera.bundle.manifest import HopEntry, InputEntry, Manifest, PlanEntry, Span, spans
+from splitimpera.bundle.manifest import HopEntry, InputEntry, Manifest, PlanEntry, spans
 from splitimpera.bundle.opened import Bundle
+from splitimpera.bundle.segments import SegmentEntry, Span
 from splitimpera.bundle.task_entry import Responding
 from splitimpera.codec.codecs import parsed
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import BundleError, CodecError, DataError
-from splitimpera.deploy.inference import Program, as_stored, can_stack, load_program, stacked, unstacked
+from splitimpera.deploy.inference import Program, as_stored, can_stack, in_a_row, load_program, stacked, unstacked
 from splitimpera.records.graph import TensorSpec
 from splitimpera.records.traffic import ByteRange, Codec, Payload
 
@@ -177,10 +178,25 @@ def device_half(bundle: Bundle, plan: str | None = None, threads: int = 1) -> De
     Raises:
         BundleError: the bundle has no such plan, lacks this machine's files, or they are not what was exported.
     """
-    entry = bundle.manifest.plan(plan)
-    codec = bundle.codec(entry.hops[0]) if entry.hops else None
-    layers, manifest = _layers(bundle, entry, 0, threads), bundle.manifest
-    return DeviceHalf(entry, manifest.input, layers, codec, manifest.responding)
+    (half,) = device_halves(bundle, [bundle.manifest.plan(plan).id], threads).values()
+    return half
+
+
+def device_halves(bundle: Bundle, plans: Iterable[str] | None = None, threads: int = 1) -> dict[str, DeviceHalf]:
+    """The device's parts of several plans, by name; a program that several of them run is loaded once.
+
+    Args:
+        plans: Their names; None: all plans of the bundle.
+
+    Raises:
+        BundleError: as of `device_half`.
+    """
+    manifest, loaded = bundle.manifest, _Loaded(bundle, threads)
+    halves = {}
+    for entry in _entries(manifest, plans):
+        codec = bundle.codec(entry.hops[0]) if entry.hops else None
+        halves[entry.id] = DeviceHalf(entry, manifest.input, loaded.layers(entry, 0), codec, manifest.responding)
+    return halves
 
 
 def server_half(bundle: Bundle, plan: str | None = None, threads: int = 1) -> ServerHalf:
@@ -189,11 +205,27 @@ def server_half(bundle: Bundle, plan: str | None = None, threads: int = 1) -> Se
     Raises:
         BundleError: besides, where the plan runs on the device alone.
     """
-    entry = bundle.manifest.plan(plan)
-    if not entry.hops:
-        raise BundleError(f"plan '{entry.id}' runs on the device alone, there is nothing to serve")
-    hop, layers = entry.hops[-1], _layers(bundle, entry, len(entry.hops), threads)
-    return ServerHalf(entry, hop, bundle.codec(hop), layers, bundle.manifest.responding)
+    (half,) = server_halves(bundle, [bundle.manifest.plan(plan).id], threads).values()
+    return half
+
+
+def server_halves(bundle: Bundle, plans: Iterable[str], threads: int = 1) -> dict[str, ServerHalf]:
+    """The server's parts of several plans, as `device_halves` has the device's.
+
+    Raises:
+        BundleError: as of `server_half`.
+    """
+    loaded, halves = _Loaded(bundle, threads), {}
+    for entry in _entries(bundle.manifest, plans):
+        if not entry.hops:
+            raise BundleError(f"plan '{entry.id}' runs on the device alone, there is nothing to serve")
+        hop, layers = entry.hops[-1], loaded.layers(entry, len(entry.hops))
+        halves[entry.id] = ServerHalf(entry, hop, bundle.codec(hop), layers, bundle.manifest.responding)
+    return halves
+
+
+def _entries(manifest: Manifest, names: Iterable[str] | None) -> list[PlanEntry]:
+    return manifest.plans if names is None else [manifest.plan(name) for name in names]
 
 
 def prepared(x: Array | Sequence[Array], wanted: InputEntry) -> tuple[Array, ...]:
@@ -239,18 +271,28 @@ def _normalised(image: Array, wanted: InputEntry) -> Array:
     return x
 
 
-def _layers(bundle: Bundle, plan: PlanEntry, place: int, threads: int) -> Layers:
-    manifest = bundle.manifest
-    span = spans(plan, manifest.last)[place]
-    if span.empty:
-        crossing = _crossing(manifest, plan, span)
-        return Layers(crossing, crossing, None)
-    for segment in manifest.part(plan.machines[place]).segments:
-        if segment.span == span:
-            program = load_program(segment.engine, bundle.read(segment.file), threads)
-            inputs, outputs = (tuple(entry.spec for entry in some) for some in (segment.inputs, segment.outputs))
-            return Layers(inputs, outputs, program)
-    raise BundleError(f"plan '{plan.id}' lacks a program for '{plan.machines[place]}'")
+class _Loaded:
+    """The programs of a bundle, each loaded once."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        self._bundle, self._threads = bundle, threads
+        self._programs: dict[tuple[str, str], Program] = {}
+
+    def layers(self, plan: PlanEntry, place: int) -> Layers:
+        """Those of a machine of a plan."""
+        manifest = self._bundle.manifest
+        chain = manifest.chain(plan, place)
+        if not chain:
+            crossing = _crossing(manifest, plan, spans(plan, manifest.last)[place])
+            return Layers(crossing, crossing, None)
+        inputs, outputs = (tuple(entry.spec for entry in some) for some in (chain[0].inputs, chain[-1].outputs))
+        return Layers(inputs, outputs, in_a_row([self._program(segment) for segment in chain]))
+
+    def _program(self, segment: SegmentEntry) -> Program:
+        key = segment.engine, segment.file
+        if key not in self._programs:
+            self._programs[key] = load_program(segment.engine, self._bundle.read(segment.file), self._threads)
+        return self._programs[key]
 
 
 def _crossing(manifest: Manifest, plan: PlanEntry, span: Span) -> tuple[TensorSpec, ...]:

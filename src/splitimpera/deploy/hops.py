@@ -11,7 +11,7 @@ from splitimpera.bundle.opened import Bundle
 from splitimpera.codec.framing import DTLS_RECORD_BYTES, HEADER_BYTES, IP_UDP_HEADER_BYTES
 from splitimpera.codec.given import array_dtype
 from splitimpera.core.errors import BundleError
-from splitimpera.deploy.halves import Received, ServerHalf, server_half
+from splitimpera.deploy.halves import Received, ServerHalf, server_halves
 from splitimpera.deploy.sessions import Pace
 
 TIMES_LARGER = 4
@@ -37,7 +37,7 @@ def check_machines(plan: PlanEntry) -> None:
 
 
 def halves_by_number(bundle: Bundle, names: Iterable[str] | None, threads: int) -> Mapping[int, ServerHalf]:
-    """The server's parts of plans, by the number of their hop.
+    """The server's parts of plans, by the number of their hop; programs that several of them run are loaded once.
 
     Args:
         names: Of the plans; None: all that have a server.
@@ -50,16 +50,16 @@ def halves_by_number(bundle: Bundle, names: Iterable[str] | None, threads: int) 
         if names is None
         else [bundle.manifest.plan(name) for name in names]
     )
-    halves: dict[int, ServerHalf] = {}
     for plan in plans:
         check_machines(plan)
-        half = server_half(bundle, plan.id, threads)
+    halves: dict[int, ServerHalf] = {}
+    for half in server_halves(bundle, [plan.id for plan in plans], threads).values():
         zeros = [np.zeros(spec.shape, array_dtype(spec)) for spec in (entry.spec for entry in half.hop.tensors)]
         half([Received(half.codec.encode(zeros).data)])  # an engine's first run takes longer
         other = halves.setdefault(half.hop.number, half)
         if (other.hop.cut, other.hop.bottleneck) != (half.hop.cut, half.hop.bottleneck):
             raise BundleError(
-                f"plans '{plan.id}' and '{other.plan.id}' cannot be told apart by what they send",
+                f"plans '{half.plan.id}' and '{other.plan.id}' cannot be told apart by what they send",
                 hint="name the one to serve",
             )
     if not halves:

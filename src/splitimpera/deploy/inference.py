@@ -40,6 +40,25 @@ def load_program(engine: str, content: bytes, threads: int = 1) -> Program:
         raise BundleError(f"the engine '{engine}' cannot read its program: {shown(failure, 300)}") from None
 
 
+def in_a_row(programs: Sequence[Program]) -> Program:
+    """Programs as one: each takes what the one before it returns.
+
+    Example:
+        >>> double = lambda tensors: tuple(2 * tensor for tensor in tensors)
+        >>> in_a_row([double, double])([np.ones(1)])
+        (array([4.]),)
+    """
+    if len(programs) == 1:
+        return programs[0]
+
+    def run(tensors: Sequence[Array]) -> tuple[Array, ...]:
+        for program in programs:
+            tensors = program(tensors)
+        return tuple(tensors)
+
+    return run
+
+
 def stacked(frames: Sequence[Sequence[Array]], specs: Sequence[TensorSpec]) -> tuple[Array, ...]:
     """Tensors of some frames, side by side along their batch dimension; one frame where they cannot be stacked."""
     return tuple(

@@ -21,11 +21,11 @@ from splitimpera.bundle.manifest import (
     Manifest,
     PixelsEntry,
     PlanEntry,
-    Span,
     identified,
     spans,
 )
 from splitimpera.bundle.opened import Bundle, read_arrays
+from splitimpera.bundle.segments import Span
 from splitimpera.bundle.stored_targets import stored_targets
 from splitimpera.bundle.task_entry import TaskEntry, task_entry
 from splitimpera.codec.constants import Constants

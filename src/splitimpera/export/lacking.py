@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from splitimpera.bundle.manifest import Span
+from splitimpera.bundle.segments import Span
 from splitimpera.core.errors import ModelError, SplitImperaError, shown
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.export.engine_files import ENGINE_NAMES, CannotRunError, file_of

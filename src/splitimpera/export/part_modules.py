@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from splitimpera.bundle.manifest import Span
+from splitimpera.bundle.segments import Span
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import CutError
 from splitimpera.evaluation.batches import stack

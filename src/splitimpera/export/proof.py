@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera.bundle.manifest import PlanEntry, ProofEntry, Span, spans
+from splitimpera.bundle.manifest import PlanEntry, ProofEntry, spans
 from splitimpera.bundle.opened import Bundle
+from splitimpera.bundle.segments import Span
 from splitimpera.core.array_types import Row
 from splitimpera.core.errors import BundleError
 from splitimpera.core.progress import Track
