@@ -47,6 +47,7 @@ def keys(**changes):
         **{"schema_version": 1, "name": "small", "made_by": "a test", "network": "none", "fingerprint": "0" * 16},
         **{"task": "classification", "classes": ["a", "b"], "input": {"tensors": tensors, "pixels": None}},
         **{"result": [entry("head", (2,))], "last": 5, "plans": [plan], "proofs": [], "samples": None},
+        **{"policy": None, "floor": 0},
         "parts": [
             {"machine": machine, "segments": [segment], "files": [segment["file"], "codec.safetensors"]}
             for machine, segment in zip(("camera", "server"), segments, strict=True)

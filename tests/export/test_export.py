@@ -17,7 +17,7 @@ from splitimpera.bundle.opened import open_bundle
 from splitimpera.core.errors import BundleError, DataError, ModelError, OutputError, PlanError, UnknownNameError
 from splitimpera.deploy.halves import Received, device_half, prepared, server_half
 from splitimpera.evaluation.testbed import Testbed
-from splitimpera.export import bundling, export_bundle, lacking, write_bundle
+from splitimpera.export import bundling, export_bundle, lacking, sample_file, write_bundle
 from splitimpera.export.advice import extras
 from splitimpera.export.part_modules import part_of
 from splitimpera.export.placing import check_place, files_of
@@ -136,7 +136,7 @@ def test_local_and_remote_plans(run):
     assert local.left_out == ()
     remote = export_bundle(run, "RC-uint8+rans-tcp")
     assert [len(part.segments) for part in remote.manifest.parts] == [0, 1]
-    assert remote.proven.lossless
+    assert remote.proofs[0].proven.lossless
     assert remote.extras == ("ans",)
     bundle = bundling.held(remote.manifest, remote.contents)
     assert np.abs(answers(bundle, images) - network_of(run)(images)).max() < 1e-4
@@ -150,7 +150,7 @@ def test_a_bottleneck_is_inside_and_is_trained_again_where_it_is_gone(run, tmp_p
     first = export_bundle(run, BOTTLENECK, engine="torch", say=said.append)
     assert not any("again" in line for line in said)
     assert [name.rpartition(".")[2] for name in first.contents] == ["safetensors", "pt2", "pt2"]
-    assert first.proven.parts.equal == 1
+    assert first.proofs[0].proven.parts.equal == 1
     hop = first.manifest.plan().hops[0]
     assert hop.bottleneck == 4
     assert hop.tensors[0].spec.elements == 4 * 4 * 4 / 4
@@ -184,7 +184,7 @@ def test_quantised_parts_stand_beside_floats(run):
 
 
 def test_samples_that_are_no_images_are_tensors(run, monkeypatch):
-    monkeypatch.setattr(bundling, "_images", lambda *_: None)
+    monkeypatch.setattr(sample_file, "_images", lambda *_: None)
     exported = export_bundle(run, "LC", engine="torch", samples=1000)
     samples = np.load(io.BytesIO(exported.contents["samples.npz"]))
     assert samples["x"].shape == (27, 1, 8, 8)

@@ -40,10 +40,10 @@ def test_vgg(vgg, plan, lossless, more):
     exported = export_bundle(vgg, plan, **more)
     (proof,) = exported.manifest.proofs
     assert (proof.samples, proof.lossless) == (360, lossless)
-    assert exported.proven.parts.equal == 1
-    assert exported.proven.parts.difference < 1e-4
-    assert exported.promised is not None
-    assert abs(proof.accuracy - exported.promised) <= 2 / 360
+    assert exported.proofs[0].proven.parts.equal == 1
+    assert exported.proofs[0].proven.parts.difference < 1e-4
+    assert exported.proofs[0].promised is not None
+    assert abs(proof.accuracy - exported.proofs[0].promised) <= 2 / 360
 
 
 def test_resnet_inside_a_block_and_quantised(tmp_path):
@@ -51,7 +51,7 @@ def test_resnet_inside_a_block_and_quantised(tmp_path):
     run = designed(tmp_path, network={"model": "digits-resnet20"}, plans=plans, bottlenecks={}, **DIGITS)
     exported = export_bundle(run, "SC11-float32-udp", quantize="int8")
     assert len(exported.manifest.plan().hops[0].tensors) == 2
-    before, (proof,) = exported.before, exported.manifest.proofs
+    before, (proof,) = exported.proofs[0].before, exported.manifest.proofs
     assert before is not None
     assert before.whole.difference < 1e-4
     assert proof.accuracy > before.accuracy - 0.02
@@ -81,7 +81,7 @@ def test_mobilenet(tmp_path):
     exported = export_bundle(run, "SC21-float32-tcp")
     sizes = {name: len(content) for name, content in exported.contents.items()}
     assert 13e6 < sum(sizes.values()) < 16e6
-    assert exported.proven.parts.equal == 1
+    assert exported.proofs[0].proven.parts.equal == 1
 
 
 def test_the_raspberry_pi_of_the_examples_runs_a_split_and_what_export_asks_for_is_in_its_scenario(tmp_path):
@@ -93,5 +93,5 @@ def test_the_raspberry_pi_of_the_examples_runs_a_split_and_what_export_asks_for_
     (tmp_path / "results.json").write_bytes(results_of(result).to_json())
     exported = export_bundle(tmp_path, samples=5)
     assert exported.left_out == ()
-    assert exported.proven.accuracy > 0.95
-    assert np.isfinite(exported.proven.whole.difference)
+    assert exported.proofs[0].proven.accuracy > 0.95
+    assert np.isfinite(exported.proofs[0].proven.whole.difference)

@@ -12,8 +12,8 @@ from splitimpera.cli.verbosity import Verbose
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from splitimpera.bundle.manifest import Manifest
-    from splitimpera.export import Exported
+    from splitimpera.bundle.manifest import Manifest, PlanEntry
+    from splitimpera.export.bundling import Exported, PlanProof
     from splitimpera.tasks.sameness import Comparison
 
 
@@ -22,7 +22,14 @@ def run(
     out: Annotated[
         Path, typer.Option(metavar="BUNDLE", help="Where to write the bundle: a folder, or a file that ends in .zip.")
     ],
-    plan: Annotated[str | None, typer.Option(metavar="ID", help="Which plan (default: the recommended one).")] = None,
+    plan: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Which plan; may be repeated (default: the policy's, or the recommended one)."),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What 'splitimpera policy' wrote: it goes with its plans into the bundle."),
+    ] = None,
     engine: Annotated[
         str,
         typer.Option(
@@ -42,24 +49,35 @@ def run(
     ] = None,
     verbose: Verbose = 0,
 ) -> None:
-    """Export a plan of a design as a bundle: the programs that run on each machine.
+    """Export plans of a design as a bundle: the programs that run on each machine.
 
     All validation samples go through them first; what does not compute what the network does is not written.
     """
-    from splitimpera.export.designed import read_design
+    from splitimpera.export.bundling import ids_of
+    from splitimpera.export.designed import read_designs
+    from splitimpera.export.joining import machines_of
     from splitimpera.export.placing import check_place, files_of, machine_called, write_bundle
+    from splitimpera.records.policy import load_policy
 
     place = out.absolute()  # before the user's code runs, which may go elsewhere
     check_place(place)
+    known = None if policy is None else load_policy(policy)
     if only is not None:
-        machine_called(only, read_design(folder, plan).entry.devices)
+        machine_called(only, machines_of(read_designs(folder, ids_of(plan, known), known)))
 
     from splitimpera.cli.terminal import console, progress
     from splitimpera.export import export_bundle
 
     with progress() as track:
         exported = export_bundle(
-            folder, plan, engine=engine, samples=samples, quantize=quantize, track=track, say=console.print
+            folder,
+            plan,
+            policy=known,
+            engine=engine,
+            samples=samples,
+            quantize=quantize,
+            track=track,
+            say=console.print,
         )
     files = files_of(exported.manifest, exported.contents, only)
     write_bundle(files, place)
@@ -73,28 +91,11 @@ def run(
 def _account(exported: Exported) -> Iterator[str]:
     """What was found and what is in the bundle."""
     from splitimpera.bundle.task_entry import RAW
-    from splitimpera.core.units import format_bytes, format_fraction, format_time
-    from splitimpera.tasks.qualities import QUALITIES
+    from splitimpera.core.units import format_bytes
 
-    def same(compared: Comparison) -> str:
-        return f"{format_fraction(compared.equal)} {compared.words}, results differ by up to {compared.difference:.3g}"
-
-    manifest, final, promised = exported.manifest, exported.proven, exported.promised
-    metric = QUALITIES[final.metric]
-    first = exported.before or final
-    yield ""
-    yield f"Plan {final.plan}: {len(final.whole)} validation samples through all parts in their engine"
-    yield f"  programs     {same(first.parts)}"
-    for hop in manifest.plans[0].hops:
-        yield f"  with codec   {same(first.whole)} ({hop.codec}, {'lossless' if first.lossless else 'lossy'})"
-    lossy = any(hop.link.loss and hop.transport != "tcp" for hop in manifest.plans[0].hops)
-    stated = "the design did not compute it" if promised is None else f"the design promised {metric.format(promised)}"
-    stated += ", losses on the link included" if lossy and promised is not None else ""
-    yield f"  {metric.title:<12} {metric.format(first.quality)}, {stated}"
-    yield f"  time         {format_time(first.seconds)} a frame for the programs, one thread, here"
-    if exported.before is not None:
-        yield f"  as int8      {same(final.whole)}"
-        yield f"               {metric.format(final.quality)} {metric.title}, {format_time(final.seconds)} a frame"
+    manifest = exported.manifest
+    for plan, proof in zip(manifest.plans, exported.proofs, strict=True):
+        yield from _proof(plan, proof)
     if not isinstance(manifest.task, str) and manifest.task.kind == RAW:
         yield (
             "The task is your own, and no other machine has its code: responses are the network's outputs as they are, "
@@ -117,8 +118,35 @@ def _account(exported: Exported) -> Iterator[str]:
         )
 
 
+def _proof(plan: PlanEntry, proof: PlanProof) -> Iterator[str]:
+    """What was found of a plan."""
+    from splitimpera.core.units import format_fraction, format_time
+    from splitimpera.tasks.qualities import QUALITIES
+
+    def same(compared: Comparison) -> str:
+        return f"{format_fraction(compared.equal)} {compared.words}, results differ by up to {compared.difference:.3g}"
+
+    final, promised = proof.proven, proof.promised
+    metric = QUALITIES[final.metric]
+    first = proof.before or final
+    yield ""
+    yield f"Plan {final.plan}: {len(final.whole)} validation samples through all parts in their engine"
+    yield f"  programs     {same(first.parts)}"
+    for hop in plan.hops:
+        yield f"  with codec   {same(first.whole)} ({hop.codec}, {'lossless' if first.lossless else 'lossy'})"
+    lossy = any(hop.link.loss and hop.transport != "tcp" for hop in plan.hops)
+    stated = "the design did not compute it" if promised is None else f"the design promised {metric.format(promised)}"
+    stated += ", losses on the link included" if lossy and promised is not None else ""
+    yield f"  {metric.title:<12} {metric.format(first.quality)}, {stated}"
+    yield f"  time         {format_time(first.seconds)} a frame for the programs, one thread, here"
+    if proof.before is not None:
+        yield f"  as int8      {same(final.whole)}"
+        yield f"               {metric.format(final.quality)} {metric.title}, {format_time(final.seconds)} a frame"
+
+
 def _next(manifest: Manifest, out: Path) -> Iterator[str]:
-    plan, source = manifest.plans[0], "samples" if manifest.samples else "SOURCE"
+    plan = max(manifest.plans, key=lambda plan: len(plan.hops))
+    source = "samples" if manifest.samples else "SOURCE"
     if plan.hops:
         yield f"On {plan.machines[-1]}: splitimpera serve {out} --listen HOST:PORT"
         yield f"On {plan.machines[0]}: splitimpera infer {out} --server HOST:PORT --input {source}"

@@ -1,59 +1,57 @@
-"""A plan of a design -> a bundle's files and manifest, proven; nothing is written here."""
+"""Plans of a design -> a bundle's files and manifest, proven; nothing is written here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from safetensors.numpy import save
-
 from splitimpera.bundle.entries import tensor_entry
-from splitimpera.bundle.manifest import (
-    SCHEMA_VERSION,
-    InputEntry,
-    Manifest,
-    PixelsEntry,
-    PlanEntry,
-    identified,
-    spans,
-)
-from splitimpera.bundle.opened import Bundle, read_arrays
+from splitimpera.bundle.manifest import SCHEMA_VERSION, Manifest, PlanEntry, identified, spans
+from splitimpera.bundle.opened import Bundle
 from splitimpera.bundle.segments import Span
-from splitimpera.bundle.stored_targets import stored_targets
 from splitimpera.bundle.task_entry import TaskEntry, task_entry
-from splitimpera.codec.constants import Constants
-from splitimpera.core.array_types import Array
 from splitimpera.core.errors import BundleError, ScenarioError, shown
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.registry import nearest
 from splitimpera.core.version import __version__
 from splitimpera.cost.profiles import fingerprint
-from splitimpera.deploy.halves import device_half, prepared
-from splitimpera.deploy.inference import stacked
-from splitimpera.evaluation.batches import unstack
-from splitimpera.evaluation.testbed import Testbed, coding_of
+from splitimpera.evaluation.testbed import Testbed
 from splitimpera.evaluation.truths import response_bytes
 from splitimpera.export.advice import check_machines, extras, left_out
-from splitimpera.export.designed import Designed, Say, load_again, read_design
+from splitimpera.export.designed import Designed, Say, load_again, read_designs
 from splitimpera.export.engine_files import SUFFIX, CannotRunError, engines_called, file_of
-from splitimpera.export.int8 import calibration_samples, quantised
+from splitimpera.export.int8 import quantised_files
+from splitimpera.export.joining import check_memory, floor_of, machines_of
 from splitimpera.export.lacking import refusal
 from splitimpera.export.part_modules import Part, part_of
+from splitimpera.export.plan_entries import plan_entries
 from splitimpera.export.proof import Proven, prove
+from splitimpera.export.sample_file import input_entry, sample_file
+from splitimpera.export.segmenting import segments_of
 from splitimpera.models.imports import is_factory
-from splitimpera.models.pixels import Pixels
 from splitimpera.models.threads import torch_threads
-from splitimpera.records.plan import Hop
+from splitimpera.records.policy import POLICY, Policy, written_policy
 
-CODEC, SAMPLES = "codec.safetensors", "samples.npz"
+SAMPLES = "samples.npz"
 FLOAT, INT8 = "Running the parts in their engine", "Running the quantised parts"
+
+
+@dataclass(frozen=True, eq=False)
+class PlanProof:
+    """What was found of a plan.
+
+    Attributes:
+        proven: Of the parts as they are in the bundle; `before`: of the same as floats, where they are quantised.
+        promised: Quality that the design predicts; None: it was not computed.
+    """
+
+    proven: Proven
+    before: Proven | None
+    promised: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,36 +60,35 @@ class Exported:
 
     Attributes:
         contents: Every file but the manifest, by its path in the bundle.
-        proven: Of the parts as they are in the bundle; `before`: of the same as floats, where they are quantised.
-        promised: Quality that the design predicts; None: it was not computed.
+        proofs: Of each plan.
         extras: Extras of the package that both machines need.
         left_out: Keys of the scenario, with values, by which the prediction would count what the programs add.
     """
 
     manifest: Manifest
     contents: Mapping[str, bytes]
-    proven: Proven
-    before: Proven | None
-    promised: float | None
+    proofs: tuple[PlanProof, ...]
     extras: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
 def export_bundle(
     run: Path,
-    plan: str | None = None,
+    plan: str | Sequence[str] | None = None,
     *,
+    policy: Policy | None = None,
     engine: str = "onnx",
     samples: int = 0,
     quantize: str | None = None,
     track: Track[Any] = no_progress,
     say: Say = str,
 ) -> Exported:
-    """The bundle of a plan that a design found.
+    """The bundle of plans that a design found; layers that several of them share are stored once.
 
     Args:
         run: The results folder of the design.
-        plan: The plan's id; None: the recommended one.
+        plan: The plan's id, or several; None: those of the policy or, without one, the recommended plan.
+        policy: Goes with the bundle, and so do all plans that it has.
         engine: "onnx" or "torch"; with a comma between them the device's and the server's.
         samples: How many samples of the test part go with it.
         quantize: "int8": ONNX Runtime's static quantisation, calibrated on training data.
@@ -100,19 +97,29 @@ def export_bundle(
 
     Raises:
         SplitImperaError: the design cannot be read again, is of another network or data, names a machine without an
-            engine, has a layer that the engine lacks, or the parts do not compute what the network does.
+            engine, has a layer that the engine lacks, or the parts do not compute what the network does; the policy is
+            for other plans; a plan sends before the privacy floor; several plans are for other machines than each
+            other, for more than two, or take more than the device has.
     """
     _check_options(samples, quantize)
-    designed = read_design(Path(run), plan)
-    check_machines(designed.plan)
-    engines = engines_called(engine, len(designed.plan.devices))
-    if quantize and set(engines) != {"onnx"}:
+    designs = read_designs(Path(run), ids_of(plan, policy), policy)
+    machines, floor = machines_of(designs), floor_of(designs)
+    for design in designs:
+        check_machines(design.plan)
+    engines = dict(zip(machines, engines_called(engine, len(machines)), strict=True))
+    if quantize and set(engines.values()) != {"onnx"}:
         raise ScenarioError(
             "ONNX Runtime quantises its own files only", where="--quantize", hint="take '--engine onnx'"
         )
-    testbed = load_again(designed, track, say)
+    testbed = load_again(designs, track, say)
     with torch_threads(1):  # as the halves are run
-        return _Export(designed, testbed, engines, samples, track).made(quantize is not None)
+        return _Export(designs, testbed, engines, samples, policy, floor, track).made(quantize is not None)
+
+
+def ids_of(plan: str | Iterable[str] | None, policy: Policy | None) -> list[str | None]:
+    """The plans of a bundle, each once; None: the recommended one."""
+    named = [] if plan is None else [plan] if isinstance(plan, str) else [*plan]
+    return [*dict.fromkeys([*named, *(known.id for known in (policy.plans if policy else ()))])] or [None]
 
 
 def _check_options(samples: int, quantize: str | None) -> None:
@@ -124,116 +131,103 @@ def _check_options(samples: int, quantize: str | None) -> None:
 
 
 @dataclass(frozen=True, eq=False)
+class _Stored:
+    """A program of a machine."""
+
+    machine: str
+    span: Span
+    file: str
+    part: Part
+
+    def within(self, span: Span) -> bool:
+        """Whether a plan that runs these layers runs this program."""
+        return span.start <= self.span.start and self.span.end <= span.end and span[2:] == self.span[2:]
+
+
+@dataclass(frozen=True, eq=False)
 class _Export:
-    designed: Designed
+    designs: Sequence[Designed]
     testbed: Testbed
-    engines: Sequence[str]
+    engines: Mapping[str, str]
     samples: int
+    policy: Policy | None
+    floor: int
     track: Track[Any]
 
     def made(self, quantise: bool) -> Exported:
-        contents: dict[str, bytes] = {}
-        entry = self._plan_entry(contents)
-        machines = spans(entry, self.testbed.last)
-        parts = {place: part_of(self.testbed, span) for place, span in enumerate(machines) if not span.empty}
-        names = {place: self._file(place, machines[place]) for place in parts}
-        for place in self.track(parts, "Exporting the parts", len(parts)):
-            contents[names[place]] = self._written(parts[place], machines, place)
+        plans, contents = plan_entries(self.designs, self.testbed)
+        stored = [each for machine in self.engines for each in self._stored(machine, plans)]
+        for each in self.track(stored, "Exporting the parts", len(stored)):
+            contents[each.file] = self._written(each, plans)
+        device = self.designs[0].plan.devices[0]
+        if len(plans) > 1:
+            needed = (len(contents[each.file]) for each in stored if each.machine == device.name)
+            check_memory(device, len(plans), sum(needed))
         if self.samples:
-            contents[SAMPLES] = self._samples()
-        manifest = self._manifest(entry, parts, names, contents)
-        proven, before = self._proven(manifest, contents, FLOAT), None
-        proven.check()
+            contents[SAMPLES] = sample_file(self.testbed, self.samples)
+        if self.policy is not None:
+            contents[POLICY] = written_policy(self.policy)
+        manifest = self._manifest(plans, stored, contents)
+        proven, before = self._proven(manifest, contents, FLOAT), list[Proven]()
+        for found in proven:
+            found.check()
         if quantise:
-            contents |= self._quantised(manifest, contents, parts, names)
-            manifest = self._manifest(entry, parts, names, contents)
+            contents |= quantised_files(held(manifest, contents), self.testbed, self.track)
+            manifest = self._manifest(plans, stored, contents)
             proven, before = self._proven(manifest, contents, INT8), proven
-        manifest = identified(
-            manifest.model_dump(mode="json") | {"proofs": [proven.entry(before).model_dump(mode="json")]}
-        )
-        setting, plan = self.designed.setting, self.designed.plan
+        firsts: list[Proven | None] = [*before] or [None] * len(proven)
+        proofs = [found.entry(first).model_dump(mode="json") for found, first in zip(proven, firsts, strict=True)]
+        setting, result_bytes = self.designs[0].setting, self._result_bytes
+        missing = [key for design in self.designs for key in left_out(setting, design.plan, result_bytes)]
         return Exported(
-            manifest,
+            identified(manifest.model_dump(mode="json") | {"proofs": proofs}),
             contents,
-            proven,
-            before,
-            self.designed.entry.metrics.get(self.designed.results.quality),
-            tuple(extras(hop.codec for hop in plan.hops)),
-            tuple(left_out(setting, plan, self._result_bytes)),
+            tuple(
+                PlanProof(found, first, design.entry.metrics.get(design.results.quality))
+                for found, first, design in zip(proven, firsts, self.designs, strict=True)
+            ),
+            tuple(extras(hop.codec for design in self.designs for hop in design.plan.hops)),
+            tuple(dict.fromkeys(missing)),
         )
 
     @cached_property
     def _result_bytes(self) -> int:
         """Mean size of what a response carries, of a task that the other machine knows; else that of the outputs."""
-        if is_factory(self.designed.setting.scenario.task.kind):
+        if is_factory(self.designs[0].setting.scenario.task.kind):
             return sum(spec.bytes for spec in self.testbed.specs(self.testbed.last, 0.0))
         return response_bytes(self.testbed)
 
     def _task_entry(self) -> TaskEntry:
-        graph, kind = self.testbed.graph, self.designed.setting.scenario.task.kind
+        graph, kind = self.testbed.graph, self.designs[0].setting.scenario.task.kind
         result = [tensor_entry(spec) for spec in graph.cuts[-1].tensors]
         return task_entry(self.testbed.task, kind, graph.outputs, result, self._result_bytes)
 
-    def _plan_entry(self, contents: dict[str, bytes]) -> PlanEntry:
-        plan, entry, setting = self.designed.plan, self.designed.entry, self.designed.setting
-        return PlanEntry.model_validate(
-            {
-                "id": plan.id,
-                "configuration": plan.configuration,
-                "machines": [device.name for device in plan.devices],
-                "hops": [self._hop_entry(hop, contents) for hop in plan.hops],
-                "fps": float(setting.workload.fps),
-                "requirements": [
-                    {"text": wanted.text, "weight": wanted.weight} for wanted in self.designed.results.requirements
-                ],
-                "predicted": dict(entry.metrics),
-            }
-        )
+    def _stored(self, machine: str, plans: Iterable[PlanEntry]) -> list[_Stored]:
+        """The programs of a machine."""
+        own = [span for plan in plans for span in _spans_on(plan, machine, self.testbed.last)]
+        graph, suffix = self.testbed.graph, SUFFIX[self.engines[machine]]
+        found = []
+        for span in segments_of(own, lambda cut: graph.stacks(graph.cuts[cut].tensors)):
+            ratio = span.arriving or span.leaving
+            layers = f"layers-{span.start}-{span.end}" + (f"-b{ratio:g}" if ratio else "")
+            found.append(_Stored(machine, span, f"{machine}/{layers}.{suffix}", part_of(self.testbed, span)))
+        return found
 
-    def _hop_entry(self, hop: Hop, contents: dict[str, bytes]) -> dict[str, Any]:
-        coding = coding_of(hop)
-        place = (coding.cut, coding.codec, coding.bottleneck, coding.packet_bytes)
-        found = self.testbed.constants(*place)
-        file = save({key: np.asarray(array, order="C") for key, array in found.arrays.items()}) if found.arrays else b""
-        if file:
-            contents[CODEC] = file
-        constants = Constants(found.name, found.specs, found.packet_bytes, read_arrays(file) if file else {})
-        link, workload = hop.link, self.designed.setting.workload
-        return {
-            "cut": hop.cut,
-            "layer": self.testbed.graph.cuts[hop.cut].name,
-            "bottleneck": float(hop.bottleneck),
-            "tensors": [tensor_entry(spec).model_dump() for spec in self.testbed.specs(hop.cut, hop.bottleneck)],
-            "codec": hop.codec,
-            "constants": CODEC if file else None,
-            "packet_bytes": coding.packet_bytes,
-            "number": constants.plan_id,
-            "transport": hop.transport,
-            "deadline_s": workload.deadline_s,
-            "link": {
-                "name": link.name,
-                "rate_bps": float(link.rate_bps),
-                "delay_s": float(link.delay_s),
-                "loss": float(link.loss),
-                "mtu_bytes": link.mtu_bytes,
-            },
-        }
-
-    def _file(self, place: int, span: Span) -> str:
-        ratio = span.arriving or span.leaving
-        layers = f"layers-{span.start}-{span.end}" + (f"-b{ratio:g}" if ratio else "")
-        return f"{self.designed.plan.devices[place].name}/{layers}.{SUFFIX[self.engines[place]]}"
-
-    def _written(self, part: Part, machines: Sequence[Span], place: int) -> bytes:
+    def _written(self, stored: _Stored, plans: Iterable[PlanEntry]) -> bytes:
         try:
-            return file_of(part, self.engines[place])
+            return file_of(stored.part, self.engines[stored.machine])
         except CannotRunError as failure:
-            raise refusal(self.testbed, machines, self.engines, place, str(failure)) from None
+            plan = next(
+                plan for plan in plans if any(map(stored.within, _spans_on(plan, stored.machine, self.testbed.last)))
+            )
+            engines = [self.engines[machine] for machine in plan.machines]
+            place = plan.machines.index(stored.machine)
+            raise refusal(self.testbed, spans(plan, self.testbed.last), engines, place, str(failure)) from None
 
     def _manifest(
-        self, entry: PlanEntry, parts: Mapping[int, Part], names: Mapping[int, str], contents: Mapping[str, bytes]
+        self, plans: Sequence[PlanEntry], stored: Sequence[_Stored], contents: Mapping[str, bytes]
     ) -> Manifest:
-        setting, graph, data = self.designed.setting, self.testbed.graph, self.testbed.data
+        setting, graph, data = self.designs[0].setting, self.testbed.graph, self.testbed.data
         return identified(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -243,99 +237,49 @@ class _Export:
                 "fingerprint": fingerprint(graph),
                 "task": self._task_entry().model_dump(),
                 "classes": list(data.classes),
-                "input": self._input_entry().model_dump(),
+                "input": input_entry(self.testbed).model_dump(),
                 "result": [tensor_entry(spec).model_dump() for spec in graph.cuts[-1].tensors],
                 "last": self.testbed.last,
-                "plans": [entry.model_dump(mode="json")],
-                "parts": [self._part_entry(place, entry, parts, names, contents) for place in range(len(self.engines))],
+                "plans": [plan.model_dump(mode="json") for plan in plans],
+                "parts": [self._part_entry(machine, plans, stored, contents) for machine in self.engines],
                 "proofs": [],
                 "samples": SAMPLES if SAMPLES in contents else None,
                 "files": {
                     name: {"sha256": sha256(content).hexdigest(), "bytes": len(content)}
                     for name, content in contents.items()
                 },
+                "policy": POLICY if POLICY in contents else None,
+                "floor": self.floor,
             }
         )
 
     def _part_entry(
-        self,
-        place: int,
-        entry: PlanEntry,
-        parts: Mapping[int, Part],
-        names: Mapping[int, str],
-        contents: Mapping[str, bytes],
+        self, machine: str, plans: Sequence[PlanEntry], stored: Sequence[_Stored], contents: Mapping[str, bytes]
     ) -> dict[str, Any]:
-        segments = []
-        if place in parts:
-            part, span = parts[place], spans(entry, self.testbed.last)[place]
-            segments.append(
-                span._asdict()
-                | {
-                    "engine": self.engines[place],
-                    "file": names[place],
-                    "inputs": [tensor_entry(spec).model_dump() for spec in part.inputs],
-                    "outputs": [tensor_entry(spec).model_dump() for spec in part.outputs],
-                }
-            )
-        needed = [segment["file"] for segment in segments]
-        needed += [name for name in (CODEC, *([SAMPLES] if place == 0 else [])) if name in contents]
-        return {"machine": entry.machines[place], "segments": segments, "files": needed}
+        segments = [
+            each.span._asdict()
+            | {
+                "engine": self.engines[machine],
+                "file": each.file,
+                "inputs": [tensor_entry(spec).model_dump() for spec in each.part.inputs],
+                "outputs": [tensor_entry(spec).model_dump() for spec in each.part.outputs],
+            }
+            for each in stored
+            if each.machine == machine
+        ]
+        constants = [hop.constants for plan in plans if machine in plan.machines for hop in plan.hops if hop.constants]
+        first = machine == plans[0].machines[0]
+        others = [name for name in ([SAMPLES] if first else []) + [POLICY] if name in contents]
+        files = [*(segment["file"] for segment in segments), *dict.fromkeys(constants), *others]
+        return {"machine": machine, "segments": segments, "files": files}
 
-    def _samples(self) -> bytes:
-        """Samples from all over the test part, as images where the network takes these."""
-        data = self.testbed.data
-        rows = torch.linspace(0, len(data.test) - 1, min(self.samples, len(data.test))).round().long()
-        some = data.test.take(rows)
-        x, *more = (each.numpy() for each in some.tensors(torch.cat(list(some.batches(self.testbed.chunk([]))))))
-        images = None if data.pixels is None else _images(x, data.pixels, self._input_entry())
-        file, targets = BytesIO(), stored_targets(some.targets.rows(range(len(some))))
-        within = getattr(self.testbed.task, "within", None)
-        inputs = {f"x{place}": each for place, each in enumerate((x, *more))} if more else {"x": x}
-        arrays = (inputs if images is None else {"x": images}) | targets
-        if within is not None:
-            arrays["near"] = np.asarray(within)
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array is called as an option of it
-        return file.getvalue()
-
-    def _input_entry(self) -> InputEntry:
-        pixels = self.testbed.data.pixels
-        known = None if pixels is None else PixelsEntry(mean=list(pixels.mean), std=list(pixels.std))
-        return InputEntry(tensors=list(map(tensor_entry, self.testbed.specs(0, 0.0))), pixels=known)
-
-    def _proven(self, manifest: Manifest, contents: Mapping[str, bytes], what: str) -> Proven:
-        bundle = held(manifest, contents)
-        return prove(bundle, self.designed.plan.id, self.testbed, self.testbed.data.validation, self.track, what)
-
-    def _quantised(
-        self,
-        manifest: Manifest,
-        contents: Mapping[str, bytes],
-        parts: Mapping[int, Part],
-        names: Mapping[int, str],
-    ) -> dict[str, bytes]:
-        """The files with 8-bit numbers; what arrives at the server is what the codec makes of training data."""
-        frame_bytes = sum(spec.bytes for part in parts.values() for spec in part.inputs)
-        some = self.testbed.data.calibration().take(slice(calibration_samples(frame_bytes)))
-        half = device_half(held(manifest, contents), self.designed.plan.id)
-        arriving: dict[int, list[tuple[Array, ...]]] = {0: [], 1: []}
-        for x in some.batches(self.testbed.chunk([])):
-            for row in unstack(self.testbed.inputs(x), self.testbed.specs(0, 0.0)):
-                arriving[0].append(row)
-                payload = half(list(row)).payload if 1 in parts else None
-                if payload is not None and half.codec is not None:
-                    arriving[1].append(half.codec.decode(payload.data))
-        return {
-            names[place]: quantised(contents[names[place]], [stacked([row], part.inputs) for row in arriving[place]])
-            for place, part in self.track(parts.items(), "Quantising the parts", len(parts))
-        }
+    def _proven(self, manifest: Manifest, contents: Mapping[str, bytes], what: str) -> list[Proven]:
+        bundle, samples = held(manifest, contents), self.testbed.data.validation
+        return [prove(bundle, plan.id, self.testbed, samples, self.track, what) for plan in manifest.plans]
 
 
-def _images(x: Array, pixels: Pixels, wanted: InputEntry) -> Array | None:
-    """The 8-bit images (N, H, W, C) that some inputs were made of; None where others would come of them."""
-    mean, std = (np.array(values, np.float32)[:, None, None] for values in (pixels.mean, pixels.std))
-    images = np.clip(np.round((x * std + mean) * 255), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-    same = all(np.array_equal(prepared(image, wanted)[0], one) for image, one in zip(images, x, strict=True))
-    return np.ascontiguousarray(images) if same else None
+def _spans_on(plan: PlanEntry, machine: str, last: int) -> list[Span]:
+    return [span for name, span in zip(plan.machines, spans(plan, last), strict=True) if name == machine]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""A design that was run before, read again: one of its plans, and the network and data that it was made for."""
+"""A design that was run before, read again: some of its plans, and the network and data that it was made for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset, load_data
 from splitimpera.models.networks import load_network
 from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.policy import PlanKey, Policy
 from splitimpera.report.reading import read
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.scenario import load_scenario
@@ -58,17 +59,33 @@ def read_design(folder: Path, id: str | None = None) -> Designed:
         DataError, ScenarioError: the results are damaged, or what the scenario names is not there any more.
         PlanError: there is no such plan, or none is recommended.
     """
+    (design,) = read_designs(folder, [id])
+    return design
+
+
+def read_designs(folder: Path, ids: Iterable[str | None], policy: Policy | None = None) -> list[Designed]:
+    """Several plans of a design; arguments and errors as of `read_design`.
+
+    Raises:
+        BundleError: besides, where the policy is for other plans than those of the design.
+    """
     results = read(folder)
+    if policy is not None:
+        policy.check_plans(
+            {plan.id: PlanKey(plan.cut, plan.codec, plan.bottleneck, plan.transport) for plan in results.plans}
+        )
     setting = resolve(load_scenario(folder / "results.json"))
-    entry = _chosen(results, id)
     devices = {device.name: device for device in setting.devices}
-    known = results.cut_names
-    if any(hop.cut not in known for hop in entry.hops) or any(name not in devices for name in entry.devices):
-        raise DataError(f"the results are damaged: plan '{shown(entry.id)}' names a cut or machine that is not there")
-    hops = [Hop(hop.cut, hop.codec, hop.transport, setting.link, hop.bottleneck) for hop in entry.hops]
-    return Designed(
-        results, setting, Plan(entry.id, tuple(devices[name] for name in entry.devices), tuple(hops)), entry
-    )
+    known, designs = results.cut_names, []
+    for entry in [_chosen(results, id) for id in ids]:
+        if any(hop.cut not in known for hop in entry.hops) or any(name not in devices for name in entry.devices):
+            raise DataError(
+                f"the results are damaged: plan '{shown(entry.id)}' names a cut or machine that is not there"
+            )
+        hops = [Hop(hop.cut, hop.codec, hop.transport, setting.link, hop.bottleneck) for hop in entry.hops]
+        plan = Plan(entry.id, tuple(devices[name] for name in entry.devices), tuple(hops))
+        designs.append(Designed(results, setting, plan, entry))
+    return designs
 
 
 def _chosen(results: Results, id: str | None) -> PlanEntry:
@@ -84,30 +101,32 @@ def _chosen(results: Results, id: str | None) -> PlanEntry:
     return results.by_id[str(wanted)]
 
 
-def load_again(designed: Designed, track: Track[Any], say: Say) -> Testbed:
+def load_again(designs: Sequence[Designed], track: Track[Any], say: Say) -> Testbed:
     """The network, data and bottlenecks of a design, held to what its results say of them.
 
     Args:
+        designs: Plans of one design.
         say: Takes a line of news, such as that a bottleneck is no longer in the cache and is trained again.
 
     Raises:
         ModelError, DataError: they cannot be loaded, or are others than those of the design.
     """
-    scenario, results = designed.setting.scenario, designed.results
+    setting, results = designs[0].setting, designs[0].results
+    scenario = setting.scenario
     with located("network.model"):
         model = load_network(scenario.network, scenario.folder, track)
     with located("data.source"):
-        data = load_data(scenario.data, scenario.folder, designed.setting.task.targets)
+        data = load_data(scenario.data, scenario.folder, setting.task.targets)
     _check_data(data, results)
     with located("network.model"):
         graph = trace_on(model, data.validation, say=say)
     _check_network(graph, results)
-    task = designed.setting.fitted_task(graph, example_of(data))
-    testbed = with_truths(Testbed(graph, data, designed.setting.workload, task=task), track)
+    task = setting.fitted_task(graph, example_of(data))
+    testbed = with_truths(Testbed(graph, data, setting.workload, task=task), track)
     _check_accuracy(testbed, results, track)
     splits = trained_for(
-        bottlenecks_of([designed.plan]),
-        designed.setting,
+        bottlenecks_of(design.plan for design in designs),
+        setting,
         graph,
         testbed.data.train,
         _telling(track, say),

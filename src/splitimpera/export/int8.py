@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from splitimpera.core.array_types import Array
+from splitimpera.bundle.entries import TensorEntry
+from splitimpera.bundle.opened import Bundle
+from splitimpera.bundle.segments import SegmentEntry
+from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import ModelError
+from splitimpera.core.progress import Track
 from splitimpera.core.quiet import quiet
+from splitimpera.deploy.halves import Layers
+from splitimpera.deploy.inference import load_program, stacked
+from splitimpera.evaluation.batches import unstack
+from splitimpera.evaluation.testbed import Testbed
 from splitimpera.export.engine_files import without_notes
 from splitimpera.models.imports import contained, telling
+from splitimpera.records.graph import TensorSpec
+from splitimpera.records.traffic import Codec
 
 CALIBRATION_SAMPLES, LEAST_SAMPLES = 200, 32
 CALIBRATION_BYTES = 64 << 20
@@ -61,6 +72,91 @@ def quantised(content: bytes, frames: Sequence[Sequence[Array]]) -> bytes:
         )
         found: bytes = without_notes(onnx.load_model(made)).SerializeToString(deterministic=True)
         return found
+
+
+def quantised_files(bundle: Bundle, testbed: Testbed, track: Track[Any]) -> dict[str, bytes]:
+    """The programs of a bundle with 8-bit numbers, by file.
+
+    Each is calibrated on what arrives there, of all plans that run it; what arrives at a server is what the codec makes
+    of training data.
+
+    Args:
+        testbed: The bundle's network and training data.
+
+    Raises:
+        ModelError: one cannot be quantised.
+    """
+    arriving = _arriving(bundle, testbed)
+    segments = {each.file: each for part in bundle.manifest.parts for each in part.segments}
+    return {
+        name: quantised(bundle.read(name), [stacked([row], _specs(segments[name].inputs)) for row in arriving[name]])
+        for name in track(segments, "Quantising the parts", len(segments))
+    }
+
+
+def _arriving(bundle: Bundle, testbed: Testbed) -> dict[str, list[Row]]:
+    """What arrives at each program, by file, for as many training samples as may be kept."""
+    ways = _ways(bundle)
+    kept = [entry.spec.bytes for way in ways for each in way.kept.values() for entry in each.inputs]
+    some = testbed.data.calibration().take(slice(calibration_samples(sum(kept))))
+    programs = {name: _layers(bundle, each) for way in ways for name, each in way.programs.items()}
+    arriving: dict[str, list[Row]] = {}
+    for x in some.batches(testbed.chunk([])):
+        for row in unstack(testbed.inputs(x), testbed.specs(0, 0.0)):
+            for way in ways:
+                for name, tensors in way.arriving(row, programs):
+                    arriving.setdefault(name, []).append(tensors)
+    return arriving
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A plan's programs and codecs, as frames go through them.
+
+    Attributes:
+        kept: The programs, by file, of which this plan's frames are kept.
+    """
+
+    steps: Sequence[SegmentEntry | Codec]
+    kept: Mapping[str, SegmentEntry]
+
+    @property
+    def programs(self) -> dict[str, SegmentEntry]:
+        return {step.file: step for step in self.steps if isinstance(step, SegmentEntry)}
+
+    def arriving(self, frame: Row, programs: Mapping[str, Layers]) -> Iterator[tuple[str, Row]]:
+        """What arrives at each program of a frame."""
+        for step in self.steps:
+            if not isinstance(step, SegmentEntry):
+                frame = step.decode(step.encode(frame).data)
+                continue
+            if step.file in self.kept:
+                yield step.file, frame
+            if step is not self.steps[-1]:
+                (frame,) = programs[step.file]([frame])
+
+
+def _ways(bundle: Bundle) -> list[_Way]:
+    """Of all plans; what the device computes of a frame is the same for each, and is kept once."""
+    manifest, ways, seen = bundle.manifest, list[_Way](), set[str]()
+    for plan in manifest.plans:
+        first = manifest.chain(plan, 0)
+        steps: list[SegmentEntry | Codec] = [*first]
+        for place, hop in enumerate(plan.hops, 1):
+            steps += [bundle.codec(hop), *manifest.chain(plan, place)]
+        kept = {each.file: each for each in steps if isinstance(each, SegmentEntry) and each.file not in seen}
+        seen |= {each.file for each in first}
+        ways.append(_Way(steps, kept))
+    return ways
+
+
+def _layers(bundle: Bundle, segment: SegmentEntry) -> Layers:
+    program = load_program(segment.engine, bundle.read(segment.file))
+    return Layers(_specs(segment.inputs), _specs(segment.outputs), program)
+
+
+def _specs(entries: Sequence[TensorEntry]) -> tuple[TensorSpec, ...]:
+    return tuple(entry.spec for entry in entries)
 
 
 class _Feed:

@@ -23,7 +23,7 @@ def files_of(manifest: Manifest, contents: Mapping[str, bytes], only: str | None
     """The files that a machine needs, the manifest first.
 
     Args:
-        only: "device" or "server", the first and the last machine of the first plan, or a machine's name; None: all.
+        only: "device" or "server", the first and the last machine, or a machine's name; None: all.
 
     Raises:
         BundleError: the bundle knows no such machine.
@@ -31,7 +31,7 @@ def files_of(manifest: Manifest, contents: Mapping[str, bytes], only: str | None
     manifest_file = {MANIFEST: written(manifest)}
     if only is None:
         return manifest_file | dict(contents)
-    part = manifest.part(machine_called(only, manifest.plans[0].machines))
+    part = manifest.part(machine_called(only, [part.machine for part in manifest.parts]))
     return manifest_file | {name: contents[name] for name in part.files}
 
 

@@ -86,6 +86,7 @@ class Proven:
                 raise BundleError(
                     f"{what} give the network's answer for {found}, at least {format_fraction(EQUAL)} are needed; "
                     f"results differ by up to {compared.difference:.3g}. Nothing was written",
+                    where=f"plan '{self.plan}'",
                     hint="try the other engine ('--engine torch'), and report the network for which this happens",
                 )
 

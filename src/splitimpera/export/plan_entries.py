@@ -1,0 +1,97 @@
+"""A design's plans as a manifest has them, and the files of their codecs' constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from splitimpera.bundle.entries import tensor_entry
+from splitimpera.bundle.manifest import PlanEntry
+from splitimpera.bundle.opened import read_arrays
+from splitimpera.codec.constants import Constants
+from splitimpera.core.errors import BundleError
+from splitimpera.evaluation.testbed import Coding, Testbed, coding_of
+from splitimpera.export.designed import Designed
+from splitimpera.records.plan import Hop
+
+CODEC = "codec.safetensors"
+
+
+def plan_entries(designs: Sequence[Designed], testbed: Testbed) -> tuple[list[PlanEntry], dict[str, bytes]]:
+    """The plans, and the files of their codecs' constants by name: equal ones are one file.
+
+    Raises:
+        BundleError: a server could not tell two of them apart.
+    """
+    codings = dict.fromkeys(coding_of(hop) for design in designs for hop in design.plan.hops)
+    coded = {coding: _constants(testbed, coding) for coding in codings}
+    numbers = {file: constants.plan_id for constants, file in coded.values() if file}
+    names = {
+        file: CODEC if len(numbers) == 1 else f"codec-{number:08x}.safetensors" for file, number in numbers.items()
+    }
+    entries = [
+        PlanEntry.model_validate(
+            {
+                "id": design.plan.id,
+                "configuration": design.plan.configuration,
+                "machines": [device.name for device in design.plan.devices],
+                "hops": [_hop_entry(design, testbed, hop, *coded[coding_of(hop)], names) for hop in design.plan.hops],
+                "fps": float(design.setting.workload.fps),
+                "requirements": [
+                    {"text": wanted.text, "weight": wanted.weight} for wanted in design.results.requirements
+                ],
+                "predicted": dict(design.entry.metrics),
+            }
+        )
+        for design in designs
+    ]
+    _check_numbers(entries)
+    return entries, {name: file for file, name in names.items()}
+
+
+def _constants(testbed: Testbed, coding: Coding) -> tuple[Constants, bytes]:
+    """What a codec is fixed with, as its file gives it back, and that file; empty where there is nothing to store."""
+    found = testbed.constants(coding.cut, coding.codec, coding.bottleneck, coding.packet_bytes)
+    file = save({key: np.asarray(array, order="C") for key, array in found.arrays.items()}) if found.arrays else b""
+    return Constants(found.name, found.specs, found.packet_bytes, read_arrays(file) if file else {}), file
+
+
+def _hop_entry(
+    design: Designed, testbed: Testbed, hop: Hop, constants: Constants, file: bytes, names: Mapping[bytes, str]
+) -> dict[str, Any]:
+    link = hop.link
+    return {
+        "cut": hop.cut,
+        "layer": testbed.graph.cuts[hop.cut].name,
+        "bottleneck": float(hop.bottleneck),
+        "tensors": [tensor_entry(spec).model_dump() for spec in testbed.specs(hop.cut, hop.bottleneck)],
+        "codec": hop.codec,
+        "constants": names[file] if file else None,
+        "packet_bytes": constants.packet_bytes,
+        "number": constants.plan_id,
+        "transport": hop.transport,
+        "deadline_s": design.setting.workload.deadline_s,
+        "link": {
+            "name": link.name,
+            "rate_bps": float(link.rate_bps),
+            "delay_s": float(link.delay_s),
+            "loss": float(link.loss),
+            "mtu_bytes": link.mtu_bytes,
+        },
+    }
+
+
+def _check_numbers(entries: Sequence[PlanEntry]) -> None:
+    """Packets say their hop's number and nothing else of where they belong."""
+    known: dict[int, tuple[str, tuple[int, float]]] = {}
+    for entry in entries:
+        for hop in entry.hops:
+            place = hop.cut, hop.bottleneck
+            other, there = known.setdefault(hop.number, (entry.id, place))
+            if there != place:
+                raise BundleError(
+                    f"plans '{entry.id}' and '{other}' cannot be told apart by what they send", hint="leave out one"
+                )
