@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from bundle.small import entry, keys, manifest
 
 from splitimpera.bundle.entries import TENSOR_BYTES
-from splitimpera.bundle.manifest import identified, read_manifest, spans, written
+from splitimpera.bundle.manifest import canonical, identified, read_manifest, spans, written
 from splitimpera.bundle.segments import Span
 from splitimpera.core.errors import BundleError
 
@@ -78,6 +79,34 @@ def test_files_that_are_refused(content, words):
         read_manifest(content)
 
 
+def test_a_plan_may_be_run_by_programs_one_after_another():
+    part = keys()["parts"][0]
+    (segment,) = part["segments"]
+    apart = [segment | {"end": 1}, segment | {"start": 1}]
+    found = manifest(parts=[part | {"segments": apart[::-1]}, keys()["parts"][1]])
+    assert [each.span for each in found.chain(found.plan(), 0)] == [Span(0, 1), Span(1, 2)]
+    assert [each.span for each in found.chain(found.plan(), 1)] == [Span(2, 5)]
+    other = [apart[0] | {"outputs": [entry("other")]}, apart[1]]
+    with pytest.raises(BundleError, match="the programs of plan 'SC2' on 'camera' do not fit together"):
+        manifest(parts=[part | {"segments": other}, keys()["parts"][1]])
+
+
+def test_no_plan_sends_before_the_privacy_floor():
+    found = manifest(floor=2)
+    assert (found.floor, found.plan().hops[0].depth) == (2, 2)
+    with pytest.raises(BundleError, match="plan 'SC2' sends after 2 layers, the privacy floor is 3"):
+        manifest(floor=3)
+
+
+def test_manifests_of_earlier_versions_have_neither_policy_nor_floor():
+    earlier = json.loads(written(manifest()))
+    for key in ("bundle", "policy", "floor"):
+        del earlier[key]
+    earlier["bundle"] = hashlib.sha256(canonical(earlier)).hexdigest()
+    found = read_manifest(json.dumps(earlier).encode())
+    assert (found.policy, found.floor, found.bundle) == (None, 0, earlier["bundle"])
+
+
 def without(name):
     return {file: known for file, known in keys()["files"].items() if file != name}
 
@@ -92,6 +121,7 @@ def plan_with(**changes):
         ({"files": without("server/tail.onnx")}, "the file 'server/tail.onnx' is not listed"),
         ({"files": without("codec.safetensors")}, "'codec.safetensors' is not listed"),
         ({"samples": "samples.npz"}, "'samples.npz' is not listed"),
+        ({"policy": "policy.json"}, "'policy.json' is not listed"),
         ({"plans": keys()["plans"] * 2}, "two parts or plans have the same name"),
         ({"parts": keys()["parts"][:1]}, "lacks a program for machine 'server'"),
         ({"last": 6}, "lacks a program for machine 'server'"),
