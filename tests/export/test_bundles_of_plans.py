@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from functools import cache
+from hashlib import sha256
 
 import numpy as np
 import pytest
 from export.designs import designed
 from export.loopback_runs import inferred
 
+from splitimpera.bundle.manifest import identified
 from splitimpera.bundle.opened import Bundle, open_bundle
 from splitimpera.core.errors import BundleError, PlanError
 from splitimpera.deploy import halves
@@ -19,7 +21,7 @@ from splitimpera.deploy.hops import halves_by_number
 from splitimpera.export import bundling, export_bundle, write_bundle
 from splitimpera.export.bundling import held
 from splitimpera.export.placing import files_of
-from splitimpera.records.policy import Policy, PolicyPlan, load_policy, written_policy
+from splitimpera.records.policy import LARGEST_BYTES, Policy, PolicyPlan, load_policy, written_policy
 
 PLANS = ["SC2-float32-tcp", "RC-float32-tcp", "SC1-float32-tcp", "LC"]
 BOTTLENECK = "SC1-b4-uint8-tcp"
@@ -199,8 +201,6 @@ def test_the_policy_goes_with_the_bundle_and_is_part_of_its_id(run, bundle, seve
     assert several.contents["policy.json"] == written_policy(policy)
     known = several.manifest.model_dump(mode="json")
     known["files"]["policy.json"]["sha256"] = "0" * 64
-    from splitimpera.bundle.manifest import identified
-
     assert identified(known).bundle != several.manifest.bundle
 
 
@@ -211,16 +211,15 @@ def test_a_bundle_without_one_has_none(alone):
 
 
 def test_a_policy_of_other_plans_is_no_policy_of_a_bundle(bundle, several, run):
-    from hashlib import sha256
-
-    from splitimpera.bundle.manifest import identified
-
     other = written_policy(policy_for(run, [CODED]))
     known = several.manifest.model_dump(mode="json")
     known["files"]["policy.json"] = {"sha256": sha256(other).hexdigest(), "bytes": len(other)}
     changed = held(identified(known), dict(several.contents) | {"policy.json": other})
     with pytest.raises(BundleError, match=r"the policy is for other plans: there is no 'RC-uint8\+rans-tcp'"):
         changed.policy()
+    known["files"]["policy.json"]["bytes"] = LARGEST_BYTES + 1
+    with pytest.raises(BundleError, match="larger than any"):
+        held(identified(known), several.contents).policy()
 
 
 def test_a_policy_of_another_design_is_refused(run):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from splitimpera.bundle.entries import tensor_entry
-from splitimpera.bundle.segments import SegmentEntry, Span, chained, fit
+from splitimpera.bundle.segments import SegmentEntry, Span, chained
 from splitimpera.deploy.inference import in_a_row, load_program
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.export.engine_files import file_of
@@ -28,9 +28,9 @@ CUTS = st.lists(st.integers(0, LAST), min_size=1, max_size=6)
 PLAIN = [tensor_entry(TensorSpec("x", (4,)))]
 
 
-def stored(spans, outputs=PLAIN):
+def stored(spans):
     return [
-        SegmentEntry(**span._asdict(), engine="onnx", file=f"{place}.onnx", inputs=PLAIN, outputs=outputs)
+        SegmentEntry(**span._asdict(), engine="onnx", file=f"{place}.onnx", inputs=PLAIN, outputs=PLAIN)
         for place, span in enumerate(spans)
     ]
 
@@ -69,11 +69,6 @@ def test_what_crosses_a_bottleneck_is_not_handed_on():
 def test_the_fewest_programs_are_taken():
     spans = [Span(0, 2), Span(2, 4), Span(0, 4), Span(4, 9)]
     assert [each.span for each in chained(stored(spans), Span(0, 9))] == [Span(0, 4), Span(4, 9)]
-
-
-def test_programs_that_take_something_else_do_not_fit():
-    assert fit(stored([Span(0, 2), Span(2, 4)]))
-    assert not fit(stored([Span(0, 2), Span(2, 4)], [tensor_entry(TensorSpec("x", (5,)))]))
 
 
 class Skips(nn.Module):

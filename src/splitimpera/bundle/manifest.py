@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from splitimpera.bundle.entries import Entry, Name, Number, Path, Tensors, Whole
-from splitimpera.bundle.segments import Ratio, SegmentEntry, Span, chained, fit
+from splitimpera.bundle.segments import Ratio, SegmentEntry, Span, chained
 from splitimpera.bundle.task_entry import Responding, TaskEntry, first_entry, responding_of
 from splitimpera.core.errors import BundleError, shown
 
@@ -214,15 +214,27 @@ class Manifest(Entry):
                 raise ValueError(
                     f"plan '{shown(plan.id)}' sends after {depth} layers, the privacy floor is {self.floor}"
                 )
-            for machine, span in zip(plan.machines, spans(plan, self.last), strict=True):
-                chain = chained(parts[machine].segments, span) if machine in parts else []
-                if not span.empty and not chain:
-                    raise ValueError(f"plan '{shown(plan.id)}' lacks a program for machine '{shown(machine)}'")
-                if not fit(chain):
-                    raise ValueError(
-                        f"the programs of plan '{shown(plan.id)}' on '{shown(machine)}' do not fit together"
-                    )
+        self._check_programs(parts)
         return self
+
+    def _check_programs(self, parts: Mapping[str, PartEntry]) -> None:
+        """Each place and each joint of programs once: plans are many, and have most of both in common."""
+        places = {
+            (machine, span): plan.id
+            for plan in self.plans
+            for machine, span in zip(plan.machines, spans(plan, self.last), strict=True)
+            if not span.empty
+        }
+        joints: set[tuple[int, int]] = set()
+        for (machine, span), plan in places.items():
+            chain = chained(parts[machine].segments, span) if machine in parts else []
+            if not chain:
+                raise ValueError(f"plan '{shown(plan)}' lacks a program for machine '{shown(machine)}'")
+            for one, other in pairwise(chain):
+                joint = id(one), id(other)
+                if joint not in joints and one.outputs != other.inputs:
+                    raise ValueError(f"the programs of plan '{shown(plan)}' on '{shown(machine)}' do not fit together")
+                joints.add(joint)
 
     @cached_property
     def responding(self) -> Responding:

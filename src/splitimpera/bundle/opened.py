@@ -18,7 +18,7 @@ from splitimpera.codec.constants import Constants
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import BundleError, SplitImperaError, shown, shown_path
 from splitimpera.core.files import read_file
-from splitimpera.records.policy import PlanKey, Policy, read_policy
+from splitimpera.records.policy import LARGEST_BYTES, PlanKey, Policy, read_policy
 from splitimpera.records.traffic import Codec
 
 MOST_ENTRIES = 20_000
@@ -85,6 +85,8 @@ class Bundle:
         """
         if self.manifest.policy is None:
             return None
+        if self.manifest.files[self.manifest.policy].bytes > LARGEST_BYTES:
+            raise BundleError("the policy is larger than any that is written", where=shown_path(self.path))
         policy = read_policy(self.read(self.manifest.policy))
         policy.check_plans({plan.id: _key(plan) for plan in self.manifest.plans})
         return policy

@@ -78,19 +78,9 @@ def chained(segments: Iterable[SegmentEntry], span: Span) -> list[SegmentEntry]:
                 came[there] = segment
                 if not segment.leaving:
                     reached.append(there)
-    chain: list[SegmentEntry] = []
+    backwards: list[SegmentEntry] = []
     place = end
-    while place in came and (not chain or place != begin):
-        chain.insert(0, came[place])
+    while place in came and (not backwards or place != begin):
+        backwards.append(came[place])
         place = came[place].start, came[place].arriving
-    return chain
-
-
-def fit(chain: Iterable[SegmentEntry]) -> bool:
-    """Whether each program of a chain takes what the one before it makes."""
-    made = None
-    for segment in chain:
-        if made is not None and made != segment.inputs:
-            return False
-        made = segment.outputs
-    return True
+    return backwards[::-1]
