@@ -14,12 +14,13 @@ from export.loopback_runs import inferred
 
 from splitimpera.bundle.manifest import identified
 from splitimpera.bundle.opened import Bundle, open_bundle
-from splitimpera.core.errors import BundleError, PlanError
+from splitimpera.core.errors import BundleError, ModelError, PlanError
 from splitimpera.deploy import halves
 from splitimpera.deploy.halves import Received, device_halves, server_halves
 from splitimpera.deploy.hops import halves_by_number
-from splitimpera.export import bundling, export_bundle, write_bundle
+from splitimpera.export import bundling, export_bundle, lacking, write_bundle
 from splitimpera.export.bundling import held
+from splitimpera.export.engine_files import CannotRunError
 from splitimpera.export.placing import files_of
 from splitimpera.records.policy import LARGEST_BYTES, Policy, PolicyPlan, load_policy, written_policy
 
@@ -264,6 +265,20 @@ def test_more_than_the_device_holds(run, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results))
     with pytest.raises(PlanError, match=r"the programs of 2 plans take .* on camera, it has 2 kB"):
         export_bundle(tmp_path, ["SC1-float32-tcp", "SC2-float32-tcp"], engine="torch")
+
+
+def test_a_layer_that_the_engine_lacks_is_named_whichever_plan_has_it(run, monkeypatch):
+    write = lacking.file_of
+
+    def without_the_last(part, engine):
+        if part.outputs[0].shape == (5,):
+            raise CannotRunError("no such operator")
+        return write(part, engine)
+
+    for module in (bundling, lacking):
+        monkeypatch.setattr(module, "file_of", without_the_last)
+    with pytest.raises(ModelError, match=r"PyTorch cannot run the layer 'head' \(operation linear\): no such operator"):
+        export_bundle(run, PLANS, engine="torch")
 
 
 # Over sockets and from the command line ------------------------------------------------------------------------------

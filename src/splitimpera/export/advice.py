@@ -44,18 +44,19 @@ def extras(codecs: Iterable[str]) -> list[str]:
     return sorted({extra for codec in codecs for extra in extras_of(codec)})
 
 
-def left_out(setting: Setting, plan: Plan, result_bytes: int) -> Iterator[str]:
+def left_out(setting: Setting, plans: Iterable[Plan], result_bytes: int) -> Iterator[str]:
     """The keys of the scenario that a prediction needs to know what the two programs add, each with its value.
 
     Args:
         result_bytes: Mean size of what a response carries.
     """
-    if not plan.hops:
+    carriers = {plan.hops[0].transport.partition("-")[0] for plan in plans if plan.hops}
+    if not carriers:
         return
-    section, carrier = setting.scenario.links[0], plan.hops[0].transport.partition("-")[0]
+    section = setting.scenario.links[0]
     if section.framing == "none":
         yield "links[0].framing: sei"
-    if section.security == "none":
-        yield f"links[0].security: {'tls' if carrier == 'tcp' else 'dtls'}"
+    if section.security == "none" and len(carriers) == 1:  # a scenario has either
+        yield f"links[0].security: {'tls' if carriers == {'tcp'} else 'dtls'}"
     if build_workload(setting.scenario.workload, result_bytes).response_bytes != RESPONSE_BYTES + result_bytes:
         yield "workload.response: runtime"

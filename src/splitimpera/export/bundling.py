@@ -159,10 +159,8 @@ class _Export:
         stored = [each for machine in self.engines for each in self._stored(machine, plans)]
         for each in self.track(stored, "Exporting the parts", len(stored)):
             contents[each.file] = self._written(each, plans)
-        device = self.designs[0].plan.devices[0]
-        if len(plans) > 1:
-            needed = (len(contents[each.file]) for each in stored if each.machine == device.name)
-            check_memory(device, len(plans), sum(needed))
+        if not quantise:
+            self._check_memory(stored, contents)
         if self.samples:
             contents[SAMPLES] = sample_file(self.testbed, self.samples)
         if self.policy is not None:
@@ -173,12 +171,12 @@ class _Export:
             found.check()
         if quantise:
             contents |= quantised_files(held(manifest, contents), self.testbed, self.track)
+            self._check_memory(stored, contents)
             manifest = self._manifest(plans, stored, contents)
             proven, before = self._proven(manifest, contents, INT8), proven
         firsts: list[Proven | None] = [*before] or [None] * len(proven)
         proofs = [found.entry(first).model_dump(mode="json") for found, first in zip(proven, firsts, strict=True)]
-        setting, result_bytes = self.designs[0].setting, self._result_bytes
-        missing = [key for design in self.designs for key in left_out(setting, design.plan, result_bytes)]
+        own = [design.plan for design in self.designs]
         return Exported(
             identified(manifest.model_dump(mode="json") | {"proofs": proofs}),
             contents,
@@ -186,9 +184,15 @@ class _Export:
                 PlanProof(found, first, design.entry.metrics.get(design.results.quality))
                 for found, first, design in zip(proven, firsts, self.designs, strict=True)
             ),
-            tuple(extras(hop.codec for design in self.designs for hop in design.plan.hops)),
-            tuple(dict.fromkeys(missing)),
+            tuple(extras(hop.codec for plan in own for hop in plan.hops)),
+            tuple(left_out(self.designs[0].setting, own, self._result_bytes)),
         )
+
+    def _check_memory(self, stored: Iterable[_Stored], contents: Mapping[str, bytes]) -> None:
+        device = self.designs[0].plan.devices[0]
+        if len(self.designs) > 1:
+            needed = (len(contents[each.file]) for each in stored if each.machine == device.name)
+            check_memory(device, len(self.designs), sum(needed))
 
     @cached_property
     def _result_bytes(self) -> int:
