@@ -185,6 +185,10 @@ class LinkError(SplitImperaError):
     """The program at the other end cannot be reached, refuses, or does not keep to the protocol."""
 
 
+class UnreachableError(LinkError):
+    """Nobody is there, or nothing comes back."""
+
+
 class MissingExtraError(SplitImperaError, ImportError):
     """A library is not installed that one of the package's extras brings."""
 

@@ -44,7 +44,7 @@ _FROM_SERVER = frozenset({Kind.RESPONSE, Kind.WELCOME, Kind.REFUSAL, Kind.PONG, 
 _GREETINGS = frozenset({Kind.HELLO, Kind.WELCOME, Kind.REFUSAL})
 
 
-def _ignore(_: object) -> None:
+def _ignore(*_: object) -> None:
     pass
 
 
@@ -65,6 +65,8 @@ class BaseSession:
         self.round_trip_s = inf
         self.on_message: Callable[[Message], None] = _ignore
         self.on_close: Callable[[LinkError | None], None] = _ignore
+        self.on_ping: Callable[[int, float], None] = _ignore
+        self.on_pong: Callable[[int, float], None] = _ignore
         self.greeted = False
         self.closed = False
         self.failure: LinkError | None = None
@@ -120,6 +122,7 @@ class BaseSession:
     def _closed(self, failure: LinkError | None) -> None:
         """Tell the program, and let go of it: what a peer leaves behind is gone at once, without garbage collection."""
         told, self.on_message, self.on_close = self.on_close, _ignore, _ignore
+        self.on_ping = self.on_pong = _ignore
         told(failure)
 
     # What came
@@ -173,12 +176,15 @@ class BaseSession:
             self._transmit(Kind.PING, self._number, self._pings_sent, Payload(PING.pack(told)), inf)
         except LinkError:
             del self._pings[self._pings_sent]  # more waits than may
+        else:
+            self.on_ping(self._pings_sent, self._pings[self._pings_sent])
 
     def _measure(self, ping: int, now_s: float) -> None:
         sent_s = self._pings.pop(ping, None)
         if sent_s is None:
             return
         self.round_trip_s = min(self.round_trip_s, now_s - sent_s)
+        self.on_pong(ping, now_s)
         if ping == self._pings_sent <= FIRST_PINGS and self._ping_timer:
             # the last of the first ones tells the server what the others found
             self._ping_timer.cancel()

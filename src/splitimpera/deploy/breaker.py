@@ -168,6 +168,11 @@ class Breaker:
         elif sum(self._latest) >= self.rules.share * self.rules.window:
             self._open(now_s, f"{sum(self._latest)} of {len(self._latest)} frames failed, the last: {reason}")
 
+    def trip(self, now_s: float, reason: str) -> None:
+        """Open it at once: something else than a frame says that nothing gets through."""
+        if self.circuit is not Circuit.OPEN:
+            self._open(now_s, reason)
+
     def _expire(self, now_s: float) -> None:
         """The probe that is on its way fails where nothing was told of it for too long."""
         if self._probe_until_s <= now_s:

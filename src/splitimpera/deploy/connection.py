@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from splitimpera.bundle.manifest import HopEntry
 from splitimpera.codec.framing import WORD, Kind
-from splitimpera.core.errors import LinkError
+from splitimpera.core.errors import LinkError, UnreachableError
 from splitimpera.deploy.hops import pace
 from splitimpera.deploy.messages import Hello, Reason, Refusal, Response, Welcome
 from splitimpera.deploy.sessions import Limits, Message, Session
@@ -59,15 +59,33 @@ class _Pending:
     response_s: float | None = None
 
 
-class Connection:
-    """An open session with a server that has welcomed us. All of it happens in one event loop."""
+class Watch(Protocol):
+    """Whoever is told what a session tells of its link; see `LinkEstimate`."""
 
-    def __init__(self, session: Session, hop: HopEntry) -> None:
+    def sent(self, frame: int, size: int, packets: int, now_s: float, deadline_s: float) -> None: ...
+    def answered(self, frame: int, response: Response, now_s: float, handed_s: float | None) -> None: ...
+    def lost(self, frame: int, now_s: float) -> None: ...
+    def probed(self, number: int, now_s: float) -> None: ...
+    def probe_answered(self, number: int, now_s: float) -> None: ...
+
+
+class Connection:
+    """An open session with a server that has welcomed us. All of it happens in one event loop.
+
+    Args:
+        hop: Of the plan that the server is greeted with.
+        watch: Is told of frames, responses and pings as they go and come.
+    """
+
+    def __init__(self, session: Session, hop: HopEntry, watch: Watch | None = None) -> None:
         self.session = session
         self.hop = hop
+        self.watch = watch
         self.failure: LinkError | None = None
         self.welcome: Welcome | None = None
         self._pending: dict[int, _Pending] = {}
+        self.on_end: Callable[[], None] = lambda: None
+        """Called once, when the session has ended."""
         self._frames = 0
         self._loop = asyncio.get_running_loop()
         self._greeted: asyncio.Future[Welcome] = self._loop.create_future()
@@ -75,6 +93,8 @@ class Connection:
         self._closed = False
         session.on_message = self._on_message
         session.on_close = self._on_close
+        if watch is not None:
+            session.on_ping, session.on_pong = watch.probed, watch.probe_answered
 
     async def greet(self, hello: Hello, limits: Limits) -> Welcome:
         """Say who we are, and wait for the welcome.
@@ -94,11 +114,11 @@ class Connection:
                     wait_s *= 2
         except TimeoutError:
             self.session.close()
-            raise LinkError(
+            raise UnreachableError(
                 f"{self.session.peer} does not answer as a server of Split-Et-Impera",
                 hint="check its address, and that 'splitimpera serve' runs there",
             ) from None
-        except LinkError:
+        except (LinkError, asyncio.CancelledError):
             self.session.close()
             raise
 
@@ -109,11 +129,13 @@ class Connection:
         time_left_s: float,
         give_up_s: float,
         told: Callable[[Exchange], None],
+        number: int | None = None,
     ) -> None:
         """Send a frame.
 
         Args:
             frame: Its number; what is above 32 bits is not sent.
+            number: Of its plan's hop; None: of the one that the server was greeted with.
             give_up_s: When its response counts as lost, by the loop's clock.
             told: Called once with what became of it, where it was sent.
 
@@ -127,15 +149,19 @@ class Connection:
                 f"the frame has {len(payload.data)} bytes, the server takes {self.welcome.most_bytes} at most"
             )
         pending = _Pending(len(payload.data), told)
-        number = frame % WORD
+        name = frame % WORD
         self._frames = max(self._frames, frame + 1)
-        self._pending[number] = pending
+        self._pending[name] = pending
+        begun_s = monotonic()
         try:
-            pending.packets = self.session.send(Kind.FRAME, self.hop.number, number, payload, time_left_s)
+            number = self.hop.number if number is None else number
+            pending.packets = self.session.send(Kind.FRAME, number, name, payload, time_left_s)
         except LinkError:
-            del self._pending[number]
+            del self._pending[name]
             raise
-        pending.timer = self._loop.call_at(give_up_s, self._finish, number)
+        if self.watch is not None:
+            self.watch.sent(name, pending.payload_bytes, pending.packets, begun_s, time_left_s)
+        pending.timer = self._loop.call_at(give_up_s, self._finish, name)
         waiting = self.session.sent()
         try:
             waiting.send(None)
@@ -159,7 +185,8 @@ class Connection:
                 if id.frame >= self._frames:
                     who = f"the server {self.session.peer}"
                     self.session.close(LinkError(f"{who} answers frame {id.frame}, which was never sent"))
-                return  # it came after it was given up
+                self._late(message)
+                return
             if message.frame.complete:  # what is left of a result is none
                 try:
                     pending.response = Response.from_bytes(message.frame.data)
@@ -167,6 +194,8 @@ class Connection:
                     self.session.close(failure)
                     return
                 pending.response_s = message.last_s
+                if self.watch is not None:
+                    self.watch.answered(id.frame, pending.response, message.last_s, pending.sent_s)
             self._finish(id.frame)
         elif id.kind is Kind.WELCOME and not self._greeted.done():
             try:
@@ -176,6 +205,13 @@ class Connection:
         elif id.kind is Kind.REFUSAL:
             self.failure = _refusal(self.session.peer, message.frame.data)
             self.session.close(self.failure)
+
+    def _late(self, message: Message) -> None:
+        """A response that came after it was given up says as much of the link as any."""
+        if self.watch is not None and message.frame.complete:
+            with suppress(LinkError):
+                response = Response.from_bytes(message.frame.data)
+                self.watch.answered(message.frame.id.frame, response, message.last_s, None)
 
     def waits(self) -> bool:
         """Whether frames are on their way."""
@@ -187,6 +223,8 @@ class Connection:
             return
         if pending.timer is not None:
             pending.timer.cancel()
+        if self.watch is not None and pending.response is None:
+            self.watch.lost(number, monotonic())
         sent_s = pending.sent_s
         if sent_s is None and pending.response_s is not None:
             sent_s = pending.response_s  # a response was quicker than the word that all was sent
@@ -200,6 +238,7 @@ class Connection:
             self._greeted.exception()  # it was looked at
         for number in list(self._pending):
             self._finish(number)
+        self.on_end()
 
     async def close(self) -> None:
         """End the session; what waits for a response gets none."""
@@ -215,8 +254,12 @@ async def connect(
     hello: Hello,
     security: ClientSecurity | None,
     limits: Limits,
+    watch: Watch | None = None,
 ) -> Connection:
     """A connection to a server that takes this bundle's frames, by the carrier of the hop's transport.
+
+    Args:
+        watch: See `Connection`.
 
     Raises:
         LinkError: nobody is there, it is somebody else, or it refuses.
@@ -229,7 +272,7 @@ async def connect(
         from splitimpera.deploy.datagrams import open_datagrams
 
         session = await open_datagrams(host, port, security, limits, pace(hop, security is not None))
-    connection = Connection(session, hop)
+    connection = Connection(session, hop, watch)
     await connection.greet(hello, limits)
     return connection
 

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from time import monotonic
 
-from splitimpera.core.errors import LinkError
+from splitimpera.core.errors import LinkError, UnreachableError
 from splitimpera.deploy.datagram_listener import DatagramListener
 from splitimpera.deploy.datagram_session import DatagramSession
 from splitimpera.deploy.dtls import Cookies, Dtls, client_dtls, server_dtls
@@ -67,7 +67,9 @@ class _Client:
     def _broken(self, failure: OSError) -> None:
         if isinstance(failure, ConnectionRefusedError):
             self.fail(
-                LinkError(f"nobody answers at {self._address}", hint="is the server running, and is this its address?")
+                UnreachableError(
+                    f"nobody answers at {self._address}", hint="is the server running, and is this its address?"
+                )
             )
         elif failure.errno == errno.EMSGSIZE:
             self.fail(LinkError(f"the system takes no datagram of this size for {self._address}"))
@@ -102,7 +104,7 @@ async def open_datagrams(host: str, port: int, security: ClientSecurity | None, 
         async with asyncio.timeout(limits.greeting_s):
             return await client.ready
     except TimeoutError:
-        failure = LinkError(f"the server {address} does not answer within {limits.greeting_s:g} s")
+        failure = UnreachableError(f"the server {address} does not answer within {limits.greeting_s:g} s")
         client.leave(failure)
         raise failure from None
     except asyncio.CancelledError:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from math import inf
 
-from splitimpera.core.errors import LinkError
+from splitimpera.core.errors import LinkError, UnreachableError
 from splitimpera.deploy.datagram_session import DatagramSession
 from splitimpera.deploy.dtls import Dtls
 
@@ -34,7 +34,7 @@ class Handshake:
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.TimerHandle | None = None
         if patience_s < inf:
-            self._end = self._loop.call_later(patience_s, failed, LinkError("the handshake takes too long"))
+            self._end = self._loop.call_later(patience_s, failed, UnreachableError("the handshake takes too long"))
 
     def go_on(self, step: Callable[[], object]) -> bool:
         """Take a step; whether the handshake is done."""

@@ -77,6 +77,7 @@ class Session(Protocol):
         round_trip_s: The smallest round trip seen; infinite before the first.
         on_message: Called with each message that came.
         on_close: Called once, with what went wrong, or None after an orderly end.
+        on_ping, on_pong: Called when a ping was sent and when it was answered, with its number and that time.
     """
 
     peer: str
@@ -84,6 +85,8 @@ class Session(Protocol):
     round_trip_s: float
     on_message: Callable[[Message], None]
     on_close: Callable[[LinkError | None], None]
+    on_ping: Callable[[int, float], None]
+    on_pong: Callable[[int, float], None]
 
     def send(self, kind: Kind, number: int, frame: int, payload: Payload, time_left_s: float = inf) -> int:
         """Hand a message to the system, without waiting.

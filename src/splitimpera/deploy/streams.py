@@ -7,7 +7,7 @@ import ssl
 from time import monotonic
 
 from splitimpera.codec.framing import HEADER_BYTES, Kind, ReceivedFrame, StreamReader, header_of
-from splitimpera.core.errors import CodecError, LinkError
+from splitimpera.core.errors import CodecError, LinkError, UnreachableError
 from splitimpera.core.files import reason
 from splitimpera.deploy.base_session import GREETING_BYTES, BaseSession, Guests, accepted
 from splitimpera.deploy.security import ClientSecurity, ServerSecurity, client_context, server_context
@@ -270,12 +270,16 @@ async def open_stream(host: str, port: int, security: ClientSecurity | None, lim
             _, made = await asyncio.get_running_loop().create_connection(session, host, port)
             await made.ready
     except TimeoutError:
-        failure = LinkError(f"the server {address} does not answer within {limits.greeting_s:g} s")
+        failure = UnreachableError(f"the server {address} does not answer within {limits.greeting_s:g} s")
         if made is not None:
             made.close(failure)
         raise failure from None
+    except asyncio.CancelledError:  # whoever asked waits no longer
+        if made is not None:
+            made.close()
+        raise
     except OSError as failed:
-        raise LinkError(
+        raise UnreachableError(
             f"the server {address} cannot be reached: {reason(failed)}", hint="is it running, and is this its address?"
         ) from None
     return made
