@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from itertools import count
 from math import inf, isfinite
 from time import monotonic
@@ -20,14 +19,15 @@ import numpy as np
 
 from splitimpera.bundle.opened import Bundle
 from splitimpera.codec.given import array_dtype
-from splitimpera.core.array_types import Array, Row
+from splitimpera.core.array_types import Array
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy.connection import Connection, Exchange, connect
-from splitimpera.deploy.frame_log import Outcome
 from splitimpera.deploy.halves import Coded, device_half
 from splitimpera.deploy.hops import check_machines, pace
+from splitimpera.deploy.inferred import OUTCOMES, Inference
 from splitimpera.deploy.lent_loop import LentLoop
-from splitimpera.deploy.messages import Hello, Response, Status, least_patience_s, result_of
+from splitimpera.deploy.messages import Hello, Status, least_patience_s
+from splitimpera.deploy.reading import named, read_response
 from splitimpera.deploy.sessions import Limits
 
 if TYPE_CHECKING:
@@ -37,57 +37,6 @@ TIMEOUT_S = 5.0
 """A response that takes longer counts as lost, where nothing else was said."""
 GRACE_S = 1.0
 """How long after its deadline: a frame with gaps is run when it strikes, and then its response is on its way."""
-OUTCOMES: dict[Status, Outcome] = {
-    Status.OK: "ok",
-    Status.LATE: "late",
-    Status.FULL: "full",
-    Status.DAMAGED: "damaged",
-    Status.FAILED: "failed",
-    Status.STOPPING: "stopping",
-}
-
-
-@dataclass(frozen=True)
-class Inference:
-    """What became of one frame; times by `time.monotonic`.
-
-    Attributes:
-        frame: Its number, from 0 on.
-        outcome: "ok" where there is a result, else why there is none; "lost": no response came in time.
-        result: The response to this frame, as its task has it: logits, a mask, boxes; None without one.
-        answer: The class that was found; None without a result, and where the task is about no such class.
-        name: Its name, where classes have names.
-        begun_s: When work on it began.
-        head_s, encode_s: What layers and codec took here.
-        sent_s: When its last byte was with the system; None: it was not sent.
-        response_s: When the response was complete, or the result where there is no server; None: none came.
-        payload_bytes, packets: What was sent.
-        response: What the server says of it; None: nothing.
-    """
-
-    frame: int
-    outcome: Outcome
-    result: tuple[Array, ...] | None
-    answer: int | None
-    name: str | None
-    begun_s: float
-    head_s: float
-    encode_s: float
-    sent_s: float | None = None
-    response_s: float | None = None
-    payload_bytes: int = 0
-    packets: int = 0
-    response: Response | None = None
-
-    @property
-    def latency_s(self) -> float | None:
-        """From when work on it began until its response was complete; None where none came."""
-        return None if self.response_s is None else self.response_s - self.begun_s
-
-    @property
-    def lost_packets(self) -> int | None:
-        """How many of its packets never came; None: the server does not say."""
-        return None if self.response is None else self.response.lost_packets
 
 
 class Client:
@@ -321,13 +270,13 @@ class Client:
             response = exchange.response
             result = None
             if response is not None and response.status is Status.OK:
-                result = self._read(response.tensors)
+                result = read_response(self.responding, response.tensors)
             found.set_result(
                 Inference(
                     frame,
                     "lost" if response is None else OUTCOMES[response.status],
                     result,
-                    *self._answer(result),
+                    *named(self.bundle.manifest, result),
                     begun_s,
                     coded.head_s,
                     coded.encode_s,
@@ -341,30 +290,19 @@ class Client:
         except BaseException as failure:
             found.set_exception(failure)
 
-    def _read(self, tensors: bytes) -> Row:
-        """The response in what the server sent.
-
-        Raises:
-            LinkError: it is none of this task.
-        """
-        result = result_of(tensors, self.responding.response, self.responding.most)
-        if problem := self.responding.problem(result):
-            raise LinkError(f"the server responds with {problem}")
-        return result
-
     def _alone(self, frame: int, begun_s: float, coded: Coded) -> Inference:
         """Of a plan without a server."""
         result = coded.result
         return Inference(
-            frame, "ok", result, *self._answer(result), begun_s, coded.head_s, coded.encode_s, response_s=monotonic()
+            frame,
+            "ok",
+            result,
+            *named(self.bundle.manifest, result),
+            begun_s,
+            coded.head_s,
+            coded.encode_s,
+            response_s=monotonic(),
         )
-
-    def _answer(self, result: tuple[Array, ...] | None) -> tuple[int | None, str | None]:
-        """The class with the largest value, and its name; None where responses are no such values."""
-        if result is None or not result[0].size or not self.responding.names_classes:
-            return None, None
-        answer, classes = int(result[0].argmax()), self.bundle.manifest.classes
-        return answer, classes[answer] if answer < len(classes) else None
 
 
 def parsed_address(address: str, where: str = "", port: int | None = None) -> tuple[str, int]:

@@ -23,8 +23,9 @@ MOST_LINES = 10_000_000
 
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
-Outcome = Literal["ok", "late", "full", "damaged", "failed", "stopping", "lost", "dropped"]
-"""What the server said; "lost": nothing came back; "dropped": the device never sent it, for it was busy."""
+Outcome = Literal["ok", "late", "full", "damaged", "failed", "stopping", "busy", "lost", "dropped", "stale", "unsent"]
+"""What the server said; "lost": nothing came back in time; "dropped": the device was busy and never sent it; "stale":
+the answer to an earlier frame once more; "unsent": it could not be sent, and the device could not be in time."""
 
 
 Number = Annotated[float, Field(allow_inf_nan=False)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from splitimpera.bundle.manifest import HopEntry, InputEntry, Manifest, PlanEntry, spans
 from splitimpera.bundle.opened import Bundle
-from splitimpera.bundle.segments import SegmentEntry, Span
+from splitimpera.bundle.segments import SegmentEntry, Span, chained
 from splitimpera.bundle.task_entry import Responding
 from splitimpera.codec.codecs import parsed
 from splitimpera.core.array_types import Array
@@ -49,7 +49,8 @@ class Coded:
 
     Attributes:
         payload: What goes to the server; None where the plan has no hop.
-        result: The response, where it has none; `outputs`: the network's outputs that it was made of.
+        result: The response, where it has none.
+        outputs: What the layers made: what crosses, or the network's outputs that the response was made of.
         head_s, encode_s: What the layers, with post-processing where they are all there are, and the codec took.
     """
 
@@ -62,13 +63,18 @@ class Coded:
 
 @dataclass(frozen=True)
 class DeviceHalf:
-    """What the first machine of a plan does with a frame: prepare, run its layers, encode."""
+    """What the first machine of a plan does with a frame: prepare, run its layers, encode.
+
+    Attributes:
+        rest: The layers behind the cut, where the machine has them as well; they take what crosses, uncoded.
+    """
 
     plan: PlanEntry
     input: InputEntry
     layers: Layers
     codec: Codec | None
     responding: Responding
+    rest: Layers | None = None
 
     @property
     def hop(self) -> HopEntry | None:
@@ -88,7 +94,13 @@ class DeviceHalf:
             return Coded(None, answer, perf_counter() - begun_s, 0.0, tensors)
         run_s = perf_counter()
         payload = self.codec.encode(tensors)
-        return Coded(payload, None, run_s - begun_s, perf_counter() - run_s)
+        return Coded(payload, None, run_s - begun_s, perf_counter() - run_s, tensors)
+
+    def finished(self, crossing: Sequence[Array]) -> tuple[Array, ...]:
+        """The response to a frame that the layers behind the cut finish here."""
+        assert self.rest is not None
+        (tensors,) = self.rest([crossing])
+        return self.responding(tensors)
 
 
 @dataclass
@@ -195,7 +207,8 @@ def device_halves(bundle: Bundle, plans: Iterable[str] | None = None, threads: i
     halves = {}
     for entry in _entries(manifest, plans):
         codec = bundle.codec(entry.hops[0]) if entry.hops else None
-        halves[entry.id] = DeviceHalf(entry, manifest.input, loaded.layers(entry, 0), codec, manifest.responding)
+        layers, rest = loaded.layers(entry, 0), loaded.rest(entry)
+        halves[entry.id] = DeviceHalf(entry, manifest.input, layers, codec, manifest.responding, rest)
     return halves
 
 
@@ -285,6 +298,17 @@ class _Loaded:
         if not chain:
             crossing = _crossing(manifest, plan, spans(plan, manifest.last)[place])
             return Layers(crossing, crossing, None)
+        return self._row(chain)
+
+    def rest(self, plan: PlanEntry) -> Layers | None:
+        """Those behind the first cut, where the first machine has them; None for plans of one machine, too."""
+        if not plan.hops or plan.hops[0].bottleneck or plan.hops[0].cut == self._bundle.manifest.last:
+            return None
+        behind = Span(plan.hops[0].cut, self._bundle.manifest.last)
+        chain = chained(self._bundle.manifest.part(plan.machines[0]).segments, behind)
+        return self._row(chain) if chain else None
+
+    def _row(self, chain: Sequence[SegmentEntry]) -> Layers:
         inputs, outputs = (tuple(entry.spec for entry in some) for some in (chain[0].inputs, chain[-1].outputs))
         return Layers(inputs, outputs, in_a_row([self._program(segment) for segment in chain]))
 
