@@ -259,6 +259,26 @@ class LinkEstimate:
         """What a single round trip exceeds with 1 - share, s."""
         return self._round_trip.quantile(share, now_s)
 
+    def queued_s(self, now_s: float) -> float:
+        """How long the link should still be busy with this client's own frames; 0 where that is not known."""
+        return max(self._latest.clear_s - now_s, 0.0)
+
+    def answer_s(self, size: int, now_s: float, share: float = 0.5) -> float | None:
+        """How long the answer to a frame of `size` bytes takes that is sent now, behind all that is under way.
+
+        Args:
+            share: So many of such frames should take no longer, as far as link, round trip and server go apart.
+
+        Returns:
+            None: not known yet.
+        """
+        goodput = self.goodput_quantile(1 - share, now_s)
+        round_trip_s = self._round_trip.quantile(share, now_s)
+        if goodput is None or round_trip_s is None:
+            return None
+        service_s = self._service.quantile(share, now_s) or 0.0
+        return self.queued_s(now_s) + 8 * size / goodput + round_trip_s + service_s
+
     def outage(self, now_s: float) -> Outage | None:
         """The outage that lasts; None: there is none.
 

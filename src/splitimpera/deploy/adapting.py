@@ -1,0 +1,239 @@
+"""By which plan each frame is run, as the link changes: estimates, policy, switching and trials, joined.
+
+`Adapting` is told what was sent, answered and lost, and asked before every frame. It makes of the link's estimates what
+is believed of the link (`belief`), takes the plan of the largest expected value by the policy, and moves to it as
+`switching` allows. A client also asks it whether a frame is still worth sending, and when to ping.
+
+- Rates: goodput is of payload; on the wire headers come with it, as with the latest frame that was sent.
+- Delay: half the round trip, less what the first packet takes to pass.
+- Loss: over TCP none is seen; what it does is in the goodput.
+- Trials: small frames tell nothing of the rate, and local plans nothing at all. Where to know it would be worth more
+  than a change has to gain, single frames are run by the plan that could win, within the budget of probes; where the
+  chosen plan is local, the device computes them as well.
+- Queues: a frame that would find a queue of this client's own, and come too late behind it, is held back: it would only
+  make the next ones late.
+
+Pure rules: no sockets, no clock; times are passed in, in seconds of one clock that does not go back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil, inf
+
+import numpy as np
+
+from splitimpera.core.array_types import FloatArray
+from splitimpera.core.errors import PlanError, listed
+from splitimpera.deploy.belief import DELAY_SPREAD, Belief, LinkBelief, level_belief, share_belief
+from splitimpera.deploy.link_estimate import SEGMENT_BYTES, LinkEstimate, Outage
+from splitimpera.deploy.messages import Response
+from splitimpera.deploy.probe_budget import ProbeBudget
+from splitimpera.deploy.switching import LEAST_STAY_S, PlanChange, Proposal, Switching
+from splitimpera.records.policy import Policy
+
+HEADER_BYTES = 50
+"""What comes with a packet on the wire, where nobody says: link, IP, UDP and frame header."""
+PING_S, PING_IN_OUTAGE_S = 1.0, 0.1
+PING_BYTES = 80
+TRIALS_APART_S = 0.5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """By what a frame is run.
+
+    Attributes:
+        plan: The plan's id; None: the server cannot be reached, and no plan is local.
+        trial: It is run by this plan once, to learn what the link is like. Where `beside` is another plan, the device
+            runs the frame by that one as well, and its answer counts.
+        beside: The local plan that is chosen; None: nothing is run beside.
+        reason: For the log.
+    """
+
+    plan: str | None
+    reason: str
+    trial: bool = False
+    beside: str | None = None
+
+
+class Adapting:
+    """The plan of each frame, by what is known of the link.
+
+    Args:
+        policy: Of this bundle.
+        frame_bytes: Payload of a frame by each plan that may be used (in the bundle, above the privacy floor); 0: it is
+            local.
+        estimate: Of the link to the server in use; `use` takes another one.
+        first: The plan to begin with; None: the best where nothing is known.
+        header_bytes: What comes with each packet on the wire.
+        least_stay_s: As `Switching` has it.
+        told: Called with each change of the plan.
+
+    Raises:
+        PlanError: the policy has none of the plans, or not `first`.
+
+    Example:
+        >>> from splitimpera.records.policy import PolicyPlan
+        >>> keys = {"configuration": "RC", "cut": 0, "codec": "uint8", "bottleneck": 0.0, "transport": "udp"}
+        >>> plans = [PolicyPlan(id=name, values=values, errors=[0.0, 0.0], **keys)
+        ...          for name, values in {"small": [0.8, 0.8], "large": [0.0, 0.9]}.items()]
+        >>> policy = Policy(name="", objective="", prior="", rates_bps=[1e5, 1e7], delays_s=[], losses=[],
+        ...                 weights=[0.5, 0.5], plans=plans, chosen=[0, 1], expected=0.85, of_all=0.85, bound=0.85)
+        >>> adapting = Adapting(policy, {"small": 1_000, "large": 100_000}, LinkEstimate("udp"))
+        >>> adapting.next(0.0).plan
+        'small'
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        frame_bytes: Mapping[str, int],
+        estimate: LinkEstimate,
+        *,
+        first: str | None = None,
+        header_bytes: int = HEADER_BYTES,
+        least_stay_s: float = LEAST_STAY_S,
+        told: Callable[[PlanChange], None] = lambda _: None,
+    ) -> None:
+        self.policy, self.estimate = policy, estimate
+        self._bytes = {plan.id: frame_bytes[plan.id] for plan in policy.plans if plan.id in frame_bytes}
+        if not self._bytes:
+            hint = f"the policy has {listed(plan.id for plan in policy.plans)}; make it again for these plans"
+            raise PlanError(f"the policy has none of the plans {listed(frame_bytes)}", where="policy", hint=hint)
+        self._ids = tuple(self._bytes)
+        usable = [plan for plan in policy.plans if plan.id in self._bytes]
+        self._values = np.array([plan.values for plan in usable])
+        self._errors = np.array([plan.errors for plan in usable])
+        local = next((plan.id for plan in usable if plan.configuration == "LC"), None)
+        best = self._ids[int(np.argmax(self._values @ np.array(policy.weights)))]
+        # the policy's own margin is in the proposals
+        self.switching = Switching(self._ids, first or best, local, 0.0, least_stay_s, told)
+        self.budget = ProbeBudget()
+        self._header_bytes = header_bytes
+        self._wire_share = 1.0
+        self._packet_bytes = 0
+        self._rate: tuple[Belief, float] | None = None
+        self._delay: tuple[Belief, float] | None = None
+        self._tried_s = self._pinged_s = -inf
+
+    def use(self, estimate: LinkEstimate) -> None:
+        """Another server is used from now on, or another carrier: what was known of the link is not true of it."""
+        self.estimate, self._rate, self._delay = estimate, None, None
+
+    # What is asked ----------------------------------------------------------------------------------------------------
+
+    def next(self, now_s: float, cut_off: str | None = None) -> Choice:
+        """By what the frame is run that begins now.
+
+        Args:
+            cut_off: Why the server cannot be reached, as an open circuit; an outage is seen here.
+        """
+        outage = self.outage(now_s)
+        if cut_off is None and outage is not None:
+            cut_off = f"nothing came for {now_s - outage.begun_s:.2g} s"
+        if cut_off is not None:
+            return Choice(self.switching.next(now_s, cut_off=cut_off), cut_off)
+        link = self.link(now_s)
+        shares = link.shares(self.policy)
+        plan = self.switching.next(now_s, self._proposal(shares, link))
+        tried = None if plan is None else self._trial(plan, shares, link, now_s)
+        if tried is None:
+            return Choice(plan, link.words())
+        beside = plan if plan is not None and not self._bytes[plan] else None
+        return Choice(tried, f"a trial: {link.words()}", True, beside)
+
+    def worth_sending(self, size: int, left_s: float, now_s: float) -> bool:
+        """Whether a frame of `size` bytes is to be sent, whose answer is due in `left_s`: not where a queue of this
+        client's own makes it late. Where none stands it is sent in any case: it says what the link is like."""
+        queued_s = self.estimate.queued_s(now_s)
+        if queued_s <= 0 or left_s == inf:
+            return True
+        answer_s = self.estimate.answer_s(size, now_s)
+        return answer_s is None or answer_s <= left_s
+
+    def answer_s(self, plan: str, now_s: float, share: float = 0.95) -> float | None:
+        """How long an answer takes from sending on, which this share keeps to; None: not known, or a local plan."""
+        return self.estimate.answer_s(self._bytes[plan], now_s, share) if self._bytes[plan] else None
+
+    def ping_due(self, now_s: float, size: int = PING_BYTES) -> bool:
+        """Whether to ping now; if so it is paid for: once a second, in an outage as often as the budget bears."""
+        apart_s = PING_S if self.outage(now_s) is None else PING_IN_OUTAGE_S
+        if now_s - self._pinged_s < apart_s or not self.budget.may_probe(size, now_s):
+            return False
+        self._pinged_s = now_s
+        return True
+
+    def outage(self, now_s: float) -> Outage | None:
+        """The outage that lasts; None: there is none."""
+        return self.estimate.outage(now_s)
+
+    # What happened ----------------------------------------------------------------------------------------------------
+
+    def sent(
+        self, frame: int, size: int, packets: int, now_s: float, deadline_s: float = inf, trial: bool = False
+    ) -> None:
+        """A frame was handed to the session; as `LinkEstimate.sent`. A trial was paid for when it was chosen."""
+        self.estimate.sent(frame, size, packets, now_s, deadline_s)
+        packets = max(packets, ceil(size / SEGMENT_BYTES), 1)
+        wire_bytes = size + packets * self._header_bytes
+        self._wire_share, self._packet_bytes = wire_bytes / max(size, 1), wire_bytes // packets
+        if not trial:
+            self.budget.sent(wire_bytes, now_s)
+
+    def answered(self, frame: int, response: Response, now_s: float, handed_s: float | None = None) -> None:
+        """A response came; as `LinkEstimate.answered`."""
+        self.estimate.answered(frame, response, now_s, handed_s)
+
+    def lost(self, frame: int, now_s: float) -> None:
+        """Nobody waits any longer for a frame's response; as `LinkEstimate.lost`."""
+        self.estimate.lost(frame, now_s)
+
+    # How --------------------------------------------------------------------------------------------------------------
+
+    def link(self, now_s: float) -> LinkBelief:
+        """The link as it is believed to be."""
+        goodput, round_trip = self.estimate.goodput(now_s), self.estimate.round_trip(now_s)
+        if goodput is not None:
+            found = level_belief(goodput)
+            self._rate = Belief(found.value * self._wire_share, found.spread, found.at_least), now_s
+        rate = None if self._rate is None else self._rate[0].grown(now_s - self._rate[1])
+        if round_trip is not None:
+            first_s = 0.0 if rate is None or rate.at_least else 8 * self._packet_bytes / rate.value
+            found = level_belief(round_trip, DELAY_SPREAD)
+            half_s = max(found.value - first_s, found.value / 10) / 2
+            self._delay = Belief(half_s, found.spread, found.at_least), now_s
+        delay = None if self._delay is None else self._delay[0]
+        known = rate is not None or delay is not None
+        return LinkBelief(rate, delay, share_belief(self.estimate.loss(now_s)) if known else None)
+
+    def _proposal(self, shares: FloatArray, link: LinkBelief) -> Proposal | None:
+        """What is expected to be worth most, where that is more than the policy's margin."""
+        worths, chosen = self._values @ shares, self._ids.index(self.switching.chosen)
+        best = int(np.argmax(worths))
+        gain = float(worths[best] - worths[chosen])
+        return Proposal(self._ids[best], gain, link.words()) if gain > self._margin(best, chosen, shares) else None
+
+    def _margin(self, one: int, other: int, shares: FloatArray) -> float:
+        """As `Policy.margin`, expected."""
+        errors = np.hypot(self._errors[one], self._errors[other])
+        return float(np.maximum(errors, self.policy.least_margin) @ shares)
+
+    def _trial(self, plan: str, shares: FloatArray, link: LinkBelief, now_s: float) -> str | None:
+        """The plan to try, and paid for; None: none."""
+        goodput = self.estimate.goodput(now_s)
+        known = goodput is not None and not level_belief(goodput).at_least
+        if known or self.switching.pinned or now_s - self._tried_s < TRIALS_APART_S:
+            return None
+        own = self._ids.index(plan)
+        gains = np.maximum(self._values - self._values[own], 0.0) @ shares
+        best = int(np.argmax([gain if size else 0.0 for gain, size in zip(gains, self._bytes.values(), strict=True)]))
+        size = self._bytes[self._ids[best]]
+        packets = ceil(size / SEGMENT_BYTES)
+        if gains[best] <= self._margin(best, own, shares):
+            return None
+        if not self.budget.may_probe(size + packets * self._header_bytes, now_s):
+            return None
+        self._tried_s = now_s
+        return self._ids[best]
