@@ -37,14 +37,14 @@ def keys(tmp_path_factory):
 
 
 @contextmanager
-def running(bundle, security=None, **options):
+def running(bundle, security=None, port=0, **options):
     """A server in a thread of its own; yields it and its address."""
     started, ended = threading.Event(), threading.Event()
     found = {}
 
     async def serve():
         async with Server(bundle, **options) as server:
-            found["address"] = await server.start("127.0.0.1", 0, security)
+            found["address"] = await server.start("127.0.0.1", port, security)
             found["server"], found["loop"] = server, asyncio.get_running_loop()
             started.set()
             await server.serve()

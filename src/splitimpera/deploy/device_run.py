@@ -17,9 +17,9 @@ import numpy as np
 from splitimpera.core.errors import LinkError
 from splitimpera.core.version import __version__
 from splitimpera.deploy.client import Client
-from splitimpera.deploy.inferred import Inference
 from splitimpera.deploy.frame_clock import FrameClock
 from splitimpera.deploy.frame_log import FrameLine, RunLine
+from splitimpera.deploy.inferred import Inference
 from splitimpera.deploy.judging import Judge
 from splitimpera.deploy.sample_stream import Sample, Source
 

@@ -17,6 +17,7 @@ OUTCOMES: dict[Status, Outcome] = {
     Status.DAMAGED: "damaged",
     Status.FAILED: "failed",
     Status.STOPPING: "stopping",
+    Status.BUSY: "busy",
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from math import prod
+from math import ceil, prod
 from struct import Struct, error
 from typing import Any
 
@@ -34,6 +34,9 @@ TEXT_BYTES = 400
 US = 1e6
 MOST_US = (1 << 32) - 1
 """So long, or longer, or not known."""
+RETRIES_PER_S = 10
+MOST_RETRY_S = 255 / RETRIES_PER_S
+"""A response tells when to come back in tenths of a second, in one byte."""
 
 
 PASSING, SPARE_S = 1.5, 0.01
@@ -61,6 +64,8 @@ class Reason(IntEnum):
     BUSY = 5
     STOPPING = 6
     PROTOCOL = 7
+    FLOOR = 8
+    """What the plan sends lies before the bundle's privacy floor."""
 
 
 class Status(IntEnum):
@@ -76,6 +81,8 @@ class Status(IntEnum):
     FAILED = 4
     """The program failed on it."""
     STOPPING = 5
+    BUSY = 6
+    """Its deadline could not be met behind what waits already, or its client sends more than it may."""
 
 
 _STATUSES = {status.value: status for status in Status}
@@ -167,6 +174,8 @@ class Response:
         decode_s, run_s: What its codec and its program took, those of the whole batch.
         total_s: From its first packet until this was handed to the system.
         tensors: The result as bytes, empty unless the status is OK; `result_of` reads them.
+        retry_s: After so long it is worth while to send frames again, in tenths of a second, rounded up, 25.5 s at
+            most; 0: not said.
     """
 
     status: Status
@@ -179,18 +188,24 @@ class Response:
     run_s: float = 0.0
     total_s: float = 0.0
     tensors: bytes = b""
+    retry_s: float = 0.0
 
     def to_bytes(self) -> bytes:
         times = (self.assembled_s, self.queued_s, self.decode_s, self.run_s, self.total_s)
         start = RESPONSE.pack(
-            self.status, 0, min(self.batch, 65535), self.lost_packets, self.missing_bytes, *map(microseconds, times)
+            self.status,
+            _tenths(self.retry_s),
+            min(self.batch, 65535),
+            self.lost_packets,
+            self.missing_bytes,
+            *map(microseconds, times),
         )
         return start + self.tensors
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Response:
         """Raises LinkError where this is none."""
-        status, _, batch, lost_packets, missing, *times = _fields(RESPONSE, data, "response")
+        status, tenths, batch, lost_packets, missing, *times = _fields(RESPONSE, data, "response")
         if status not in _STATUSES:
             raise LinkError(f"the server answers with status {status}, which this version does not know")
         assembled_s, queued_s, decode_s, run_s, total_s = (time / US for time in times)
@@ -205,7 +220,13 @@ class Response:
             run_s,
             total_s,
             data[RESPONSE.size :],
+            tenths / RETRIES_PER_S,
         )
+
+
+def _tenths(seconds: float) -> int:
+    """Rounded up: who comes back earlier comes in vain."""
+    return ceil(round(max(min(seconds, MOST_RETRY_S), 0.0) * RETRIES_PER_S, 6)) if seconds else 0
 
 
 def microseconds(seconds: float) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from splitimpera.bundle.manifest import HopEntry
 from splitimpera.core.errors import LinkError, UnreachableError
+from splitimpera.deploy.adapting import Adapting
 from splitimpera.deploy.connection import Connection, connect
 from splitimpera.deploy.event_log import tell
 from splitimpera.deploy.hops import pace
@@ -47,11 +48,18 @@ class Watched:
 
     def __init__(self, link: LinkEstimate, server: KnownServer, lock: Lock, place: int) -> None:
         self.link, self.heard_s = link, monotonic()
+        self.adapting: Adapting | None = None
+        """Where the link is the one that plans are chosen by."""
+        self.trial = False
+        """Whether the next frame is a trial."""
         self._server, self._lock, self._first = server, lock, place << 32
 
     def sent(self, frame: int, size: int, packets: int, now_s: float, deadline_s: float) -> None:
         with self._lock:
-            self.link.sent(frame, size, packets, now_s, deadline_s)
+            if self.adapting is not None and self.adapting.estimate is self.link:
+                self.adapting.sent(frame, size, packets, now_s, deadline_s, self.trial)
+            else:
+                self.link.sent(frame, size, packets, now_s, deadline_s)
 
     def answered(self, frame: int, response: Response, now_s: float, handed_s: float | None) -> None:
         self.heard_s = now_s
@@ -136,6 +144,11 @@ class Way:
     def lane(self, hop: HopEntry) -> Lane:
         """The one that a hop's frames take."""
         return self._lanes[self._kind(hop)]
+
+    def followed_by(self, adapting: Adapting) -> None:
+        """Frames that are sent here count for its budget of trials."""
+        for lane in self._lanes.values():
+            lane.watched.adapting = adapting
 
     @property
     def open(self) -> bool:
