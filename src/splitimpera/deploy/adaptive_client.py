@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from splitimpera.bundle.manifest import HopEntry, PlanEntry
 from splitimpera.bundle.opened import Bundle
+from splitimpera.bundle.task_entry import Responding
 from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import LinkError, PlanError, SplitImperaError, UnreachableError
 from splitimpera.deploy.adapting import Choice
@@ -222,6 +224,26 @@ class AdaptiveClient:
         self.close()
 
     @property
+    def plan(self) -> PlanEntry:
+        """The one that is chosen now."""
+        return self.plans.entry(self.adapting.switching.chosen)
+
+    @property
+    def hop(self) -> HopEntry | None:
+        """Of a plan that is sent by: the chosen one, where it is; None: nothing is ever sent."""
+        return self.plans.hop(self.plan.id) or next(iter(self.plans.hops), None) if self._servers is not None else None
+
+    @property
+    def deadline_s(self) -> float:
+        """What frames have as deadline where none is asked for."""
+        return inf
+
+    @property
+    def responding(self) -> Responding:
+        """What responses are held to."""
+        return self.plans.responding
+
+    @property
     def round_trip_s(self) -> float:
         """The smallest round trip seen; infinite before the first."""
         return min((way.round_trip_s for way in self._ways.values()), default=inf)
@@ -237,7 +259,7 @@ class AdaptiveClient:
         return await asyncio.wrap_future(await asyncio.to_thread(self.submit, x, deadline_s))
 
     def submit(
-        self, x: Array | Sequence[Array], deadline_s: float | None = None, since_s: float | None = None
+        self, x: Array | Sequence[Array], deadline_s: float | None = None, *, since_s: float | None = None
     ) -> Future[Inference]:
         """Begin a frame; what comes of it is in the future, at the deadline at the latest.
 

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf, isfinite
 from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from splitimpera.bundle.opened import Bundle
+from splitimpera.bundle.task_entry import Responding
+from splitimpera.core.array_types import Array
 from splitimpera.core.errors import LinkError
 from splitimpera.core.version import __version__
+from splitimpera.deploy.adaptive_client import AdaptiveClient
 from splitimpera.deploy.client import Client
 from splitimpera.deploy.frame_clock import FrameClock
-from splitimpera.deploy.frame_log import FrameLine, RunLine
-from splitimpera.deploy.inferred import Inference
+from splitimpera.deploy.frame_log import FrameLine, PlanMove, RunLine
+from splitimpera.deploy.inferred import Answered, Inference
 from splitimpera.deploy.judging import Judge
 from splitimpera.deploy.sample_stream import Sample, Source
 
 ROUND_TRIP_S = 0.5
 """How long the first round trip is waited for, before the first frame."""
+MOVES_KEPT = 1000
 LAST_S = 1.0
 """After Ctrl-C, how long responses that are on their way are waited for."""
 
@@ -37,6 +42,17 @@ class _Underway(NamedTuple):
     """None: it was dropped."""
 
 
+class Runner(Protocol):
+    """What runs frames: `Client`, or `AdaptiveClient`."""
+
+    bundle: Bundle
+    responding: Responding
+
+    def submit(
+        self, x: Array | Sequence[Array], deadline_s: float | None = None, *, since_s: float | None = None
+    ) -> Future[Inference]: ...
+
+
 @dataclass
 class Tally:
     """What a run came to so far.
@@ -46,6 +62,9 @@ class Tally:
         latencies_s: From due to response, of those that are ok.
         lost_packets: Of the `told_packets` of those frames of which the server says what came.
         missed: How many had no result within the deadline that was asked for.
+        answered, plans: How many frames each answered, and were of each plan, where a client has several.
+        moves: The frames at which the plan changed; the last `MOVES_KEPT`.
+        latest: The latest frame.
         correct, labelled: Of frames whose class is known, how many are right; one without a result is not.
         judge: What says how good other responses are.
     """
@@ -59,6 +78,10 @@ class Tally:
     told_packets: int = 0
     lost_packets: int = 0
     missed: int = 0
+    answered: Counter[str] = field(default_factory=Counter)
+    plans: Counter[str] = field(default_factory=Counter)
+    moves: list[FrameLine] = field(default_factory=list)
+    latest: FrameLine | None = None
     correct: int = 0
     labelled: int = 0
 
@@ -76,6 +99,12 @@ class Tally:
 
     def add(self, line: FrameLine) -> None:
         latency_s = line.latency_s
+        self.latest = line
+        if line.answered_by is not None:
+            self.answered[line.answered_by] += 1
+            self.plans[line.plan or "none"] += 1
+        if line.move is not None:
+            self.moves = [*self.moves[1 - MOVES_KEPT :], line]
         self.outcomes[line.outcome] += 1
         if latency_s is not None:
             self.latencies_s.append(latency_s)
@@ -101,12 +130,17 @@ class Tally:
             "lost_packets": self.lost_packets,
             "missed": None if self.deadline_s is None else self.missed,
             "accuracy": self.accuracy,
+            **({"answered_by": dict(self.answered), "plans": dict(self.plans)} if self.answered else {}),
             **({} if self.judge is None else {self.judge.quality.name: self.judge.value}),
         }
 
 
 def run_line(
-    client: Client, source: Source, fps: float | None, deadline_s: float | None, judge: Judge | None = None
+    client: Client | AdaptiveClient,
+    source: Source,
+    fps: float | None,
+    deadline_s: float | None,
+    judge: Judge | None = None,
 ) -> RunLine:
     """The first line of a run's log; waits a moment for the first round trip."""
     until_s = monotonic() + ROUND_TRIP_S
@@ -136,7 +170,26 @@ def run_line(
         round_trip_s=client.round_trip_s if isfinite(client.round_trip_s) else None,
         result_bytes=None if isinstance(task, str) else task.result_bytes,
         judged_by=None if judge is None else judge.by,
+        mode=client.mode if isinstance(client, AdaptiveClient) else None,
     )
+
+
+def _answered(answered: Answered) -> dict[str, Any]:
+    """What the log says of a frame of a client with several plans."""
+    change, seen = answered.change, answered.seen
+    return {
+        "answered_by": answered.by,
+        "plan": answered.plan,
+        "sent_by": answered.sent_by,
+        "why": answered.reason,
+        "move": None
+        if change is None
+        else PlanMove(before=change.before, after=change.after, cause=change.cause, reason=change.reason),
+        "goodput_bps": seen.goodput_bps,
+        "link_round_trip_s": seen.round_trip_s,
+        "link_loss": seen.loss,
+        "outage": seen.outage,
+    }
 
 
 class DeviceRun:
@@ -155,7 +208,7 @@ class DeviceRun:
 
     def __init__(
         self,
-        client: Client,
+        client: Runner,
         source: Source,
         clock: FrameClock,
         deadline_s: float | None = None,
@@ -260,6 +313,8 @@ class DeviceRun:
             "packets": one.packets,
             "predicted": one.answer,
         }
+        if one.answered is not None:
+            line |= _answered(one.answered)
         if response is not None:
             line |= {
                 "lost_packets": response.lost_packets,

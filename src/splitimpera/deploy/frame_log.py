@@ -16,8 +16,10 @@ from splitimpera.bundle.entries import Tensors
 from splitimpera.bundle.task_entry import TaskEntry
 from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.files import open_file
+from splitimpera.deploy.answering import AnsweredBy, Mode
+from splitimpera.deploy.switching import Cause
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 LINE_BYTES = 1 << 20
 MOST_LINES = 10_000_000
 
@@ -54,10 +56,13 @@ class RunLine(_Line):
         fps: Frame rate that was asked for; None: each as soon as the one before was through.
         round_trip_s: Smallest round trip seen by then.
         result_bytes: Mean size of what a response carries, as the design has it; None: that of the network's result.
+        plan: The one that the run began with.
+        mode: Who was to answer, where the client had several plans to choose from or could do without the server; None:
+            every frame is of `plan`, and the server's.
         judged_by: What `counts` of frames are numbers of; None: there are none, labels alone may be known.
     """
 
-    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
     bundle: str
     plan: str
     made_by: str
@@ -74,6 +79,16 @@ class RunLine(_Line):
     round_trip_s: Seconds | None
     result_bytes: Count | None = None
     judged_by: JudgedBy | None = None
+    mode: Mode | None = None
+
+
+class PlanMove(_Line):
+    """A change of plan: from one to another, None for none, and why."""
+
+    before: str | None
+    after: str | None
+    cause: Cause
+    reason: str
 
 
 class FrameLine(_Line):
@@ -90,6 +105,10 @@ class FrameLine(_Line):
         lost_packets, missing_bytes: What of it never came, as the server says; None: it does not say.
         assembled_s, queued_s, decode_s, run_s, server_s: Durations on the server, as `messages.Response` has them.
         batch: How many frames the server ran together.
+        answered_by, plan, sent_by: Whose answer it got, the plan in use, and the one that it was sent by;
+            all None where a run has one plan.
+        why: In words. `move`: the change of plan at this frame.
+        goodput_bps, link_round_trip_s, link_loss, outage: What was known of the link when it began; None: nothing.
         label, predicted: The class that it is, and the one that was found; None: not known.
         counts: What the response counts for by the task's metric; `counts_lost`: what none would; None: not known.
     """
@@ -117,6 +136,15 @@ class FrameLine(_Line):
     predicted: int | None = None
     counts: Counts | None = None
     counts_lost: Counts | None = None
+    answered_by: AnsweredBy | None = None
+    plan: str | None = None
+    sent_by: str | None = None
+    why: str | None = None
+    move: PlanMove | None = None
+    goodput_bps: Number | None = None
+    link_round_trip_s: Seconds | None = None
+    link_loss: Number | None = None
+    outage: bool = False
 
     @property
     def latency_s(self) -> float | None:
