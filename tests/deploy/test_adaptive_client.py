@@ -51,7 +51,7 @@ def test_the_device_answers_where_nobody_is_there(bundle):
 
 def test_without_the_device_a_server_has_to_be_there(bundle):
     client = AdaptiveClient(bundle, [("127.0.0.1", 1)], mode=Mode.SERVER_ONLY, insecure=True)
-    with pytest.raises(LinkError, match="127.0.0.1:1"):
+    with pytest.raises(LinkError, match=r"127\.0\.0\.1:1"):
         client.open()
 
 
