@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +16,13 @@ from splitimpera.cli.serve import PORT, SWITCH_S
 from splitimpera.cli.verbosity import Verbose
 from splitimpera.core import units
 from splitimpera.core.errors import LinkError, SplitImperaError, UnitError, shown
+from splitimpera.core.registry import nearest
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from splitimpera.bundle.opened import Bundle
+    from splitimpera.deploy.answering import Mode
     from splitimpera.deploy.device_run import Tally
     from splitimpera.deploy.frame_log import FrameLine, RunLine
 
@@ -26,6 +30,7 @@ DRAW_EVERY_S = 0.5
 DRAW_AT_LEAST_S = 3.0
 DRAWING_S = 0.02
 """A table is drawn where the next frame is further away than this, or it has not been for long."""
+MOVES_SHOWN = 5
 POLICIES = ("wait", "drop-oldest", "drop-newest")
 
 
@@ -39,8 +44,26 @@ def run(
             help="samples, a folder of images, .npy, .npz, file.py:factory, camera:0, a video, a data set's name, or -",
         ),
     ],
-    server: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where 'splitimpera serve' listens.")] = None,
-    plan: Annotated[str | None, typer.Option(help="Plan that is run (default: the recommended one).")] = None,
+    server: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="Where 'splitimpera serve' listens; several, the preferred first."),
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(help="Plan that is run (default: as the bundle's policy says, or the recommended one)."),
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="Who answers: prefer-server, prefer-device, server-only or device-only.")
+    ] = None,
+    hedge: Annotated[
+        bool, typer.Option("--hedge", help="Begin on the device as well where the server may be late.")
+    ] = False,
+    stale: Annotated[
+        str | None, typer.Option(help="For so long the last answer is given once more (default: 1 s).")
+    ] = None,
+    emulate: Annotated[
+        Path | None, typer.Option(metavar="TRACE", help="Change the link as this trace says, for trying things out.")
+    ] = None,
     fps: Annotated[str | None, typer.Option(help="Frame rate (default: each frame after the one before).")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="How many (default: each input once).")] = None,
     log: Annotated[Path | None, typer.Option(help="Write what happened to each frame here, for 'verify'.")] = None,
@@ -63,38 +86,72 @@ def run(
     verbose: Verbose = 0,
 ) -> None:
     """Run the device half of a bundle: frames to the server, its responses back."""
+    import numpy as np
+
     from splitimpera.bundle.opened import open_bundle
     from splitimpera.cli.trust import client_security
     from splitimpera.core.files import check_file
+    from splitimpera.deploy.adaptive_client import STALE_S, AdaptiveClient
+    from splitimpera.deploy.answering import Mode
     from splitimpera.deploy.client import Client, parsed_address
     from splitimpera.deploy.device_run import DeviceRun, run_line
+    from splitimpera.deploy.emulated_link import ChangingLink, EmulatedLink
     from splitimpera.deploy.frame_clock import FrameClock
     from splitimpera.deploy.judging import judge_of
     from splitimpera.deploy.sources import open_source
+    from splitimpera.net.traces import load_trace
 
     if queue_policy not in POLICIES:
         raise LinkError(f"'{shown(queue_policy)}' is none of {', '.join(POLICIES)}", where="--queue-policy")
     rate = _positive(fps, units.FREQUENCY, "--fps")
     deadline_s = _positive(deadline, units.TIME, "--deadline")
-    address = None if server is None else parsed_address(server, "--server", PORT)
+    stale_s = _positive(stale, units.TIME, "--stale")
+    addresses = [parsed_address(each, "--server", PORT) for each in server or []]
     if log is not None:
         check_file(log, "--log")
     opened = open_bundle(bundle)
+    wanted = _mode(mode, opened, plan, addresses, hedge or stale_s is not None)
     security = None
-    if opened.manifest.plan(plan).hops:
-        if address is None:
-            raise LinkError("this plan needs a server", where="--server", hint="write for example 10.0.0.2:7433")
-        security = client_security(keys, authority, certificate, key, token_file, server_name, insecure)
+    if wanted is Mode.DEVICE_ONLY or (wanted is None and not opened.manifest.plan(plan).hops):
+        addresses, insecure = [], False
+    elif not addresses:
+        raise LinkError("this plan needs a server", where="--server", hint="write for example 10.0.0.2:7433")
     else:
-        address, insecure = None, False
+        security = client_security(keys, authority, certificate, key, token_file, server_name, insecure)
+    if emulate is not None and len(addresses) != 1:
+        raise LinkError(f"there are {len(addresses)} servers", where="--emulate", hint="name one by '--server'")
     try:
         inputs = open_source(source, opened)
     except SplitImperaError as error:
         raise error.at(f"--input{': ' + error.where if error.where else ''}") from error.__cause__
     sys.setswitchinterval(SWITCH_S)
     with ExitStack() as after:
-        client = Client(opened, address, plan, security=security, insecure=insecure, threads=threads)
+        if emulate is not None:
+            relay = EmulatedLink(addresses[0], ChangingLink(load_trace(emulate), np.random.default_rng()))
+            if security is not None and security.server_name is None:
+                security = replace(security, server_name=addresses[0][0])
+            addresses = [after.enter_context(relay).address]
+        client: Client | AdaptiveClient
+        if wanted is None:
+            client = Client(
+                opened, next(iter(addresses), None), plan, security=security, insecure=insecure, threads=threads
+            )
+        else:
+            client = AdaptiveClient(
+                opened,
+                addresses,
+                plan,
+                mode=wanted,
+                pin=plan is not None,
+                hedge=hedge,
+                stale_s=STALE_S if stale_s is None else stale_s,
+                security=security,
+                insecure=insecure,
+                threads=threads,
+            )
         after.enter_context(client)
+        if isinstance(client, AdaptiveClient) and client.unreachable is not None:
+            print(f"warning: {client.unreachable}; the device answers until a server is there", file=sys.stderr)
         judge = judge_of(opened.manifest, inputs.near)
         first = run_line(client, inputs, rate, deadline_s, judge)
         told = after.enter_context(_written(log, first)) if log is not None else _untold
@@ -106,6 +163,20 @@ def run(
                 going.run()
         finally:  # on Ctrl-C and where the session broke as well
             _print_summary(going.tally, first, json)
+
+
+def _mode(given: str | None, bundle: Bundle, plan: str | None, servers: Sequence[object], asked: bool) -> Mode | None:
+    """Who answers; None: every frame is of one plan and goes to the one server, or runs here."""
+    from splitimpera.deploy.answering import Mode
+
+    if given is not None:
+        if given not in list(Mode):
+            hint = nearest(given, [each.value for each in Mode])
+            raise LinkError(f"'{shown(given)}' is none of {', '.join(Mode)}", where="--mode", hint=hint)
+        return Mode(given)
+    if len(servers) > 1 or asked or (bundle.manifest.policy is not None and plan is None):
+        return Mode.PREFER_SERVER if servers else Mode.DEVICE_ONLY
+    return None
 
 
 def _untold(line: FrameLine) -> None:
@@ -161,6 +232,10 @@ def _rows(tally: Tally) -> list[tuple[str, str]]:
     """What there is to say of a run, in words."""
     others = ", ".join(f"{count} {outcome}" for outcome, count in sorted(tally.outcomes.items()) if outcome != "ok")
     rows = [("frames", f"{tally.frames}" + (f" ({others})" if others else ""))]
+    if tally.answered:
+        rows.append(("answered by", ", ".join(f"{by} {count}" for by, count in tally.answered.most_common())))
+        rows.append(("plans", ", ".join(f"{plan} {count}" for plan, count in tally.plans.most_common())))
+        rows += _moves(tally)
     times = [tally.percentile_s(share) for share in (0.5, 0.95, 0.99)]
     if times[0] is not None:
         rows.append(("latency p50 / p95 / p99", " / ".join(units.format_time(time_s or 0.0) for time_s in times)))
@@ -177,6 +252,27 @@ def _rows(tally: Tally) -> list[tuple[str, str]]:
         rows.append(("accuracy", f"{units.format_fraction(tally.accuracy)} of {tally.labelled}"))
     if tally.judge is not None and tally.judge.judged:
         rows.append((tally.judge.title, tally.judge.told))
+    return rows
+
+
+def _moves(tally: Tally) -> list[tuple[str, str]]:
+    """Where the run stands, and the last changes of plan."""
+    latest, rows = tally.latest, []
+    if latest is not None and latest.plan is not None:
+        known = [
+            None if latest.goodput_bps is None else units.format_rate(latest.goodput_bps),
+            None
+            if latest.link_round_trip_s is None
+            else f"{units.format_time(latest.link_round_trip_s)} there and back",
+            None if latest.link_loss is None else f"{units.format_fraction(latest.link_loss)} lost",
+            "nothing comes" if latest.outage else None,
+        ]
+        told = ", ".join(each for each in known if each) or "nothing is known yet"
+        rows.append(("now", f"{latest.plan}, answered by the {latest.answered_by}; link: {told}"))
+    for line in tally.moves[-MOVES_SHOWN:]:
+        if line.move is not None:
+            change = f"{line.move.before or 'none'} → {line.move.after or 'none'}"
+            rows.append((f"{line.move.cause} at {line.due_s:.1f} s", f"{change}: {line.move.reason}"))
     return rows
 
 
