@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -50,7 +51,7 @@ def run(
     ] = None,
     plan: Annotated[
         str | None,
-        typer.Option(help="Plan that is run (default: as the bundle's policy says, or the recommended one)."),
+        typer.Option(help="Plan that is run (default: the policy's, or the recommended one)."),
     ] = None,
     mode: Annotated[
         str | None, typer.Option(help="Who answers: prefer-server, prefer-device, server-only or device-only.")
@@ -133,9 +134,8 @@ def run(
             addresses = [after.enter_context(relay).address]
         client: Client | AdaptiveClient
         if wanted is None:
-            client = Client(
-                opened, next(iter(addresses), None), plan, security=security, insecure=insecure, threads=threads
-            )
+            address = next(iter(addresses), None)
+            client = Client(opened, address, plan, security=security, insecure=insecure, threads=threads)
         else:
             client = AdaptiveClient(
                 opened,
@@ -151,7 +151,7 @@ def run(
             )
         after.enter_context(client)
         if isinstance(client, AdaptiveClient) and client.unreachable is not None:
-            print(f"warning: {client.unreachable}; the device answers until a server is there", file=sys.stderr)
+            warnings.warn(f"{client.unreachable}; the device answers until a server is there", stacklevel=1)
         judge = judge_of(opened.manifest, inputs.near)
         first = run_line(client, inputs, rate, deadline_s, judge)
         told = after.enter_context(_written(log, first)) if log is not None else _untold
@@ -259,21 +259,25 @@ def _moves(tally: Tally) -> list[tuple[str, str]]:
     """Where the run stands, and the last changes of plan."""
     latest, rows = tally.latest, []
     if latest is not None and latest.plan is not None:
-        known = [
-            None if latest.goodput_bps is None else units.format_rate(latest.goodput_bps),
-            None
-            if latest.link_round_trip_s is None
-            else f"{units.format_time(latest.link_round_trip_s)} there and back",
-            None if latest.link_loss is None else f"{units.format_fraction(latest.link_loss)} lost",
-            "nothing comes" if latest.outage else None,
-        ]
-        told = ", ".join(each for each in known if each) or "nothing is known yet"
-        rows.append(("now", f"{latest.plan}, answered by the {latest.answered_by}; link: {told}"))
+        rows.append(("latest frame", f"plan {latest.plan}, answered by: {latest.answered_by}"))
+        rows.append(("link", _link(latest)))
     for line in tally.moves[-MOVES_SHOWN:]:
         if line.move is not None:
             change = f"{line.move.before or 'none'} → {line.move.after or 'none'}"
             rows.append((f"{line.move.cause} at {line.due_s:.1f} s", f"{change}: {line.move.reason}"))
     return rows
+
+
+def _link(line: FrameLine) -> str:
+    """What was known of it when a frame began."""
+    known = ["nothing comes"] if line.outage else []
+    if line.goodput_bps is not None:
+        known.append(units.format_rate(line.goodput_bps))
+    if line.link_round_trip_s is not None:
+        known.append(f"{units.format_time(line.link_round_trip_s)} there and back")
+    if line.link_loss is not None:
+        known.append(f"{units.format_fraction(line.link_loss)} lost")
+    return ", ".join(known) or "not known yet"
 
 
 def _table(tally: Tally) -> Table:

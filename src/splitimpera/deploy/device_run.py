@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from splitimpera.bundle.opened import Bundle
 from splitimpera.bundle.task_entry import Responding
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import LinkError
@@ -45,8 +44,8 @@ class _Underway(NamedTuple):
 class Runner(Protocol):
     """What runs frames: `Client`, or `AdaptiveClient`."""
 
-    bundle: Bundle
-    responding: Responding
+    @property
+    def responding(self) -> Responding: ...
 
     def submit(
         self, x: Array | Sequence[Array], deadline_s: float | None = None, *, since_s: float | None = None
