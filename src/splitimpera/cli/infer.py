@@ -62,6 +62,9 @@ def run(
     stale: Annotated[
         str | None, typer.Option(help="For so long the last answer is given once more (default: 1 s).")
     ] = None,
+    slowdown: Annotated[
+        float, typer.Option(min=1, max=1e6, help="Let the device take so many times as long, for trying things out.")
+    ] = 1.0,
     emulate: Annotated[
         Path | None, typer.Option(metavar="TRACE", help="Change the link as this trace says, for trying things out.")
     ] = None,
@@ -111,7 +114,7 @@ def run(
     if log is not None:
         check_file(log, "--log")
     opened = open_bundle(bundle)
-    wanted = _mode(mode, opened, plan, addresses, hedge or stale_s is not None)
+    wanted = _mode(mode, opened, plan, addresses, hedge or stale_s is not None or slowdown > 1)
     security = None
     if wanted is Mode.DEVICE_ONLY or (wanted is None and not opened.manifest.plan(plan).hops):
         addresses, insecure = [], False
@@ -148,6 +151,7 @@ def run(
                 security=security,
                 insecure=insecure,
                 threads=threads,
+                slowdown=slowdown,
             )
         after.enter_context(client)
         if isinstance(client, AdaptiveClient) and client.unreachable is not None:

@@ -66,6 +66,7 @@ class AdaptiveClient:
         pin: The policy's proposals are passed over.
         hedge: The device begins beside the server where the link's 95th percentile passes the deadline.
         stale_s: The last answer is given once more for so long, marked stale, where a frame gets none; 0: never.
+        slowdown: The device's layers take so many times as long, to stand in for a slower one.
         security, insecure, threads, timeout_s, limits: As of `Client`.
 
     Raises:
@@ -94,6 +95,7 @@ class AdaptiveClient:
         threads: int = 1,
         timeout_s: float = TIMEOUT_S,
         limits: Limits | None = None,
+        slowdown: float = 1.0,
     ) -> None:
         addresses = [parsed_address(each) if isinstance(each, str) else each for each in servers]
         if mode is Mode.DEVICE_ONLY:
@@ -111,7 +113,7 @@ class AdaptiveClient:
             )
         self.bundle, self.security, self.threads, self.timeout_s = bundle, security, threads, timeout_s
         self.limits = limits or Limits()
-        self.plans = AdaptivePlans(bundle, plan, mode, bool(addresses), threads)
+        self.plans = AdaptivePlans(bundle, plan, mode, bool(addresses), threads, slowdown)
         self.mode = mode
         self.answering = Answering(mode, bundle.manifest.floor, hedge, stale_s)
         self.answering.check(self.plans.depths, self.plans.local is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
 
@@ -25,6 +25,12 @@ from splitimpera.records.policy import Policy, PolicyPlan
 KEPT = 64
 """So many durations are looked back on."""
 WARM_UPS = 3
+
+
+def slowed(took_s: float, slowdown: float) -> None:
+    """Wait as much longer as a slower device would take."""
+    if slowdown > 1:
+        sleep((slowdown - 1) * took_s)
 
 
 class Durations:
@@ -50,6 +56,7 @@ class AdaptivePlans:
         plan: The one to begin with, and without a policy the only one that is sent by; None: the policy's choice, or
             the recommended one.
         sends: Whether there is a server.
+        slowdown: Every layer takes so many times as long, to stand in for a slower device.
 
     Attributes:
         local: The plan that runs on the device alone; None: there is none, or the mode does without.
@@ -61,8 +68,10 @@ class AdaptivePlans:
         PlanError: no plan is left that may be used.
     """
 
-    def __init__(self, bundle: Bundle, plan: str | None, mode: Mode, sends: bool, threads: int) -> None:
-        manifest = bundle.manifest
+    def __init__(
+        self, bundle: Bundle, plan: str | None, mode: Mode, sends: bool, threads: int, slowdown: float = 1.0
+    ) -> None:
+        manifest, self._slowdown = bundle.manifest, slowdown
         policy = bundle.policy() if sends else None
         entries = manifest.plans if policy is None else [manifest.plan(each.id) for each in policy.plans]
         local = next((each.id for each in [*entries, *manifest.plans] if not each.hops), None)
@@ -184,6 +193,7 @@ class AdaptivePlans:
         """Run what comes before the cut."""
         begun_s = perf_counter()
         coded = self.halves[plan](list(tensors))
+        slowed(perf_counter() - begun_s, self._slowdown)
         self._heads[plan].add(perf_counter() - begun_s)
         return coded
 
@@ -192,10 +202,12 @@ class AdaptivePlans:
         begun_s = perf_counter()
         if plan in self._rests and coded is not None and coded.outputs is not None:
             result = self.halves[plan].finished(coded.outputs)
+            slowed(perf_counter() - begun_s, self._slowdown)
             self._rests[plan].add(perf_counter() - begun_s)
             return result
         assert self.local is not None
         whole = self.halves[self.local](list(tensors)).result
         assert whole is not None
+        slowed(perf_counter() - begun_s, self._slowdown)
         self._whole.add(perf_counter() - begun_s)
         return whole
