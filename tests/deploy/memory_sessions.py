@@ -38,6 +38,9 @@ class MemorySession:
     def ended_with(self, failure):
         self.failures.append(failure)
 
+    def settle(self, limits, pace_of):
+        self.limits, self.pace_of = limits, pace_of
+
     def send(self, kind, number, frame, payload, time_left_s=inf):
         if self.closed or self.refuses:
             raise LinkError("the session is closed")

@@ -330,7 +330,7 @@ def test_what_its_codec_cannot_read_is_damaged(tmp_path):
         guest = Guest(server, bundle)
         await guest.greet()
         frames = [(guest.number, b""), (guest.number, b"no zstd"), (guest.number ^ 1, b"of another plan")]
-        for number, data in [*frames, (guest.number, bytes(server.largest + 1))]:
+        for number, data in [*frames, (guest.number, bytes(server.bundles.newest.largest + 1))]:
             answer = Response.from_bytes((await guest.ask(Kind.FRAME, data, number)).data)
             assert answer.status is Status.DAMAGED
         guest.send(samples()[0])

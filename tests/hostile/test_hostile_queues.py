@@ -8,7 +8,15 @@ import pytest
 
 from splitimpera.deploy.batching import FrameQueue, Waiting
 
-HALF = SimpleNamespace(batches=True, remembers=False)
+
+class Half:
+    """What runs frames, as far as a queue asks."""
+
+    def __init__(self, remembers=False):
+        self.batches, self.remembers = True, remembers
+
+
+HALF = Half()
 
 
 def frame(client, number, half=HALF):
@@ -43,7 +51,7 @@ def test_all_frames_come_out_once_and_those_of_one_client_in_order():
 
 
 def test_where_gaps_are_filled_with_the_frame_before_a_batch_has_one_of_each():
-    queue, half = FrameQueue(64, 16), SimpleNamespace(batches=True, remembers=True)
+    queue, half = FrameQueue(64, 16), Half(remembers=True)
     for number in range(6):
         queue.put(frame(number % 2, number, half))
     assert [waiting.message.last_s for waiting in queue.take(4)] == [0.0, 1.0]

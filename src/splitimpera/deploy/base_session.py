@@ -22,7 +22,7 @@ from splitimpera.deploy.messages import (
     WELCOME,
     microseconds,
 )
-from splitimpera.deploy.sessions import Accept, Limits, Message
+from splitimpera.deploy.sessions import Accept, Limits, Message, Pace
 from splitimpera.records.traffic import Payload
 
 MOST_OF_KIND = {
@@ -92,6 +92,10 @@ class BaseSession:
         return ""
 
     # What programs do
+
+    def settle(self, limits: Limits, pace_of: Callable[[int], Pace]) -> None:
+        """See `Session.settle`."""
+        self.limits = limits
 
     def send(self, kind: Kind, number: int, frame: int, payload: Payload, time_left_s: float = inf) -> int:
         """See `Session.send`."""

@@ -1,10 +1,11 @@
-"""Frames of many clients that wait for one program: how many may, who gives way, and which are run together."""
+"""Frames of many clients that wait for one program: how many may, who gives way, which go first and which together."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Hashable
+from collections import Counter, deque
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from math import inf, isfinite
 from typing import Literal, get_args
 
@@ -16,8 +17,11 @@ from splitimpera.deploy.sessions import Message
 Policy = Literal["drop-oldest", "drop-newest"]
 """Which frame goes where one too many comes; the names are those of a device's queue in a scenario."""
 
+Rank = tuple[int, float, float]
+"""Which client is next, the lowest first: turn, deadline, and when the frame was complete."""
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, slots=True)
 class Waiting:
     """A frame that waits.
 
@@ -25,73 +29,115 @@ class Waiting:
         client: Whose it is.
         half: What is to run it.
         deadline_s: When its deadline strikes, by `time.monotonic`; infinite without one.
+        back_s: How long its response is on its way back, at least.
     """
 
     client: Hashable
     half: ServerHalf
     message: Message
     deadline_s: float
+    back_s: float = 0.0
 
     def late(self, now_s: float) -> bool:
         """Whether its deadline passed while it waited; one that its deadline cut short is to be used as it is."""
         return now_s > self.deadline_s and self.message.frame.complete
 
+    def hopeless(self, begin_s: float, takes_s: float) -> bool:
+        """Whether its response comes too late if work on it begins then and takes so long."""
+        return begin_s + takes_s + self.back_s > self.deadline_s and self.message.frame.complete
+
 
 class FrameQueue:
-    """A queue with room for so many frames; clients take turns, the frames of one go in order of arrival.
+    """A queue with room for so many frames. Clients take turns; in each turn the earliest deadline goes first.
+
+    In a turn every client that has frames gets one of them through, in their order of arrival, so nobody waits for
+    more than two frames of each other client, whatever these send and however urgent they call it. Who comes anew
+    takes part in the turn that is under way. Frames without a deadline are the last of their turn.
 
     Where it is full, the client with the most frames in it loses its oldest or its newest one; so does a client that
-    has as many as one may. Nobody's flood takes another's place, or keeps it waiting for more than a frame of each.
+    has as many as one may.
 
     Args:
         room: Frames of all clients.
         each: Frames of one client.
+        batch: How many frames are run together, where they can be.
+        takes_s: How long a program takes for a batch; 0: not known yet.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> class Tail: batches = remembers = False
+        >>> frame = SimpleNamespace(last_s=0.0)
+        >>> queue = FrameQueue(room=8, each=4)
+        >>> for client, deadline_s in (("calm", 0.5), ("calm", 0.6), ("late", 0.9), ("soon", 0.2)):
+        ...     queue.put(Waiting(client, Tail, frame, deadline_s))
+        >>> [queue.take(1)[0].client for _ in range(4)]
+        ['soon', 'calm', 'late', 'calm']
     """
 
-    def __init__(self, room: int, each: int, policy: Policy = "drop-oldest") -> None:
+    def __init__(
+        self,
+        room: int,
+        each: int,
+        policy: Policy = "drop-oldest",
+        batch: int = 1,
+        takes_s: Callable[[ServerHalf], float] = lambda _: 0.0,
+    ) -> None:
         if policy not in get_args(Policy):
             raise LinkError(f"no queue policy is called '{shown(policy)}'", hint=nearest(policy, get_args(Policy)))
-        self.room = room
-        self.each = each
-        self.policy = policy
+        self.room, self.each, self.policy, self.batch = room, each, policy, batch
+        self._takes_s = takes_s
         self._count = 0
-        self._own: dict[Hashable, deque[Waiting]] = {}  # of each client that has some, in order of turns
+        self._of_half: dict[ServerHalf, int] = {}  # frames that each is to run
+        self._own: dict[Hashable, deque[Waiting]] = {}  # of each client that has some
+        self._turn = 0
+        self._served: dict[Hashable, int] = {}  # in which turn each client had a frame through last
 
     def __len__(self) -> int:
         return self._count
 
     def put(self, frame: Waiting) -> Waiting | None:
         """Take a frame in; returns the one that has to go for it, which may be itself."""
-        owner = frame.client
-        self._own.setdefault(owner, deque()).append(frame)
+        owner, half = frame.client, frame.half
+        own = self._own.get(owner)
+        if own is None:
+            own = self._own[owner] = deque()
+        own.append(frame)
         self._count += 1
-        if len(self._own[owner]) <= self.each:
+        self._of_half[half] = self._of_half.get(half, 0) + 1
+        if len(own) <= self.each:
             if self._count <= self.room:
                 return None
             owner = max(self._own, key=lambda client: len(self._own[client]))
         return self._out(owner, 0 if self.policy == "drop-oldest" else -1)
 
     def take(self, most: int) -> list[Waiting]:
-        """The frame whose turn it is, and up to `most` with it that the same program can run at once."""
+        """The frame that is next, and up to `most` with it that the same program can run at once."""
         if not self._own:
             return []
-        half = self._next.half
-        if not half.batches:
-            most = 1
+        first = next(iter(self._own)) if len(self._own) == 1 else min(self._own, key=self._rank)
+        self._turn = self._next_turn(first)
+        half = self._own[first][0].half
+        if most == 1 or not half.batches:
+            return [self._through(first)]
+        ranked = [
+            (self._rank(client), place, client)
+            for place, (client, own) in enumerate(self._own.items())
+            if own[0].half is half
+        ]
+        heapify(ranked)
         taken: list[Waiting] = []
-        turns = deque(client for client, own in self._own.items() if own[0].half is half)
-        while turns and len(taken) < most:
-            client = turns.popleft()
-            taken.append(self._out(client, 0))
-            if client in self._own:  # after all others
-                self._own[client] = self._own.pop(client)
-                if not half.remembers:  # its second frame would need what comes of its first
-                    turns.append(client)
+        while ranked and len(taken) < most:
+            _, place, client = heappop(ranked)
+            taken.append(self._through(client))
+            own = self._own.get(client)
+            # where gaps are filled with the frame before, a second frame would need what comes of the first
+            if own and own[0].half is half and not half.remembers:
+                heappush(ranked, (self._rank(client), place, client))
         return taken
 
     def ready(self, most: int) -> bool:
         """Whether to wait would not make the next batch larger."""
-        half = self._next.half
+        half = self._own[min(self._own, key=self._rank)][0].half
         return not half.batches or sum(len(own) for own in self._own.values() if own[0].half is half) >= most
 
     @property
@@ -99,20 +145,66 @@ class FrameQueue:
         """When the oldest frame was complete."""
         return min(own[0].message.last_s for own in self._own.values())
 
+    @property
+    def backlog_s(self) -> float:
+        """How long the programs take for all that waits."""
+        return self._run_s(self._of_half)
+
+    def wait_s(self, frame: Waiting) -> float:
+        """How long the programs take for what would be run before a frame that came now."""
+        if not self._count:
+            return 0.0
+        before: Counter[ServerHalf] = Counter()
+        own = self._own.get(frame.client, ())
+        before.update(each.half for each in own)
+        turn = self._next_turn(frame.client) + len(own)
+        rank = (frame.deadline_s, frame.message.last_s)
+        for client, others in self._own.items():
+            turns = turn - self._next_turn(client)  # so many of its frames have theirs before
+            if client == frame.client or turns < 0:
+                continue
+            for place, each in enumerate(others):
+                if place < turns or (place == turns and (each.deadline_s, each.message.last_s) <= rank):
+                    before[each.half] += 1
+                else:
+                    break
+        return self._run_s(before)
+
     def leave(self, client: Hashable) -> list[Waiting]:
         """Take out what a client has in it, for it is gone."""
-        own = list(self._own.pop(client, ()))
-        self._count -= len(own)
-        return own
+        self._served.pop(client, None)
+        return [self._out(client, 0) for _ in range(len(self._own.get(client, ())))]
 
-    @property
-    def _next(self) -> Waiting:
-        return next(iter(self._own.values()))[0]
+    def waits_for(self, half: ServerHalf) -> bool:
+        """Whether frames are there that this is to run."""
+        return half in self._of_half
+
+    def _run_s(self, frames: dict[ServerHalf, int]) -> float:
+        return sum(
+            -(-count // (self.batch if half.batches else 1)) * self._takes_s(half) for half, count in frames.items()
+        )
+
+    def _next_turn(self, client: Hashable) -> int:
+        return max(self._turn, self._served.get(client, -1) + 1)
+
+    def _rank(self, client: Hashable) -> Rank:
+        frame = self._own[client][0]
+        return self._next_turn(client), frame.deadline_s, frame.message.last_s
+
+    def _through(self, client: Hashable) -> Waiting:
+        """Take a client's next frame out, to be run."""
+        self._served[client] = self._next_turn(client)
+        return self._out(client, 0)
 
     def _out(self, client: Hashable, place: int) -> Waiting:
         own = self._own[client]
         frame = own.popleft() if place == 0 else own.pop()
         self._count -= 1
+        left = self._of_half[frame.half] - 1
+        if left:
+            self._of_half[frame.half] = left
+        else:
+            del self._of_half[frame.half]
         if not own:
             del self._own[client]
         return frame
@@ -123,6 +215,10 @@ def deadline(message: Message, round_trip_s: float) -> float:
 
     It counts from the first packet, which had half of the smallest round trip behind it.
     """
-    way_s = round_trip_s / 2 if isfinite(round_trip_s) else 0.0
     left_s = message.frame.time_left_s
-    return inf if left_s == inf else message.first_s + left_s - way_s
+    return inf if left_s == inf else message.first_s + left_s - way_s(round_trip_s)
+
+
+def way_s(round_trip_s: float) -> float:
+    """One way of the smallest round trip; 0 where none is known."""
+    return round_trip_s / 2 if isfinite(round_trip_s) else 0.0

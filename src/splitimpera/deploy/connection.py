@@ -28,6 +28,7 @@ REFUSALS = {
     Reason.PLAN: "start the server with this plan, or choose one that it serves",
     Reason.TOKEN: "give this machine the server's token",
     Reason.BUSY: "start another server, or close other clients",
+    Reason.FLOOR: "choose a plan that is cut behind the floor; it is there to protect what frames show",
 }
 
 

@@ -67,7 +67,8 @@ class DatagramListener:
         now_s = monotonic()
         served = self._sessions.get(address)
         if self._context is None:
-            if _is_hello(datagram) and (served is None or served.began_anew(now_s)):
+            number = _greeted_number(datagram)
+            if number is not None and (served is None or served.began_anew(number, now_s)):
                 self._introduce(address, None, b"")
                 served = self._sessions.get(address)
             if served is None:
@@ -175,10 +176,13 @@ class _Served:
             f"{address[0]}:{address[1]}", True, limits, pace_of, self._put, self._let_go, verified=dtls is not None
         )
 
-    def began_anew(self, now_s: float) -> bool:
-        """Whether a hello without DTLS is one of a client that was started again, and not one said twice."""
+    def began_anew(self, number: int, now_s: float) -> bool:
+        """Whether a hello without DTLS is one of a client that was started again, and not one said twice.
+
+        One for a hop that it has not greeted yet belongs to the session that is there.
+        """
         before_s, self._hello_s = self._hello_s, now_s
-        return self.session.greeted and now_s - before_s > ANEW_S
+        return self.session.welcomed(number) and now_s - before_s > ANEW_S
 
     def _put(self, packet: bytes) -> bool:
         datagram = packet if self.dtls is None else self.dtls.sealed(packet)
@@ -191,12 +195,14 @@ class _Served:
         self._listener.leave(self._address, self.session)
 
 
-def _is_hello(datagram: bytes) -> bool:
+def _greeted_number(datagram: bytes) -> int | None:
+    """Which hop a hello greets; None: it is none."""
     header = read_header(datagram) if datagram[:1] == FIRST_OF_HELLO else None
-    return (
+    is_hello = (
         header is not None
         and header.id.kind is Kind.HELLO
         and header.offset == 0
         and len(datagram) == HEADER_BYTES + header.id.total
         and datagram[HEADER_BYTES : HEADER_BYTES + len(MAGIC)] == MAGIC
     )
+    return header.id.plan if header is not None and is_hello else None

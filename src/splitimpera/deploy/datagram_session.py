@@ -34,11 +34,12 @@ HELD_AT_MOST = 8
 
 
 class _Part:
-    """A frame of which something came and something is missing."""
+    """A frame of which something came and something is missing; `pace` is that of its hop."""
 
-    def __init__(self, now_s: float, assembly: Assembly, arrivals: Arrivals) -> None:
+    def __init__(self, now_s: float, assembly: Assembly, pace: Pace) -> None:
         self.first_s = self.last_s = now_s
-        self.id, self.assembly, self.arrivals = assembly.id, assembly, arrivals
+        self.id, self.assembly, self.pace = assembly.id, assembly, pace
+        self.arrivals = Arrivals(assembly.id.total, max(pace.packet_bytes, 1))
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -46,7 +47,8 @@ class DatagramSession(BaseSession):
     """A session whose carrier hands in packets (`arrived`) and takes them away.
 
     Args:
-        pace_of: How packets are sent, by the hop's number.
+        pace_of: How packets are sent, by the hop's number. How fast, and whether they are sent again, is that of the
+            hop that the first hello names, whatever hops frames are for: the session goes over one link.
         put: Takes a packet to the peer; False where there is no room for it now, `resume` is called when there is.
         let_go: Called once at the end, with what went wrong.
         verified: Whether the peer is known to be where its packets say. To one that is not nothing larger is sent
@@ -71,7 +73,6 @@ class DatagramSession(BaseSession):
         super().__init__(peer, serving, limits)
         self.dropped = 0
         self._pace_of, self._put, self._let_go, self._verified = pace_of, put, let_go, verified
-        self._pace: Pace | None = None
         self._pacer: Pacer | None = None
         self._repeats: Repeats | None = None
         self._repeat_timer: asyncio.TimerHandle | None = None
@@ -82,8 +83,20 @@ class DatagramSession(BaseSession):
         """All of its packets' header but the offset."""
         self._last_acks: dict[FrameId, bytes] = {}
         self._hello = self._welcome = b""
+        self._welcomed: set[int] = set()
         self._hello_timer: asyncio.TimerHandle | None = None
         self._held: list[bytes] | None = []
+
+    def settle(self, limits: Limits, pace_of: Callable[[int], Pace]) -> None:
+        """See `Session.settle`; before the greeting there is nothing in flight."""
+        super().settle(limits, pace_of)
+        self._pace_of = pace_of
+        if not self.greeted:
+            self._frames = Reassembler(limits.most_frames, limits.most_bytes)
+
+    def welcomed(self, number: int) -> bool:
+        """Whether a hello for this hop has been answered."""
+        return number in self._welcomed
 
     # Sending
 
@@ -91,8 +104,8 @@ class DatagramSession(BaseSession):
         if kind in MOST_OF_KIND:
             self._control(kind, number, frame, payload, time_left_s)
             return 1
-        pace, pacer = self._pace, self._pacer
-        if pace is None or pacer is None:
+        pacer = self._pacer
+        if pacer is None:
             raise LinkError(f"{kind.name} cannot be sent before the greeting")
         waiting, size = pacer.waiting_bytes, len(payload.data)
         if size > self.limits.most_bytes or (waiting and waiting + size > self.limits.most_bytes):
@@ -100,6 +113,7 @@ class DatagramSession(BaseSession):
                 f"{waiting} bytes wait to be sent to {self.peer}, {size} more are too many: "
                 f"{self.limits.most_bytes} are the most"
             )
+        pace = self._pace_of(number)
         try:
             packets = packetise(
                 payload,
@@ -131,6 +145,7 @@ class DatagramSession(BaseSession):
             self._say_hello_again(HELLO_AGAIN_S)
         elif kind is Kind.WELCOME:
             self._welcome = packet
+            self._welcomed.add(number)
 
     def _say_hello_again(self, wait_s: float) -> None:
         def again() -> None:
@@ -143,7 +158,7 @@ class DatagramSession(BaseSession):
     def _prepare(self, number: int) -> None:
         """Learn how packets of the hop that the greeting names are sent."""
         if self._pacer is None:
-            pace = self._pace = self._pace_of(number)
+            pace = self._pace_of(number)
             self._pacer = Pacer(self._put, pace.rate_bps, pace.header_bytes, self._went if pace.again else None)
             if pace.again:
                 self._repeats = Repeats(self.limits.most_frames, self.limits.idle_s, self._pacer.takes_s)
@@ -225,7 +240,7 @@ class DatagramSession(BaseSession):
             frame = ReceivedFrame(header.id, packet[HEADER_BYTES:], (), header.time_left_s)
             if header.id.kind is Kind.ACK:
                 self._acknowledged(frame, now_s)
-            elif header.id.kind is Kind.HELLO and self._welcome:
+            elif header.id.kind is Kind.HELLO and self.welcomed(header.id.plan):
                 if len(packet) >= len(self._welcome):  # no less than what it asks for
                     self._put(self._welcome)  # it was lost, or comes later than the client waits
             else:
@@ -235,11 +250,10 @@ class DatagramSession(BaseSession):
 
     def _data(self, header: Header, packet: bytes, now_s: float) -> None:
         """A packet of another frame than the last one."""
-        id, pace = header.id, self._pace
-        assert pace is not None  # nothing but greetings may come before it
+        id, pace = header.id, self._pace_of(header.id.plan)
         end = header.offset + len(packet) - HEADER_BYTES
         if not self._frames.wants(header, len(packet)) or not _is_piece(header.offset, end, id.total, pace):
-            if pace.again and id in self._last_acks:
+            if self._repeats is not None and id in self._last_acks:
                 self._acknowledge(id, self._last_acks[id])
             else:
                 self.dropped += 1
@@ -247,7 +261,7 @@ class DatagramSession(BaseSession):
         part = self._parts.get(id)
         if part is None:
             assembly, gone = self._frames.begin(header)
-            part = self._parts[id] = _Part(now_s, assembly, Arrivals(id.total, max(pace.packet_bytes, 1)))
+            part = self._parts[id] = _Part(now_s, assembly, pace)
             for frame in gone:
                 self._finished(frame, now_s)
             if header.time_left_s < inf:
@@ -260,8 +274,7 @@ class DatagramSession(BaseSession):
     def _more(self, part: _Part, offset: int, packet: bytes, now_s: float) -> None:
         """A packet of a frame in flight."""
         end, total = offset + len(packet) - HEADER_BYTES, part.id.total
-        assert self._pace is not None
-        if end > total or (end == offset and total) or not _is_piece(offset, end, total, self._pace):
+        if end > total or (end == offset and total) or not _is_piece(offset, end, total, part.pace):
             self.dropped += 1
             return
         part.last_s = now_s

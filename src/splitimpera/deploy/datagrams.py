@@ -17,14 +17,16 @@ from splitimpera.deploy.security import ClientSecurity, ServerSecurity
 from splitimpera.deploy.sessions import Accept, Limits, Listener, Pace, Session
 from splitimpera.deploy.udp_port import Address, Port, udp_socket
 
+PaceOf = Callable[[int], Pace]
+
 
 class _Client:
     """A client's end: one connected socket and its session."""
 
-    def __init__(self, opened: socket.socket, address: str, limits: Limits, pace: Pace, dtls: Dtls | None) -> None:
+    def __init__(self, opened: socket.socket, address: str, limits: Limits, pace_of: PaceOf, dtls: Dtls | None) -> None:
         self.port = Port(opened, self._came, self._broken)
         self.ready: asyncio.Future[DatagramSession] = asyncio.get_running_loop().create_future()
-        self._address, self._limits, self._pace, self._dtls = address, limits, pace, dtls
+        self._address, self._limits, self._pace_of, self._dtls = address, limits, pace_of, dtls
         self._session: DatagramSession | None = None
         self._handshake: Handshake | None = None
         if dtls is None:
@@ -42,7 +44,7 @@ class _Client:
             self.leave(failure)
 
     def _open(self) -> None:
-        session = DatagramSession(self._address, False, self._limits, lambda _number: self._pace, self._put, self.leave)
+        session = DatagramSession(self._address, False, self._limits, self._pace_of, self._put, self.leave)
         session.take()
         self._session = session
         self.ready.set_result(session)
@@ -85,12 +87,14 @@ class _Client:
         self.port.close()
 
 
-async def open_datagrams(host: str, port: int, security: ClientSecurity | None, limits: Limits, pace: Pace) -> Session:
+async def open_datagrams(
+    host: str, port: int, security: ClientSecurity | None, limits: Limits, pace_of: PaceOf | Pace
+) -> Session:
     """Reach a server.
 
     Args:
         security: What to trust and show; None: nothing is encrypted.
-        pace: How packets are sent.
+        pace_of: How packets are sent, or that by the hop's number.
 
     Raises:
         DataError: a certificate or key cannot be used.
@@ -99,7 +103,7 @@ async def open_datagrams(host: str, port: int, security: ClientSecurity | None, 
     dtls = None if security is None else Dtls(client_dtls(security), security.server_name or host)
     address = f"{host}:{port}"
     opened = await udp_socket(host, port, lambda made, where: made.connect(where))
-    client = _Client(opened, address, limits, pace, dtls)
+    client = _Client(opened, address, limits, _by_number(pace_of), dtls)
     try:
         async with asyncio.timeout(limits.greeting_s):
             return await client.ready
@@ -118,7 +122,7 @@ async def listen_datagrams(
     security: ServerSecurity | None,
     limits: Limits,
     accept: Accept,
-    pace_of: Callable[[int], Pace] | Pace,
+    pace_of: PaceOf | Pace,
 ) -> Listener:
     """Take datagrams.
 
@@ -135,5 +139,8 @@ async def listen_datagrams(
     cookies = Cookies()
     context = None if security is None else server_dtls(security, cookies)
     opened = await udp_socket(host, port, lambda made, where: made.bind(where))
-    by_number = (lambda _number: pace_of) if isinstance(pace_of, Pace) else pace_of
-    return DatagramListener(opened, limits, accept, by_number, context, cookies)
+    return DatagramListener(opened, limits, accept, _by_number(pace_of), context, cookies)
+
+
+def _by_number(pace_of: PaceOf | Pace) -> PaceOf:
+    return (lambda _number: pace_of) if isinstance(pace_of, Pace) else pace_of

@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from time import monotonic
 
-from splitimpera.bundle.opened import Bundle
 from splitimpera.codec.framing import VERSION
 from splitimpera.core.array_types import Array
-from splitimpera.deploy.halves import ServerHalf
+from splitimpera.deploy.admission import RateLimit
 from splitimpera.deploy.messages import Hello, Reason, Refusal
+from splitimpera.deploy.serving_bundles import SHORT_ID, ServedBundle, ServedBundles
 from splitimpera.deploy.sessions import Session
+
+TEXT = 200
+FLOOR_TEXT = "this plan is cut before the privacy floor, nothing of it is taken"
 
 
 @dataclass(frozen=True)
 class Door:
-    """What a client has to know.
+    """What a client has to know; `bundles`: those that are here."""
 
-    Attributes:
-        halves: What is served, by the number of the hop.
-    """
+    bundles: ServedBundles
 
-    bundle: Bundle
-    halves: Mapping[int, ServerHalf]
-
-    def refusal(self, hello: Hello, number: int, token: bytes) -> Refusal | None:
-        """Why a client is not let in; None: it is.
+    def asked(
+        self, hello: Hello, number: int, token: bytes, known: ServedBundle | None = None
+    ) -> ServedBundle | Refusal:
+        """The bundle of a client that is let in, or why it is not.
 
         Args:
             number: Of the hop that it wants to send to.
             token: What it has to say; empty: nothing.
+            known: The bundle of a client that was let in before; it may greet other plans of that.
         """
-        here = bytes.fromhex(self.bundle.manifest.bundle)
         # who it is before anything else, so that nobody else learns what is here
         if token and not compare_digest(hello.token, token):
             return Refusal(Reason.TOKEN, "the token is not the one that is expected")
         if not hello.lowest <= VERSION <= hello.highest:
             return Refusal(Reason.VERSION, f"version {VERSION} is spoken here")
-        if hello.bundle != here:
-            return Refusal(Reason.BUNDLE, f"the bundle here is {here.hex()[:16]}")
-        if number not in self.halves:
-            names = ", ".join(half.plan.id for half in self.halves.values())
-            return Refusal(Reason.PLAN, f"the plans here are {names}"[:200])
-        return None
+        served = self.bundles.get(hello.bundle.hex())
+        if known is not None and served is not known:
+            return Refusal(Reason.PROTOCOL, "a session is for one bundle")
+        if served is None:
+            several = "the bundle here is" if len(self.bundles.open) == 1 else "the bundles here are"
+            return Refusal(Reason.BUNDLE, f"{several} {self.bundles.ids}"[:TEXT])
+        if served.draining and known is None:
+            leaving = f"the bundle {served.id[:SHORT_ID]} is being replaced by {self.bundles.newest.id[:SHORT_ID]}"
+            return Refusal(Reason.BUNDLE, leaving)
+        if number in served.below:
+            return Refusal(Reason.FLOOR, FLOOR_TEXT)
+        if number not in served.halves:
+            return Refusal(Reason.PLAN, f"the plans here are {served.names}"[:TEXT])
+        return served
 
 
 @dataclass(eq=False)
@@ -52,15 +59,17 @@ class Peer:
     """A client.
 
     Attributes:
-        half: What runs its frames; None before it is welcomed.
-        held: How many of its frames wait or are run.
-        previous: Its frame before, as it was decoded, for codecs that fill with it.
+        secure: Whether what it sends is encrypted.
+        served: The bundle that it is here for; None before it is welcomed.
+        limit: How many frames a second it may send; None: as many as it likes.
+        previous: Of each hop its frame before, as it was decoded, for codecs that fill with it; by number.
     """
 
     session: Session
     token: bytes
-    half: ServerHalf | None = None
-    held: int = 0
-    previous: tuple[Array, ...] | None = None
+    secure: bool = False
+    served: ServedBundle | None = None
+    limit: RateLimit | None = None
+    previous: dict[int, tuple[Array, ...]] = field(default_factory=dict)
     since_s: float = field(default_factory=monotonic)
     frames: int = 0

@@ -130,7 +130,7 @@ class Predictions:
     outputs: list[tuple[Array, ...] | None] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServerHalf:
     """What the last machine of a plan does with frames: decode, run its layers, make responses of their outputs."""
 

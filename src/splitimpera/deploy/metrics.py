@@ -41,6 +41,24 @@ class Metrics:
         self.batch = Histogram("batch_frames", "Frames that were run together", buckets=BATCHES, **known)
         self.queue = Gauge("queue_frames", "Frames that wait", **known)
         self.clients = Gauge("clients", "Clients that were taken in", **known)
+        self.bundles = Gauge("bundles", "Bundles that are served, with those that clients are leaving", **known)
+        self.plan_frames = Counter("plan_frames", "Frames that came, by plan", ["plan"], **known)
+        self._of_plan: dict[str, Any] = {}
+
+    def frame_came(self, plan: str | None, size: int, lost_packets: int) -> None:
+        """Count a frame.
+
+        Args:
+            plan: Its name; None: it is for none that is served. Names are those of bundles, so they are bounded.
+        """
+        self.received_bytes.inc(size)
+        if lost_packets:
+            self.lost_packets.inc(lost_packets)
+        if plan is not None:
+            counter = self._of_plan.get(plan)
+            if counter is None:
+                counter = self._of_plan[plan] = self.plan_frames.labels(plan)
+            counter.inc()
 
 
 class MetricsServer:

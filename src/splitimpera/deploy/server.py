@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
 from splitimpera.bundle.opened import Bundle
 from splitimpera.codec.framing import VERSION, Kind
 from splitimpera.core.errors import LinkError
-from splitimpera.deploy.batching import FrameQueue, Policy, Waiting, deadline
-from splitimpera.deploy.door import Door, Peer
+from splitimpera.deploy.admission import RateLimit
+from splitimpera.deploy.batching import Policy, Waiting, deadline, way_s
+from splitimpera.deploy.dispatch import Dispatch
+from splitimpera.deploy.door import FLOOR_TEXT, Door, Peer
 from splitimpera.deploy.event_log import tell
 from splitimpera.deploy.halves import ServerHalf
-from splitimpera.deploy.hops import halves_by_number, largest_payload, pace
-from splitimpera.deploy.messages import Hello, Reason, Refusal, Response, Status, Welcome, result_bytes
-from splitimpera.deploy.sessions import Limits, Listener, Message, Pace, Session
-from splitimpera.deploy.worker import Batch, Worker
+from splitimpera.deploy.messages import Hello, Reason, Refusal, Status, Welcome
+from splitimpera.deploy.serving_bundles import SHORT_ID, ServedBundle, ServedBundles, load_bundle
+from splitimpera.deploy.sessions import Limits, Listener, Message, Session
 from splitimpera.records.traffic import Payload
 
 if TYPE_CHECKING:
@@ -36,16 +36,17 @@ log = logging.getLogger(__name__)
 FRAMES_EACH = 16
 """How many frames of one client may wait."""
 MOST_CLIENTS = 1024
-FRAMES_ON_THE_WAY = 4
-"""So many of the largest frames of one client may be incomplete at once, and responses wait to be sent."""
 PORTS_TRIED = 10
 LEAVE_S = 1.0
 STOP_S = 10.0
 """How long a server that stops works on what it has."""
+DRAIN_S = 60.0
+"""How long clients of a bundle that is replaced may stay."""
+LOOK_S = 0.05
 
 
 class Server:
-    """The server half of a bundle.
+    """The server half of a bundle, or of several while clients move from one to another.
 
     Args:
         plans: Names of those that are served; None: all that have a server.
@@ -56,9 +57,11 @@ class Server:
         queue_policy: Which frame goes where one too many comes.
         limits: What one client may make the server hold.
         clients: How many may be there at once.
+        rate_limit_hz: How many frames a second each client may send; None: as many as it likes.
 
     Raises:
         BundleError: the bundle has no such plan, none that needs a server, or its files are not what was exported.
+        LinkError: there is no such queue policy, or no such rate.
 
     Example:
         async with Server(open_bundle("bundle")) as server:
@@ -78,30 +81,27 @@ class Server:
         queue_policy: Policy = "drop-oldest",
         limits: Limits | None = None,
         clients: int = MOST_CLIENTS,
+        rate_limit_hz: float | None = None,
         metrics: Metrics | None = None,
     ) -> None:
-        self.bundle = bundle
-        self.halves = halves_by_number(bundle, plans, threads)
-        self._door = Door(bundle, self.halves)
-        largest = max(map(largest_payload, (half.hop for half in self.halves.values())))
-        limits = limits or Limits()
-        # a frame, and several of them on their way, of what this bundle sends, and no more
-        result = bundle.manifest.responding.most_bytes
-        self.limits = replace(limits, most_bytes=min(limits.most_bytes, FRAMES_ON_THE_WAY * (largest + result)))
-        self.largest = min(self.limits.most_bytes, largest)
-        self.batch = batch
-        self.batch_wait_s = batch_wait_s
+        self.plans = None if plans is None else list(plans)
+        self.threads = threads
+        self.limits = limits or Limits()
+        self.bundles = ServedBundles(self._load(bundle))
+        self._door = Door(self.bundles)
         self.most_clients = clients
+        if rate_limit_hz is not None:
+            RateLimit(rate_limit_hz)  # it says which there are
+        self.rate_limit_hz = rate_limit_hz
         self.metrics = metrics
-        self._queue = FrameQueue(queue, min(FRAMES_EACH, self.limits.most_frames, queue), queue_policy)
+        each = min(FRAMES_EACH, self.limits.most_frames, queue)
+        self._dispatch = Dispatch(queue, each, queue_policy, batch, batch_wait_s, self._respond, metrics)
         self._clients: dict[Session, Peer] = {}
         self._listeners: list[Listener] = []
-        self._worker: Worker | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
-        self._idle = asyncio.Event()
         self._stopped = False
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._drains: dict[ServedBundle, asyncio.Task[None]] = {}
 
     # Life ------------------------------------------------------------------------------------------------------------
 
@@ -117,14 +117,11 @@ class Server:
         from splitimpera.deploy.datagrams import listen_datagrams
         from splitimpera.deploy.streams import listen_streams
 
-        token = (security.token or "").encode() if security is not None else b""
+        token, secure = (security.token or "").encode() if security is not None else b"", security is not None
+        pace_of = self.bundles.newest.pace_of(secure)  # until a client says which bundle it has
 
         def accept(session: Session) -> None:
-            self.accept(session, token)
-
-        def pace_of(number: int) -> Pace:
-            half = self.halves.get(number) or next(iter(self.halves.values()))
-            return pace(half.hop, security is not None)
+            self.accept(session, token, secure)
 
         for tries in range(PORTS_TRIED, 0, -1):
             streams = await listen_streams(host, port, security, self.limits, accept)
@@ -137,7 +134,7 @@ class Server:
                 if port or tries == 1:
                     raise
         self._listeners += [streams, datagrams]
-        tell(log, logging.INFO, "listening", host=real[0], port=real[1], bundle=self.bundle.manifest.bundle)
+        tell(log, logging.INFO, "listening", host=real[0], port=real[1], bundle=self.bundles.newest.id)
         return real
 
     async def serve(self) -> None:
@@ -163,23 +160,21 @@ class Server:
         for listener in self._listeners:
             await listener.close()
         self._listeners.clear()
-        self._pump()
+        for drain in list(self._drains.values()):
+            drain.cancel()
+        self._dispatch.hurries = True
+        self._dispatch.pump()
         try:
             async with asyncio.timeout(patience_s):
-                while self._worker is not None and (self._worker.busy or len(self._queue)):
-                    self._idle.clear()
-                    await self._idle.wait()
+                await self._dispatch.idle()
                 for session in list(self._clients):
                     await session.sent()
         except TimeoutError:
-            tell(log, logging.WARNING, "stopped with frames that are not answered", frames=len(self._queue))
+            tell(log, logging.WARNING, "stopped with frames that are not answered", frames=len(self._dispatch))
         for client in list(self._clients.values()):
-            number = 0 if client.half is None else client.half.hop.number
-            self._refuse(client, number, Reason.STOPPING, "the server is stopping")
-        await asyncio.gather(*self._leaving)
-        if self._worker is not None:
-            self._worker.stop()
-            self._worker = None
+            self._refuse(client, 0, Reason.STOPPING, "the server is stopping")
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._dispatch.stop()
         tell(log, logging.INFO, "stopped")
 
     async def __aenter__(self) -> Self:
@@ -188,11 +183,88 @@ class Server:
     async def __aexit__(self, *failure: object) -> None:
         await self.stop()
 
+    def _task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # Bundles ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def bundle(self) -> Bundle:
+        """The newest that clients are taken in for."""
+        return self.bundles.newest.bundle
+
+    @property
+    def halves(self) -> Mapping[int, ServerHalf]:
+        """What is served of it, by the number of the hop."""
+        return self.bundles.newest.halves
+
+    def _load(self, bundle: Bundle) -> ServedBundle:
+        return load_bundle(bundle, self.plans, self.threads, self.limits)
+
+    async def add(self, bundle: Bundle) -> None:
+        """Serve one more bundle; frames of the others are run while its programs are loaded.
+
+        One that was being drained is taken back as it is.
+
+        Raises:
+            BundleError: as of the class; nothing has changed then.
+        """
+        served = self.bundles.get(bundle.manifest.bundle)
+        if served is None:
+            loaded = await asyncio.to_thread(self._load, bundle)
+            served = self.bundles.get(loaded.id) or loaded
+        drain = self._drains.pop(served, None)
+        if drain is not None:
+            drain.cancel()
+        self.bundles.add(served)
+        self._count_bundles()
+        tell(log, logging.INFO, "bundle added", bundle=served.id, plans=served.names)
+
+    def drain(self, id: str, patience_s: float = DRAIN_S) -> None:
+        """Take no new clients of a bundle in, and let go of it when the last one has left.
+
+        Args:
+            id: The bundle's, 64 hexadecimal digits.
+            patience_s: Who stays longer is told that the bundle is no longer served, once its frames are answered.
+
+        Raises:
+            BundleError: it is not served, or is the only one that takes clients in.
+        """
+        served = self.bundles.drain(id)
+        tell(log, logging.INFO, "bundle draining", bundle=id, clients=served.sessions)
+        if served not in self._drains:
+            self._drains[served] = self._task(self._drain(served, patience_s))
+        self._count_bundles()
+
+    async def _drain(self, served: ServedBundle, patience_s: float) -> None:
+        ends_s, told, halves = monotonic() + patience_s, False, served.halves.values()
+        while served.sessions or self._dispatch.has_frames_of(halves):
+            await asyncio.sleep(LOOK_S)
+            served.closing = monotonic() >= ends_s
+            if served.closing and not told and not self._dispatch.has_frames_of(halves):
+                told = True
+                for client in [client for client in self._clients.values() if client.served is served]:
+                    self._refuse(client, 0, Reason.STOPPING, f"the bundle {served.id[:SHORT_ID]} is no longer served")
+        self._drains.pop(served, None)
+        self.bundles.remove(served)
+        self._dispatch.forget(halves)
+        self._count_bundles()
+        tell(log, logging.INFO, "bundle removed", bundle=served.id)
+
+    def _count_bundles(self) -> None:
+        if self.metrics is not None:
+            self.metrics.bundles.set(len(list(self.bundles)))
+
     # Clients ---------------------------------------------------------------------------------------------------------
 
-    def accept(self, session: Session, token: bytes = b"") -> None:
+    def accept(self, session: Session, token: bytes = b"", secure: bool = False) -> None:
         """Take a new session of a listener; it gets nothing but an answer to its greeting until that is a good one."""
-        client = Peer(session, token)
+        client = Peer(session, token, secure)
+        if self.rate_limit_hz is not None:
+            client.limit = RateLimit(self.rate_limit_hz)
         self._clients[session] = client
         session.on_message = lambda message: self._on_message(client, message)
         session.on_close = lambda failure: self._on_close(client, failure)
@@ -200,11 +272,13 @@ class Server:
     def _on_close(self, client: Peer, failure: LinkError | None) -> None:
         if self._clients.pop(client.session, None) is None:
             return
-        self._queue.leave(client)
+        self._dispatch.leave(client)
         # who refers to each other stays until Python looks for circles, which it does seldom
         client.session.on_message = client.session.on_close = _ignore
-        if client.half is not None and self.metrics is not None:
-            self.metrics.clients.dec()
+        if client.served is not None:
+            client.served.sessions -= 1
+            if self.metrics is not None:
+                self.metrics.clients.dec()
         session = client.session
         tell(
             log,
@@ -221,8 +295,8 @@ class Server:
         kind = message.frame.id.kind
         if kind is Kind.HELLO:
             self._greet(client, message)
-        elif kind is Kind.FRAME and client.half is not None:
-            self._on_frame(client, client.half, message)
+        elif kind is Kind.FRAME and client.served is not None:
+            self._on_frame(client, client.served, message)
         else:
             self._refuse(client, message.frame.id.plan, Reason.PROTOCOL, f"{kind.name} is not expected here")
 
@@ -232,24 +306,25 @@ class Server:
             hello = Hello.from_bytes(message.frame.data)
         except LinkError as failure:
             return self._refuse(client, number, Reason.PROTOCOL, failure.problem)
-        refusal = self._door.refusal(hello, number, client.token)
-        if refusal is not None:
-            return self._refuse(client, number, refusal.reason, refusal.text)
+        served = self._door.asked(hello, number, client.token, client.served)
+        if isinstance(served, Refusal):
+            return self._refuse(client, number, served.reason, served.text)
         if self._stopping.is_set():
             return self._refuse(client, number, Reason.STOPPING, "the server is stopping")
-        half = self.halves[number]
-        if client.half is None:
-            if sum(other.half is not None for other in self._clients.values()) >= self.most_clients:
+        if client.served is None:
+            if sum(other.served is not None for other in self._clients.values()) >= self.most_clients:
                 return self._refuse(client, number, Reason.BUSY, f"{self.most_clients} clients are there already")
-            client.half = half
+            client.served = served
+            served.sessions += 1
             session = client.session
-            tell(log, logging.INFO, "session", peer=session.peer, carrier=session.carrier, plan=half.plan.id)
+            session.settle(served.limits, served.pace_of(client.secure))
+            plan = served.halves[number].plan.id
+            tell(log, logging.INFO, "session", peer=session.peer, carrier=session.carrier, plan=plan, bundle=served.id)
             if self.metrics is not None:
                 self.metrics.clients.inc()
-        elif client.half is not half:
-            return self._refuse(client, number, Reason.PROTOCOL, "a session is for one plan")
-        # one that comes again was sent again: the answer to it was lost
-        self._send(client, Kind.WELCOME, number, 0, Welcome(VERSION, self.largest, self._queue.each).to_bytes())
+        # one that comes again was sent again: the answer to it was lost; or the client goes on to another plan
+        welcome = Welcome(VERSION, served.largest, self._dispatch.each)
+        self._send(client, Kind.WELCOME, number, 0, welcome.to_bytes())
         return None
 
     def _refuse(self, client: Peer, number: int, reason: Reason, text: str) -> None:
@@ -257,9 +332,7 @@ class Server:
         if self.metrics is not None:
             self.metrics.refusals.labels(reason.name.lower()).inc()
         self._send(client, Kind.REFUSAL, number, 0, Refusal(reason, text).to_bytes())
-        leaving = asyncio.get_running_loop().create_task(self._leave(client.session))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
+        self._task(self._leave(client.session))
 
     async def _leave(self, session: Session) -> None:
         """Close a session once what was sent is on its way."""
@@ -278,111 +351,31 @@ class Server:
         if self.metrics is not None:
             self.metrics.sent_bytes.inc(len(data))
 
+    def _respond(self, client: Peer, number: int, frame: int, response: bytes) -> None:
+        self._send(client, Kind.RESPONSE, number, frame, response)
+
     # Frames ----------------------------------------------------------------------------------------------------------
 
-    def _on_frame(self, client: Peer, half: ServerHalf, message: Message) -> None:
-        frame = message.frame
+    def _on_frame(self, client: Peer, served: ServedBundle, message: Message) -> None:
+        frame, session = message.frame, client.session
+        number = frame.id.plan
         client.frames += 1
+        if number in served.below:
+            return self._refuse(client, number, Reason.FLOOR, FLOOR_TEXT)
+        half = served.halves.get(number)
         if self.metrics is not None:
-            self.metrics.received_bytes.inc(len(frame.data))
-            self.metrics.lost_packets.inc(message.lost_packets)
-        waiting = Waiting(client, half, message, deadline(message, client.session.round_trip_s))
-        if frame.id.plan != half.hop.number or frame.id.total > self.largest:
-            return self._answer(waiting, Status.DAMAGED)
-        if self._stopping.is_set():
-            return self._answer(waiting, Status.STOPPING)
-        dropped = self._queue.put(waiting)
-        if dropped is not None:
-            self._answer(dropped, Status.FULL)
-        return self._pump()
-
-    def _pump(self) -> None:
-        """Start the next batch, if there is one and nothing else is run."""
-        worker = self._worker
-        if worker is None and len(self._queue):
-            worker = self._worker = Worker(asyncio.get_running_loop(), self._done)
-        while worker is not None and not worker.busy and len(self._queue):
-            wait_s = self._queue.oldest_s + self.batch_wait_s - monotonic()
-            if self.batch > 1 and wait_s > 0 and not self._stopping.is_set() and not self._queue.ready(self.batch):
-                if self._timer is None:
-                    self._timer = asyncio.get_running_loop().call_later(wait_s, self._waited)
-                break
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            begun_s = monotonic()
-            frames = []
-            for waiting in self._queue.take(self.batch):
-                if waiting.late(begun_s):
-                    self._answer(waiting, Status.LATE, begun_s)
-                else:
-                    frames.append(waiting)
-            batch = Batch(frames, begun_s)
-            if frames and worker.run(batch):
-                self._respond(batch)
-                if len(self._queue):
-                    asyncio.get_running_loop().call_soon(self._pump)  # after what came meanwhile is read
-                break
-        if self.metrics is not None:
-            self.metrics.queue.set(len(self._queue))
-
-    def _waited(self) -> None:
-        self._timer = None
-        self._pump()
-
-    def _done(self, batch: Batch) -> None:
-        self._respond(batch)
-        self._pump()
-
-    def _respond(self, batch: Batch) -> None:
-        if self.metrics is not None:
-            self.metrics.batch.observe(len(batch.frames))
-        for place, waiting in enumerate(batch.frames):
-            if batch.found is None:
-                self._answer(waiting, Status.FAILED, batch.begun_s)
-                continue
-            result, specs = batch.found.results[place], waiting.half.responding.response
-            self._answer(
-                waiting,
-                Status.DAMAGED if result is None else Status.OK,
-                batch.begun_s,
-                batch=len(batch.frames),
-                decode_s=batch.found.decode_s[place],
-                run_s=batch.found.run_s,
-                tensors=b"" if result is None else result_bytes(result, specs),
-            )
-        self._idle.set()
-
-    def _answer(
-        self,
-        waiting: Waiting,
-        status: Status,
-        begun_s: float | None = None,
-        *,
-        batch: int = 1,
-        decode_s: float = 0.0,
-        run_s: float = 0.0,
-        tensors: bytes = b"",
-    ) -> None:
-        client, message = waiting.client, waiting.message
-        assert isinstance(client, Peer)
-        now_s = monotonic()
-        response = Response(
-            status,
-            batch,
-            message.lost_packets,
-            sum(end - start for start, end in message.frame.erased),
-            assembled_s=message.last_s - message.first_s,
-            queued_s=(now_s if begun_s is None else begun_s) - message.last_s,
-            decode_s=decode_s,
-            run_s=run_s,
-            total_s=now_s - message.first_s,
-            tensors=tensors,
-        )
-        if self.metrics is not None:
-            self.metrics.frames.labels(status.name.lower()).inc()
-            self.metrics.latency.observe(response.total_s)
-        self._send(client, Kind.RESPONSE, message.frame.id.plan, message.frame.id.frame, response.to_bytes())
+            self.metrics.frame_came(None if half is None else half.plan.id, len(frame.data), message.lost_packets)
+        known = half or next(iter(served.halves.values()))
+        waiting = Waiting(client, known, message, deadline(message, session.round_trip_s), way_s(session.round_trip_s))
+        if half is None or frame.id.total > served.largest:
+            return self._dispatch.answer(waiting, Status.DAMAGED)
+        if served.closing or self._stopping.is_set():
+            return self._dispatch.answer(waiting, Status.STOPPING)
+        if client.limit is not None:
+            wait_s = client.limit.wait_s(monotonic())
+            if wait_s:
+                return self._dispatch.answer(waiting, Status.BUSY, retry_s=wait_s)
+        return self._dispatch.take(waiting)
 
 
 def _ignore(_: object) -> None:

@@ -88,6 +88,14 @@ class Session(Protocol):
     on_ping: Callable[[int, float], None]
     on_pong: Callable[[int, float], None]
 
+    def settle(self, limits: Limits, pace_of: Callable[[int], Pace]) -> None:
+        """Go by what is known once a peer has greeted: how much it may send, and how its hops' datagrams are sent.
+
+        Args:
+            pace_of: Told the number of a hop, known or not.
+        """
+        ...
+
     def send(self, kind: Kind, number: int, frame: int, payload: Payload, time_left_s: float = inf) -> int:
         """Hand a message to the system, without waiting.
 

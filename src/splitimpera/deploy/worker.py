@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import logging
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import inf
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
 from typing import Any
 
 from splitimpera.deploy.batching import Waiting
-from splitimpera.deploy.halves import Predictions, Received
+from splitimpera.deploy.halves import Predictions, Received, ServerHalf
 
 log = logging.getLogger(__name__)
 
 QUICK_S = 0.001
 """A plan whose batches take less than this runs in the loop."""
-SMOOTHING = 0.1
+KEPT = 9
+"""Batches of a plan whose times are kept: half of them may be outliers."""
 
 
 @dataclass(eq=False)
@@ -39,21 +40,53 @@ class Batch:
     found: Predictions | None = None
 
     @property
-    def number(self) -> int:
-        """Of the plan's hop."""
-        return self.frames[0].half.hop.number
+    def half(self) -> ServerHalf:
+        """What runs them."""
+        return self.frames[0].half
+
+
+class BatchTimes:
+    """How long batches of each plan take: the median of the latest ones, which a slow one now and then leaves as it is.
+
+    Example:
+        >>> times, tail = BatchTimes(), object()
+        >>> for took_s in (0.004, 0.005, 0.9):
+        ...     times.add(tail, took_s)
+        >>> times.takes_s(tail)
+        0.005
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[ServerHalf, deque[float]] = {}
+        self._median_s: dict[ServerHalf, float] = {}
+
+    def add(self, half: ServerHalf, took_s: float) -> None:
+        latest = self._latest.setdefault(half, deque(maxlen=KEPT))
+        latest.append(took_s)
+        self._median_s[half] = sorted(latest)[len(latest) // 2]
+
+    def takes_s(self, half: ServerHalf) -> float:
+        """A batch's time; 0.0 before the first one."""
+        return self._median_s.get(half, 0.0)
+
+    def forget(self, halves: Iterable[ServerHalf]) -> None:
+        """They are served no more."""
+        for half in halves:
+            self._latest.pop(half, None)
+            self._median_s.pop(half, None)
 
 
 class Worker:
-    """Runs one batch after the other, and learns how long each plan's take.
+    """Runs one batch after the other, and tells how long each took.
 
     Args:
         done: Called in the loop with each batch that the thread is through with.
     """
 
-    def __init__(self, loop: AbstractEventLoop, done: Callable[[Batch], None]) -> None:
-        self.busy = False
-        self._took_s: dict[int, float] = {}
+    def __init__(self, loop: AbstractEventLoop, done: Callable[[Batch], None], times: BatchTimes) -> None:
+        self.batch: Batch | None = None
+        """What the thread runs now."""
+        self._times = times
         self._loop = loop
         self._done = done
         self._given: SimpleQueue[Batch | None] = SimpleQueue()
@@ -62,12 +95,22 @@ class Worker:
 
     def run(self, batch: Batch) -> bool:
         """Run a batch; no other may be running. Whether it is through already: then `done` is not called."""
-        if self._took_s.get(batch.number, inf) < QUICK_S:
+        if 0 < self._times.takes_s(batch.half) < QUICK_S:
             batch.found = self._timed(batch)
             return True
-        self.busy = True
+        self.batch = batch
         self._given.put(batch)
         return False
+
+    @property
+    def busy(self) -> bool:
+        """Whether the thread runs a batch."""
+        return self.batch is not None
+
+    def left_s(self, now_s: float) -> float:
+        """Until it is through with what it runs, as far as is known."""
+        batch = self.batch
+        return 0.0 if batch is None else max(batch.begun_s + self._times.takes_s(batch.half) - now_s, 0.0)
 
     def stop(self) -> None:
         """End the thread, after what it does now."""
@@ -83,26 +126,27 @@ class Worker:
     def _timed(self, batch: Batch) -> Predictions | None:
         begun_s = monotonic()
         found = predictions(batch.frames)
-        took_s, before_s = monotonic() - begun_s, self._took_s.get(batch.number)
-        self._took_s[batch.number] = took_s if before_s is None else before_s + SMOOTHING * (took_s - before_s)
+        self._times.add(batch.half, monotonic() - begun_s)
         return found
 
     def _through(self, batch: Batch) -> None:
-        self.busy = False
+        self.batch = None
         self._done(batch)
 
 
 def predictions(frames: Sequence[Waiting]) -> Predictions | None:
     """What the program makes of frames of one plan; None where it fails."""
     half = frames[0].half
+    number = half.hop.number
     clients: list[Any] = [waiting.client for waiting in frames]
+    before: list[dict[int, Any]] = [client.previous for client in clients] if half.remembers else []
     received = [Received(waiting.message.frame.data, waiting.message.frame.erased) for waiting in frames]
     try:
-        found = half(received, [client.previous for client in clients] if half.remembers else ())
+        found = half(received, [each.get(number) for each in before])
     except Exception:  # engines fail in kinds of their own, and the server goes on
         log.exception("the program failed on %d frames of plan %s", len(frames), half.plan.id)
         return None
-    if half.remembers:
-        for client, decoded in zip(clients, found.decoded, strict=True):
-            client.previous = decoded or client.previous
+    for each, decoded in zip(before, found.decoded, strict=False):
+        if decoded:
+            each[number] = decoded
     return found

@@ -33,6 +33,7 @@ OUTCOMES = {
     "full": "dropped by the server",
     "failed": "failed",
     "stopping": "refused by a stopping server",
+    "busy": "refused by a busy server",
     "lost": "nothing came back",
     "dropped": "dropped by the device",
 }

@@ -113,6 +113,7 @@ def _outcomes(logs: Sequence[Log]) -> Iterator[str]:
         "full": "{} frames were dropped by the server's full queue: the measured latencies lack them",
         "failed": "the program failed on {} frames",
         "stopping": "{} frames met a server that was stopping",
+        "busy": "{} frames met a server that had too much to do",
     }
     for outcome, said in words.items():
         if outcome in found:

@@ -1,0 +1,217 @@
+"""From frames that came to answers that go: a server's queue, its program, and what is said of each frame."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from splitimpera.deploy.batching import FrameQueue, Policy, Waiting
+from splitimpera.deploy.halves import ServerHalf
+from splitimpera.deploy.messages import Response, Status, result_bytes
+from splitimpera.deploy.worker import Batch, BatchTimes, Worker
+
+if TYPE_CHECKING:
+    from splitimpera.deploy.metrics import Metrics
+
+Respond = Callable[[Any, int, int, bytes], None]
+"""Sends a response to a client: whose, number of the hop, number of the frame, the response."""
+
+
+class Dispatch:
+    """Takes frames in and answers every one of them once. All of it happens in the event loop, but for the program.
+
+    A frame is run, or told why it is not: `FULL` where the queue has no room, `BUSY` as soon as it is known that its
+    deadline cannot be met behind what is in front of it, `LATE` where that turned out when its turn came. Whatever
+    comes while nothing else is there is run: how long a program takes is learnt from that alone.
+
+    Args:
+        room, each, policy: As `FrameQueue` has them.
+        batch: The most frames that are run together, of any clients.
+        batch_wait_s: How long the oldest waits for others, at most.
+        respond: Takes the answers.
+    """
+
+    def __init__(
+        self,
+        room: int,
+        each: int,
+        policy: Policy,
+        batch: int,
+        batch_wait_s: float,
+        respond: Respond,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.batch, self.batch_wait_s, self.each = batch, batch_wait_s, each
+        self.hurries = False
+        """Whether no frame waits for others any more."""
+        self._respond_with, self._metrics = respond, metrics
+        self._times = BatchTimes()
+        self._queue = FrameQueue(room, each, policy, batch, self._times.takes_s)
+        self._worker: Worker | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many frames wait."""
+        return len(self._queue)
+
+    def take(self, waiting: Waiting) -> None:
+        """A frame came."""
+        now_s = monotonic()
+        worker = self._worker
+        if (len(self._queue) or (worker is not None and worker.busy)) and self._hopeless(waiting, now_s):
+            self.answer(waiting, Status.BUSY, retry_s=self.backlog_s(now_s))
+            return
+        dropped = self._queue.put(waiting)
+        if dropped is not None:
+            self.answer(dropped, Status.FULL, retry_s=self.backlog_s(now_s))
+        self.pump()
+
+    def backlog_s(self, now_s: float) -> float:
+        """Until all that is here is through, as far as is known; it grows with every frame that waits."""
+        left_s = 0.0 if self._worker is None else self._worker.left_s(now_s)
+        return left_s + self._queue.backlog_s
+
+    def _hopeless(self, waiting: Waiting, now_s: float) -> bool:
+        """Whether a frame is through too late behind what is in front of it."""
+        left_s = 0.0 if self._worker is None else self._worker.left_s(now_s)
+        takes_s = self._times.takes_s(waiting.half)
+        if not waiting.hopeless(now_s + left_s + self._queue.backlog_s, takes_s):  # quick, and mostly enough
+            return False
+        return waiting.hopeless(now_s + left_s + self._queue.wait_s(waiting), takes_s)
+
+    def pump(self) -> None:
+        """Start the next batch, if there is one and nothing else is run."""
+        worker, queue = self._worker, self._queue
+        if worker is None and len(queue):
+            worker = self._worker = Worker(asyncio.get_running_loop(), self._done, self._times)
+        while worker is not None and not worker.busy and len(queue):
+            if self.batch > 1 and not self.hurries:
+                wait_s = queue.oldest_s + self.batch_wait_s - monotonic()
+                if wait_s > 0 and not queue.ready(self.batch):
+                    if self._timer is None:
+                        self._timer = asyncio.get_running_loop().call_later(wait_s, self._waited)
+                    break
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            begun_s = monotonic()
+            frames = self._next(begun_s)
+            if not frames:
+                continue
+            batch = Batch(frames, begun_s)
+            if worker.run(batch):
+                self._respond(batch)
+                if len(queue):
+                    asyncio.get_running_loop().call_soon(self.pump)  # after what came meanwhile is read
+                break
+        if self._metrics is not None:
+            self._metrics.queue.set(len(queue))
+        if not len(queue):
+            self._idle.set()
+
+    def _next(self, begun_s: float) -> list[Waiting]:
+        """The frames that are next, less those that it is too late for, which are told."""
+        frames = []
+        for waiting in self._queue.take(self.batch):
+            if waiting.late(begun_s):
+                self.answer(waiting, Status.LATE, begun_s)
+            elif len(self._queue) and waiting.hopeless(begun_s, self._times.takes_s(waiting.half)):
+                self.answer(waiting, Status.BUSY, begun_s, retry_s=self.backlog_s(begun_s))
+            else:
+                frames.append(waiting)
+        return frames
+
+    def _waited(self) -> None:
+        self._timer = None
+        self.pump()
+
+    def _done(self, batch: Batch) -> None:
+        self._respond(batch)
+        self.pump()
+
+    def _respond(self, batch: Batch) -> None:
+        if self._metrics is not None:
+            self._metrics.batch.observe(len(batch.frames))
+        for place, waiting in enumerate(batch.frames):
+            if batch.found is None:
+                self.answer(waiting, Status.FAILED, batch.begun_s)
+                continue
+            result, specs = batch.found.results[place], waiting.half.responding.response
+            self.answer(
+                waiting,
+                Status.DAMAGED if result is None else Status.OK,
+                batch.begun_s,
+                batch=len(batch.frames),
+                decode_s=batch.found.decode_s[place],
+                run_s=batch.found.run_s,
+                tensors=b"" if result is None else result_bytes(result, specs),
+            )
+
+    def answer(
+        self,
+        waiting: Waiting,
+        status: Status,
+        begun_s: float | None = None,
+        *,
+        batch: int = 1,
+        decode_s: float = 0.0,
+        run_s: float = 0.0,
+        tensors: bytes = b"",
+        retry_s: float = 0.0,
+    ) -> None:
+        """Say what became of a frame.
+
+        Args:
+            begun_s: When its turn came; None: it never did.
+        """
+        message = waiting.message
+        now_s = monotonic()
+        response = Response(
+            status,
+            batch,
+            message.lost_packets,
+            sum(end - start for start, end in message.frame.erased),
+            assembled_s=message.last_s - message.first_s,
+            queued_s=(now_s if begun_s is None else begun_s) - message.last_s,
+            decode_s=decode_s,
+            run_s=run_s,
+            total_s=now_s - message.first_s,
+            tensors=tensors,
+            retry_s=retry_s,
+        )
+        if self._metrics is not None:
+            self._metrics.frames.labels(status.name.lower()).inc()
+            self._metrics.latency.observe(response.total_s)
+        self._respond_with(waiting.client, message.frame.id.plan, message.frame.id.frame, response.to_bytes())
+
+    # The end
+
+    def leave(self, client: object) -> list[Waiting]:
+        """Take out what a client has here, for it is gone."""
+        return self._queue.leave(client)
+
+    def has_frames_of(self, halves: Collection[ServerHalf]) -> bool:
+        """Whether any of these is run, or has frames that wait for it."""
+        batch = None if self._worker is None else self._worker.batch
+        return (batch is not None and batch.half in halves) or any(map(self._queue.waits_for, halves))
+
+    def forget(self, halves: Collection[ServerHalf]) -> None:
+        """They are served no more."""
+        self._times.forget(halves)
+
+    async def idle(self) -> None:
+        """Wait until all frames are answered."""
+        while self._worker is not None and (self._worker.busy or len(self._queue)):
+            self._idle.clear()
+            await self._idle.wait()
+
+    def stop(self) -> None:
+        """End the program's thread."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
