@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from itertools import count
 from math import inf, isfinite
 from typing import Literal, get_args
 
@@ -17,8 +18,9 @@ from splitimpera.deploy.sessions import Message
 Policy = Literal["drop-oldest", "drop-newest"]
 """Which frame goes where one too many comes; the names are those of a device's queue in a scenario."""
 
-Rank = tuple[int, float, float]
-"""Which client is next, the lowest first: turn, deadline, and when the frame was complete."""
+SPARE_HEADS = 64
+Head = tuple[int, float, float, int, "Waiting"]
+"""A client's next frame, the lowest first: turn, deadline, when it was complete, order of arrival."""
 
 
 @dataclass(eq=False, slots=True)
@@ -91,6 +93,8 @@ class FrameQueue:
         self._own: dict[Hashable, deque[Waiting]] = {}  # of each client that has some
         self._turn = 0
         self._served: dict[Hashable, int] = {}  # in which turn each client had a frame through last
+        self._heads: list[Head] = []  # a heap; besides, frames that had to go and are passed over
+        self._numbers = count()
 
     def __len__(self) -> int:
         return self._count
@@ -102,6 +106,8 @@ class FrameQueue:
         if own is None:
             own = self._own[owner] = deque()
         own.append(frame)
+        if len(own) == 1:
+            self._enter(frame)
         self._count += 1
         self._of_half[half] = self._of_half.get(half, 0) + 1
         if len(own) <= self.each:
@@ -114,30 +120,26 @@ class FrameQueue:
         """The frame that is next, and up to `most` with it that the same program can run at once."""
         if not self._own:
             return []
-        first = next(iter(self._own)) if len(self._own) == 1 else min(self._own, key=self._rank)
-        self._turn = self._next_turn(first)
-        half = self._own[first][0].half
-        if most == 1 or not half.batches:
-            return [self._through(first)]
-        ranked = [
-            (self._rank(client), place, client)
-            for place, (client, own) in enumerate(self._own.items())
-            if own[0].half is half
-        ]
-        heapify(ranked)
-        taken: list[Waiting] = []
-        while ranked and len(taken) < most:
-            _, place, client = heappop(ranked)
-            taken.append(self._through(client))
-            own = self._own.get(client)
+        first = self._first()
+        self._turn, half = first[0], first[-1].half
+        if not half.batches:
+            most = 1
+        taken, others, clients = [self._through(first)], [], {first[-1].client}
+        while self._own and len(taken) < most and len(others) < len(self._own):
+            head = self._first()
             # where gaps are filled with the frame before, a second frame would need what comes of the first
-            if own and own[0].half is half and not half.remembers:
-                heappush(ranked, (self._rank(client), place, client))
+            if head[-1].half is half and not (half.remembers and head[-1].client in clients):
+                taken.append(self._through(head))
+                clients.add(head[-1].client)
+            else:
+                others.append(heappop(self._heads))
+        for head in others:
+            heappush(self._heads, head)
         return taken
 
     def ready(self, most: int) -> bool:
         """Whether to wait would not make the next batch larger."""
-        half = self._own[min(self._own, key=self._rank)][0].half
+        half = self._first()[-1].half
         return not half.batches or sum(len(own) for own in self._own.values() if own[0].half is half) >= most
 
     @property
@@ -173,7 +175,7 @@ class FrameQueue:
     def leave(self, client: Hashable) -> list[Waiting]:
         """Take out what a client has in it, for it is gone."""
         self._served.pop(client, None)
-        return [self._out(client, 0) for _ in range(len(self._own.get(client, ())))]
+        return [self._out(client, -1) for _ in range(len(self._own.get(client, ())))]
 
     def waits_for(self, half: ServerHalf) -> bool:
         """Whether frames are there that this is to run."""
@@ -187,13 +189,29 @@ class FrameQueue:
     def _next_turn(self, client: Hashable) -> int:
         return max(self._turn, self._served.get(client, -1) + 1)
 
-    def _rank(self, client: Hashable) -> Rank:
-        frame = self._own[client][0]
-        return self._next_turn(client), frame.deadline_s, frame.message.last_s
+    def _enter(self, frame: Waiting) -> None:
+        """A frame became the next one of its client. Its turn stays: that under way is never a later one."""
+        if len(self._heads) > 2 * len(self._own) + SPARE_HEADS:  # after many that had to go
+            self._heads = [head for head in self._heads if self._waits(head)]
+            heapify(self._heads)
+        turn, message = self._next_turn(frame.client), frame.message
+        heappush(self._heads, (turn, frame.deadline_s, message.last_s, next(self._numbers), frame))
 
-    def _through(self, client: Hashable) -> Waiting:
-        """Take a client's next frame out, to be run."""
-        self._served[client] = self._next_turn(client)
+    def _waits(self, head: Head) -> bool:
+        own = self._own.get(head[-1].client)
+        return own is not None and own[0] is head[-1]
+
+    def _first(self) -> Head:
+        """The frame that is next; there is one."""
+        while not self._waits(self._heads[0]):
+            heappop(self._heads)
+        return self._heads[0]
+
+    def _through(self, head: Head) -> Waiting:
+        """Take the frame that is next out, to be run."""
+        heappop(self._heads)
+        client = head[-1].client
+        self._served[client] = head[0]
         return self._out(client, 0)
 
     def _out(self, client: Hashable, place: int) -> Waiting:
@@ -207,6 +225,8 @@ class FrameQueue:
             del self._of_half[frame.half]
         if not own:
             del self._own[client]
+        elif place == 0:
+            self._enter(own[0])
         return frame
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Respond = Callable[[Any, int, int, bytes], None]
 """Sends a response to a client: whose, number of the hop, number of the frame, the response."""
 
+_NAMES = {status: status.name.lower() for status in Status}
+
 
 class Dispatch:
     """Takes frames in and answers every one of them once. All of it happens in the event loop, but for the program.
@@ -183,8 +185,7 @@ class Dispatch:
             retry_s=retry_s,
         )
         if self._metrics is not None:
-            self._metrics.frames.labels(status.name.lower()).inc()
-            self._metrics.latency.observe(response.total_s)
+            self._metrics.frame_answered(_NAMES[status], response.total_s)
         self._respond_with(waiting.client, message.frame.id.plan, message.frame.id.frame, response.to_bytes())
 
     # The end

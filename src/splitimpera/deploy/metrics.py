@@ -44,6 +44,7 @@ class Metrics:
         self.bundles = Gauge("bundles", "Bundles that are served, with those that clients are leaving", **known)
         self.plan_frames = Counter("plan_frames", "Frames that came, by plan", ["plan"], **known)
         self._of_plan: dict[str, Any] = {}
+        self._of_status: dict[str, Any] = {}
 
     def frame_came(self, plan: str | None, size: int, lost_packets: int) -> None:
         """Count a frame.
@@ -55,10 +56,20 @@ class Metrics:
         if lost_packets:
             self.lost_packets.inc(lost_packets)
         if plan is not None:
-            counter = self._of_plan.get(plan)
-            if counter is None:
-                counter = self._of_plan[plan] = self.plan_frames.labels(plan)
-            counter.inc()
+            _labelled(self.plan_frames, self._of_plan, plan).inc()
+
+    def frame_answered(self, status: str, total_s: float) -> None:
+        """Count an answer, by what became of the frame."""
+        _labelled(self.frames, self._of_status, status).inc()
+        self.latency.observe(total_s)
+
+
+def _labelled(counter: Counter, known: dict[str, Any], label: str) -> Any:
+    """A counter's child, which takes longer to look up than to count."""
+    child = known.get(label)
+    if child is None:
+        child = known[label] = counter.labels(label)
+    return child
 
 
 class MetricsServer:
