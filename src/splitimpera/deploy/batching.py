@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from splitimpera.core.errors import LinkError, shown
 from splitimpera.core.registry import nearest
 from splitimpera.deploy.halves import ServerHalf
+from splitimpera.deploy.messages import Status
 from splitimpera.deploy.sessions import Message
 
 Policy = Literal["drop-oldest", "drop-newest"]
@@ -137,6 +138,23 @@ class FrameQueue:
             heappush(self._heads, head)
         return taken
 
+    def in_time(self, begin_s: float) -> tuple[list[Waiting], list[tuple[Waiting, Status]]]:
+        """The frames to run next, as `take` finds them, and those of them that it is too late for, with what to say.
+
+        The last one here is run as long as its deadline has not passed, however long programs took before: what that
+        is now is learnt from nothing else.
+        """
+        frames: list[Waiting] = []
+        gone: list[tuple[Waiting, Status]] = []
+        for frame in self.take(self.batch):
+            if frame.late(begin_s):
+                gone.append((frame, Status.LATE))
+            elif self._count and frame.hopeless(begin_s, self._takes_s(frame.half)):
+                gone.append((frame, Status.BUSY))
+            else:
+                frames.append(frame)
+        return frames, gone
+
     def ready(self, most: int) -> bool:
         """Whether to wait would not make the next batch larger."""
         half = self._first()[-1].half
@@ -171,6 +189,17 @@ class FrameQueue:
                 else:
                     break
         return self._run_s(before)
+
+    def hopeless(self, frame: Waiting, free_s: float) -> bool:
+        """Whether a frame that comes now would be through too late behind what is in front of it.
+
+        Args:
+            free_s: When the program is through with what it runs now.
+        """
+        takes_s = self._takes_s(frame.half)
+        if not frame.hopeless(free_s + self.backlog_s, takes_s):  # quick, and mostly enough
+            return False
+        return frame.hopeless(free_s + self.wait_s(frame), takes_s)
 
     def leave(self, client: Hashable) -> list[Waiting]:
         """Take out what a client has in it, for it is gone."""

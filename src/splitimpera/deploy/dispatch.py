@@ -62,11 +62,12 @@ class Dispatch:
     def take(self, waiting: Waiting) -> None:
         """A frame came."""
         now_s = monotonic()
-        worker = self._worker
-        if (len(self._queue) or (worker is not None and worker.busy)) and self._hopeless(waiting, now_s):
+        worker, queue = self._worker, self._queue
+        left_s = 0.0 if worker is None else worker.left_s(now_s)
+        if (len(queue) or (worker is not None and worker.busy)) and queue.hopeless(waiting, now_s + left_s):
             self.answer(waiting, Status.BUSY, retry_s=self.backlog_s(now_s))
             return
-        dropped = self._queue.put(waiting)
+        dropped = queue.put(waiting)
         if dropped is not None:
             self.answer(dropped, Status.FULL, retry_s=self.backlog_s(now_s))
         self.pump()
@@ -75,14 +76,6 @@ class Dispatch:
         """Until all that is here is through, as far as is known; it grows with every frame that waits."""
         left_s = 0.0 if self._worker is None else self._worker.left_s(now_s)
         return left_s + self._queue.backlog_s
-
-    def _hopeless(self, waiting: Waiting, now_s: float) -> bool:
-        """Whether a frame is through too late behind what is in front of it."""
-        left_s = 0.0 if self._worker is None else self._worker.left_s(now_s)
-        takes_s = self._times.takes_s(waiting.half)
-        if not waiting.hopeless(now_s + left_s + self._queue.backlog_s, takes_s):  # quick, and mostly enough
-            return False
-        return waiting.hopeless(now_s + left_s + self._queue.wait_s(waiting), takes_s)
 
     def pump(self) -> None:
         """Start the next batch, if there is one and nothing else is run."""
@@ -100,7 +93,9 @@ class Dispatch:
                 self._timer.cancel()
                 self._timer = None
             begun_s = monotonic()
-            frames = self._next(begun_s)
+            frames, gone = queue.in_time(begun_s)
+            for waiting, status in gone:
+                self.answer(waiting, status, begun_s, retry_s=self.backlog_s(begun_s) if status is Status.BUSY else 0.0)
             if not frames:
                 continue
             batch = Batch(frames, begun_s)
@@ -113,18 +108,6 @@ class Dispatch:
             self._metrics.queue.set(len(queue))
         if not len(queue):
             self._idle.set()
-
-    def _next(self, begun_s: float) -> list[Waiting]:
-        """The frames that are next, less those that it is too late for, which are told."""
-        frames = []
-        for waiting in self._queue.take(self.batch):
-            if waiting.late(begun_s):
-                self.answer(waiting, Status.LATE, begun_s)
-            elif len(self._queue) and waiting.hopeless(begun_s, self._times.takes_s(waiting.half)):
-                self.answer(waiting, Status.BUSY, begun_s, retry_s=self.backlog_s(begun_s))
-            else:
-                frames.append(waiting)
-        return frames
 
     def _waited(self) -> None:
         self._timer = None
