@@ -98,7 +98,9 @@ def test_the_wait_that_is_foretold_is_the_wait_that_comes(seed):
     halves = {Half(): 0.004, Half(): 0.03}
     queue = FrameQueue(1000, 16, takes_s=halves.__getitem__)
     for number in range(int(rng.integers(1, 60))):
-        queue.put(frame(int(rng.integers(6)), float(number), number + float(rng.choice([5, 500, inf])), _one(halves, rng)))
+        queue.put(
+            frame(int(rng.integers(6)), float(number), number + float(rng.choice([5, 500, inf])), _one(halves, rng))
+        )
         if rng.random() < 0.3:
             queue.take(1)
     last = frame(int(rng.integers(6)), 100.0, 100 + float(rng.choice([5, 500, inf])), _one(halves, rng))

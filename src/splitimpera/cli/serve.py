@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +13,11 @@ import typer
 
 from splitimpera.cli.verbosity import LOGGER, Verbose
 from splitimpera.core import units
-from splitimpera.core.errors import UnitError
+from splitimpera.core.errors import BundleError, UnitError
 
 if TYPE_CHECKING:
     from splitimpera.deploy.metrics import Metrics
+    from splitimpera.deploy.rollout import Rollout
     from splitimpera.deploy.server import Server
 
 PORT = 7433
@@ -25,8 +26,18 @@ SWITCH_S = 0.0005
 
 
 def run(
-    bundle: Annotated[Path, typer.Argument(help="What 'splitimpera export' wrote: a folder or a .zip.")],
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where, by TCP and UDP; port 0 takes a free one.")],
+    bundles: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="BUNDLE...", help="What 'splitimpera export' wrote: folders or .zip files."),
+    ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="In place of BUNDLE: a file that names them, one a line; they follow it."
+        ),
+    ] = None,
+    drain: Annotated[str, typer.Option(help="How long clients of a bundle that FILE names no more may stay.")] = "60 s",
     plan: Annotated[list[str] | None, typer.Option(help="Plan that is served (default: all); may be repeated.")] = None,
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Most frames that are run together.")] = 1,
     batch_wait: Annotated[str, typer.Option(help="How long a frame waits for others, at most.")] = "0 s",
@@ -34,6 +45,10 @@ def run(
     queue_policy: Annotated[
         str, typer.Option(help="What goes where one too many comes: drop-oldest or drop-newest.")
     ] = "drop-oldest",
+    clients: Annotated[int, typer.Option(min=1, max=1024, help="How many may be there at once.")] = 1024,
+    rate_limit: Annotated[
+        float | None, typer.Option(metavar="N", help="Frames a second that each client may send (default: any number).")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of the engine.")] = 1,
     metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics (Prometheus), /healthz and /readyz here.")
@@ -50,18 +65,24 @@ def run(
     ] = 0,
     verbose: Verbose = 0,
 ) -> None:
-    """Serve the server half of a bundle: many clients, until SIGTERM or Ctrl-C."""
+    """Serve the server half of bundles: many clients, until SIGTERM or Ctrl-C."""
     import asyncio
 
-    from splitimpera.bundle.opened import open_bundle
     from splitimpera.cli.trust import server_security
     from splitimpera.deploy.client import parsed_address
     from splitimpera.deploy.event_log import JsonLines
+    from splitimpera.deploy.rollout import Rollout, named_bundles, opened_bundles
     from splitimpera.deploy.server import Server
 
     host, port = parsed_address(listen, "--listen", PORT)
     measured = None if metrics is None else parsed_address(metrics, "--metrics")
-    wait_s = _time(batch_wait, "--batch-wait")
+    wait_s, drain_s = _time(batch_wait, "--batch-wait"), _time(drain, "--drain")
+    if bool(bundles) == (watch is not None):
+        raise BundleError(
+            "bundles and a file that names them exclude each other" if bundles else "no bundle is named",
+            where="BUNDLE",
+            hint="name folders or .zip files that 'splitimpera export' wrote, or with --watch a file that names them",
+        )
     security = server_security(host, keys, certificate, key, authority, token_file, insecure)
     figures = None
     if measured is not None:
@@ -71,14 +92,17 @@ def run(
     for handler in LOGGER.handlers:
         handler.setFormatter(JsonLines())
     sys.setswitchinterval(SWITCH_S)
+    first, *others = opened_bundles(named_bundles(watch) if watch is not None else bundles or [])
     server = Server(
-        open_bundle(bundle),
+        first,
         plan,
         threads=threads,
         batch=batch,
         batch_wait_s=wait_s,
         queue=queue,
         queue_policy=queue_policy,  # type: ignore[arg-type]  # it says which there are
+        clients=clients,
+        rate_limit_hz=rate_limit,
         metrics=figures,
     )
 
@@ -88,12 +112,17 @@ def run(
     async def serve() -> None:
         _end_on_signals(server)
         async with server:
+            for bundle in others:
+                server.add(await server.load(bundle))
             real = await server.start(host, port, security)
-            plans = ", ".join(half.plan.id for half in server.halves.values())
+            plans = ", ".join(dict.fromkeys(half.plan.id for one in server.bundles for half in one.halves.values()))
             how = "not encrypted" if security is None else "encrypted"
             print(f"serving {plans} at {_shown(real)} by TCP and UDP, {how}", flush=True)
             with _pages(figures, measured, server):
-                await server.serve()
+                if watch is None:
+                    await server.serve()
+                else:
+                    await _followed(server, Rollout(server, watch, drain_s))
 
     asyncio.run(serve())
 
@@ -111,6 +140,22 @@ def _pages(figures: Metrics | None, address: tuple[str, int] | None, server: Ser
         yield
     finally:
         pages.close()
+
+
+async def _followed(server: Server, rollout: Rollout) -> None:
+    """Serve what the file names; SIGHUP says that it was changed, where there is such a signal."""
+    import asyncio
+    import signal
+
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, rollout.hurry)
+    following = asyncio.create_task(rollout.run())
+    try:
+        await server.serve()
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
 
 
 def _end_on_signals(server: Server) -> None:

@@ -125,7 +125,8 @@ class FrameQueue:
         self._turn, half = first[0], first[-1].half
         if not half.batches:
             most = 1
-        taken, others, clients = [self._through(first)], [], {first[-1].client}
+        taken, clients = [self._through(first)], {first[-1].client}
+        others: list[Head] = []
         while self._own and len(taken) < most and len(others) < len(self._own):
             head = self._first()
             # where gaps are filled with the frame before, a second frame would need what comes of the first

@@ -204,18 +204,20 @@ class Server:
     def _load(self, bundle: Bundle) -> ServedBundle:
         return load_bundle(bundle, self.plans, self.threads, self.limits)
 
-    async def add(self, bundle: Bundle) -> None:
-        """Serve one more bundle; frames of the others are run while its programs are loaded.
-
-        One that was being drained is taken back as it is.
+    async def load(self, bundle: Bundle) -> ServedBundle:
+        """A bundle, ready to be added; frames of others are run meanwhile. One that is here is returned as it is.
 
         Raises:
             BundleError: as of the class; nothing has changed then.
         """
-        served = self.bundles.get(bundle.manifest.bundle)
-        if served is None:
-            loaded = await asyncio.to_thread(self._load, bundle)
-            served = self.bundles.get(loaded.id) or loaded
+        here = self.bundles.get(bundle.manifest.bundle)
+        return await asyncio.to_thread(self._load, bundle) if here is None else here
+
+    def add(self, served: ServedBundle) -> None:
+        """Take clients of a bundle in from now on; one that was being drained comes back as it is."""
+        served = self.bundles.get(served.id) or served
+        if served in self.bundles.open:
+            return
         drain = self._drains.pop(served, None)
         if drain is not None:
             drain.cancel()
