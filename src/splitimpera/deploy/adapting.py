@@ -4,8 +4,8 @@
 is believed of the link (`belief`), takes the plan of the largest expected value by the policy, and moves to it as
 `switching` allows. A client also asks it whether a frame is still worth sending, and when to ping.
 
-- Rates: goodput is of payload; on the wire headers come with it, as with the latest frame that was sent.
-- Delay: half the round trip, less what the first packet takes to pass.
+- Rates: the policy's are of the wire, so the estimate is told sizes with headers.
+- Delay: half the smallest round trip of late, which finds no queue of this client's own.
 - Loss: over TCP none is seen; what it does is in the goodput.
 - Trials: small frames tell nothing of the rate, and local plans nothing at all. Where to know it would be worth more
   than a change has to gain, single frames are run by the plan that could win, within the budget of probes; where the
@@ -26,7 +26,7 @@ import numpy as np
 
 from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import PlanError, listed
-from splitimpera.deploy.belief import DELAY_SPREAD, Belief, LinkBelief, level_belief, share_belief
+from splitimpera.deploy.belief import DELAY_SPREAD, Belief, LinkBelief, rate_beliefs, share_belief
 from splitimpera.deploy.link_estimate import SEGMENT_BYTES, LinkEstimate, Outage
 from splitimpera.deploy.messages import Response
 from splitimpera.deploy.probe_budget import ProbeBudget
@@ -112,15 +112,12 @@ class Adapting:
         self.switching = Switching(self._ids, first or best, local, 0.0, least_stay_s, told)
         self.budget = ProbeBudget()
         self._header_bytes = header_bytes
-        self._wire_share = 1.0
-        self._packet_bytes = 0
-        self._rate: tuple[Belief, float] | None = None
-        self._delay: tuple[Belief, float] | None = None
+        self._rates: tuple[tuple[Belief, ...], float] = (), -inf
         self._tried_s = self._pinged_s = -inf
 
     def use(self, estimate: LinkEstimate) -> None:
         """Another server is used from now on, or another carrier: what was known of the link is not true of it."""
-        self.estimate, self._rate, self._delay = estimate, None, None
+        self.estimate, self._rates = estimate, ((), -inf)
 
     # What is asked ----------------------------------------------------------------------------------------------------
 
@@ -150,12 +147,13 @@ class Adapting:
         queued_s = self.estimate.queued_s(now_s)
         if queued_s <= 0 or left_s == inf:
             return True
-        answer_s = self.estimate.answer_s(size, now_s)
+        answer_s = self.estimate.answer_s(self._wire_bytes(size), now_s)
         return answer_s is None or answer_s <= left_s
 
     def answer_s(self, plan: str, now_s: float, share: float = 0.95) -> float | None:
         """How long an answer takes from sending on, which this share keeps to; None: not known, or a local plan."""
-        return self.estimate.answer_s(self._bytes[plan], now_s, share) if self._bytes[plan] else None
+        size = self._bytes[plan]
+        return self.estimate.answer_s(self._wire_bytes(size), now_s, share) if size else None
 
     def ping_due(self, now_s: float, size: int = PING_BYTES) -> bool:
         """Whether to ping now; if so it is paid for: once a second, in an outage as often as the budget bears."""
@@ -175,10 +173,8 @@ class Adapting:
         self, frame: int, size: int, packets: int, now_s: float, deadline_s: float = inf, trial: bool = False
     ) -> None:
         """A frame was handed to the session; as `LinkEstimate.sent`. A trial was paid for when it was chosen."""
-        self.estimate.sent(frame, size, packets, now_s, deadline_s)
-        packets = max(packets, ceil(size / SEGMENT_BYTES), 1)
-        wire_bytes = size + packets * self._header_bytes
-        self._wire_share, self._packet_bytes = wire_bytes / max(size, 1), wire_bytes // packets
+        wire_bytes = self._wire_bytes(size, packets)
+        self.estimate.sent(frame, wire_bytes, packets, now_s, deadline_s)
         if not trial:
             self.budget.sent(wire_bytes, now_s)
 
@@ -194,19 +190,18 @@ class Adapting:
 
     def link(self, now_s: float) -> LinkBelief:
         """The link as it is believed to be."""
-        goodput, round_trip = self.estimate.goodput(now_s), self.estimate.round_trip(now_s)
-        if goodput is not None:
-            found = level_belief(goodput)
-            self._rate = Belief(found.value * self._wire_share, found.spread, found.at_least), now_s
-        rate = None if self._rate is None else self._rate[0].grown(now_s - self._rate[1])
-        if round_trip is not None:
-            first_s = 0.0 if rate is None or rate.at_least else 8 * self._packet_bytes / rate.value
-            found = level_belief(round_trip, DELAY_SPREAD)
-            half_s = max(found.value - first_s, found.value / 10) / 2
-            self._delay = Belief(half_s, found.spread, found.at_least), now_s
-        delay = None if self._delay is None else self._delay[0]
-        known = rate is not None or delay is not None
-        return LinkBelief(rate, delay, share_belief(self.estimate.loss(now_s)) if known else None)
+        met = rate_beliefs(self.estimate, now_s)
+        if met:
+            self._rates = met, now_s
+        rates = tuple(belief.grown(now_s - self._rates[1]) for belief in self._rates[0])
+        least_s = self.estimate.least_round_trip_s
+        delay = Belief(least_s / 2, DELAY_SPREAD) if least_s < inf else None
+        known = rates or delay is not None
+        return LinkBelief(rates, delay, share_belief(self.estimate.loss(now_s)) if known else None)
+
+    def _wire_bytes(self, size: int, packets: int = 1) -> int:
+        """Of a frame, with headers."""
+        return size + max(packets, ceil(size / SEGMENT_BYTES)) * self._header_bytes
 
     def _proposal(self, shares: FloatArray, link: LinkBelief) -> Proposal | None:
         """What is expected to be worth most, where that is more than the policy's margin."""
@@ -223,17 +218,16 @@ class Adapting:
     def _trial(self, plan: str, shares: FloatArray, link: LinkBelief, now_s: float) -> str | None:
         """The plan to try, and paid for; None: none."""
         goodput = self.estimate.goodput(now_s)
-        known = goodput is not None and not level_belief(goodput).at_least
+        known = goodput is not None and (goodput.count == 1 or not goodput.at_least)
         if known or self.switching.pinned or now_s - self._tried_s < TRIALS_APART_S:
             return None
         own = self._ids.index(plan)
         gains = np.maximum(self._values - self._values[own], 0.0) @ shares
         best = int(np.argmax([gain if size else 0.0 for gain, size in zip(gains, self._bytes.values(), strict=True)]))
         size = self._bytes[self._ids[best]]
-        packets = ceil(size / SEGMENT_BYTES)
         if gains[best] <= self._margin(best, own, shares):
             return None
-        if not self.budget.may_probe(size + packets * self._header_bytes, now_s):
+        if not self.budget.may_probe(self._wire_bytes(size), now_s):
             return None
         self._tried_s = now_s
         return self._ids[best]

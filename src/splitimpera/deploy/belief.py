@@ -1,9 +1,14 @@
-"""What an estimate says of the link, as shares of a policy's cells: how likely each is to be the one that holds now.
+"""What an estimate says of the link, as shares of a policy's cells: how likely each is to be the one of the next frame.
 
-A policy's table has one value a cell, and an estimate is never certain. So a plan is worth its expected value over the
-cells that the link may be in. Rates and delays are believed log-normal about the estimate, losses normal; what is known
-only as "at least" leaves the policy's own prior above it, and what is not known leaves all of the prior. What was
-learned some time ago is believed less: its spread grows with the square root of its age, as that of a random walk.
+A policy's table has one value a cell, and no estimate is certain. So a plan is worth its expected value over the cells
+that the link may be in:
+
+- of the rate, those that the latest frames met, each as often: where one frame in eight is slow, a plan that needs a
+  fast link loses an eighth of its value, whatever the mean says;
+- of the delay, log-normal about the smallest round trip of late; of the loss, normal about its estimate.
+
+What is known only as "at least" leaves the policy's own prior above it, and what is not known leaves all of the prior.
+What was learned some time ago is believed less: its spread grows with the square root of its age, as a random walk's.
 """
 
 from __future__ import annotations
@@ -16,13 +21,16 @@ from statistics import NormalDist
 import numpy as np
 
 from splitimpera.core.array_types import FloatArray
+from splitimpera.deploy.link_estimate import LinkEstimate
 from splitimpera.deploy.recent_values import LEVEL_Z, Estimate
 from splitimpera.records.policy import Policy
 
+RATES = 16
+"""As so many quantiles the rates of the latest frames are seen."""
 SPREAD = 0.2
-"""The least standard deviation of a rate's logarithm: the next frame's is not the last seconds'."""
+"""Standard deviation of a rate's logarithm about one that was met."""
 UNSURE = 0.5
-"""Where a single value was seen, or the interval says nothing."""
+"""Where a single one was seen."""
 DRIFT = 0.3
 """Standard deviation that the logarithm gains in a second without news."""
 DELAY_SPREAD = 0.1
@@ -47,19 +55,16 @@ class Belief:
         return Belief(self.value, sqrt(self.spread**2 + DRIFT**2 * max(age_s, 0.0)), self.at_least)
 
 
-def level_belief(found: Estimate, least_spread: float = SPREAD) -> Belief:
-    """A rate or a delay, by its estimate.
-
-    >>> level_belief(Estimate(1e6, 8e5, 1.25e6, 0.0, 20.0)).spread
-    0.2
-    >>> level_belief(Estimate(1e6, 1e6, float("inf"), float("inf"), 0.0)).at_least
-    True
-    """
-    single = found.count < 2
-    at_least = not isfinite(found.age_s) or (found.at_least and not single)
-    told = found.low > 0 and isfinite(found.high) and not single
-    spread = log(found.high / found.low) / (2 * LEVEL_Z) if told else UNSURE
-    return Belief(found.value, max(spread, least_spread), at_least)
+def rate_beliefs(link: LinkEstimate, now_s: float) -> tuple[Belief, ...]:
+    """What rates the next frame may meet, each as likely; empty: nothing is known."""
+    found = link.goodput(now_s)
+    if found is None:
+        return ()
+    if found.count < 2:
+        return (Belief(found.value, UNSURE, not isfinite(found.age_s)),)
+    met = [link.goodput_quantile((place + 0.5) / RATES, now_s) or found.value for place in range(RATES)]
+    largest = max([found.value, *(rate for rate in met if isfinite(rate))])
+    return tuple(Belief(rate, SPREAD) if isfinite(rate) else Belief(largest, SPREAD, True) for rate in met)
 
 
 def share_belief(found: Estimate | None) -> Belief:
@@ -69,42 +74,42 @@ def share_belief(found: Estimate | None) -> Belief:
 
 @dataclass(frozen=True)
 class LinkBelief:
-    """A link as it is believed to be; None: nothing is known of it.
+    """A link as it is believed to be; None, or empty: nothing is known of it.
 
     Attributes:
-        rate: Bit rate, headers included.
+        rates: Bit rates, headers included, each as likely.
         delay: One way, s.
         loss: Of packets, 0 to 1.
     """
 
-    rate: Belief | None
+    rates: tuple[Belief, ...]
     delay: Belief | None
     loss: Belief | None
 
     def shares(self, policy: Policy) -> FloatArray:
         """How likely the link is in each of the policy's cells, shape (cells,); they add up to 1."""
         prior = np.array(policy.weights).reshape(policy.shape)
-        axes = [(self.rate, "rate", True), (self.delay, "delay", True), (self.loss, "loss", False)]
         found: FloatArray = np.ones(policy.shape)
-        for place, (belief, name, logs) in enumerate(axes):
-            others = tuple(axis for axis in range(3) if axis != place)
-            own = _along(belief, policy.borders[name], prior.sum(axis=others), logs)
+        known = (self.rates, () if self.delay is None else (self.delay,), () if self.loss is None else (self.loss,))
+        for place, (beliefs, name) in enumerate(zip(known, policy.axes, strict=True)):
+            of_axis = prior.sum(axis=tuple(axis for axis in range(3) if axis != place))
+            each = [_along(belief, policy.borders[name], of_axis, name != "loss") for belief in beliefs]
+            own = np.mean(each, axis=0) if each else of_axis / of_axis.sum()
             found = found * own.reshape([-1 if axis == place else 1 for axis in range(3)])
         return found.ravel()
 
     def words(self) -> str:
         """For the log."""
-        rate, delay, loss = self.rate, self.delay, self.loss
-        at_least = "at least " if rate is not None and rate.at_least else ""
-        told = ["rate unknown" if rate is None else f"{at_least}{rate.value / 1e6:.3g} Mbit/s"]
-        told += [] if delay is None else [f"{delay.value * 1e3:.3g} ms"]
-        return ", ".join([*told, *([] if loss is None else [f"{loss.value:.1%} lost"])])
+        told = ["rate unknown"]
+        if self.rates:
+            middle = sorted(self.rates, key=lambda belief: belief.value)[len(self.rates) // 2]
+            told = [f"{'at least ' * middle.at_least}{middle.value / 1e6:.3g} Mbit/s"]
+        told += [] if self.delay is None else [f"{self.delay.value * 1e3:.3g} ms"]
+        return ", ".join([*told, *([] if self.loss is None else [f"{self.loss.value:.1%} lost"])])
 
 
-def _along(belief: Belief | None, borders: Sequence[float], prior: FloatArray, logs: bool) -> FloatArray:
+def _along(belief: Belief, borders: Sequence[float], prior: FloatArray, logs: bool) -> FloatArray:
     """Shares of the cells along one axis, shape (borders + 1,)."""
-    if belief is None:
-        return prior / prior.sum()
     below = np.array([0.0, *(_below(belief, border, logs) for border in borders), 1.0])
     own = np.diff(below)
     if belief.at_least:

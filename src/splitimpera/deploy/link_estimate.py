@@ -13,6 +13,8 @@ What frames tell:
   queue, the link was busy all the time between their first packets: what came, over that time or until the deadline,
   whichever is shorter, is its goodput.
   A frame that an outage held up is left out, the first one: the next such one says that the link is that slow.
+- Goodput, by frames of one packet: where the quickest ping is known, the link took as long for it as it came after
+  that ping would have come or after what was in front of it, whichever was later. Of small ones that is a bound.
 - Round trip: a ping's, or that of a frame's first packet (its answer's time without the server's), where by the
   goodput that was known nothing of this client was still in front of it. The link's own delay, not one's own queue,
   and no outage.
@@ -51,9 +53,11 @@ FIRST_WINDOW = 10
 WARM_S = 0.2
 """After so long without data TCP may begin with the first window again: the least timeout for sending again, Linux."""
 WINDOW_SHARE = 0.1
+LEAST_SINGLE_BYTES = 400
+"""A frame of one packet that is smaller may be late for any reason."""
 QUEUE_SHARE, QUEUE_S = 0.2, 0.005
 """A queue stands where a round trip is longer than the smallest by this share of a frame's time, and by so much."""
-SMALLEST_KEPT_S = 60.0
+SMALLEST_KEPT_S = 10.0
 """The smallest round trip is that of the last one or two of these: a route may change."""
 ROUND_TRIPS, LEAST_SILENCE_S, FIRST_SILENCE_S = 4.0, 0.5, 1.0
 """Silence is an outage after so many round trips, never sooner than this; and where none was seen."""
@@ -146,6 +150,8 @@ class LinkEstimate:
         self._loss, self._vanished = (SmoothedShare(seconds) if smoothed else WindowedShare(seconds) for _ in range(2))
         self._smallest_s = [inf, inf]
         self._smallest_since_s = -inf
+        self._quickest_ping_s = [inf, inf]
+        self._through_s = -inf
         self._frames: dict[int, _Sent] = {}
         self._given_up: dict[int, _Sent] = {}
         self._queued = self._held = False
@@ -196,7 +202,9 @@ class LinkEstimate:
         held = any(2 * spread_s > now_s - one.begun_s for one in self._during(sent.sent_s, now_s))
         if not held or self._held:
             self._delivered(sent, response, handed_s, now_s)
+            self._single(sent, now_s - response.total_s, now_s)
         self._held = held
+        self._through_s = max(self._through_s, now_s - response.total_s + response.assembled_s)
 
     def lost(self, frame: int, now_s: float) -> None:
         """Nothing came back of a frame, and nobody waits for it any longer."""
@@ -217,6 +225,8 @@ class LinkEstimate:
         sent_s, free = self._probes.pop(number, (inf, False))
         self.heard(now_s)
         self._took(sent_s, now_s - sent_s, now_s, free)
+        if isfinite(sent_s):
+            self._quickest_ping_s[1] = min(self._quickest_ping_s[1], now_s - sent_s)
 
     def heard(self, now_s: float) -> None:
         """Anything came: an acknowledgement, an answer that nobody waits for. It ends an outage."""
@@ -239,6 +249,11 @@ class LinkEstimate:
     def round_trip(self, now_s: float) -> Estimate | None:
         """From sending the first packet until an answer could be here, without the server's time, s."""
         return self._round_trip.estimate(now_s)
+
+    @property
+    def least_round_trip_s(self) -> float:
+        """The smallest of late: without any queue, and soon that of another route; infinite: none is known."""
+        return min(self._smallest_s)
 
     def loss(self, now_s: float) -> Estimate | None:
         """Share of packets that never came, 0 to 1; None: nothing is known, as always over TCP."""
@@ -352,6 +367,7 @@ class LinkEstimate:
             return
         if now_s - self._smallest_since_s > SMALLEST_KEPT_S:
             self._smallest_s, self._smallest_since_s = [self._smallest_s[1], inf], now_s
+            self._quickest_ping_s = [self._quickest_ping_s[1], inf]
         self._smallest_s[1] = min(self._smallest_s[1], round_trip_s)
         if free and not self._during(sent_s, now_s):
             self._round_trip.add(round_trip_s, now_s)
@@ -375,6 +391,15 @@ class LinkEstimate:
             return
         at_least = not limited or spread_s < SHORTEST_S
         self._goodput.add(8 * after_first / (spread_s + SHORTEST_S * at_least), now_s, at_least)
+
+    def _single(self, sent: _Sent, first_s: float, now_s: float) -> None:
+        """What a frame of one packet tells of goodput; `first_s`: as in `_Gaps`."""
+        if (sent.packets if self._datagrams else ceil(sent.size / SEGMENT_BYTES)) != 1:
+            return
+        taken_s = first_s - max(self._through_s, sent.sent_s + min(self._quickest_ping_s))
+        at_least = taken_s < SHORTEST_S or sent.size < LEAST_SINGLE_BYTES
+        if isfinite(taken_s):
+            self._goodput.add(8 * sent.size / (max(taken_s, 0.0) + SHORTEST_S * at_least), now_s, at_least)
 
     def _judge_gaps(self, sent: _Sent, first_s: float, queued: bool, now_s: float) -> None:
         """What the frame before tells of goodput, if it had gaps; `first_s`: as in `_Gaps`."""
