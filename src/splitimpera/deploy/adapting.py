@@ -37,7 +37,9 @@ HEADER_BYTES = 50
 """What comes with a packet on the wire, where nobody says: link, IP, UDP and frame header."""
 PING_S, PING_IN_OUTAGE_S = 1.0, 0.1
 PING_BYTES = 80
-TRIALS_APART_S = 0.5
+TRIALS_APART_S = 0.25
+ENOUGH = 3
+"""Frames that told the rate of late: more are not tried."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ class Adapting:
     def _trial(self, plan: str, shares: FloatArray, link: LinkBelief, now_s: float) -> str | None:
         """The plan to try, and paid for; None: none."""
         goodput = self.estimate.goodput(now_s)
-        known = goodput is not None and (goodput.count == 1 or not goodput.at_least)
+        known = goodput is not None and goodput.count >= ENOUGH and not goodput.at_least
         if known or self.switching.pinned or now_s - self._tried_s < TRIALS_APART_S:
             return None
         own = self._ids.index(plan)

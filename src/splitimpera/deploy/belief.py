@@ -14,7 +14,7 @@ What was learned some time ago is believed less: its spread grows with the squar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite, log, sqrt
 from statistics import NormalDist
 
@@ -44,15 +44,17 @@ class Belief:
         value: Its middle.
         spread: Standard deviation, of its logarithm where it is a rate or a delay; 0: it is certain.
         at_least: Only that it is not below `value` is known.
+        weight: How likely it is, in proportion to others that it may be.
     """
 
     value: float
     spread: float = 0.0
     at_least: bool = False
+    weight: float = 1.0
 
     def grown(self, age_s: float) -> Belief:
         """The same after `age_s` without news, for a rate or a delay."""
-        return Belief(self.value, sqrt(self.spread**2 + DRIFT**2 * max(age_s, 0.0)), self.at_least)
+        return replace(self, spread=sqrt(self.spread**2 + DRIFT**2 * max(age_s, 0.0)))
 
 
 def rate_beliefs(link: LinkEstimate, now_s: float) -> tuple[Belief, ...]:
@@ -60,11 +62,16 @@ def rate_beliefs(link: LinkEstimate, now_s: float) -> tuple[Belief, ...]:
     found = link.goodput(now_s)
     if found is None:
         return ()
+    late, most_bps = link.overdue(now_s)
+    overdue = (Belief(most_bps, SPREAD, weight=late),) if late else ()
     if found.count < 2:
-        return (Belief(found.value, UNSURE, not isfinite(found.age_s)),)
+        return (Belief(found.value, UNSURE, not isfinite(found.age_s)), *overdue)
     met = [link.goodput_quantile((place + 0.5) / RATES, now_s) or found.value for place in range(RATES)]
-    largest = max([found.value, *(rate for rate in met if isfinite(rate))])
-    return tuple(Belief(rate, SPREAD) if isfinite(rate) else Belief(largest, SPREAD, True) for rate in met)
+    largest, weight = max([found.value, *(rate for rate in met if isfinite(rate))]), found.count / RATES
+    return (
+        *(Belief(min(rate, largest), SPREAD, not isfinite(rate), weight) for rate in met),
+        *overdue,
+    )
 
 
 def share_belief(found: Estimate | None) -> Belief:
@@ -77,7 +84,7 @@ class LinkBelief:
     """A link as it is believed to be; None, or empty: nothing is known of it.
 
     Attributes:
-        rates: Bit rates, headers included, each as likely.
+        rates: Bit rates, headers included, as likely as they weigh.
         delay: One way, s.
         loss: Of packets, 0 to 1.
     """
@@ -94,7 +101,8 @@ class LinkBelief:
         for place, (beliefs, name) in enumerate(zip(known, policy.axes, strict=True)):
             of_axis = prior.sum(axis=tuple(axis for axis in range(3) if axis != place))
             each = [_along(belief, policy.borders[name], of_axis, name != "loss") for belief in beliefs]
-            own = np.mean(each, axis=0) if each else of_axis / of_axis.sum()
+            weights = [belief.weight for belief in beliefs]
+            own = np.average(each, axis=0, weights=weights) if each else of_axis / of_axis.sum()
             found = found * own.reshape([-1 if axis == place else 1 for axis in range(3)])
         return found.ravel()
 

@@ -63,6 +63,8 @@ ROUND_TRIPS, LEAST_SILENCE_S, FIRST_SILENCE_S = 4.0, 0.5, 1.0
 """Silence is an outage after so many round trips, never sooner than this; and where none was seen."""
 LEAST_UNANSWERED = 3
 """Over UDP so much must be without an answer: one packet may just be lost."""
+LEAST_OVERDUE = 2
+"""So many frames that should be answered show that a link is slow; a single one may be lost."""
 MOST_UNDER_WAY = 1024
 MOST_OUTAGES = 256
 
@@ -152,6 +154,7 @@ class LinkEstimate:
         self._smallest_since_s = -inf
         self._quickest_ping_s = [inf, inf]
         self._through_s = -inf
+        self._answered = 0
         self._frames: dict[int, _Sent] = {}
         self._given_up: dict[int, _Sent] = {}
         self._queued = self._held = False
@@ -204,6 +207,7 @@ class LinkEstimate:
             self._delivered(sent, response, handed_s, now_s)
             self._single(sent, now_s - response.total_s, now_s)
         self._held = held
+        self._answered = max(self._answered, sent.place)
         self._through_s = max(self._through_s, now_s - response.total_s + response.assembled_s)
 
     def lost(self, frame: int, now_s: float) -> None:
@@ -274,9 +278,29 @@ class LinkEstimate:
         """What a single round trip exceeds with 1 - share, s."""
         return self._round_trip.quantile(share, now_s)
 
+    def overdue(self, now_s: float) -> tuple[int, float]:
+        """How many frames should be answered by now, and what goodput is at most while that is so, bit/s.
+
+        A link is first in, first out: frames in front of one that was answered are lost, and not overdue.
+        """
+        service_s = self._service.quantile(0.95, now_s)
+        waiting = [one for one in self._frames.values() if one.place > self._answered]
+        if service_s is None or not waiting:
+            return 0, inf
+        first, aside_s = waiting[0], min(self._smallest_s) + service_s + QUEUE_S
+        if self._datagrams and first.packets > 1:
+            aside_s += 8 * first.size / (self._goodput.quantile(0.5, now_s) or inf)
+        late = sum(now_s > one.sent_s + aside_s for one in waiting)
+        taken_s = now_s - max(self._through_s, first.sent_s + min(self._smallest_s)) - service_s
+        return (late, 8 * first.size / taken_s) if late and taken_s > SHORTEST_S else (0, inf)
+
     def queued_s(self, now_s: float) -> float:
         """How long the link should still be busy with this client's own frames; 0 where that is not known."""
-        return max(self._latest.clear_s - now_s, 0.0)
+        late, most_bps = self.overdue(now_s)
+        held_up_s = 0.0
+        if late >= LEAST_OVERDUE:
+            held_up_s = 8 * sum(one.size for one in self._frames.values() if one.place > self._answered) / most_bps
+        return max(self._latest.clear_s - now_s, held_up_s)
 
     def answer_s(self, size: int, now_s: float, share: float = 0.5) -> float | None:
         """How long the answer to a frame of `size` bytes takes that is sent now, behind all that is under way.
