@@ -26,7 +26,7 @@ import numpy as np
 
 from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import PlanError, listed
-from splitimpera.deploy.belief import DELAY_SPREAD, Belief, LinkBelief, rate_beliefs, share_belief
+from splitimpera.deploy.belief import Belief, LinkBelief, delay_beliefs, rate_beliefs, share_belief
 from splitimpera.deploy.link_estimate import SEGMENT_BYTES, LinkEstimate, Outage
 from splitimpera.deploy.messages import Response
 from splitimpera.deploy.probe_budget import ProbeBudget
@@ -35,8 +35,9 @@ from splitimpera.records.policy import Policy
 
 HEADER_BYTES = 50
 """What comes with a packet on the wire, where nobody says: link, IP, UDP and frame header."""
-PING_S, PING_IN_OUTAGE_S = 1.0, 0.1
+PING_S = 0.1
 PING_BYTES = 80
+HOLD = 0.3
 TRIALS_APART_S = 0.25
 ENOUGH = 3
 """Frames that told the rate of late: more are not tried."""
@@ -146,10 +147,9 @@ class Adapting:
     def worth_sending(self, size: int, left_s: float, now_s: float) -> bool:
         """Whether a frame of `size` bytes is to be sent, whose answer is due in `left_s`: not where a queue of this
         client's own makes it late. Where none stands it is sent in any case: it says what the link is like."""
-        queued_s = self.estimate.queued_s(now_s)
-        if queued_s <= 0 or left_s == inf:
+        if left_s == inf or self.estimate.queued_s(now_s) <= 0:
             return True
-        answer_s = self.estimate.answer_s(self._wire_bytes(size), now_s)
+        answer_s = self.estimate.answer_s(self._wire_bytes(size), now_s, HOLD)
         return answer_s is None or answer_s <= left_s
 
     def answer_s(self, plan: str, now_s: float, share: float = 0.95) -> float | None:
@@ -159,8 +159,7 @@ class Adapting:
 
     def ping_due(self, now_s: float, size: int = PING_BYTES) -> bool:
         """Whether to ping now; if so it is paid for: once a second, in an outage as often as the budget bears."""
-        apart_s = PING_S if self.outage(now_s) is None else PING_IN_OUTAGE_S
-        if now_s - self._pinged_s < apart_s or not self.budget.may_probe(size, now_s):
+        if now_s - self._pinged_s < PING_S - 1e-9 or not self.budget.may_probe(size, now_s):
             return False
         self._pinged_s = now_s
         return True
@@ -196,10 +195,9 @@ class Adapting:
         if met:
             self._rates = met, now_s
         rates = tuple(belief.grown(now_s - self._rates[1]) for belief in self._rates[0])
-        least_s = self.estimate.least_round_trip_s
-        delay = Belief(least_s / 2, DELAY_SPREAD) if least_s < inf else None
-        known = rates or delay is not None
-        return LinkBelief(rates, delay, share_belief(self.estimate.loss(now_s)) if known else None)
+        delays = delay_beliefs(self.estimate, now_s)
+        known = rates or delays
+        return LinkBelief(rates, delays, share_belief(self.estimate.loss(now_s)) if known else None)
 
     def _wire_bytes(self, size: int, packets: int = 1) -> int:
         """Of a frame, with headers."""

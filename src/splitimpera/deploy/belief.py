@@ -33,7 +33,10 @@ UNSURE = 0.5
 """Where a single one was seen."""
 DRIFT = 0.3
 """Standard deviation that the logarithm gains in a second without news."""
-DELAY_SPREAD = 0.1
+OVERDUE = 1.0
+"""What an overdue frame weighs, to one that was answered."""
+DELAYS = 16
+DELAY_SPREAD = 0.05
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,24 @@ def rate_beliefs(link: LinkEstimate, now_s: float) -> tuple[Belief, ...]:
     if found is None:
         return ()
     late, most_bps = link.overdue(now_s)
-    overdue = (Belief(most_bps, SPREAD, weight=late),) if late else ()
+    overdue = (Belief(most_bps, SPREAD, weight=OVERDUE * late),) if late else ()
     if found.count < 2:
         return (Belief(found.value, UNSURE, not isfinite(found.age_s)), *overdue)
-    met = [link.goodput_quantile((place + 0.5) / RATES, now_s) or found.value for place in range(RATES)]
+    met = [link.net_quantile((place + 0.5) / RATES, now_s) or found.value for place in range(RATES)]
     largest, weight = max([found.value, *(rate for rate in met if isfinite(rate))]), found.count / RATES
     return (
         *(Belief(min(rate, largest), SPREAD, not isfinite(rate), weight) for rate in met),
         *overdue,
     )
+
+
+def delay_beliefs(link: LinkEstimate, now_s: float) -> tuple[Belief, ...]:
+    """What delays the next frame may meet, each as likely; empty: nothing is known."""
+    met = [link.way_quantile((place + 0.5) / DELAYS, now_s) for place in range(DELAYS)]
+    known = [way_s for way_s in met if way_s is not None and isfinite(way_s)]
+    if not known and link.least_round_trip_s < inf:
+        known = [link.least_round_trip_s]
+    return tuple(Belief(way_s / 2, DELAY_SPREAD) for way_s in known)
 
 
 def share_belief(found: Estimate | None) -> Belief:
@@ -85,19 +97,19 @@ class LinkBelief:
 
     Attributes:
         rates: Bit rates, headers included, as likely as they weigh.
-        delay: One way, s.
+        delays: One way, s, likewise.
         loss: Of packets, 0 to 1.
     """
 
     rates: tuple[Belief, ...]
-    delay: Belief | None
+    delays: tuple[Belief, ...]
     loss: Belief | None
 
     def shares(self, policy: Policy) -> FloatArray:
         """How likely the link is in each of the policy's cells, shape (cells,); they add up to 1."""
         prior = np.array(policy.weights).reshape(policy.shape)
         found: FloatArray = np.ones(policy.shape)
-        known = (self.rates, () if self.delay is None else (self.delay,), () if self.loss is None else (self.loss,))
+        known = (self.rates, self.delays, () if self.loss is None else (self.loss,))
         for place, (beliefs, name) in enumerate(zip(known, policy.axes, strict=True)):
             of_axis = prior.sum(axis=tuple(axis for axis in range(3) if axis != place))
             each = [_along(belief, policy.borders[name], of_axis, name != "loss") for belief in beliefs]
@@ -112,7 +124,7 @@ class LinkBelief:
         if self.rates:
             middle = sorted(self.rates, key=lambda belief: belief.value)[len(self.rates) // 2]
             told = [f"{'at least ' * middle.at_least}{middle.value / 1e6:.3g} Mbit/s"]
-        told += [] if self.delay is None else [f"{self.delay.value * 1e3:.3g} ms"]
+        told += [f"{self.delays[len(self.delays) // 2].value * 1e3:.3g} ms"] if self.delays else []
         return ", ".join([*told, *([] if self.loss is None else [f"{self.loss.value:.1%} lost"])])
 
 

@@ -37,6 +37,7 @@ from splitimpera.core.errors import LinkError
 from splitimpera.deploy.messages import Response
 from splitimpera.deploy.recent_values import (
     Estimate,
+    Level,
     SmoothedLevel,
     SmoothedShare,
     WindowedLevel,
@@ -53,6 +54,7 @@ FIRST_WINDOW = 10
 WARM_S = 0.2
 """After so long without data TCP may begin with the first window again: the least timeout for sending again, Linux."""
 WINDOW_SHARE = 0.1
+SMALL_WINDOWS = 2.0
 LEAST_SINGLE_BYTES = 400
 """A frame of one packet that is smaller may be late for any reason."""
 QUEUE_SHARE, QUEUE_S = 0.2, 0.005
@@ -67,6 +69,7 @@ LEAST_OVERDUE = 2
 """So many frames that should be answered show that a link is slow; a single one may be lost."""
 MOST_UNDER_WAY = 1024
 MOST_OUTAGES = 256
+MOST_PONGS = 64
 
 
 @dataclass(frozen=True)
@@ -153,12 +156,14 @@ class LinkEstimate:
         self._smallest_s = [inf, inf]
         self._smallest_since_s = -inf
         self._quickest_ping_s = [inf, inf]
+        self._small: Level = WindowedLevel(SMALL_WINDOWS * seconds)
         self._through_s = -inf
-        self._answered = 0
+        self._answered = self._single_bytes = 0
         self._frames: dict[int, _Sent] = {}
         self._given_up: dict[int, _Sent] = {}
         self._queued = self._held = False
-        self._probes: dict[int, tuple[float, bool]] = {}
+        self._probes: dict[int, tuple[float, bool, int]] = {}
+        self._pongs: list[tuple[int, float, float]] = []
         self._latest = _Sent(0, 0, -inf, 0, -inf, False, 0)
         self._gaps: _Gaps | None = None
         self._silent_since_s: float | None = None
@@ -207,8 +212,11 @@ class LinkEstimate:
             self._delivered(sent, response, handed_s, now_s)
             self._single(sent, now_s - response.total_s, now_s)
         self._held = held
+        self._answered = max(self._answered, sent.place - 1)
+        self._judge_pongs(now_s)
         self._answered = max(self._answered, sent.place)
         self._through_s = max(self._through_s, now_s - response.total_s + response.assembled_s)
+        self._judge_pongs(now_s)
 
     def lost(self, frame: int, now_s: float) -> None:
         """Nothing came back of a frame, and nobody waits for it any longer."""
@@ -222,15 +230,17 @@ class LinkEstimate:
     def probed(self, number: int, now_s: float) -> None:
         """A ping was sent."""
         self._waits(now_s)
-        _keep(self._probes, number, (now_s, self._is_free(now_s)))
+        _keep(self._probes, number, (now_s, self._is_free(now_s), self._latest.place))
 
     def probe_answered(self, number: int, now_s: float) -> None:
         """Its answer came."""
-        sent_s, free = self._probes.pop(number, (inf, False))
+        sent_s, free, place = self._probes.pop(number, (inf, False, 0))
         self.heard(now_s)
         self._took(sent_s, now_s - sent_s, now_s, free)
         if isfinite(sent_s):
             self._quickest_ping_s[1] = min(self._quickest_ping_s[1], now_s - sent_s)
+            self._pongs = [*self._pongs[1 - MOST_PONGS :], (place, sent_s, now_s)]
+            self._judge_pongs(now_s)
 
     def heard(self, now_s: float) -> None:
         """Anything came: an acknowledgement, an answer that nobody waits for. It ends an outage."""
@@ -274,6 +284,19 @@ class LinkEstimate:
         found = self._goodput.quantile(share, now_s)
         return None if found is None else min(found, self._most_bps(now_s))
 
+    def way_quantile(self, share: float, now_s: float) -> float | None:
+        """A small packet's round trip without this client's own queue, which it exceeds with 1 - share, s."""
+        return self._small.quantile(share, now_s)
+
+    def net_quantile(self, share: float, now_s: float) -> float | None:
+        """As `goodput_quantile`, without what small packets wait as well: where frames are single packets, gaps of the
+        link would look like a low rate."""
+        found, way_s = self.goodput_quantile(share, now_s), self.way_quantile(1 - share, now_s)
+        if found is None or way_s is None or not self._single_bytes or found == inf:
+            return found
+        net_s = 8 * self._single_bytes / found - (way_s - min(self._quickest_ping_s))
+        return 8 * self._single_bytes / net_s if net_s > SHORTEST_S else inf
+
     def round_trip_quantile(self, share: float, now_s: float) -> float | None:
         """What a single round trip exceeds with 1 - share, s."""
         return self._round_trip.quantile(share, now_s)
@@ -287,11 +310,12 @@ class LinkEstimate:
         waiting = [one for one in self._frames.values() if one.place > self._answered]
         if service_s is None or not waiting:
             return 0, inf
-        first, aside_s = waiting[0], min(self._smallest_s) + service_s + QUEUE_S
+        usual_s = self._small.quantile(0.95, now_s) or min(self._smallest_s)
+        first, aside_s = waiting[0], usual_s + service_s + QUEUE_S
         if self._datagrams and first.packets > 1:
             aside_s += 8 * first.size / (self._goodput.quantile(0.5, now_s) or inf)
         late = sum(now_s > one.sent_s + aside_s for one in waiting)
-        taken_s = now_s - max(self._through_s, first.sent_s + min(self._smallest_s)) - service_s
+        taken_s = now_s - max(self._through_s, first.sent_s + usual_s) - service_s
         return (late, 8 * first.size / taken_s) if late and taken_s > SHORTEST_S else (0, inf)
 
     def queued_s(self, now_s: float) -> float:
@@ -316,7 +340,8 @@ class LinkEstimate:
         if goodput is None or round_trip_s is None:
             return None
         service_s = self._service.quantile(share, now_s) or 0.0
-        return self.queued_s(now_s) + 8 * size / goodput + round_trip_s + service_s
+        queue = sum(one.size for one in self._frames.values() if one.place > self._answered)
+        return 8 * (queue + size) / goodput + round_trip_s + service_s
 
     def outage(self, now_s: float) -> Outage | None:
         """The outage that lasts; None: there is none.
@@ -420,10 +445,29 @@ class LinkEstimate:
         """What a frame of one packet tells of goodput; `first_s`: as in `_Gaps`."""
         if (sent.packets if self._datagrams else ceil(sent.size / SEGMENT_BYTES)) != 1:
             return
-        taken_s = first_s - max(self._through_s, sent.sent_s + min(self._quickest_ping_s))
-        at_least = taken_s < SHORTEST_S or sent.size < LEAST_SINGLE_BYTES
-        if isfinite(taken_s):
-            self._goodput.add(8 * sent.size / (max(taken_s, 0.0) + SHORTEST_S * at_least), now_s, at_least)
+        self._came_alone(sent.size, sent.sent_s, first_s, now_s)
+
+    def _came_alone(self, size: int, sent_s: float, came_s: float, now_s: float) -> None:
+        """One packet came, a frame or a ping (size 0)."""
+        quickest_s = min(self._quickest_ping_s)
+        taken_s = came_s - max(self._through_s, sent_s + quickest_s)
+        if not isfinite(taken_s):
+            return
+        small = size < LEAST_SINGLE_BYTES
+        if small:
+            self._small.add(quickest_s + max(taken_s, 0.0), now_s)
+        if size:
+            at_least = taken_s < SHORTEST_S or small
+            self._goodput.add(8 * size / (max(taken_s, 0.0) + SHORTEST_S * at_least), now_s, at_least)
+            if not small:
+                self._single_bytes = size
+
+    def _judge_pongs(self, now_s: float) -> None:
+        """The pings of which is known when the frame in front of them was through."""
+        known = [pong for pong in self._pongs if pong[0] <= self._answered]
+        self._pongs = [pong for pong in self._pongs if pong[0] > self._answered]
+        for _, sent_s, came_s in known:
+            self._came_alone(0, sent_s, came_s, now_s)
 
     def _judge_gaps(self, sent: _Sent, first_s: float, queued: bool, now_s: float) -> None:
         """What the frame before tells of goodput, if it had gaps; `first_s`: as in `_Gaps`."""
