@@ -41,6 +41,26 @@ def opened(seed=0):
     return breaker, changes
 
 
+def test_answers_to_pings_close_a_circuit_while_a_probe_is_on_its_way():
+    breaker = Breaker(CircuitRules(failures=1, successes=2, first_wait_s=0.1), np.random.default_rng(0))
+    breaker.failed(breaker.begin(0.0), 0.0, "no answer")
+    breaker.alive(0.01)  # nobody asked: the next probe may go at once
+    assert breaker.circuit is not Circuit.CLOSED
+    probe = breaker.begin(0.2)
+    breaker.alive(0.21)
+    breaker.alive(0.22)
+    assert breaker.circuit is Circuit.CLOSED
+    breaker.failed(probe, 0.3, "the probe was lost")  # it began before
+    assert breaker.circuit is Circuit.CLOSED
+
+
+def test_a_circuit_is_tripped_at_once():
+    breaker = Breaker(CircuitRules(), np.random.default_rng(0))
+    breaker.trip(1.0, "nothing came")
+    assert breaker.circuit is Circuit.OPEN
+    assert breaker.begin(1.0) is None
+
+
 def test_failures_in_a_row_open_it():
     breaker, changes = made()
     fail(breaker, 0.0, 2)

@@ -168,6 +168,11 @@ class Breaker:
         elif sum(self._latest) >= self.rules.share * self.rules.window:
             self._open(now_s, f"{sum(self._latest)} of {len(self._latest)} frames failed, the last: {reason}")
 
+    def alive(self, now_s: float) -> None:
+        """Something came that no frame waited for, as the answer to a ping: it counts as a probe that succeeded."""
+        attempt = self.begin(now_s)
+        self.succeeded(self._era if attempt is None else attempt, now_s)
+
     def trip(self, now_s: float, reason: str) -> None:
         """Open it at once: something else than a frame says that nothing gets through."""
         if self.circuit is not Circuit.OPEN:

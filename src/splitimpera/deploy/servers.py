@@ -74,6 +74,11 @@ class KnownServer:
         self._heard(now_s, False, reason)
         self.breaker.failed(attempt, now_s, reason, wait_s)
 
+    def alive(self, now_s: float) -> None:
+        """A ping was answered; as `Breaker.alive`."""
+        self._heard(now_s, True)
+        self.breaker.alive(now_s)
+
     def _heard(self, now_s: float, well: bool, reason: str = "") -> None:
         before = self.health
         since_s = before.since_s if before is not None and before.well is well else now_s

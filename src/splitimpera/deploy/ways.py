@@ -78,9 +78,7 @@ class Watched:
         self.heard_s = now_s
         with self._lock:
             self.link.probe_answered(self._first + number, now_s)
-            attempt = self._server.begin(now_s)
-            if attempt is not None:
-                self._server.succeeded(attempt, now_s)
+            self._server.alive(now_s)
 
     def heard(self) -> None:
         """The server has welcomed a session."""
