@@ -33,9 +33,7 @@ def run(
     ] = None,
     watch: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="In place of BUNDLE: a file that names them, one a line; they follow it."
-        ),
+        typer.Option(metavar="FILE", help="In place of BUNDLE: a file that names them, one a line; they follow it."),
     ] = None,
     drain: Annotated[str, typer.Option(help="How long clients of a bundle that FILE names no more may stay.")] = "60 s",
     plan: Annotated[list[str] | None, typer.Option(help="Plan that is served (default: all); may be repeated.")] = None,

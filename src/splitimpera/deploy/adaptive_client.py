@@ -10,38 +10,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import count
 from math import inf
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Self
-
-import numpy as np
 
 from splitimpera.bundle.manifest import HopEntry, PlanEntry
 from splitimpera.bundle.opened import Bundle
 from splitimpera.bundle.task_entry import Responding
 from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import LinkError, PlanError, SplitImperaError, UnreachableError
-from splitimpera.deploy.adapting import Choice
+from splitimpera.deploy.adaptive_frame import AdaptiveFrame
 from splitimpera.deploy.adaptive_plans import AdaptivePlans
-from splitimpera.deploy.answering import Answering, Known, Mode
-from splitimpera.deploy.breaker import Circuit, CircuitRules
+from splitimpera.deploy.answering import Answering, Mode
+from splitimpera.deploy.breaker import Circuit
 from splitimpera.deploy.client import GRACE_S, TIMEOUT_S, parsed_address
 from splitimpera.deploy.connection import Exchange
 from splitimpera.deploy.event_log import tell
-from splitimpera.deploy.frame_answer import AdaptiveFrame
+from splitimpera.deploy.frame_rules import FrameRules
 from splitimpera.deploy.halves import prepared
-from splitimpera.deploy.inferred import Inference, Seen
+from splitimpera.deploy.inferred import Inference
 from splitimpera.deploy.lent_loop import LentLoop
 from splitimpera.deploy.messages import Hello, Status
-from splitimpera.deploy.reading import read_response
-from splitimpera.deploy.servers import Address, Servers
+from splitimpera.deploy.result_reading import read_response
+from splitimpera.deploy.servers import Address
 from splitimpera.deploy.sessions import Limits
-from splitimpera.deploy.switching import PlanChange
-from splitimpera.deploy.ways import Lane, Way, carrier_of
+from splitimpera.deploy.ways import Way, carrier_of
 
 if TYPE_CHECKING:
     from splitimpera.deploy.security import ClientSecurity
@@ -50,9 +46,6 @@ log = logging.getLogger(__name__)
 
 STALE_S = 1.0
 """For so long the last answer is given once more."""
-PROBE_S = 0.75
-"""What opening a session again may take, beside the round trips of its link."""
-ROUND_TRIPS = 8.0
 
 
 class AdaptiveClient:
@@ -117,47 +110,16 @@ class AdaptiveClient:
         self.mode = mode
         self.answering = Answering(mode, bundle.manifest.floor, hedge, stale_s)
         self.answering.check(self.plans.depths, self.plans.local is not None)
-        self.adapting = self.plans.adapting(self._changed)
+        self.rules = FrameRules(self.plans, self.answering, addresses, self._soon)
         if pin:
-            self.adapting.switching.pin(self.adapting.switching.chosen, monotonic())
+            self.rules.adapting.switching.pin(self.rules.adapting.switching.chosen, monotonic())
         self._lock = Lock()
-        self._servers = self._known_servers(addresses)
-        self._ways: dict[Address, Way] = {}
-        self._numbers = count()
         self._loop: LentLoop | None = None
         self._finishing: ThreadPoolExecutor | None = None
         self._keeping: list[asyncio.Task[None]] = []
-        self._change: PlanChange | None = None
         self._last: Row | None = None
         self.unreachable: LinkError | None = None
         """Why no server could be reached when it was opened; None: one was, or none is needed."""
-
-    def _known_servers(self, addresses: Sequence[Address]) -> Servers | None:
-        if not addresses:
-            return None
-        slowest_s = max((hop.link.delay_s for hop in self.plans.hops), default=0.0)
-        rules = CircuitRules(probe_s=PROBE_S + ROUND_TRIPS * 2 * slowest_s)
-        return Servers(
-            addresses,
-            rules,
-            np.random.default_rng(),
-            told=lambda change: tell(log, logging.INFO, "server", after=_written(change.after), reason=change.reason),
-            circuit_told=lambda address, change: tell(
-                log, logging.INFO, "circuit", server=_written(address), after=change.after.value, reason=change.reason
-            ),
-        )
-
-    def _changed(self, change: PlanChange) -> None:
-        self._change = change
-        tell(
-            log,
-            logging.INFO,
-            "plan",
-            before=change.before or "none",
-            after=change.after or "none",
-            cause=change.cause.value,
-            reason=change.reason,
-        )
 
     # Life ------------------------------------------------------------------------------------------------------------
 
@@ -183,16 +145,16 @@ class AdaptiveClient:
 
     async def _join(self) -> LinkError | None:
         """Open every way, and keep it; returns why none is open."""
-        if self._servers is None:
+        if self.rules.servers is None:
             return None
         token = (self.security.token if self.security is not None else None) or ""
         hello = Hello(bytes.fromhex(self.bundle.manifest.bundle), token=token.encode())
-        for server in self._servers.all:
+        for server in self.rules.servers.all:
             patience_s = server.breaker.rules.probe_s
-            self._ways[server.address] = Way(
+            self.rules.ways[server.address] = Way(
                 server, self.plans.hops, hello, self.security, self.limits, self._lock, patience_s
             )
-        ways = list(self._ways.values())
+        ways = list(self.rules.ways.values())
         failures = await asyncio.gather(*(way.open_first() for way in ways), return_exceptions=True)
         for failure in failures:
             if failure is not None and not isinstance(failure, UnreachableError):
@@ -211,13 +173,17 @@ class AdaptiveClient:
             self._finishing.shutdown()
         self._loop.close()
         self._loop = self._finishing = None
-        self._ways.clear()
+        self.rules.ways.clear()
 
     async def _leave(self) -> None:
         for task in self._keeping:
             task.cancel()
-        await asyncio.gather(*self._keeping, *(way.close() for way in self._ways.values()), return_exceptions=True)
+        await asyncio.gather(*self._keeping, *(way.close() for way in self.rules.ways.values()), return_exceptions=True)
         await asyncio.sleep(0)  # what was closed says so
+
+    def _soon(self, work: Callable[[], object]) -> None:
+        if self._loop is not None:
+            self._loop.call(work)
 
     def __enter__(self) -> Self:
         return self.open()
@@ -228,12 +194,16 @@ class AdaptiveClient:
     @property
     def plan(self) -> PlanEntry:
         """The one that is chosen now."""
-        return self.plans.entry(self.adapting.switching.chosen)
+        return self.plans.entry(self.rules.adapting.switching.chosen)
 
     @property
     def hop(self) -> HopEntry | None:
         """Of a plan that is sent by: the chosen one, where it is; None: nothing is ever sent."""
-        return self.plans.hop(self.plan.id) or next(iter(self.plans.hops), None) if self._servers is not None else None
+        return (
+            self.plans.hop(self.plan.id) or next(iter(self.plans.hops), None)
+            if self.rules.servers is not None
+            else None
+        )
 
     @property
     def deadline_s(self) -> float:
@@ -248,7 +218,7 @@ class AdaptiveClient:
     @property
     def round_trip_s(self) -> float:
         """The smallest round trip seen; infinite before the first."""
-        return min((way.round_trip_s for way in self._ways.values()), default=inf)
+        return min((way.round_trip_s for way in self.rules.ways.values()), default=inf)
 
     # Frames ----------------------------------------------------------------------------------------------------------
 
@@ -278,7 +248,7 @@ class AdaptiveClient:
         tensors = prepared(x, self.bundle.manifest.input)
         since_s = begun_s if since_s is None else since_s
         with self._lock:
-            frame = self._begun(tensors, begun_s, inf if deadline_s is None else since_s + deadline_s)
+            frame = self.rules.begin(tensors, begun_s, inf if deadline_s is None else since_s + deadline_s)
         assert self._loop is not None
         assert self._finishing is not None
         if frame.answer.sends:
@@ -291,71 +261,6 @@ class AdaptiveClient:
             self._compute(frame)
         self._settle(frame)
         return frame.found
-
-    def _begun(self, tensors: Row, begun_s: float, deadline_s: float) -> AdaptiveFrame:
-        """Who is to answer a frame, and by which plan it is sent; under the lock."""
-        server = None if self._servers is None else self._servers.use(begun_s)
-        way = None if server is None else self._ways.get(server.address)
-        allowed = None if server is None else server.breaker.allows(begun_s)
-        if way is not None:
-            self.plans.follow(self.adapting, way)
-        self._change = None
-        choice = self._choice(begun_s, way, allowed)
-        probe = allowed is Circuit.HALF_OPEN or choice.trial
-        sent_by = choice.plan
-        if sent_by in (None, self.plans.local) and allowed is Circuit.HALF_OPEN:
-            sent_by = self.adapting.switching.chosen
-        hop = self.plans.hop(sent_by)
-        lane = None if way is None or hop is None else way.lane(hop)
-        if lane is None or not lane.open:
-            allowed = None
-        outage = lane is not None and lane.link.outage(begun_s) is not None
-        known = Known(
-            begun_s,
-            deadline_s,
-            self.plans.device_s,
-            None if hop is None else self.adapting.answer_s(sent_by or "", begun_s),
-            Circuit.HALF_OPEN if probe and allowed is not None else allowed,
-            outage and not probe,
-            None if hop is None else hop.depth,
-            self.plans.head_s(sent_by),
-            self.plans.rest_s(sent_by),
-        )
-        answer = self.answering.begin(known)
-        attempt = server.begin(begun_s) if server is not None and answer.sends else None
-        seen = self._seen(lane, begun_s)
-        number = next(self._numbers)
-        return AdaptiveFrame(
-            number, tensors, begun_s, deadline_s, answer, choice, sent_by, lane, way, attempt, self._change, seen
-        )
-
-    def _choice(self, now_s: float, way: Way | None, allowed: Circuit | None) -> Choice:
-        """What the rules say, with what is in the way of the server."""
-        cut_off = None
-        if self._servers is None:
-            return Choice(self.plans.local, str(self.mode))
-        if way is None or allowed is None:
-            cut_off = "the circuit is open"
-        elif allowed is Circuit.HALF_OPEN:
-            cut_off = "the server is tried again"
-        elif not way.open:
-            cut_off = "there is no session"
-        elif (outage := self.adapting.outage(now_s)) is not None:
-            cut_off = f"nothing came for {now_s - outage.begun_s:.2g} s"
-            way.server.breaker.trip(now_s, cut_off)
-            assert self._loop is not None
-            self._loop.call(way.reset)
-        return self.adapting.next(now_s, cut_off)
-
-    def _seen(self, lane: Lane | None, now_s: float) -> Seen:
-        link = self.adapting.estimate if lane is None else lane.link
-        goodput, round_trip, loss = link.goodput(now_s), link.round_trip(now_s), link.loss(now_s)
-        return Seen(
-            None if goodput is None else goodput.value,
-            None if round_trip is None else round_trip.value,
-            None if loss is None else loss.value,
-            link.outage(now_s) is not None,
-        )
 
     # In the loop, and in the thread beside ----------------------------------------------------------------------------
 
@@ -475,7 +380,3 @@ class AdaptiveClient:
             if result is not None:
                 self._last = result
         frame.found.set_result(frame.inference(self.bundle.manifest, result))
-
-
-def _written(address: Address | None) -> str:
-    return "none" if address is None else f"{address[0]}:{address[1]}"

@@ -27,7 +27,7 @@ from splitimpera.deploy.hops import check_machines, pace
 from splitimpera.deploy.inferred import OUTCOMES, Inference
 from splitimpera.deploy.lent_loop import LentLoop
 from splitimpera.deploy.messages import Hello, Status, least_patience_s
-from splitimpera.deploy.reading import named, read_response
+from splitimpera.deploy.result_reading import named, read_response
 from splitimpera.deploy.sessions import Limits
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from splitimpera.deploy.frame_log import Outcome
 from splitimpera.deploy.halves import Coded
 from splitimpera.deploy.inferred import OUTCOMES, Answered, Inference, Seen
 from splitimpera.deploy.messages import Status
-from splitimpera.deploy.reading import named
+from splitimpera.deploy.result_reading import named
 from splitimpera.deploy.switching import PlanChange
 from splitimpera.deploy.ways import Lane, Way
 
