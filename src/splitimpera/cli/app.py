@@ -22,6 +22,7 @@ from splitimpera.cli import (
     serve,
     simulate,
     study,
+    timeline,
     verbosity,
     verify,
 )
@@ -46,6 +47,7 @@ app.command("export")(export.run)
 app.command("serve")(serve.run)
 app.command("infer")(infer.run)
 app.command("verify")(verify.run)
+app.command("timeline")(timeline.run)
 app.command("keys")(keys.run)
 app.command("report")(report.run)
 app.command("compare")(compare.run)

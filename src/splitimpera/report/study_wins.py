@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from splitimpera.core.errors import printable
-from splitimpera.report.palette import COLOURS, DESIGN_COLOURS
+from splitimpera.report.palette import COLOURS, DESIGN_COLOURS, OTHER_COLOUR, OTHER_LETTER
 from splitimpera.report.study_axes import ReadAxis, read_axes
 from splitimpera.report.words import codec_words, transport_words
 from splitimpera.studies.study_results import Cell, PlanRow, StudyResults
@@ -17,8 +17,6 @@ Key = tuple[str, str | None]
 
 MOST_COLOURS = len(DESIGN_COLOURS)
 LETTERS = "ABCDEFG"
-OTHER_COLOUR = "#9A9A9A"
-OTHER_LETTER = "*"
 
 
 @dataclass

@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const { axes, cells, designs, names, front, progress } = study;
+  const { axes, cells, designs, names, front, progress } = given;
   const places = new Map(cells.index.map((index, place) => [index, place]));
 
   /* Where a cell lies, in words. */

@@ -1,13 +1,13 @@
 "use strict";
 (() => {
-  const { axes, cells, designs, names, texts } = study;
+  const { axes, cells, designs, names, texts } = given;
   const strides = axes.map((_, i) => axes.slice(i + 1).reduce((product, axis) => product * axis.labels.length, 1));
   const count = cells.state.length;
   const fills = { n: "url(#hatch)", f: "url(#crosses)", l: "url(#dots)" };
   const chosen = {
     x: axes.length ? 0 : null,
     y: axes.length > 1 ? 1 : null,
-    facet: axes.length > 2 && axes[2].labels.length <= study.facets ? 2 : null,
+    facet: axes.length > 2 && axes[2].labels.length <= given.facets ? 2 : null,
     at: axes.map(() => 0), // of those that are neither
   };
   const cursor = axes.map((axis) => Math.floor((axis.labels.length - 1) / 2));
@@ -35,7 +35,7 @@
   function heading(cell) {
     if (cells.state[cell] === "l") return "Left to do";
     if (cells.state[cell] === "f") return "Failed";
-    if (cells.state[cell] === "n") return study.infeasible;
+    if (cells.state[cell] === "n") return given.infeasible;
     return names[cells.plan[cell]][1];
   }
 
@@ -44,9 +44,9 @@
     const rows = [];
     if (cells.state[cell] === "w") rows.push(["plan", names[plan][0]], ["certainty", cells.certainty[cell]]);
     if (cells.state[cell] === "n" && plan >= 0) rows.push(["closest", design(plan)], ["it misses", why(cell)]);
-    if (plan >= 0) rows.push([study.quality, cells.quality[cell]], ["p95 latency", cells.latency[cell]]);
+    if (plan >= 0) rows.push([given.quality, cells.quality[cell]], ["p95 latency", cells.latency[cell]]);
     if (cells.state[cell] === "w") {
-      rows.push(["value", `${cells.value[cell]} (${study.value})`]);
+      rows.push(["value", `${cells.value[cell]} (${given.value})`]);
       if (cells.second[cell] >= 0) rows.push(["runner-up", design(cells.second[cell])]);
       rows.push(["why", why(cell)]);
     }
@@ -308,7 +308,7 @@
       if (other !== role && wanted !== null && chosen[other] === wanted) chosen[other] = chosen[role];
     }
     chosen[role] = wanted;
-    if (chosen.facet !== null && axes[chosen.facet].labels.length > study.facets) chosen.facet = null;
+    if (chosen.facet !== null && axes[chosen.facet].labels.length > given.facets) chosen.facet = null;
     if (chosen.x === null) [chosen.x, chosen.y] = [chosen.y, null];
     controls();
     draw();
@@ -340,7 +340,7 @@
     if (axes.length < 2) return;
     const form = byId("axes");
     const every = axes.map(({ name }, i) => [i, name]);
-    const few = every.filter(([i]) => axes[i].labels.length <= study.facets);
+    const few = every.filter(([i]) => axes[i].labels.length <= given.facets);
     const lists = [
       ["x", "across", every, chosen.x],
       ["y", "upright", [...every, ["", "nothing"]], chosen.y ?? ""],

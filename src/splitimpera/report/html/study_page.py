@@ -16,13 +16,12 @@ from splitimpera.core.errors import printable, shown
 from splitimpera.core.version import __version__
 from splitimpera.report import study_words as words
 from splitimpera.report.html.rendering import as_data, asset, render
+from splitimpera.report.palette import OTHER_COLOUR, OTHER_LETTER, ink_on
 from splitimpera.report.study_axes import ReadAxis
 from splitimpera.report.study_front import Plans, charts, gathered
 from splitimpera.report.study_progress import progress_charts
 from splitimpera.report.study_wins import (
     MOST_COLOURS,
-    OTHER_COLOUR,
-    OTHER_LETTER,
     Design,
     Key,
     Wins,
@@ -46,7 +45,6 @@ COLUMNS = (
     *("second", "feasible", "plans", "why", "index"),
 )
 """What is said of a cell. Its state is w (a plan wins), n (none is feasible), f (failed) or l (left to do)."""
-DARK, LIGHT = "#000", "#fff"
 
 
 def study_html(results: StudyResults) -> str:
@@ -76,7 +74,7 @@ def study_html(results: StudyResults) -> str:
         name=shown(results.name),
         search=results.goal == "search",
         css=asset("page.css") + asset("study.css"),
-        scripts=[asset("study_drawing.js"), asset("study_map.js"), asset("study_charts.js")],
+        scripts=[asset("svg_drawing.js"), asset("study_map.js"), asset("study_charts.js")],
         data=as_data(data),
         headline=words.headline(wins),
         any_wins=bool(wins.designs),
@@ -104,18 +102,6 @@ def study_html(results: StudyResults) -> str:
         axes=[(", ".join(map(printable, axis.keys)), axis.name, words.axis_words(axis)) for axis in wins.axes],
         version=__version__,
     )
-
-
-def ink_on(colour: str) -> str:
-    """Black or white, whichever is told better from a colour: by relative luminance (WCAG 2.2).
-
-    >>> ink_on("#F0E442"), ink_on("#0072B2")
-    ('#000', '#fff')
-    """
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    luminance = sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-    return DARK if (luminance + 0.05) ** 2 > 1.05 * 0.05 else LIGHT
 
 
 def _steps(lengths: Sequence[int]) -> list[int]:

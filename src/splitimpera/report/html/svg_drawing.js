@@ -2,7 +2,7 @@
 /* What the map and the charts share: SVG elements, axes, texts that make room for one another. */
 
 const SVG = "http://www.w3.org/2000/svg";
-const study = JSON.parse(document.getElementById("data").textContent);
+const given = JSON.parse(document.getElementById("data").textContent);
 const NARROWEST = 200; // pixels of a figure
 const byId = (id) => document.getElementById(id);
 const pen = document.createElement("canvas").getContext("2d");
