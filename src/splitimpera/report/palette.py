@@ -43,6 +43,8 @@ def plan_colours(ids: Sequence[str]) -> list[tuple[str, str]]:
             own[place] = colour
             free.remove(colour)
     return [
-        (ascii_uppercase[place], own.get(place) or free.pop(0)) if place < len(DESIGN_COLOURS) else (OTHER_LETTER, OTHER_COLOUR)
+        (ascii_uppercase[place], own.get(place) or free.pop(0))
+        if place < len(DESIGN_COLOURS)
+        else (OTHER_LETTER, OTHER_COLOUR)
         for place in range(len(ids))
     ]

@@ -1,4 +1,4 @@
-"""A run over time, of a log that `infer --log` wrote: arrays with an entry a frame, what changed, and what stood still."""
+"""A run over time, of a log that `infer --log` wrote: arrays with an entry a frame, outages, changes of plan."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ ON_TIME = 2
 LEAST_WINDOW_S = 1.0
 LEAST_FRAMES = 10
 """In a window, at a steady frame rate."""
-MOST_WINDOWS = 1500
+MOST_WINDOWS = 7200
 WINDOWS_EACH = 4
 """So many windows begin within the width of one, where they are not too many."""
+ROUNDING_S = 1e-6
 
 
 class RunMove(NamedTuple):
@@ -63,10 +64,6 @@ class Windows:
     frames: IntArray
     shares: FloatArray
     quality: FloatArray | None
-
-    @property
-    def on_time(self) -> FloatArray:
-        return np.asarray(self.shares[:, :ON_TIME].sum(axis=1))
 
 
 @dataclass(frozen=True)
@@ -117,18 +114,38 @@ class RunHistory:
             for start, end in zip(starts, ends, strict=True)
         ]
 
+    @property
+    def window_s(self) -> float:
+        """A second, or longer where frames are few; no longer than the run."""
+        length_s = self.end_s - float(self.due_s[0])
+        return min(max(LEAST_WINDOW_S, LEAST_FRAMES * length_s / len(self)), length_s)
+
+    def worst(self) -> tuple[Span, float] | None:
+        """The window in which the smallest share of the frames had an answer in time, the first of several, and that
+        share; None where all had one, or the run is no longer than one window."""
+        width_s = self.window_s
+        first = np.flatnonzero(self.due_s + width_s <= self.end_s + ROUNDING_S)
+        in_time = self.kinds < ON_TIME
+        if in_time.all() or len(first) < 2:
+            return None
+        last = np.searchsorted(self.due_s, self.due_s[first] + width_s - ROUNDING_S, side="left")
+        sums = np.append(0, np.cumsum(in_time))
+        found = (sums[last] - sums[first]) / (last - first)
+        place = int(found.argmin())
+        from_s = float(self.due_s[first[place]])
+        return Span(from_s, from_s + width_s), float(found[place])
+
     def windows(self) -> Windows:
         """Shares over a sliding second, or longer where frames are few or the run is long."""
-        start_s, each_s = float(self.due_s[0]), (self.end_s - float(self.due_s[0])) / len(self)
-        width_s = min(max(LEAST_WINDOW_S, LEAST_FRAMES * each_s), self.end_s - start_s)
-        room_s = self.end_s - start_s - width_s
+        width_s = self.window_s
+        room_s = self.end_s - float(self.due_s[0]) - width_s
         count = 1 if width_s <= 0 else min(int(np.ceil(WINDOWS_EACH * room_s / width_s)) + 1, MOST_WINDOWS)
         at_s = np.linspace(self.end_s - room_s, self.end_s, count)
         if count > 1:
             width_s = max(width_s, float(at_s[1] - at_s[0]))
         # a frame belongs to a window that its due time lies in; the last ends after the last frame
-        first = np.searchsorted(self.due_s, at_s - width_s - 1e-9, side="left")
-        last = np.searchsorted(self.due_s, at_s - 1e-9, side="left")
+        first = np.searchsorted(self.due_s, at_s - width_s - ROUNDING_S, side="left")
+        last = np.searchsorted(self.due_s, at_s - ROUNDING_S, side="left")
         last[-1] = len(self)
         frames = last - first
         sums = np.vstack([np.zeros(len(KINDS)), np.cumsum(self.kinds[:, None] == np.arange(len(KINDS)), axis=0)])
@@ -200,7 +217,7 @@ def _kind(line: FrameLine, run: RunLine) -> int:
         return KINDS.index("stale")
     if line.latency_s is None:
         return KINDS.index("none")
-    if run.deadline_s is not None and line.latency_s > run.deadline_s:
+    if run.deadline_s is not None and line.latency_s > run.deadline_s + ROUNDING_S:
         return KINDS.index("late")
     local = line.answered_by is AnsweredBy.DEVICE or (line.answered_by is None and run.carrier == "none")
     return KINDS.index("device" if local else "server")

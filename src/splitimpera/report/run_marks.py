@@ -1,10 +1,10 @@
-"""What the page of a run draws: bins of frames, axes, the stays of each plan; as few numbers as the eye can tell apart."""
+"""What the page of a run draws, with no more numbers than an eye tells apart: bins of frames, axes, plans over time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from math import ceil, floor
+from math import ceil, floor, log10
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from splitimpera.core.units import format_fraction, format_rate, format_time
 from splitimpera.report.run_history import ON_TIME, RunHistory, Span, Windows
 from splitimpera.report.study_axes import round_linear, round_log
 
-MOST_MARKS = 3000
+MOST_MARKS = 9000
 """Of more frames, those of equal times are drawn as one mark, from their least to their largest value."""
 MOST_TICKS = 6
 LOGARITHMIC = 20.0
@@ -61,7 +61,7 @@ def _round_up(value: float) -> float:
     >>> _round_up(0.3)
     0.5
     """
-    power = 10.0 ** floor(np.log10(value))
+    power = 10.0 ** floor(log10(value))
     return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= value * (1 - 1e-9))
 
 
@@ -89,11 +89,15 @@ def _short(value: float | None) -> float | None:
 def shares(windows: Windows) -> dict[str, Any]:
     """The sliding windows; None where there is no frame, or no target is known."""
 
+    at_s = windows.at_s.tolist()
+    alone = len(at_s) == 1  # then it is drawn from its beginning to its end
+
     def column(values: FloatArray) -> list[float | None]:
-        return [round(value, 4) if np.isfinite(value) else None for value in values.tolist()]
+        found = [round(value, 4) if np.isfinite(value) else None for value in values.tolist()]
+        return [*found, *found] if alone else found
 
     return {
-        "at": [round(at, 4) for at in windows.at_s.tolist()],
+        "at": [round(at, 4) for at in ([at_s[0] - windows.width_s, *at_s] if alone else at_s)],
         "width": _short(windows.width_s),
         "kinds": [column(windows.shares[:, kind]) for kind in range(windows.shares.shape[1])],
         "quality": None if windows.quality is None else column(windows.quality),

@@ -79,7 +79,8 @@ def run_quality(run: RunLine, frames: Sequence[FrameLine], on_time: Array) -> Ru
     quality = _quality(run.judged_by)
     judged = np.array([line.counts_lost is not None for line in frames])
     size = max((line.counts_lost[0] for line in frames if line.counts_lost is not None), default=0)
-    if not isinstance(quality, Sums) or not judged.any() or size * len(frames) > MOST_NUMBERS:
+    adds_up = isinstance(quality, Sums)
+    if quality is None or not adds_up or not judged.any() or size * len(frames) > MOST_NUMBERS:
         return None
     numbers = np.zeros((len(frames), size))
     for row, line, timely in zip(numbers, frames, on_time, strict=True):

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from splitimpera.core.errors import printable, shown
 from splitimpera.core.units import format_fraction, format_time
-from splitimpera.report.run_history import KINDS, ON_TIME, RunHistory, RunMove, Windows
+from splitimpera.report.run_history import KINDS, ON_TIME, RunHistory
 from splitimpera.report.tables import outside
 
 KIND_WORDS = {
@@ -29,14 +29,14 @@ CAUSE_WORDS = {
     "return": ("return", "returns"),
 }
 MOVES_SHOWN = 20
+REASON_CHARACTERS = 300
 NONE = "no plan"
 
 
 def run_account(history: RunHistory) -> RenderableType:
     """The account of a run for the terminal."""
-    windows = history.windows()
     lines: list[RenderableType] = [outside(headline(history), "bold")]
-    lines += [outside(line) for line in sentences(history, windows)]
+    lines += [outside(line) for line in sentences(history)]
     if history.moves:
         lines.append(_moves(history))
     if hidden := max(0, len(history.moves) - MOVES_SHOWN):
@@ -69,10 +69,10 @@ def percent(share: float) -> str:
     return format_fraction(share if share in (0.0, 1.0) else min(max(round(share, 4), 1e-4), 0.9999))
 
 
-def sentences(history: RunHistory, windows: Windows) -> list[str]:
+def sentences(history: RunHistory) -> list[str]:
     """What else is to be known, a sentence each."""
     said = [_answers(history), _latency(history), _plans(history), _outages(history), _quality(history)]
-    return [line for line in (*said, worst_words(history, windows)) if line]
+    return [line for line in (*said, worst_words(history)) if line]
 
 
 def _answers(history: RunHistory) -> str:
@@ -125,29 +125,23 @@ def _quality(history: RunHistory) -> str:
     if quality is None:
         if history.run.judged_by is None:
             return ""
-        return f"What the answers are worth is no matter of seconds ({history.run.judged_by.task.metric}): see 'verify'."
+        return (
+            f"What the answers are worth is no matter of seconds ({history.run.judged_by.task.metric}): see 'verify'."
+        )
     value = quality.overall
     known = quality.format(value) if np.isfinite(value) else "not known"
-    return f"On-time {quality.title}: {known} of {quality.judged} frames whose target is known."
+    return f"On-time {quality.title}: {known}, over the {quality.judged} frames whose target is known."
 
 
-def worst(windows: Windows) -> int | None:
-    """The window with the fewest answers in time, by its place; None where there is but one, or none misses any."""
-    on_time = windows.on_time
-    if len(on_time) < 2 or not np.isfinite(on_time).any() or np.nanmin(on_time) >= 1:
-        return None
-    return int(np.nanargmin(on_time))
-
-
-def worst_words(history: RunHistory, windows: Windows) -> str:
-    place = worst(windows)
-    if place is None:
+def worst_words(history: RunHistory) -> str:
+    """When the fewest frames had an answer in time."""
+    found = history.worst()
+    if found is None:
         return ""
-    end_s = float(windows.at_s[place])
-    what = "second" if abs(windows.width_s - 1) < 1e-6 else format_time(_digits(windows.width_s))
-    share = percent(float(windows.on_time[place]))
-    start = clock(max(end_s - windows.width_s, float(history.due_s[0])))
-    return f"The worst {what}: {share} in time, from {start} to {clock(end_s)}."
+    span, share = found
+    width_s = span.to_s - span.from_s
+    what = "second" if abs(width_s - 1) < 1e-6 else format_time(_digits(width_s))
+    return f"The worst {what}: {percent(share)} of the frames in time, from {clock(span.from_s)} to {clock(span.to_s)}."
 
 
 def _digits(value: float) -> float:
@@ -173,18 +167,18 @@ def clock(time_s: float) -> str:
     return f"{floor(hours)}:{floor(minutes):02}:{seconds} h"
 
 
-def move_words(move: RunMove) -> str:
-    """From which plan to which."""
-    return f"{shown(move.before or NONE)} -> {shown(move.after or NONE)}"
+def plan_words(name: str | None) -> str:
+    """A plan that was changed from or to."""
+    return shown(name or NONE)
 
 
 def _moves(history: RunHistory) -> Table:
     table = Table(title="Changes of plan", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("when", justify="right", no_wrap=True)
     table.add_column("cause", no_wrap=True)
-    for name in ("from -> to", "reason"):
+    for name in ("from", "to", "reason"):
         table.add_column(name, overflow="fold")
     for move in history.moves[:MOVES_SHOWN]:
-        told = outside(move_words(move)), outside(shown(move.reason, 200))
-        table.add_row(clock(move.at_s), move.cause, *told)
+        told = plan_words(move.before), plan_words(move.after), shown(move.reason, REASON_CHARACTERS)
+        table.add_row(clock(move.at_s), move.cause, *map(outside, told))
     return table

@@ -19,7 +19,6 @@ from splitimpera.report.run_marks import axes, band, marks, shares
 
 MOST_MOVES = 500
 """In the table; those after them are only in the log."""
-REASON_CHARACTERS = 300
 LINK = {"goodput": "goodput of the link", "trip": "round trip", "loss": "packets lost"}
 
 
@@ -33,11 +32,14 @@ def run_html(history: RunHistory) -> str:
         for name, (letter, colour) in zip(history.plans, colours, strict=True)
     ]
     there = [kind for kind, name in enumerate(KINDS) if bool((history.kinds == kind).any())]
-    kinds = [{"place": kind, "words": words.KIND_WORDS[KINDS[kind]], "colour": KIND_COLOURS[KINDS[kind]]} for kind in there]
+    kinds = [
+        {"place": kind, "words": words.KIND_WORDS[KINDS[kind]], "colour": KIND_COLOURS[KINDS[kind]]} for kind in there
+    ]
+    drawn = marks(history)
     data = {
         "from": round(float(history.due_s[0]), 4),
         "to": round(history.end_s, 4),
-        "marks": marks(history),
+        "marks": drawn,
         "windows": shares(windows),
         "axes": upright,
         "plans": plans,
@@ -56,20 +58,21 @@ def run_html(history: RunHistory) -> str:
         scripts=[asset("svg_drawing.js"), asset("run_charts.js"), asset("run_view.js")],
         data=as_data(data),
         headline=words.headline(history),
-        said=words.sentences(history, windows),
+        said=words.sentences(history),
         plans=plans,
         unplanned=bool((history.plan < 0).any()),
         kinds=kinds,
         outages=bool(history.outages),
         link=any(key in upright for key in LINK),
-        binned=data["marks"]["width"] and format_time(data["marks"]["width"]),
+        binned=drawn["width"] and format_time(drawn["width"]),
         window=format_time(float(f"{windows.width_s:.3g}")),
         moves=[
             {
                 "at": words.clock(move.at_s),
                 "cause": move.cause,
-                "words": words.move_words(move),
-                "reason": shown(move.reason, REASON_CHARACTERS),
+                "before": words.plan_words(move.before),
+                "after": words.plan_words(move.after),
+                "reason": shown(move.reason, words.REASON_CHARACTERS),
             }
             for move in history.moves[:MOST_MOVES]
         ],

@@ -66,7 +66,10 @@
     byId("said").replaceChildren(
       element("strong", {}, clock(time)), `: ${parts.join(", ")}. `,
       `Over ${si(windows.width, "s")}: ${around.join(", ")}.`,
-      ...here.slice(0, 3).map(([, move]) => ` ${document.querySelectorAll("#moves-table tbody tr")[move]?.cells[1].textContent ?? "change"}: ${document.querySelectorAll("#moves-table tbody tr")[move]?.cells[2].textContent ?? ""}.`),
+      ...here.slice(0, 3).map(([, move]) => {
+        const [, cause, , to, reason] = [...byId("moves-table").tBodies[0].rows[move].cells].map((cell) => cell.textContent);
+        return ` ${cause[0].toUpperCase()}${cause.slice(1)} to ${to}: ${reason}.`;
+      }),
     );
   }
 
