@@ -11,7 +11,7 @@ import typer
 from splitimpera.cli.verbosity import Verbose
 from splitimpera.cli.whole_numbers import whole
 from splitimpera.core import units
-from splitimpera.core.errors import ScenarioError, SplitImperaError, UnitError
+from splitimpera.core.errors import OutputError, ScenarioError, SplitImperaError, UnitError, shown_path
 
 if TYPE_CHECKING:
     from splitimpera.studies.study_results import StudyResults
@@ -39,7 +39,10 @@ def run(
     replications: Annotated[
         str, typer.Option(metavar="INTEGER", help="Simulation runs of each plan at each condition, at most 1000.")
     ] = "5",
-    out: Annotated[Path | None, typer.Option(help="File to write (default: policy.json in RUN).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write (default: policy.json in RUN); its page, .html, is written beside it."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Processes of this machine (default: one a core).")
     ] = None,
@@ -60,7 +63,13 @@ def run(
     traces = [load_trace(path) for path in trace or []]
     home = source if source.is_dir() else source.parent
     file = (out or home / POLICY).absolute()  # before the user's code runs, which may go elsewhere
+    page = file.with_suffix(".html")
+    if page == file:
+        raise OutputError(
+            f"'{shown_path(file)}' is where its page goes", where="--out", hint="name a file that ends in .json"
+        )
     check_file(file, "--out")
+    check_file(page, "--out")
     if (source / FACTS).is_file():
         if over is not None:
             raise ScenarioError("a study has its own link conditions", where="--over", hint="name the design's folder")
@@ -73,13 +82,16 @@ def run(
 
     from splitimpera.cli.terminal import console
     from splitimpera.core.files import write_output
-    from splitimpera.report import policy_account
-    from splitimpera.studies.policy_study import policy_of
+    from splitimpera.report import policy_account, policy_html
+    from splitimpera.studies.policy_study import device_needs, policy_of
 
     policy = policy_of(results, most, traces=traces, memory_bytes=memory_bytes)
+    drawn = policy_html(policy, device_needs(results, policy)).encode("utf-8", "backslashreplace")
     write_output(file, written_policy(policy), "--out")
+    write_output(page, drawn, "--out")
     console.print(policy_account(policy))
-    console.print(f"Written: {out or home / POLICY}", soft_wrap=True)
+    written = out or home / POLICY
+    console.print(f"Written: {written}, {written.with_suffix('.html').name}", soft_wrap=True)
 
 
 def _bytes(text: str) -> int:

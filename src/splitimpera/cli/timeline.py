@@ -29,9 +29,8 @@ def run(
     check_file(page, "--out")
 
     from splitimpera.cli.terminal import console
-    from splitimpera.report.html.run_page import run_html
+    from splitimpera.report import run_account, run_html
     from splitimpera.report.run_history import read_history
-    from splitimpera.report.run_words import run_account
 
     history = read_history(log)
     write_output(page, run_html(history).encode("utf-8", "backslashreplace"), "--out")

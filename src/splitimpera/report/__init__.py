@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from splitimpera.report.comparison import compare as compare
     from splitimpera.report.html.comparison_page import comparison_html as comparison_html
     from splitimpera.report.html.page import report_html as report_html
+    from splitimpera.report.html.policy_page import policy_html as policy_html
+    from splitimpera.report.html.run_page import run_html as run_html
     from splitimpera.report.html.study_page import study_html as study_html
     from splitimpera.report.interactive import figures as figures
     from splitimpera.report.notebook import curve_frame as curve_frame
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from splitimpera.report.notebook import plans_frame as plans_frame
     from splitimpera.report.policy_tables import policy_account as policy_account
     from splitimpera.report.reading import read as read
+    from splitimpera.report.run_words import run_account as run_account
     from splitimpera.report.schema import Results as Results
     from splitimpera.report.study_tables import study_account as study_account
     from splitimpera.report.tables import plans_csv as plans_csv
@@ -33,12 +36,15 @@ _HOMES = {
     "compare": "comparison",
     "comparison_html": "html.comparison_page",
     "report_html": "html.page",
+    "policy_html": "html.policy_page",
+    "run_html": "html.run_page",
     "study_html": "html.study_page",
     "figures": "interactive",
     **dict.fromkeys(("curve_frame", "layers_frame", "plans_frame"), "notebook"),
     "policy_account": "policy_tables",
     "read": "reading",
     "Results": "schema",
+    "run_account": "run_words",
     "study_account": "study_tables",
     **dict.fromkeys(("plans_csv", "show"), "tables"),
     **dict.fromkeys(("redraw", "save", "write_results"), "writing"),

@@ -14,7 +14,7 @@ from splitimpera.records.policy import Policy
 from splitimpera.report.tables import outside
 
 REGIONS_SHOWN = 20
-_WRITERS = {"rate": format_rate, "delay": format_time, "loss": format_fraction}
+WRITERS = {"rate": format_rate, "delay": format_time, "loss": format_fraction}
 
 
 def policy_account(policy: Policy) -> RenderableType:
@@ -61,13 +61,13 @@ def _regions(policy: Policy, found: list[Region]) -> Table:
     for region in found[:REGIONS_SHOWN]:
         plan = "none is feasible" if region.plan is None else region.plan
         figures = [f"{region.weight:.1%}", *(f"{value:.3f}" for value in (region.value, region.gain))]
-        table.add_row(*(_bounds(policy, region, name) for name in names), outside(plan), *figures)
+        table.add_row(*(bounds_words(policy, region, name) for name in names), outside(plan), *figures)
     return table
 
 
-def _bounds(policy: Policy, region: Region, name: str) -> str:
+def bounds_words(policy: Policy, region: Region, name: str) -> str:
     """From where to where, or on which side of a border."""
-    (low, high), axis, write = region.bounds[name], policy.axes[name], _WRITERS[name]
+    (low, high), axis, write = region.bounds[name], policy.axes[name], WRITERS[name]
     first, last = math.isclose(low, axis[0], abs_tol=1e-15), math.isclose(high, axis[-1])
     if len(axis) == 1 or (first and last):
         return "any" if len(axis) > 1 else write(axis[0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from splitimpera.core.errors import printable
+from splitimpera.records.policy import PolicyPlan
 from splitimpera.report.palette import COLOURS, DESIGN_COLOURS, OTHER_COLOUR, OTHER_LETTER
 from splitimpera.report.study_axes import ReadAxis, read_axes
 from splitimpera.report.words import codec_words, transport_words
@@ -153,7 +154,7 @@ def _paint(designs: Sequence[Design]) -> None:
             design.colour = free.pop(0)
 
 
-def design_words(plan: PlanRow) -> str:
+def design_words(plan: PlanRow | PolicyPlan) -> str:
     """What a plan does: "Split after features.13, 16x bottleneck, 8-bit, over UDP"."""
     if plan.configuration == "LC" or plan.codec is None:
         return "All on the device"
@@ -162,7 +163,8 @@ def design_words(plan: PlanRow) -> str:
     if plan.configuration == "RC":
         parts = [f"Send the input as {first.replace('-bit', '-bit values')}", *more, over]
     else:
-        after = plan.cut_name if plan.cut_name is not None else f"cut {plan.cut}"
+        layer = plan.cut_name if isinstance(plan, PlanRow) else None
+        after = f"cut {plan.cut}" if layer is None else layer
         squeezed = [f"{plan.bottleneck:g}x bottleneck"] if plan.bottleneck else []
         parts = [f"Split after {after}", *squeezed, first, *more, over]
     return printable(", ".join(parts))

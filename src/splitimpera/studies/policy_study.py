@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -25,6 +26,7 @@ PLANS = 4
 """So many are at hand unless told."""
 ERRORS_IN_INTERVAL = 2 * 1.959964
 """Standard errors in the width of a 95 % interval."""
+MEMORY = "device_memory"
 WHOLE = math.inf
 """The depth of a plan that runs all layers on the device."""
 _COPIED = set(PolicyPlan.model_fields) - {"values", "errors"}
@@ -87,6 +89,33 @@ def policy_of(
     )
 
 
+@dataclass(frozen=True)
+class DeviceNeeds:
+    """What a policy's plans take on the device.
+
+    Attributes:
+        each: The bytes of each plan, by its name.
+        together: Of all at once, with what they share only once.
+    """
+
+    each: Mapping[str, int]
+    together: int
+
+
+def device_needs(results: StudyResults, policy: Policy) -> DeviceNeeds | None:
+    """What the plans of a policy take on the device, as `head_segments` has it; None where its study does not tell."""
+    rows: dict[str, PlanRow] = {}
+    for cell in results.cells:
+        for row in results.plans_of(cell.index):
+            rows.setdefault(row.id, row)
+    if any(row.metrics.get(MEMORY) is None for row in rows.values()):
+        return None
+    needed = dict(zip(rows, head_segments([*rows.values()]), strict=True))
+    own = [needed[plan.id] for plan in policy.plans]
+    each = {plan.id: sum(segments.values()) for plan, segments in zip(policy.plans, own, strict=True)}
+    return DeviceNeeds(each, sum({name: size for segments in own for name, size in segments.items()}.values()))
+
+
 def head_segments(rows: Sequence[PlanRow]) -> list[Segments]:
     """What plans need on the device, as far as their own memory tells: the head of a deeper cut contains those before.
 
@@ -97,7 +126,7 @@ def head_segments(rows: Sequence[PlanRow]) -> list[Segments]:
     """
     taken: dict[tuple[float, float], int] = {}
     for row in rows:
-        memory = row.metrics.get("device_memory")
+        memory = row.metrics.get(MEMORY)
         if memory is None:
             raise PlanError("it is not known what it takes on the device", where=f"plan '{row.id}'")
         place = _depth(row), row.bottleneck

@@ -40,6 +40,7 @@
   }
 
   function facts(cell) {
+    if (given.facts) return given.facts(cell);
     const plan = cells.plan[cell];
     const rows = [];
     if (cells.state[cell] === "w") rows.push(["plan", names[plan][0]], ["certainty", cells.certainty[cell]]);
@@ -216,12 +217,13 @@
       tabindex: 0,
       role: "application",
       "aria-roledescription": "map of designs",
-      "aria-label": ["Which design wins where", where, "arrow keys move from cell to cell"].filter(Boolean).join("; "),
+      "aria-label": [given.title ?? "Which design wins where", where, "arrow keys move from cell to cell"].filter(Boolean).join("; "),
       "aria-describedby": "cell",
     });
     const frame = { x: margin.left, y: margin.top, width: wide, height: tall };
     view.append(
       ...regions(table, box), ...mesh(table, box), ...borders(table, box),
+      ...(given.over?.(table, box, frame, [across, upright]) ?? []),
       svg("rect", { class: "frame", ...frame }), ...labels(table, box),
       axisBelow(across.ticks.map(([at, words]) => [box.left(at + 0.5), words]), margin.left, margin.left + wide, margin.top + tall, across.name),
     );
