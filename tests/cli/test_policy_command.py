@@ -58,6 +58,8 @@ def test_a_scenario_becomes_a_policy_and_its_study_another_one(folder):
     )
     assert code == 0, errors
     assert "Which plan where" in said
+    page = (folder / "policy.html").read_text()
+    assert "Together they take" in page
     policy = read_policy((folder / "policy.json").read_bytes())
     assert policy.rates_bps == [1e5, 1e6, 1e7]
     assert (policy.delays_s, policy.losses) == ([], [0.0, 0.05])
@@ -77,6 +79,7 @@ def test_a_scenario_becomes_a_policy_and_its_study_another_one(folder):
     slow = read_policy((folder / "slow.json").read_bytes())
     assert slow.weights == pytest.approx([0.25, 0.25, 0, 0, 0.25, 0.25])
     assert len(slow.plans) == 1
+    assert "slow.csv" in (folder / "slow.html").read_text()
     assert "slow.csv" in slow.prior
     code, _, errors = command("policy", "--over", over, cwd=folder)
     assert (code, "a study has its own link conditions" in errors) == (2, True)
@@ -95,6 +98,7 @@ def test_a_scenario_becomes_a_policy_and_its_study_another_one(folder):
         (["small.yaml", "--memory", "much"], "--memory: 'much' is not a size"),
         (["small.yaml", "--trace", "none.up"], "does not exist"),
         (["small.yaml", "--out", "."], "--out"),
+        (["small.yaml", "--out", "policy.html"], "is where its page goes"),
     ],
 )
 def test_mistakes_are_told_in_words(arguments, said, folder):

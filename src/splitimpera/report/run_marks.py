@@ -19,6 +19,8 @@ MOST_MARKS = 9000
 MOST_TICKS = 6
 LOGARITHMIC = 20.0
 """Where the largest value is so many times the least, the axis is logarithmic."""
+ROUNDING = 1e-6
+"""Of a bin's width: a frame that is due when a bin begins belongs to it."""
 NEAR_ALL = 0.999
 """The axis of latencies ends where all but so few are."""
 
@@ -51,7 +53,7 @@ def _bins(history: RunHistory) -> tuple[IntArray, FloatArray]:
         return np.arange(len(history)), history.due_s
     start_s = float(history.due_s[0])
     width_s = _round_up((history.end_s - start_s) / MOST_MARKS)
-    places = np.floor((history.due_s - start_s) / width_s).astype(np.int64)
+    places = np.floor((history.due_s - start_s) / width_s + ROUNDING).astype(np.int64)
     return places, start_s + width_s * np.arange(places[-1] + 2)
 
 
@@ -122,7 +124,7 @@ def axes(history: RunHistory, windows: Windows) -> dict[str, Any]:
     deadline = [] if history.run.deadline_s is None else [history.run.deadline_s]
     latencies = history.answered
     if len(latencies) > MOST_MARKS:  # the very slowest would take most of the room
-        latencies = latencies[latencies <= max(*deadline, 2 * float(np.quantile(latencies, NEAR_ALL)))]
+        latencies = latencies[latencies <= max([*deadline, 2 * float(np.quantile(latencies, NEAR_ALL))])]
     found = {
         "goodput": axis(history.goodput_bps, format_rate),
         "trip": axis(history.round_trip_s, format_time),

@@ -18,7 +18,7 @@
       let change = "";
       if (plan === own[0]) change = ", used here";
       else if (gain > margin) change = `; a change from it gains ${gain.toFixed(3)}`;
-      else change = `; no change from it: ${gain > 0 ? `${gain.toFixed(3)}, below the margin of ${margin.toFixed(3)}` : "it is worth as much"}`;
+      else change = `; no change from it: they differ by ${Math.abs(gain).toFixed(3)}, the margin is ${margin.toFixed(3)}`;
       rows.push([names[plan][0], worth + change]);
     }
     return rows;

@@ -64,7 +64,7 @@ def policy_html(policy: Policy, needs: DeviceNeeds | None = None) -> str:
         scripts=[asset("svg_drawing.js"), asset("policy_map.js"), asset("study_map.js")],
         data=as_data(data),
         headline=headline(policy),
-        notes=notes(policy, found[:REGIONS_SHOWN]),
+        notes=[printable(line) for line in notes(policy, found[:REGIONS_SHOWN])],
         cells=len(policy.chosen),
         legend=[design for place, design in enumerate(designs) if place in policy.chosen],
         infeasible=None in policy.chosen,
@@ -163,13 +163,12 @@ def _row(
 
 
 def _worths(policy: Policy, weights: FloatArray) -> list[dict[str, Any]]:
-    """What the plans at hand are worth, beside the best of them alone and all that there were."""
+    """What the plans at hand are worth, and the best of them alone, beside all that there were."""
     best = max(policy.plans, key=lambda plan: float(np.array(plan.values) @ weights))
     count = len(policy.plans)
-    rows = [
-        ("the best of them alone", printable(best.id), float(np.array(best.values) @ weights)),
-        ("the plans at hand" if count > 1 else "the plan at hand", f"{count}, each where it is best", policy.expected),
-    ]
+    rows = [("the best of them alone", printable(best.id), float(np.array(best.values) @ weights))]
+    if count > 1:
+        rows.append(("the plans at hand", f"{count}, each where it is best", policy.expected))
     if policy.bound > policy.expected * (1 + 1e-9):
         rows.append(("any other choice", f"of {count} plans, at most", policy.bound))
     rows.append(("all plans", "had the device room for them", policy.of_all))
