@@ -126,7 +126,7 @@
     home.replaceChildren(figure);
     drawn = { figure, cursor, dragged, x, left, wide, top, first: boxes[0].top, room };
     listen(figure);
-    if (focused) figure.focus();
+    if (focused) figure.focus({ preventScroll: true });
     const part = view.from > whole.from || view.to < whole.to;
     byId("shown").textContent = part ? `${clock(view.from)} to ${clock(view.to)}` : "";
     byId("whole").disabled = byId("further").disabled = !part;
@@ -227,6 +227,6 @@
   new ResizeObserver(() => {
     if (Math.max(home.clientWidth, NARROWEST) === drawn.room) return;
     draw();
-    point(now, false);
+    point(now, document.activeElement === drawn.figure);
   }).observe(home);
 })();
