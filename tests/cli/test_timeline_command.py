@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 from cli.test_cli import here
+from deploy.small_bundle import make_bundle
 from report.made_run import frame_lines, plain_line, plain_lines, run_line, write_run
+
+from splitimpera.deploy import device_run
+from splitimpera.deploy.adaptive_client import AdaptiveClient
+from splitimpera.deploy.frame_clock import FrameClock
+from splitimpera.deploy.sources import open_source
 
 
 @pytest.fixture
@@ -22,6 +28,19 @@ def test_a_log_becomes_a_page_and_an_account(log, tmp_path):
     other = tmp_path / "pages" / "else.html"
     assert here("timeline", log, "--out", other).returncode == 0
     assert other.read_bytes() == (log.parent / "timeline.html").read_bytes()
+
+
+def test_what_a_client_of_several_plans_writes_is_shown(tmp_path):
+    """Nobody is there to serve, so that the device answers."""
+    bundle, lines = make_bundle(tmp_path), []
+    with AdaptiveClient(bundle, [("127.0.0.1", 1)], insecure=True) as client:
+        source = open_source("samples", bundle)
+        first = device_run.run_line(client, source, 100.0, 1.0)
+        device_run.DeviceRun(client, source, FrameClock(100.0, 20), 1.0, told=lines.append).run()
+    ran = here("timeline", write_run(tmp_path / "run.jsonl", first, lines))
+    assert ran.returncode == 0
+    assert "100 % of 20 frames answered within 1 s" in ran.stdout
+    assert "Answers (mode prefer-server): 100 % by the device." in ran.stdout
 
 
 def test_a_run_that_was_killed_within_a_line_is_shown(tmp_path):

@@ -158,6 +158,9 @@ def _axis(
     low: float, high: float, write: Callable[[float], str], *, logarithmic: bool, about: int = MOST_TICKS
 ) -> dict[str, Any]:
     ticks = round_log(low, high) if logarithmic else round_linear(low, high, about)
-    if len(ticks) > MOST_TICKS:
-        ticks = ticks[:: ceil(len(ticks) / MOST_TICKS)]
+    if len(ticks) > MOST_TICKS and logarithmic:
+        ticks = [
+            at for at in ticks if f"{at:.0e}".startswith("1")
+        ]  # powers of ten: there are two, or it would be fewer
+    ticks = ticks[:: ceil(len(ticks) / MOST_TICKS)]
     return {"low": low, "high": high, "log": logarithmic, "ticks": [(at, write(at)) for at in ticks]}
