@@ -35,6 +35,9 @@ def test_every_metric_and_option_is_on_the_page():
     known = [f"{name}_seconds" if name.endswith("latency") else name for name in known]
     known = [f"{name}_frames" if name.endswith(("batch", "queue")) else name for name in known]
     assert [name for name in known if name not in PAGE] == []
-    for command, options in ((serve, ("--batch-wait", "--queue-policy", "--token-file")), (infer, ("--fps", "--log"))):
+    for command, options in (
+        (serve, ("--batch-wait", "--queue-policy", "--token-file", "--watch", "--drain", "--rate-limit", "--clients")),
+        (infer, ("--fps", "--log")),
+    ):
         assert command.run.__doc__
         assert [option for option in options if option not in PAGE] == []

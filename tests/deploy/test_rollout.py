@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
+import subprocess
+import sys
 from contextlib import suppress
 from itertools import groupby
 
@@ -260,3 +263,43 @@ def test_a_file_that_names_no_bundles_is_refused(tmp_path, content, words):
         named_bundles(tmp_path / "bundles.txt")
     assert words in str(refused.value)
     json.dumps(str(refused.value))
+
+
+@pytest.mark.slow
+def test_serve_follows_a_file_and_a_signal(tmp_path, bundles):
+    pointer = tmp_path / "serving.txt"
+    pointed(pointer, bundles["a"].path)
+    command = [sys.executable, "-m", "splitimpera"]
+    options = ["serve", "--watch", str(pointer), "--listen", "127.0.0.1:0", "--insecure", "--drain", "0 s", "-v"]
+    server = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def infer(name, code):
+        run = [*command, "infer", str(bundles[name].path), "--server", address, "--insecure", "--input", "samples"]
+        ended = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == code, ended.stderr
+        return ended.stderr
+
+    def event(name):
+        for line in server.stderr:
+            if json.loads(line)["event"] == name:
+                return
+
+    try:
+        address = server.stdout.readline().split(" at ")[1].split()[0]
+        infer("a", 0)
+        assert "the bundle here is" in infer("b", 2)
+        pointed(pointer, bundles["b"].path)
+        server.send_signal(signal.SIGHUP)
+        event("bundle removed")
+        infer("b", 0)
+        assert id_of(bundles["b"])[:16] in infer("a", 2)
+        pointed(pointer, bundles["a"].path)  # without a signal it takes a second
+        event("bundle removed")
+        infer("a", 0)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+        server.stderr.close()

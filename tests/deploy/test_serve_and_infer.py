@@ -173,6 +173,11 @@ def test_a_server_that_stops_ends_the_client_with_a_word(folder):
     ("arguments", "words"),
     [
         (("serve", "none", "--listen", "127.0.0.1:0", "--insecure"), "is no bundle"),
+        (("serve", "--listen", "127.0.0.1:0", "--insecure"), "BUNDLE: no bundle is named"),
+        (("serve", "bundle", "--watch", "x", "--listen", "127.0.0.1:0", "--insecure"), "exclude each other"),
+        (("serve", "--watch", "x", "--listen", "127.0.0.1:0", "--insecure"), "the file of bundles 'x' does not exist"),
+        (("serve", "bundle", "--rate-limit", "0", "--listen", "127.0.0.1:0", "--insecure"), "frames/s is expected"),
+        (("serve", "bundle", "--drain", "2 h", "--listen", "127.0.0.1:0", "--insecure"), "--drain: "),
         (("serve", "bundle", "--listen", "127.0.0.1", "--plan", "x", "--insecure"), "no plan 'x'"),
         (("serve", "bundle", "--listen", "nowhere:x", "--insecure"), "--listen: 'nowhere:x' is no address"),
         (("serve", "bundle", "--listen", "0.0.0.0:0", "--insecure"), "--insecure: anybody who reaches 0.0.0.0"),

@@ -10,7 +10,7 @@ import pytest
 
 from splitimpera.codec.framing import HEADER_BYTES, Kind, Reassembler, StreamReader, packetise
 from splitimpera.deploy.base_session import GREETING_BYTES, MOST_OF_KIND
-from splitimpera.deploy.messages import PING, US, Hello, Reason, Refusal, Response, Status, Welcome
+from splitimpera.deploy.messages import PING, RETRIES_PER_S, US, Hello, Reason, Refusal, Response, Status, Welcome
 from splitimpera.deploy.repeating import Arrivals
 from splitimpera.records.traffic import Payload
 
@@ -50,7 +50,8 @@ def message(kind: Kind, given: dict[str, str]) -> bytes:
         case Kind.RESPONSE:
             times = (number[name] / US for name in ("assembled", "queued", "decode", "run", "server"))
             status, result = Status(number["status"]), bytes.fromhex(given["result"])
-            return Response(status, number["batch"], number["lost"], number["missing"], *times, result).to_bytes()
+            told = status, number["batch"], number["lost"], number["missing"], *times
+            return Response(*told, result, number.get("retry", 0) / RETRIES_PER_S).to_bytes()
         case Kind.FRAME:
             return bytes.fromhex(given["payload"])
 
@@ -78,7 +79,9 @@ def test_what_is_read_of_the_vectors_is_what_was_written():
     assert Hello.from_bytes(payloads[Kind.HELLO]) == Hello(bytes(range(32)), 1, 1, b"key")
     assert Welcome.from_bytes(payloads[Kind.WELCOME]) == Welcome(1, 65536, 64)
     assert Refusal.from_bytes(payloads[Kind.REFUSAL]) == Refusal(Reason.BUNDLE, "other")
-    assert Response.from_bytes(payloads[Kind.RESPONSE]).run_s == pytest.approx(0.004)
+    responses = [Response.from_bytes(v.values[2][0][HEADER_BYTES:]) for v in vectors() if v.values[0] is Kind.RESPONSE]
+    assert [each.run_s for each in responses] == pytest.approx([0.004, 0.004, 0.0])
+    assert (responses[2].status, responses[2].retry_s) == (Status.BUSY, 0.7)
 
 
 def test_the_bounds_of_the_document_are_those_of_the_programs():
