@@ -54,6 +54,8 @@ class Dispatch:
         self._worker: Worker | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
+        if metrics is not None:
+            metrics.queue.set_function(self._queue.__len__)  # asked for where it is read, which is seldom
 
     def __len__(self) -> int:
         """How many frames wait."""
@@ -104,8 +106,6 @@ class Dispatch:
                 if len(queue):
                     asyncio.get_running_loop().call_soon(self.pump)  # after what came meanwhile is read
                 break
-        if self._metrics is not None:
-            self._metrics.queue.set(len(queue))
         if not len(queue):
             self._idle.set()
 
@@ -158,7 +158,7 @@ class Dispatch:
             status,
             batch,
             message.lost_packets,
-            sum(end - start for start, end in message.frame.erased),
+            sum(end - start for start, end in message.frame.erased) if message.frame.erased else 0,
             assembled_s=message.last_s - message.first_s,
             queued_s=(now_s if begun_s is None else begun_s) - message.last_s,
             decode_s=decode_s,

@@ -23,7 +23,7 @@ from splitimpera.deploy.door import FLOOR_TEXT, Door, Peer
 from splitimpera.deploy.event_log import tell
 from splitimpera.deploy.halves import ServerHalf
 from splitimpera.deploy.messages import Hello, Reason, Refusal, Status, Welcome
-from splitimpera.deploy.serving_bundles import SHORT_ID, ServedBundle, ServedBundles, load_bundle
+from splitimpera.deploy.serving_bundles import SHORT_ID, ServedBundle, ServedBundles, drained, load_bundle
 from splitimpera.deploy.sessions import Limits, Listener, Message, Session
 from splitimpera.records.traffic import Payload
 
@@ -42,7 +42,6 @@ STOP_S = 10.0
 """How long a server that stops works on what it has."""
 DRAIN_S = 60.0
 """How long clients of a bundle that is replaced may stay."""
-LOOK_S = 0.05
 
 
 class Server:
@@ -242,14 +241,13 @@ class Server:
         self._count_bundles()
 
     async def _drain(self, served: ServedBundle, patience_s: float) -> None:
-        ends_s, told, halves = monotonic() + patience_s, False, served.halves.values()
-        while served.sessions or self._dispatch.has_frames_of(halves):
-            await asyncio.sleep(LOOK_S)
-            served.closing = monotonic() >= ends_s
-            if served.closing and not told and not self._dispatch.has_frames_of(halves):
-                told = True
-                for client in [client for client in self._clients.values() if client.served is served]:
-                    self._refuse(client, 0, Reason.STOPPING, f"the bundle {served.id[:SHORT_ID]} is no longer served")
+        halves = served.halves.values()
+
+        def dismiss() -> None:
+            for client in [client for client in self._clients.values() if client.served is served]:
+                self._refuse(client, 0, Reason.STOPPING, f"the bundle {served.id[:SHORT_ID]} is no longer served")
+
+        await drained(served, lambda: self._dispatch.has_frames_of(halves), dismiss, patience_s)
         self._drains.pop(served, None)
         self.bundles.remove(served)
         self._dispatch.forget(halves)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from time import monotonic
 
 from splitimpera.bundle.opened import Bundle
 from splitimpera.core.errors import BundleError
@@ -14,6 +16,8 @@ from splitimpera.deploy.sessions import Limits, Pace
 FRAMES_ON_THE_WAY = 4
 """So many of the largest frames of one client may be incomplete at once, and responses wait to be sent."""
 SHORT_ID = 16
+LOOK_S = 0.05
+"""How often a bundle that drains is looked at."""
 
 
 @dataclass(eq=False)
@@ -89,6 +93,24 @@ def load_bundle(bundle: Bundle, plans: Iterable[str] | None, threads: int, limit
             secure: {number: pace(half.hop, secure) for number, half in halves.items()} for secure in (False, True)
         },
     )
+
+
+async def drained(
+    served: ServedBundle, has_frames: Callable[[], bool], dismiss: Callable[[], None], patience_s: float
+) -> None:
+    """Wait until the last client of a bundle has left and its last frame is answered.
+
+    Args:
+        has_frames: Whether frames of it wait or are run.
+        dismiss: Sends away those that stayed for longer than `patience_s`, when no frame of theirs is left.
+    """
+    ends_s, dismissed = monotonic() + patience_s, False
+    while served.sessions or has_frames():
+        await asyncio.sleep(LOOK_S)
+        served.closing = monotonic() >= ends_s
+        if served.closing and not dismissed and not has_frames():
+            dismissed = True
+            dismiss()
 
 
 class ServedBundles:
