@@ -45,9 +45,9 @@ class Waiting:
         """Whether its deadline passed while it waited; one that its deadline cut short is to be used as it is."""
         return now_s > self.deadline_s and self.message.frame.complete
 
-    def hopeless(self, begin_s: float, takes_s: float) -> bool:
-        """Whether its response comes too late if work on it begins then and takes so long."""
-        return begin_s + takes_s + self.back_s > self.deadline_s and self.message.frame.complete
+    def hopeless(self, through_s: float) -> bool:
+        """Whether its response comes too late if it is through then."""
+        return through_s + self.back_s > self.deadline_s and self.message.frame.complete
 
 
 class FrameQueue:
@@ -150,7 +150,7 @@ class FrameQueue:
         for frame in self.take(self.batch):
             if frame.late(begin_s):
                 gone.append((frame, Status.LATE))
-            elif self._count and frame.hopeless(begin_s, self._takes_s(frame.half)):
+            elif self._count and frame.hopeless(begin_s + self._takes_s(frame.half)):
                 gone.append((frame, Status.BUSY))
             else:
                 frames.append(frame)
@@ -169,14 +169,12 @@ class FrameQueue:
     @property
     def backlog_s(self) -> float:
         """How long the programs take for all that waits."""
-        return self._run_s(self._of_half)
+        return sum(self._batches(half, count) * self._takes_s(half) for half, count in self._of_half.items())
 
-    def wait_s(self, frame: Waiting) -> float:
-        """How long the programs take for what would be run before a frame that came now."""
-        if not self._count:
-            return 0.0
-        before: Counter[ServerHalf] = Counter()
+    def through_s(self, frame: Waiting) -> float:
+        """How long the programs take until they are through with a frame that came now, of all that is before it."""
         own = self._own.get(frame.client, ())
+        before = Counter({frame.half: 1})
         before.update(each.half for each in own)
         turn = self._next_turn(frame.client) + len(own)
         rank = (frame.deadline_s, frame.message.last_s)
@@ -189,7 +187,7 @@ class FrameQueue:
                     before[each.half] += 1
                 else:
                     break
-        return self._run_s(before)
+        return sum(self._batches(half, count) * self._takes_s(half) for half, count in before.items())
 
     def hopeless(self, frame: Waiting, free_s: float) -> bool:
         """Whether a frame that comes now would be through too late behind what is in front of it.
@@ -197,10 +195,9 @@ class FrameQueue:
         Args:
             free_s: When the program is through with what it runs now.
         """
-        takes_s = self._takes_s(frame.half)
-        if not frame.hopeless(free_s + self.backlog_s, takes_s):  # quick, and mostly enough
+        if not frame.hopeless(free_s + self.backlog_s + self._takes_s(frame.half)):  # quick, and mostly enough
             return False
-        return frame.hopeless(free_s + self.wait_s(frame), takes_s)
+        return frame.hopeless(free_s + self.through_s(frame))
 
     def leave(self, client: Hashable) -> list[Waiting]:
         """Take out what a client has in it, for it is gone."""
@@ -211,10 +208,8 @@ class FrameQueue:
         """Whether frames are there that this is to run."""
         return half in self._of_half
 
-    def _run_s(self, frames: dict[ServerHalf, int]) -> float:
-        return sum(
-            -(-count // (self.batch if half.batches else 1)) * self._takes_s(half) for half, count in frames.items()
-        )
+    def _batches(self, half: ServerHalf, frames: int) -> int:
+        return -(-frames // (self.batch if half.batches else 1))
 
     def _next_turn(self, client: Hashable) -> int:
         return max(self._turn, self._served.get(client, -1) + 1)

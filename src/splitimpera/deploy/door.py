@@ -61,6 +61,7 @@ class Peer:
     Attributes:
         secure: Whether what it sends is encrypted.
         served: The bundle that it is here for; None before it is welcomed.
+        number: The hop that it greeted for, last.
         limit: How many frames a second it may send; None: as many as it likes.
         previous: Of each hop its frame before, as it was decoded, for codecs that fill with it; by number.
     """
@@ -69,6 +70,7 @@ class Peer:
     token: bytes
     secure: bool = False
     served: ServedBundle | None = None
+    number: int = 0
     limit: RateLimit | None = None
     previous: dict[int, tuple[Array, ...]] = field(default_factory=dict)
     since_s: float = field(default_factory=monotonic)

@@ -171,7 +171,7 @@ class Server:
         except TimeoutError:
             tell(log, logging.WARNING, "stopped with frames that are not answered", frames=len(self._dispatch))
         for client in list(self._clients.values()):
-            self._refuse(client, 0, Reason.STOPPING, "the server is stopping")
+            self._refuse(client, client.number, Reason.STOPPING, "the server is stopping")
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._dispatch.stop()
         tell(log, logging.INFO, "stopped")
@@ -245,7 +245,9 @@ class Server:
 
         def dismiss() -> None:
             for client in [client for client in self._clients.values() if client.served is served]:
-                self._refuse(client, 0, Reason.STOPPING, f"the bundle {served.id[:SHORT_ID]} is no longer served")
+                self._refuse(
+                    client, client.number, Reason.STOPPING, f"the bundle {served.id[:SHORT_ID]} is no longer served"
+                )
 
         await drained(served, lambda: self._dispatch.has_frames_of(halves), dismiss, patience_s)
         self._drains.pop(served, None)
@@ -311,6 +313,7 @@ class Server:
             return self._refuse(client, number, served.reason, served.text)
         if self._stopping.is_set():
             return self._refuse(client, number, Reason.STOPPING, "the server is stopping")
+        client.number = number
         if client.served is None:
             if sum(other.served is not None for other in self._clients.values()) >= self.most_clients:
                 return self._refuse(client, number, Reason.BUSY, f"{self.most_clients} clients are there already")
