@@ -204,23 +204,6 @@ def test_frames_of_a_plan_that_is_not_served_are_answered(bundle):
     served(bundle, work, ["sc"])
 
 
-def test_a_server_told_how_many_frames_a_client_may_send_says_when_to_return(bundle):
-    async def work(server):
-        guest, other = Guest(server, bundle), Guest(server, bundle)
-        await guest.greet()
-        await other.greet()
-        for frame in range(8):
-            guest.send(samples()[0], frame)
-        other.send(samples()[0])
-        answers = [(await guest.response())[1] for _ in range(8)]
-        busy = [answer for answer in answers if answer.status is Status.BUSY]
-        assert len(busy) == 5
-        assert all(0.1 <= answer.retry_s <= 0.4 for answer in busy)
-        assert (await other.response())[1].status is Status.OK
-
-    served(bundle, work, rate_limit_hz=3.0)
-
-
 def test_sessions_know_what_their_bundle_needs(bundle):
     async def work(server):
         session, there = pair("udp")

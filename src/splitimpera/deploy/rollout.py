@@ -71,9 +71,9 @@ class Rollout:
         check_s: How often the file is looked at.
     """
 
-    def __init__(self, server: Server, pointer: Path, drain_s: float = DRAIN_S, check_s: float = CHECK_S) -> None:
-        self.server, self.pointer, self.drain_s, self.check_s = server, pointer, drain_s, check_s
-        self._seen = _state(pointer)
+    def __init__(self, server: Server, pointer: str | Path, drain_s: float = DRAIN_S, check_s: float = CHECK_S) -> None:
+        self.server, self.pointer, self.drain_s, self.check_s = server, Path(pointer), drain_s, check_s
+        self._seen = _state(self.pointer)
         self._hurry = asyncio.Event()
 
     def hurry(self) -> None:
