@@ -73,7 +73,7 @@ class Rollout:
 
     def __init__(self, server: Server, pointer: str | Path, drain_s: float = DRAIN_S, check_s: float = CHECK_S) -> None:
         self.server, self.pointer, self.drain_s, self.check_s = server, Path(pointer), drain_s, check_s
-        self._seen = _state(self.pointer)
+        self._seen: tuple[int, ...] = ()  # so it is read once: it may have changed since the server began to load
         self._hurry = asyncio.Event()
 
     def hurry(self) -> None:
