@@ -115,7 +115,7 @@ class Ours(Static):
     """The runtime's own rules: estimate, policy, switching, answering, as the client runs them."""
 
     def __init__(self, policy: Policy, plans: Plans, deadline_s: float, header_bytes: int, **how: Any) -> None:
-        kind, seconds = how.pop("kind", "windowed"), how.pop("seconds", 3.0)
+        kind, seconds = how.pop("kind", "windowed"), how.pop("seconds", 0.5)
         self._holds = how.pop("holds", True)
         self.changes: list[Any] = []
         self.adapting = Adapting(

@@ -29,7 +29,7 @@ DOWN_BPS = 10e6
 QUEUE_BYTES = 30_000
 GIVE_UP_S = 1.0
 """After its deadline nobody waits for a frame."""
-TICK_S = 0.05
+TICK_S = 0.025
 """How often a strategy is asked whether to ping."""
 
 

@@ -27,20 +27,30 @@ import numpy as np
 from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import PlanError, listed
 from splitimpera.deploy.belief import Belief, LinkBelief, delay_beliefs, rate_beliefs, share_belief
-from splitimpera.deploy.link_estimate import SEGMENT_BYTES, LinkEstimate, Outage
-from splitimpera.deploy.messages import Response
+from splitimpera.deploy.link_estimate import LEAST_SINGLE_BYTES, SEGMENT_BYTES, LinkEstimate, Outage
+from splitimpera.deploy.messages import Response, Status
 from splitimpera.deploy.probe_budget import ProbeBudget
 from splitimpera.deploy.switching import LEAST_STAY_S, PlanChange, Proposal, Switching
 from splitimpera.records.policy import Policy
 
 HEADER_BYTES = 50
 """What comes with a packet on the wire, where nobody says: link, IP, UDP and frame header."""
-PING_S = 0.1
+PING_S, BUSY_PING_S = 0.25, 0.05
 PING_BYTES = 80
 HOLD = 0.3
 TRIALS_APART_S = 0.25
+WATCHED_S, LEAST_WATCHED = 1.0, 5
 ENOUGH = 3
 """Frames that told the rate of late: more are not tried."""
+
+
+def window_s(fps: float) -> float:
+    """How long an estimate looks back where frames come so often: 25 of them, half a second to 3 s.
+
+    >>> window_s(50.0), window_s(10.0), window_s(1.0)
+    (0.5, 2.5, 3.0)
+    """
+    return min(max(25 / fps, 0.5), 3.0)
 
 
 @dataclass(frozen=True)
@@ -117,6 +127,9 @@ class Adapting:
         self._header_bytes = header_bytes
         self._rates: tuple[tuple[Belief, ...], float] = (), -inf
         self._tried_s = self._pinged_s = -inf
+        self._held = 0
+        self._watched: dict[int, tuple[float, float, bool | None]] = {}
+        self._watched_plan = self.switching.chosen
 
     def use(self, estimate: LinkEstimate) -> None:
         """Another server is used from now on, or another carrier: what was known of the link is not true of it."""
@@ -137,7 +150,7 @@ class Adapting:
             return Choice(self.switching.next(now_s, cut_off=cut_off), cut_off)
         link = self.link(now_s)
         shares = link.shares(self.policy)
-        plan = self.switching.next(now_s, self._proposal(shares, link))
+        plan = self.switching.next(now_s, self._proposal(shares, link, now_s))
         tried = None if plan is None else self._trial(plan, shares, link, now_s)
         if tried is None:
             return Choice(plan, link.words())
@@ -150,7 +163,11 @@ class Adapting:
         if left_s == inf or self.estimate.queued_s(now_s) <= 0:
             return True
         answer_s = self.estimate.answer_s(self._wire_bytes(size), now_s, HOLD)
-        return answer_s is None or answer_s <= left_s
+        if answer_s is None or answer_s <= left_s:
+            return True
+        self._held += 1
+        self._watched[-self._held] = now_s, now_s, False
+        return False
 
     def answer_s(self, plan: str, now_s: float, share: float = 0.95) -> float | None:
         """How long an answer takes from sending on, which this share keeps to; None: not known, or a local plan."""
@@ -159,7 +176,9 @@ class Adapting:
 
     def ping_due(self, now_s: float, size: int = PING_BYTES) -> bool:
         """Whether to ping now; if so it is paid for: once a second, in an outage as often as the budget bears."""
-        if now_s - self._pinged_s < PING_S - 1e-9 or not self.budget.may_probe(size, now_s):
+        small = 0 < self._bytes[self.switching.chosen] < LEAST_SINGLE_BYTES
+        apart_s = PING_S if small and self.outage(now_s) is None else BUSY_PING_S
+        if now_s - self._pinged_s < apart_s - 1e-9 or not self.budget.may_probe(size, now_s):
             return False
         self._pinged_s = now_s
         return True
@@ -176,11 +195,18 @@ class Adapting:
         """A frame was handed to the session; as `LinkEstimate.sent`. A trial was paid for when it was chosen."""
         wire_bytes = self._wire_bytes(size, packets)
         self.estimate.sent(frame, wire_bytes, packets, now_s, deadline_s)
-        if not trial:
-            self.budget.sent(wire_bytes, now_s)
+        if trial:
+            return
+        self.budget.sent(wire_bytes, now_s)
+        if not self._watched or self._watched_plan != self.switching.chosen:
+            self._watched, self._watched_plan = {}, self.switching.chosen
+        self._watched[frame] = now_s, now_s + deadline_s, None
 
     def answered(self, frame: int, response: Response, now_s: float, handed_s: float | None = None) -> None:
         """A response came; as `LinkEstimate.answered`."""
+        if frame in self._watched:
+            sent_s, until_s, _ = self._watched[frame]
+            self._watched[frame] = sent_s, until_s, response.status is Status.OK and now_s <= until_s
         self.estimate.answered(frame, response, now_s, handed_s)
 
     def lost(self, frame: int, now_s: float) -> None:
@@ -203,12 +229,20 @@ class Adapting:
         """Of a frame, with headers."""
         return size + max(packets, ceil(size / SEGMENT_BYTES)) * self._header_bytes
 
-    def _proposal(self, shares: FloatArray, link: LinkBelief) -> Proposal | None:
+    def _proposal(self, shares: FloatArray, link: LinkBelief, now_s: float) -> Proposal | None:
         """What is expected to be worth most, where that is more than the policy's margin."""
         worths, chosen = self._values @ shares, self._ids.index(self.switching.chosen)
+        if self._watched_plan == self.switching.chosen:
+            worths[chosen] = max(worths[chosen], self._on_time(now_s) * self._values[chosen].max())
         best = int(np.argmax(worths))
         gain = float(worths[best] - worths[chosen])
         return Proposal(self._ids[best], gain, link.words()) if gain > self._margin(best, chosen, shares) else None
+
+    def _on_time(self, now_s: float) -> float:
+        """The share of the latest frames by the chosen plan that were answered in time; 0: too few are known."""
+        self._watched = {name: one for name, one in self._watched.items() if one[0] > now_s - WATCHED_S}
+        known = [one[2] is True for one in self._watched.values() if one[2] is not None or one[1] < now_s]
+        return sum(known) / len(known) if len(known) >= LEAST_WATCHED else 0.0
 
     def _margin(self, one: int, other: int, shares: FloatArray) -> float:
         """As `Policy.margin`, expected."""

@@ -451,7 +451,7 @@ class LinkEstimate:
         """One packet came, a frame or a ping (size 0)."""
         quickest_s = min(self._quickest_ping_s)
         taken_s = came_s - max(self._through_s, sent_s + quickest_s)
-        if not isfinite(taken_s):
+        if not isfinite(taken_s) or self._during(sent_s, now_s):
             return
         small = size < LEAST_SINGLE_BYTES
         if small:
