@@ -23,7 +23,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,7 @@ DATA = Path(__file__).parent / "data" / "adaptation"
 BLOCK_S = 2.0
 DRAWS = 1000
 GOAL, POINTS = 0.95, 0.02
-DELAY_S, HEADER_BYTES = 0.015, 20
+RATE_BPS, DELAY_S, HEADER_BYTES = 2e6, 0.015, 20
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,18 @@ class Case:
     def link(self, trace: Trace, start_s: float, loss: float = 0.0) -> Link:
         """A link with this trace; its own rate is the design's, by which the rules of thumb begin."""
         rate_bps = 2e6
-        return Link("uplink", rate_bps, DELAY_S, loss, app_header_bytes=HEADER_BYTES, trace=trace, trace_start_s=start_s)
+        return Link(
+            "uplink", rate_bps, DELAY_S, loss, app_header_bytes=HEADER_BYTES, trace=trace, trace_start_s=start_s
+        )
 
 
 def load_case(folder: Path) -> Case:
     """Facts and policy, as `made_of` kept them."""
     kept = json.loads((folder / "plans.json").read_text())
-    plans = {one["id"]: PlanFacts(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()})
-             for one in kept["plans"]}
+    plans = {
+        one["id"]: PlanFacts(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()})
+        for one in kept["plans"]
+    }
     return Case(plans, load_policy(folder / "policy.json"), kept["fps"], kept["deadline_s"])
 
 
@@ -101,7 +105,7 @@ def strategies(case: Case, link: Link, count: int) -> Iterator[tuple[str, Strate
             yield name, Static(name)
     yield "thumb: fastest", Thumb(case.plans, link, case.deadline_s, accurate=False)
     yield "thumb: most accurate", Thumb(case.plans, link, case.deadline_s, accurate=True)
-    yield "ours", Ours(case.policy, case.plans, case.deadline_s, headers_bytes(link))
+    yield "ours", Ours(case.policy, case.plans, case.fps, case.deadline_s, headers_bytes(link))
     yield "oracle", Scripted(oracle(link, case.plans, case.fps, case.deadline_s, count))
 
 

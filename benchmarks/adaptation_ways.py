@@ -1,4 +1,4 @@
-"""Who chooses the plan of each frame in `adaptation.py`: a static plan, rules of thumb, the runtime's rules, an oracle."""
+"""Who chooses the plan of each frame in `adaptation.py`: static plans, rules of thumb, the runtime, an oracle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from changing_link import DOWN_BPS, GIVE_UP_S, RESPONSE_BYTES, PlanFacts, Uplink
 
-from splitimpera.deploy.adapting import Adapting
+from splitimpera.deploy.adapting import Adapting, window_s
 from splitimpera.deploy.answering import Action, Answering, Known, Mode
 from splitimpera.deploy.breaker import Circuit
 from splitimpera.deploy.link_estimate import LinkEstimate
@@ -114,8 +114,10 @@ class Thumb(Static):
 class Ours(Static):
     """The runtime's own rules: estimate, policy, switching, answering, as the client runs them."""
 
-    def __init__(self, policy: Policy, plans: Plans, deadline_s: float, header_bytes: int, **how: Any) -> None:
-        kind, seconds = how.pop("kind", "windowed"), how.pop("seconds", 0.5)
+    def __init__(
+        self, policy: Policy, plans: Plans, fps: float, deadline_s: float, header_bytes: int, **how: Any
+    ) -> None:
+        kind, seconds = how.pop("kind", "windowed"), how.pop("seconds", window_s(fps))
         self._holds = how.pop("holds", True)
         self.changes: list[Any] = []
         self.adapting = Adapting(

@@ -27,9 +27,10 @@ import numpy as np
 from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import PlanError, listed
 from splitimpera.deploy.belief import Belief, LinkBelief, delay_beliefs, rate_beliefs, share_belief
-from splitimpera.deploy.link_estimate import LEAST_SINGLE_BYTES, SEGMENT_BYTES, LinkEstimate, Outage
+from splitimpera.deploy.link_estimate import SEGMENT_BYTES, LinkEstimate, Outage
+from splitimpera.deploy.lone_packets import LEAST_BYTES
 from splitimpera.deploy.messages import Response, Status
-from splitimpera.deploy.probe_budget import ProbeBudget
+from splitimpera.deploy.probe_budget import LEAST_BYTES_PER_S, SECONDS, ProbeBudget
 from splitimpera.deploy.switching import LEAST_STAY_S, PlanChange, Proposal, Switching
 from splitimpera.records.policy import Policy
 
@@ -38,19 +39,20 @@ HEADER_BYTES = 50
 PING_S, BUSY_PING_S = 0.25, 0.05
 PING_BYTES = 80
 HOLD = 0.3
-TRIALS_APART_S = 0.25
+TRIALS_APART_S, MOST_APART_S = 0.25, 1.0
+"""Twice as long after each trial that led to no other plan."""
 WATCHED_S, LEAST_WATCHED = 1.0, 5
 ENOUGH = 3
 """Frames that told the rate of late: more are not tried."""
 
 
 def window_s(fps: float) -> float:
-    """How long an estimate looks back where frames come so often: 25 of them, half a second to 3 s.
+    """How long an estimate looks back where frames come so often: 12 of them, half a second to 3 s.
 
     >>> window_s(50.0), window_s(10.0), window_s(1.0)
-    (0.5, 2.5, 3.0)
+    (0.5, 1.2, 3.0)
     """
-    return min(max(25 / fps, 0.5), 3.0)
+    return min(max(12 / fps, 0.5), 3.0)
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,13 @@ class Adapting:
         best = self._ids[int(np.argmax(self._values @ np.array(policy.weights)))]
         # the policy's own margin is in the proposals
         self.switching = Switching(self._ids, first or best, local, 0.0, least_stay_s, told)
-        self.budget = ProbeBudget()
         self._header_bytes = header_bytes
+        # what is not used is saved until any frame can be paid for
+        largest = max(map(self._wire_bytes, self._bytes.values()))
+        self.budget = ProbeBudget(seconds=max(SECONDS, 1.01 * largest / LEAST_BYTES_PER_S))
         self._rates: tuple[tuple[Belief, ...], float] = (), -inf
         self._tried_s = self._pinged_s = -inf
-        self._held = 0
+        self._apart_s, self._held = TRIALS_APART_S, 0
         self._watched: dict[int, tuple[float, float, bool | None]] = {}
         self._watched_plan = self.switching.chosen
 
@@ -150,7 +154,10 @@ class Adapting:
             return Choice(self.switching.next(now_s, cut_off=cut_off), cut_off)
         link = self.link(now_s)
         shares = link.shares(self.policy)
+        before = self.switching.chosen
         plan = self.switching.next(now_s, self._proposal(shares, link, now_s))
+        if self.switching.chosen != before:
+            self._apart_s = TRIALS_APART_S
         tried = None if plan is None else self._trial(plan, shares, link, now_s)
         if tried is None:
             return Choice(plan, link.words())
@@ -176,7 +183,7 @@ class Adapting:
 
     def ping_due(self, now_s: float, size: int = PING_BYTES) -> bool:
         """Whether to ping now; if so it is paid for: once a second, in an outage as often as the budget bears."""
-        small = 0 < self._bytes[self.switching.chosen] < LEAST_SINGLE_BYTES
+        small = 0 < self._bytes[self.switching.chosen] < LEAST_BYTES
         apart_s = PING_S if small and self.outage(now_s) is None else BUSY_PING_S
         if now_s - self._pinged_s < apart_s - 1e-9 or not self.budget.may_probe(size, now_s):
             return False
@@ -253,15 +260,16 @@ class Adapting:
         """The plan to try, and paid for; None: none."""
         goodput = self.estimate.goodput(now_s)
         known = goodput is not None and goodput.count >= ENOUGH and not goodput.at_least
-        if known or self.switching.pinned or now_s - self._tried_s < TRIALS_APART_S:
+        if known or self.switching.pinned or now_s - self._tried_s < self._apart_s:
             return None
         own = self._ids.index(plan)
         gains = np.maximum(self._values - self._values[own], 0.0) @ shares
-        best = int(np.argmax([gain if size else 0.0 for gain, size in zip(gains, self._bytes.values(), strict=True)]))
+        telling = np.array([*self._bytes.values()]) > self._bytes[plan]
+        best = int(np.argmax(gains * telling))
         size = self._bytes[self._ids[best]]
-        if gains[best] <= self._margin(best, own, shares):
+        if not telling[best] or gains[best] <= self._margin(best, own, shares):
             return None
         if not self.budget.may_probe(self._wire_bytes(size), now_s):
             return None
-        self._tried_s = now_s
+        self._tried_s, self._apart_s = now_s, min(2 * self._apart_s, MOST_APART_S)
         return self._ids[best]

@@ -33,8 +33,6 @@ UNSURE = 0.5
 """Where a single one was seen."""
 DRIFT = 0.3
 """Standard deviation that the logarithm gains in a second without news."""
-OVERDUE = 1.0
-"""What an overdue frame weighs, to one that was answered."""
 DELAYS = 16
 DELAY_SPREAD = 0.05
 
@@ -66,7 +64,7 @@ def rate_beliefs(link: LinkEstimate, now_s: float) -> tuple[Belief, ...]:
     if found is None:
         return ()
     late, most_bps = link.overdue(now_s)
-    overdue = (Belief(most_bps, SPREAD, weight=OVERDUE * late),) if late else ()
+    overdue = (Belief(min(most_bps, found.value), SPREAD, weight=float(late)),) if late else ()
     if found.count < 2:
         return (Belief(found.value, UNSURE, not isfinite(found.age_s)), *overdue)
     met = [link.net_quantile((place + 0.5) / RATES, now_s) or found.value for place in range(RATES)]

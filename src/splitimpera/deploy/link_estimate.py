@@ -13,8 +13,7 @@ What frames tell:
   queue, the link was busy all the time between their first packets: what came, over that time or until the deadline,
   whichever is shorter, is its goodput.
   A frame that an outage held up is left out, the first one: the next such one says that the link is that slow.
-- Goodput, by frames of one packet: where the quickest ping is known, the link took as long for it as it came after
-  that ping would have come or after what was in front of it, whichever was later. Of small ones that is a bound.
+- Goodput, by frames of one packet: see `lone_packets`; it needs pings.
 - Round trip: a ping's, or that of a frame's first packet (its answer's time without the server's), where by the
   goodput that was known nothing of this client was still in front of it. The link's own delay, not one's own queue,
   and no outage.
@@ -34,18 +33,16 @@ from math import ceil, inf, isfinite, log2
 from typing import Any, Literal
 
 from splitimpera.core.errors import LinkError
+from splitimpera.deploy.lone_packets import SHORTEST_S, LonePackets
 from splitimpera.deploy.messages import Response
 from splitimpera.deploy.recent_values import (
     Estimate,
-    Level,
     SmoothedLevel,
     SmoothedShare,
     WindowedLevel,
     WindowedShare,
 )
 
-SHORTEST_S = 0.002
-"""Durations are known to about half of this: timers and schedulers."""
 PACED = 1.1
 """A frame that came no slower than this times as long as it was sent was held up by its sender."""
 SEGMENT_BYTES = 1448
@@ -54,12 +51,9 @@ FIRST_WINDOW = 10
 WARM_S = 0.2
 """After so long without data TCP may begin with the first window again: the least timeout for sending again, Linux."""
 WINDOW_SHARE = 0.1
-SMALL_WINDOWS = 2.0
-LEAST_SINGLE_BYTES = 400
-"""A frame of one packet that is smaller may be late for any reason."""
 QUEUE_SHARE, QUEUE_S = 0.2, 0.005
 """A queue stands where a round trip is longer than the smallest by this share of a frame's time, and by so much."""
-SMALLEST_KEPT_S = 10.0
+SMALLEST_KEPT_S = 60.0
 """The smallest round trip is that of the last one or two of these: a route may change."""
 ROUND_TRIPS, LEAST_SILENCE_S, FIRST_SILENCE_S = 4.0, 0.5, 1.0
 """Silence is an outage after so many round trips, never sooner than this; and where none was seen."""
@@ -69,7 +63,6 @@ LEAST_OVERDUE = 2
 """So many frames that should be answered show that a link is slow; a single one may be lost."""
 MOST_UNDER_WAY = 1024
 MOST_OUTAGES = 256
-MOST_PONGS = 64
 
 
 @dataclass(frozen=True)
@@ -155,15 +148,11 @@ class LinkEstimate:
         self._loss, self._vanished = (SmoothedShare(seconds) if smoothed else WindowedShare(seconds) for _ in range(2))
         self._smallest_s = [inf, inf]
         self._smallest_since_s = -inf
-        self._quickest_ping_s = [inf, inf]
-        self._small: Level = WindowedLevel(SMALL_WINDOWS * seconds)
-        self._through_s = -inf
-        self._answered = self._single_bytes = 0
+        self._lone = LonePackets(seconds, lambda sent_s, came_s: bool(self._during(sent_s, came_s)))
         self._frames: dict[int, _Sent] = {}
         self._given_up: dict[int, _Sent] = {}
         self._queued = self._held = False
         self._probes: dict[int, tuple[float, bool, int]] = {}
-        self._pongs: list[tuple[int, float, float]] = []
         self._latest = _Sent(0, 0, -inf, 0, -inf, False, 0)
         self._gaps: _Gaps | None = None
         self._silent_since_s: float | None = None
@@ -212,11 +201,7 @@ class LinkEstimate:
             self._delivered(sent, response, handed_s, now_s)
             self._single(sent, now_s - response.total_s, now_s)
         self._held = held
-        self._answered = max(self._answered, sent.place - 1)
-        self._judge_pongs(now_s)
-        self._answered = max(self._answered, sent.place)
-        self._through_s = max(self._through_s, now_s - response.total_s + response.assembled_s)
-        self._judge_pongs(now_s)
+        self._lone.through(sent.place, now_s - response.total_s + spread_s)
 
     def lost(self, frame: int, now_s: float) -> None:
         """Nothing came back of a frame, and nobody waits for it any longer."""
@@ -238,9 +223,7 @@ class LinkEstimate:
         self.heard(now_s)
         self._took(sent_s, now_s - sent_s, now_s, free)
         if isfinite(sent_s):
-            self._quickest_ping_s[1] = min(self._quickest_ping_s[1], now_s - sent_s)
-            self._pongs = [*self._pongs[1 - MOST_PONGS :], (place, sent_s, now_s)]
-            self._judge_pongs(now_s)
+            self._lone.pong(place, sent_s, now_s)
 
     def heard(self, now_s: float) -> None:
         """Anything came: an acknowledgement, an answer that nobody waits for. It ends an outage."""
@@ -286,16 +269,12 @@ class LinkEstimate:
 
     def way_quantile(self, share: float, now_s: float) -> float | None:
         """A small packet's round trip without this client's own queue, which it exceeds with 1 - share, s."""
-        return self._small.quantile(share, now_s)
+        return self._lone.way_quantile(share, now_s)
 
     def net_quantile(self, share: float, now_s: float) -> float | None:
-        """As `goodput_quantile`, without what small packets wait as well: where frames are single packets, gaps of the
-        link would look like a low rate."""
-        found, way_s = self.goodput_quantile(share, now_s), self.way_quantile(1 - share, now_s)
-        if found is None or way_s is None or not self._single_bytes or found == inf:
-            return found
-        net_s = 8 * self._single_bytes / found - (way_s - min(self._quickest_ping_s))
-        return 8 * self._single_bytes / net_s if net_s > SHORTEST_S else inf
+        """As `goodput_quantile`, but gaps of the link, which small packets meet as well, are no low rate."""
+        found = self.goodput_quantile(share, now_s)
+        return None if found is None else self._lone.net(found, share, now_s)
 
     def round_trip_quantile(self, share: float, now_s: float) -> float | None:
         """What a single round trip exceeds with 1 - share, s."""
@@ -307,15 +286,15 @@ class LinkEstimate:
         A link is first in, first out: frames in front of one that was answered are lost, and not overdue.
         """
         service_s = self._service.quantile(0.95, now_s)
-        waiting = [one for one in self._frames.values() if one.place > self._answered]
+        waiting = self._waiting()
         if service_s is None or not waiting:
             return 0, inf
-        usual_s = self._small.quantile(0.95, now_s) or min(self._smallest_s)
+        usual_s = self.way_quantile(0.95, now_s) or min(self._smallest_s)
         first, aside_s = waiting[0], usual_s + service_s + QUEUE_S
         if self._datagrams and first.packets > 1:
             aside_s += 8 * first.size / (self._goodput.quantile(0.5, now_s) or inf)
         late = sum(now_s > one.sent_s + aside_s for one in waiting)
-        taken_s = now_s - max(self._through_s, first.sent_s + usual_s) - service_s
+        taken_s = now_s - max(self._lone.through_s, first.sent_s + usual_s) - service_s
         return (late, 8 * first.size / taken_s) if late and taken_s > SHORTEST_S else (0, inf)
 
     def queued_s(self, now_s: float) -> float:
@@ -323,7 +302,7 @@ class LinkEstimate:
         late, most_bps = self.overdue(now_s)
         held_up_s = 0.0
         if late >= LEAST_OVERDUE:
-            held_up_s = 8 * sum(one.size for one in self._frames.values() if one.place > self._answered) / most_bps
+            held_up_s = 8 * sum(one.size for one in self._waiting()) / most_bps
         return max(self._latest.clear_s - now_s, held_up_s)
 
     def answer_s(self, size: int, now_s: float, share: float = 0.5) -> float | None:
@@ -340,7 +319,7 @@ class LinkEstimate:
         if goodput is None or round_trip_s is None:
             return None
         service_s = self._service.quantile(share, now_s) or 0.0
-        queue = sum(one.size for one in self._frames.values() if one.place > self._answered)
+        queue = sum(one.size for one in self._waiting())
         return 8 * (queue + size) / goodput + round_trip_s + service_s
 
     def outage(self, now_s: float) -> Outage | None:
@@ -416,7 +395,7 @@ class LinkEstimate:
             return
         if now_s - self._smallest_since_s > SMALLEST_KEPT_S:
             self._smallest_s, self._smallest_since_s = [self._smallest_s[1], inf], now_s
-            self._quickest_ping_s = [self._quickest_ping_s[1], inf]
+            self._lone.age()
         self._smallest_s[1] = min(self._smallest_s[1], round_trip_s)
         if free and not self._during(sent_s, now_s):
             self._round_trip.add(round_trip_s, now_s)
@@ -443,31 +422,14 @@ class LinkEstimate:
 
     def _single(self, sent: _Sent, first_s: float, now_s: float) -> None:
         """What a frame of one packet tells of goodput; `first_s`: as in `_Gaps`."""
-        if (sent.packets if self._datagrams else ceil(sent.size / SEGMENT_BYTES)) != 1:
-            return
-        self._came_alone(sent.size, sent.sent_s, first_s, now_s)
+        if (sent.packets if self._datagrams else ceil(sent.size / SEGMENT_BYTES)) == 1:
+            found = self._lone.came(sent.size, sent.sent_s, first_s, now_s)
+            if found is not None:
+                self._goodput.add(found[0], now_s, found[1])
 
-    def _came_alone(self, size: int, sent_s: float, came_s: float, now_s: float) -> None:
-        """One packet came, a frame or a ping (size 0)."""
-        quickest_s = min(self._quickest_ping_s)
-        taken_s = came_s - max(self._through_s, sent_s + quickest_s)
-        if not isfinite(taken_s) or self._during(sent_s, now_s):
-            return
-        small = size < LEAST_SINGLE_BYTES
-        if small:
-            self._small.add(quickest_s + max(taken_s, 0.0), now_s)
-        if size:
-            at_least = taken_s < SHORTEST_S or small
-            self._goodput.add(8 * size / (max(taken_s, 0.0) + SHORTEST_S * at_least), now_s, at_least)
-            if not small:
-                self._single_bytes = size
-
-    def _judge_pongs(self, now_s: float) -> None:
-        """The pings of which is known when the frame in front of them was through."""
-        known = [pong for pong in self._pongs if pong[0] <= self._answered]
-        self._pongs = [pong for pong in self._pongs if pong[0] > self._answered]
-        for _, sent_s, came_s in known:
-            self._came_alone(0, sent_s, came_s, now_s)
+    def _waiting(self) -> list[_Sent]:
+        """The frames under way that are behind all that were answered: those in front are lost, not late."""
+        return [one for one in self._frames.values() if one.place > self._lone.answered]
 
     def _judge_gaps(self, sent: _Sent, first_s: float, queued: bool, now_s: float) -> None:
         """What the frame before tells of goodput, if it had gaps; `first_s`: as in `_Gaps`."""
