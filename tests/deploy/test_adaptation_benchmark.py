@@ -70,7 +70,7 @@ def test_who_is_how_good(found):
     assert means["small"] == pytest.approx(0.6)
     assert 0.4 < means["large"] < 0.5  # half of the time, and what its queue spoils
     assert 0.72 < means["oracle"] < 0.76
-    assert means["ours"] > 0.9 * means["oracle"]
+    assert means["ours"] > means["small"] + 0.05  # of 0.15 that there are, in 12 s
     assert means["oracle"] >= max(means.values()) - 1e-9
 
 

@@ -10,9 +10,10 @@ import pytest
 from splitimpera.core.errors import PlanError
 from splitimpera.deploy.adapting import Adapting
 from splitimpera.deploy.belief import Belief, LinkBelief, delay_beliefs, rate_beliefs, share_belief
-from splitimpera.deploy.link_estimate import LinkEstimate, Outage
+from splitimpera.deploy.link_estimate import LinkEstimate
 from splitimpera.deploy.messages import Response, Status
 from splitimpera.deploy.recent_values import Estimate
+from splitimpera.deploy.silence import Outage
 from splitimpera.deploy.switching import Cause
 from splitimpera.records.policy import Policy, PolicyPlan
 
@@ -56,6 +57,7 @@ class Told:
         self.rate, self.spread, self.count, self.at_least = rate, spread, count, at_least
         self.late, self.cut, self.least_round_trip_s = 0, None, 0.03
         self.queued, self.answer = 0.0, None
+        self.lone = self
 
     def goodput(self, now_s):
         high = inf if self.at_least else self.rate

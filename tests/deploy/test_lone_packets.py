@@ -10,7 +10,7 @@ from splitimpera.deploy.lone_packets import LonePackets
 
 
 def made():
-    return LonePackets(1.0, lambda sent_s, came_s: False)
+    return LonePackets(1.0, lambda *_: False)
 
 
 def test_without_a_ping_nothing_is_known():
@@ -69,7 +69,7 @@ def test_what_small_packets_wait_as_well_is_no_low_rate():
 
 
 def test_an_outage_tells_nothing():
-    lone = LonePackets(1.0, lambda sent_s, came_s: sent_s == 1.0)
+    lone = LonePackets(1.0, lambda sent_s, _: sent_s == 1.0)
     lone.pong(0, 0.0, 0.030)
     lone.pong(0, 1.0, 3.030)
     assert lone.came(1000, 1.0, 3.0, 3.0) is None

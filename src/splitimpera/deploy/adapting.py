@@ -27,10 +27,11 @@ import numpy as np
 from splitimpera.core.array_types import FloatArray
 from splitimpera.core.errors import PlanError, listed
 from splitimpera.deploy.belief import Belief, LinkBelief, delay_beliefs, rate_beliefs, share_belief
-from splitimpera.deploy.link_estimate import SEGMENT_BYTES, LinkEstimate, Outage
+from splitimpera.deploy.link_estimate import SEGMENT_BYTES, LinkEstimate
 from splitimpera.deploy.lone_packets import LEAST_BYTES
 from splitimpera.deploy.messages import Response, Status
 from splitimpera.deploy.probe_budget import LEAST_BYTES_PER_S, SECONDS, ProbeBudget
+from splitimpera.deploy.silence import Outage
 from splitimpera.deploy.switching import LEAST_STAY_S, PlanChange, Proposal, Switching
 from splitimpera.records.policy import Policy
 

@@ -77,7 +77,7 @@ def rate_beliefs(link: LinkEstimate, now_s: float) -> tuple[Belief, ...]:
 
 def delay_beliefs(link: LinkEstimate, now_s: float) -> tuple[Belief, ...]:
     """What delays the next frame may meet, each as likely; empty: nothing is known."""
-    met = [link.way_quantile((place + 0.5) / DELAYS, now_s) for place in range(DELAYS)]
+    met = [link.lone.way_quantile((place + 0.5) / DELAYS, now_s) for place in range(DELAYS)]
     known = [way_s for way_s in met if way_s is not None and isfinite(way_s)]
     if not known and link.least_round_trip_s < inf:
         known = [link.least_round_trip_s]

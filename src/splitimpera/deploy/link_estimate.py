@@ -42,6 +42,7 @@ from splitimpera.deploy.recent_values import (
     WindowedLevel,
     WindowedShare,
 )
+from splitimpera.deploy.silence import Outage, Silence
 
 PACED = 1.1
 """A frame that came no slower than this times as long as it was sent was held up by its sender."""
@@ -57,25 +58,9 @@ SMALLEST_KEPT_S = 60.0
 """The smallest round trip is that of the last one or two of these: a route may change."""
 ROUND_TRIPS, LEAST_SILENCE_S, FIRST_SILENCE_S = 4.0, 0.5, 1.0
 """Silence is an outage after so many round trips, never sooner than this; and where none was seen."""
-LEAST_UNANSWERED = 3
-"""Over UDP so much must be without an answer: one packet may just be lost."""
 LEAST_OVERDUE = 2
 """So many frames that should be answered show that a link is slow; a single one may be lost."""
 MOST_UNDER_WAY = 1024
-MOST_OUTAGES = 256
-
-
-@dataclass(frozen=True)
-class Outage:
-    """A time in which something was sent and nothing came.
-
-    Attributes:
-        begun_s: The last sign of life, or when the first thing was sent without an answer, whichever came later.
-        ended_s: When something came again; None: it lasts.
-    """
-
-    begun_s: float
-    ended_s: float | None = None
 
 
 @dataclass
@@ -108,7 +93,7 @@ class _Gaps:
 
 
 class LinkEstimate:
-    """What a client is told of its traffic, and what it knows of its link.
+    """What a client is told of its traffic, and what it knows of its link; `lone`: by its single packets.
 
     Args:
         carrier: "udp" or "tcp", as `Session.carrier` has it.
@@ -148,24 +133,21 @@ class LinkEstimate:
         self._loss, self._vanished = (SmoothedShare(seconds) if smoothed else WindowedShare(seconds) for _ in range(2))
         self._smallest_s = [inf, inf]
         self._smallest_since_s = -inf
-        self._lone = LonePackets(seconds, lambda sent_s, came_s: bool(self._during(sent_s, came_s)))
+        self.lone = LonePackets(seconds, lambda sent_s, came_s: bool(self._during(sent_s, came_s)))
         self._frames: dict[int, _Sent] = {}
         self._given_up: dict[int, _Sent] = {}
         self._queued = self._held = False
         self._probes: dict[int, tuple[float, bool, int]] = {}
         self._latest = _Sent(0, 0, -inf, 0, -inf, False, 0)
         self._gaps: _Gaps | None = None
-        self._silent_since_s: float | None = None
-        self._unanswered = 0
+        self._silence = Silence(self._datagrams)
         self._deadline_s = 0.0
-        self._heard_s = -inf
-        self._outages: list[Outage] = []
 
     # What happened ---------------------------------------------------------------------------------------------------
 
     def sent(self, frame: int, size: int, packets: int, now_s: float, deadline_s: float = inf) -> None:
         """A frame of `size` bytes of payload is handed to the session; `deadline_s`: from now, infinite: none."""
-        self._waits(now_s)
+        self._silence.sent(now_s)
         self._deadline_s = deadline_s
         warm = self._latest.size if now_s - self._latest.sent_s < WARM_S else 0
         clear_s = max(now_s, self._latest.clear_s) + self._passing_s(size, now_s)
@@ -181,9 +163,9 @@ class LinkEstimate:
             response: What the server says: of it `assembled_s`, `total_s`, `missing_bytes`, `lost_packets`.
             handed_s: When the frame's last byte was with the system (`Exchange.sent_s`); None: not known.
         """
-        self._end_outage(now_s)  # while the frame still counts as under way
+        self._silence.ends(now_s, self.patience_s(now_s))  # while the frame still counts as under way
         sent = self._frames.pop(frame, None) or self._given_up.pop(frame, None)
-        self._listen(now_s)
+        self._silence.heard(now_s, len(self._frames))
         if sent is None:
             return
         under_way = sum(one.size for one in self._frames.values())
@@ -201,7 +183,7 @@ class LinkEstimate:
             self._delivered(sent, response, handed_s, now_s)
             self._single(sent, now_s - response.total_s, now_s)
         self._held = held
-        self._lone.through(sent.place, now_s - response.total_s + spread_s)
+        self.lone.through(sent.place, now_s - response.total_s + spread_s)
 
     def lost(self, frame: int, now_s: float) -> None:
         """Nothing came back of a frame, and nobody waits for it any longer."""
@@ -214,7 +196,7 @@ class LinkEstimate:
 
     def probed(self, number: int, now_s: float) -> None:
         """A ping was sent."""
-        self._waits(now_s)
+        self._silence.sent(now_s)
         _keep(self._probes, number, (now_s, self._is_free(now_s), self._latest.place))
 
     def probe_answered(self, number: int, now_s: float) -> None:
@@ -223,12 +205,12 @@ class LinkEstimate:
         self.heard(now_s)
         self._took(sent_s, now_s - sent_s, now_s, free)
         if isfinite(sent_s):
-            self._lone.pong(place, sent_s, now_s)
+            self.lone.pong(place, sent_s, now_s)
 
     def heard(self, now_s: float) -> None:
         """Anything came: an acknowledgement, an answer that nobody waits for. It ends an outage."""
-        self._end_outage(now_s)
-        self._listen(now_s)
+        self._silence.ends(now_s, self.patience_s(now_s))
+        self._silence.heard(now_s, len(self._frames))
 
     # What is known ---------------------------------------------------------------------------------------------------
 
@@ -267,14 +249,10 @@ class LinkEstimate:
         found = self._goodput.quantile(share, now_s)
         return None if found is None else min(found, self._most_bps(now_s))
 
-    def way_quantile(self, share: float, now_s: float) -> float | None:
-        """A small packet's round trip without this client's own queue, which it exceeds with 1 - share, s."""
-        return self._lone.way_quantile(share, now_s)
-
     def net_quantile(self, share: float, now_s: float) -> float | None:
         """As `goodput_quantile`, but gaps of the link, which small packets meet as well, are no low rate."""
         found = self.goodput_quantile(share, now_s)
-        return None if found is None else self._lone.net(found, share, now_s)
+        return None if found is None else self.lone.net(found, share, now_s)
 
     def round_trip_quantile(self, share: float, now_s: float) -> float | None:
         """What a single round trip exceeds with 1 - share, s."""
@@ -289,38 +267,28 @@ class LinkEstimate:
         waiting = self._waiting()
         if service_s is None or not waiting:
             return 0, inf
-        usual_s = self.way_quantile(0.95, now_s) or min(self._smallest_s)
+        usual_s = self.lone.way_quantile(0.95, now_s) or min(self._smallest_s)
         first, aside_s = waiting[0], usual_s + service_s + QUEUE_S
         if self._datagrams and first.packets > 1:
             aside_s += 8 * first.size / (self._goodput.quantile(0.5, now_s) or inf)
         late = sum(now_s > one.sent_s + aside_s for one in waiting)
-        taken_s = now_s - max(self._lone.through_s, first.sent_s + usual_s) - service_s
+        taken_s = now_s - max(self.lone.through_s, first.sent_s + usual_s) - service_s
         return (late, 8 * first.size / taken_s) if late and taken_s > SHORTEST_S else (0, inf)
 
     def queued_s(self, now_s: float) -> float:
         """How long the link should still be busy with this client's own frames; 0 where that is not known."""
         late, most_bps = self.overdue(now_s)
-        held_up_s = 0.0
-        if late >= LEAST_OVERDUE:
-            held_up_s = 8 * sum(one.size for one in self._waiting()) / most_bps
+        held_up_s = 8 * sum(one.size for one in self._waiting()) / most_bps if late >= LEAST_OVERDUE else 0.0
         return max(self._latest.clear_s - now_s, held_up_s)
 
     def answer_s(self, size: int, now_s: float, share: float = 0.5) -> float | None:
-        """How long the answer to a frame of `size` bytes takes that is sent now, behind all that is under way.
-
-        Args:
-            share: So many of such frames should take no longer, as far as link, round trip and server go apart.
-
-        Returns:
-            None: not known yet.
-        """
-        goodput = self.goodput_quantile(1 - share, now_s)
-        round_trip_s = self._round_trip.quantile(share, now_s)
+        """How long this share of frames of `size` bytes that are sent now wait for their answers at most, behind all
+        that is under way; None: not known yet."""
+        goodput, round_trip_s = self.goodput_quantile(1 - share, now_s), self._round_trip.quantile(share, now_s)
         if goodput is None or round_trip_s is None:
             return None
-        service_s = self._service.quantile(share, now_s) or 0.0
-        queue = sum(one.size for one in self._waiting())
-        return 8 * (queue + size) / goodput + round_trip_s + service_s
+        queued = sum(one.size for one in self._waiting())
+        return 8 * (queued + size) / goodput + round_trip_s + (self._service.quantile(share, now_s) or 0.0)
 
     def outage(self, now_s: float) -> Outage | None:
         """The outage that lasts; None: there is none.
@@ -328,20 +296,12 @@ class LinkEstimate:
         It begins where something was sent and nothing came for longer than `patience_s`, over UDP to `LEAST_UNANSWERED`
         things; it is over as soon as anything comes.
         """
-        if self._outages and self._outages[-1].ended_s is None:
-            return self._outages[-1]
-        since_s = self._silent_since_s
-        if since_s is None or self._unanswered < (LEAST_UNANSWERED if self._datagrams else 1):
-            return None
-        if now_s - since_s <= self.patience_s(now_s):
-            return None
-        self._outages = [*self._outages[1 - MOST_OUTAGES :], Outage(since_s)]
-        return self._outages[-1]
+        return self._silence.outage(now_s, self.patience_s(now_s))
 
     @property
     def outages(self) -> tuple[Outage, ...]:
         """The last ones, in order."""
-        return tuple(self._outages)
+        return self._silence.outages
 
     def patience_s(self, now_s: float) -> float:
         """How long silence is nothing unusual: several round trips, what the server and the link take for the
@@ -355,21 +315,6 @@ class LinkEstimate:
 
     # How --------------------------------------------------------------------------------------------------------------
 
-    def _end_outage(self, now_s: float) -> None:
-        if self.outage(now_s) is not None:
-            self._outages[-1] = Outage(self._outages[-1].begun_s, now_s)
-
-    def _listen(self, now_s: float) -> None:
-        """Silence begins anew, where anything is under way."""
-        self._heard_s = now_s
-        self._unanswered = len(self._frames)
-        self._silent_since_s = now_s if self._frames else None
-
-    def _waits(self, now_s: float) -> None:
-        self._unanswered += 1
-        if self._silent_since_s is None:
-            self._silent_since_s = max(now_s, self._heard_s)
-
     def _passing_s(self, size: int, now_s: float) -> float:
         """How long a frame should take to pass the link; 0 where that is not known."""
         goodput = self._goodput.estimate(now_s)
@@ -378,12 +323,11 @@ class LinkEstimate:
     def _most_bps(self, now_s: float) -> float:
         """What goodput is at most, since nothing comes; infinite: nothing says so."""
         service_s = self._service.quantile(0.95, now_s)
-        if self._silent_since_s is None or service_s is None or not self._frames:
-            return inf
-        if self._unanswered < (LEAST_UNANSWERED if self._datagrams else 1):
+        since_s = self._silence.since_s
+        if since_s is None or service_s is None or not self._frames or not self._silence.telling:
             return inf
         held_s = self._deadline_s if self._datagrams else 0.0  # over UDP one with gaps is answered then, not sooner
-        silent_s = now_s - self._silent_since_s - min(self._smallest_s) - service_s - held_s
+        silent_s = now_s - since_s - min(self._smallest_s) - service_s - held_s
         return 8 * next(iter(self._frames.values())).size / silent_s if silent_s > SHORTEST_S else inf
 
     def _is_free(self, now_s: float) -> bool:
@@ -395,7 +339,7 @@ class LinkEstimate:
             return
         if now_s - self._smallest_since_s > SMALLEST_KEPT_S:
             self._smallest_s, self._smallest_since_s = [self._smallest_s[1], inf], now_s
-            self._lone.age()
+            self.lone.age()
         self._smallest_s[1] = min(self._smallest_s[1], round_trip_s)
         if free and not self._during(sent_s, now_s):
             self._round_trip.add(round_trip_s, now_s)
@@ -423,13 +367,13 @@ class LinkEstimate:
     def _single(self, sent: _Sent, first_s: float, now_s: float) -> None:
         """What a frame of one packet tells of goodput; `first_s`: as in `_Gaps`."""
         if (sent.packets if self._datagrams else ceil(sent.size / SEGMENT_BYTES)) == 1:
-            found = self._lone.came(sent.size, sent.sent_s, first_s, now_s)
+            found = self.lone.came(sent.size, sent.sent_s, first_s, now_s)
             if found is not None:
                 self._goodput.add(found[0], now_s, found[1])
 
     def _waiting(self) -> list[_Sent]:
         """The frames under way that are behind all that were answered: those in front are lost, not late."""
-        return [one for one in self._frames.values() if one.place > self._lone.answered]
+        return [one for one in self._frames.values() if one.place > self.lone.answered]
 
     def _judge_gaps(self, sent: _Sent, first_s: float, queued: bool, now_s: float) -> None:
         """What the frame before tells of goodput, if it had gaps; `first_s`: as in `_Gaps`."""
@@ -446,7 +390,7 @@ class LinkEstimate:
     def _during(self, from_s: float, until_s: float) -> list[Outage]:
         """The outages between two times."""
         self.outage(until_s)
-        return [one for one in self._outages if one.begun_s <= until_s and (one.ended_s or inf) >= from_s]
+        return [one for one in self.outages if one.begun_s <= until_s and (one.ended_s or inf) >= from_s]
 
 
 def _keep(kept: dict[int, Any], number: int, what: Any) -> None:
