@@ -6,7 +6,6 @@ each has an outcome, at least 99 % have an answer within the deadline, and the p
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -99,12 +98,8 @@ def check(found, returned_s, share=0.99):
     """Hold it to the promises; `returned_s`: when the harm was over."""
     in_time = [one.outcome == "ok" and one.latency_s <= DEADLINE_S + 0.005 for _, one in found]
     back = [at_s for at_s, one in found if at_s >= returned_s and one.answered.by == "server"]
-    late = [(round(at_s, 2), one.outcome, one.answered.reason) for (at_s, one), ok in zip(found, in_time) if not ok]
-    print(
-        f"in time {np.mean(in_time):.4f} of {len(found)}, back after {min(back, default=np.inf) - returned_s:.2f} s",
-        late,
-    )
-    assert np.mean(in_time) >= share
+    late = [(at_s, one.outcome, one.answered.reason) for (at_s, one), ok in zip(found, in_time, strict=True) if not ok]
+    assert np.mean(in_time) >= share, late
     assert min(back) - returned_s <= BACK_S
     after = [one for at_s, one in found if at_s >= returned_s + BACK_S]
     assert after
@@ -179,7 +174,7 @@ def test_200_clients_that_come_at_once(made):
         gate.wait()
         try:
             with client:
-                found.extend(client.infer(x[0], 2.0) for _ in range(3))
+                found.extend(client.infer(x[0], 5.0) for _ in range(3))
         except Exception as failure:
             failures.append(failure)
 
@@ -192,11 +187,8 @@ def test_200_clients_that_come_at_once(made):
     assert failures == []
     assert len(found) == 3 * count
     in_time = [each.outcome == "ok" for each in found]
-    print(
-        f"{np.mean(in_time):.4f} in time, by the server {np.mean([each.answered.by == 'server' for each in found]):.4f}"
-    )
     assert np.mean(in_time) >= 0.99
 
 
 def test_nothing_is_left_open_after_all_that():
-    assert len(os.listdir("/proc/self/fd")) < 100
+    assert len(list(Path("/proc/self/fd").iterdir())) < 100

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SPARE_S = 0.01
+"""So much sooner than it has to, the device begins where nobody answers; twice what it was late by lately, if more."""
 STALE_S = 1.0
 """For so long the last answer is given once more."""
 
@@ -107,8 +109,10 @@ class AdaptiveClient:
         self.bundle, self.security, self.threads, self.timeout_s = bundle, security, threads, timeout_s
         self.limits = limits or Limits()
         self.plans = AdaptivePlans(bundle, plan, mode, bool(addresses), threads, slowdown)
+        if not self.plans.hops:
+            addresses = []
         self.mode = mode
-        self.answering = Answering(mode, bundle.manifest.floor, hedge, stale_s)
+        self.answering = Answering(mode, bundle.manifest.floor, hedge, stale_s, SPARE_S)
         self.answering.check(self.plans.depths, self.plans.local is not None)
         self.rules = FrameRules(self.plans, self.answering, addresses, self._soon)
         if pin:
@@ -299,10 +303,11 @@ class AdaptiveClient:
             asyncio.get_running_loop().call_at(wake_s, self._passed, frame)
 
     def _passed(self, frame: AdaptiveFrame) -> None:
+        to_begin_s = frame.answer.wake_s
         with self._lock:
             begins = frame.answer.passed(monotonic())
         if begins:
-            self._finish(frame)
+            self._finish(frame, to_begin_s)
         self._settle(frame)
         if not frame.found.done():
             self._watch(frame)
@@ -350,13 +355,14 @@ class AdaptiveClient:
         if begins:
             self._finish(frame)
 
-    def _finish(self, frame: AdaptiveFrame) -> None:
+    def _finish(self, frame: AdaptiveFrame, to_begin_s: float | None = None) -> None:
         assert self._finishing is not None
         with contextlib.suppress(RuntimeError):  # it is being closed
-            self._finishing.submit(self._compute, frame)
+            self._finishing.submit(self._compute, frame, to_begin_s)
 
-    def _compute(self, frame: AdaptiveFrame) -> None:
-        """Finish a frame on the device."""
+    def _compute(self, frame: AdaptiveFrame, to_begin_s: float | None = None) -> None:
+        """Finish a frame on the device; `to_begin_s`: when it was to begin at the latest, where nobody answered."""
+        begun_s = monotonic()
         try:
             frame.of_device = self.plans.finished(
                 frame.plan if frame.answer.sends else None, frame.tensors, frame.coded
@@ -368,6 +374,9 @@ class AdaptiveClient:
         else:
             with self._lock:
                 frame.answer.device_answered(monotonic())
+                if to_begin_s is not None:
+                    self.plans.late.add(begun_s - to_begin_s)
+                    self.answering.spare_s = max(SPARE_S, 2 * self.plans.late.longest_s)
         self._settle(frame)
 
     def _settle(self, frame: AdaptiveFrame) -> None:

@@ -43,6 +43,11 @@ class Durations:
         self._kept.append(took_s)
 
     @property
+    def longest_s(self) -> float:
+        """0 before the first."""
+        return max(self._kept, default=0.0)
+
+    @property
     def p95_s(self) -> float:
         """0 before the first."""
         ordered = sorted(self._kept)
@@ -105,6 +110,8 @@ class AdaptivePlans:
         self._heads = {id: Durations() for id in self._entries}
         self._rests = {id: Durations() for id, half in self.halves.items() if half.rest is not None}
         self._whole = Durations()
+        self.late = Durations()
+        """By how much the device's answers came later than when it was to begin, and what layers take, say."""
         self._bytes = dict.fromkeys(self._entries, 0)
         self._policy = policy or self._alone(manifest.plan(first).id)
         self._packet_bytes = max((pace(hop, True).header_bytes for hop in self.hops), default=0)

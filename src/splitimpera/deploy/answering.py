@@ -223,7 +223,7 @@ class Answering:
         if not (isfinite(spare_s) and spare_s >= 0):
             raise PlanError(f"expected 0 s or more, got {shown(spare_s)}", where="spare_s")
         self.mode, self.floor, self.hedge = mode, floor, hedge
-        self._stale_s, self._spare_s = stale_s, spare_s
+        self._stale_s, self.spare_s = stale_s, spare_s
         self._last_s = -inf
 
     def may_send(self, cut_depth: int | None) -> bool:
@@ -284,7 +284,7 @@ class Answering:
         """Where server and device may answer, and the server is to."""
         rest_s = _rest_s(known)
         assert rest_s is not None
-        latest_s = known.deadline_s - rest_s - self._spare_s
+        latest_s = known.deadline_s - rest_s - self.spare_s
         if known.now_s + known.head_s > latest_s:
             return Action.COMPUTE, "after sending, the device would no longer be in time", None
         if known.circuit is Circuit.HALF_OPEN:
