@@ -101,7 +101,7 @@ def drive(client, seconds, fps=20.0, deadline_s=0.2):
 
 @pytest.mark.slow
 def test_the_larger_plan_is_taken_where_the_link_bears_it_and_left_where_it_does_not(bundle):
-    trace = Trace("steps", (0.0, 5.0, 11.0), 60.0, rate_bps=(4e6, 5e4, 4e6), delay_s=(0.01,) * 3)
+    trace = Trace("steps", (0.0, 5.0, 11.0), 60.0, rate_bps=(4e6, 4.2e4, 4e6), delay_s=(0.01,) * 3)
     with (
         running(bundle) as (_, address),
         EmulatedLink(address, ChangingLink(trace, np.random.default_rng(0))) as relay,
