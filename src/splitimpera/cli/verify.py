@@ -26,6 +26,14 @@ def run(
             "it, as FILE-server.",
         ),
     ] = None,
+    anew: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write the scenario of the next design: this one, with machines and link as they were measured where "
+            "they have drifted.",
+        ),
+    ] = None,
     bundle: Annotated[
         Path | None, typer.Option(help="The bundle that was run: logs of another one are refused.")
     ] = None,
@@ -38,10 +46,13 @@ def run(
         check_writable(out, "--out")
     if calibrate is not None:
         check_file(calibrate, "--calibrate")
+    if anew is not None:
+        check_writable(anew, "--anew")
 
     from splitimpera.cli.terminal import console
     from splitimpera.report.verified_tables import verification_tables
     from splitimpera.report.verified_writing import FILES, write_verification
+    from splitimpera.verification.anew import write_anew
     from splitimpera.verification.calibration import calibrated, profile_paths
     from splitimpera.verification.comparing import compared, matched
 
@@ -63,3 +74,6 @@ def run(
         console.print(
             f"Measured times are written; the next scenario takes them with  devices: [{told}]", soft_wrap=True
         )
+    if anew is not None:
+        scenario, *_ = write_anew(anew, results, entry, given, prediction, verification.drift)
+        console.print(f"The next scenario is written: splitimpera design {scenario}", soft_wrap=True)

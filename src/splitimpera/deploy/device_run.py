@@ -23,7 +23,7 @@ from splitimpera.deploy.client import Client
 from splitimpera.deploy.frame_clock import FrameClock
 from splitimpera.deploy.frame_log import FrameLine, PlanMove, RunLine
 from splitimpera.deploy.inferred import Answered, Inference
-from splitimpera.deploy.judging import Judge
+from splitimpera.deploy.judging import Judge, confidence
 from splitimpera.deploy.sample_stream import Sample, Source
 
 ROUND_TRIP_S = 0.5
@@ -311,6 +311,7 @@ class DeviceRun:
             "payload_bytes": one.payload_bytes,
             "packets": one.packets,
             "predicted": one.answer,
+            "confidence": None if one.answer is None or one.result is None else confidence(one.result[0]),
         }
         if one.answered is not None:
             line |= _answered(one.answered)

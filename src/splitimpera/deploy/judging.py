@@ -12,6 +12,9 @@ from splitimpera.deploy.frame_log import Counts, JudgedBy
 from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.tasks.quality import Quality, Sums
 
+SUM_TO_ONE = 1e-3
+CONFIDENCE_DIGITS = 4
+
 
 @dataclass
 class Judge:
@@ -73,3 +76,22 @@ def judge_of(manifest: Manifest, near: Array | None = None) -> Judge | None:
 def sparse(counts: FloatArray) -> Counts:
     """The numbers that are not 0, with their places, and how many there are in all."""
     return len(counts), [(int(place), float(counts[place])) for place in np.flatnonzero(counts)]
+
+
+def confidence(scores: Array) -> float | None:
+    """The probability of the class with the largest score, shape (1, classes) or (classes,), from 0 to 1.
+
+    Scores that are no probabilities go through softmax. None: one of them is no finite number.
+
+    >>> confidence(np.array([[0.0, np.log(3.0)]], dtype=np.float32))
+    0.75
+    >>> confidence(np.array([0.9, 0.1]))
+    0.9
+    """
+    values = np.asarray(scores, dtype=np.float64).ravel()
+    if not values.size or not np.isfinite(values).all():
+        return None
+    if values.min() < 0 or abs(values.sum() - 1) > SUM_TO_ONE:
+        values = np.exp(values - values.max())
+        values /= values.sum()
+    return round(float(values.max()), CONFIDENCE_DIGITS)

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from splitimpera.report.entry import Count, Entry, Interval, Maybe, NamedEntry, Number
 from splitimpera.report.schema import RequirementEntry
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
-Kind = Literal["time", "share", "bytes", "rate", "count"]
+Kind = Literal["time", "share", "bytes", "rate", "bit rate", "count"]
 
 
 class LogEntry(Entry):
@@ -117,6 +117,34 @@ class RequirementCheck(Entry):
     note: str
 
 
+class DriftEntry(Entry):
+    """Something that is no longer as it was designed for.
+
+    Attributes:
+        key: What: "device", "encode", "round_trip", "goodput", "lost_packets", "lost_frames", "server_wait", "decode",
+            "server", "payload" or "confidence".
+        predicted: As designed for, by the unit of `kind`; of a confidence: at the start of the run.
+        measured: Median over the frames that are not as expected; of losses the mean.
+        log: In whose frames.
+        since_frame, since_s: The first of them, and when it was due after the start of the run.
+        until_frame, until_s: The first that is as expected again; None: it holds until the last one.
+        frames: How many they are.
+        told: The same in a sentence.
+    """
+
+    key: str
+    kind: Kind
+    predicted: Number
+    measured: Number
+    log: str
+    since_frame: Count
+    since_s: Number
+    until_frame: Count | None
+    until_s: Maybe
+    frames: Count
+    told: str
+
+
 class FramesEntry(Entry):
     """Latencies in the order of the frames; of many frames the slowest of each few."""
 
@@ -125,9 +153,13 @@ class FramesEntry(Entry):
 
 
 class Verification(Entry):
-    """A deployed run held against the prediction of its design."""
+    """A deployed run held against the prediction of its design.
 
-    schema_version: Literal[1]
+    Attributes:
+        anew: How to design anew from what was measured; empty where nothing has drifted.
+    """
+
+    schema_version: Literal[2]
     splitimpera_version: str
     scenario: str
     plan: str
@@ -141,6 +173,8 @@ class Verification(Entry):
     left_out: str
     warnings: list[str]
     findings: list[str]
+    drift: list[DriftEntry]
+    anew: str
     quantities: list[QuantityEntry]
     distribution: DistributionEntry
     parts: list[PartEntry]

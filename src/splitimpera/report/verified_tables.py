@@ -34,6 +34,8 @@ def verification_tables(verification: Verification) -> RenderableType:
         outside(f"{verification.plan_words} ({verification.plan})"),
         outside(verification.headline, "bold green" if verification.agrees else "bold red"),
         *(outside(f"  {finding}") for finding in verification.findings),
+        *(Text.assemble(("Drift: ", "yellow"), outside(one.told)) for one in verification.drift),
+        *([outside(verification.anew, "yellow")] if verification.anew else []),
         *(Text.assemble(("Note: ", "yellow"), outside(warning)) for warning in verification.warnings),
         outside(f"Frames: {outcomes_text(verification)}. {verification.left_out}", "dim"),
         _quantities(verification),

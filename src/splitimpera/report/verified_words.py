@@ -13,6 +13,7 @@ WRITERS: dict[Kind, Callable[[float], str]] = {
     "share": lambda value: f"{100 * value:.3g} %",
     "bytes": units.format_bytes,
     "rate": lambda value: f"{value:.4g} fps",
+    "bit rate": units.format_rate,
     "count": lambda value: f"{value:.4g}",
 }
 TITLES = {

@@ -32,7 +32,9 @@ from splitimpera.report.verified import (
 )
 from splitimpera.report.verified_words import title
 from splitimpera.report.words import plan_words
+from splitimpera.verification.anew import how_anew
 from splitimpera.verification.cautions import cautions
+from splitimpera.verification.drift import drift
 from splitimpera.verification.findings import compared_parts, findings, signed_ms
 from splitimpera.verification.frame_times import Bools
 from splitimpera.verification.judged import on_time_quality, run_quality
@@ -97,6 +99,7 @@ def compared(
         on_time = on_time_quality(results, logs[0].run.judged_by, found, _on_time(prediction, found))
     differing = [quantity.name for quantity in quantities if quantity.agrees is False]
     run = logs[0].run
+    drifted = drift(logs, found, prediction, entry)
     return Verification(
         schema_version=SCHEMA_VERSION,
         splitimpera_version=__version__,
@@ -113,6 +116,8 @@ def compared(
         "their work and connections start slowly.",
         warnings=cautions(logs, found, prediction, results, entry),
         findings=findings(parts, prediction, device, server),
+        drift=drifted,
+        anew=how_anew(drifted, logs),
         quantities=quantities,
         distribution=_distribution(prediction, found),
         parts=parts,

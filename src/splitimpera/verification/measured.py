@@ -104,8 +104,13 @@ def _column(lines: Sequence[FrameLine], name: str) -> FloatArray:
 def _share_there(link: Link, result_bytes: int) -> float:
     """Which share of what a frame's first packet and its response travel is the first packet's, on this link."""
     headers = link.link_header_bytes + IP_UDP_HEADER_BYTES
-    there_s = link.delay_s + 8 * (link.mtu_bytes + link.link_header_bytes) / link.rate_bps
+    there_s = first_packet_s(link)
     response = headers + HEADER_BYTES + RESPONSE_BYTES + result_bytes
     down_s = link.delay_s if link.downlink_delay_s is None else link.downlink_delay_s
     back_s = down_s + 8 * response / (link.downlink_rate_bps or link.rate_bps)
     return there_s / (there_s + back_s) if there_s + back_s > 0 else 0.5
+
+
+def first_packet_s(link: Link) -> float:
+    """How long a packet of the largest size takes over an idle link."""
+    return link.delay_s + 8 * (link.mtu_bytes + link.link_header_bytes) / link.rate_bps

@@ -32,7 +32,7 @@ from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.report.schema import PlanEntry, Results
-from splitimpera.scenario import DeviceSection, load_run
+from splitimpera.scenario import DeviceSection, Scenario, load_run
 from splitimpera.verification.frame_times import Bools, FrameTimes
 from splitimpera.verification.matching import WARM_UP
 
@@ -46,6 +46,7 @@ class Prediction(FrameTimes):
     """Simulated frames, arrays of shape (replications, frames); the first of each sender left out.
 
     Attributes:
+        scenario: That of the design.
         plan: The plan that was simulated.
         workload: The workload of the scenario.
         redone: Metrics of the design's own frames, simulated once more, by name.
@@ -54,6 +55,7 @@ class Prediction(FrameTimes):
         warnings: What of the design could not be read again.
     """
 
+    scenario: Scenario
     plan: Plan
     workload: Workload
     redone: Mapping[str, float]
@@ -122,6 +124,7 @@ def predict(
     return Prediction(
         latency_s=answered[:, after],
         parts_s={name: values[:, after] for name, values in _parts(found).items()},
+        scenario=scenario,
         plan=plan,
         workload=own,
         redone=redone,
