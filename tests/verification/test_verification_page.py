@@ -28,6 +28,10 @@ def test_it_draws_everything_and_asks_for_nothing(browser, plan, tmp_path):
     listed = page.run("[...document.querySelectorAll('#findings li')].map((line) => line.textContent)")
     assert listed == found.findings
     assert listed[0].startswith("The layers on camera take")
+    drift = page.run("[...document.querySelectorAll('#drift li')].map((line) => line.textContent)")
+    assert drift == [one.told for one in found.drift]
+    assert drift[0].startswith("The layers on camera take 1.")
+    assert page.run("document.getElementById('anew').textContent") == found.anew
     assert page.run("[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('svg.main-svg'))")
     # no figure is drawn over what follows it
     tops = page.run(

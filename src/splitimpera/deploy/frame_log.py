@@ -110,7 +110,7 @@ class FrameLine(_Line):
         why: In words. `move`: the change of plan at this frame.
         goodput_bps, link_round_trip_s, link_loss, outage: What was known of the link when it began; None: nothing.
         label, predicted: The class that it is, and the one that was found; None: not known.
-        confidence: How sure the answer is, from 0 to 1, as `judging.confidence` has it; None: not known.
+        confidence: How sure the answer is, as `judging.confidence` has it; None: not known.
         counts: What the response counts for by the task's metric; `counts_lost`: what none would; None: not known.
     """
 

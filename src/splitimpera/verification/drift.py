@@ -37,6 +37,8 @@ from splitimpera.verification.predicted import Prediction
 
 FACTOR = 1.2
 LEAST_S = 0.5e-3
+NEAR = 0.05
+"""Within which share a simulated and a measured time are the same: many are, where times have steps."""
 CHANCE = 0.001
 """Of a warning where nothing has changed, in a whole verification."""
 FEWEST = 30
@@ -172,8 +174,8 @@ def _time(key: str, simulated_s: FloatArray, values_s: FloatArray, said: str) ->
 def _limits(predicted: float, simulated: FloatArray, values: FloatArray, least: float = 0.0) -> dict[Side, float]:
     low, high = _quartiles(simulated)
     below, above = own_spread(values[np.isfinite(values)])
-    more = max(predicted + max(least, (FACTOR - 1) * predicted), high, predicted * above)
-    less = min(predicted - max(least, (1 - 1 / FACTOR) * predicted), low, predicted * below)
+    more = max(predicted + max(least, (FACTOR - 1) * predicted), (1 + NEAR) * high, predicted * above)
+    less = min(predicted - max(least, (1 - 1 / FACTOR) * predicted), low / (1 + NEAR), predicted * below)
     limits: dict[Side, float] = {"more": more}
     if less > 0:
         limits["less"] = less
