@@ -93,7 +93,7 @@ def highest(beyond: Bools, usual: float = USUAL, often: float = OFTEN) -> float:
 
 
 def own_spread(values: FloatArray) -> tuple[float, float]:
-    """Of blocks of frames, shape (frames,), the 20 and 80 % quantiles as shares of the median, the median over all blocks.
+    """The 20 and 80 % quantiles of frames, shape (frames,), as shares of the median: the medians of those of blocks.
 
     >>> own_spread(np.tile([1.0, 2.0, 3.0], 100))
     (0.5, 1.5)

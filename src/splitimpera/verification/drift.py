@@ -128,7 +128,7 @@ def _entry(thing: _Thing, one: Departure, known: IntArray, log: Log, where: str)
         predicted=write(thing.predicted),
     )
     begun = f"frame {first.frame} ({format_time(first.due_s)})"
-    span = f"since {begun}"
+    span = f"since {begun}" if one.start else "from the first frame on"
     if after is not None:
         span = f"from {begun} to frame {after.frame} ({format_time(after.due_s)}), but no more at the end"
     return DriftEntry(
