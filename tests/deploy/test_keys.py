@@ -51,6 +51,35 @@ def test_the_server_is_known_by_all_names_and_addresses(tmp_path):
     assert names.get_values_for_type(x509.IPAddress) == [ip_address(a) for a in ("192.0.2.7", "::1", "127.0.0.1")]
 
 
+def test_new_certificates_of_the_authority_that_devices_know(tmp_path):
+    first, second = make_keys(tmp_path / "first", days=800), tmp_path / "second"
+    files = make_keys(second, ["pi.local"], days=365, signed_by=tmp_path / "first")
+    assert files.authority.read_bytes() == first.authority.read_bytes()
+    assert not files.authority_key.exists()
+    authority = x509.load_pem_x509_certificate(first.authority.read_bytes())
+    for path in (files.server, files.client):
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        certificate.verify_directly_issued_by(authority)
+        assert certificate.not_valid_after_utc <= authority.not_valid_after_utc
+    assert len({path.read_bytes() for path in (first.server_key, files.server_key, files.client_key)}) == 3
+
+
+def test_no_certificate_outlives_its_authority_and_none_is_signed_by_nobody(tmp_path):
+    make_keys(tmp_path / "first", days=30)
+    with pytest.raises(DataError, match="good for 29 more days"):
+        make_keys(tmp_path / "second", days=365, signed_by=tmp_path / "first")
+    with pytest.raises(DataError, match="authority"):
+        make_keys(tmp_path / "second", signed_by=tmp_path / "nowhere")
+    make_keys(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "authority.key", tmp_path / "first")
+    with pytest.raises(DataError, match="not of each other"):
+        make_keys(tmp_path / "second", days=1, signed_by=tmp_path / "first")
+    (tmp_path / "first" / "authority.key").write_text("no key")
+    with pytest.raises(DataError, match="there is no authority"):
+        make_keys(tmp_path / "second", days=1, signed_by=tmp_path / "first")
+    assert not (tmp_path / "second").exists()
+
+
 def test_keys_are_for_their_owner_alone(tmp_path):
     files = make_keys(tmp_path / "deep" / "down")
     modes = {path.name: path.stat().st_mode & 0o777 for path in files}
@@ -206,6 +235,22 @@ def test_the_server_of_the_name_that_was_asked_for(carrier):
     async def story():
         listener = await listening(carrier, lambda _: None)
         session = await opened(carrier, listener.address, server_name="localhost")
+        session.close()
+        await listener.close()
+
+    asyncio.run(story())
+
+
+@SECURE
+def test_who_knows_the_authority_knows_its_new_certificates(carrier, tmp_path):
+    old = make_keys(tmp_path / "first", days=30)
+    new = make_keys(tmp_path / "second", days=10, signed_by=tmp_path / "first")
+
+    async def story():
+        shown = {"certificate": new.server, "key": new.server_key, "authority": new.authority}
+        listener = await listening(carrier, lambda _: None, **shown)
+        session = await opened(carrier, listener.address, authority=old.authority, certificate=old.client,
+                               key=old.client_key)  # fmt: skip
         session.close()
         await listener.close()
 

@@ -12,16 +12,18 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from splitimpera.core.errors import DataError, OutputError, shown, shown_path
-from splitimpera.core.files import check_writable, output_error
+from splitimpera.core.files import check_writable, output_error, read_file
 
 LOCAL = ("localhost", "127.0.0.1")
 DAYS_AT_MOST = 36_500
+PEM_BYTES = 1 << 20
 BACK = timedelta(hours=1)
 """Certificates begin so long ago, for clocks that are slow."""
 PRIVATE, PUBLIC = 0o600, 0o644
@@ -67,7 +69,12 @@ class KeyFiles:
 
 
 def make_keys(
-    folder: Path, hosts: Sequence[str] = (), days: int = 365, force: bool = False, now: datetime | None = None
+    folder: Path,
+    hosts: Sequence[str] = (),
+    days: int = 365,
+    force: bool = False,
+    now: datetime | None = None,
+    signed_by: Path | None = None,
 ) -> KeyFiles:
     """Make an authority, a certificate of it for a server and one for a client, and a token.
 
@@ -78,9 +85,11 @@ def make_keys(
         days: How long the certificates are good for.
         force: Write over those that are there.
         now: When they begin; None: now.
+        signed_by: Folder of an authority made before, whose certificates these are as well; its key stays there. None:
+            a new one.
 
     Raises:
-        DataError: a host or the number of days is none.
+        DataError: a host or the number of days is none, there is no such authority, or it ends before they would.
         OutputError: files are there already, or cannot be written.
     """
     if not 1 <= days <= DAYS_AT_MOST:
@@ -96,7 +105,10 @@ def make_keys(
     begin = (now or datetime.now(UTC)) - BACK
     end = begin + BACK + timedelta(days=days)
     authority, server, client = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
-    issuer = _subject("splitimpera authority")
+    issuer, known = _subject("splitimpera authority"), b""
+    if signed_by is not None:
+        known, authority = _authority(KeyFiles(signed_by), end)
+        issuer = x509.load_pem_x509_certificate(known).subject
 
     def certificate(subject: x509.Name, key: ec.EllipticCurvePrivateKey, *extensions: _Extension) -> bytes:
         builder = (
@@ -121,8 +133,9 @@ def make_keys(
     known_as = x509.SubjectAlternativeName(names), False
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(files.authority_key, _pem(authority), PRIVATE)
-        _write(files.authority, certificate(issuer, authority, *signs), PUBLIC)
+        if not known:
+            _write(files.authority_key, _pem(authority), PRIVATE)
+        _write(files.authority, known or certificate(issuer, authority, *signs), PUBLIC)
         _write(files.server_key, _pem(server), PRIVATE)
         _write(files.server, certificate(_subject("splitimpera server"), server, *shows, for_server, known_as), PUBLIC)
         _write(files.client_key, _pem(client), PRIVATE)
@@ -134,6 +147,30 @@ def make_keys(
 
 
 _Extension = tuple[x509.ExtensionType, bool]
+
+
+def _authority(files: KeyFiles, end: datetime) -> tuple[bytes, ec.EllipticCurvePrivateKey]:
+    """The certificate and the key of an authority that was made before."""
+    hint = f"name a folder that 'splitimpera keys' made, with {files.authority.name} and {files.authority_key.name}"
+    pem, key_pem = (
+        read_file(path, PEM_BYTES, DataError, what="authority", hint=hint)
+        for path in (files.authority, files.authority_key)
+    )
+    where = f"'{shown_path(files.folder)}'"
+    try:
+        certificate, key = x509.load_pem_x509_certificate(pem), load_pem_private_key(key_pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise DataError("there is no authority", where=where, hint=hint) from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        raise DataError("the authority's certificate and key are not of each other", where=where, hint=hint)
+    if certificate.not_valid_after_utc < end:
+        days = (certificate.not_valid_after_utc - datetime.now(UTC)).days
+        raise DataError(
+            f"the authority is good for {max(days, 0)} more days, certificates cannot be good for longer",
+            where=where,
+            hint="ask for fewer --days, or make a new authority",
+        )
+    return pem, key
 
 
 def _name(host: str) -> x509.GeneralName:
