@@ -261,3 +261,25 @@ def test_on_a_terminal_a_table_is_drawn_where_no_frame_waits_for_it(monkeypatch)
         before = len(written.getvalue())
         draw(10.0)
         assert len(written.getvalue()) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no limits on files")
+def test_a_log_whose_disk_is_full_stops_no_frame(folder):
+    import resource
+
+    def few_bytes():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+    run = ran(
+        *(folder, "infer", "bundle", "--plan", "lc", "--input", "samples", "--frames", "200", "--log", "full.jsonl"),
+        *("--json",),
+        code=2,
+        preexec_fn=few_bytes,
+    )
+    assert json.loads(run.stdout)["outcomes"] == {"ok": 200}
+    assert "Traceback" not in run.stderr
+    assert "frames go on without it" in run.stderr
+    assert "full.jsonl" in run.stderr.splitlines()[-1]
+    _, frames = read_log(folder / "full.jsonl")
+    assert 10 < len(frames) < 200
+    assert [frame.frame for frame in frames] == list(range(len(frames)))

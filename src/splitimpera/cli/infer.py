@@ -6,10 +6,10 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -189,24 +189,36 @@ def _untold(line: FrameLine) -> None:
 
 @contextmanager
 def _written(path: Path, first: RunLine) -> Iterator[Callable[[FrameLine], None]]:
-    """A log that is written line by line, so that what a killed process did is known, too."""
+    """A log that is written line by line, so that what a killed process did is known, too.
+
+    Where its disk is full frames go on being answered, and the error comes at the end.
+    """
     from splitimpera.core.files import output_error
     from splitimpera.deploy.frame_log import line_of
 
     try:
         file = path.open("w", encoding="utf-8", buffering=1)
+        file.write(line_of(first))
     except OSError as failure:
         raise output_error(path, failure, "--log") from None
-    with file:
+    failed: OSError | None = None
 
-        def told(line: Any) -> None:
+    def told(line: FrameLine) -> None:
+        nonlocal failed
+        if failed is None:
             try:
                 file.write(line_of(line))
             except OSError as failure:
-                raise output_error(path, failure, "--log") from None
+                failed = failure
+                warnings.warn(f"{output_error(path, failure, '--log')}; frames go on without it", stacklevel=2)
 
-        told(first)
+    try:
         yield told
+    finally:
+        with suppress(OSError):  # what could not be written then cannot be now
+            file.close()
+    if failed is not None:
+        raise output_error(path, failed, "--log")
 
 
 @contextmanager
