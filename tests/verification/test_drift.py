@@ -7,6 +7,7 @@ import pytest
 from deployed import LOCAL, SPLIT_TCP, SPLIT_UDP, gate, logged, write_log
 
 from splitimpera.deploy.frame_log import read_log
+from splitimpera.report.verified_figures import verification_figures
 from splitimpera.verification.comparing import matched, verify
 from splitimpera.verification.drift import drift
 
@@ -92,6 +93,15 @@ def test_what_has_changed_is_named_with_the_frame(part, key, words, tmp_path):
     assert one.frames == 601 - one.since_frame
     assert one.told.startswith(words)
     assert one.told.endswith(f", since frame {one.since_frame} ({one.since_s:.4g} s).")
+
+
+def test_the_page_draws_a_line_where_it_began(tmp_path):
+    paths = [logged(tmp_path / f"{seed}.jsonl", seed=seed, add={"device": after(120, 5 * MS)}) for seed in (1, 2)]
+    found = verify(gate(), paths[:1])
+    (line,) = verification_figures(found)["frames"].layout.shapes
+    assert line.x0 == line.x1 == found.drift[0].since_frame
+    # of several logs a frame's number says less than where it stands
+    assert verification_figures(verify(gate(), paths))["frames"].layout.shapes == ()
 
 
 def test_what_is_over_is_told_and_asks_for_nothing(tmp_path):

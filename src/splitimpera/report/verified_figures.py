@@ -114,7 +114,7 @@ def _parts(verification: Verification) -> go.Figure:
 
 
 def _frames(verification: Verification) -> go.Figure:
-    """Each frame's latency in the order of the run, with the predicted median and p95."""
+    """Each frame's latency in the order of the run, with the predicted median and p95, and where something drifts."""
     frames, of = verification.frames, verification.distribution
     figure = go.Figure()
     figure.add_scatter(
@@ -136,6 +136,9 @@ def _frames(verification: Verification) -> go.Figure:
                 line={"color": PREDICTED, "dash": "solid" if one.name.endswith("p50") else "dot"},
                 hoverinfo="skip",
             )
+    if len(verification.logs) == 1:
+        for frame in {one.since_frame for one in verification.drift}:
+            figure.add_vline(x=frame, line_dash="dash", line_color=STAR_COLOUR)
     known = [value for value in frames.latency_s if value is not None]
     figure.update_xaxes(title_text="frame")
     figure.update_yaxes(title_text="latency", automargin=True, **_time_axis([*known, of.predicted_s[0]]))
