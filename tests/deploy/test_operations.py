@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,8 +66,9 @@ def folder(tmp_path_factory):
 
 @contextmanager
 def served(folder):
-    """The server's unit; yields its address and the place of its metrics."""
-    places = {PROGRAM: folder / "splitimpera", "/srv/splitimpera/bundle": folder / "bundle"}
+    """The server's unit; yields its address, the place of its metrics, and what reloads it."""
+    (folder / "serving.txt").write_text("bundle\n")
+    places = {PROGRAM: folder / "splitimpera", "/srv/splitimpera/serving.txt": folder / "serving.txt"}
     ports = {"0.0.0.0:7433": "127.0.0.1:0", "127.0.0.1:9433": "127.0.0.1:0"}
     keys = {"${CREDENTIALS_DIRECTORY}": folder / "keys"}
     process = subprocess.Popen(
@@ -75,7 +77,8 @@ def served(folder):
     try:
         first, second = process.stdout.readline(), process.stdout.readline()
         assert "encrypted" in first, process.stderr.read()
-        yield re.search(r" at (\S+) by ", first)[1], re.search(r"http://(\S+)/metrics", second)[1]
+        reload = unit(UNITS[0])["ExecReload"][0].replace("$MAINPID", str(process.pid)).split()
+        yield re.search(r" at (\S+) by ", first)[1], re.search(r"http://(\S+)/metrics", second)[1], reload
         process.send_signal(getattr(signal, unit(UNITS[0])["KillSignal"][0]))
         told = process.communicate(timeout=60)[1]
         assert process.returncode == 0, told
@@ -105,17 +108,36 @@ def device(folder, address, bundle="bundle"):
     return run, set(folder.glob("run-*.jsonl")) - before
 
 
+def asked(metrics):
+    with urllib.request.urlopen(f"http://{metrics}/metrics") as answer:
+        return answer.read().decode()
+
+
+def wait_until(holds):
+    ends_s = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < ends_s
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="module")
 def figures(folder):
-    """What a server says of itself once frames were answered and a client of another bundle was turned away."""
-    with served(folder) as (address, metrics):
+    """What a server says of itself once frames were answered, a client was turned away, and bundles were changed."""
+    with served(folder) as (address, metrics, reload):
         run, (log,) = device(folder, address)
         assert run.returncode == 0, run.stderr
         assert len(read_log(log)[1]) == 20
         refused, _ = device(folder, address, "other")
         assert refused.returncode == 2
-        with urllib.request.urlopen(f"http://{metrics}/metrics") as answer:
-            told = answer.read().decode()
+        # both at once, until all devices have the new one
+        (folder / "serving.txt").write_text("bundle\nother  # from today on\n")
+        subprocess.run(reload, check=True)
+        wait_until(lambda: "splitimpera_bundles 2.0" in asked(metrics))
+        assert [device(folder, address, name)[0].returncode for name in ("bundle", "other")] == [0, 0]
+        (folder / "serving.txt").write_text("other\n")
+        wait_until(lambda: "splitimpera_bundles 1.0" in asked(metrics))
+        assert [device(folder, address, name)[0].returncode for name in ("bundle", "other")] == [2, 0]
+        told = asked(metrics)
         found: dict[str, set[str]] = {}
         for name, labels in re.findall(r"^(\w+)(?:\{(.*)\})? ", told, re.MULTILINE):
             found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
