@@ -37,6 +37,12 @@ def run(
     bundle: Annotated[
         Path | None, typer.Option(help="The bundle that was run: logs of another one are refused.")
     ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Of a run that chose among plans: whose frames are compared (default: who sent most)."
+        ),
+    ] = None,
     verbose: Verbose = 0,
 ) -> None:
     """Hold a deployed run against what its design predicted: latency, each part, losses, accuracy, requirements."""
@@ -56,7 +62,7 @@ def run(
     from splitimpera.verification.calibration import calibrated, profile_paths
     from splitimpera.verification.comparing import compared, matched
 
-    results, entry, given, prediction, found = matched(folder, logs, bundle)
+    results, entry, given, prediction, found = matched(folder, logs, bundle, plan)
     place = folder if out is None else out
     check_writable(place, "--out", FILES)
     profiles = {} if calibrate is None else calibrated(results, entry, given, found)

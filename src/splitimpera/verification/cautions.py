@@ -32,6 +32,7 @@ def cautions(
 ) -> list[str]:
     """Each in a sentence."""
     return [
+        *_chosen(logs, entry),
         *_length(found),
         *_pace(logs, found, prediction),
         *_outcomes(logs),
@@ -41,6 +42,22 @@ def cautions(
         *prediction.warnings,
         *_again(prediction, entry),
     ]
+
+
+def _chosen(logs: Sequence[Log], entry: PlanEntry) -> Iterator[str]:
+    """Of runs that chose among plans."""
+    if logs[0].run.mode is None:
+        return
+    sent, others = (sum(counts) for counts in zip(*((len(log.frames), log.others) for log in logs), strict=True))
+    yield (
+        f"The run chose among plans: {sent} of {sent + others} frames were sent by {entry.id}, and these "
+        "alone are compared. It was chosen for the link that there was then."
+    )
+    if finished := sum(log.finished for log in logs):
+        yield (
+            f"The device answered {finished} of these frames itself, or once more as before, for no answer came in "
+            "time: here nothing came back of them."
+        )
 
 
 def _length(found: Measured) -> Iterator[str]:
@@ -160,7 +177,7 @@ def _alike(found: Measured) -> Iterator[str]:
 
 def _setup(run: RunLine, prediction: Prediction, entry: PlanEntry) -> Iterator[str]:
     designed, workload = entry.transport, prediction.workload
-    if designed is not None and designed.replace("tcp-cubic", "tcp") != run.transport:
+    if run.mode is None and designed is not None and designed.replace("tcp-cubic", "tcp") != run.transport:
         yield f"The run went over {run.transport}, the plan was designed for {designed}."
     deadline_s = 1 / workload.fps if workload.deadline_s is None else workload.deadline_s
     if run.deadline_s is not None and abs(run.deadline_s - deadline_s) > SAME_PACE * deadline_s:

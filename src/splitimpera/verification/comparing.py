@@ -53,27 +53,30 @@ MOST_FRAMES = 20_000
 SHARES = (*(i / 200 for i in range(199)), 0.995, 0.998, 0.999, 1.0)
 
 
-def verify(run: str | Path, logs: Sequence[str | Path], bundle: str | Path | None = None) -> Verification:
+def verify(
+    run: str | Path, logs: Sequence[str | Path], bundle: str | Path | None = None, plan: str | None = None
+) -> Verification:
     """Hold logs of `infer` against the design that they are of.
 
     Args:
         run: Results folder of the design.
         logs: Logs of one plan, as `deploy.frame_log` writes them.
         bundle: The bundle that they must have run; None: all the same one.
+        plan: Of runs that chose among plans, the one whose frames are compared; None: the one that sent most.
 
     Raises:
         DataError: the results or a log cannot be read, or they are not of each other.
     """
-    return compared(*matched(run, logs, bundle))
+    return compared(*matched(run, logs, bundle, plan))
 
 
 def matched(
-    run: str | Path, logs: Sequence[str | Path], bundle: str | Path | None = None
+    run: str | Path, logs: Sequence[str | Path], bundle: str | Path | None = None, plan: str | None = None
 ) -> tuple[Results, PlanEntry, list[Log], Prediction, Measured]:
     """The design, its plan, the logs, and what either says of the frames; arguments and errors as of `verify`."""
     folder = Path(run)
     results = read(folder)
-    entry, given = read_logs([Path(log) for log in logs], results, None if bundle is None else Path(bundle))
+    entry, given = read_logs([Path(log) for log in logs], results, None if bundle is None else Path(bundle), plan)
     unstable(entry)
     frames = min(max(len(log.frames) for log in given), MOST_FRAMES)
     sizes = [line.payload_bytes for log in given for line in log.compared if line.sent_s is not None]
@@ -145,7 +148,7 @@ def _log(log: Log) -> LogEntry:
     run = log.run
     return LogEntry(
         file=log.path.name,
-        frames=len(log.frames),
+        frames=len(log.frames) + log.others,
         compared=len(log.compared),
         **run.model_dump(
             include={

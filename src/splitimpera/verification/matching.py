@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from splitimpera.bundle.opened import open_bundle
 from splitimpera.codec.framing import WORD
 from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import DataError, listed, shown, shown_path
+from splitimpera.deploy.answering import AnsweredBy
 from splitimpera.deploy.frame_log import FrameLine, RunLine, read_log
 from splitimpera.report.schema import PlanEntry, Results
 
@@ -28,11 +30,15 @@ class Log:
 
     Attributes:
         frames: In the order of their numbers, the first ones of the run among them.
+        others: How many more there were, which other plans sent, or none did.
+        finished: How many of `frames` the device answered in place of the server; here nothing came back of them.
     """
 
     path: Path
     run: RunLine
     frames: tuple[FrameLine, ...]
+    others: int = 0
+    finished: int = 0
 
     @property
     def compared(self) -> tuple[FrameLine, ...]:
@@ -40,11 +46,14 @@ class Log:
         return self.frames[WARM_UP:]
 
 
-def read_logs(paths: Sequence[Path], results: Results, bundle: Path | None = None) -> tuple[PlanEntry, list[Log]]:
+def read_logs(
+    paths: Sequence[Path], results: Results, bundle: Path | None = None, wanted: str | None = None
+) -> tuple[PlanEntry, list[Log]]:
     """Read logs, and find the plan of the design that they are of.
 
     Args:
         bundle: What they must have run; None: all the same one, whichever that is.
+        wanted: Of a run that chose among plans, the one whose frames are compared; None: the one that sent most.
 
     Raises:
         DataError: a log is damaged, or of another plan, design or bundle; says what was expected and what is given.
@@ -53,9 +62,12 @@ def read_logs(paths: Sequence[Path], results: Results, bundle: Path | None = Non
     logs = [_read(path) for path in paths]
     first, plans = logs[0].run, results.by_id
     name = f"'{shown_path(logs[0].path)}'"
-    if first.plan not in plans:
+    chosen = first.plan if first.mode is None else wanted or _sent_most(logs)
+    if wanted not in (None, chosen):
+        raise DataError(f"the log is of plan '{shown(chosen)}', not of '{shown(wanted)}'", where=name)
+    if chosen not in plans:
         raise DataError(
-            f"the log is of plan '{shown(first.plan)}', which the design '{shown(results.scenario.name)}' has not",
+            f"the log is of plan '{shown(chosen)}', which the design '{shown(results.scenario.name)}' has not",
             where=name,
             hint=f"its plans are {listed(plans)}; name the results folder that the bundle was exported from",
         )
@@ -63,11 +75,14 @@ def read_logs(paths: Sequence[Path], results: Results, bundle: Path | None = Non
         expected = open_bundle(bundle).manifest.bundle
         if first.bundle != expected:
             raise _other(logs[0], "bundle", expected, first.bundle, "export again, or name the bundle that was run")
-    plan = plans[first.plan]
-    _check_carrier(logs[0], plan)
+    plan = plans[chosen]
+    if first.mode is None:
+        _check_carrier(logs[0], plan)
     seen: dict[tuple[str, str], Log] = {}
     for log in logs:
-        for key in ("bundle", "plan", "carrier"):
+        if (log.run.mode is None) != (first.mode is None):
+            raise _other(log, "mode", str(first.mode), str(log.run.mode), "verify runs of several plans by themselves")
+        for key in ("bundle",) if first.mode is not None else ("bundle", "plan", "carrier"):
             expected, given = getattr(first, key), getattr(log.run, key)
             if given != expected:
                 raise _other(log, key, expected, given, "verify logs of one plan of one bundle at a time")
@@ -75,6 +90,8 @@ def read_logs(paths: Sequence[Path], results: Results, bundle: Path | None = Non
         if same in seen:
             raise DataError(f"it is the same log as '{shown_path(seen[same].path)}'", where=f"'{shown_path(log.path)}'")
         seen[same] = log
+    if first.mode is not None:
+        logs = [_of_plan(log, chosen) for log in logs]
     if not any(line.latency_s is not None for log in logs for line in log.compared):
         raise DataError(
             f"no frame after the first was answered: {_told(logs)}",
@@ -82,6 +99,33 @@ def read_logs(paths: Sequence[Path], results: Results, bundle: Path | None = Non
             hint="let 'splitimpera infer' run with the server at hand, for 100 frames or more",
         )
     return plan, logs
+
+
+def _sent_most(logs: Sequence[Log]) -> str:
+    """The plan that sent most frames, of runs that chose among several."""
+    sent = Counter(line.sent_by for log in logs for line in log.frames if line.sent_by is not None)
+    if not sent:
+        raise DataError(
+            "no frame was sent to a server: a design predicts nothing of what the device did instead",
+            where=f"'{shown_path(logs[0].path)}'",
+            hint="let 'splitimpera infer' run with a server at hand",
+        )
+    return sent.most_common(1)[0][0]
+
+
+def _of_plan(log: Log, plan: str) -> Log:
+    """The frames that a plan sent; of those that the server did not answer in time nothing came back."""
+    frames = [line for line in log.frames if line.sent_by == plan]
+    if not frames:
+        raise DataError(f"no frame was sent by plan '{shown(plan)}'", where=f"'{shown_path(log.path)}'")
+    instead = {place for place, line in enumerate(frames) if line.answered_by in _INSTEAD}
+    for place in instead:
+        frames[place] = frames[place].model_copy(update=_NOTHING)
+    return replace(log, frames=tuple(frames), others=len(log.frames) - len(frames), finished=len(instead))
+
+
+_INSTEAD = (AnsweredBy.DEVICE, AnsweredBy.STALE)
+_NOTHING = {"outcome": "lost", "response_s": None, "predicted": None, "counts": None, "confidence": None}
 
 
 def outcomes(logs: Sequence[Log]) -> dict[str, int]:
