@@ -62,6 +62,6 @@ def test_the_readmes_lines_design_export_serve_infer_and_verify(tmp_path):
     assert "latency p50" in run("verify")
     results = tmp_path / "runs" / "raspberry_pi"
     verification = json.loads((results / "verification.json").read_text())
-    assert verification["schema_version"] == 1
+    assert verification["schema_version"] == 2
     if CHROMIUM is not None:
         assert open_page(results / "verify.html", tmp_path).errors == []
