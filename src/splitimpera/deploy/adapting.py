@@ -48,12 +48,12 @@ ENOUGH = 3
 
 
 def window_s(fps: float) -> float:
-    """How long an estimate looks back where frames come so often: 12 of them, half a second to 3 s.
+    """How long an estimate looks back where frames come so often: 12 of them, 1 to 3 s.
 
     >>> window_s(50.0), window_s(10.0), window_s(1.0)
-    (0.5, 1.2, 3.0)
+    (1.0, 1.2, 3.0)
     """
-    return min(max(12 / fps, 0.5), 3.0)
+    return min(max(12 / fps, 1.0), 3.0)
 
 
 @dataclass(frozen=True)
