@@ -61,7 +61,7 @@ class Case:
 
 
 def load_case(folder: Path) -> Case:
-    """Facts and policy, as `made_of` kept them."""
+    """Facts and policy, as `keep_case` kept them."""
     kept = json.loads((folder / "plans.json").read_text())
     plans = {
         one["id"]: PlanFacts(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()})
@@ -72,8 +72,6 @@ def load_case(folder: Path) -> Case:
 
 def keep_case(run: Path, folder: Path) -> None:
     """Take what is needed of a design and its policy into a folder."""
-    from splitimpera.scenario.loading import load_scenario
-
     policy = load_policy(run / "policy.json")
     results = json.loads((run / "results.json").read_text())
     rows = {plan["id"]: plan for plan in results["plans"]}
@@ -92,7 +90,6 @@ def keep_case(run: Path, folder: Path) -> None:
     shutil.copy(run / "policy.json", folder / "policy.json")
     made = {"fps": workload["fps"], "deadline_s": workload["deadline"], "plans": facts}
     (folder / "plans.json").write_text(json.dumps(made, indent=1) + "\n")
-    del load_scenario
 
 
 # Running --------------------------------------------------------------------------------------------------------------

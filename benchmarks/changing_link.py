@@ -29,6 +29,7 @@ DOWN_BPS = 10e6
 QUEUE_BYTES = 30_000
 GIVE_UP_S = 1.0
 """After its deadline nobody waits for a frame."""
+NO_DEADLINE_S = 1e3
 TICK_S = 0.025
 """How often a strategy is asked whether to ping."""
 
@@ -243,8 +244,7 @@ class World:
 
     def _tick(self, now_s: float, number: int) -> None:
         if self._strategy.pings(now_s):
-            sent, gone = self._uplink.send(PING_WIRE_BYTES - self._uplink.header, now_s, inf_s := 1e3)
-            del inf_s
+            sent, gone = self._uplink.send(PING_WIRE_BYTES - self._uplink.header, now_s, NO_DEADLINE_S)
             self._strategy.pinged(number, now_s)
             if not gone:
                 self._at(float(sent["complete"]) / NS + self._back_s(PING_WIRE_BYTES), "pong", number)

@@ -5,11 +5,12 @@ is believed of the link (`belief`), takes the plan of the largest expected value
 `switching` allows. A client also asks it whether a frame is still worth sending, and when to ping.
 
 - Rates: the policy's are of the wire, so the estimate is told sizes with headers.
-- Delay: half the smallest round trip of late, which finds no queue of this client's own.
+- Delay: half the round trip of small packets, without what this client's own queue makes of it.
 - Loss: over TCP none is seen; what it does is in the goodput.
 - Trials: small frames tell nothing of the rate, and local plans nothing at all. Where to know it would be worth more
   than a change has to gain, single frames are run by the plan that could win, within the budget of probes; where the
   chosen plan is local, the device computes them as well.
+- Experience: the plan in use is worth no less than what its latest frames came to.
 - Queues: a frame that would find a queue of this client's own, and come too late behind it, is held back: it would only
   make the next ones late.
 
@@ -38,11 +39,14 @@ from splitimpera.records.policy import Policy
 HEADER_BYTES = 50
 """What comes with a packet on the wire, where nobody says: link, IP, UDP and frame header."""
 PING_S, BUSY_PING_S = 0.25, 0.05
+"""Pings apart: while the frames are small packets themselves, and else."""
 PING_BYTES = 80
 HOLD = 0.3
+"""A frame is held back where not even this share of such frames would come in time: links flush queues in bursts."""
 TRIALS_APART_S, MOST_APART_S = 0.25, 1.0
 """Twice as long after each trial that led to no other plan."""
 WATCHED_S, LEAST_WATCHED = 1.0, 5
+"""What the latest frames by the chosen plan came to, where there are so many."""
 ENOUGH = 3
 """Frames that told the rate of late: more are not tried."""
 

@@ -293,7 +293,7 @@ class LinkEstimate:
     def outage(self, now_s: float) -> Outage | None:
         """The outage that lasts; None: there is none.
 
-        It begins where nothing came for longer than `patience_s` though enough was sent, and is over when anything comes.
+        It begins where nothing came for longer than `patience_s` though enough was sent; anything that comes ends it.
         """
         return self._silence.outage(now_s, self.patience_s(now_s))
 

@@ -36,8 +36,9 @@ class LonePackets:
     Example:
         >>> lone = LonePackets(1.0, lambda sent_s, came_s: False)
         >>> lone.pong(0, 0.0, 0.030)
-        >>> lone.came(1000, 0.1, 0.140, 0.140)  # 10 ms longer than the ping
-        (800000.0, False)
+        >>> goodput_bps, at_least = lone.came(1000, 0.1, 0.140, 0.140)  # 10 ms longer than the ping
+        >>> round(goodput_bps), at_least
+        (800000, False)
     """
 
     def __init__(self, seconds: float, held_up: Callable[[float, float], bool]) -> None:
