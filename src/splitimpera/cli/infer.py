@@ -155,7 +155,7 @@ def run(
             )
         after.enter_context(client)
         if isinstance(client, AdaptiveClient) and client.unreachable is not None:
-            warnings.warn(f"{client.unreachable}; the device answers until a server is there", stacklevel=1)
+            warnings.warn(f"{client.unreachable.problem}; the device answers until a server is there", stacklevel=1)
         judge = judge_of(opened.manifest, inputs.near)
         first = run_line(client, inputs, rate, deadline_s, judge)
         told = after.enter_context(_written(log, first)) if log is not None else _untold
