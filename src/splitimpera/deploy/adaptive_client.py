@@ -156,7 +156,7 @@ class AdaptiveClient:
         for server in self.rules.servers.all:
             patience_s = server.breaker.rules.probe_s
             self.rules.ways[server.address] = Way(
-                server, self.plans.hops, hello, self.security, self.limits, self._lock, patience_s
+                server, self.plans.hops, hello, self.security, self.limits, self._lock, patience_s, self.plans.window_s
             )
         ways = list(self.rules.ways.values())
         failures = await asyncio.gather(*(way.open_first() for way in ways), return_exceptions=True)
@@ -290,6 +290,10 @@ class AdaptiveClient:
             lane.connection.send(
                 frame.number, coded.payload, left_s, give_up_s, lambda told: self._told(frame, told), hop.number
             )
+            with self._lock:
+                pings = self.rules.adapting.ping_due(monotonic())
+            if pings:
+                lane.connection.session.ping()
         except SplitImperaError as failure:
             self._missed(frame, failure.problem)
             self._settle(frame)

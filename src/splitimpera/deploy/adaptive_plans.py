@@ -13,7 +13,7 @@ from splitimpera.bundle.opened import Bundle
 from splitimpera.codec.given import array_dtype
 from splitimpera.core.array_types import Row
 from splitimpera.core.errors import PlanError
-from splitimpera.deploy.adapting import Adapting
+from splitimpera.deploy.adapting import Adapting, window_s
 from splitimpera.deploy.answering import Mode
 from splitimpera.deploy.halves import Coded, device_halves
 from splitimpera.deploy.hops import check_machines, pace
@@ -67,6 +67,7 @@ class AdaptivePlans:
         local: The plan that runs on the device alone; None: there is none, or the mode does without.
         can_finish: Whether the device answers frames by itself.
         hops: Of all plans that are sent by.
+        window_s: Over how long a link is looked at.
 
     Raises:
         BundleError: there is no such plan, or it is damaged.
@@ -106,6 +107,7 @@ class AdaptivePlans:
         self.hops = [each.hops[0] for each in usable if each.hops]
         self.depths = [hop.depth for hop in self.hops] + ([None] if self.local else [])
         self.responding = manifest.responding
+        self.window_s = window_s(usable[0].fps)
         self.halves = device_halves(bundle, list(self._entries), threads)
         self._heads = {id: Durations() for id in self._entries}
         self._rests = {id: Durations() for id, half in self.halves.items() if half.rest is not None}
@@ -158,7 +160,7 @@ class AdaptivePlans:
         return Adapting(
             self._policy,
             self._bytes,
-            LinkEstimate(carrier),
+            LinkEstimate(carrier, seconds=self.window_s),
             first=self._first,
             header_bytes=self._packet_bytes,
             told=told,

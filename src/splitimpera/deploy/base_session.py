@@ -38,7 +38,7 @@ GREETING_BYTES = max(MOST_OF_KIND.values())
 SESSIONS_AT_MOST = 1024
 """Sessions of one listener."""
 FIRST_PINGS, PING_S, PING_AGAIN_S = 3, 1.0, 0.25
-PINGS_KEPT = 8
+PINGS_KEPT = 64
 _FROM_CLIENT = frozenset({Kind.FRAME, Kind.HELLO, Kind.PING, Kind.ACK})
 _FROM_SERVER = frozenset({Kind.RESPONSE, Kind.WELCOME, Kind.REFUSAL, Kind.PONG, Kind.ACK})
 _GREETINGS = frozenset({Kind.HELLO, Kind.WELCOME, Kind.REFUSAL})
@@ -169,9 +169,15 @@ class BaseSession:
 
     def _ping(self) -> None:
         """Send a ping, and plan the next one: the first few follow each other, then one a second."""
-        self._pings_sent += 1
-        first = self._pings_sent < FIRST_PINGS
+        first = self._pings_sent + 1 < FIRST_PINGS
         self._ping_timer = self._loop.call_later(PING_AGAIN_S if first else PING_S, self._ping)
+        self.ping()
+
+    def ping(self) -> None:
+        """See `Session.ping`."""
+        if self.closed or not self.greeted:
+            return
+        self._pings_sent += 1
         while len(self._pings) >= PINGS_KEPT:
             del self._pings[next(iter(self._pings))]
         self._pings[self._pings_sent] = monotonic()

@@ -111,6 +111,10 @@ class Session(Protocol):
         """
         ...
 
+    def ping(self) -> None:
+        """Send a ping besides those that are sent anyhow; a client does."""
+        ...
+
     async def sent(self) -> None:
         """Wait until what was sent is with the system, or the session closed."""
         ...

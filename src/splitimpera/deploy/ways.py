@@ -110,6 +110,7 @@ class Way:
     Args:
         hops: Of all plans that are sent there.
         patience_s: How long opening may take, after the first time.
+        seconds: Over which the link is looked at.
 
     Attributes:
         failure: Why the latest attempt to open a session failed; None: it did not.
@@ -124,6 +125,7 @@ class Way:
         limits: Limits,
         lock: Lock,
         patience_s: float,
+        seconds: float,
     ) -> None:
         self.server = server
         self.failure: LinkError | None = None
@@ -132,7 +134,7 @@ class Way:
         self._lanes: dict[Pace | None, Lane] = {}
         self.links: dict[Carrier, LinkEstimate] = {}
         for hop in hops:
-            link = self.links.setdefault(carrier_of(hop), LinkEstimate(carrier_of(hop)))
+            link = self.links.setdefault(carrier_of(hop), LinkEstimate(carrier_of(hop), seconds=seconds))
             self._lanes.setdefault(self._kind(hop), Lane(hop, Watched(link, server, lock, len(self._lanes))))
         self._broken = asyncio.Event()
 
