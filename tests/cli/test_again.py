@@ -50,6 +50,7 @@ def first(tmp_path_factory):
     return run, folder / "run"
 
 
+@pytest.mark.slow
 def test_a_design_runs_again_from_its_results_alone(first, tmp_path, monkeypatch):
     _, out = first
     monkeypatch.chdir(tmp_path)
@@ -121,6 +122,7 @@ def test_what_is_done_is_logged_with_the_time(first):
     assert re.search(r"DEBUG .*Simulating the plans: 1 of \d+ after", said)
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_used_again(tmp_path):
     """Devices without a preset: their times come from the first run's results, and so do all that follows from them."""
     (tmp_path / "mine.py").write_text(NETWORK)

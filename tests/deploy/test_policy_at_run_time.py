@@ -130,7 +130,7 @@ def test_the_larger_plan_is_taken_where_the_link_bears_it_and_left_where_it_does
 
 def test_a_pinned_plan_stays(bundle):
     with running(bundle) as (_, address), AdaptiveClient(bundle, [address], "sc", pin=True, insecure=True) as client:
-        found = drive(client, 3)
+        found = drive(client, 1.5)
     assert {one.answered.plan for _, one in found} == {"sc"}
 
 

@@ -41,6 +41,7 @@ print(came)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT")
 def test_a_simulation_that_is_interrupted_raises_and_does_not_crash():
     found = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)

@@ -74,7 +74,7 @@ CASES = {
 }
 
 
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(**CASES)
 def test_no_plan_that_could_be_chosen_is_ruled_out(bed, wanted, rate, loss, speed, seed):
     check_against_the_full_evaluation(bed, wanted, rate, loss, speed, seed)

@@ -158,6 +158,7 @@ def test_a_folder_of_another_study_and_a_second_driver_are_refused(folder):
         read_study(folder)
 
 
+@pytest.mark.slow
 def test_time_that_is_over_leaves_cells_for_the_next_run(folder):
     found = sei.study(folder / "small.yaml", folder / "out", max_time_s=0.0)
     assert {cell.state for cell in found.cells} == {"left"}
@@ -247,6 +248,7 @@ def test_a_study_on_a_full_disk_ends_with_a_message_and_goes_on_where_there_is_r
     assert tables(folder / "full") == tables(folder / "whole")
 
 
+@pytest.mark.slow
 def test_bottlenecks_that_were_not_to_be_trained_are_trained_by_the_next_run(folder):
     text = STUDY.replace("[0 %, 5 %]", "[0 %]").replace("count: 3", "count: 2").replace("cuts: all", "cuts: [stem.0]")
     text = text.replace("  requirements:", "  bottlenecks: {ratios: [2], epochs: [1, 1]}\n  requirements:")
@@ -277,6 +279,7 @@ SEARCH = (
 )
 
 
+@pytest.mark.slow
 def test_a_search_trains_some_and_recommends_among_them(folder):
     (folder / "small.yaml").write_text(SEARCH)
     said = []

@@ -66,7 +66,8 @@ class DeviceHalf:
     """What the first machine of a plan does with a frame: prepare, run its layers, encode.
 
     Attributes:
-        rest: The layers behind the cut, where the machine has them as well; they take what crosses, uncoded.
+        rest: The layers behind the cut, where the machine has them as well and a plan that was asked for runs there
+            alone; they take what crosses, uncoded.
     """
 
     plan: PlanEntry
@@ -203,11 +204,12 @@ def device_halves(bundle: Bundle, plans: Iterable[str] | None = None, threads: i
     Raises:
         BundleError: as of `device_half`.
     """
-    manifest, loaded = bundle.manifest, _Loaded(bundle, threads)
+    manifest, loaded, entries = bundle.manifest, _Loaded(bundle, threads), _entries(bundle.manifest, plans)
+    alone = any(not entry.hops for entry in entries)
     halves = {}
-    for entry in _entries(manifest, plans):
+    for entry in entries:
         codec = bundle.codec(entry.hops[0]) if entry.hops else None
-        layers, rest = loaded.layers(entry, 0), loaded.rest(entry)
+        layers, rest = loaded.layers(entry, 0), loaded.rest(entry) if alone else None
         halves[entry.id] = DeviceHalf(entry, manifest.input, layers, codec, manifest.responding, rest)
     return halves
 
