@@ -189,6 +189,10 @@ class AdaptivePlans:
         """What the device takes for a whole frame; None: it cannot."""
         return self._whole.p95_s if self.can_finish else None
 
+    def frame_bytes(self, plan: str | None) -> int:
+        """Payload of a frame."""
+        return self._bytes.get(plan or "", 0)
+
     def head_s(self, plan: str | None) -> float:
         return self._heads[plan].p95_s if plan in self._heads else 0.0
 

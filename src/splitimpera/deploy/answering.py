@@ -65,6 +65,7 @@ class Known:
         outage: Nothing has come over the link for too long.
         cut_depth: After how many layers the plan sends; None: it sends nothing. For a probe, that of the plan that is
             to be returned to.
+        queued: What waits to be sent already would make it late.
         head_s: How long the device is busy with a frame that is sent, before it can begin with anything else.
         rest_s: What it takes to finish a frame that was sent; None: it begins anew, `device_s`.
     """
@@ -76,6 +77,7 @@ class Known:
     circuit: Circuit | None
     outage: bool
     cut_depth: int | None
+    queued: bool = False
     head_s: float = 0.0
     rest_s: float | None = None
 
@@ -303,7 +305,9 @@ class Answering:
             return f"it would be sent after {known.cut_depth} layers, the privacy floor is {self.floor}"
         if known.outage:
             return "nothing comes over the link"
-        return "" if known.circuit is not None else "the circuit is open"
+        if known.circuit is None:
+            return "the circuit is open"
+        return "it would be late behind what waits already" if known.queued else ""
 
 
 def _rest_s(known: Known) -> float | None:

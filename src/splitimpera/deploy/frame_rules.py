@@ -109,6 +109,7 @@ class FrameRules:
             Circuit.HALF_OPEN if probe and allowed is not None else allowed,
             outage and not probe,
             None if hop is None else hop.depth,
+            hop is not None and not probe and not self._worth_sending(sent_by, deadline_s - begun_s, begun_s),
             self.plans.head_s(sent_by),
             self.plans.rest_s(sent_by),
         )
@@ -119,6 +120,10 @@ class FrameRules:
         return AdaptiveFrame(
             number, tensors, begun_s, deadline_s, answer, choice, sent_by, lane, way, attempt, self._change, seen
         )
+
+    def _worth_sending(self, plan: str | None, left_s: float, now_s: float) -> bool:
+        size = self.plans.frame_bytes(plan)
+        return self.adapting.worth_sending(size, left_s, now_s)
 
     def _choice(self, now_s: float, way: Way | None, allowed: Circuit | None) -> Choice:
         """What the rules say, with what is in the way of the server."""
