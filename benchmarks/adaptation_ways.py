@@ -144,7 +144,7 @@ class Ours(Static):
             Circuit.CLOSED,
             self.adapting.outage(now_s) is not None,
             1 if sends else None,
-            facts.device_s if sends and facts is not None else 0.0,
+            head_s=facts.device_s if sends and facts is not None else 0.0,
         )
         action = self._answering.begin(known).action
         if action is Action.COMPUTE and self._local is not None:
