@@ -126,3 +126,17 @@ def test_modes_and_plans_that_leave_no_answer_are_refused(bundle):
         AdaptiveClient(bundle, ["127.0.0.1:1"])
     with pytest.raises(PlanError, match="can be used"):
         AdaptiveClient(bundle, ["127.0.0.1:1"], "lc", mode=Mode.SERVER_ONLY, insecure=True)
+
+
+def test_a_client_leaves_a_server_that_is_busy_alone_for_as_long_as_it_says(bundle):
+    with (
+        running(bundle, rate_limit_hz=5.0) as (_, address),
+        AdaptiveClient(bundle, [address], insecure=True) as client,
+    ):
+        found = run_frames(client, 80, 0.2, every_s=0.025)
+    assert np.mean([one.outcome == "ok" for one in found]) >= 0.9
+    sent = [one for one in found if one.answered.sent_by is not None]
+    by_server = [one for one in found if one.answered.by is AnsweredBy.SERVER]
+    assert by_server
+    assert len(sent) < 50  # 80 without being told
+    assert any("asked to wait" in one.answered.reason or "circuit is open" in one.answered.reason for one in found)

@@ -40,6 +40,13 @@ def test_what_finds_the_queue_full_is_lost_and_over_tcp_waits():
     assert link.arrives(500, 0.0, loses=False) == pytest.approx(1.1)
 
 
+def test_a_queue_of_so_many_bytes():
+    link = changing(queue_bytes=1000)
+    assert [link.arrives(400, 0.0) is None for _ in range(4)] == [False, False, True, True]
+    assert link.arrives(600, 0.45) is not None  # the first has left
+    assert link.arrives(1, 0.45) is None
+
+
 def test_a_link_that_stands_still_goes_on_when_the_trace_does():
     link = changing(Trace("gap", (0.0, 1.0), 3.0, rate_bps=(8e3, 0.0)), queue_s=9.0)
     assert link.arrives(1500, 0.0) == pytest.approx(3.5)

@@ -348,7 +348,8 @@ class AdaptiveClient:
         """The server has no answer to a frame; in the loop."""
         now_s, way = monotonic(), frame.way
         with self._lock:
-            if status in (None, Status.BUSY, Status.STOPPING) and way is not None and frame.attempt is not None:
+            away = status in (None, Status.BUSY, Status.STOPPING) or wait_s > 0
+            if away and way is not None and frame.attempt is not None:
                 was = way.server.breaker.circuit
                 way.server.failed(frame.attempt, now_s, reason, wait_s)
                 if status is None and was is Circuit.CLOSED and way.server.breaker.circuit is Circuit.OPEN:

@@ -25,7 +25,8 @@ class AdaptiveFrame:
 
     Attributes:
         tensors: The network's input.
-        plan: The one that it is sent by, if it is sent.
+        used: The plan in use; None: none could be used.
+        plan: The one that it is sent by, if it is sent; another one for a trial.
         attempt: What names it to the server's circuit.
         of_server, of_device: The answers that there are.
     """
@@ -36,6 +37,7 @@ class AdaptiveFrame:
     deadline_s: float
     answer: FrameAnswer
     choice: Choice
+    used: str | None
     plan: str | None
     lane: Lane | None
     way: Way | None
@@ -79,7 +81,7 @@ class AdaptiveFrame:
             None if exchange is None else exchange.response,
             Answered(
                 by,
-                self.choice.beside or self.choice.plan,
+                self.used,
                 self.plan if self.answer.sends else None,
                 f"{self.answer.reason}; {self.choice.reason}",
                 self.change,

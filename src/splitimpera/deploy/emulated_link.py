@@ -11,6 +11,7 @@ import asyncio
 import socket
 import threading
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
@@ -33,6 +34,7 @@ class ChangingLink:
 
     Args:
         rate_bps, delay_s, loss: Where the trace does not say.
+        queue_s, queue_bytes: What the queue holds: so many seconds, or so many bytes, where that is said.
 
     Example:
         >>> link = ChangingLink(Trace("", (0.0, 1.0), 2.0, rate_bps=(8000.0, 80000.0)), rng=np.random.default_rng(0))
@@ -48,8 +50,11 @@ class ChangingLink:
         delay_s: float = 0.0,
         loss: float = 0.0,
         queue_s: float = QUEUE_S,
+        queue_bytes: int | None = None,
     ) -> None:
-        self._trace, self._rng, self._queue_s = trace, rng, queue_s
+        self._trace, self._rng, self._queue_s, self._queue_bytes = trace, rng, queue_s, queue_bytes
+        self._waiting: deque[tuple[float, int]] = deque()
+        self._waiting_bytes = 0
         self._rate_bps, self._delay_s, self._loss = rate_bps, delay_s, loss
         self._free_s = self._last_s = 0.0
         self._opportunity, self._used = 0, 0
@@ -64,14 +69,23 @@ class ChangingLink:
         Args:
             loses: Whether the link loses packets at all.
         """
-        if loses and self.waits_s(now_s) > self._queue_s:
+        if loses and self._full(size, now_s):
             return None
         self._free_s = self._through(size, max(now_s, self._free_s))
+        self._waiting.append((self._free_s, size))
+        self._waiting_bytes += size
         if loses and self._rng.random() < self._of(self._trace.loss, now_s, self._loss):
             return None
         # a delay that falls lets no packet overtake another
         self._last_s = max(self._last_s, self._free_s + self._of(self._trace.delay_s, now_s, self._delay_s))
         return self._last_s
+
+    def _full(self, size: int, now_s: float) -> bool:
+        while self._waiting and self._waiting[0][0] <= now_s:
+            self._waiting_bytes -= self._waiting.popleft()[1]
+        if self._queue_bytes is None:
+            return self.waits_s(now_s) > self._queue_s
+        return self._waiting_bytes + size > self._queue_bytes
 
     def back(self, now_s: float) -> float:
         """When something comes back that was sent now."""
@@ -123,14 +137,15 @@ class EmulatedLink:
     Args:
         server: Where what comes is sent on to.
         link: How.
+        start_s: Where in the trace it begins.
 
     Attributes:
         address: Where clients are to go; the trace begins when it is opened.
     """
 
-    def __init__(self, server: Address, link: ChangingLink) -> None:
+    def __init__(self, server: Address, link: ChangingLink, start_s: float = 0.0) -> None:
         self.address: Address = ("", 0)
-        self._server, self._link = server, link
+        self._server, self._link, self._start_s = server, link, start_s
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="splitimpera-relay", daemon=True)
         self._begun_s = 0.0
@@ -163,7 +178,7 @@ class EmulatedLink:
         uplink = _Uplink(self, family, (str(there[0]), int(there[1])))
         transport, _ = await self._loop.create_datagram_endpoint(lambda: uplink, local_addr=self.address)
         self._closing += [transport.close, uplink.close]
-        self._begun_s = monotonic()
+        self._begun_s = monotonic() - self._start_s
 
     async def _close(self) -> None:
         for close in self._closing:

@@ -114,11 +114,12 @@ class FrameRules:
             self.plans.rest_s(sent_by),
         )
         answer = self.answering.begin(known)
+        used = self.adapting.switching.used if self.servers is not None else choice.plan
         attempt = server.begin(begun_s) if server is not None and answer.sends else None
         seen = self._seen(lane, begun_s)
         number = next(self._numbers)
         return AdaptiveFrame(
-            number, tensors, begun_s, deadline_s, answer, choice, sent_by, lane, way, attempt, self._change, seen
+            number, tensors, begun_s, deadline_s, answer, choice, used, sent_by, lane, way, attempt, self._change, seen
         )
 
     def _worth_sending(self, plan: str | None, left_s: float, now_s: float) -> bool:
