@@ -267,6 +267,7 @@ def test_results_go_where_they_were_to_go_wherever_the_users_code_went(mine, tmp
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_design_into_a_folder_with_other_things_leaves_them_alone(mine):
     code, _, errors = command("design", "scenario.yaml", "--no-explore", "--replications", "1", "--out", ".")
     assert (code, errors) == (0, "")

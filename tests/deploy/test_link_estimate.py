@@ -100,6 +100,7 @@ def test_loss_lies_within_its_interval_and_is_no_goodput(kind, share):
     assert np.abs(np.log(goodput)).max() < 0.1
 
 
+@pytest.mark.slow
 @kinds
 def test_bursts_that_take_frames_whole_are_no_outage(kind):
     """Bursts of 30 ms, 3 % of the time, where a frame is sent within 2 ms: it comes, or nothing of it does."""

@@ -199,6 +199,7 @@ def test_pipes_folders_and_what_is_not_there(tmp_path):
             read_state(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_the_command_line_ends_in_one_line(tmp_path):
     (tmp_path / "net.py").write_text("from torch import nn\ndef network(): return nn.Linear(64, 10)")
     torch.save({"weight": torch.ones(10, 64, dtype=torch.complex64), "bias": torch.ones(10)}, tmp_path / "w.pt")

@@ -224,6 +224,7 @@ def test_the_mean_window_under_even_losses(congestion_control, loss, rtt_s, tole
     assert window == pytest.approx(law, rel=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("congestion_control", ["cubic", "reno"])
 def test_how_a_window_comes_back_after_a_loss(congestion_control):
     """CUBIC: along C (t - K)^3 to the old one and beyond (RFC 9438, 4.2); Reno: by one packet a round trip."""
@@ -382,6 +383,7 @@ def test_a_packet_is_lost_by_the_loss_that_holds_when_it_leaves():
     assert sent.erased[0][0][1] == 250_000
 
 
+@pytest.mark.slow
 def test_a_short_run_sees_as_much_loss_as_a_long_one():
     link, frame = Link(loss=0.3, loss_burst=10.0), Workload(1.0, 1, frame_bytes=1000)
     lost = [sei.simulate(link, frame, "udp", np.random.default_rng(seed)).lost_packets[0] for seed in range(3000)]

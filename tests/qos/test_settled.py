@@ -102,6 +102,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @given(**CASES)
 def test_the_choice_is_the_one_that_all_rounds_give(bed, least, p95, loss, objective, seed):

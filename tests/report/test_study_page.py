@@ -328,6 +328,7 @@ def test_studies_of_any_shape_have_a_page_and_tables(shape):
     assert all(len(line) <= 80 for line in lines)
 
 
+@pytest.mark.slow
 def test_ten_thousand_cells_fit():
     axes = [
         spread("links[0].rate", log=["10 kbit/s", "1 Gbit/s"], count=100),
@@ -338,6 +339,7 @@ def test_ten_thousand_cells_fit():
     assert len(data_of(page)["cells"]["state"]) == 10_000
 
 
+@pytest.mark.slow
 def test_ten_thousand_cells_of_long_names_and_reasons_of_their_own_fit():
     axes = [
         axis("links[0].name", [f"{'long name ' * 30}{i}" for i in range(100)]),
@@ -363,6 +365,7 @@ def test_ten_thousand_cells_of_long_names_and_reasons_of_their_own_fit():
     assert -2 in data_of(page)["cells"]["why"]
 
 
+@pytest.mark.slow
 def test_of_more_cells_than_fit_every_so_many_values_are_drawn():
     axes = [spread("links[0].rate", log=["1 kbit/s", "1 Gbit/s"], count=1550), axis("b", list(range(20)))]
     row = row_of([plan(DESIGNS[0], 1e6, 0, 1)])

@@ -106,6 +106,7 @@ def test_a_cell_is_what_a_design_finds(folder):
     assert cell.row.chosen.id == design.recommendation.chosen.id
 
 
+@pytest.mark.slow
 def test_what_damage_does_is_near_what_a_design_finds(folder):
     text = STUDY.replace("[0 %, 5 %]", "[10 %]").replace("count: 3", "count: 2").replace("40 ms", "400 ms")
     (folder / "small.yaml").write_text(text)
