@@ -377,8 +377,10 @@ class AdaptiveClient:
             with self._lock:
                 frame.answer.device_failed(monotonic())
         else:
+            answered_s = monotonic()
+            frame.computed_s = answered_s - begun_s
             with self._lock:
-                frame.answer.device_answered(monotonic())
+                frame.answer.device_answered(answered_s)
                 if to_begin_s is not None:
                     self.plans.late.add(begun_s - to_begin_s)
                     self.answering.spare_s = max(SPARE_S, 2 * self.plans.late.longest_s)

@@ -29,6 +29,7 @@ class AdaptiveFrame:
         plan: The one that it is sent by, if it is sent; another one for a trial.
         attempt: What names it to the server's circuit.
         of_server, of_device: The answers that there are.
+        computed_s: What the device took for its own.
     """
 
     number: int
@@ -48,6 +49,7 @@ class AdaptiveFrame:
     exchange: Exchange | None = None
     of_server: Row | None = None
     of_device: Row | None = None
+    computed_s: float = 0.0
     settled: bool = False
     found: Future[Inference] = field(default_factory=Future)
 
@@ -72,7 +74,7 @@ class AdaptiveFrame:
             result,
             *named(manifest, result),
             self.begun_s,
-            0.0 if coded is None else coded.head_s,
+            self.computed_s if coded is None else coded.head_s,
             0.0 if coded is None else coded.encode_s,
             None if exchange is None else exchange.sent_s,
             self.answer.answered_s if in_time else None,
