@@ -76,6 +76,7 @@ CASES = {
 QUICK = ("torchvision.models:resnet18", "timm/resnet18", "hugging.py:resnet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("library", "name"),
     [

@@ -52,6 +52,7 @@ def answer(assembled_s=0.05, missing_bytes=0, lost_packets=0, after_s=0.0):
 # The link stands still ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @kinds
 @pytest.mark.parametrize(
     ("rate_bps", "carrier", "fps", "packets"),
@@ -84,6 +85,7 @@ def test_the_round_trip_is_that_of_an_empty_queue(kind):
     assert np.median([one.value for one in found]) == pytest.approx(truth, rel=0.02)
 
 
+@pytest.mark.slow
 @kinds
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.05])
 def test_loss_lies_within_its_interval_and_is_no_goodput(kind, share):

@@ -172,7 +172,7 @@ def test_nothing_is_sent_from_before_the_privacy_floor(bundle, mode, monkeypatch
         client = AdaptiveClient(attacked(bundle, 1), [address], mode=mode, insecure=True)
         with client:
             assert client.plans.hop("rc") is None
-            found = drive(client, 1.0)
+            found = drive(client, 0.5)
     assert rc not in sent
     assert {one.answered.sent_by for _, one in found} <= {"sc", None}
     for frame, (_, one) in enumerate(found):

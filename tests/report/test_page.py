@@ -121,6 +121,7 @@ def test_every_slider_chooses_what_python_would(shown):
     assert len(headlines) > 5
 
 
+@pytest.mark.slow
 def test_moving_the_latency_slider_by_keys_changes_the_recommendation(shown):
     page = shown(made_results(four_plans(), REQUIREMENTS))
     assert text(page, "headline") == "Split after block.add, 8-bit, over UDP SC3-uint8-udp"
@@ -202,6 +203,7 @@ def test_the_status_is_announced_and_every_control_has_a_name(shown):
     assert page.run(handlers) == []
 
 
+@pytest.mark.slow
 def test_the_table_sorts_and_filters_by_keys(shown):
     page = shown(made_results(four_plans(), REQUIREMENTS))
     ids = "[...document.querySelectorAll('#plans tbody tr:not([hidden]) th')].map((cell) => cell.textContent)"

@@ -16,6 +16,7 @@ def browser(tmp_path_factory):
         yield browser
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plan", [SPLIT_TCP, *(pytest.param(plan, marks=pytest.mark.slow) for plan in (SPLIT_UDP, LOCAL))]
 )
