@@ -27,6 +27,8 @@ SLICE_S, SLICES, SETTLED_S = 1.5, 10, 0.3
 """The nuisance is there in every other slice; what happens at a slice's begin counts for none."""
 WORSE, TRIES = 1.5, 3
 """A machine that does something else as well may be late at any time."""
+ONE_MORE_S = TAKES_S + 0.001
+"""What is being run is not interrupted: on a quiet machine, where frames hardly wait, one more of them is over half."""
 SERVE = """
 import asyncio, sys, time
 from dataclasses import replace
@@ -188,10 +190,10 @@ async def measured(bundle, address, nuisance):
 )
 def test_others_wait_hardly_longer(tmp_path, transport, nuisance):
     bundle = make_bundle(tmp_path, transport=transport, deadline_s=10.0)
-    ratios = []
+    tried = []
     with serving(bundle) as address:
-        while not ratios or (min(ratios) > WORSE and len(ratios) < TRIES):
+        while not any(well for *_, well in tried) and len(tried) < TRIES:
             without_s, beside_s = asyncio.run(measured(bundle, address, nuisance))
-            ratios.append(beside_s / without_s)
+            tried.append((without_s, beside_s, beside_s <= max(WORSE * without_s, without_s + ONE_MORE_S)))
             log.info("%s, %s: p99 %.1f -> %.1f ms", transport, nuisance.__name__, 1e3 * without_s, 1e3 * beside_s)
-    assert min(ratios) <= WORSE, ratios
+    assert any(well for *_, well in tried), tried
