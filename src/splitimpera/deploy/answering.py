@@ -77,9 +77,9 @@ class Known:
     circuit: Circuit | None
     outage: bool
     cut_depth: int | None
-    queued: bool = False
     head_s: float = 0.0
     rest_s: float | None = None
+    queued: bool = False
 
 
 class FrameAnswer:

@@ -109,9 +109,9 @@ class FrameRules:
             Circuit.HALF_OPEN if probe and allowed is not None else allowed,
             outage and not probe,
             None if hop is None else hop.depth,
-            hop is not None and not probe and not self._worth_sending(sent_by, deadline_s - begun_s, begun_s),
             self.plans.head_s(sent_by),
             self.plans.rest_s(sent_by),
+            hop is not None and not probe and not self._worth_sending(sent_by, deadline_s - begun_s, begun_s),
         )
         answer = self.answering.begin(known)
         used = self.adapting.switching.used if self.servers is not None else choice.plan
