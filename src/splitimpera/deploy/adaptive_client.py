@@ -26,7 +26,7 @@ from splitimpera.deploy.adaptive_frame import AdaptiveFrame
 from splitimpera.deploy.adaptive_plans import AdaptivePlans
 from splitimpera.deploy.answering import Answering, Mode
 from splitimpera.deploy.breaker import Circuit
-from splitimpera.deploy.client import GRACE_S, TIMEOUT_S, parsed_address
+from splitimpera.deploy.client import GRACE_S, TIMEOUT_S, check_trust, parsed_address
 from splitimpera.deploy.connection import Exchange
 from splitimpera.deploy.event_log import tell
 from splitimpera.deploy.frame_rules import FrameRules
@@ -99,13 +99,8 @@ class AdaptiveClient:
             mode = Mode.PREFER_SERVER if addresses else Mode.DEVICE_ONLY
         elif not addresses:
             raise LinkError(f"mode '{mode}' needs a server", hint="say where it listens, as 'host:port'")
-        if addresses and (security is None) != insecure:
-            raise LinkError(
-                "security and insecure exclude each other"
-                if insecure
-                else "what is sent would not be encrypted, and the server could be anybody",
-                hint="give one of security and insecure=True; 'splitimpera keys' makes certificates",
-            )
+        if addresses:
+            check_trust(security, insecure)
         self.bundle, self.security, self.threads, self.timeout_s = bundle, security, threads, timeout_s
         self.limits = limits or Limits()
         self.plans = AdaptivePlans(bundle, plan, mode, bool(addresses), threads, slowdown)

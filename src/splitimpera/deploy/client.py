@@ -78,13 +78,7 @@ class Client:
         if self.hop is not None:
             if address is None:
                 raise LinkError(f"plan '{self.plan.id}' needs a server", hint="say where it listens, as 'host:port'")
-            if (security is None) != insecure:
-                raise LinkError(
-                    "security and insecure exclude each other"
-                    if insecure
-                    else "what is sent would not be encrypted, and the server could be anybody",
-                    hint="give one of security and insecure=True; 'splitimpera keys' makes certificates",
-                )
+            check_trust(security, insecure)
             self.address = parsed_address(address) if isinstance(address, str) else address
         self.security = security
         self.half = device_half(bundle, self.plan.id, threads)
@@ -324,6 +318,22 @@ def parsed_address(address: str, where: str = "", port: int | None = None) -> tu
     if int(digits) > 65535:
         raise LinkError(f"there is no port {digits}, the last one is 65535", where=where)
     return named, int(digits)
+
+
+def check_trust(security: ClientSecurity | None, insecure: bool) -> None:
+    """Whoever asks a server says whom to trust, or that nothing is encrypted.
+
+    Raises:
+        LinkError: neither is said, or both.
+    """
+    if (security is None) == insecure:
+        return
+    raise LinkError(
+        "security and insecure exclude each other"
+        if insecure
+        else "what is sent would not be encrypted, and the server could be anybody",
+        hint="give one of security and insecure=True; 'splitimpera keys' makes certificates",
+    )
 
 
 async def _all_ended() -> None:

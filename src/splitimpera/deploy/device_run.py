@@ -310,7 +310,7 @@ class DeviceRun:
             "response_s": None if one.response_s is None else one.response_s - start_s,
             "payload_bytes": one.payload_bytes,
             "packets": one.packets,
-            "predicted": one.answer,
+            "predicted": one.answer if one.outcome == "ok" else None,
             "confidence": None if one.answer is None or one.result is None else confidence(one.result[0]),
         }
         if one.answered is not None:
