@@ -91,6 +91,7 @@ def test_every_cut_of_a_users_residual_network_becomes_a_plan(folder):
     assert result.chosen_on_test is not None
 
 
+@pytest.mark.slow
 def test_results_are_plain_and_the_same_seed_gives_the_same_accuracies(folder):
     first, again, other = (design(folder, seed=seed, replications=2) for seed in (3, 3, 4))
     accuracies = [
@@ -105,6 +106,7 @@ def test_results_are_plain_and_the_same_seed_gives_the_same_accuracies(folder):
     assert inside["cs"] > 0  # inside a block, where two tensors cross
 
 
+@pytest.mark.slow
 def test_the_cpu_by_name_and_mixed_precision(folder, tmp_path):
     """What is kept for one is not taken for the other."""
     changes = ("cuts: all", "cuts: [1, 3]"), ("5 Mbit/s", "50 Mbit/s")
@@ -133,6 +135,7 @@ def test_gradients_in_float16_are_refused_before_anything_is_computed(folder):
         design(folder, with_bottlenecks, ("mine.py:network", "missing.py:network"), autocast="float16")
 
 
+@pytest.mark.slow
 def test_distributions_come_from_several_seeds(folder):
     result = design(folder, ("cuts: all", "cuts: [1]"), replications=3)
     results = results_of(result)
@@ -214,6 +217,7 @@ def test_nothing_fits_is_a_result(folder, capsys):
     assert "No plan is feasible" in (folder / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_cuts_by_name_and_by_index(folder):
     result = design(folder, ("cuts: all", "cuts: [conv1, 1]"))
     cuts = {e.plan.hops[0].cut for e in result.evaluations if e.plan.configuration == "SC"}
@@ -316,6 +320,7 @@ def test_what_may_change_is_explored(folder):
     assert result.capacity.senders >= 1
 
 
+@pytest.mark.slow
 def test_exploring_that_would_take_long_is_left_out_and_said_to_be(folder, monkeypatch):
     monkeypatch.setattr("splitimpera.method.EXPLORING_S", 0.0)
     lines = []
@@ -377,6 +382,7 @@ def test_a_head_that_does_not_fit_the_device_is_impossible_and_says_so(folder):
     assert result.recommendation.chosen.evaluation.plan.configuration == "RC"
 
 
+@pytest.mark.slow
 def test_times_are_measured_once_unless_fresh_ones_are_wanted(folder):
     quick = (*FEW, ("fps: 20", "fps: 200"), ("5 Mbit/s", "500 Mbit/s"))
     first, again = (design(folder, *quick, replications=1).measurements for _ in range(2))
@@ -386,6 +392,7 @@ def test_times_are_measured_once_unless_fresh_ones_are_wanted(folder):
     assert design(folder, *quick, replications=1).measurements == fresh
 
 
+@pytest.mark.slow
 def test_times_that_were_not_measured_are_marked(folder):
     result = design(folder, *FEW, ("{name: camera, slowdown: 0.001}", CAMERA), replications=1)
     for evaluation in result.evaluations:

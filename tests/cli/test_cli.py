@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.alone
+
 BROKEN = sorted((ROOT / "tests" / "broken_scenarios").glob("*.yaml"))
 
 
@@ -135,6 +137,7 @@ def test_an_output_folder_on_a_file_system_that_refuses_writes():
     assert "cannot be written" in run.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_leaves_earlier_results_whole(tmp_path):
     out = tmp_path / "out"
     out.mkdir()

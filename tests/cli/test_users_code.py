@@ -121,6 +121,7 @@ def test_a_design_for_a_network_that_mixes_pictures_sees_them_one_by_one(folder)
     assert "depends on the others in its batch" in " ".join(run.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_network_that_goes_to_another_folder_takes_nothing_along(folder):
     run = designed(folder, "away")
     assert run.returncode == 0, run.stderr

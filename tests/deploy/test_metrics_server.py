@@ -13,6 +13,8 @@ import pytest
 
 from splitimpera.deploy.metrics import MOST_REQUESTS, Metrics, MetricsServer
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def server():
@@ -38,6 +40,7 @@ def test_figures_and_health(server):
         assert refused.value.code == status
 
 
+@pytest.mark.slow
 def test_idle_requests_take_a_few_threads_and_no_more(server):
     with ExitStack() as idle:
         for _ in range(MOST_REQUESTS):

@@ -23,6 +23,8 @@ from small_bundle import make_bundle
 from splitimpera.deploy.frame_log import read_log
 from splitimpera.deploy.keys import make_keys
 
+pytestmark = pytest.mark.alone
+
 OPERATIONS = ROOT / "examples" / "operations"
 UNITS = ("splitimpera-server.service", "splitimpera-device.service")
 PROGRAM = "/opt/splitimpera/bin/splitimpera"
@@ -159,6 +161,7 @@ def queries():
     return asked | {rule["alert"]: rule["expr"] for rule in rules if rule["alert"] != "ServerAway"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", list(queries()))
 def test_what_is_asked_is_what_a_server_says(title, figures):
     query = queries()[title]
@@ -175,6 +178,7 @@ def test_what_is_asked_is_what_a_server_says(title, figures):
     assert query.count("(") == query.count(")")
 
 
+@pytest.mark.slow
 def test_all_that_a_server_says_is_on_the_dashboard(figures):
     """A new figure is either shown or left out here on purpose."""
     shown = {name for query in queries().values() for name, _ in OURS.findall(query)}

@@ -38,6 +38,8 @@ from splitimpera.tasks.average_precision import AP50, average_precision
 from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.verification.comparing import verify
 
+pytestmark = pytest.mark.alone
+
 PLAN = "SC1-uint8-tcp"
 COMMAND = (sys.executable, "-m", "splitimpera")
 
@@ -117,6 +119,7 @@ def test_a_design_is_exported_run_and_verified(runs, case, tmp_path):
     assert verification_tables(found)
 
 
+@pytest.mark.slow
 def test_what_the_server_responds_is_the_networks_answer_and_as_large_as_was_simulated(runs):
     _, exported, bundle = runs("segmentation")
     samples = np.load(io.BytesIO(bundle.read("samples.npz")))
@@ -132,6 +135,7 @@ def test_what_the_server_responds_is_the_networks_answer_and_as_large_as_was_sim
     assert 0.8 < right < 1
 
 
+@pytest.mark.slow
 def test_boxes_come_from_the_server_as_many_as_there_are(runs):
     _, exported, bundle = runs("detection")
     samples = np.load(io.BytesIO(bundle.read("samples.npz")))

@@ -15,6 +15,8 @@ from splitimpera.qos.recommendation import recommend
 from splitimpera.records.requirement import parse_requirement
 from splitimpera.report.html import plan_table as table
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = (files("splitimpera.report.html") / "decide.js").read_text()
 
 ANSWER = """
@@ -73,7 +75,7 @@ def answers(page, cases):
     return found
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, 300])
 def test_hundreds_of_random_matches_come_out_alike(page, count):
     rng = np.random.default_rng(11)
     objectives = ["balanced", "balanced", "accuracy", "latency_p95", "energy", "payload_bytes"]

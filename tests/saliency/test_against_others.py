@@ -82,7 +82,8 @@ def test_equals_the_slow_implementation(case, target):
         assert curve.cs[curve.names.index(cut)] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("case", [pytest.param("vgg", marks=pytest.mark.slow), "resnet"])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["vgg", "resnet"])
 def test_agrees_with_captum_after_the_known_conversion(case):
     """Grad-CAM sums over channels, CS takes the mean."""
     attr = pytest.importorskip("captum.attr")

@@ -14,6 +14,8 @@ import ray_drivers
 from splitimpera.core.errors import ScenarioError
 from splitimpera.studies.maps import Done, Pool, in_process
 
+pytestmark = pytest.mark.alone
+
 
 def worker(folder=None):
     """Each task is a number, and some do harm."""
@@ -74,6 +76,7 @@ def test_nothing_to_do():
     assert list(Pool(2)(worker, [])) == []
 
 
+@pytest.mark.slow
 def test_processes_that_die_cost_nothing_but_time(tmp_path):
     tasks = [*range(6), "kills", *range(6), "kills once", *range(6)]
     found = told(Pool(2)(partial(worker, tmp_path), tasks))

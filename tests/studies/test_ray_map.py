@@ -25,6 +25,8 @@ from splitimpera.studies.maps import Done, Pool, in_process
 from splitimpera.studies.ray_cluster import SHIP_BYTES, misfit, own_versions, reached
 from splitimpera.studies.ray_map import Ray
 
+pytestmark = pytest.mark.alone
+
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'split-et-impera[ray]'")
 
 DRIVERS = Path(ray_drivers.__file__)
@@ -67,6 +69,7 @@ def marked(mark):
 # here ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_tasks_that_fail_stop_nothing(two):
     found = told(two(worker, [3, "fails", "breaks", 4]))
     assert [done.place for done in found] == [0, 1, 2, 3]
@@ -77,12 +80,14 @@ def test_tasks_that_fail_stop_nothing(two):
     assert list(two(worker, [])) == []
 
 
+@pytest.mark.slow
 def test_results_that_cannot_be_sent_fail_alone(two):
     found = told(two(lambda: lambda task: (lambda: task) if task == 2 else task, range(5)))
     assert [done.value for done in found] == [0, 1, None, 3, 4]
     assert "pickle" in found[2].failure.lower()
 
 
+@pytest.mark.slow
 def test_tiny_tasks_go_together_and_the_worker_is_made_once(two):
     found = told(two(ray_drivers.settings, [["OMP_NUM_THREADS", "MKL_NUM_THREADS"]] * 3000))
     assert len(found) == 3000
@@ -91,6 +96,7 @@ def test_tiny_tasks_go_together_and_the_worker_is_made_once(two):
     assert {tuple(done.value[2].values()) for done in found} == {("1", "1")}
 
 
+@pytest.mark.slow
 def test_the_driver_may_stop_in_the_middle(two):
     found = iter(two(worker, iter(range(10**9))))
     assert isinstance(next(found), Done)
@@ -107,6 +113,7 @@ def exact(found):
     ]
 
 
+@pytest.mark.slow
 def test_all_maps_give_the_same_bytes(two):
     with torch_threads(1):
         expected = exact(in_process(ray_drivers.numeric, range(24)))
@@ -116,6 +123,7 @@ def test_all_maps_give_the_same_bytes(two):
     assert found[0].value[0].flags.writeable
 
 
+@pytest.mark.slow
 def test_tasks_that_no_node_has_the_memory_for(two):
     with pytest.raises(LinkError, match=r"a task needs 1e\+06 GB, no node gives more than "):
         next(iter(Ray(memory_bytes=10**15)(worker, [1])))
@@ -274,6 +282,7 @@ def test_a_folder_that_is_too_large_stays(tmp_path):
         Ray(ship=tmp_path / "none")._environment()
 
 
+@pytest.mark.slow
 def test_a_session_that_exists_ships_nothing(two, tmp_path):
     with pytest.raises(LinkError, match="joined Ray already"):
         next(iter(Ray(ship=tmp_path)(worker, [1])))

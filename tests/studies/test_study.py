@@ -18,6 +18,8 @@ from splitimpera.core.errors import OutputError, ScenarioError
 from splitimpera.studies.maps import Pool
 from splitimpera.studies.study_files import read_study, write_tables
 
+pytestmark = pytest.mark.alone
+
 PARTS = """
 from training.splits import Tiny, samples_of
 
@@ -128,6 +130,7 @@ def test_what_damage_does_is_near_what_a_design_finds(folder):
     assert compared > 3
 
 
+@pytest.mark.slow
 def test_cells_and_plans_that_fail_stop_nothing(folder):
     text = STUDY.replace("[0 %, 5 %]", "[0 %]") + '  plans.codecs: [[uint8], ["uint8+fec:no"]]\n'
     (folder / "small.yaml").write_text(text)

@@ -84,9 +84,9 @@ def run(
     except SplitImperaError as error:
         raise error.at("--output" if error.where == "task.output" else "--task") from None
     with progress() as track:
-        network = load_network(wanted_network, here, track)
         try:
-            dataset = load_data(wanted_data, here, wanted_task.targets)
+            dataset = load_data(wanted_data, here, wanted_task.targets)  # first: a network may have to be trained
+            network = load_network(wanted_network, here, track)
             samples = dataset.everything()
             some = fitting(network, samples.example(samples.read(slice(32))))
             graph = trace(network, some, say=lambda line: console.print(line, highlight=False))
