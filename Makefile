@@ -20,10 +20,8 @@ test: $(READY)
 coverage: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest --cov --numprocesses 2 --dist worksteal
 
-# first those that two processes share, then those that time the machine or fill it
 slow: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not alone' --numprocesses 2 --dist worksteal
-	$(BIN)/pytest -m 'slow and alone'
+	$(BIN)/pytest -m slow
 
 check: $(READY)
 	$(BIN)/ruff format --check .

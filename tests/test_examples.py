@@ -10,8 +10,6 @@ import splitimpera as sei
 from splitimpera.report import results_of
 from splitimpera.report.html.page import report_html
 
-pytestmark = pytest.mark.alone
-
 DIGITS = ROOT / "examples" / "digits"
 
 

@@ -16,8 +16,6 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-pytestmark = pytest.mark.alone
-
 BROKEN = sorted((ROOT / "tests" / "broken_scenarios").glob("*.yaml"))
 
 

@@ -13,8 +13,6 @@ import time
 import pytest
 from conftest import ROOT
 
-pytestmark = pytest.mark.alone
-
 SCENARIO = """
 name: interrupted
 network: {model: "parts.py:network"}

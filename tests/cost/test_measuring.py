@@ -25,8 +25,6 @@ from splitimpera.cost.work import NetworkWork
 from splitimpera.graph.tracing import trace
 from splitimpera.records.device import Device
 
-pytestmark = pytest.mark.alone
-
 
 def not_asked():
     raise AssertionError("measured here, though the device is known")

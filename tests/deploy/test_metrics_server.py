@@ -13,8 +13,6 @@ import pytest
 
 from splitimpera.deploy.metrics import MOST_REQUESTS, Metrics, MetricsServer
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture
 def server():
