@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from browser import chromium
 from made import (
     SENSITIVITY,
     errors_and_latencies,
@@ -45,9 +46,28 @@ MOVE = """
 """
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
 @pytest.fixture
-def shown(opened):
-    return lambda results, width=1200: opened(report_html(results), width)
+def shown(browser, tmp_path):
+    """Opens results; afterwards no page may have had an error or asked for anything from elsewhere."""
+    pages = []
+
+    def show(results, width=1200):
+        path = tmp_path / f"report{len(pages)}.html"
+        path.write_text(report_html(results))
+        pages.append(browser.open(path.as_uri(), width))
+        return pages[-1]
+
+    yield show
+    for page in pages:
+        page.close()
+        assert page.errors == []
+        assert [url for url in page.requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 def text(page, name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from browser import chromium
 from made_run import frame_lines, plain_line, plain_lines, run_line
 from made_study import two_ranges
 from test_policy_page import three_ranges
@@ -25,9 +26,28 @@ PLACE = """(() => {{
 }})()"""
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
 @pytest.fixture
-def shown(opened):
-    return lambda content, width=1100: opened(content, width)
+def shown(browser, tmp_path):
+    """Opens a page; afterwards no page may have had an error or asked for anything from elsewhere."""
+    pages = []
+
+    def show(content, width=1100):
+        path = tmp_path / f"page{len(pages)}.html"
+        path.write_text(content)
+        pages.append(browser.open(path.as_uri(), width))
+        return pages[-1]
+
+    yield show
+    for page in pages:
+        page.close()
+        assert page.errors == []
+        assert [url for url in page.requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 @pytest.fixture(scope="module")

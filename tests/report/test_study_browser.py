@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from browser import chromium
 from made_study import RATES, axis, made_study, many_designs, searched, spread, three_ranges, two_ranges
 from test_study_page import hostile
 
@@ -20,9 +21,28 @@ AT = """(() => {{
 }})()"""
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
 @pytest.fixture
-def shown(opened):
-    return lambda results, width=1100: opened(study_html(results), width)
+def shown(browser, tmp_path):
+    """Opens a study's page; afterwards no page may have had an error or asked for anything from elsewhere."""
+    pages = []
+
+    def show(results, width=1100):
+        path = tmp_path / f"study{len(pages)}.html"
+        path.write_text(study_html(results))
+        pages.append(browser.open(path.as_uri(), width))
+        return pages[-1]
+
+    yield show
+    for page in pages:
+        page.close()
+        assert page.errors == []
+        assert [url for url in page.requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 def text(page, selector):
