@@ -83,7 +83,7 @@ def test_a_run_from_end_to_end_encrypted(folder):
     assert "frames: 30\n" in run.stdout
     assert "accuracy: 100 % of 30" in run.stdout
     assert "deadline misses: 0 (0 %)" in run.stdout
-    assert re.search(r"latency p50 / p95 / p99: \S+ ms / \S+ ms / \S+ ms", run.stdout)
+    assert re.search(r"latency p50 / p95 / p99: \S+ [mu]s / \S+ [mu]s / \S+ [mu]s", run.stdout)
     first, lines = read_log(folder / "log.jsonl")
     assert (first.secure, first.carrier, first.deadline_s, first.fps) == ("tls", "tcp", 1.0, 100.0)
     assert [line.outcome for line in lines] == ["ok"] * 30
