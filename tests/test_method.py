@@ -78,6 +78,7 @@ def design(folder, *changes, explore=False, **options):
     return sei.design(folder / "scenario.yaml", explore=explore, **options)
 
 
+@pytest.mark.slow
 def test_every_cut_of_a_users_residual_network_becomes_a_plan(folder):
     result = design(folder)
     assert result.base.value == 1.0
@@ -153,6 +154,7 @@ def test_distributions_come_from_several_seeds(folder):
         design(folder, replications=0)
 
 
+@pytest.mark.slow
 def test_an_unstable_plan_is_shown_as_such_everywhere(folder, capsys):
     from rich.console import Console
 

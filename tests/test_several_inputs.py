@@ -31,6 +31,7 @@ def designed(network, data, task="classification", metric="accuracy", **more):
     return sei.design(scenario, replications=2, explore=False, every_accuracy=True)
 
 
+@pytest.mark.slow
 def test_a_picture_and_a_vector():
     """Both are sent where the input crosses, and what loses nothing is as good as the network."""
     design = designed("joining", "pairs", bottlenecks={"ratios": [2], "cuts": [5], "epochs": [1, 1]})

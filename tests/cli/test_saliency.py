@@ -188,6 +188,7 @@ def test_a_package_that_is_not_there_says_what_to_install(monkeypatch):
         load_from_library("timm/resnet18")
 
 
+@pytest.mark.slow
 def test_unknown_networks_of_a_package():
     from splitimpera.core.errors import ModelError
     from splitimpera.models.libraries import load_from_library

@@ -258,6 +258,7 @@ ALLOCATED_LIMIT_BYTES = 1 << 20
 RESIDENT_LIMIT_BYTES = 64 << 20
 
 
+@pytest.mark.slow
 def test_hostile_payloads_end_in_an_error_or_in_tensors_and_in_little_memory():
     """12 000 of them. The tensors are 1000 elements or fewer; image libraries allocate where Python does not see it."""
     rng = np.random.default_rng(0)

@@ -21,7 +21,7 @@ RATES = [1e5, 3e5, 1e6, 3e6, 1e7]
 SIZES = {"large": 20_000, "small": 1_000, "local": 0}
 
 
-def policy(rates=RATES, **values):
+def policy(rates=RATES, losses=(), **values):
     """Without arguments: "large" is best from 1 Mbit/s on, "small" down to 0.1, and the device by itself is poor."""
     values = values or {"large": [0, 0, 0.9, 0.9, 0.9], "small": [0.7] * 5, "local": [0.2] * 5}
     about = {"cut": 1, "codec": "uint8", "bottleneck": 0.0, "transport": "udp"}
@@ -34,13 +34,13 @@ def policy(rates=RATES, **values):
     ]
     best = [int(np.argmax(column)) for column in np.array([*values.values()]).T]
     cells = len(best)
-    return Policy(
+    return Policy(  # the cells of a rate, all losses, come one after another
         name="made up",
         objective="on_time_accuracy",
         prior="even",
         rates_bps=list(rates),
         delays_s=[],
-        losses=[],
+        losses=list(losses),
         weights=[1 / cells] * cells,
         plans=plans,
         chosen=best,
@@ -133,6 +133,22 @@ def test_what_the_plan_in_use_was_seen_to_be_worth_counts():
         adapting.answered(frame, Response(Status.OK), 1.05 + frame / 20)
     told.rate = 2e5
     assert adapting.next(1.6).plan == "large"
+    assert adapting.next(3.0).plan == "small"
+
+
+def test_losses_that_the_latest_frames_did_not_meet_are_believed_of_no_plan():
+    told = Told(4e6)
+    told.loss = lambda _: Estimate(0.0, 0.0, 0.4, 0.0, 5)  # nothing of a few packets: it may be a tenth
+    values = {"small": [0.7, 0.0] * 5, "large": [0, 0] * 2 + [0.9, 0.0] * 3}
+    adapting = Adapting(policy(losses=[0.0, 0.1], **values), SIZES, told, first="small")
+    adapting.switching.pin("small", 0.0)
+    for frame in range(10):
+        adapting.next(1.0 + frame / 20)
+        adapting.sent(frame, 1_000, 1, 1.0 + frame / 20, 0.1)
+        adapting.answered(frame, Response(Status.OK), 1.05 + frame / 20)
+    adapting.switching.unpin()
+    assert adapting.next(1.6).plan == "large"
+    told.rate = 2e5
     assert adapting.next(3.0).plan == "small"
 
 

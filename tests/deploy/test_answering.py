@@ -166,6 +166,7 @@ TIMES = st.integers(0, 40).map(lambda units: units / 64)
 NEVER = TIMES | st.just(inf)
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(Mode),
     st.booleans(),

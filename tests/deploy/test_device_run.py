@@ -10,6 +10,8 @@ from small_bundle import make_bundle, network, samples
 from test_client import hold, running
 
 from splitimpera.core.errors import DataError, LinkError
+from splitimpera.deploy.adaptive_client import AdaptiveClient
+from splitimpera.deploy.answering import Mode
 from splitimpera.deploy.client import Client
 from splitimpera.deploy.device_run import DeviceRun, Tally, run_line
 from splitimpera.deploy.frame_clock import FrameClock
@@ -118,6 +120,19 @@ def test_frames_that_are_late_are_told_and_missed(bundle):
         opener.join()
     assert [line.outcome for line in lines] == ["ok", "late", "late", "late", "late"]
     assert tally.missed == 5  # the first one came after its deadline
+
+
+def test_an_answer_given_once_more_is_not_right(bundle):
+    with running(bundle) as (_, address):
+        client = AdaptiveClient(bundle, [address], mode=Mode.SERVER_ONLY, insecure=True, stale_s=60.0).open()
+        before, after = [], []
+        DeviceRun(client, open_source("samples", bundle), FrameClock(50.0, 3), 1.0, before.append).run()
+    with client:
+        tally = DeviceRun(client, open_source("samples", bundle), FrameClock(50.0, 20), 0.02, after.append).run()
+    assert {line.outcome for line in before} == {"ok"}
+    assert before[-1].label in {line.label for line in after}  # by its number alone it would be right
+    assert {(line.outcome, line.predicted) for line in after} == {("stale", None)}
+    assert (tally.labelled, tally.accuracy) == (20, 0.0)
 
 
 def test_a_session_that_breaks_ends_the_run_with_every_line(bundle):

@@ -151,6 +151,7 @@ def test_boxes_come_from_the_server_as_many_as_there_are(runs):
     assert mean == pytest.approx(28 * np.mean(counts), rel=0.4)
 
 
+@pytest.mark.slow
 def test_a_plan_without_a_server_makes_its_responses_itself(runs):
     folder, exported, bundle = runs("detection")
     local = export_bundle(folder, "LC", engine="torch")

@@ -153,6 +153,14 @@ def echoing():
 
 
 @contextmanager
+def client_of(bundle, server, security, carrier="tcp"):
+    """A single one."""
+    client = GoodClient(bundle, server.address, security, carrier)
+    with client.client:
+        yield client
+
+
+@contextmanager
 def good_clients(bundle, plain, secure, security):
     """One by each carrier."""
     before = sys.getswitchinterval()

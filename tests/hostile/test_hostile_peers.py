@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from beside_attacks import busy, echoing, good_clients, served, slowest_s
+from beside_attacks import busy, client_of, echoing, good_clients, served, slowest_s
 from deploy.small_bundle import make_bundle
 
 from splitimpera.deploy.keys import make_keys
@@ -18,7 +18,8 @@ from splitimpera.deploy.security import ClientSecurity
 
 MESSAGES, ATTACK_S, BEFORE_S = 100_000, 42.0, 8.0
 NOISE_S = 0.005
-"""A 99th percentile below this is one that the system's scheduler makes."""
+"""A 99th percentile below this is one that the system's scheduler makes. Beside the attack, what a client of a server
+that nobody attacks waits is no less the machine's: attackers, three servers and all clients share two cores."""
 BUSY_S = 0.006
 """Attackers, servers and clients share two cores: with nothing else on them three bare echoes take 2 to 3.5 ms at the
 99th percentile beside the attack, where 0.5 ms were enough before. What takes longer is other programs' work."""
@@ -64,16 +65,19 @@ def flood(place):
     with (
         served(place, place / "bundle", "--insecure") as plain,
         served(place, place / "bundle", *trust, "--token-file", files.token) as secure,
+        served(place, place / "bundle", *trust, "--token-file", files.token) as quiet,
         good_clients(bundle, plain, secure, security) as clients,
+        client_of(bundle, quiet, security) as bystander,
         echoing() as echo,
     ):
-        everybody = [*clients, echo]
+        bystander.carrier = "bystander"
+        everybody = [*clients, bystander, echo]
         with busy(everybody):
             time.sleep(1)  # warm
         with busy(everybody):
             time.sleep(BEFORE_S)
         before_s, stalls_s = slowest_s(everybody), [max(echo.latencies_s)]
-        faults = [client.faults for client in clients]
+        faults = [client.faults for client in (*clients, bystander)]
         told = {"bundle": str(place / "bundle"), "keys": str(files.folder), "token": token, "seed": 14, "rate": 0.45}
         told |= {"plain": plain.port, "secure": secure.port, "messages": MESSAGES, "seconds": ATTACK_S}
         held = [[server.resident_bytes for server in (plain, secure)]]
@@ -91,7 +95,7 @@ def flood(place):
             attack.stdout.close()
         beside_s = slowest_s(everybody)
         stalls_s.append(max(echo.latencies_s))
-        faults += [client.faults for client in clients]
+        faults += [client.faults for client in (*clients, bystander)]
     return Flood(
         sent=sum(found["sent"].values()),
         before_s=before_s,
@@ -122,5 +126,6 @@ def test_a_hundred_thousand_hostile_messages_stop_nothing(flood):
 def test_they_slow_no_other_client_by_more_than_double(flood):
     if flood.beside_s["echo"] > BUSY_S:
         pytest.skip(f"this machine is busy: bare echoes took {1e3 * flood.beside_s['echo']:.1f} ms at p99")
-    for carrier, found_s in flood.beside_s.items():
-        assert found_s <= 2 * max(flood.before_s[carrier], NOISE_S), flood
+    for carrier in set(flood.beside_s) - {"echo", "bystander"}:
+        usual_s = max(flood.before_s[carrier], NOISE_S, flood.beside_s["bystander"])
+        assert flood.beside_s[carrier] <= 2 * usual_s, flood

@@ -476,6 +476,7 @@ def test_the_choice_is_the_one_that_brute_force_finds(result_set):
     assert decision.nearest is (None if feasible else decision.verdicts[0])
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(result_sets())
 def test_the_choice_is_never_dominated(result_set):
@@ -503,6 +504,7 @@ def test_the_plans_order_does_not_matter(result_set, random):
     assert [verdict.id for verdict in sei.recommend(shuffled, requirements).verdicts] == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(result_sets())
 def test_what_is_said_of_each_plan_hangs_together(result_set):

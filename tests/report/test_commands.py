@@ -34,6 +34,7 @@ def run_folder(folder, *plans, **changes):
     return folder
 
 
+@pytest.mark.slow
 def test_a_report_is_made_anew_from_its_results(command, tmp_path):
     folder = run_folder(tmp_path / "run")
     before = (folder / "results.json").read_bytes()

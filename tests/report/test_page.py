@@ -352,6 +352,7 @@ def test_an_error_is_chosen_by_and_said_as_such(shown):
     assert "ccuracy" not in page.run("document.querySelector('main').innerText")
 
 
+@pytest.mark.slow
 def test_two_designs_side_by_side_open_too(browser, tmp_path):
     from splitimpera.report.comparison import compare
     from splitimpera.report.html.comparison_page import comparison_html

@@ -102,6 +102,7 @@ def test_twenty_kills_of_processes_change_no_result(tmp_path):
     assert found == [Done(place, place * place) for place in range(200)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 def test_processes_end_with_a_driver_that_is_killed(tmp_path):
     script = "import os, sys\nfrom splitimpera.studies.maps import Pool\nfrom test_maps import pids\n"

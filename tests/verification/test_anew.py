@@ -26,6 +26,7 @@ def anew(path, folder):
     return files, load_scenario(files[0]), load_scenario(gate() / "results.json")
 
 
+@pytest.mark.slow
 def test_a_machine_that_has_changed_gets_a_profile_of_the_frames_since(tmp_path):
     path = logged(tmp_path / "run.jsonl", add={"device": after(200, 5 * MS)})
     files, scenario, before = anew(path, tmp_path / "next")

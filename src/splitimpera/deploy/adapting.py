@@ -10,7 +10,8 @@ is believed of the link (`belief`), takes the plan of the largest expected value
 - Trials: small frames tell nothing of the rate, and local plans nothing at all. Where to know it would be worth more
   than a change has to gain, single frames are run by the plan that could win, within the budget of probes; where the
   chosen plan is local, the device computes them as well.
-- Experience: the plan in use is worth no less than what its latest frames came to.
+- Experience: the plan in use is worth no less than what its latest frames came to; and delays and losses that would have
+  kept them from coming in time are believed the less, whichever plan they are asked for.
 - Queues: a frame that would find a queue of this client's own, and come too late behind it, is held back: it would only
   make the next ones late.
 
@@ -158,9 +159,10 @@ class Adapting:
         if cut_off is not None:
             return Choice(self.switching.next(now_s, cut_off=cut_off), cut_off)
         link = self.link(now_s)
-        shares = link.shares(self.policy)
+        on_time = self._on_time(now_s)
+        shares = self._experienced(link.shares(self.policy), on_time)
         before = self.switching.chosen
-        plan = self.switching.next(now_s, self._proposal(shares, link, now_s))
+        plan = self.switching.next(now_s, self._proposal(shares, on_time, link))
         if self.switching.chosen != before:
             self._apart_s = TRIALS_APART_S
         tried = None if plan is None else self._trial(plan, shares, link, now_s)
@@ -241,17 +243,26 @@ class Adapting:
         """Of a frame, with headers."""
         return size + max(packets, ceil(size / SEGMENT_BYTES)) * self._header_bytes
 
-    def _proposal(self, shares: FloatArray, link: LinkBelief, now_s: float) -> Proposal | None:
+    def _experienced(self, shares: FloatArray, on_time: float) -> FloatArray:
+        """How likely each cell is, after this share of the latest frames came in time: so much of the belief moves to
+        the delays and losses at which the chosen plan would bring them, at some rate. Of the rate frames say more
+        by themselves."""
+        own = self._values[self._ids.index(self.switching.chosen)].reshape(self.policy.shape).max(axis=0)
+        likely = (shares.reshape(self.policy.shape) * own).ravel()
+        return (1 - on_time) * shares + on_time * likely / likely.sum() if on_time and likely.any() else shares
+
+    def _proposal(self, shares: FloatArray, on_time: float, link: LinkBelief) -> Proposal | None:
         """What is expected to be worth most, where that is more than the policy's margin."""
         worths, chosen = self._values @ shares, self._ids.index(self.switching.chosen)
-        if self._watched_plan == self.switching.chosen:
-            worths[chosen] = max(worths[chosen], self._on_time(now_s) * self._values[chosen].max())
+        worths[chosen] = max(worths[chosen], on_time * self._values[chosen].max())
         best = int(np.argmax(worths))
         gain = float(worths[best] - worths[chosen])
         return Proposal(self._ids[best], gain, link.words()) if gain > self._margin(best, chosen, shares) else None
 
     def _on_time(self, now_s: float) -> float:
         """The share of the latest frames by the chosen plan that were answered in time; 0: too few are known."""
+        if self._watched_plan != self.switching.chosen:
+            return 0.0
         self._watched = {name: one for name, one in self._watched.items() if one[0] > now_s - WATCHED_S}
         known = [one[2] is True for one in self._watched.values() if one[2] is not None or one[1] < now_s]
         return sum(known) / len(known) if len(known) >= LEAST_WATCHED else 0.0
