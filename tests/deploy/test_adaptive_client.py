@@ -99,6 +99,19 @@ def test_the_second_server_takes_over(bundle):
         assert [one.answered.by for one in found[-10:]] == [AnsweredBy.SERVER] * 10
 
 
+def test_a_device_that_was_held_up_once_sends_again(bundle, monkeypatch):
+    monkeypatch.setattr("splitimpera.deploy.adaptive_plans.KEPT_S", 0.3)
+    with running(bundle) as (_, address), AdaptiveClient(bundle, [address], insecure=True) as client:
+        client.plans.late.add(2.0)  # as where other programs had the machine
+        assert client.infer(samples()[0], 1.0).answered.by == AnsweredBy.DEVICE
+        time.sleep(0.3)
+        assert client.infer(samples()[0], 1.0).answered.by == AnsweredBy.SERVER
+        client.plans._heads["sc"].add(2.0)
+        assert client.infer(samples()[0], 1.0).answered.by == AnsweredBy.DEVICE
+        time.sleep(0.3)
+        assert client.infer(samples()[0], 1.0).answered.by == AnsweredBy.SERVER
+
+
 def test_device_only_sends_nothing(bundle):
     with AdaptiveClient(bundle, ["127.0.0.1:1"], mode=Mode.DEVICE_ONLY) as client:
         assert [one.answered.by for one in run_frames(client, 3)] == [AnsweredBy.DEVICE] * 3

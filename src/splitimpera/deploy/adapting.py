@@ -10,7 +10,7 @@ is believed of the link (`belief`), takes the plan of the largest expected value
 - Trials: small frames tell nothing of the rate, and local plans nothing at all. Where to know it would be worth more
   than a change has to gain, single frames are run by the plan that could win, within the budget of probes; where the
   chosen plan is local, the device computes them as well.
-- Experience: the plan in use is worth no less than what its latest frames came to; and delays and losses that would have
+- Experience: the plan in use is worth no less than what its latest frames came to; delays and losses that would have
   kept them from coming in time are believed the less, whichever plan they are asked for.
 - Queues: a frame that would find a queue of this client's own, and come too late behind it, is held back: it would only
   make the next ones late.

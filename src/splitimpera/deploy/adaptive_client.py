@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SPARE_S = 0.01
-"""So much sooner than it has to, the device begins where nobody answers; twice what it was late by lately, if more."""
 STALE_S = 1.0
 """For so long the last answer is given once more."""
 
@@ -107,7 +105,7 @@ class AdaptiveClient:
         if not self.plans.hops:
             addresses = []
         self.mode = mode
-        self.answering = Answering(mode, bundle.manifest.floor, hedge, stale_s, SPARE_S)
+        self.answering = Answering(mode, bundle.manifest.floor, hedge, stale_s)
         self.answering.check(self.plans.depths, self.plans.local is not None)
         self.rules = FrameRules(self.plans, self.answering, addresses, self._soon)
         if pin:
@@ -378,7 +376,6 @@ class AdaptiveClient:
                 frame.answer.device_answered(answered_s)
                 if to_begin_s is not None:
                     self.plans.late.add(begun_s - to_begin_s)
-                    self.answering.spare_s = max(SPARE_S, 2 * self.plans.late.longest_s)
         self._settle(frame)
 
     def _settle(self, frame: AdaptiveFrame) -> None:

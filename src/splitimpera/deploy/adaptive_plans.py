@@ -22,8 +22,10 @@ from splitimpera.deploy.switching import PlanChange
 from splitimpera.deploy.ways import Way, carrier_of
 from splitimpera.records.policy import Policy, PolicyPlan
 
-KEPT = 64
-"""So many durations are looked back on."""
+KEPT, KEPT_S = 64, 5.0
+"""So many durations are looked back on, and for so long."""
+SPARE_S = 0.01
+"""So much sooner than it has to, the device begins where nobody answers; twice what it was late by of late, if more."""
 WARM_UPS = 3
 
 
@@ -34,24 +36,45 @@ def slowed(took_s: float, slowdown: float) -> None:
 
 
 class Durations:
-    """What something took the last times, and what 95 % of these keep to."""
+    """What something took of late.
 
-    def __init__(self) -> None:
-        self._kept: deque[float] = deque(maxlen=KEPT)
+    What was long is forgotten: where nothing new comes, since it took too long, it is tried again.
+
+    Args:
+        clock: s.
+
+    Example:
+        >>> times = iter([0.0, 1.0, 2.0, 3.0, 30.0])
+        >>> took = Durations(lambda: next(times))
+        >>> for took_s in (0.01, 0.01, 0.5):
+        ...     took.add(took_s)
+        >>> took.p95_s, took.p95_s  # at 3 and at 30 s
+        (0.5, 0.01)
+    """
+
+    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
+        self._kept: deque[tuple[float, float]] = deque(maxlen=KEPT)
+        self._clock = clock
 
     def add(self, took_s: float) -> None:
-        self._kept.append(took_s)
+        self._kept.append((self._clock(), took_s))
 
     @property
     def longest_s(self) -> float:
-        """0 before the first."""
-        return max(self._kept, default=0.0)
+        """0: there was none of late."""
+        return max(self._latest(), default=0.0)
 
     @property
     def p95_s(self) -> float:
-        """0 before the first."""
-        ordered = sorted(self._kept)
-        return ordered[min(len(ordered) * 95 // 100, len(ordered) - 1)] if ordered else 0.0
+        """What 95 % keep to; half of all, where there was none of late; 0 before the first."""
+        latest = self._latest()
+        share = 95 if latest else 50
+        ordered = sorted(latest or [took_s for _, took_s in self._kept])
+        return ordered[min(len(ordered) * share // 100, len(ordered) - 1)] if ordered else 0.0
+
+    def _latest(self) -> list[float]:
+        since_s = self._clock() - KEPT_S
+        return [took_s for at_s, took_s in self._kept if at_s > since_s]
 
 
 class AdaptivePlans:
@@ -195,6 +218,11 @@ class AdaptivePlans:
 
     def head_s(self, plan: str | None) -> float:
         return self._heads[plan].p95_s if plan in self._heads else 0.0
+
+    @property
+    def spare_s(self) -> float:
+        """So much sooner than it has to, the device begins where nobody answers."""
+        return max(SPARE_S, 2 * self.late.longest_s)
 
     def rest_s(self, plan: str | None) -> float | None:
         """What it takes to finish a frame that was sent; None: it begins anew."""

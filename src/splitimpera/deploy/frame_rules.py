@@ -113,6 +113,7 @@ class FrameRules:
             self.plans.rest_s(sent_by),
             hop is not None and not probe and not self._worth_sending(sent_by, deadline_s - begun_s, begun_s),
         )
+        self.answering.spare_s = self.plans.spare_s
         answer = self.answering.begin(known)
         used = self.adapting.switching.used if self.servers is not None else choice.plan
         attempt = server.begin(begun_s) if server is not None and answer.sends else None
