@@ -13,7 +13,7 @@ Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
 OpenInterval = Annotated[list[Maybe], Field(min_length=2, max_length=2)]
 Pair = Annotated[list[str], Field(min_length=2, max_length=2)]
 Certainty = Literal["certain", "likely", "unlikely"]
-Configuration = Literal["LC", "RC", "SC"]
+Configuration = Literal["LC", "RC", "SC", "EE"]
 
 
 class Entry(BaseModel):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import ascii_uppercase
 
-COLOURS = {"LC": "#E69F00", "RC": "#0072B2", "SC": "#009E73"}  # Okabe and Ito: told apart without colour vision
+COLOURS = {"LC": "#E69F00", "RC": "#0072B2", "SC": "#009E73", "EE": "#CC79A7"}
+"""Okabe's and Ito's: told apart without colour vision."""
 PARTS = {"device": "#E69F00", "encode": "#CC79A7", "link": "#56B4E9", "queue": "#D55E00", "server": "#009E73"}
 PALETTE = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00")  # the same authors'
 CURVE_COLOUR = "#0072B2"
@@ -30,7 +31,7 @@ def ink_on(colour: str) -> str:
 
 
 def plan_colours(ids: Sequence[str]) -> list[tuple[str, str]]:
-    """A letter and a colour for each plan: the first local, remote and split one have those that they have everywhere.
+    """A letter and a colour for each plan: the first of each kind have those that they have everywhere.
 
     >>> plan_colours(["SC4-uint8-tcp", "LC"])
     [('A', '#009E73'), ('B', '#E69F00')]

@@ -14,7 +14,7 @@ from splitimpera.core import units
 from splitimpera.report.layer_names import wrapped
 from splitimpera.report.palette import COLOURS, PALETTE, PARTS, STAR_COLOUR
 from splitimpera.report.schema import PlanEntry, Results
-from splitimpera.report.selection import breakdown_plans, front, latency_plans, placed
+from splitimpera.report.selection import breakdown_plans, configurations, front, latency_plans, placed
 from splitimpera.report.style import draw_limits, faint, plain, quality_axis, text, time_axis
 from splitimpera.report.words import format_metric, plan_words, verdict_lines
 
@@ -35,7 +35,8 @@ def plans_figure(results: Results) -> go.Figure:
         name="front: none is quicker and better",
         hoverinfo="skip",
     )
-    for kind, colour in COLOURS.items():
+    for kind in configurations(results):
+        colour = COLOURS[kind]
         for feasible in (True, False):
             among = [each for each in stable if (each[0].configuration, each[0].feasible) == (kind, feasible)]
             _add_plans(figure, among, results)

@@ -11,7 +11,7 @@ from splitimpera.core.array_types import FloatArray
 from splitimpera.report.schema import CutEntry, PlanEntry, Results
 from splitimpera.saliency.curve import log10_or_gap
 
-CONFIGURATIONS = ("LC", "RC", "SC")
+CONFIGURATIONS = ("LC", "RC", "SC", "EE")
 MOST_PLANS = 400
 """How many plans a page has room for."""
 
@@ -53,6 +53,12 @@ def best_and_each_kind(plans: Sequence[PlanEntry], most: int) -> list[PlanEntry]
     first = list(plans[:most])
     best = [next((plan for plan in plans if plan.configuration == kind), None) for kind in CONFIGURATIONS]
     return first + [plan for plan in best if plan is not None and plan not in first]
+
+
+def configurations(results: Results) -> list[str]:
+    """Those that figures have room for: EE where a plan has early exits."""
+    there = {plan.configuration for plan in results.plans}
+    return [kind for kind in CONFIGURATIONS if kind != "EE" or kind in there]
 
 
 def shown_plans(results: Results) -> list[PlanEntry]:

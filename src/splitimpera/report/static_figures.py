@@ -18,7 +18,7 @@ from splitimpera.report.drawing import draw_curve, harmless, png
 from splitimpera.report.layer_names import AXIS_CHARACTERS, wrapped
 from splitimpera.report.palette import COLOURS, STAR_COLOUR
 from splitimpera.report.schema import PlanEntry, Results
-from splitimpera.report.selection import curve_points, front, placed
+from splitimpera.report.selection import configurations, curve_points, front, placed
 from splitimpera.report.style import time_axis
 from splitimpera.report.words import axis_title, not_drawn_words, view_words
 
@@ -47,7 +47,8 @@ def plans_png(results: Results) -> bytes:
     steps = front(results)
     latencies_s, values = [x for _, x, _ in steps], [y for _, _, y in steps]
     axes.step(latencies_s, values, where="post", color="0.6", linewidth=1, label="front")
-    for kind, colour in COLOURS.items():
+    for kind in configurations(results):
+        colour = COLOURS[kind]
         for feasible, marker in ((True, "o"), (False, "x")):
             plans = [p for p in results.plans if p.configuration == kind and p.feasible is feasible]
             points = _points(plans, quality)
