@@ -38,16 +38,22 @@ class Aims:
 
     def counts(self, made: Results, wanted: Results, rows: Tensor) -> list[FloatArray]:
         """The quality's numbers of some samples; without targets the answers that are wanted are expected."""
-        targets = self._targets(rows) if self.samples.known else map(self.task.expected, self._answers(wanted))
+        expected = self.expected(wanted, rows)
         return [
-            self.task.quality.count(answer, target) for answer, target in zip(self._answers(made), targets, strict=True)
+            self.task.quality.count(answer, target) for answer, target in zip(self.answers(made), expected, strict=True)
         ]
+
+    def expected(self, wanted: Results, rows: Tensor) -> list[Row]:
+        """The targets of some samples; without any, the answers that are wanted."""
+        known = self.samples.known
+        return self._targets(rows) if known else [*map(self.task.expected, self.answers(wanted))]
 
     def quality(self, counts: Sequence[FloatArray]) -> float:
         """What such numbers come to; NaN without any."""
         return value_of(self.task.quality, self.task.quality.vectors(np.array(counts))) if counts else np.nan
 
-    def _answers(self, made: Results) -> Iterator[Row]:
+    def answers(self, made: Results) -> Iterator[Row]:
+        """What the task makes of each sample's results."""
         arrays = [tensor.detach().cpu().float().numpy() for tensor in made]
         return map(self.task.answer, zip(*arrays, strict=True))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -41,22 +41,22 @@ def training_key(
         task: What the network is for, fitted to its outputs; None: classification.
     """
     aim = Classification().fitted(graph.outputs) if task is None else task
-    modules = [
-        f"{node.target}: {graph.program.get_submodule(str(node.target))!r}"
-        for node in graph.program.graph.nodes
-        if node.op == "call_module"
-    ]
     return digest(
-        *(
-            f"{VERSION} {torch.__version__}{rounding(device, autocast)}",
-            graph.program.code,
-            "\n".join(modules),
-            repr(graph.out_spec),
-        ),
-        *(weights_of(graph), repr((cut.index, cut.crossing)), *target_parts(samples, aim)),
-        *(digest(inputs) for inputs in samples.batches(_CHUNK)),
+        f"{VERSION} {torch.__version__}{rounding(device, autocast)}",
+        *source_parts(graph, [cut], samples, aim),
         *(repr(sorted(training.numbers().items())), training.order),
     )
+
+
+def source_parts(graph: ModelGraph, cuts: Sequence[Cut], samples: Samples, task: Task) -> Iterator[Tensor | str]:
+    """What is trained at some cuts, on which samples and for what, as parts of a checksum."""
+    yield graph.program.code
+    modules = (node for node in graph.program.graph.nodes if node.op == "call_module")
+    yield "\n".join(f"{node.target}: {graph.program.get_submodule(str(node.target))!r}" for node in modules)
+    yield from (repr(graph.out_spec), weights_of(graph))
+    yield from (repr((cut.index, cut.crossing)) for cut in cuts)
+    yield from target_parts(samples, task)
+    yield from map(digest, samples.batches(_CHUNK))
 
 
 def target_parts(samples: Samples, task: Task) -> Iterator[Tensor | str]:
