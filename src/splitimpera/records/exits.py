@@ -13,13 +13,18 @@ from splitimpera.records.plan import Exit
 
 GOES_ON = -1
 """In place of the index of an exit: the frame leaves at none of them."""
+NOBODY = 1.0
+"""The threshold that no frame reaches: confidences stay below it."""
 
 
 def confidences(logits: Array) -> tuple[FloatArray, IntArray]:
     """How sure a head is of each frame, and of which class: the largest of softmax(logits).
 
     Args:
-        logits: (..., classes), divided by the head's temperature. What is no number is no confidence: it is 0 then.
+        logits: (..., classes), divided by the head's temperature. Where one is no number, the confidence is 0.
+
+    Returns:
+        Confidences, (...), from 0 to just below `NOBODY`; classes, (...).
 
     Example:
         >>> [found.tolist() for found in confidences(np.log([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]]))]
@@ -28,7 +33,8 @@ def confidences(logits: Array) -> tuple[FloatArray, IntArray]:
     exact = np.asarray(logits, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         sums = np.exp(exact - exact.max(axis=-1, keepdims=True)).sum(axis=-1)
-    return np.where(np.isfinite(sums), 1 / sums, 0.0), exact.argmax(axis=-1)
+    sure = np.minimum(1 / sums, np.nextafter(NOBODY, 0.0))
+    return np.where(np.isfinite(sums), sure, 0.0), exact.argmax(axis=-1)
 
 
 def leaves_at(confidence: Array, answers: Array, thresholds: Sequence[tuple[float, ...]]) -> IntArray:
@@ -106,8 +112,7 @@ class ExitCosts:
         >>> ExitCosts((1.0, 2.0, 4.0), (0.1, 0.2)).by_exit.round(3).tolist()
         [1.1, 2.3, 4.3]
         """
-        paid = np.cumsum(self.heads)
-        return np.array(self.layers) + np.append(paid, paid[-1:])
+        return np.array(self.layers) + np.cumsum((*self.heads, 0.0))
 
     def at(self, places: Sequence[int]) -> ExitCosts:
         """Those where some of the exits are there alone."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from splitimpera.core.errors import CutError, ModelError, SplitImperaError
 from splitimpera.cost.work import Work, part_work
 from splitimpera.graph.tracing import ModelGraph
+from splitimpera.records.exits import ExitCosts
 from splitimpera.records.graph import Cut
 from splitimpera.training.checkpoints import without_prefix
 from splitimpera.training.exit_head import ExitHead
@@ -99,6 +100,13 @@ class TrainedExits:
         if cut not in self.cuts:
             raise CutError(f"there is no exit behind cut {cut}", hint=f"those behind {[*self.cuts]} are trained")
         return self.exits[self.cuts.index(cut)]
+
+    @property
+    def macs(self) -> ExitCosts:
+        """What a frame costs in multiply-accumulates."""
+        cuts = [each.cut for each in self.exits]
+        layers = [*(cut.macs_head for cut in cuts), *(cut.macs_head + cut.macs_tail for cut in cuts[-1:])]
+        return ExitCosts(tuple(map(float, layers)), tuple(float(each.work.macs) for each in self.exits))
 
     def to_bytes(self, more: Mapping[str, Tensor] | None = None) -> bytes:
         """A safetensors file's content: the heads' weights, and `more` beside them."""

@@ -79,7 +79,7 @@ def trained_exits(
     training = (training or ExitTraining()).alone
     task = Classification().fitted(graph.outputs) if task is None else task
     logits_place(task, graph)
-    every, held = _joined(samples, unseen)
+    every, held = joined(samples, unseen)
     own = f"exits {VERSION} {torch.__version__}{rounding(device_of(graph), None)}"
     numbers = repr(sorted(training.numbers().items()))
     key = digest(own, *source_parts(graph, cuts, every, task), numbers, str(held))
@@ -318,7 +318,7 @@ class _Best:
         self.losses.append(loss)
 
 
-def _joined(samples: Samples, unseen: Samples | None) -> tuple[Samples, int]:
+def joined(samples: Samples, unseen: Samples | None) -> tuple[Samples, int]:
     """All samples in one, and how many of them, the last ones, are held out; 0: none yet."""
     return (samples, 0) if unseen is None or not len(unseen) else (together([samples, unseen]), len(unseen))
 

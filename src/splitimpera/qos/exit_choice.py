@@ -1,0 +1,324 @@
+"""At which confidence frames leave: thresholds of exits, and what becomes of samples with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from splitimpera.core.array_types import Array, FloatArray, IntArray
+from splitimpera.core.errors import ScenarioError, listed
+from splitimpera.core.statistics import student_interval, wilson_interval
+from splitimpera.records.exits import GOES_ON, NOBODY, ChosenExits, ExitCosts, ExitTable, Leaving, leaves_at
+from splitimpera.records.plan import Exit
+
+LOSS = 0.005
+"""How much accuracy exits may cost where no requirement says how much there must be."""
+MOST_LEVELS = 1000
+"""As many thresholds are tried one against the other; of more that differ, this many evenly spread ones."""
+MOST_PAIRS = 64
+"""Pairs of thresholds that are tried in one round; of more, some at random."""
+ROUNDS = 20
+_CLOSE = 1e-9
+
+Thresholds = tuple[tuple[float, ...], ...]
+"""Of each exit, one for all classes or one for each."""
+
+
+def what_becomes(table: ExitTable, exits: Sequence[Exit], costs: ExitCosts) -> Leaving:
+    """What becomes of samples with some exits.
+
+    Args:
+        table: of exits behind the same cuts, and perhaps of others.
+        costs: with these exits.
+
+    Example:
+        >>> sure, right = np.array([[0.9, 0.6, 0.8, 0.3]]), np.array([[1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0]])
+        >>> table = ExitTable((5,), sure, np.zeros((1, 4), dtype=int), right, classes=10)
+        >>> found = what_becomes(table, [Exit(5, (0.7,))], ExitCosts((10.0, 40.0), (2.0,)))
+        >>> found.shares, found.accuracy, found.cost
+        ((0.5, 0.5), 0.75, 27.0)
+    """
+    own = table.at([exit.cut for exit in exits])
+    return _leaving(own, leaves_at(own.confidence, own.answers, [exit.thresholds for exit in exits]), costs)
+
+
+def oracle(table: ExitTable, costs: ExitCosts) -> Leaving:
+    """What would become of samples if each left at the first exit that is right, and went on where none is."""
+    right = table.right[:-1] > 0.5
+    return _leaving(table, np.where(right.any(axis=0), right.argmax(axis=0), GOES_ON), costs)
+
+
+def given_exits(table: ExitTable, threshold: float | Mapping[int, float]) -> tuple[Exit, ...]:
+    """Exits with the thresholds that a scenario gives: one number, or one for each class; of others no frame leaves.
+
+    Raises:
+        ScenarioError: a threshold is none, a class is none of the network's, or no sample leaves anywhere.
+    """
+    of_classes = threshold if isinstance(threshold, Mapping) else {}
+    for number in of_classes:
+        if not 0 <= number < table.classes:
+            expected = f"the network tells the classes 0 to {table.classes - 1} apart"
+            raise ScenarioError(f"there is no class {number}", where="exits.threshold", hint=expected)
+    own = [of_classes.get(number, NOBODY) for number in range(table.classes)]
+    thresholds = (threshold,) if not isinstance(threshold, Mapping) else tuple(own)
+    wrong = [value for value in thresholds if not 0 <= value <= 1]
+    if wrong:
+        problem = f"{listed(wrong)} is out of range, a confidence lies between 0 and 1"
+        raise ScenarioError(problem, where="exits.threshold")
+    exits = tuple(Exit(cut, thresholds) for cut in table.cuts)
+    if (leaves_at(table.confidence, table.answers, [thresholds] * len(exits)) == GOES_ON).all():
+        surest = float(table.confidence.max(initial=0.0))
+        raise ScenarioError(
+            f"no frame leaves at any of the exits {listed(table.cuts)}: of {table.samples} validation samples the "
+            f"surest has a confidence of {surest:.3f}",
+            where="exits.threshold",
+            hint="lower it, or write 'auto'",
+        )
+    return exits
+
+
+def choose_exits(
+    table: ExitTable,
+    costs: ExitCosts,
+    *,
+    least: float | None = None,
+    loss: float = LOSS,
+    per_class: bool = False,
+    seed: int = 0,
+) -> ChosenExits:
+    """The thresholds with the least mean cost that keep the accuracy, and the exits that are worth having.
+
+    They are chosen on one half of the samples and judged on the other: on those that they are chosen on they look
+    better than they are. An exit without which the rest costs no more is left out, its head with it; perhaps all are.
+
+    Args:
+        table: of validation samples.
+        costs: of all exits in the table.
+        least: The accuracy that is needed; None: that of the network less `loss`.
+        per_class: Whether each class gets a threshold of its own.
+        seed: Which samples are in which half.
+
+    Raises:
+        ScenarioError: there are too few samples.
+    """
+    if table.samples < 2:
+        raise ScenarioError(
+            f"thresholds are chosen and judged on validation samples, and there are {table.samples}",
+            where="exits.threshold",
+            hint="leave some of the data to validation, or give a threshold",
+        )
+    rows = np.random.default_rng(seed).permutation(table.samples)
+    ours, others = table.take(rows[: -(-len(rows) // 2)]), table.take(rows[-(-len(rows) // 2) :])
+    needed = float(ours.right[-1].mean()) - loss if least is None else least
+    places = list(range(len(table.cuts)))
+    best = _best(ours, costs, places, needed, per_class)
+    while places:
+        fewer = [_best(ours, costs, [place for place in places if place != gone], needed, per_class) for gone in places]
+        found = min(fewer, key=lambda one: one.rank)
+        if found.rank > best.rank:
+            break
+        best, places = found, found.places
+    exits = tuple(
+        Exit(table.cuts[place], thresholds) for place, thresholds in zip(places, best.thresholds, strict=True)
+    )
+    own = costs.at(places)
+    chosen_on, judged_on = (what_becomes(half, exits, own) for half in (ours, others))
+    return ChosenExits(exits, own, chosen_on, judged_on, oracle(others, costs), chosen_on.accuracy >= needed - _CLOSE)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Thresholds of the exits at some places, and how good they are: missing accuracy, then cost, then accuracy."""
+
+    places: list[int]
+    thresholds: Thresholds
+    rank: tuple[float, float, float]
+
+
+def _best(table: ExitTable, costs: ExitCosts, places: list[int], needed: float, per_class: bool) -> _Found:
+    own, by_exit = table.at([table.cuts[place] for place in places]), costs.at(places).by_exit
+    thresholds = cheapest_thresholds(own, by_exit, needed, per_class=per_class)
+    return _Found(places, thresholds, _Search(own, by_exit, needed).rank(thresholds))
+
+
+def cheapest_thresholds(table: ExitTable, by_exit: FloatArray, needed: float, *, per_class: bool = False) -> Thresholds:
+    """The thresholds with the least mean cost at which the accuracy is what is needed, or nearest to it.
+
+    Only where a threshold lies among the confidences of the samples matters, so that all that differ are tried: for one
+    exit and for two, this is exact up to `MOST_LEVELS` samples. Of several exits, or classes, two at a time are chosen
+    anew, the best of all their pairs with the others held, until nothing gets better; from several starts. A threshold
+    lies midway between two confidences, so that rounding makes no difference elsewhere.
+
+    Args:
+        by_exit: what a frame costs that leaves at each exit, and last one that leaves at none, (exits + 1,).
+        needed: the share of right answers.
+
+    Example:
+        >>> sure, right = np.array([[0.9, 0.6, 0.8, 0.3]]), np.array([[1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0]])
+        >>> table = ExitTable((5,), sure, np.zeros((1, 4), dtype=int), right, classes=10)
+        >>> [[round(value, 2) for value in found] for found in cheapest_thresholds(table, np.array([1.0, 4.0]), 0.75)]
+        [[0.7]]
+    """
+    search, exits = _Search(table, by_exit, needed), len(table.cuts)
+    found = [search.improved(start, search.shared) for start in search.starts()]
+    best = min(found, key=search.rank)
+    if per_class and exits:
+        single = tuple(values * table.classes for values in best)
+        best = min((best, search.improved(single, search.of_classes)), key=search.rank)
+    return best
+
+
+Place = tuple[int, int | None]
+"""Where a threshold stands: an exit, and a class or None for all."""
+
+
+class _Search:
+    def __init__(self, table: ExitTable, by_exit: FloatArray, needed: float) -> None:
+        self.table, self.by_exit, self.needed = table, by_exit, needed
+        self.exits = len(table.cuts)
+        self.shared: list[Place] = [(exit, None) for exit in range(self.exits)]
+        self.of_classes: list[Place] = [
+            (exit, int(number)) for exit in range(self.exits) for number in np.unique(table.answers[exit])
+        ]
+
+    def starts(self) -> Iterator[Thresholds]:
+        """Nobody leaves; everybody who is surer than this, or that; everybody at one exit."""
+        for value in (NOBODY, 0.9, 0.5, 0.0):
+            yield ((value,),) * self.exits
+        for open_one in range(self.exits):
+            yield tuple((0.0,) if exit == open_one else (NOBODY,) for exit in range(self.exits))
+
+    def rank(self, thresholds: Thresholds) -> tuple[float, float, float]:
+        """How much accuracy is missing, the cost, and the wrong answers; the less of each the better."""
+        cost, right = self._worth(self._first(self._passing(thresholds)))
+        return self._ranked(float(cost.mean()), float(right.mean()))
+
+    def _ranked(self, cost: float, right: float) -> tuple[float, float, float]:
+        missing = max(0.0, self.needed - right)
+        return round(missing, 9), round(cost / self._scale, 9), round(1 - right, 9)  # but for rounding
+
+    @property
+    def _scale(self) -> float:
+        return float(self.by_exit.max()) or 1.0
+
+    def improved(self, thresholds: Thresholds, places: Sequence[Place]) -> Thresholds:
+        """Two thresholds at a time chosen anew, until nothing gets better."""
+        rng = np.random.default_rng(0)
+        every = [*combinations(places, 2)] or [(place, None) for place in places]
+        rank = self.rank(thresholds)
+        for _ in range(ROUNDS if len(every) > 1 else 1):
+            before = rank
+            order = rng.permutation(len(every))[:MOST_PAIRS]
+            for first, second in (every[which] for which in order):
+                tried = self._swept(thresholds, first, second)
+                if (found := self.rank(tried)) < rank:
+                    thresholds, rank = tried, found
+            if rank == before:
+                break
+        return thresholds
+
+    def _swept(self, thresholds: Thresholds, first: Place, second: Place | None) -> Thresholds:
+        """The best of all pairs of these two thresholds, the others held."""
+        passing = self._passing(thresholds)
+        groups = [self._group(place) for place in (first, second)]
+        for place, group in zip((first, second), groups, strict=True):
+            if place is not None:
+                passing[place[0]] &= ~group
+        neither = self._first(passing)
+        one, other = (
+            neither if place is None else np.where(group, np.minimum(neither, place[0]), neither)
+            for place, group in zip((first, second), groups, strict=True)
+        )
+        levels_1, rank_1 = self._levels(first, one < neither)
+        levels_2, rank_2 = self._levels(second, other < neither)
+        totals = []
+        for v00, v10, v01, v11 in zip(*map(self._worth, (neither, one, other, np.minimum(one, other))), strict=True):
+            alone_1, alone_2 = (_added(v10 - v00, rank_1, len(levels_1)), _added(v01 - v00, rank_2, len(levels_2)))
+            both = np.zeros((len(levels_1) + 1, len(levels_2) + 1))
+            np.add.at(both, (rank_1, rank_2), v11 - v10 - v01 + v00)
+            both = both[:-1, :-1].cumsum(axis=0).cumsum(axis=1)
+            totals.append((v00.sum() + alone_1[:, None] + alone_2[None, :] + both) / self.table.samples)
+        cost, right = totals
+        missing = np.maximum(0.0, self.needed - right)
+        missing[missing < _CLOSE] = 0.0
+        best = np.lexsort((-right.ravel(), np.round(cost.ravel() / self._scale, 9), missing.ravel()))[0]
+        row, column = np.unravel_index(best, cost.shape)
+        made = self._with(thresholds, first, float(levels_1[row]))
+        return made if second is None else self._with(made, second, float(levels_2[column]))
+
+    def _levels(self, place: Place | None, moved: Array) -> tuple[FloatArray, IntArray]:
+        """Thresholds to try, the first of which nobody reaches, and for each sample the first that it reaches.
+
+        Args:
+            moved: which samples leave elsewhere when they reach it.
+        """
+        if place is None:
+            return np.array([NOBODY]), np.ones(len(moved), dtype=np.int64)
+        confidence = self.table.confidence[place[0]]
+        there = np.unique(confidence[moved])[::-1]
+        between = (there + np.append(there[1:], 0.0)) / 2
+        if len(between) > MOST_LEVELS:
+            between = between[np.linspace(0, len(between) - 1, MOST_LEVELS).round().astype(np.int64)]
+        levels = np.concatenate([[NOBODY], between])
+        reached = np.searchsorted(-levels, -confidence, side="left")
+        return levels, np.where(moved, reached, len(levels))
+
+    def _with(self, thresholds: Thresholds, place: Place, value: float) -> Thresholds:
+        exit, number = place
+        own = thresholds[exit]
+        changed = (value,) if number is None else (*own[:number], value, *own[number + 1 :])
+        return (*thresholds[:exit], changed, *thresholds[exit + 1 :])
+
+    def _group(self, place: Place | None) -> Array:
+        """The samples that a threshold speaks of."""
+        if place is None or place[1] is None:
+            return np.full(self.table.samples, place is not None)
+        found: Array = self.table.answers[place[0]] == place[1]
+        return found
+
+    def _passing(self, thresholds: Thresholds) -> Array:
+        """Which samples are sure enough at each exit, wherever else they are, (exits, samples)."""
+        some = [
+            leaves_at(self.table.confidence[[exit]], self.table.answers[[exit]], [own]) == 0
+            for exit, own in enumerate(thresholds)
+        ]
+        return np.array(some).reshape(self.exits, self.table.samples)
+
+    def _first(self, passing: Array) -> IntArray:
+        """The first exit at which each sample passes; the number of exits where there is none."""
+        everybody = np.concatenate([passing, np.ones((1, self.table.samples), dtype=bool)])
+        return np.asarray(everybody.argmax(axis=0), dtype=np.int64)
+
+    def _worth(self, left: IntArray) -> tuple[FloatArray, FloatArray]:
+        """What each sample costs and how right it is, leaving there."""
+        return self.by_exit[left], self.table.right[left, np.arange(self.table.samples)]
+
+
+def _added(values: FloatArray, rank: IntArray, levels: int) -> FloatArray:
+    """The sum over all samples that pass at each level."""
+    return np.bincount(rank, weights=values, minlength=levels + 1)[:levels].cumsum()
+
+
+def _leaving(table: ExitTable, place: IntArray, costs: ExitCosts) -> Leaving:
+    exits, rows = len(table.cuts), np.arange(table.samples)
+    left = np.where(place == GOES_ON, exits, place)
+    right, network = table.right[left, rows], table.right[-1]
+    counts = np.bincount(left, minlength=exits + 1)
+    sums = np.bincount(left, weights=right, minlength=exits + 1)
+    with np.errstate(invalid="ignore"):
+        accuracies = sums / counts
+    accuracy = float(right.mean())
+    return Leaving(
+        samples=table.samples,
+        shares=tuple((counts / table.samples).tolist()),
+        accuracies=tuple(accuracies.tolist()),
+        accuracy=accuracy,
+        interval=wilson_interval(accuracy, table.samples),
+        network_accuracy=float(network.mean()),
+        lost=float((network - right).mean()),
+        lost_interval=student_interval(network - right),
+        cost=float(costs.by_exit[left].mean()),
+    )
