@@ -82,8 +82,8 @@ def digits(recipe: str) -> Case:
     return Case(trained(RECIPES[recipe]), data.train, data.test, groups, epochs=15, batch=64)
 
 
-def cifar() -> Case | None:
-    """The reference ResNet-20 with 2000 of the 5000 training images and all test images; None where absent."""
+def cifar(most: int = 2000) -> Case | None:
+    """The reference ResNet-20 with that many of the 5000 training images and all test images; None where absent."""
     weights, images = REFERENCE / "resnet20.th", REFERENCE / "cifar10_jpeg_subset.npz"
     if not (weights.exists() and images.exists()):
         return None
@@ -98,7 +98,7 @@ def cifar() -> Case | None:
         inputs, labels = arrays[f"{part}_x"][rows], arrays[f"{part}_y"][rows].astype(np.int64)
         parts[part] = Samples(pixels.inputs(inputs), torch.from_numpy(labels))
     groups = {"animals": (2, 3, 4, 5, 6, 7), "vehicles": (0, 1, 8, 9)}
-    return Case(model.eval(), parts["train"].take(slice(2000)), parts["test"], groups, epochs=4, batch=32)
+    return Case(model.eval(), parts["train"].take(slice(most)), parts["test"], groups, epochs=4, batch=32)
 
 
 CASES: dict[str, Callable[[], Case | None]] = {

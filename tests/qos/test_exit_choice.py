@@ -108,7 +108,7 @@ def test_chosen_on_one_half_and_judged_on_the_other():
     table = table_of(np.random.default_rng(5), 3, 401)
     costs = ExitCosts((1.0, 2.0, 3.0, 10.0), (0.1, 0.1, 0.1))
     found = choose_exits(table, costs, loss=0.05, seed=2)
-    assert (found.chosen_on.samples, found.judged_on.samples) == (201, 200)
+    assert (found.chosen_on.samples, found.judged_on.samples) == (200, 201)
     assert found.kept_accuracy
     assert found.chosen_on.lost <= 0.05 + 1e-9
     assert found.exits
@@ -124,6 +124,8 @@ def test_chosen_on_one_half_and_judged_on_the_other():
     assert whole == pytest.approx(found.judged_on.accuracy)
     assert found.oracle.accuracy >= found.judged_on.accuracy
     assert choose_exits(table, costs, loss=0.05, seed=2) == found
+    fewer = choose_exits(table, costs, loss=0.05, share=0.3)
+    assert (fewer.chosen_on.samples, fewer.judged_on.samples) == (120, 281)
     other = choose_exits(table, costs, loss=0.05, seed=3)
     assert other.judged_on != found.judged_on
 

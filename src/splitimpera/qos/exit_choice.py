@@ -87,19 +87,21 @@ def choose_exits(
     least: float | None = None,
     loss: float = LOSS,
     per_class: bool = False,
+    share: float = 0.5,
     seed: int = 0,
 ) -> ChosenExits:
     """The thresholds with the least mean cost that keep the accuracy, and the exits that are worth having.
 
-    They are chosen on one half of the samples and judged on the other: on those that they are chosen on they look
-    better than they are. An exit without which the rest costs no more is left out, its head with it; perhaps all are.
+    They are chosen on some of the samples and judged on the others: on those that they are chosen on they look better
+    than they are. An exit without which the rest costs no more is left out, its head with it; perhaps all are.
 
     Args:
         table: of validation samples.
         costs: of all exits in the table.
         least: The accuracy that is needed; None: that of the network less `loss`.
         per_class: Whether each class gets a threshold of its own.
-        seed: Which samples are in which half.
+        share: of the samples that thresholds are chosen on.
+        seed: Which samples these are.
 
     Raises:
         ScenarioError: there are too few samples.
@@ -111,7 +113,8 @@ def choose_exits(
             hint="leave some of the data to validation, or give a threshold",
         )
     rows = np.random.default_rng(seed).permutation(table.samples)
-    ours, others = table.take(rows[: -(-len(rows) // 2)]), table.take(rows[-(-len(rows) // 2) :])
+    count = min(max(1, round(share * len(rows))), len(rows) - 1)
+    ours, others = table.take(rows[:count]), table.take(rows[count:])
     needed = float(ours.right[-1].mean()) - loss if least is None else least
     places = list(range(len(table.cuts)))
     best = _best(ours, costs, places, needed, per_class)
@@ -125,7 +128,7 @@ def choose_exits(
         Exit(table.cuts[place], thresholds) for place, thresholds in zip(places, best.thresholds, strict=True)
     )
     own = costs.at(places)
-    chosen_on, judged_on = (what_becomes(half, exits, own) for half in (ours, others))
+    chosen_on, judged_on = (what_becomes(part, exits, own) for part in (ours, others))
     return ChosenExits(exits, own, chosen_on, judged_on, oracle(others, costs), chosen_on.accuracy >= needed - _CLOSE)
 
 
