@@ -18,6 +18,8 @@ LOSS = 0.005
 """How much accuracy exits may cost where no requirement says how much there must be."""
 MOST_LEVELS = 1000
 """As many thresholds are tried one against the other; of more that differ, this many evenly spread ones."""
+FEW_LEVELS = 50
+"""As many in a first search from each of several starts."""
 MOST_PAIRS = 64
 """Pairs of thresholds that are tried in one round; of more, some at random."""
 ROUNDS = 20
@@ -166,8 +168,10 @@ def cheapest_thresholds(table: ExitTable, by_exit: FloatArray, needed: float, *,
         [[0.7]]
     """
     search, exits = _Search(table, by_exit, needed), len(table.cuts)
-    found = [search.improved(start, search.shared) for start in search.starts()]
-    best = min(found, key=search.rank)
+    starts = [*search.starts()]
+    if exits > 2:  # else there is but one pair, all of which is tried
+        starts = [search.improved(start, search.shared, FEW_LEVELS) for start in starts]
+    best = search.improved(min(starts, key=search.rank), search.shared)
     if per_class and exits:
         single = tuple(values * table.classes for values in best)
         best = min((best, search.improved(single, search.of_classes)), key=search.rank)
@@ -181,7 +185,7 @@ Place = tuple[int, int | None]
 class _Search:
     def __init__(self, table: ExitTable, by_exit: FloatArray, needed: float) -> None:
         self.table, self.by_exit, self.needed = table, by_exit, needed
-        self.exits = len(table.cuts)
+        self.exits, self.levels = len(table.cuts), MOST_LEVELS
         self.shared: list[Place] = [(exit, None) for exit in range(self.exits)]
         self.of_classes: list[Place] = [
             (exit, int(number)) for exit in range(self.exits) for number in np.unique(table.answers[exit])
@@ -201,14 +205,11 @@ class _Search:
 
     def _ranked(self, cost: float, right: float) -> tuple[float, float, float]:
         missing = max(0.0, self.needed - right)
-        return round(missing, 9), round(cost / self._scale, 9), round(1 - right, 9)  # but for rounding
+        return round(missing, 9), float(f"{cost:.9g}"), round(1 - right, 9)  # but for rounding
 
-    @property
-    def _scale(self) -> float:
-        return float(self.by_exit.max()) or 1.0
-
-    def improved(self, thresholds: Thresholds, places: Sequence[Place]) -> Thresholds:
-        """Two thresholds at a time chosen anew, until nothing gets better."""
+    def improved(self, thresholds: Thresholds, places: Sequence[Place], levels: int | None = None) -> Thresholds:
+        """Two thresholds at a time chosen anew among so many, `MOST_LEVELS`, until nothing gets better."""
+        self.levels = levels or MOST_LEVELS
         rng = np.random.default_rng(0)
         every = [*combinations(places, 2)] or [(place, None) for place in places]
         rank = self.rank(thresholds)
@@ -247,7 +248,8 @@ class _Search:
         cost, right = totals
         missing = np.maximum(0.0, self.needed - right)
         missing[missing < _CLOSE] = 0.0
-        best = np.lexsort((-right.ravel(), np.round(cost.ravel() / self._scale, 9), missing.ravel()))[0]
+        near = np.round(cost / (float(self.by_exit.max()) or 1.0), 9)
+        best = np.lexsort((-right.ravel(), near.ravel(), missing.ravel()))[0]
         row, column = np.unravel_index(best, cost.shape)
         made = self._with(thresholds, first, float(levels_1[row]))
         return made if second is None else self._with(made, second, float(levels_2[column]))
@@ -263,8 +265,8 @@ class _Search:
         confidence = self.table.confidence[place[0]]
         there = np.unique(confidence[moved])[::-1]
         between = (there + np.append(there[1:], 0.0)) / 2
-        if len(between) > MOST_LEVELS:
-            between = between[np.linspace(0, len(between) - 1, MOST_LEVELS).round().astype(np.int64)]
+        if len(between) > self.levels:
+            between = between[np.linspace(0, len(between) - 1, self.levels).round().astype(np.int64)]
         levels = np.concatenate([[NOBODY], between])
         reached = np.searchsorted(-levels, -confidence, side="left")
         return levels, np.where(moved, reached, len(levels))

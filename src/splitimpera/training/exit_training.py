@@ -269,7 +269,7 @@ class ExitRun:
                 optimizer.zero_grad()
                 for head, own, state in zip(heads, features, best, strict=True):
                     if state.stale < training.patience:
-                        self.loss(head.logits(own), wanted, rows).backward()  # type: ignore[no-untyped-call]
+                        torch.autograd.backward(self.loss(head.logits(own), wanted, rows))
                 optimizer.step()
                 step += 1
             self._note(best)

@@ -121,7 +121,7 @@ class _Joint:
                     for group in optimizer.param_groups:
                         group["lr"] = training.joint_learning_rate * one_cycle(step, steps)
                     optimizer.zero_grad()
-                    self._losses(rows).sum().backward()  # type: ignore[no-untyped-call]
+                    torch.autograd.backward(self._losses(rows).sum())
                     optimizer.step()
                     step += 1
                 losses.append(self._held_out())
