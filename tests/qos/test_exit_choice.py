@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from splitimpera.core.errors import ScenarioError
-from splitimpera.qos.exit_choice import cheapest_thresholds, choose_exits, given_exits, oracle, what_becomes
+from splitimpera.qos.exit_choice import choose_exits, given_exits, oracle, stricter, what_becomes
+from splitimpera.qos.exit_search import cheapest_thresholds
 from splitimpera.records.exits import NOBODY, ExitCosts, ExitTable, confidences, leaves_at
 from splitimpera.records.plan import Exit
 
@@ -56,7 +57,8 @@ def test_the_search_finds_what_brute_force_finds(seed, exits, samples):
     table = table_of(rng, exits, samples)
     by_exit = np.cumsum(rng.uniform(0.5, 3, exits + 1))
     needed = float(table.right[-1].mean()) - 0.1
-    found = cheapest_thresholds(table, by_exit, needed)
+    found, rank = cheapest_thresholds(table, by_exit, needed)
+    assert rank[:2] == pytest.approx(reached(table, by_exit, needed, found), abs=1e-8)
     assert reached(table, by_exit, needed, found) == best_of_all(table, by_exit, needed)
 
 
@@ -65,8 +67,8 @@ def test_thresholds_of_classes_are_found_as_by_brute_force(seed):
     rng = np.random.default_rng(seed)
     table = table_of(rng, 1, 14)
     by_exit, needed = np.array([1.0, 5.0]), float(table.right[-1].mean()) - 0.1
-    shared = cheapest_thresholds(table, by_exit, needed)
-    found = cheapest_thresholds(table, by_exit, needed, per_class=True)
+    shared, _ = cheapest_thresholds(table, by_exit, needed)
+    found, _ = cheapest_thresholds(table, by_exit, needed, per_class=True)
     assert [len(own) for own in found] == [3]
     of_found = reached(table, by_exit, needed, found)
     assert of_found == best_of_all(table, by_exit, needed, per_class=True)
@@ -76,7 +78,7 @@ def test_thresholds_of_classes_are_found_as_by_brute_force(seed):
 def test_an_accuracy_out_of_reach_gives_the_nearest():
     table = table_of(np.random.default_rng(3), 2, 9)
     by_exit = np.array([1.0, 2.0, 4.0])
-    found = cheapest_thresholds(table, by_exit, 1.5)
+    found, _ = cheapest_thresholds(table, by_exit, 1.5)
     assert reached(table, by_exit, 1.5, found) == best_of_all(table, by_exit, 1.5)
     assert not choose_exits(table, ExitCosts((1.0, 2.0, 4.0), (0.0, 0.0)), least=1.5).kept_accuracy
 
@@ -85,9 +87,9 @@ def test_many_different_confidences_are_thinned_out(monkeypatch):
     rng = np.random.default_rng(0)
     table = table_of(rng, 2, 400, decimals=12)
     by_exit, needed = np.array([1.0, 2.0, 4.0]), float(table.right[-1].mean()) - 0.02
-    exact = reached(table, by_exit, needed, cheapest_thresholds(table, by_exit, needed))
-    monkeypatch.setattr("splitimpera.qos.exit_choice.MOST_LEVELS", 50)
-    thinned = reached(table, by_exit, needed, cheapest_thresholds(table, by_exit, needed))
+    exact = reached(table, by_exit, needed, cheapest_thresholds(table, by_exit, needed)[0])
+    monkeypatch.setattr("splitimpera.qos.exit_search.MOST_LEVELS", 50)
+    thinned = reached(table, by_exit, needed, cheapest_thresholds(table, by_exit, needed)[0])
     assert thinned >= exact
     assert thinned[1] <= 1.05 * exact[1]
 
@@ -96,7 +98,7 @@ def test_thresholds_lie_between_confidences():
     """So that an engine that rounds in another place lets the same frames leave."""
     table = table_of(np.random.default_rng(1), 2, 30)
     by_exit = np.array([1.0, 2.0, 4.0])
-    found = cheapest_thresholds(table, by_exit, float(table.right[-1].mean()) - 0.1)
+    found, _ = cheapest_thresholds(table, by_exit, float(table.right[-1].mean()) - 0.1)
     for own, sure in zip(found, table.confidence, strict=True):
         assert np.abs(sure - own[0]).min() > 1e-3
     before = leaves_at(table.confidence, table.answers, found)
@@ -130,8 +132,24 @@ def test_chosen_on_one_half_and_judged_on_the_other():
     assert other.judged_on != found.judged_on
 
 
+def test_thresholds_are_raised_as_far_as_others_ask_for():
+    """On pictures that nothing was chosen on, thresholds that were only the cheapest lose more than is allowed."""
+    rng, costs, plain, careful = np.random.default_rng(0), ExitCosts((1.0, 4.0), (0.0,)), [], []
+    for seed in range(15):
+        table = table_of(rng, 1, 400, decimals=12)
+        found = choose_exits(table, costs, loss=0.01, share=0.25, seed=seed)
+        ours = table.take(np.random.default_rng(seed).permutation(400)[:100])
+        others = table.take(np.random.default_rng(seed).permutation(400)[100:])
+        cheapest, _ = cheapest_thresholds(ours, costs.by_exit, float(ours.right[-1].mean()) - 0.01)
+        plain.append(what_becomes(others, [Exit(1, cheapest[0])], costs).lost)
+        careful.append(found.judged_on.lost)
+    assert np.mean(careful) < np.mean(plain)
+    assert np.mean(careful) <= 0.015
+    assert stricter(((NOBODY,), (0.0, 0.8)), 2.0)[0] == (NOBODY,)
+
+
 def test_heads_that_do_not_pay_are_left_out():
-    table = table_of(np.random.default_rng(5), 2, 100)
+    table = table_of(np.random.default_rng(5), 2, 300)
     cheap, dear = ExitCosts((1.0, 2.0, 10.0), (0.1, 0.1)), ExitCosts((1.0, 2.0, 10.0), (9.5, 0.1))
     assert {exit.cut for exit in choose_exits(table, cheap, loss=0.2).exits} == {1, 2}
     assert [exit.cut for exit in choose_exits(table, dear, loss=0.2).exits] == [2]
