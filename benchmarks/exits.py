@@ -69,7 +69,7 @@ def digits(recipe: str) -> Case:
 
 def cifar() -> Case | None:
     found = score_vs_accuracy.cifar(5000)
-    return found and Case(found.model, found.train, found.test, 0.5, goal_share=0.4, goal_macs=0.8)
+    return Case(found.model, found.train, found.test, 0.5, goal_share=0.4, goal_macs=0.8) if found else None
 
 
 CASES: dict[str, Callable[[], Case | None]] = {
@@ -168,9 +168,7 @@ def row(name: str, found: Measured) -> list[str]:
         name,
         f"{100 * found.table.right[-1].mean():.2f} %",
         points(found.over(lambda each: each.judged_on.lost)) + f", at worst {100 * lost.max():.2f}",
-        " / ".join(
-            f"{100 * found.over(lambda each, cut=cut: found.of_exit(each, cut))[0]:.0f} %" for cut in found.cuts
-        ),
+        " / ".join(f"{100 * np.mean([found.of_exit(each, cut) for each in found.divisions]):.0f} %" for cut in found.cuts),
         percent(found.over(found.within)),
         percent(found.over(found.macs)),
         percent(found.over(found.p95)),

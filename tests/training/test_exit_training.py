@@ -77,10 +77,10 @@ def test_heads_learn_and_the_network_stays_as_it_is(graph, head):
 
 def test_the_table_says_what_heads_and_network_say(graph):
     trained, samples = trained_exits(graph, [graph.cuts[1]], SAMPLES, training=QUICK), splits.samples_of(40, seed=4)
-    table = exit_table(graph, trained, samples)
+    table, network = exit_table(graph, trained, samples), splits.trained_network()
     with torch.no_grad():
         (stem,) = sei.split(graph, 1).head(samples.inputs)
-        logits, unsplit = trained.at(1).head(stem), splits.trained_network()(samples.inputs)
+        logits, unsplit = trained.at(1).head(stem), network(samples.inputs)
     np.testing.assert_allclose(table.confidence[0], logits.softmax(1).max(1).values, rtol=1e-5)
     assert (table.answers[0] == logits.argmax(1).numpy()).all()
     assert (table.right[0] == (logits.argmax(1) == samples.labels).numpy()).all()

@@ -27,8 +27,9 @@ def confidences(logits: Array) -> tuple[FloatArray, IntArray]:
         Confidences, (...), from 0 to just below `NOBODY`; classes, (...).
 
     Example:
-        >>> [found.tolist() for found in confidences(np.log([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]]))]
-        [[0.7, 0.5], [0, 2]]
+        >>> sure, found = confidences(np.log([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]]))
+        >>> sure.round(3).tolist(), found.tolist()
+        ([0.7, 0.5], [0, 2])
     """
     exact = np.asarray(logits, dtype=np.float64)
     with np.errstate(invalid="ignore"):

@@ -143,7 +143,8 @@ class TrainedExits:
 
 
 def ready(head: ExitHead) -> ExitHead:
-    """The head in eval mode; it can no longer be trained by accident."""
+    """The head in eval mode and without gradients; it can no longer be trained by accident."""
+    head.zero_grad(set_to_none=True)
     return head.eval().requires_grad_(False)
 
 

@@ -131,6 +131,7 @@ class _Joint:
                 if stale >= training.patience:
                     break
             self.trained.load_state_dict(best)
+            self.trained.zero_grad(set_to_none=True)
             self.graph.program.requires_grad_(False)
             of_heads = np.array([each.numpy() for each in losses])[:, 1:] * len(run.cuts) / training.weight
             return self.graph, run.result(of_heads.T.tolist())
