@@ -168,7 +168,9 @@ def row(name: str, found: Measured) -> list[str]:
         name,
         f"{100 * found.table.right[-1].mean():.2f} %",
         points(found.over(lambda each: each.judged_on.lost)) + f", at worst {100 * lost.max():.2f}",
-        " / ".join(f"{100 * np.mean([found.of_exit(each, cut) for each in found.divisions]):.0f} %" for cut in found.cuts),
+        " / ".join(
+            f"{100 * np.mean([found.of_exit(each, cut) for each in found.divisions]):.0f} %" for cut in found.cuts
+        ),
         percent(found.over(found.within)),
         percent(found.over(found.macs)),
         percent(found.over(found.p95)),
