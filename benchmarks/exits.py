@@ -23,7 +23,6 @@ import torch
 from torch import nn
 
 import splitimpera as sei
-from splitimpera.core.array_types import FloatArray
 from splitimpera.core.statistics import student_interval
 from splitimpera.models.datasets import DATASETS, Samples
 from splitimpera.models.recipes import RECIPES, trained
@@ -125,8 +124,12 @@ class Measured:
     def macs(self, found: ChosenExits) -> float:
         return found.judged_on.cost / self.costs.layers[-1]
 
+    def lost(self, found: ChosenExits) -> float:
+        """The accuracy that is lost against the network as it was given."""
+        return found.judged_on.lost + self.given_accuracy - float(self.table.right[-1].mean())
+
     def goals(self) -> dict[str, bool]:
-        lost, share = self.over(lambda found: found.judged_on.lost)[0], self.over(self.within)[0]
+        lost, share = self.over(self.lost)[0], self.over(self.within)[0]
         return {
             f"at most {100 * MOST_LOST:g} points lost: {100 * lost:.2f}": lost <= MOST_LOST,
             f"at least {self.case.goal_share:.0%} at no more than {self.case.goal_macs:.2f} of the MACs: {share:.1%}": (
@@ -163,11 +166,10 @@ def points(estimate: Sequence[float]) -> str:
 
 
 def row(name: str, found: Measured) -> list[str]:
-    lost: FloatArray = np.array([each.judged_on.lost for each in found.divisions])
     return [
         name,
         f"{100 * found.table.right[-1].mean():.2f} %",
-        points(found.over(lambda each: each.judged_on.lost)) + f", at worst {100 * lost.max():.2f}",
+        points(found.over(found.lost)) + f", at worst {100 * max(map(found.lost, found.divisions)):.2f}",
         " / ".join(
             f"{100 * np.mean([found.of_exit(each, cut) for each in found.divisions]):.0f} %" for cut in found.cuts
         ),
@@ -234,7 +236,7 @@ def main() -> int:
             notes += ["", f"Heads `{head}`, trained in {found.seconds:.0f} s:", "", *exits_lines(found), ""]
             goals = found.goals()
             notes += [f"- {goal}: {'met' if met else 'MISSED'}" for goal, met in goals.items()]
-            missed |= not all(goals.values())
+            missed |= head == options.heads[0] and not all(goals.values())
             print(name, *rows[-1], *goals.items(), f"{found.seconds:.0f} s", sep=" | ", flush=True)
         chosen = round(case.share * len(case.others))
         lines += [

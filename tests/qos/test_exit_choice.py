@@ -107,10 +107,10 @@ def test_thresholds_lie_between_confidences():
 
 
 def test_chosen_on_one_half_and_judged_on_the_other():
-    table = table_of(np.random.default_rng(5), 3, 401)
-    costs = ExitCosts((1.0, 2.0, 3.0, 10.0), (0.1, 0.1, 0.1))
+    table = table_of(np.random.default_rng(5), 2, 301)
+    costs = ExitCosts((1.0, 2.0, 10.0), (0.1, 0.1))
     found = choose_exits(table, costs, loss=0.05, seed=2)
-    assert (found.chosen_on.samples, found.judged_on.samples) == (200, 201)
+    assert (found.chosen_on.samples, found.judged_on.samples) == (150, 151)
     assert found.kept_accuracy
     assert found.chosen_on.lost <= 0.05 + 1e-9
     assert found.exits
@@ -127,7 +127,7 @@ def test_chosen_on_one_half_and_judged_on_the_other():
     assert found.oracle.accuracy >= found.judged_on.accuracy
     assert choose_exits(table, costs, loss=0.05, seed=2) == found
     fewer = choose_exits(table, costs, loss=0.05, share=0.3)
-    assert (fewer.chosen_on.samples, fewer.judged_on.samples) == (120, 281)
+    assert (fewer.chosen_on.samples, fewer.judged_on.samples) == (90, 211)
     other = choose_exits(table, costs, loss=0.05, seed=3)
     assert other.judged_on != found.judged_on
 
@@ -143,8 +143,7 @@ def test_thresholds_are_raised_as_far_as_others_ask_for():
         cheapest, _ = cheapest_thresholds(ours, costs.by_exit, float(ours.right[-1].mean()) - 0.01)
         plain.append(what_becomes(others, [Exit(1, cheapest[0])], costs).lost)
         careful.append(found.judged_on.lost)
-    assert np.mean(careful) < np.mean(plain)
-    assert np.mean(careful) <= 0.015
+    assert np.mean(careful) < 0.01 < np.mean(plain)
     assert stricter(((NOBODY,), (0.0, 0.8)), 2.0)[0] == (NOBODY,)
 
 
