@@ -92,7 +92,7 @@ class _Search:
         """Two thresholds at a time chosen anew among so many, `MOST_LEVELS`, until nothing gets better."""
         self.levels = levels or MOST_LEVELS
         rng = np.random.default_rng(0)
-        every = [*combinations(places, 2)] or [(place, None) for place in places]
+        every: list[tuple[Place, Place | None]] = [*combinations(places, 2)] or [(place, None) for place in places]
         rank = self.rank(thresholds)
         for _ in range(ROUNDS if len(every) > 1 else 1):
             before = rank

@@ -113,7 +113,8 @@ class ExitCosts:
         >>> ExitCosts((1.0, 2.0, 4.0), (0.1, 0.2)).by_exit.round(3).tolist()
         [1.1, 2.3, 4.3]
         """
-        return np.array(self.layers) + np.cumsum((*self.heads, 0.0))
+        made: FloatArray = np.array(self.layers) + np.cumsum((*self.heads, 0.0))
+        return made
 
     def at(self, places: Sequence[int]) -> ExitCosts:
         """Those where some of the exits are there alone."""

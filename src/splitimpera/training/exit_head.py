@@ -99,7 +99,8 @@ class _Input:
         self.side = sides[-1]
         positions = self._positions(self.side)
         self.features = self.channels * (1 if self.convolves else prod(positions))
-        self.kernel = tuple(3 if size > 1 else 1 for size in (*positions, 1, 1)[:2])
+        height, width = (3 if size > 1 else 1 for size in (*positions, 1, 1)[:2])
+        self.kernel = height, width
         self.read_by_linear = WIDTH if self.convolves else self.features
 
     def _positions(self, side: int) -> tuple[int, ...]:
@@ -118,8 +119,8 @@ class _Input:
     def convolution(self) -> nn.Module:
         if not self.convolves:
             return nn.Identity()
-        padding = [size // 2 for size in self.kernel]
-        convolution = nn.Conv2d(self.channels, WIDTH, self.kernel, padding=padding)
+        height, width = self.kernel
+        convolution = nn.Conv2d(self.channels, WIDTH, self.kernel, padding=(height // 2, width // 2))
         return nn.Sequential(convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 

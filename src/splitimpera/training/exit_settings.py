@@ -26,7 +26,7 @@ class ExitTraining:
         joint: Whether the network itself is trained on, with its exits.
         distill: Weight of the distance to the network's own answers; the labels' cross-entropy has the rest.
         weight: Weight of the mean loss of the exits where the network is trained with them; its own has 1.
-        learning_rate: Highest learning rate of the heads (Adam, one cycle).
+        learning_rate: Highest learning rate of the heads (AdamW, one cycle).
         joint_learning_rate: That of the network that is trained with its exits.
         batch: Number of samples in a batch, 2 or more.
         held_out: Share of the samples that is not trained on, where no others are given for it.
