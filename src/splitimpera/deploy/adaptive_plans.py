@@ -90,7 +90,7 @@ class AdaptivePlans:
         local: The plan that runs on the device alone; None: there is none, or the mode does without.
         can_finish: Whether the device answers frames by itself.
         hops: Of all plans that are sent by.
-        window_s: Over how long a link is looked at.
+        window_s, every_s: Over how long a link is looked at, and how often a frame comes, as designed.
 
     Raises:
         BundleError: there is no such plan, or it is damaged.
@@ -130,7 +130,7 @@ class AdaptivePlans:
         self.hops = [each.hops[0] for each in usable if each.hops]
         self.depths = [hop.depth for hop in self.hops] + ([None] if self.local else [])
         self.responding = manifest.responding
-        self.window_s = window_s(usable[0].fps)
+        self.window_s, self.every_s = window_s(usable[0].fps), 1 / usable[0].fps
         self.halves = device_halves(bundle, list(self._entries), threads)
         self._heads = {id: Durations() for id in self._entries}
         self._rests = {id: Durations() for id, half in self.halves.items() if half.rest is not None}

@@ -68,6 +68,7 @@ class Known:
         queued: What waits to be sent already would make it late.
         head_s: How long the device is busy with a frame that is sent, before it can begin with anything else.
         rest_s: What it takes to finish a frame that was sent; None: it begins anew, `device_s`.
+        every_s: A frame comes so often; a device that takes longer cannot answer all of them.
     """
 
     now_s: float
@@ -80,6 +81,7 @@ class Known:
     head_s: float = 0.0
     rest_s: float | None = None
     queued: bool = False
+    every_s: float = inf
 
 
 class FrameAnswer:
@@ -288,6 +290,13 @@ class Answering:
         assert rest_s is not None
         latest_s = known.deadline_s - rest_s - self.spare_s
         if known.now_s + known.head_s > latest_s:
+            assert known.device_s is not None
+            if (
+                known.device_s > known.every_s
+                and known.remote_s is not None
+                and known.head_s + known.remote_s <= left_s
+            ):
+                return Action.SEND, f"{self.mode}: the device cannot answer every frame, the server should", None
             return Action.COMPUTE, "after sending, the device would no longer be in time", None
         if known.circuit is Circuit.HALF_OPEN:
             return Action.BOTH, "it is a probe of the server", None

@@ -112,6 +112,7 @@ class FrameRules:
             self.plans.head_s(sent_by),
             self.plans.rest_s(sent_by),
             hop is not None and not probe and not self._worth_sending(sent_by, deadline_s - begun_s, begun_s),
+            self.plans.every_s,
         )
         self.answering.spare_s = self.plans.spare_s
         answer = self.answering.begin(known)
