@@ -40,14 +40,14 @@ class Setting:
     Attributes:
         scenario: The scenario as it is written.
         devices: The devices with their presets and profiles, in the order of the data's way.
-        link: The link with its preset, trace and drops.
+        links: The links with their presets, traces and drops, each from a device to the next.
         workload: the frames; responses as the runtime sends them are known to `workload_for` alone.
         files: name and SHA-256 of each file that is read later: weights, and factories of the user's own.
     """
 
     scenario: Scenario
-    devices: tuple[Device, Device]
-    link: Link
+    devices: tuple[Device, ...]
+    links: tuple[Link, ...]
     workload: Workload
     files: tuple[tuple[str, str], ...] = ()
 
@@ -59,11 +59,16 @@ class Setting:
         content = [
             scenario,
             [asdict(device) for device in self.devices],
-            asdict(self.link),
+            *(asdict(link) for link in self.links),
             asdict(self.workload),
             self.files,
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+    @property
+    def link(self) -> Link:
+        """The first link, of two devices the only one."""
+        return self.links[0]
 
     @cached_property
     def task(self) -> Task:
@@ -129,12 +134,15 @@ def resolve(scenario: Scenario | str | Path) -> Setting:
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
     _check_names(scenario)
-    link = build_link(scenario.links[0], scenario.folder)
+    links = tuple(
+        build_link(section, scenario.folder, f"links[{place}]") for place, section in enumerate(scenario.links)
+    )
     workload = scenario.workload.record()
-    _check_transports(scenario, link, build_workload(scenario.workload))
-    first, second = _devices(scenario)
-    _check_metrics(scenario, first, task_of(scenario))
-    return Setting(scenario, (first, second), link, workload, tuple(_files(scenario)))
+    for place, link in enumerate(links):
+        _check_transports(scenario, place, link, build_workload(scenario.workload))
+    devices = tuple(_devices(scenario))
+    _check_metrics(scenario, devices[0], task_of(scenario))
+    return Setting(scenario, devices, links, workload, tuple(_files(scenario)))
 
 
 @contextmanager
@@ -156,39 +164,40 @@ def _check_names(scenario: Scenario) -> None:
         raise ScenarioError(f"no data set is called '{shown(source)}'", where="data.source", hint=hint)
     plans = scenario.plans
     lists = {"plans.codecs": plans.codecs, "plans.input_codecs": plans.input_codecs}
-    for key, names in (lists | {"bottlenecks.codecs": scenario.bottlenecks.codecs}).items():
+    lists |= {"bottlenecks.codecs": scenario.bottlenecks.codecs}
+    lists |= dict(scenario.codecs_of(place) for place in range(len(scenario.links)))
+    for key, names in lists.items():
         for index, name in enumerate(names):
             with located(f"{key}[{index}]"):
                 if codec_kind(name).images_only and key != "plans.input_codecs":
                     raise ScenarioError(f"'{name}' writes images only", hint="list it under plans.input_codecs")
 
 
-def _check_transports(scenario: Scenario, link: Link, workload: Workload) -> None:
+def _check_transports(scenario: Scenario, place: int, link: Link, workload: Workload) -> None:
     # what frames are in bytes is not known yet
     least = replace(workload, frame_bytes=1)
-    for index, name in enumerate(scenario.plans.transports):
+    key, names = scenario.transports_of(place)
+    for index, name in enumerate(names):
         try:
             check(link, least, name)
         except SplitImperaError as error:
-            raise error.at(_WORK_KEYS.get(error.where, f"plans.transports[{index}]")) from None
+            work_key = _WORK_KEYS.get(error.where, f"{key}[{index}]")
+            raise error.at(work_key.format(place=place)) from None
 
 
 _WORK_KEYS = {
     **{"response_bytes": "workload.response", "frame_bytes": "workload.frames"},
-    **{"rate_bps": "links[0].rate", "trace": "links[0].trace", "mtu_bytes": "links[0].mtu"},
+    **{"rate_bps": "links[{place}].rate", "trace": "links[{place}].trace", "mtu_bytes": "links[{place}].mtu"},
 }
 """The key of the scenario for what is too much to be simulated."""
 
 
-def _devices(scenario: Scenario) -> tuple[Device, Device]:
-    found = []
+def _devices(scenario: Scenario) -> Iterator[Device]:
     for index, section in enumerate(scenario.devices):
         try:
-            found.append(build_device(section, scenario.folder))
+            yield build_device(section, scenario.folder)
         except SplitImperaError as error:
             raise error.at(f"devices[{index}].{error.where}") from error.__cause__
-    first, second = found
-    return first, second
 
 
 def task_of(scenario: Scenario) -> Task:

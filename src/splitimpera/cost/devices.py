@@ -59,6 +59,7 @@ def build_device(section: DeviceSection, folder: Path) -> Device:
         queue=section.queue,
         queue_frames=section.queue_frames,
         batch=section.batch,
+        count=section.count,
     )
 
 

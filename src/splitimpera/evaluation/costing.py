@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from splitimpera.cost.devices import codec_cost, network_cost
 from splitimpera.cost.work import Work
-from splitimpera.evaluation.testbed import around, coding_of
+from splitimpera.evaluation.codings import around, coding_of, forwards, rests
 from splitimpera.records.costs import Cost, DeviceCosts
 from splitimpera.records.device import Device
 from splitimpera.records.measurements import Measurements
@@ -30,6 +30,9 @@ class Bench(Protocol):
 def plan_costs(plan: Plan, testbed: Bench, measurements: Measurements) -> tuple[DeviceCosts, ...]:
     """The costs of a plan's devices, in their order.
 
+    A device between two equal cuts runs no layer, and where both hops code alike it does nothing but forward. That it
+    decodes and codes again what came with gaps is not in its time.
+
     Args:
         measurements: times of this machine, for devices without profile or preset.
 
@@ -38,14 +41,15 @@ def plan_costs(plan: Plan, testbed: Bench, measurements: Measurements) -> tuple[
     """
     hops = [None, *plan.hops, None]
     return tuple(
-        _device_costs(device, testbed, measurements, arriving, leaving)
+        device_costs(device, testbed, measurements, arriving, leaving)
         for device, (arriving, leaving) in zip(plan.devices, pairwise(hops), strict=True)
     )
 
 
-def _device_costs(
+def device_costs(
     device: Device, testbed: Bench, measurements: Measurements, arriving: Hop | None, leaving: Hop | None
 ) -> DeviceCosts:
+    """The costs of one device, by the hops on either side; arguments and errors as above."""
     start, end = arriving.cut if arriving else 0, leaving.cut if leaving else testbed.last
     ratios = around(arriving, leaving)
 
@@ -54,13 +58,16 @@ def _device_costs(
         return network_cost(device, work, lambda: measurements.segment_samples_s(start, end, **ratios, batch=batch))
 
     def coding(direction: Literal["encode", "decode"], hop: Hop | None) -> Cost | None:
-        if hop is None:
+        if hop is None or forwards(arriving, leaving):
             return None
         key = coding_of(hop)
         size, channels = testbed.coded(key.cut, key.bottleneck)
         here = partial(measurements.coding_samples_s, direction, *key)
         return codec_cost(device, key.codec, direction, size, here, channels)
 
+    if rests(arriving, leaving):
+        nothing = (Cost(0.0, "estimated"),) * device.batch
+        return DeviceCosts(nothing, coding("decode", arriving), coding("encode", leaving), 0)
     of_one = network(1)
     together = [of_one]
     if device.batch > 1:

@@ -1,8 +1,9 @@
-"""The plans of a design: LC, RC, and SC at every chosen cut, each with every codec and transport."""
+"""The plans of a design: LC, RC, and SC at every chosen cut, each with every codec and transport, on every way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from splitimpera.codec.codecs import takes_images
 from splitimpera.core.errors import CutError
@@ -18,8 +19,114 @@ from splitimpera.setting import Setting, located
 INPUT_CODECS = ("uint8", "png")
 
 
+@dataclass(frozen=True)
+class PlanSpace:
+    """Every way through some devices in a row: a plan ends at any of them, and those in between may only forward.
+
+    Attributes:
+        devices: in the order of the data's way.
+        hops: what may cross each link.
+        cuts: how many cuts the network has.
+        whole_heads: whether bottlenecks have heads of their own, which no device computes in part.
+    """
+
+    devices: tuple[Device, ...]
+    hops: tuple[tuple[Hop, ...], ...]
+    cuts: int
+    whole_heads: bool = False
+
+    def plans(self) -> Iterator[Plan]:
+        """All of them, those of fewer devices first."""
+        chains: list[tuple[Hop, ...]] = [()]
+        while chains:
+            yield from map(self.plan, chains)
+            longer = self.hops[len(chains[0]) :][:1]
+            chains = [
+                (*chain, hop) for chain in chains for of_link in longer for hop in of_link if self.goes_on(chain, hop)
+            ]
+
+    def plan(self, hops: tuple[Hop, ...]) -> Plan:
+        """The plan of some hops, one after the other from the first link on."""
+        return Plan("-".join(map(self._words, hops)) or "LC", self.devices[: len(hops) + 1], hops)
+
+    def goes_on(self, hops: tuple[Hop, ...], hop: Hop) -> bool:
+        """Whether a hop may follow some others: no layer is run twice, and latents go to the device that reads them."""
+        return not hops or self.follows(hops[-1], hop)
+
+    def follows(self, one: Hop, other: Hop) -> bool:
+        """The same of two hops."""
+        if one.bottleneck:  # behind it there are other weights, which are not cut any further
+            return (one.cut, one.bottleneck) == (other.cut, other.bottleneck)
+        return one.cut <= other.cut and not (self.whole_heads and other.bottleneck and one.cut)
+
+    def _words(self, hop: Hop) -> str:
+        """A hop's part of a plan's name."""
+        cut = f"SC{hop.cut:0{len(str(self.cuts - 1))}}" if hop.cut else "RC"
+        ratio = f"-b{hop.bottleneck:g}" if hop.bottleneck else ""
+        return f"{cut}{ratio}-{hop.codec.replace(':', '')}-{hop.transport}"
+
+
+@dataclass(frozen=True)
+class Over:
+    """How frames may travel over a link: with these codecs for all that crosses a cut, by these transports."""
+
+    link: Link
+    codecs: Sequence[str]
+    transports: Sequence[str]
+
+
+def space_between(
+    devices: Sequence[Device],
+    ways: Sequence[Over],
+    cuts: Sequence[Cut],
+    split_at: Iterable[int],
+    *,
+    input_codecs: Sequence[str] = (),
+    bottlenecks: Iterable[tuple[int, float]] = (),
+    latent_codecs: Sequence[str] = (),
+    whole_heads: bool = False,
+) -> PlanSpace:
+    """All plans of some devices in a row.
+
+    Args:
+        ways: How frames may travel over each link.
+        cuts: all cuts of the network.
+        split_at: indices of the cuts that get SC plans.
+        input_codecs: further codecs for the input. It is always also sent as raw 8-bit values and, where it is an
+            image, as PNG: a split that beats only a float32 input proves nothing.
+        bottlenecks: cuts, and the compression ratios of trained bottlenecks there.
+        latent_codecs: Codecs for their latents.
+        whole_heads: whether bottlenecks have heads of their own.
+
+    Example:
+        >>> from splitimpera.records.graph import TensorSpec
+        >>> shapes = (3, 8, 8), (8, 8, 8), (10,)
+        >>> tensors = [(TensorSpec("x", shape),) for shape in shapes]
+        >>> cuts = [Cut(i, "x", crossing, ("x",), 0, 0, 0, 0) for i, crossing in enumerate(tensors)]
+        >>> tiers = Device("camera"), Device("gateway"), Device("server")
+        >>> ways = Over(Link("wifi"), ["uint8"], ["udp"]), Over(Link("fibre"), ["float32"], ["tcp"])
+        >>> [plan.id for plan in space_between(tiers[:2], ways[:1], cuts, [1]).plans()]
+        ['LC', 'RC-uint8-udp', 'RC-png-udp', 'SC1-uint8-udp']
+        >>> [plan.id for plan in space_between(tiers, ways, cuts, [1]).plans()][-2:]
+        ['RC-png-udp-SC1-float32-tcp', 'SC1-uint8-udp-SC1-float32-tcp']
+    """
+    always = INPUT_CODECS if takes_images(cuts[0].tensors) else INPUT_CODECS[:1]
+    split_at, bottlenecks = [*split_at], [*bottlenecks]
+
+    def over(way: Over) -> Iterator[Hop]:
+        places = [(0, 0.0, (*way.codecs, *always, *input_codecs))]
+        places += [(cut, 0.0, tuple(way.codecs)) for cut in split_at]
+        places += [(cut, ratio, tuple(latent_codecs)) for cut, ratio in bottlenecks]
+        for cut, ratio, codecs in places:
+            for codec in dict.fromkeys(codecs):
+                for transport in way.transports:
+                    yield Hop(cut, codec, transport, way.link, ratio)
+
+    return PlanSpace(tuple(devices), tuple(tuple(over(way)) for way in ways), len(cuts), whole_heads)
+
+
 def build_plans(
-    devices: tuple[Device, Device],
+    devices: Sequence[Device],
     link: Link,
     cuts: Sequence[Cut],
     split_at: Iterable[int],
@@ -30,48 +137,21 @@ def build_plans(
     bottlenecks: Iterable[tuple[int, float]] = (),
     latent_codecs: Sequence[str] = (),
 ) -> list[Plan]:
-    """All plans for one link between two devices.
+    """All plans for one link between two devices; arguments as of `space_between`.
 
     Args:
-        cuts: all cuts of the network.
-        split_at: indices of the cuts that get SC plans.
         codecs: Codecs for what crosses a cut, the input included.
-        input_codecs: further codecs for the input. It is always also sent as raw 8-bit values and, where it is an
-            image, as PNG: a split that beats only a float32 input proves nothing.
-        bottlenecks: cuts, and the compression ratios of trained bottlenecks there.
-        latent_codecs: Codecs for their latents.
-
-    Example:
-        >>> from splitimpera.records.graph import TensorSpec
-        >>> shapes = (3, 8, 8), (8, 8, 8), (10,)
-        >>> tensors = [(TensorSpec("x", shape),) for shape in shapes]
-        >>> cuts = [Cut(i, "x", crossing, ("x",), 0, 0, 0, 0) for i, crossing in enumerate(tensors)]
-        >>> devices = Device("camera"), Device("server")
-        >>> plans = build_plans(devices, Link(), cuts, [1], codecs=["uint8"], transports=["udp"])
-        >>> [plan.id for plan in plans]
-        ['LC', 'RC-uint8-udp', 'RC-png-udp', 'SC1-uint8-udp']
     """
-    always = INPUT_CODECS if takes_images(cuts[0].tensors) else INPUT_CODECS[:1]
-    for_input = tuple(dict.fromkeys((*codecs, *always, *input_codecs)))
-    digits = len(str(len(cuts) - 1))
-
-    def hops(cut: int, names: Iterable[str], ratio: float = 0.0) -> Iterator[Hop]:
-        for codec in names:
-            for transport in transports:
-                yield Hop(cut, codec, transport, link, ratio)
-
-    plans = [Plan("LC", devices[:1])]
-    plans += [Plan(f"RC-{_words(hop)}", devices, (hop,)) for hop in hops(0, for_input)]
-    for cut in split_at:
-        plans += [Plan(f"SC{cut:0{digits}}-{_words(hop)}", devices, (hop,)) for hop in hops(cut, dict.fromkeys(codecs))]
-    for cut, ratio in bottlenecks:
-        latents = hops(cut, dict.fromkeys(latent_codecs), ratio)
-        plans += [Plan(f"SC{cut:0{digits}}-b{ratio:g}-{_words(hop)}", devices, (hop,)) for hop in latents]
-    return plans
-
-
-def _words(hop: Hop) -> str:
-    return f"{hop.codec.replace(':', '')}-{hop.transport}"
+    space = space_between(
+        devices,
+        [Over(link, codecs, transports)],
+        cuts,
+        split_at,
+        input_codecs=input_codecs,
+        bottlenecks=bottlenecks,
+        latent_codecs=latent_codecs,
+    )
+    return [*space.plans()]
 
 
 def plans_of(
@@ -80,7 +160,17 @@ def plans_of(
     candidates: Sequence[int],
     say: Callable[[str], object],
 ) -> list[Plan]:
-    """The plans that a setting asks for.
+    """The plans that a setting asks for; arguments and errors as of `space_of`."""
+    return [*space_of(setting, graph, candidates, say).plans()]
+
+
+def space_of(
+    setting: Setting,
+    graph: ModelGraph,
+    candidates: Sequence[int],
+    say: Callable[[str], object],
+) -> PlanSpace:
+    """The plans that a setting asks for, none of them made yet.
 
     Args:
         candidates: The cuts, where the scenario names none.
@@ -102,16 +192,18 @@ def plans_of(
     else:
         split_at = [cut.index for cut in _inner_cuts(graph, wanted, "plans.cuts")]
     split_at = sorted(set(split_at))
-    return build_plans(
+    return space_between(
         setting.devices,
-        setting.link,
+        [
+            Over(link, scenario.codecs_of(place)[1], scenario.transports_of(place)[1])
+            for place, link in enumerate(setting.links)
+        ],
         graph.cuts,
         split_at,
-        codecs=scenario.plans.codecs,
         input_codecs=scenario.plans.input_codecs,
-        transports=scenario.plans.transports,
         bottlenecks=_bottlenecks(scenario, graph, split_at, say),
         latent_codecs=scenario.bottlenecks.codecs,
+        whole_heads=scenario.bottlenecks.finetune_head,
     )
 
 

@@ -27,7 +27,8 @@ from splitimpera.cost.profiles import fingerprint
 from splitimpera.cost.timing import timed
 from splitimpera.cost.waking import wake_s, waking_timers
 from splitimpera.evaluation.batches import stack, unstack
-from splitimpera.evaluation.testbed import Coding, Segment, Testbed, around, coding_of
+from splitimpera.evaluation.codings import Coding, around, coding_of, forwards, rests
+from splitimpera.evaluation.testbed import Segment, Testbed
 from splitimpera.partition.cutter import segment as segment_of
 from splitimpera.records.measurements import CodingTime, Measurements, SegmentTime
 from splitimpera.records.plan import Plan
@@ -87,12 +88,13 @@ def measure(
     for plan in plans:
         hops = [None, *plan.hops, None]
         for device, (arriving, leaving) in zip(plan.devices, pairwise(hops), strict=True):
-            if not measured_here(device):
+            if not measured_here(device) or forwards(arriving, leaving):
                 continue
             ends = arriving.cut if arriving else 0, leaving.cut if leaving else testbed.last
             ratios = around(arriving, leaving)
             segment = (*ends, ratios["arriving"], ratios["leaving"])
-            segments |= {(segment, batch): None for batch in {1, device.batch}}
+            if not rests(arriving, leaving):
+                segments |= {(segment, batch): None for batch in {1, device.batch}}
             codings |= {("decode", coding_of(arriving)): None} if arriving else {}
             codings |= {("encode", coding_of(leaving)): None} if leaving else {}
     about = Measurements(machine_name(), fingerprint(testbed.graph), torch.get_num_threads())

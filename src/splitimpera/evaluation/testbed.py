@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from itertools import islice
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,12 +16,14 @@ from torch import Tensor
 from splitimpera.codec.codecs import PACKET_BYTES, Calibration, calibrate, codec_from
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.elements import ElementCodec, image_scale
-from splitimpera.codec.framing import IP_UDP_HEADER_BYTES
-from splitimpera.core.array_types import Array, FloatArray, IntArray, Row
+from splitimpera.core.array_types import Array, FloatArray, Row
 from splitimpera.core.errors import ModelError, SplitImperaError
 from splitimpera.core.memory import hand_back
 from splitimpera.cost.work import NetworkWork, Work, part_work, with_batch
 from splitimpera.evaluation.batches import batched, stack, tensors, unstack
+from splitimpera.evaluation.codings import Coding as Coding
+from splitimpera.evaluation.codings import Provisional
+from splitimpera.evaluation.codings import coding_of as coding_of
 from splitimpera.evaluation.programs import Program, Programs
 from splitimpera.evaluation.programs import Segment as Segment
 from splitimpera.graph.moving import device_of, moved
@@ -31,7 +33,6 @@ from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.models.imports import telling
 from splitimpera.models.targets import one_by_one
 from splitimpera.records.graph import TensorSpec
-from splitimpera.records.plan import Hop
 from splitimpera.records.traffic import Codec, Workload
 from splitimpera.tasks.classification import Classification
 from splitimpera.tasks.task import Task
@@ -47,46 +48,6 @@ CALIBRATION_SAMPLES, LEAST_SAMPLES = 256, 32
 CALIBRATION_BYTES = 8 << 20
 """What may be kept of a cut to calibrate codecs with, beyond `LEAST_SAMPLES`."""
 CALIBRATION_CHUNK = 32
-
-
-class Coding(NamedTuple):
-    """How a hop codes: what crosses, by which codec; a packet has room for so many bytes."""
-
-    cut: int
-    codec: str
-    bottleneck: float
-    packet_bytes: int
-
-
-class Provisional(NamedTuple):
-    """What is known of payloads before all samples were coded.
-
-    Attributes:
-        sizes: bytes of those of some samples, shape (n,).
-        fixed: whether all have this size, whatever they hold.
-        element_bytes: the size of an element, which no packet cuts.
-    """
-
-    sizes: IntArray
-    fixed: bool
-    element_bytes: int
-
-
-def coding_of(hop: Hop) -> Coding:
-    room = hop.link.mtu_bytes - IP_UDP_HEADER_BYTES - hop.link.app_header_bytes
-    return Coding(hop.cut, hop.codec, hop.bottleneck, room)
-
-
-class Around(TypedDict):
-    """The ratios of the bottlenecks around a run of layers, 0 for none."""
-
-    arriving: float
-    leaving: float
-
-
-def around(arriving: Hop | None, leaving: Hop | None) -> Around:
-    """The bottlenecks of the hops on either side of a device."""
-    return {"arriving": arriving.bottleneck if arriving else 0.0, "leaving": leaving.bottleneck if leaving else 0.0}
 
 
 class Testbed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 
 import numpy as np
@@ -20,6 +20,7 @@ from splitimpera.cost.spending import energy_j, fits
 from splitimpera.evaluation.pipeline import serve
 from splitimpera.evaluation.remembered import Remembered
 from splitimpera.evaluation.service import Seconds, Service, service_of
+from splitimpera.evaluation.sharing import machines
 from splitimpera.net.directions import mean_rate_bps
 from splitimpera.net.replication import mostly
 from splitimpera.records.costs import DeviceCosts
@@ -69,12 +70,23 @@ class Sent:
     deliveries: Deliveries
 
 
+def joined(parts: Sequence[Sent]) -> Sent:
+    """What several links did, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    runs = [part.deliveries for part in parts]
+    arrays = {each.name: [getattr(run, each.name) for run in runs] for each in fields(Deliveries)}
+    stable, erased = all(arrays.pop("stable")), [*chain.from_iterable(arrays.pop("erased"))]
+    joint = {name: np.concatenate(of_runs) for name, of_runs in arrays.items()}
+    return Sent(np.concatenate([part.order for part in parts]), Deliveries(**joint, erased=erased, stable=stable))
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A device or a link as all of the frames' senders share it.
+    """A device or a link as the frames' senders share it; of several side by side, the one that most do.
 
     Attributes:
-        busy_s: how long it is busy for one frame of every sender, shape (replications,).
+        busy_s: how long it is busy for one frame of every sender that it has, shape (replications,).
         share: The share of frames that it gets, or takes, where it drops some.
         drops: whether it drops frames rather than let them wait without end.
     """
@@ -95,7 +107,7 @@ class Timeline:
     A device takes decode + its layers + encode for each frame, one at a time, or as many as wait, in order of arrival;
     a full queue may drop frames. What it takes is drawn from the spread of its costs, by each replication's own
     randomness, which is not the links': a setting that differs in the link alone has the same draws. Every sender has a
-    first device of its own and shares all else. Frames with responses are done when these are back.
+    first device of its own and shares all else, as `sharing` says. Frames with responses are done when these are back.
 
     Attributes:
         now_s: The time that each frame has reached; NaN once it was dropped.
@@ -135,16 +147,21 @@ class Timeline:
         self._estimates: list[str] = []
         self._spans: list[tuple[str, FloatArray, Seconds]] = []  # parts with a queue, and what else they contain
         self._place = 0
+        of_senders = machines(plan.devices, workload.senders)
+        sender = np.zeros(shape[1], dtype=np.int64) if self.due.sender is None else self.due.sender
+        self._machines = [of_device[sender] for of_device in of_senders]  # of each device, the one of each frame
+        self._sharing = [int(np.bincount(of_device).max()) for of_device in of_senders]
 
     def compute(self) -> None:
         """The next device's work on every frame: decode, its layers, encode."""
         place = self._place
         device, costs = self.plan.devices[place], self.costs[place]
-        own = place == 0 and self.due.sender is not None  # every sender has a first device of its own
-        queues = [self.due.sender == sender for sender in range(self.workload.senders)] if own else [slice(None)]
+        machine = self._machines[place]
+        queues = [machine == each for each in range(machine.max() + 1)] if machine.any() else [slice(None)]
         arrived, left = self.now_s, np.empty(self.now_s.shape)
         streams = [of_devices[place] for of_devices in self._device_rngs]
-        service = service_of(costs, streams, arrived.shape[1], self.workload.senders if own else 1)
+        # the draws of first devices are one after another, those of all others in the order of the frames
+        service = service_of(costs, streams, arrived.shape[1], self.workload.senders if place == 0 else 1)
         for replication, arrival_s in enumerate(arrived):
             for queue in queues:
                 each_s = service.of(replication, queue)
@@ -156,8 +173,7 @@ class Timeline:
         self._parts_s |= {f"{device.name}: queue": 0.0} | dict(zip(parts, service.parts_s.values(), strict=True))
         busy_s = np.broadcast_to(service.quickest_s, len(left))
         share = np.isfinite(left).mean(1) if device.queue != "wait" else np.isfinite(arrived).mean(1)
-        sharing = 1 if own else self.workload.senders
-        self.stages.append(Stage(device.name, busy_s * sharing, share, device.queue != "wait"))
+        self.stages.append(Stage(device.name, busy_s * self._sharing[place], share, device.queue != "wait"))
         if place == 0:
             self._spend(device, float(np.mean(service.together_s[0])), 0.0, 0.0)
         self.services[device.name] = service
@@ -172,24 +188,30 @@ class Timeline:
             element_bytes: the size of an element, which no packet cuts.
         """
         hop = self.plan.hops[self._place]
+        machine, to = self._machines[self._place : self._place + 2]  # each of the next has a link of its own
         self._place += 1
         complete = np.full(sizes.shape, np.nan)
         counts = [np.isfinite(now_s).sum() for now_s in self.now_s]
         orders = [np.argsort(now_s, kind="stable")[:count] for now_s, count in zip(self.now_s, counts, strict=True)]
 
-        def transfer(replication: int) -> Deliveries:
+        def transfer(replication: int) -> Sent:
             order = orders[replication]
+            onto = to[order]
+            parts = [order[onto == link] for link in np.unique(onto)] if to.any() else [order]
+            return joined([Sent(part, over_link(number, replication, part)) for number, part in enumerate(parts)])
+
+        def over_link(number: int, replication: int, order: IntArray) -> Deliveries:
             ready = self.now_s[replication, order]
             frames = Frames(
                 ready_s=ready,
                 size_bytes=sizes[replication, order],
                 deadline_s=np.maximum(self.due.deadline_s[order], ready),  # where the device is late already
                 element_bytes=element_bytes,
-                sender=None if self.due.sender is None else self.due.sender[order],
+                sender=np.unique(machine[order], return_inverse=True)[1],
                 response_bytes=self.workload.response_bytes,
                 asked=self.workload.deadline_s is not None,
             )
-            key = self.plan.id, self._place, replication
+            key = self.plan.id, self._place, replication, number
             return (self.remembered or Remembered()).transfer(key, hop, frames, self.rngs[replication])
 
         begun_s = time.perf_counter()
@@ -200,24 +222,25 @@ class Timeline:
                 runs += pool.map(transfer, range(1, len(orders)))
         else:
             runs += map(transfer, range(1, len(orders)))
-        for replication, (order, run) in enumerate(zip(orders, runs, strict=True)):
+        for replication, sent in enumerate(runs):
+            order, run = sent.order, sent.deliveries
             complete[replication, order] = run.complete_s
             self.alive[replication, order] &= run.arrived
             if self.workload.response_bytes:
                 self.alive[replication, order] &= ~np.isnan(run.response_s)
                 self.response_s[replication, order] += np.nan_to_num(run.response_s - run.complete_s)
-        self._sent(hop, runs, complete, np.array(counts) / sizes.shape[1])
+        wire_bytes = np.array([sent.deliveries.wire_bytes.mean() for sent in runs])
+        self._sent(hop, wire_bytes, complete, np.array(counts) / sizes.shape[1])
         self.payload_bytes += float(sizes.mean())
-        self.sent.append(tuple(map(Sent, orders, runs)))
+        self.sent.append(tuple(runs))
         self.now_s = complete
         return self.sent[-1]
 
-    def _sent(self, hop: Hop, runs: Sequence[Deliveries], complete_s: FloatArray, share: FloatArray) -> None:
+    def _sent(self, hop: Hop, wire_bytes: FloatArray, complete_s: FloatArray, share: FloatArray) -> None:
         self._spans.append((hop.link.name, complete_s - self.now_s, 0.0))
         self._parts_s[hop.link.name] = 0.0
-        wire_bytes = np.array([run.wire_bytes.mean() for run in runs])
         airtime_s = wire_bytes * 8 / mean_rate_bps(hop.link)
-        self.stages.append(Stage(hop.link.name, airtime_s * self.workload.senders, share))
+        self.stages.append(Stage(hop.link.name, airtime_s * self._sharing[self._place], share))
         if len(self.sent) == 0:
             self._spend(self.plan.devices[0], 0.0, float(wire_bytes.mean()), float(airtime_s.mean()))
 
@@ -253,7 +276,8 @@ class Timeline:
     @property
     def sustained_fps(self) -> FloatArray:
         """Responses a second that all stages keep up with, shape (replications,)."""
-        sustained: FloatArray = np.min([1 / stage.busy_s for stage in self.stages], axis=0)
+        with np.errstate(divide="ignore"):  # what only forwards takes no time
+            sustained: FloatArray = np.min([1 / stage.busy_s for stage in self.stages], axis=0)
         for runs in self.sent:
             for replication, run in enumerate(sent.deliveries for sent in runs):
                 if not run.stable:

@@ -19,7 +19,7 @@ from splitimpera.evaluation.batches import tensors, unstack
 from splitimpera.evaluation.requests import Answer, Content, Gap, Intact, Request, Route
 from splitimpera.evaluation.testbed import Coding, Segment, Testbed
 from splitimpera.graph.finite import check_finite
-from splitimpera.records.traffic import Codec
+from splitimpera.records.traffic import Codec, Payload
 
 Put = Callable[[Sequence[Array]], None]
 """Writes a row into arrays."""
@@ -166,19 +166,18 @@ class Visit:
             alike.append((row, self.whole[sample]))
         for node in nodes:
             if node.comes((sample, ())) or fills_with_last(node.codec):
-                self._code(node, (sample, ()), row, alike)
+                self._cross(node, (sample, ()), node.codec.encode(row), alike)
 
-    def _code(self, node: _Node, content: Content, row: Row, alike: list[tuple[Row, _Later]]) -> None:
-        """Encode what crosses at a node, and send it on with all the gaps that are wanted."""
+    def _cross(self, node: _Node, content: Content, payload: Payload, alike: list[tuple[Row, _Later]]) -> None:
+        """Send a payload over a node's hop, with all the gaps that are wanted."""
         (sample, gaps), codec = content, node.codec
-        payload = codec.encode(row)
         node.sizes[content] = len(payload.data)
         whole = codec.decode(payload.data)
         previous = self._previous(node, sample, whole)
         for gap in node.goes_on(content):
             after = sample, (*gaps, gap)
             if not gap:
-                self._send(node, after, partial(_copy, whole), whole, alike)
+                self._send(node, after, partial(_copy, whole), whole, alike, payload)
             elif isinstance(codec, ElementCodec):
                 self._send(node, after, partial(_put_with_gap, codec, whole, gap, previous))
             else:
@@ -192,8 +191,9 @@ class Visit:
         put: Put,
         whole: Row = (),
         alike: list[tuple[Row, _Later]] | None = None,
+        payload: Payload | None = None,
     ) -> None:
-        """Run a content to whatever is next."""
+        """Run a content to whatever is next; a payload that came whole is forwarded by what would code it alike."""
         cut, ratio = node.coding.cut, node.coding.bottleneck
         if node.ends_here(content):
             later, known = _Later(), False
@@ -209,7 +209,11 @@ class Visit:
                     put, lambda row: later.set(self._count(content[0], row))
                 )
         for child in node.children.values():
-            if child.comes(content):
+            if not child.comes(content):
+                continue
+            if payload is not None and child.coding == node.coding:
+                self._cross(child, content, payload, [] if alike is None else alike)
+            else:
                 segment = cut, child.coding.cut, ratio, child.coding.bottleneck
                 self._pool(segment).add(put, partial(self._arrive, child, content))
 
@@ -219,7 +223,7 @@ class Visit:
         return task.quality.count(task.answer(row), self.targets[sample])
 
     def _arrive(self, node: _Node, content: Content, row: Row) -> None:
-        self._code(node, content, row, [])
+        self._cross(node, content, node.codec.encode(row), [])
 
     def _previous(self, node: _Node, sample: int, whole: Row) -> tuple[Row, ...]:
         """What a codec fills gaps with that takes the frame before: the sample before, as if it had come whole."""

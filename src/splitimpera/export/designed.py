@@ -82,7 +82,10 @@ def read_designs(folder: Path, ids: Iterable[str | None], policy: Policy | None 
             raise DataError(
                 f"the results are damaged: plan '{shown(entry.id)}' names a cut or machine that is not there"
             )
-        hops = [Hop(hop.cut, hop.codec, hop.transport, setting.link, hop.bottleneck) for hop in entry.hops]
+        hops = [
+            Hop(hop.cut, hop.codec, hop.transport, link, hop.bottleneck)
+            for hop, link in zip(entry.hops, setting.links, strict=False)  # later links where a plan ends before
+        ]
         plan = Plan(entry.id, tuple(devices[name] for name in entry.devices), tuple(hops))
         designs.append(Designed(results, setting, plan, entry))
     return designs

@@ -182,6 +182,8 @@ class Device:
         queue: what happens to a frame that comes while the device is busy.
         queue_frames: how many frames may wait, where some are dropped.
         batch: the most waiting frames that it runs together.
+        count: How many of it there are side by side, each with a queue of its own; of the first device in a row there
+            are as many as senders, whatever stands here.
     """
 
     name: str
@@ -194,3 +196,4 @@ class Device:
     queue: QueuePolicy = "wait"
     queue_frames: int = 1
     batch: int = 1
+    count: int = 1

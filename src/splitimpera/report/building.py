@@ -63,8 +63,8 @@ def results_of(design: Design) -> Results:
         splitimpera_version=__version__,
         scenario=ScenarioEntry.model_validate(design.setting.scenario.document()),
         links=[
-            SectionEntry.model_validate(link_values(section, design.setting.link))
-            for section in design.setting.scenario.links
+            SectionEntry.model_validate(link_values(section, link))
+            for section, link in zip(design.setting.scenario.links, design.setting.links, strict=True)
         ],
         seed=design.seed,
         replications=design.replications,

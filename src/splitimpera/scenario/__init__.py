@@ -7,13 +7,13 @@ from splitimpera.scenario.loading import Run as Run
 from splitimpera.scenario.loading import load_run as load_run
 from splitimpera.scenario.loading import load_scenario as load_scenario
 from splitimpera.scenario.loading import section_of as section_of
-from splitimpera.scenario.sections import LINK_FIELDS as LINK_FIELDS
 from splitimpera.scenario.sections import BottlenecksSection as BottlenecksSection
-from splitimpera.scenario.sections import DeviceSection as DeviceSection
-from splitimpera.scenario.sections import LinkSection as LinkSection
 from splitimpera.scenario.sections import NetworkSection as NetworkSection
 from splitimpera.scenario.sections import PlansSection as PlansSection
-from splitimpera.scenario.sections import RadioSection as RadioSection
 from splitimpera.scenario.sections import Scenario as Scenario
 from splitimpera.scenario.sections import SoftSection as SoftSection
 from splitimpera.scenario.sections import WorkloadSection as WorkloadSection
+from splitimpera.scenario.tier_sections import LINK_FIELDS as LINK_FIELDS
+from splitimpera.scenario.tier_sections import DeviceSection as DeviceSection
+from splitimpera.scenario.tier_sections import LinkSection as LinkSection
+from splitimpera.scenario.tier_sections import RadioSection as RadioSection

@@ -24,15 +24,13 @@ from splitimpera.scenario.document import Place, key_words, read_document
 from splitimpera.scenario.recorded import looks_like_results, read_recorded
 from splitimpera.scenario.sections import (
     BottlenecksSection,
-    DeviceSection,
-    LinkSection,
     NetworkSection,
     PlansSection,
-    RadioSection,
     Scenario,
     SoftSection,
     WorkloadSection,
 )
+from splitimpera.scenario.tier_sections import DeviceSection, LinkSection, RadioSection
 
 S = TypeVar("S", bound=BaseModel)
 

@@ -6,6 +6,7 @@ in docs/scenario.md.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,17 +19,12 @@ from pydantic import (
     PlainSerializer,
     PrivateAttr,
     SerializerFunctionWrapHandler,
-    ValidationInfo,
-    field_validator,
     model_serializer,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import listed, shown
-from splitimpera.records.device import QueuePolicy
-from splitimpera.records.link import Jitter
 from splitimpera.records.requirement import (
     BALANCED,
     LONGEST_TEXT,
@@ -44,8 +40,6 @@ from splitimpera.scenario.base_section import Section as _Section
 from splitimpera.scenario.data_section import DataSection as DataSection
 from splitimpera.scenario.quantities import (
     MOST_ENTRIES,
-    BitRate,
-    Bytes,
     Cuts,
     Factor,
     FilePath,
@@ -58,16 +52,10 @@ from splitimpera.scenario.quantities import (
     Row,
     Seconds,
     Text,
-    Watts,
     can_be_kept,
     si_numbers,
-    whole_bytes,
 )
-
-
-def _within(field: str) -> Any:
-    """The bounds of a record's field."""
-    return Field(**BOUNDS[field].limits())
+from splitimpera.scenario.tier_sections import MOST_DEVICES, DeviceSection, LinkSection, within
 
 
 class NetworkSection(_Section):
@@ -104,128 +92,13 @@ class TaskSection(_Section):
         return dict(self.model_extra or {})
 
 
-class RadioSection(_Section):
-    """Energy and power of a transmitter."""
-
-    joule_per_byte: Annotated[float, Field(ge=0, le=1)]
-    power: Annotated[Watts, Field(ge=0, le=1e6)] = 0.0
-
-
-class DeviceSection(_Section):
-    """A device. Its times are those of a `profile` or a `preset`, or of the machine that runs the design.
-
-    `slowdown` 40 means forty times slower than that. `preset` and `radio` are looked up by the costs' stage, which
-    also reads the profile.
-    """
-
-    name: Name
-    preset: Text | None = None
-    profile: FilePath | None = None
-    slowdown: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
-    memory: Annotated[Bytes, Field(gt=0, le=10**15)] | None = None
-    power: Annotated[Watts, Field(gt=0, le=1e6)] | None = None
-    radio: Text | RadioSection | None = None
-    queue: QueuePolicy = "wait"
-    queue_frames: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    batch: Annotated[int, Field(ge=1, le=1024)] = 1
-
-    @model_validator(mode="after")
-    def _fits(self) -> DeviceSection:
-        if self.preset is not None and self.profile is not None:
-            raise ValueError("preset and profile both say how fast the device is; leave one out")
-        if self.queue == "wait" and "queue_frames" in self.model_fields_set:
-            raise ValueError(
-                "queue_frames limits a queue that drops frames, but this device lets them wait; set queue as well"
-            )
-        if self.queue != "wait" and self.batch > 1:
-            raise ValueError("a device that drops frames computes them one by one; leave out batch or queue")
-        return self
-
-
-LINK_FIELDS = {
-    **{"name": "name", "rate": "rate_bps", "delay": "delay_s", "loss": "loss", "loss_burst": "loss_burst"},
-    **{"downlink_rate": "downlink_rate_bps", "downlink_delay": "downlink_delay_s", "downlink_loss": "downlink_loss"},
-    **{"jitter": "jitter_s", "jitter_distribution": "jitter", "reorder": "reorder"},
-    **{"queue": "queue_bytes", "queue_packets": "queue_packets"},
-    **{"mtu": "mtu_bytes", "link_header": "link_header_bytes", "trace_start": "trace_start_s"},
-}
-"""The record's field of each key of a link that is a plain value."""
-
-
-def _header(value: object) -> int | str:
-    """A size, or the name of a link layer, which the simulator knows."""
-    if isinstance(value, str) and value[:1].isalpha():
-        return value
-    size = whole_bytes(value)
-    if not BOUNDS["link_header_bytes"].holds(size):
-        raise ValueError(f"{size} is out of range, it must be {BOUNDS['link_header_bytes']} (in SI units)")
-    return size
-
-
-class LinkSection(_Section):
-    """The network between two devices.
-
-    `preset` names a link whose values hold where a key is left out; `trace` and `drops` are files. The simulator looks
-    all three up.
-    """
-
-    name: Name = "link"
-    preset: Text | None = None
-    trace: FilePath | None = None
-    trace_start: Annotated[Seconds, _within("trace_start_s")] | None = None
-    drops: FilePath | None = None
-    rate: Annotated[BitRate, _within("rate_bps")] | None = Field(default=None, validate_default=True)
-    delay: Annotated[Seconds, _within("delay_s")] | None = Field(default=None, validate_default=True)
-    loss: Annotated[Fraction, _within("loss")] = 0.0
-    loss_burst: Annotated[Factor, _within("loss_burst")] | None = None
-    downlink_rate: Annotated[BitRate, _within("downlink_rate_bps")] | None = None
-    downlink_delay: Annotated[Seconds, _within("downlink_delay_s")] | None = None
-    downlink_loss: Annotated[Fraction, _within("downlink_loss")] = 0.0
-    jitter: Annotated[Seconds, _within("jitter_s")] = 0.0
-    jitter_distribution: Jitter = "uniform"
-    reorder: bool = False
-    queue: Annotated[Bytes, _within("queue_bytes")] | None = None
-    queue_packets: Annotated[int, _within("queue_packets")] | None = None
-    mtu: Annotated[Bytes, _within("mtu_bytes")] = 1500
-    link_header: Annotated[int | Text, BeforeValidator(_header)] = 2
-    framing: Literal["sei", "none"] = "sei"
-    security: Literal["none", "tls", "dtls"] = "none"
-
-    @field_validator("rate", "delay", mode="before")
-    @classmethod
-    def _needed(cls, value: object, info: ValidationInfo) -> object:
-        # a preset gives both, what a trace gives is seen when it is read; a faulty one is not in the data
-        if value is None and info.data.get("preset", "") is None and info.data.get("trace", "") is None:
-            raise PydanticCustomError("missing", "this key is missing")
-        return value
-
-    @model_validator(mode="after")
-    def _fits(self) -> LinkSection:
-        if self.drops is not None:
-            for key in ("loss", "loss_burst"):
-                if key in self.model_fields_set:
-                    raise ValueError(f"drops says which packets are lost; leave out {key}")
-        return self
-
-    def given(self) -> dict[str, Any]:
-        """What the file says, by the names of the record's fields; a link layer still by its name."""
-        keys = self.model_fields_set & LINK_FIELDS.keys()
-        values = {LINK_FIELDS[key]: getattr(self, key) for key in sorted(keys)}
-        return {field: value for field, value in values.items() if value is not None}
-
-    def plain(self) -> dict[str, Any]:
-        """All keys, with their defaults, as plain values in SI units, for display."""
-        values = {key: getattr(self, key) for key in type(self).model_fields}
-        return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
-
-
 class WorkloadSection(_Section):
     """Frame rate, number of simulated frames, and how long a receiver waits for an incomplete frame."""
 
-    fps: Annotated[Frequency, _within("fps")]
+    fps: Annotated[Frequency, within("fps")]
     frames: Annotated[int, Field(ge=1000, le=int(BOUNDS["frames"].high))] = 1000
-    deadline: Annotated[Seconds, _within("deadline_s")] | None = None
-    senders: Annotated[int, _within("senders")] = 1
+    deadline: Annotated[Seconds, within("deadline_s")] | None = None
+    senders: Annotated[int, within("senders")] = 1
     response: ResponseBytes = 0
 
     @model_validator(mode="after")
@@ -308,8 +181,8 @@ class Scenario(_Section):
     network: NetworkSection
     data: DataSection
     task: TaskSection = TaskSection()
-    devices: Annotated[list[DeviceSection], Field(min_length=2, max_length=2)]
-    links: Annotated[list[LinkSection], Field(min_length=1, max_length=1)]
+    devices: Annotated[list[DeviceSection], Field(min_length=2, max_length=MOST_DEVICES)]
+    links: Annotated[list[LinkSection], Field(min_length=1, max_length=MOST_DEVICES - 1)]
     workload: WorkloadSection
     plans: PlansSection = PlansSection()
     bottlenecks: BottlenecksSection = BottlenecksSection()
@@ -328,25 +201,71 @@ class Scenario(_Section):
         """Folder that relative paths start from, the scenario file's."""
         return self._folder
 
+    def transports_of(self, place: int) -> tuple[str, list[str]]:
+        """The transports over a link, and the key that names them."""
+        own = self.links[place].transports
+        return ("plans.transports", self.plans.transports) if own is None else (f"links[{place}].transports", own)
+
+    def codecs_of(self, place: int) -> tuple[str, list[str]]:
+        """The codecs for what crosses a cut over a link, and the key that names them."""
+        own = self.links[place].codecs
+        return ("plans.codecs", self.plans.codecs) if own is None else (f"links[{place}].codecs", own)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _senders(cls, data: object) -> object:
+        """As many devices send frames as there are first ones."""
+        match data:
+            case {"devices": [{"count": int(count)}, *_], "workload": {**workload}} if "senders" not in workload:
+                return {**data, "workload": workload | {"senders": count}}  # type: ignore[dict-item]
+        return data
+
+    @model_validator(mode="after")
+    def _in_a_row(self) -> Scenario:
+        devices, links = len(self.devices), len(self.links)
+        if links != devices - 1:
+            between = "1 link" if devices == 2 else f"{devices - 1} links, one from each to the next"
+            raise ValueError(f"links: {links} given, {devices} devices have {between}")
+        senders = self.workload.senders
+        if "count" in self.devices[0].model_fields_set and self.devices[0].count != senders:
+            raise ValueError(
+                f"devices[0].count: {self.devices[0].count} given, workload.senders says {senders}, which is the same "
+                "number; leave one out"
+            )
+        counts = [senders, *(device.count for device in self.devices[1:])]
+        for place, (before, count) in enumerate(pairwise(counts), 1):
+            if count > before:
+                raise ValueError(
+                    f"devices[{place}].count: {count} given, only {before} send to them, each to one; so many at most"
+                )
+        return self
+
     @model_validator(mode="after")
     def _secured(self) -> Scenario:
         for index, link in enumerate(self.links):
             carrier = {"tls": "tcp", "dtls": "udp"}.get(link.security)
-            others = [name for name in self.plans.transports if name.partition("-")[0] != carrier]
+            key, transports = self.transports_of(index)
+            others = [name for name in transports if name.partition("-")[0] != carrier]
             if carrier is not None and others:
                 raise ValueError(
                     f"links[{index}].security: {link.security} works over {carrier.upper()}, and "
-                    f"plans.transports names {listed(others)}; leave these out, or write security: none"
+                    f"{key} names {listed(others)}; leave these out, or write security: none"
                 )
         return self
 
     @model_validator(mode="after")
     def _distinct(self) -> Scenario:
-        first, second = self.devices
-        if first.name == second.name:
-            raise ValueError(f"devices: two devices are called '{first.name}'")
-        if self.links[0].name in (first.name, second.name):
-            raise ValueError(f"links: a device is also called '{self.links[0].name}'; give the link another name")
+        seen: set[str] = set()
+        for device in self.devices:
+            if device.name in seen:
+                raise ValueError(f"devices: two devices are called '{device.name}'")
+            seen.add(device.name)
+        names = [link.called for link in self.links]
+        for place, name in enumerate(names):
+            if name in seen:
+                raise ValueError(f"links: a device is also called '{name}'; give the link another name")
+            if name in names[:place]:
+                raise ValueError(f"links: two links are called '{name}'; give each a name of its own")
         return self
 
     def document(self) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def study(
     """
     if not isinstance(study, Study):
         study = load_study(study)
+    _check_two_devices(study)
     folder = Path(out).absolute()
     using = using or (Pool(workers) if workers > 1 else in_process)
     ends_s = None if max_time_s is None else time.monotonic() + max_time_s
@@ -96,6 +97,16 @@ def study(
             f"no cell can be evaluated; the first fails so: {failed[0].reason}", where=f"study '{study.name}'"
         )
     return found
+
+
+def _check_two_devices(study: Study) -> None:
+    devices = len(study.scenario({}).devices)
+    if devices > 2:
+        raise ScenarioError(
+            f"studies and policies take 2 devices with 1 link, given {devices}",
+            where=f"study '{study.name}': devices",
+            hint="'splitimpera design' takes more; leave out all but two here",
+        )
 
 
 @dataclass

@@ -10,12 +10,12 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from splitimpera.core.array_types import IntArray
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.evaluation.passes import Kept
 from splitimpera.evaluation.remembered import Remembered
 from splitimpera.evaluation.replay import replay, resimulated, timeline_alone
 from splitimpera.evaluation.run import Evaluated, Settled, evaluate_all
+from splitimpera.evaluation.sharing import most_senders
 from splitimpera.evaluation.testbed import Part, Testbed, coding_of
 from splitimpera.evaluation.values import Known
 from splitimpera.net.directions import mean_rate_bps
@@ -31,8 +31,6 @@ Trial = Callable[[Plan, Workload], Evaluation]
 
 MOST_PATTERNS = 1000
 LOSING = "Losing packets"
-LEAST = 0.8
-"""How much smaller than the smallest of a few payloads one may be whose size depends on the sample."""
 CURVE_SAMPLES = 64
 """On how many samples a curve over packet loss rests."""
 
@@ -85,9 +83,9 @@ class Trials:
         """Whether payloads alone take more than a link carries, and no device drops frames."""
         workload = self.testbed.workload
         loads = []
-        for hop in plan.hops:
+        for hop, senders in zip(plan.hops, most_senders(plan.devices, workload.senders)[1:], strict=True):
             some = self.testbed.provisional(coding_of(hop))
-            bits = 8 * _least(some.sizes, some.fixed) * workload.senders
+            bits = 8 * some.least_bytes * senders
             loads.append(bits * workload.fps / mean_rate_bps(hop.link))
         return max(loads, default=0.0) > 1 and all(device.queue == "wait" for device in plan.devices)
 
@@ -100,7 +98,7 @@ class Trials:
         provisional = [self.testbed.provisional(coding_of(hop)) for hop in plan.hops]
         if all(one.fixed for one in provisional):
             return found
-        sizes = [np.array([_least(one.sizes, one.fixed)]) for one in provisional]
+        sizes = [np.array([one.least_bytes]) for one in provisional]
         ideal = [replace(with_loss(hop.link, 0.0), downlink_loss=0.0, jitter_s=0.0) for hop in plan.hops]
         best = replace(plan, hops=tuple(map(_over, plan.hops, ideal)))
         return timeline_alone(
@@ -199,12 +197,6 @@ class Trials:
             self.known[plan.id] = known
             curves.append(curve_through(plan, known.intact, rows.numpy(), [one.evaluation for one in some]))
         return curves
-
-
-def _least(sizes: IntArray, fixed: bool) -> int:
-    """The least that a payload may take, from those of a few samples."""
-    least = int(sizes.min())
-    return least if fixed else max(1, int(min(LEAST * least, sizes.mean() - 4 * sizes.std())))
 
 
 def _over(hop: Hop, link: Link) -> Hop:

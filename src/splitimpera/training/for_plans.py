@@ -64,7 +64,7 @@ def trained_for(
             hint="leave some of the data to training, or remove bottlenecks.ratios",
         )
     # an element takes a byte or less; the packets of narrower codecs carry more, and hurt more
-    room = setting.link.mtu_bytes - IP_UDP_HEADER_BYTES - setting.link.app_header_bytes
+    room = min(link.mtu_bytes - IP_UDP_HEADER_BYTES - link.app_header_bytes for link in setting.links)
     found = {}
     for cut, ratio in places:
         elements = bottleneck_for(graph.cuts[cut], ratio).latent_elements

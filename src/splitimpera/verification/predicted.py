@@ -90,8 +90,14 @@ def predict(
     devices = [_device(section, scenario.folder, entry, warnings) for section in scenario.devices[: len(entry.devices)]]
     hops: tuple[Hop, ...] = ()
     if entry.hops:
-        link = build_link(scenario.links[0], scenario.folder)
-        hops = tuple(Hop(hop.cut, hop.codec, hop.transport, link, hop.bottleneck) for hop in entry.hops)
+        links = [
+            build_link(section, scenario.folder, f"links[{place}]")
+            for place, section in enumerate(scenario.links[: len(entry.hops)])
+        ]
+        hops = tuple(
+            Hop(hop.cut, hop.codec, hop.transport, link, hop.bottleneck)
+            for hop, link in zip(entry.hops, links, strict=True)
+        )
     plan = Plan(entry.id, tuple(devices), hops)
     asked = build_workload(scenario.workload, results.cuts[-1].bytes if result_bytes is None else result_bytes)
     own = frames_for(asked, results.samples.validation)
