@@ -17,7 +17,7 @@ from splitimpera.core.progress import Expect, Track, no_progress
 from splitimpera.cost.devices import measured_here
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.designs import Accuracy, Design
-from splitimpera.evaluation.plan_space import plans_of
+from splitimpera.evaluation.plan_space import space_of
 from splitimpera.evaluation.stopwatch import measure
 from splitimpera.evaluation.testbed import Testbed, coding_of
 from splitimpera.graph.tracing import ModelGraph
@@ -38,6 +38,7 @@ from splitimpera.studies.capacity import find_capacity
 from splitimpera.studies.exploration import explore as explored
 from splitimpera.studies.loss_curve import LossCurve, worth_a_curve
 from splitimpera.studies.outlook import expected_work
+from splitimpera.studies.pruning import covering, is_large, worth_evaluating
 from splitimpera.studies.sensitivity import Change, Sensitivity
 from splitimpera.studies.shown import shown_samples
 from splitimpera.studies.sweeps import shortlist
@@ -162,7 +163,8 @@ class _Run:
         curve = cumulative_saliency(
             graph, data.validation, class_names=data.classes, kept=done, track=self.track, **where
         )
-        plans = plans_of(setting, graph, [each.cut for each in curve.candidates], self.say)
+        space = space_of(setting, graph, [each.cut for each in curve.candidates], self.say)
+        plans = covering(space)
         self.expect(expected_work(graph, data, plans, explore is not False))
         splits = trained_for(bottlenecks_of(plans), setting, graph, data.train, self.track, self.say, **where)
         for (_, ratio), split in splits.items():
@@ -172,6 +174,9 @@ class _Run:
         if times is None:
             times = measure(plans, testbed, fresh=self.fresh_times, track=self.track)
         wanted = setting.scenario.requirements
+        if is_large(space):
+            how = wanted, setting.scenario.objective, self.say
+            plans = worth_evaluating(space, testbed, times, testbed.workload, *how)
         trials = Trials(
             testbed,
             times,
@@ -279,7 +284,8 @@ class _Run:
 def _drawn_curves(found: Recommendation, short: Sequence[Plan], trials: Trials) -> tuple[LossCurve, ...]:
     """Quality against packet loss, of the best plans over UDP; what is explored knows then what losses do."""
     shown = {plan.id: plan for plan in worth_a_curve(found.verdicts) if plan.id in trials.known}
-    others = [plan for plan in short if plan.hops and plan.hops[0].transport.startswith("udp") and plan.id not in shown]
+    over_udp = (plan for plan in short if any(hop.transport.startswith("udp") for hop in plan.hops))
+    others = [plan for plan in over_udp if plan.id not in shown]
     curves = trials.loss_curves([*shown.values(), *others])[: len(shown)]
     return tuple(sorted(curves, key=lambda curve: curve.plan.hops[0].cut))
 

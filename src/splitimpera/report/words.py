@@ -359,5 +359,5 @@ PARAMETER_FORMATS = {"bit/s": units.format_rate, "s": units.format_time, "loss":
 
 def parameter_words(value: float, name: str, unit: str) -> str:
     """A parameter's value, written by its unit, or by its name where it has none."""
-    write = PARAMETER_FORMATS.get(unit or name)
+    write = PARAMETER_FORMATS.get(unit or name.partition(" of ")[0])  # "loss of wifi", where there are several links
     return write(value) if write else f"{value:.3g} {unit}".strip()

@@ -93,8 +93,8 @@ def worth_a_curve(verdicts: Sequence[Verdict], most: int = MOST_CURVES) -> list[
     chosen: dict[tuple[object, ...], Plan] = {}
     for verdict in verdicts:
         plan = verdict.evaluation.plan
-        if not verdict.evaluation.stable or not plan.hops or not plan.hops[0].transport.startswith("udp"):
+        if not verdict.evaluation.stable or not any(hop.transport.startswith("udp") for hop in plan.hops):
             continue
-        hop = plan.hops[0]
-        chosen.setdefault((plan.configuration, hop.codec, hop.bottleneck), plan)
+        codings = tuple((hop.codec, hop.bottleneck) for hop in plan.hops)
+        chosen.setdefault((plan.configuration, codings), plan)
     return list(chosen.values())[:most]

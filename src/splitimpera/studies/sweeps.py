@@ -60,28 +60,35 @@ class Sweep:
 
 
 def sweeps_of(plans: Sequence[Plan], workload: Workload) -> tuple[Sweep, ...]:
-    """What may be swept in a scenario whose plans share a link and machines."""
+    """What may be swept in a scenario whose plans share links and machines."""
     whole = max(plans, key=lambda plan: len(plan.hops))
-    links = _of_link(whole.hops[0].link) if whole.hops else []
+    links = [sweep for hop in whole.hops for sweep in _of_link(hop.link, "" if len(whole.hops) == 1 else hop.link.name)]
     speeds = [_speed(place, device.name) for place, device in enumerate(whole.devices)]
     return (*links, *speeds, _frames(workload))
 
 
-def _of_link(link: Link) -> list[Sweep]:
-    """A trace gives rate, delay and loss itself; where drops are replayed there is no loss to turn."""
+def _of_link(link: Link, name: str) -> list[Sweep]:
+    """A trace gives rate, delay and loss itself; where drops are replayed there is no loss to turn.
+
+    Args:
+        name: Which of several links it is; empty: there is one.
+    """
     if link.trace is not None:
         return []
+    loss, rate, delay = (f"{what} of {name}" if name else what for what in ("loss", "rate", "delay"))
     found = []
     if link.drops is None:
-        parameter = Parameter("loss", link.loss, 0.0, "", *_words(units.format_fraction, "loss at most {}"), "linear")
-        found.append(Sweep(parameter, _on_links(with_loss), LOSSES))
+        parameter = Parameter(
+            loss, link.loss, 0.0, "", *_words(units.format_fraction, f"{loss} at most {{}}"), "linear"
+        )
+        found.append(Sweep(parameter, _on_link(link.name, with_loss), LOSSES))
     bound = BOUNDS["rate_bps"]
     best = min(link.rate_bps * FASTER, bound.high)
-    parameter = Parameter("rate", link.rate_bps, best, "bit/s", *_words(units.format_rate, "rate at least {}"))
+    parameter = Parameter(rate, link.rate_bps, best, "bit/s", *_words(units.format_rate, f"{rate} at least {{}}"))
     values = tuple(value for factor in FACTORS if bound.holds(value := link.rate_bps * factor))
-    found.append(Sweep(parameter, _on_links(lambda link, value: replace(link, rate_bps=value)), values))
-    parameter = Parameter("delay", link.delay_s, 0.0, "s", *_words(units.format_time, "delay at most {}"), "linear")
-    return [*found, Sweep(parameter, _on_links(lambda link, value: replace(link, delay_s=value)))]
+    found.append(Sweep(parameter, _on_link(link.name, lambda link, value: replace(link, rate_bps=value)), values))
+    parameter = Parameter(delay, link.delay_s, 0.0, "s", *_words(units.format_time, f"{delay} at most {{}}"), "linear")
+    return [*found, Sweep(parameter, _on_link(link.name, lambda link, value: replace(link, delay_s=value)))]
 
 
 def _words(write: Callable[[float], str], change: str) -> tuple[Callable[[float], str], Callable[[float], str]]:
@@ -89,9 +96,10 @@ def _words(write: Callable[[float], str], change: str) -> tuple[Callable[[float]
     return write, lambda value: change.format(write(value))
 
 
-def _on_links(change: Callable[[Link, float], Link]) -> Callable[[Plan, Workload, float], Varied]:
+def _on_link(name: str, change: Callable[[Link, float], Link]) -> Callable[[Plan, Workload, float], Varied]:
     def varied(plan: Plan, workload: Workload, value: float) -> Varied:
-        return replace(plan, hops=tuple(replace(hop, link=change(hop.link, value)) for hop in plan.hops)), workload
+        hops = (replace(hop, link=change(hop.link, value)) if hop.link.name == name else hop for hop in plan.hops)
+        return replace(plan, hops=tuple(hops)), workload
 
     return varied
 
