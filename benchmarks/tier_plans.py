@@ -3,8 +3,9 @@
     python benchmarks/tier_plans.py                 # MobileNetV2 at 32 x 32, 20 cuts, 6 codecs: over 300 000 plans
     python benchmarks/tier_plans.py --cuts 3        # does it work?
 
-Four devices by their presets, TCP between them, latency and frames a second required. Timed are the bounds of all plans,
-the choice among them, and the timelines of those that are left, without the accuracy of any. Printed is one line of JSON.
+Four devices by their presets, TCP between them, latency and frames a second required. Timed are the bounds of all
+plans with the choice among them, and the timelines of those that are left, without the accuracy of any. Printed is what
+a user is told, and a line of JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from splitimpera.evaluation.plan_space import Over, space_between
 from splitimpera.evaluation.testbed import Testbed, coding_of
 from splitimpera.graph.tracing import trace
 from splitimpera.models.datasets import Dataset, Pixels, Samples
-from splitimpera.models.reference import mobilenet_v2
+from splitimpera.models.reference import REFERENCE
 from splitimpera.net.link_presets import link_preset
 from splitimpera.records.device import Device
 from splitimpera.records.measurements import Measurements
@@ -41,7 +42,7 @@ def measured(cuts: int) -> dict[str, float]:
     torch.manual_seed(0)
     x = torch.rand(64, 3, 32, 32)
     samples = Samples(x, torch.arange(64) % 10)
-    graph = trace(mobilenet_v2().eval(), x[:2])
+    graph = trace(REFERENCE["mobilenet_v2"]().eval(), x[:2])
     bed = Testbed(graph, Dataset(samples, samples, samples, pixels=Pixels((0.5,) * 3, (0.25,) * 3)), Workload(5.0))
     devices = tuple(Device(name, roofline=DEVICES[preset].roofline) for name, preset in TIERS.items())
     ways = [Over(link_preset(name), CODECS, ["tcp"]) for name in LINKS]
