@@ -38,6 +38,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_three_devices_are_designed_by_the_same_path(folder):
     made = sei.design(folder / "scenario.yaml", explore=False, replications=2)
     results = results_of(made)

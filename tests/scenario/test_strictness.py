@@ -65,7 +65,7 @@ SECTIONS = {
         {"name": "x"},
         {"name": "text", "preset": "text", "profile": "path", "radio": "text", "queue": "word"}
         | OFTEN(("slowdown", "memory", "power"), "quantity")
-        | OFTEN(("queue_frames", "batch"), "count"),
+        | OFTEN(("queue_frames", "batch", "count"), "count"),
     ),
     LinkSection: (
         {"rate": "1 Mbit/s", "delay": "1 ms"},
@@ -76,7 +76,8 @@ SECTIONS = {
         )
         | OFTEN(("queue", "mtu", "trace_start"), "quantity")
         | OFTEN(("framing", "security"), "word")
-        | {"link_header": "quantity", "reorder": "flag", "queue_packets": "count"},
+        | {"link_header": "quantity", "reorder": "flag", "queue_packets": "count"}
+        | OFTEN(("codecs", "transports"), "list"),
     ),
     WorkloadSection: (
         {"fps": 20},

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from splitimpera.core.errors import ScenarioError
+from splitimpera.core.errors import ScenarioError, SplitImperaError
 from splitimpera.scenario import Scenario
 from splitimpera.scenario.loading import validated
 from splitimpera.setting import resolve
@@ -108,5 +108,5 @@ def test_what_does_not_fit(values, message):
     ],
 )
 def test_names_are_looked_up_for_every_link_and_device(values, message):
-    with pytest.raises(ScenarioError, match=message):
+    with pytest.raises(SplitImperaError, match=message):
         resolve(Scenario.model_validate(with_values(**values)))

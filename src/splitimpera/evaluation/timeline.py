@@ -81,6 +81,13 @@ def joined(parts: Sequence[Sent]) -> Sent:
     return Sent(np.concatenate([part.order for part in parts]), Deliveries(**joint, erased=erased, stable=stable))
 
 
+def _between(begun_s: FloatArray, done_s: FloatArray) -> FloatArray:
+    """How long each frame took; NaN for one that had never begun."""
+    with np.errstate(invalid="ignore"):
+        took_s: FloatArray = done_s - begun_s
+    return took_s
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """A device or a link as the frames' senders share it; of several side by side, the one that most do.
@@ -169,7 +176,7 @@ class Timeline:
         self._check_memory(device, costs.memory_bytes)
         parts = {f"{device.name}: {name}": cost for name, cost in costs.parts.items()}
         self._estimates += [name for name, cost in parts.items() if cost.how != "measured"]
-        self._spans.append((f"{device.name}: queue", left - arrived, service.together_s[0]))
+        self._spans.append((f"{device.name}: queue", _between(arrived, left), service.together_s[0]))
         self._parts_s |= {f"{device.name}: queue": 0.0} | dict(zip(parts, service.parts_s.values(), strict=True))
         busy_s = np.broadcast_to(service.quickest_s, len(left))
         share = np.isfinite(left).mean(1) if device.queue != "wait" else np.isfinite(arrived).mean(1)
@@ -190,7 +197,7 @@ class Timeline:
         hop = self.plan.hops[self._place]
         machine, to = self._machines[self._place : self._place + 2]  # each of the next has a link of its own
         self._place += 1
-        complete = np.full(sizes.shape, np.nan)
+        complete = np.where(np.isinf(self.now_s), np.inf, np.nan)  # what never came goes no further
         counts = [np.isfinite(now_s).sum() for now_s in self.now_s]
         orders = [np.argsort(now_s, kind="stable")[:count] for now_s, count in zip(self.now_s, counts, strict=True)]
 
@@ -237,7 +244,7 @@ class Timeline:
         return self.sent[-1]
 
     def _sent(self, hop: Hop, wire_bytes: FloatArray, complete_s: FloatArray, share: FloatArray) -> None:
-        self._spans.append((hop.link.name, complete_s - self.now_s, 0.0))
+        self._spans.append((hop.link.name, _between(self.now_s, complete_s), 0.0))
         self._parts_s[hop.link.name] = 0.0
         airtime_s = wire_bytes * 8 / mean_rate_bps(hop.link)
         self.stages.append(Stage(hop.link.name, airtime_s * self._sharing[self._place], share))
