@@ -107,6 +107,29 @@ def test_every_machine_that_sends_is_one_sender():
     assert seen == [("radio", [0, 1, 2], 15), ("radio", [0, 1], 10), ("fibre", [0, 1], 25)]
 
 
+class GivingUp:
+    """UDP that never delivers the first frame, as TCP does that has given up its connection."""
+
+    def __init__(self, link, rng):
+        self.inner = TRANSPORTS["udp"](link, rng)
+
+    def transfer(self, frames):
+        found = self.inner.transfer(frames)
+        return replace(found, complete_s=np.where(np.arange(len(found.complete_s)) == 0, np.inf, found.complete_s))
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_was_given_up_before_a_gateway_never_arrives_and_no_queue_dropped_it():
+    with transport("giving-up", GivingUp):
+        plan = tiers(1, (1, "uint8", "giving-up"))
+        found = simulated(plan, Workload(10.0, 5, frame_bytes=100), (0.001, 0.002, 0.003), 100)
+    assert np.isinf(found.latency_s[0, 0])
+    assert np.isfinite(found.latency_s[0, 1:]).all()
+    assert found.dropped_frames == 0
+    assert not found.alive[0, 0]
+    assert sum(found.parts_s.values()) == pytest.approx(found.latency_s[0, 1:].mean())
+
+
 # Gateways that forward ------------------------------------------------------------------------------------------------
 
 
