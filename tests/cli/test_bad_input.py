@@ -235,7 +235,7 @@ def test_an_allocation_that_fails_is_told(folder, monkeypatch):
 
 
 def test_memory_that_does_not_suffice_anywhere_ends_with_2(folder, monkeypatch):
-    monkeypatch.setattr("splitimpera.method.plans_of", lambda *_: np.empty(1 << 60, np.uint8))
+    monkeypatch.setattr("splitimpera.method.space_of", lambda *_: np.empty(1 << 60, np.uint8))
     refused(designed(), "error: memory does not suffice: more is asked for")
 
 

@@ -141,6 +141,16 @@ def build_plans(
 
     Args:
         codecs: Codecs for what crosses a cut, the input included.
+
+    Example:
+        >>> from splitimpera.records.graph import TensorSpec
+        >>> shapes = (3, 8, 8), (8, 8, 8), (10,)
+        >>> tensors = [(TensorSpec("x", shape),) for shape in shapes]
+        >>> cuts = [Cut(i, "x", crossing, ("x",), 0, 0, 0, 0) for i, crossing in enumerate(tensors)]
+        >>> devices = Device("camera"), Device("server")
+        >>> plans = build_plans(devices, Link(), cuts, [1], codecs=["uint8"], transports=["udp"])
+        >>> [plan.id for plan in plans]
+        ['LC', 'RC-uint8-udp', 'RC-png-udp', 'SC1-uint8-udp']
     """
     space = space_between(
         devices,
