@@ -30,7 +30,15 @@ def test_each_exit_is_on_the_device_that_runs_the_layer_in_front_of_it():
 
 @pytest.mark.parametrize(
     ("cuts", "exits", "configuration"),
-    [((), (), "LC"), ((0,), (), "RC"), ((0, 3), (), "RC"), ((2, 2), (), "SC"), ((), (1,), "EE"), ((0,), (1,), "EE")],
+    [
+        ((), (), "LC"),
+        ((0,), (), "RC"),
+        ((0, 0), (), "RC"),
+        ((0, 3), (), "SC"),
+        ((2, 2), (), "SC"),
+        ((), (1,), "EE"),
+        ((0,), (1,), "EE"),
+    ],
 )
 def test_its_configuration(cuts, exits, configuration):
     devices = (SENSOR, GATEWAY, CLOUD)[: len(cuts) + 1]

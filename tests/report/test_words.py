@@ -60,7 +60,9 @@ def test_a_plan_is_called_as_people_call_it(hop, words):
 def test_a_plan_of_three_devices_names_each_hop():
     hops = Hop(14, "uint8", "udp", RADIO), Hop(20, "uint4", "tcp", Link("fibre"))
     devices = (CAMERA, Device("gateway"), SERVER)
-    words = "Split after features.13, 8-bit, over UDP; then split after features.19, 4-bit, over TCP"
+    words = (
+        "Split after features.13, 8-bit, over UDP to gateway; then split after features.19, 4-bit, over TCP to server"
+    )
     assert plan_words(entry(*hops, devices=devices), NAMES) == words
     relayed = Hop(0, "png", "udp", RADIO), Hop(20, "uint4", "tcp", Link("fibre"))
     assert plan_words(entry(*relayed, devices=devices), NAMES).startswith("Send the input as PNG over UDP to gateway; ")

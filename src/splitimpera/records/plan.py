@@ -45,7 +45,7 @@ class Exit:
 
 @dataclass(frozen=True)
 class Plan:
-    """One design: n devices and n - 1 hops. LC has no hop, RC hops at cut 0, SC in between, EE early exits.
+    """One design: n devices and n - 1 hops. LC has no hop, RC hops at cut 0 alone, SC in between, EE early exits.
 
     Raises:
         PlanError: another number of hops, a cut or exit in front of the one before it, two devices or links of one
@@ -90,4 +90,4 @@ class Plan:
             return "EE"
         if not self.hops:
             return "LC"
-        return "RC" if self.hops[0].cut == 0 else "SC"
+        return "RC" if self.hops[-1].cut == 0 else "SC"

@@ -84,13 +84,13 @@ def plan_words(plan: PlanEntry, cut_names: Mapping[int, str]) -> str:
     if not plan.hops:
         return f"Run everything on {plan.devices[0]}"
     steps = [
-        _hop_words(hop, target, cut_names, first=not place)
+        _hop_words(hop, target, cut_names, first=not place, alone=len(plan.hops) == 1)
         for place, (hop, target) in enumerate(zip(plan.hops, [*plan.devices[1:], *plan.hops], strict=False))
     ]
     return "; then ".join(steps)
 
 
-def _hop_words(hop: HopEntry, target: object, cut_names: Mapping[int, str], first: bool) -> str:
+def _hop_words(hop: HopEntry, target: object, cut_names: Mapping[int, str], first: bool, alone: bool) -> str:
     base, *more = codec_words(hop.codec)
     over = f"over {transport_words(hop.transport)}"
     if hop.cut == 0:
@@ -99,7 +99,7 @@ def _hop_words(hop: HopEntry, target: object, cut_names: Mapping[int, str], firs
     parts = [f"{'S' if first else 's'}plit after {cut_names.get(hop.cut, f'cut {hop.cut}')}"]
     if hop.bottleneck:
         parts.append(f"{hop.bottleneck:g}x bottleneck")
-    return ", ".join([*parts, base, *more, over])
+    return ", ".join([*parts, base, *more, over if alone else f"{over} to {target}"])
 
 
 def transport_words(transport: str) -> str:
