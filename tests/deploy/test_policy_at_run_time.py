@@ -134,6 +134,13 @@ def test_a_pinned_plan_stays(bundle):
     assert {one.answered.plan for _, one in found} == {"sc"}
 
 
+def test_the_rules_are_told_what_the_latest_frames_came_to(bundle):
+    with running(bundle) as (_, address), AdaptiveClient(bundle, [address], "sc", pin=True, insecure=True) as client:
+        assert client.rules.adapting._on_time(monotonic()) == 0.0
+        drive(client, 0.6)
+        assert client.rules.adapting._on_time(monotonic()) >= 0.8  # all, but where other programs hold the machine
+
+
 def test_the_rest_of_a_frame_is_finished_from_the_cut(bundle):
     gone = Trace("gone", (0.0, 0.8), 60.0, rate_bps=(4e6, 0.0))
     with (

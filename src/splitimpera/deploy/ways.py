@@ -54,21 +54,26 @@ class Watched:
         """Whether the next frame is a trial."""
         self._server, self._lock, self._first = server, lock, place << 32
 
+    @property
+    def _followed(self) -> Adapting | None:
+        """The rules, where they look at this link; they tell it what they are told."""
+        return self.adapting if self.adapting is not None and self.adapting.estimate is self.link else None
+
     def sent(self, frame: int, size: int, packets: int, now_s: float, deadline_s: float) -> None:
         with self._lock:
-            if self.adapting is not None and self.adapting.estimate is self.link:
-                self.adapting.sent(frame, size, packets, now_s, deadline_s, self.trial)
+            if self._followed is not None:
+                self._followed.sent(frame, size, packets, now_s, deadline_s, self.trial)
             else:
                 self.link.sent(frame, size, packets, now_s, deadline_s)
 
     def answered(self, frame: int, response: Response, now_s: float, handed_s: float | None) -> None:
         self.heard_s = now_s
         with self._lock:
-            self.link.answered(frame, response, now_s, handed_s)
+            (self._followed or self.link).answered(frame, response, now_s, handed_s)
 
     def lost(self, frame: int, now_s: float) -> None:
         with self._lock:
-            self.link.lost(frame, now_s)
+            (self._followed or self.link).lost(frame, now_s)
 
     def probed(self, number: int, now_s: float) -> None:
         with self._lock:
