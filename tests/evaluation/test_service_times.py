@@ -9,6 +9,7 @@ import pytest
 
 from splitimpera.cost.spread import lognormal, spread_of
 from splitimpera.evaluation.pipeline import serve
+from splitimpera.evaluation.service import service_of
 from splitimpera.evaluation.timeline import Timeline, timeline
 from splitimpera.records.costs import Cost, DeviceCosts
 from splitimpera.records.device import Device
@@ -155,3 +156,22 @@ def test_nothing_arrives_where_everything_is_lost():
     found.compute()
     found.now_s = np.full_like(found.now_s, np.nan)
     assert found.parts_s["camera: network"] > 0
+
+
+def test_a_frame_that_leaves_early_takes_less_of_the_same_draw():
+    camera, _ = costs(SAMPLES)
+    camera = replace(camera, leaving=(replace(camera.network[0], seconds=0.001),))
+    leaving = np.resize([0, -1, -1], (2, 300))
+    comes = np.ones((2, 300), dtype=bool)
+    comes[:, 100:] = False
+
+    def served(*early):
+        return service_of(camera, [np.random.default_rng(seed) for seed in (0, 1)], 300, 1, *early)
+
+    all_on, early, some = served(), served(leaving), served(leaving, comes)
+    halved = np.where(leaving == 0, 0.5, 1.0)
+    np.testing.assert_allclose(early.parts_s["network"], all_on.parts_s["network"] * halved)
+    np.testing.assert_array_equal(early.parts_s["encode"], np.where(leaving == 0, 0.0, all_on.parts_s["encode"]))
+    np.testing.assert_allclose(some.quickest_s, early.together_s[0][:, :100].mean(1))
+    assert some.quantiles_s == pytest.approx(tuple(np.percentile(early.together_s[0][:, :100], (50, 95))))
+    assert not some.parts_s["network"][:, 100:].any()

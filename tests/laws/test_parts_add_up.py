@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from evaluation.beds import TIMES, known_bed
+from evaluation.beds import TIMES, bed_with_exits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,12 +14,13 @@ import splitimpera as sei
 from splitimpera.core.errors import PlanError
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
-from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.plan import Exit, Hop, Plan
 from splitimpera.records.traffic import Workload
 
-BED = known_bed()
+BED = bed_with_exits()
 QUEUES = ({}, {"batch": 4}, {"queue": "drop-oldest"}, {"queue": "drop-newest", "queue_frames": 3})
 NAMES = ("camera", "edge", "server")
+THRESHOLDS = st.sampled_from([(0.0,), (0.4,), (0.6,), (1.0,), (0.3, 0.5, 0.7, 1.0, 0.0)])
 
 
 @st.composite
@@ -45,7 +48,11 @@ def plans(draw):
         )
         for place, cut in enumerate(cuts)
     )
-    return Plan("any", devices, hops)
+    plan = Plan("any", devices, hops)
+    behind = draw(st.lists(st.integers(1, BED.last - 1), max_size=3, unique=True))
+    every = replace(plan, exits=tuple(Exit(cut, draw(THRESHOLDS)) for cut in sorted(behind)))
+    alone = [place for place, device in enumerate(devices) if device.batch == 1]
+    return replace(plan, exits=tuple(exit for place in alone for exit in every.exits_on(place)))
 
 
 @settings(max_examples=40)

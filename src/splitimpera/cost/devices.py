@@ -132,7 +132,7 @@ def roofline_s(roofline: Roofline, work: Work) -> float:
         computing_s, moving_s = work.batch * layer.macs / roofline.macs_per_s, moved / roofline.bytes_per_s
         return max(computing_s, moving_s) + roofline.layer_s
 
-    return sum(layer_s(layer) for layer in (*work.layers, *work.bottleneck_parts))
+    return sum(layer_s(layer) for layer in (*work.layers, *work.bottleneck_parts, *work.heads))
 
 
 def _cost(device: Device, seconds: float, measured: bool, spread: Spread = ()) -> Cost:
@@ -149,20 +149,23 @@ def _profiled(profile: Profile, work: Work) -> tuple[float, bool, Spread]:
     times = profile.best
     timed = {(time.cut, time.bottleneck): time for time in times.cuts}
     head, tail = timed.get((work.end, work.leaving)), timed.get((work.start, work.arriving))
+    layers = times.layers[work.start : work.end]
+    of_layers_s = [layer.seconds for layer in layers]
+    # heads of early exits are in no profile
+    heads_s, measured = _beside_s(work, of_layers_s, work.heads), work.batch == 1 and not work.heads
     if work.is_head and head is not None and head.head_s is not None:
         spread = _spread(head.head_samples_s, head.head_s, head.head_spread_s)
-        return work.batch * head.head_s, work.batch == 1, spread
+        return work.batch * (head.head_s + heads_s), measured, spread
     if work.is_tail and tail is not None and tail.tail_s is not None:
         spread = _spread(tail.tail_samples_s, tail.tail_s, tail.tail_spread_s)
-        return work.batch * tail.tail_s, work.batch == 1, spread
-    layers = times.layers[work.start : work.end]
+        return work.batch * (tail.tail_s + heads_s), measured, spread
     other_s = times.call_s + (times.wake_s if 0 < work.start < work.end else 0.0)
     passes_s = other_s + times.sums_s[:, work.end] - times.sums_s[:, work.start]
     # the median of sums where passes were kept: layers' medians know nothing of what disturbs one pass in some layer
-    seconds = float(np.median(passes_s)) if len(passes_s) else other_s + sum(layer.seconds for layer in layers)
+    seconds = float(np.median(passes_s)) if len(passes_s) else other_s + sum(of_layers_s)
     # what slows one layer down slows its neighbours, too
     spread = _spread(passes_s, seconds, sum(layer.spread_s for layer in layers))
-    seconds += _bottlenecks_s(work, [layer.seconds for layer in layers])
+    seconds += _beside_s(work, of_layers_s, work.bottleneck_parts) + heads_s
     return work.batch * seconds, False, spread
 
 
@@ -171,15 +174,15 @@ def _spread(samples_s: Sequence[float] | FloatArray, median_s: float, half_range
     return spread_of(samples_s) if len(samples_s) else of_quartiles(median_s, half_range_s)
 
 
-def _bottlenecks_s(work: Work, layers_s: list[float]) -> float:
-    """Seconds for the parts of bottlenecks, at the rate at which the layers beside them compute or move bytes."""
+def _beside_s(work: Work, layers_s: list[float], parts: Sequence[LayerWork]) -> float:
+    """Seconds for parts of bottlenecks or heads, at the rate at which the layers beside them compute or move bytes."""
     computing = [(layer.macs, time_s) for layer, time_s in zip(work.layers, layers_s, strict=True) if layer.macs]
     macs, macs_s = (sum(column) for column in zip(*computing, strict=True)) if computing else (0, 0.0)
     if macs:
-        return macs_s / macs * sum(part.macs for part in work.bottleneck_parts)
+        return macs_s / macs * sum(part.macs for part in parts)
     moved = sum(layer.weight_bytes + layer.moved_bytes for layer in work.layers)
-    bottleneck_parts = sum(part.weight_bytes + part.moved_bytes for part in work.bottleneck_parts)
-    return sum(layers_s) / moved * bottleneck_parts if moved else 0.0
+    beside = sum(part.weight_bytes + part.moved_bytes for part in parts)
+    return sum(layers_s) / moved * beside if moved else 0.0
 
 
 def _like(profile: Profile, codec: str) -> CodecTime | None:

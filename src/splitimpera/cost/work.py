@@ -49,6 +49,7 @@ class Work:
             takes for itself while it runs is not.
         arriving, leaving: the ratios of the bottlenecks at `start` and `end`; 0: none.
         batch: how many frames are run together.
+        heads: the work of the layers of the heads of early exits, which are no layers of the network either.
     """
 
     start: int
@@ -62,11 +63,12 @@ class Work:
     arriving: float = 0.0
     leaving: float = 0.0
     batch: int = 1
+    heads: tuple[LayerWork, ...] = ()
 
     @property
     def macs(self) -> int:
         """For one frame."""
-        return sum(layer.macs for layer in (*self.layers, *self.bottleneck_parts))
+        return sum(layer.macs for layer in (*self.layers, *self.bottleneck_parts, *self.heads))
 
     @property
     def memory_bytes(self) -> int:
@@ -112,6 +114,7 @@ class NetworkWork:
         arriving: float = 0.0,
         leaving: float = 0.0,
         batch: int = 1,
+        heads: Sequence[Work] = (),
     ) -> Work:
         """The work between two cuts.
 
@@ -119,22 +122,25 @@ class NetworkWork:
             decoder, encoder: The work of the parts of bottlenecks at `start` and `end`, as `part_work` counts them.
             arriving, leaving: the ratios of these bottlenecks.
             batch: how many frames are run together.
+            heads: The work of the heads of early exits on the way, as `part_work` counts it.
         """
         weights = {id(tensor): tensor for nodes in self.nodes[start:end] for tensor in self._weights(nodes)}
         bottleneck_parts = [part for part in (decoder, encoder) if part is not None]
+        beside = [*bottleneck_parts, *heads]
         return Work(
             start=start,
             end=end,
             last=len(self.nodes),
             layers=self.layers[start:end],
-            parameters=_parameters(weights.values()) + sum(part.parameters for part in bottleneck_parts),
-            weight_bytes=_bytes_of(weights.values()) + sum(part.weight_bytes for part in bottleneck_parts),
-            # a bottleneck's part and the layers beside it do not run at the same time
-            activation_bytes=max(self._peak(start, end), *(part.activation_bytes for part in bottleneck_parts), 0),
+            parameters=_parameters(weights.values()) + sum(part.parameters for part in beside),
+            weight_bytes=_bytes_of(weights.values()) + sum(part.weight_bytes for part in beside),
+            # a bottleneck's part or a head and the layers beside it do not run at the same time
+            activation_bytes=max(self._peak(start, end), *(part.activation_bytes for part in beside), 0),
             bottleneck_parts=tuple(chain.from_iterable(part.layers for part in bottleneck_parts)),
             arriving=arriving,
             leaving=leaving,
             batch=batch,
+            heads=tuple(chain.from_iterable(head.layers for head in heads)),
         )
 
     def uncosted(self) -> tuple[str, ...]:

@@ -7,9 +7,12 @@ from functools import partial
 from itertools import pairwise
 from typing import Literal, Protocol
 
+from splitimpera.core.errors import PlanError, shown
 from splitimpera.cost.devices import codec_cost, network_cost
 from splitimpera.cost.work import Work
 from splitimpera.evaluation.codings import around, coding_of, forwards, rests
+from splitimpera.evaluation.heads import Places
+from splitimpera.evaluation.programs import Segment
 from splitimpera.records.costs import Cost, DeviceCosts
 from splitimpera.records.device import Device
 from splitimpera.records.measurements import Measurements
@@ -22,7 +25,9 @@ class Bench(Protocol):
     @property
     def last(self) -> int: ...
 
-    def work(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1) -> Work: ...
+    def work(
+        self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1, heads: Places = ()
+    ) -> Work: ...
 
     def coded(self, cut: int, ratio: float = 0.0) -> tuple[int, int]: ...
 
@@ -38,24 +43,47 @@ def plan_costs(plan: Plan, testbed: Bench, measurements: Measurements) -> tuple[
 
     Raises:
         DataError: one of these times was not measured.
+        PlanError: a device with early exits computes several frames together.
     """
     hops = [None, *plan.hops, None]
     return tuple(
-        device_costs(device, testbed, measurements, arriving, leaving)
-        for device, (arriving, leaving) in zip(plan.devices, pairwise(hops), strict=True)
+        device_costs(device, testbed, measurements, arriving, leaving, heads_on(plan, place))
+        for place, (device, (arriving, leaving)) in enumerate(zip(plan.devices, pairwise(hops), strict=True))
     )
 
 
-def device_costs(
-    device: Device, testbed: Bench, measurements: Measurements, arriving: Hop | None, leaving: Hop | None
-) -> DeviceCosts:
-    """The costs of one device, by the hops on either side; arguments and errors as above."""
-    start, end = arriving.cut if arriving else 0, leaving.cut if leaving else testbed.last
-    ratios = around(arriving, leaving)
+def heads_on(plan: Plan, place: int) -> Places:
+    """The cuts of the exits on one of a plan's devices.
 
-    def network(batch: int) -> Cost:
-        work = testbed.work(start, end, **ratios, batch=batch)
-        return network_cost(device, work, lambda: measurements.segment_samples_s(start, end, **ratios, batch=batch))
+    Raises:
+        PlanError: it computes several frames together, of which some would leave and some go on.
+    """
+    exits, device = plan.exits_on(place), plan.devices[place]
+    if exits and device.batch > 1:
+        raise PlanError(
+            f"'{shown(device.name)}' computes up to {device.batch} frames together and has early exits",
+            where=f"devices[{place}].batch",
+            hint="frames leave one by one: leave out batch, or the exits on this device",
+        )
+    return tuple(exit.cut for exit in exits)
+
+
+def device_costs(
+    device: Device,
+    testbed: Bench,
+    measurements: Measurements,
+    arriving: Hop | None,
+    leaving: Hop | None,
+    heads: Places = (),
+) -> DeviceCosts:
+    """The costs of one device, by the hops on either side and the exits on it; arguments and errors as above."""
+    start, last = arriving.cut if arriving else 0, leaving.cut if leaving else testbed.last
+    ratios = around(arriving, leaving)
+    until_end = (start, last, ratios["arriving"], ratios["leaving"])
+
+    def network(segment: Segment, batch: int, heads: Places) -> Cost:
+        work = testbed.work(*segment, batch, heads)
+        return network_cost(device, work, lambda: measurements.segment_samples_s(*segment, batch, heads))
 
     def coding(direction: Literal["encode", "decode"], hop: Hop | None) -> Cost | None:
         if hop is None or forwards(arriving, leaving):
@@ -68,12 +96,16 @@ def device_costs(
     if rests(arriving, leaving):
         nothing = (Cost(0.0, "estimated"),) * device.batch
         return DeviceCosts(nothing, coding("decode", arriving), coding("encode", leaving), 0)
-    of_one = network(1)
+    of_one = network(until_end, 1, heads)
     together = [of_one]
     if device.batch > 1:
         # between one frame and the largest batch, each further frame takes as much longer
-        most = network(device.batch)
+        most = network(until_end, device.batch, heads)
         step_s = (most.seconds - of_one.seconds) / (device.batch - 1)
         together += [replace(most, seconds=of_one.seconds + step_s * more) for more in range(1, device.batch)]
-    memory_bytes = testbed.work(start, end, **ratios, batch=device.batch).memory_bytes
-    return DeviceCosts(tuple(together), coding("decode", arriving), coding("encode", leaving), memory_bytes)
+    memory_bytes = testbed.work(*until_end, device.batch, heads).memory_bytes
+    # what leaves has not come to the bottleneck in front of the link
+    left = tuple(
+        network((start, cut, ratios["arriving"], 0.0), 1, heads[:place]) for place, cut in enumerate(heads, start=1)
+    )
+    return DeviceCosts(tuple(together), coding("decode", arriving), coding("encode", leaving), memory_bytes, left)

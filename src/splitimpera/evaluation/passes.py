@@ -13,7 +13,7 @@ from torch import Tensor
 from splitimpera.core.array_types import IntArray, Row
 from splitimpera.core.memory import hand_back
 from splitimpera.core.progress import Track, no_progress
-from splitimpera.evaluation.requests import Answer, Damaged, Intact, Request
+from splitimpera.evaluation.requests import Answer, Looked, Request, contents_of
 from splitimpera.evaluation.testbed import Part, Testbed
 from splitimpera.evaluation.visit import Visit, fills_with_last
 from splitimpera.tasks.identity import identity
@@ -49,7 +49,8 @@ def answers(
     gathered = {request: _Gathered(request, len(samples)) for request in asked}
     with_last = any(fills_with_last(testbed.codec(*coding)) for request in gathered for coding in request.route)
     needed = _needed(gathered, len(samples), with_last)
-    chunk = testbed.chunk({coding.cut for request in gathered for coding in request.route})
+    exits = {request.cut for request in gathered if isinstance(request, Looked)}
+    chunk = testbed.chunk({coding.cut for request in gathered for coding in request.route} | exits)
     wanted = samples if len(needed) == len(samples) else samples.take(torch.from_numpy(needed))
     before: tuple[int, Tensor, Row] | None = None
     batches = track(wanted.batches(chunk), description, -(-len(needed) // chunk))
@@ -88,7 +89,10 @@ def _key(
     rows: Sequence[int],
 ) -> str:
     """What the answer for some rows follows from."""
-    kind = repr([request.contents[row] for row in rows]) if isinstance(request, Damaged) else "intact"
+    contents = contents_of(request)
+    kind = "intact" if contents is None else repr([contents[row] for row in rows])
+    if isinstance(request, Looked):
+        kind += f" at exit {request.cut} {testbed.heads.digest(request.cut)}"
     parts = (
         testbed.digest(request.route),
         identity(testbed.task),
@@ -113,9 +117,10 @@ def _needed(asked: Iterable[Request], samples: int, with_last: bool) -> IntArray
     """The samples that a pass has to read, ascending."""
     wanted: set[int] = set()
     for request in asked:
-        if isinstance(request, Intact):
+        contents = contents_of(request)
+        if contents is None:
             return np.arange(samples)
-        wanted |= {sample for sample, _ in request.contents}
+        wanted |= {sample for sample, _ in contents}
     if with_last:
         wanted |= {sample - 1 for sample in wanted if sample}
     return np.array(sorted(wanted), dtype=np.int64)
@@ -125,26 +130,27 @@ class _Gathered:
     """A request's answer as it comes, chunk by chunk."""
 
     def __init__(self, request: Request, samples: int) -> None:
-        self.request = request
         self._places: dict[int, list[int]] = {}
-        rows = samples
-        if isinstance(request, Damaged):
-            rows = len(request.contents)
-            for place, (sample, _) in enumerate(request.contents):
-                self._places.setdefault(sample, []).append(place)
-        self._rows = rows
+        contents = contents_of(request)
+        self._every = contents is None
+        for place, (sample, _) in enumerate(contents or ()):
+            self._places.setdefault(sample, []).append(place)
+        self._rows = samples if contents is None else len(contents)
         self.answer = Answer(np.zeros((0, 0), dtype=np.int64), np.zeros((0, 0)))
 
     def within(self, ids: Sequence[int]) -> list[int]:
         """The rows that are of some samples."""
-        if isinstance(self.request, Intact):
+        if self._every:
             return list(ids)
         return [place for sample in ids for place in self._places.get(sample, ())]
 
     def put(self, rows: Sequence[int], answer: Answer) -> None:
         if not self.answer.sizes.size and not self.answer.counts.size:
             sizes, counts = (len(answer.sizes), self._rows), (self._rows, answer.counts.shape[1])
-            self.answer = Answer(np.zeros(sizes, dtype=np.int64), np.zeros(counts))
+            looks = np.zeros((len(answer.looks), self._rows))
+            self.answer = Answer(np.zeros(sizes, dtype=np.int64), np.zeros(counts), looks)
         self.answer.sizes[:, rows] = answer.sizes
+        if len(answer.looks):
+            self.answer.looks[:, rows] = answer.looks
         if len(answer.counts):
             self.answer.counts[rows] = answer.counts

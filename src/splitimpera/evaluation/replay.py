@@ -8,7 +8,7 @@ than were evaluated count as the curve over their share of missing bytes says.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,13 +17,15 @@ from splitimpera.evaluation.costing import plan_costs
 from splitimpera.evaluation.damage import survives
 from splitimpera.evaluation.remembered import Remembered
 from splitimpera.evaluation.run import frames_for, summary, with_worth
-from splitimpera.evaluation.testbed import Testbed, coding_of
+from splitimpera.evaluation.testbed import Part, Testbed, coding_of
 from splitimpera.evaluation.timeline import Timeline, timeline
-from splitimpera.evaluation.values import Known, Worth
-from splitimpera.evaluation.vectors import Bools, added, either, means_of_samples
+from splitimpera.evaluation.values import Asking, Known, Values, Worth
+from splitimpera.evaluation.vectors import Bools, added, either, means_of_samples, values_of_groups
+from splitimpera.records.exits import GOES_ON
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.plan import Plan
+from splitimpera.tasks.quality import Matrix, Quality
 
 
 def timeline_alone(
@@ -34,14 +36,16 @@ def timeline_alone(
     replications: int = 1,
     *,
     sizes: Sequence[IntArray] | None = None,
+    leaving: Sequence[IntArray | None] = (),
     workers: int = 1,
 ) -> Evaluation:
     """A plan's evaluation without its quality.
 
     Args:
         sizes: bytes of the payloads at each hop, sample by sample; None: those of a few samples, again and again.
+        leaving: At which of each device's early exits each sample leaves, as `left_early` finds it.
     """
-    found = _timeline(plan, testbed, measurements, rng, replications, sizes, workers)
+    found = _timeline(plan, testbed, measurements, rng, replications, sizes, workers, leaving=leaving)
     return summary(found, None, testbed, intervals=True)
 
 
@@ -67,12 +71,14 @@ def replay(
         needless: whether nobody asks for the quality, given all else.
         remembered: what links did in the replays before.
     """
-    found = _timeline(plan, testbed, measurements, rng, replications, known.sizes, workers, remembered)
+    sizes, leaving = known.sizes, known.leaving
+    found = _timeline(plan, testbed, measurements, rng, replications, sizes, workers, remembered, leaving)
     alone = summary(found, None, testbed, intervals)
     if needless is not None and needless(alone):
         return alone
     alive, missing = _arrived(found, plan, testbed, known)
-    return with_worth(alone, _worth(found, known, alive, missing), testbed.task.quality, intervals)
+    quality = testbed.task.quality
+    return with_worth(alone, _worth(found, known, alive, missing, quality), quality, intervals)
 
 
 def resimulated(
@@ -86,14 +92,17 @@ def resimulated(
     workers: int = 1,
 ) -> Evaluation:
     """An evaluation whose links are simulated more often; its quality stays, for that is the samples'."""
-    found = _timeline(before.plan, testbed, measurements, rng, replications, known.sizes, workers)
+    sizes, leaving = known.sizes, known.leaving
+    found = _timeline(before.plan, testbed, measurements, rng, replications, sizes, workers, leaving=leaving)
     alive, missing = _arrived(found, before.plan, testbed, known)
-    worth = _worth(found, known, alive, missing)
+    quality = testbed.task.quality
+    worth = _worth(found, known, alive, missing, quality)
     if before.contributions is not None and before.loss_patterns is not None:
-        late = bool((alive & ~found.on_time).any())
+        had, had_on_time = found.in_hand
+        late = bool((alive & ~found.on_time).any() or (had & ~had_on_time & ~alive).any())
         on_time = worth.on_time if late else before.contributions
-        worth = Worth(before.contributions, on_time, before.loss_patterns, known)
-    return with_worth(summary(found, None, testbed, intervals=False), worth, testbed.task.quality, intervals=True)
+        worth = replace(worth, contributions=before.contributions, on_time=on_time, rounds=before.loss_patterns)
+    return with_worth(summary(found, None, testbed, intervals=False), worth, quality, intervals=True)
 
 
 def _timeline(
@@ -105,6 +114,7 @@ def _timeline(
     sizes: Sequence[IntArray] | None,
     workers: int,
     remembered: Remembered | None = None,
+    leaving: Sequence[IntArray | None] = (),
 ) -> Timeline:
     workload = frames_for(testbed.workload, len(testbed.samples("validation")))
     provisional = [testbed.provisional(coding_of(hop)) for hop in plan.hops]
@@ -118,6 +128,7 @@ def _timeline(
         replications,
         workers,
         remembered,
+        leaving,
     )
 
 
@@ -148,7 +159,19 @@ def _arrived(found: Timeline, plan: Plan, testbed: Testbed, known: Known) -> tup
     return alive, 1 - left
 
 
-def _worth(found: Timeline, known: Known, alive: Bools, missing: FloatArray) -> Worth:
+def left_early(plan: Plan, testbed: Testbed, part: Part = "validation") -> Asking[tuple[IntArray | None, ...]]:
+    """At which of each device's early exits each sample leaves, nothing lost, as timelines take it."""
+    values = Values(plan, testbed, part, (1, len(testbed.samples(part))))
+    found: list[IntArray | None] = []
+    for place in range(len(plan.devices)):
+        leaving = yield from values.leaving(place)
+        found.append(None if leaving is None else leaving[0])
+        for hop in plan.hops[place : place + 1]:
+            values.receive(hop, (), values.content, values.alive)
+    return tuple(found)
+
+
+def _worth(found: Timeline, known: Known, alive: Bools, missing: FloatArray, quality: Quality) -> Worth:
     samples = known.intact.shape[0]
     shown = np.arange(missing.shape[1]) % samples
     whole, runs = known.intact[shown], []
@@ -156,8 +179,17 @@ def _worth(found: Timeline, known: Known, alive: Bools, missing: FloatArray) -> 
         damaged = np.flatnonzero(of_run > 0)
         runs.append(added(known.intact[shown], damaged, known.damage.at(of_run[damaged])) if len(damaged) else whole)
 
-    def means(right: Bools) -> Any:
-        lost = known.lost[shown]
-        return means_of_samples([either(of_run, run, lost) for of_run, run in zip(right, runs, strict=True)], samples)
+    def every(right: Bools, had: Bools) -> list[Matrix]:
+        lost, stand_in = known.lost[shown], None if known.stand_in is None else known.stand_in[shown]
+        others = [lost if stand_in is None else either(of_run, stand_in, lost) for of_run in had]
+        return [either(of_run, run, other) for of_run, run, other in zip(right, runs, others, strict=True)]
 
-    return Worth(means(alive), means(alive & found.on_time), None, known)
+    had, had_on_time = found.in_hand
+    answered, in_time = every(alive, had), every(alive & found.on_time, had_on_time)
+    of_exits: tuple[float, ...] = ()
+    if exits := len(found.plan.exits):
+        left_at = np.where(alive, found.left_at, GOES_ON)
+        of_exits = values_of_groups(quality, answered, left_at, (*range(exits), GOES_ON))
+    stood_in = float((had_on_time & ~(alive & found.on_time)).mean())
+    contributions = means_of_samples(answered, samples)
+    return Worth(contributions, means_of_samples(in_time, samples), None, known, of_exits, stood_in)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,21 @@ class Damaged:
     contents: tuple[Content, ...]
 
 
+@dataclass(frozen=True)
+class Looked:
+    """Asks what the head of an early exit says of what frames carry there.
+
+    Attributes:
+        route: how a frame is coded at each hop before.
+        cut: behind which the exit lies.
+        contents: all with as many gaps as the route has hops; None: every sample, nothing lost.
+    """
+
+    route: Route
+    cut: int
+    contents: tuple[Content, ...] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """What was asked for, row by row: of every sample, or of every content.
@@ -44,21 +60,29 @@ class Answer:
     Attributes:
         sizes: bytes of the payloads, shape (hops, rows); one hop for contents.
         counts: the quality's numbers, shape (rows, k); none where contents have not passed all hops.
+        looks: how sure the head of an exit is and which class it found, shape (2, rows); none where none was asked.
     """
 
     sizes: IntArray
     counts: FloatArray
+    looks: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
 
     def packed(self) -> bytes:
         """As bytes, for `unpacked`."""
         file = BytesIO()
-        np.savez(file, sizes=self.sizes, counts=self.counts)
+        arrays: dict[str, Any] = {"sizes": self.sizes, "counts": self.counts}
+        np.savez(file, **arrays | ({"looks": self.looks} if len(self.looks) else {}))
         return file.getvalue()
 
     @classmethod
     def unpacked(cls, content: bytes) -> Answer:
         with np.load(BytesIO(content), allow_pickle=False) as arrays:
-            return cls(arrays["sizes"], arrays["counts"])
+            return cls(*(arrays[name] for name in ("sizes", "counts", "looks") if name in arrays))
 
 
-Request = Intact | Damaged
+Request = Intact | Damaged | Looked
+
+
+def contents_of(request: Request) -> tuple[Content, ...] | None:
+    """The contents that a request asks about; None: every sample, nothing lost."""
+    return None if isinstance(request, Intact) else request.contents

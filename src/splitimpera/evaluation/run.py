@@ -22,9 +22,10 @@ from splitimpera.evaluation.requests import Answer, Request
 from splitimpera.evaluation.testbed import Part, Testbed
 from splitimpera.evaluation.timeline import Timeline
 from splitimpera.evaluation.values import Asking, Known, Values, Worth
-from splitimpera.evaluation.vectors import mean_of
+from splitimpera.evaluation.vectors import Bools, mean_of
+from splitimpera.records.exits import GOES_ON
 from splitimpera.records.measurements import Measurements
-from splitimpera.records.outcome import Evaluation
+from splitimpera.records.outcome import ANSWERED_SHARES, Evaluation, ExitUse
 from splitimpera.records.plan import Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.tasks.quality import Quality, value_of
@@ -54,6 +55,9 @@ def evaluate(
 
     Frame i shows sample i modulo the number of samples; there are at least as many frames as samples. A frame of
     which nothing came is a wrong prediction, and so is one with a gap that its codec cannot bear.
+
+    Where a plan has early exits, frames whose head is sure enough leave there, and take nothing of what follows. Where
+    the response to one that went on is lost or late, the answer of the last exit on the first device stands in.
 
     Several senders have a first device each and share all else. Where the workload has a response, it goes back over
     every hop, and a frame is done when its sender has it; one whose response is lost counts as wrong.
@@ -196,12 +200,12 @@ def _simulated(
     settled: Callable[[Interval], bool] | None,
 ) -> Asking[Worth]:
     for place, hop in enumerate(timeline.plan.hops):
-        timeline.compute()
+        timeline.compute((yield from values.leaving(place)))
         sizes = yield from values.sizes(place)
         sent = timeline.send(sizes, values.element_bytes(place))
         values.receive(hop, sent, sizes, timeline.alive)
-    timeline.compute()
-    return (yield from values.worth(timeline.alive, timeline.on_time, rng, most, settled))
+    timeline.compute((yield from values.leaving(len(timeline.plan.hops))))
+    return (yield from values.worth(timeline.alive, timeline.on_time, rng, most, settled, timeline.in_hand))
 
 
 def frames_for(workload: Workload, samples: int) -> Workload:
@@ -211,6 +215,7 @@ def frames_for(workload: Workload, samples: int) -> Workload:
 
 def summary(timeline: Timeline, worth: Worth | None, testbed: Testbed, intervals: bool) -> Evaluation:
     """A timeline and what its frames are worth, summed up; None: not computed."""
+    at = timeline.left_at
     plan, of_devices, quality = timeline.plan, timeline.device_quantiles_s, testbed.task.quality
     found = Evaluation(
         plan=plan,
@@ -239,6 +244,11 @@ def summary(timeline: Timeline, worth: Worth | None, testbed: Testbed, intervals
             "lost_packet_rate": timeline.lost_packet_rate,
             "dropped_frames": timeline.dropped_frames,
         },
+        exits=tuple(
+            ExitUse(exit.cut, exit.thresholds, float((at == place).mean()), np.nan, _answered_s(timeline, at == place))
+            for place, exit in enumerate(plan.exits)
+        ),
+        went_on_latency_s=_answered_s(timeline, at == GOES_ON) if plan.exits else (),
     )
     return with_worth(found, worth, quality, intervals)
 
@@ -255,6 +265,9 @@ def with_worth(found: Evaluation, worth: Worth | None, quality: Quality, interva
             on_time_contributions=worth.on_time,
             summarise=quality.value,
             loss_patterns=worth.rounds,
+            exits=tuple(map(_with_quality, found.exits, worth.of_exits)),
+            went_on_quality=worth.of_exits[-1] if worth.of_exits else np.nan,
+            stood_in=worth.stood_in,
         )
     if not intervals:  # those of some qualities take as long as all else
         return found
@@ -267,3 +280,13 @@ def with_worth(found: Evaluation, worth: Worth | None, quality: Quality, interva
                 ends[metric] = quality.interval(contributions)
         found = replace(found, quality_ci=ends[quality.name])
     return replace(found, intervals=ends)
+
+
+def _answered_s(timeline: Timeline, which: Bools) -> tuple[float, ...]:
+    """The latency of some frames at `ANSWERED_SHARES` of them."""
+    latency_s = timeline.latency_s[which & np.isfinite(timeline.latency_s)]
+    return tuple(np.quantile(latency_s, ANSWERED_SHARES).tolist()) if len(latency_s) else ()
+
+
+def _with_quality(exit: ExitUse, quality: float) -> ExitUse:
+    return replace(exit, quality=quality)

@@ -28,8 +28,11 @@ from splitimpera.cost.timing import timed
 from splitimpera.cost.waking import wake_s, waking_timers
 from splitimpera.evaluation.batches import stack, unstack
 from splitimpera.evaluation.codings import Coding, around, coding_of, forwards, rests
+from splitimpera.evaluation.costing import heads_on
+from splitimpera.evaluation.heads import Places
 from splitimpera.evaluation.testbed import Segment, Testbed
 from splitimpera.partition.cutter import segment as segment_of
+from splitimpera.records.exits import confidences
 from splitimpera.records.measurements import CodingTime, Measurements, SegmentTime
 from splitimpera.records.plan import Plan
 from splitimpera.tasks.identity import identity
@@ -40,6 +43,8 @@ FORMAT = 1
 SHORTEST_S = 1e-9
 """What a clock that did not move is taken for."""
 
+Timed = tuple[Segment, int, Places]
+"""A segment, how many frames are run together, and the exits on the way."""
 Timers = dict[tuple[object, ...], Callable[[], Any]]
 Taken = dict[tuple[object, ...], FloatArray]
 
@@ -83,18 +88,21 @@ def measure(
         >>> times.segment_s(0, testbed.last) > 0
         True
     """
-    segments: dict[tuple[Segment, int], None] = {}
+    segments: dict[Timed, None] = {}
     codings: dict[tuple[Literal["encode", "decode"], Coding], None] = {}
     for plan in plans:
         hops = [None, *plan.hops, None]
-        for device, (arriving, leaving) in zip(plan.devices, pairwise(hops), strict=True):
+        for place, (device, (arriving, leaving)) in enumerate(zip(plan.devices, pairwise(hops), strict=True)):
             if not measured_here(device) or forwards(arriving, leaving):
                 continue
             ends = arriving.cut if arriving else 0, leaving.cut if leaving else testbed.last
             ratios = around(arriving, leaving)
             segment = (*ends, ratios["arriving"], ratios["leaving"])
+            heads = heads_on(plan, place)
             if not rests(arriving, leaving):
-                segments |= {(segment, batch): None for batch in {1, device.batch}}
+                segments |= {(segment, batch, heads): None for batch in {1, device.batch}}
+            for passed, cut in enumerate(heads, start=1):
+                segments |= {((ends[0], cut, ratios["arriving"], 0.0), 1, heads[:passed]): None}
             codings |= {("decode", coding_of(arriving)): None} if arriving else {}
             codings |= {("encode", coding_of(leaving)): None} if leaving else {}
     about = Measurements(machine_name(), fingerprint(testbed.graph), torch.get_num_threads())
@@ -120,11 +128,8 @@ def measure(
         found = replace(
             about,
             segments=tuple(
-                SegmentTime(
-                    *(*segment, batch),
-                    *(_of_segment(paced, segment, batch, last, woken_s), _of_segment(hot, segment, batch, last)),
-                )
-                for segment, batch in segments
+                SegmentTime(*(*each[0], each[1]), _of(paced, each, last, woken_s), _of(hot, each, last), each[2])
+                for each in segments
             ),
             codings=tuple(
                 CodingTime(
@@ -148,7 +153,7 @@ def _kept(name: str) -> Measurements | None:
 
 
 def _timers(
-    testbed: Testbed, segments: list[tuple[Segment, int]], codings: list[tuple[Literal["encode", "decode"], Coding]]
+    testbed: Testbed, segments: list[Timed], codings: list[tuple[Literal["encode", "decode"], Coding]]
 ) -> Timers:
     """Calls that return seconds: of each layer, shape (layers,); of a part without layers; of all else."""
     graph, row = testbed.graph, testbed.example(0)
@@ -156,15 +161,17 @@ def _timers(
     single = stack([row], specs)
     timer = LayerTimer(graph, single)
     timers: Timers = {("layers", 1): timer}
-    for batch in sorted({batch for _, batch in segments} - {1}):
+    for batch in sorted({batch for _, batch, _ in segments} - {1}):
         together = LayerTimer(graph, stack([row] * batch, specs)) if graph.stacks(specs) else None
         timers["layers", batch] = together or partial(_one_by_one, timer, batch)
     nothing = segment_of(graph, graph.cuts[0], graph.cuts[0])
     timers["call",] = timed(lambda: nothing(*single))
     results = testbed.call((0, testbed.last, 0.0, 0.0), single)
     result = next(unstack(results, testbed.specs(testbed.last, 0.0)))
-    for segment, batch in segments:
-        if segment[1] == testbed.last:
+    for segment, batch, heads in segments:
+        for cut in heads:
+            timers["exit", cut] = timed(_looker(testbed, cut))
+        if segment[1] == testbed.last or segment[1] in heads:
             timers["answer", batch] = timed(partial(_answers, testbed, result, batch))
         for part, cut, ratio in _bottleneck_parts(segment):
             timers[part, cut, ratio, batch] = timed(testbed.bottleneck_caller(part, cut, ratio, batch))
@@ -184,20 +191,23 @@ def _answers(testbed: Testbed, result: Row, batch: int) -> None:
         testbed.task.answer(result)
 
 
-def _of_segment(taken: Taken, segment: Segment, batch: int, last: int, woken_s: float = 0.0) -> tuple[float, ...]:
-    """What its layers took in each pass, the call of a program, the parts of bottlenecks at its ends, and what makes
-    the answer after the last layer.
+def _of(taken: Taken, segment_timed: Timed, last: int, woken_s: float = 0.0) -> tuple[float, ...]:
+    """What its layers took in each pass, the call of a program, the parts of bottlenecks at its ends, the heads of
+    exits with a further call for the layers behind each, and what makes the answer where one is given.
 
     Args:
         last: The cut behind which there are no layers.
         woken_s: What waking costs a device that runs layers, but not the first one, whose passes have it.
     """
+    segment, batch, heads = segment_timed
     start, end, *_ = segment
     seconds: FloatArray = taken["layers", batch][:, start:end].sum(1) + taken["call",]
+    for cut in heads:
+        seconds = seconds + taken["exit", cut] + (taken["call",] if cut < end else 0.0)
     seconds = seconds + woken_s if 0 < start < end else seconds
     for part in _bottleneck_parts(segment):
         seconds = seconds + taken[*part, batch]
-    if end == last:
+    if end == last or end in heads:
         seconds = seconds + taken["answer", batch]
     return _samples(seconds)
 
@@ -213,6 +223,12 @@ def _bottleneck_parts(segment: Segment) -> Iterator[tuple[Literal["decoder", "en
 
 def _samples(seconds: FloatArray) -> tuple[float, ...]:
     return tuple(np.maximum(seconds, SHORTEST_S).tolist())
+
+
+def _looker(testbed: Testbed, cut: int) -> Callable[[], object]:
+    """What an exit takes: its head, and whether it is sure."""
+    head, crossing = testbed.heads.head(cut), stack([testbed.example(cut)], testbed.specs(cut, 0.0))
+    return lambda: confidences(head(*crossing).numpy())
 
 
 def _coder(testbed: Testbed, direction: Literal["encode", "decode"], coding: Coding) -> Callable[[], object]:

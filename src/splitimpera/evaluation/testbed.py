@@ -11,12 +11,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from splitimpera.codec.codecs import PACKET_BYTES, Calibration, calibrate, codec_from
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.elements import ElementCodec, image_scale
-from splitimpera.core.array_types import Array, FloatArray, Row
+from splitimpera.core.array_types import FloatArray, Row
 from splitimpera.core.errors import ModelError, SplitImperaError
 from splitimpera.core.memory import hand_back
 from splitimpera.cost.work import NetworkWork, Work, part_work, with_batch
@@ -24,6 +24,7 @@ from splitimpera.evaluation.batches import batched, stack, tensors, unstack
 from splitimpera.evaluation.codings import Coding as Coding
 from splitimpera.evaluation.codings import Provisional
 from splitimpera.evaluation.codings import coding_of as coding_of
+from splitimpera.evaluation.heads import ExitHeads, Places
 from splitimpera.evaluation.programs import Program, Programs
 from splitimpera.evaluation.programs import Segment as Segment
 from splitimpera.graph.moving import device_of, moved
@@ -48,6 +49,7 @@ CALIBRATION_SAMPLES, LEAST_SAMPLES = 256, 32
 CALIBRATION_BYTES = 8 << 20
 """What may be kept of a cut to calibrate codecs with, beyond `LEAST_SAMPLES`."""
 CALIBRATION_CHUNK = 32
+LOGITS = TensorSpec("logits", ())
 
 
 class Testbed:
@@ -86,6 +88,7 @@ class Testbed:
         self._here = Programs(graph)
         there = moved(graph, device_of(graph) if device is None else torch_device(device))
         self._there = self._here if there is graph else Programs(there)
+        self.heads = ExitHeads(graph, there)
         self._calibrations: dict[tuple[int, float], Calibration] = {}
         self._codecs: dict[tuple[int, str, float, int], Codec] = {}
         self._examples: dict[tuple[int, float], Row] = {}
@@ -93,7 +96,7 @@ class Testbed:
         self._lost: dict[Part, FloatArray] = {}
         self._digest: str | None = None
         self._network_work = NetworkWork(graph)
-        self._works: dict[Segment, Work] = {}
+        self._works: dict[tuple[Segment, Places], Work] = {}
 
     def with_workload(self, workload: Workload) -> Testbed:
         """The same testbed with other frames; both know what either has computed."""
@@ -124,6 +127,10 @@ class Testbed:
         """Let plans with a bottleneck of this ratio at the split's cut use it."""
         for programs in {self._here, self._there}:
             programs.add_split(ratio, split)
+
+    def add_exit(self, cut: int, head: nn.Module) -> None:
+        """Let plans have an early exit behind a cut; the head is as `ExitHeads.add` takes it."""
+        self.heads.add(cut, head)
 
     def samples(self, part: Part) -> Samples:
         return self.data.validation if part == "validation" else self.data.test
@@ -171,6 +178,10 @@ class Testbed:
         if before.finetune_head:
             return self._on_device(self._there.between((0, cut, 0.0, ratio)), inputs, before.latents)
         return self._on_device(before.encode, crossing, before.latents)
+
+    def look(self, cut: int, crossing: tuple[Tensor, ...]) -> Tensor:
+        """The logits that the head behind a cut finds in what crosses it, (n, classes)."""
+        return self._on_device(lambda *x: (self.heads.head(cut, there=True)(*x),), crossing, (LOGITS,))[0]
 
     def _on_device(self, program: Program, batch: tuple[Tensor, ...], made: Sequence[TensorSpec]) -> tuple[Tensor, ...]:
         """What a program makes of a batch, which is moved to its device, and the result back."""
@@ -230,16 +241,23 @@ class Testbed:
         except SplitImperaError as error:
             raise error.at(f"codec '{name}' at cut {cut} ({self.graph.cuts[cut].name})") from None
 
-    def work(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1) -> Work:
-        """What the layers between two cuts compute and need, whatever the machine; arguments as above."""
-        key = (start, end, arriving, leaving)
+    def work(
+        self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1, heads: Places = ()
+    ) -> Work:
+        """What the layers between two cuts compute and need, whatever the machine; arguments as above.
+
+        Args:
+            heads: the cuts on the way behind which the heads of early exits look.
+        """
+        key = (start, end, arriving, leaving), heads
         if key not in self._works:
             decoder = (
                 part_work(self._here.split(start, arriving).decoder, *self.specs(start, arriving)) if arriving else None
             )
             encoder = part_work(self._here.split(end, leaving).encoder, *self.specs(end, 0.0)) if leaving else None
+            on_the_way = [self.heads.work(cut) for cut in heads]
             self._works[key] = self._network_work.between(
-                start, end, decoder=decoder, encoder=encoder, arriving=arriving, leaving=leaving
+                start, end, decoder=decoder, encoder=encoder, arriving=arriving, leaving=leaving, heads=on_the_way
             )
         return with_batch(self._works[key], batch)
 
@@ -333,13 +351,10 @@ class Testbed:
             inner = getattr(codec, "inner", codec)
             fixed = isinstance(inner, ElementCodec)
             tensors = self._calibration(coding.cut, coding.bottleneck).tensors if not fixed else ()
+            some = min(len(tensors[0]), LEAST_SAMPLES) if tensors else 1
             rows = [self.example(coding.cut, coding.bottleneck)]
-            rows += [tuple(tensor[place] for tensor in tensors) for place in range(1, _some(tensors))]
+            rows += [tuple(tensor[place] for tensor in tensors) for place in range(1, some)]
             payloads = [codec.encode(row) for row in rows]
             sizes = np.array([len(payload.data) for payload in payloads], dtype=np.int64)
             self._provisional[coding] = Provisional(sizes, fixed, payloads[0].element_bytes)
         return self._provisional[coding]
-
-
-def _some(tensors: tuple[Array, ...]) -> int:
-    return min(len(tensors[0]), LEAST_SAMPLES) if tensors else 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
 from itertools import chain
 
 import numpy as np
@@ -21,10 +20,12 @@ from splitimpera.evaluation.pipeline import serve
 from splitimpera.evaluation.remembered import Remembered
 from splitimpera.evaluation.service import Seconds, Service, service_of
 from splitimpera.evaluation.sharing import machines
+from splitimpera.evaluation.stages import NOTHING_SENT, Sent, Stage, joined, over_all, took
 from splitimpera.net.directions import mean_rate_bps
 from splitimpera.net.replication import mostly
 from splitimpera.records.costs import DeviceCosts
 from splitimpera.records.device import Device
+from splitimpera.records.exits import GOES_ON
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Deliveries, Frames, Workload
 
@@ -39,6 +40,7 @@ def timeline(
     replications: int = 1,
     workers: int = 1,
     remembered: Remembered | None = None,
+    leaving: Sequence[IntArray | None] = (),
 ) -> Timeline:
     """A plan's whole timeline.
 
@@ -49,59 +51,20 @@ def timeline(
         rng: the randomness of all links and devices.
         workers: how many replications are simulated side by side.
         remembered: what links did in the timelines before.
+        leaving: At which of each device's early exits frames leave, -1 where at none; repeated as sizes are. None, or
+            left out: it has no exits.
     """
     found = Timeline(plan, workload, costs, rng.spawn(replications), workers, remembered)
-    for hop_sizes, element in zip(sizes, element_bytes, strict=True):
-        found.compute()
-        found.send(np.broadcast_to(np.resize(hop_sizes, found.now_s.shape[1]), found.now_s.shape), element)
-    found.compute()
+
+    def every(of_samples: IntArray) -> IntArray:
+        return np.broadcast_to(np.resize(of_samples, found.now_s.shape[1]), found.now_s.shape)
+
+    exits = [None if at is None else every(at) for at in (*leaving, *[None] * (len(plan.devices) - len(leaving)))]
+    for hop_sizes, element, at in zip(sizes, element_bytes, exits[:-1], strict=True):
+        found.compute(at)
+        found.send(every(hop_sizes), element)
+    found.compute(exits[-1])
     return found
-
-
-@dataclass(frozen=True, eq=False)
-class Sent:
-    """What a hop did to the frames of one replication.
-
-    Attributes:
-        order: which frames were sent, in the order of the deliveries' entries, shape (sent frames,).
-    """
-
-    order: IntArray
-    deliveries: Deliveries
-
-
-def joined(parts: Sequence[Sent]) -> Sent:
-    """What several links did, as one."""
-    if len(parts) == 1:
-        return parts[0]
-    runs = [part.deliveries for part in parts]
-    arrays = {each.name: [getattr(run, each.name) for run in runs] for each in fields(Deliveries)}
-    stable, erased = all(arrays.pop("stable")), [*chain.from_iterable(arrays.pop("erased"))]
-    joint = {name: np.concatenate(of_runs) for name, of_runs in arrays.items()}
-    return Sent(np.concatenate([part.order for part in parts]), Deliveries(**joint, erased=erased, stable=stable))
-
-
-def _between(begun_s: FloatArray, done_s: FloatArray) -> FloatArray:
-    """How long each frame took; NaN for one that had never begun."""
-    with np.errstate(invalid="ignore"):
-        took_s: FloatArray = done_s - begun_s
-    return took_s
-
-
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """A device or a link as the frames' senders share it; of several side by side, the one that most do.
-
-    Attributes:
-        busy_s: how long it is busy for one frame of every sender that it has, shape (replications,).
-        share: The share of frames that it gets, or takes, where it drops some.
-        drops: whether it drops frames rather than let them wait without end.
-    """
-
-    name: str
-    busy_s: FloatArray
-    share: FloatArray
-    drops: bool = False
 
 
 LONG_S = 2e-3
@@ -115,11 +78,16 @@ class Timeline:
     a full queue may drop frames. What it takes is drawn from the spread of its costs, by each replication's own
     randomness, which is not the links': a setting that differs in the link alone has the same draws. Every sender has a
     first device of its own and shares all else, as `sharing` says. Frames with responses are done when these are back.
+    One that leaves at an early exit is done there, but for the response over the hops that it has passed, and takes
+    nothing of what follows.
 
     Attributes:
-        now_s: The time that each frame has reached; NaN once it was dropped.
+        now_s: The time that each frame has reached; NaN once it was dropped, or has left at an early exit.
+        left_at: at which of the plan's early exits each frame left; -1: at none.
+        left_s: The time when it did; NaN where it did not.
         response_s: what the responses of all hops have taken so far.
         alive: whether it can still be responded to.
+        first_s: When the first device was done with each frame; NaN where it was dropped.
         services: the service times of each device so far, by its name.
     """
 
@@ -141,6 +109,9 @@ class Timeline:
         self.due: Frames = workload.all_frames()  # their sizes are the plan's, not these
         shape = (len(rngs), len(self.due.ready_s))
         self.now_s: FloatArray = np.broadcast_to(self.due.ready_s, shape)
+        self.left_at: IntArray = np.full(shape, GOES_ON)
+        self.left_s: FloatArray = np.full(shape, np.nan)
+        self.first_s: FloatArray = self.now_s
         self.response_s: FloatArray = np.zeros(shape)
         self.alive: npt.NDArray[np.bool_] = np.ones(shape, dtype=bool)
         self.stages: list[Stage] = []
@@ -159,8 +130,13 @@ class Timeline:
         self._machines = [of_device[sender] for of_device in of_senders]  # of each device, the one of each frame
         self._sharing = [int(np.bincount(of_device).max()) for of_device in of_senders]
 
-    def compute(self) -> None:
-        """The next device's work on every frame: decode, its layers, encode."""
+    def compute(self, leaving: IntArray | None = None) -> None:
+        """The next device's work on every frame: decode, its layers, encode.
+
+        Args:
+            leaving: at which of the device's early exits each frame leaves, shape (replications, frames); -1: at none.
+                None: it has no exits.
+        """
         place = self._place
         device, costs = self.plan.devices[place], self.costs[place]
         machine = self._machines[place]
@@ -168,7 +144,9 @@ class Timeline:
         arrived, left = self.now_s, np.empty(self.now_s.shape)
         streams = [of_devices[place] for of_devices in self._device_rngs]
         # the draws of first devices are one after another, those of all others in the order of the frames
-        service = service_of(costs, streams, arrived.shape[1], self.workload.senders if place == 0 else 1)
+        senders, gone = self.workload.senders if place == 0 else 1, self.gone
+        comes = None if leaving is None and not gone.any() else ~gone
+        service = service_of(costs, streams, arrived.shape[1], senders, leaving, comes)
         for replication, arrival_s in enumerate(arrived):
             for queue in queues:
                 each_s = service.of(replication, queue)
@@ -176,33 +154,44 @@ class Timeline:
         self._check_memory(device, costs.memory_bytes)
         parts = {f"{device.name}: {name}": cost for name, cost in costs.parts.items()}
         self._estimates += [name for name, cost in parts.items() if cost.how != "measured"]
-        self._spans.append((f"{device.name}: queue", _between(arrived, left), service.together_s[0]))
+        self._spans.append((f"{device.name}: queue", np.where(gone, 0.0, took(arrived, left)), service.together_s[0]))
         self._parts_s |= {f"{device.name}: queue": 0.0} | dict(zip(parts, service.parts_s.values(), strict=True))
         busy_s = np.broadcast_to(service.quickest_s, len(left))
         share = np.isfinite(left).mean(1) if device.queue != "wait" else np.isfinite(arrived).mean(1)
-        self.stages.append(Stage(device.name, busy_s * self._sharing[place], share, device.queue != "wait"))
+        busy_s = busy_s * self._sharing[place]
+        self.stages.append(Stage(device.name, busy_s, share, device.queue != "wait", 1 - gone.mean(1)))
         if place == 0:
             self._spend(device, float(np.mean(service.together_s[0])), 0.0, 0.0)
+            self.first_s = left
         self.services[device.name] = service
-        self.alive &= np.isfinite(left)
+        self.alive &= np.isfinite(left) | gone
         self.now_s = left
+        if leaving is not None:
+            leaves = (leaving >= 0) & np.isfinite(left)
+            before = sum(len(self.plan.exits_on(earlier)) for earlier in range(place))
+            self.left_at = np.where(leaves, before + leaving, self.left_at)
+            self.left_s = np.where(leaves, left, self.left_s)
+            self.now_s = np.where(leaves, np.nan, left)
 
     def send(self, sizes: IntArray, element_bytes: int) -> tuple[Sent, ...]:
         """The next hop of every frame.
 
         Args:
-            sizes: the payload's bytes, shape (replications, frames).
+            sizes: the payload's bytes, shape (replications, frames); of those that left early any number.
             element_bytes: the size of an element, which no packet cuts.
         """
         hop = self.plan.hops[self._place]
         machine, to = self._machines[self._place : self._place + 2]  # each of the next has a link of its own
         self._place += 1
         complete = np.where(np.isinf(self.now_s), np.inf, np.nan)  # what never came goes no further
+        gone = bool(self.gone.any())
         counts = [np.isfinite(now_s).sum() for now_s in self.now_s]
         orders = [np.argsort(now_s, kind="stable")[:count] for now_s, count in zip(self.now_s, counts, strict=True)]
 
         def transfer(replication: int) -> Sent:
             order = orders[replication]
+            if not len(order):
+                return Sent(order, NOTHING_SENT)
             onto = to[order]
             parts = [order[onto == link] for link in np.unique(onto)] if to.any() else [order]
             return joined([Sent(part, over_link(number, replication, part)) for number, part in enumerate(parts)])
@@ -219,7 +208,8 @@ class Timeline:
                 asked=self.workload.deadline_s is not None,
             )
             key = self.plan.id, self._place, replication, number
-            return (self.remembered or Remembered()).transfer(key, hop, frames, self.rngs[replication])
+            run = (self.remembered or Remembered()).transfer(key, hop, frames, self.rngs[replication])
+            return over_all(run, ready, self.due.ready_s[[0, -1]]) if gone else run
 
         begun_s = time.perf_counter()
         runs = [transfer(0)]
@@ -236,31 +226,50 @@ class Timeline:
             if self.workload.response_bytes:
                 self.alive[replication, order] &= ~np.isnan(run.response_s)
                 self.response_s[replication, order] += np.nan_to_num(run.response_s - run.complete_s)
-        wire_bytes = np.array([sent.deliveries.wire_bytes.mean() for sent in runs])
+        wire_bytes = np.array([sent.deliveries.wire_bytes.mean() if len(sent.order) else 0.0 for sent in runs])
         self._sent(hop, wire_bytes, complete, np.array(counts) / sizes.shape[1])
-        self.payload_bytes += float(sizes.mean())
+        self.payload_bytes += float(np.where(self.gone, 0, sizes).mean())
         self.sent.append(tuple(runs))
         self.now_s = complete
         return self.sent[-1]
 
     def _sent(self, hop: Hop, wire_bytes: FloatArray, complete_s: FloatArray, share: FloatArray) -> None:
-        self._spans.append((hop.link.name, _between(self.now_s, complete_s), 0.0))
+        gone = self.gone
+        coming = 1 - gone.mean(1)
+        self._spans.append((hop.link.name, np.where(gone, 0.0, took(self.now_s, complete_s)), 0.0))
         self._parts_s[hop.link.name] = 0.0
         airtime_s = wire_bytes * 8 / mean_rate_bps(hop.link)
-        self.stages.append(Stage(hop.link.name, airtime_s * self._sharing[self._place], share))
+        self.stages.append(Stage(hop.link.name, airtime_s * self._sharing[self._place], share, coming=coming))
         if len(self.sent) == 0:
-            self._spend(self.plan.devices[0], 0.0, float(wire_bytes.mean()), float(airtime_s.mean()))
+            spent = float((wire_bytes * coming).mean()), float((airtime_s * coming).mean())
+            self._spend(self.plan.devices[0], 0.0, *spent)
+
+    @property
+    def gone(self) -> npt.NDArray[np.bool_]:
+        """Which frames left at an early exit, shape (replications, frames)."""
+        return self.left_at >= 0
+
+    @property
+    def done_s(self) -> FloatArray:
+        """When each frame was done where it left, or at the end; NaN for a frame that was dropped."""
+        return np.where(self.gone, self.left_s, self.now_s)
 
     @property
     def latency_s(self) -> FloatArray:
         """From each frame's due time to its response; NaN for a frame that was dropped."""
-        return self.now_s + self.response_s - self.due.ready_s
+        return self.done_s + self.response_s - self.due.ready_s
 
     @property
     def on_time(self) -> npt.NDArray[np.bool_]:
         """Whether each frame is done by the workload's deadline."""
         on_time: npt.NDArray[np.bool_] = self.latency_s <= (self.due.deadline_s - self.due.ready_s)[None]
         return on_time
+
+    @property
+    def in_hand(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Of which frames the first device has an exit's answer, and has it by the deadline, (replications, frames)."""
+        has = np.isfinite(self.first_s) & bool(self.plan.exits_on(0))
+        return has, has & (self.first_s <= self.due.deadline_s[None])
 
     @property
     def lost_packet_rate(self) -> FloatArray:
@@ -277,20 +286,21 @@ class Timeline:
     @property
     def dropped_frames(self) -> FloatArray:
         """The share of frames that full queues dropped, shape (replications,)."""
-        dropped: FloatArray = np.isnan(self.now_s).mean(1)
+        dropped: FloatArray = np.isnan(self.done_s).mean(1)
         return dropped
 
     @property
     def sustained_fps(self) -> FloatArray:
         """Responses a second that all stages keep up with, shape (replications,)."""
-        with np.errstate(divide="ignore"):  # what only forwards takes no time
-            sustained: FloatArray = np.min([1 / stage.busy_s for stage in self.stages], axis=0)
-        for runs in self.sent:
+        with np.errstate(divide="ignore"):  # what only forwards takes no time, and nothing does where nothing comes
+            sustained: FloatArray = np.min([1 / (stage.busy_s * stage.coming) for stage in self.stages], axis=0)
+        for link, runs in zip(self.stages[1::2], self.sent, strict=True):
             for replication, run in enumerate(sent.deliveries for sent in runs):
                 if not run.stable:
                     # the transport itself cannot keep up: what came out of it is what it sustains
                     span_s = float(np.ptp(run.complete_s))
-                    frames = (len(run.complete_s) - 1) / self.workload.senders
+                    coming = np.broadcast_to(link.coming, len(runs))[replication]
+                    frames = (len(run.complete_s) - 1) / coming / self.workload.senders
                     sustained[replication] = min(sustained[replication], frames / span_s if span_s > 0 else np.inf)
         return sustained
 
@@ -338,8 +348,7 @@ class Timeline:
     @property
     def device_quantiles_s(self) -> dict[str, tuple[float, float]]:
         """Median and 95th percentile of what each device takes for a frame, without any queue."""
-        found = {name: np.percentile(service.together_s[0], (50, 95)) for name, service in self.services.items()}
-        return {name: (float(p50), float(p95)) for name, (p50, p95) in found.items()}
+        return {name: service.quantiles_s for name, service in self.services.items()}
 
     @property
     def estimates(self) -> tuple[str, ...]:

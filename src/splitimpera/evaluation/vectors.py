@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import reduce
 from hashlib import blake2b
+from math import nan
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.statistics import contribution_draws, drawn
-from splitimpera.tasks.quality import Columns, Matrix, Quality, is_dense
+from splitimpera.tasks.quality import Columns, Matrix, Quality, is_dense, value_of
 
 Bools = npt.NDArray[np.bool_]
 MOST_ELEMENTS = 1 << 22
@@ -100,6 +101,22 @@ def below(parts: Sequence[Matrix]) -> Matrix:
 
     _widen(parts)
     return vstack(parts, format="csr")
+
+
+def values_of_groups(
+    quality: Quality, runs: Sequence[Matrix], groups: Sequence[IntArray] | IntArray, wanted: Sequence[int]
+) -> tuple[float, ...]:
+    """What the rows of each group come to, over all runs; NaN of a group without any.
+
+    Args:
+        groups: the group of each row, one array a run.
+        wanted: the groups, in the order of the result.
+    """
+    found = []
+    for group in wanted:
+        rows = below([run[of_run == group] for run, of_run in zip(runs, groups, strict=True)])
+        found.append(value_of(quality, rows) if rows.shape[0] else nan)
+    return tuple(found)
 
 
 def mean_of(contributions: Any) -> Matrix:

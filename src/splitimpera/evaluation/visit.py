@@ -16,13 +16,16 @@ from torch import Tensor
 from splitimpera.codec.elements import ElementCodec
 from splitimpera.core.array_types import Array, FloatArray, IntArray, Row
 from splitimpera.evaluation.batches import tensors, unstack
-from splitimpera.evaluation.requests import Answer, Content, Gap, Intact, Request, Route
-from splitimpera.evaluation.testbed import Coding, Segment, Testbed
+from splitimpera.evaluation.requests import Answer, Content, Gap, Intact, Looked, Request, Route, contents_of
+from splitimpera.evaluation.testbed import LOGITS, Coding, Segment, Testbed
 from splitimpera.graph.finite import check_finite
+from splitimpera.records.exits import confidences
 from splitimpera.records.traffic import Codec, Payload
 
 Put = Callable[[Sequence[Array]], None]
 """Writes a row into arrays."""
+Seen = dict[tuple[int, Content], tuple[FloatArray, tuple[float, float]]]
+"""What the heads of exits, by cut, made of contents: the quality's numbers, how sure they were and of which class."""
 
 
 class _Later:
@@ -52,6 +55,8 @@ class _Node:
         visits: of each content that comes here, the gaps with which it goes on.
         ends: the contents after this hop whose prediction is wanted.
         intact: whether all samples go through here without a gap; `intact_end`: and whether that is a route's end.
+        looks: the contents after this hop at which the head of an exit looks, by the exit's cut; `intact_looks`: the
+            exits that look at all samples without a gap.
     """
 
     coding: Coding
@@ -61,6 +66,9 @@ class _Node:
     ends: set[Content] = field(default_factory=set)
     intact: bool = False
     intact_end: bool = False
+    looks: dict[int, set[Content]] = field(default_factory=dict)
+    intact_looks: set[int] = field(default_factory=set)
+    seen: Seen = field(default_factory=dict)
     sizes: dict[Content, int] = field(default_factory=dict)
     counts: dict[Content, FloatArray] = field(default_factory=dict)
 
@@ -75,6 +83,11 @@ class _Node:
 
     def ends_here(self, content: Content) -> bool:
         return content in self.ends or (self.intact_end and not any(content[1]))
+
+    def looked_at(self, content: Content) -> list[int]:
+        """The exits that look at a content on the device behind this hop."""
+        wanted = {cut for cut, contents in self.looks.items() if content in contents}
+        return sorted(wanted if any(content[1]) else wanted | self.intact_looks)
 
 
 def _child(testbed: Testbed, children: dict[Coding, _Node], coding: Coding) -> _Node:
@@ -103,7 +116,10 @@ class Visit:
         self.whole = {sample: _Later() for sample in ids}
         """What the whole network makes of each sample."""
         self.base: dict[int, FloatArray] = {}
-        self.pools: dict[Segment, _Pool] = {}
+        self.pools: dict[tuple[Segment, bool], _Pool] = {}
+        self.exits: set[int] = set()
+        """The cuts of those on first devices, which look at every sample."""
+        self.seen: Seen = {}
         self._wants_whole = False
         for request, rows in asked.items():
             self._plant(request, rows)
@@ -115,10 +131,13 @@ class Visit:
             cuts.setdefault(node.coding.cut, {}).setdefault(node.coding.bottleneck, []).append(node)
         inputs = crossing = testbed.inputs(x)
         at = 0
-        for cut in sorted(cuts):
+        for cut in sorted(cuts.keys() | self.exits):
             crossing = testbed.call((at, cut, 0.0, 0.0), crossing)
             at = cut
-            for ratio, nodes in sorted(cuts[cut].items()):
+            if cut in self.exits:
+                for sample, row in zip(self.ids, unstack((testbed.look(cut, crossing),), (LOGITS,)), strict=True):
+                    self._see(self.seen, cut, (sample, ()), row)
+            for ratio, nodes in sorted(cuts.get(cut, {}).items()):
                 made = crossing if not ratio else testbed.encoded(cut, ratio, inputs, crossing)
                 for sample, row in zip(self.ids, unstack(made, testbed.specs(cut, ratio)), strict=True):
                     self._at_first_hop(nodes, sample, row, ratio)
@@ -133,12 +152,19 @@ class Visit:
 
     def _plant(self, request: Request, rows: Sequence[int]) -> None:
         children = self.roots
-        if isinstance(request, Intact):
+        exit = request.cut if isinstance(request, Looked) else None
+        if exit is not None and not request.route:
+            self.exits.add(exit)
+            return
+        contents = contents_of(request)
+        if contents is None:
             node = None
             for coding in request.route:
                 node = _child(self.testbed, children, coding)
                 node.intact, children = True, node.children
-            if node is None:
+            if exit is not None and node is not None:
+                node.intact_looks.add(exit)
+            elif node is None:
                 self._wants_whole = True
                 for sample in self.ids:
                     self.whole[sample].then(partial(self.base.__setitem__, sample))
@@ -147,7 +173,7 @@ class Visit:
             return
         later_last = any(fills_with_last(self.testbed.codec(*coding)) for coding in request.route[1:])
         for row in rows:
-            sample, gaps = request.contents[row]
+            sample, gaps = contents[row]
             children, node = self.roots, None
             for hop, coding in enumerate(request.route[: len(gaps) + 1]):
                 node = _child(self.testbed, children, coding)
@@ -156,7 +182,9 @@ class Visit:
                 if hop < len(gaps):
                     visit.add(gaps[hop])
                 children = node.children
-            if node is not None and len(gaps) == len(request.route):
+            if node is not None and exit is not None:
+                node.looks.setdefault(exit, set()).add((sample, gaps))
+            elif node is not None and len(gaps) == len(request.route):
                 node.ends.add((sample, gaps))
 
     def _at_first_hop(self, nodes: Sequence[_Node], sample: int, row: Row, ratio: float) -> None:
@@ -208,6 +236,8 @@ class Visit:
                 self._pool((cut, self.testbed.last, ratio, 0.0)).add(
                     put, lambda row: later.set(self._count(content[0], row))
                 )
+        for exit in node.looked_at(content):
+            self._pool((cut, exit, ratio, 0.0), head=True).add(put, partial(self._see, node.seen, exit, content))
         for child in node.children.values():
             if not child.comes(content):
                 continue
@@ -222,6 +252,12 @@ class Visit:
         task = self.testbed.task
         return task.quality.count(task.answer(row), self.targets[sample])
 
+    def _see(self, seen: Seen, cut: int, content: Content, row: Row) -> None:
+        """What the head of an exit found; its logits are taken for the network's."""
+        (confidence,), (answer,) = confidences(row[0][None])
+        counts = self._count(content[0], row * len(self.testbed.graph.outputs))
+        seen[cut, content] = counts, (float(confidence), float(answer))
+
     def _arrive(self, node: _Node, content: Content, row: Row) -> None:
         self._cross(node, content, node.codec.encode(row), [])
 
@@ -233,10 +269,10 @@ class Visit:
         before = self.before.get((node.coding, sample - 1))
         return () if before is None else (before,)
 
-    def _pool(self, segment: Segment) -> _Pool:
-        if segment not in self.pools:
-            self.pools[segment] = _Pool(self.testbed, segment)
-        return self.pools[segment]
+    def _pool(self, segment: Segment, head: bool = False) -> _Pool:
+        if (segment, head) not in self.pools:
+            self.pools[segment, head] = _Pool(self.testbed, segment, head)
+        return self.pools[segment, head]
 
     def _flush(self) -> None:
         while any(pool.waiting for pool in self.pools.values()):  # what comes out of one may go into another
@@ -247,13 +283,19 @@ class Visit:
     def _harvest(self, request: Request, rows: Sequence[int]) -> Answer:
         nodes = list(self._along(request.route))
         nothing: IntArray = np.zeros((0, len(rows)), dtype=np.int64)
+        asked = contents_of(request)
+        whole = ((),) * len(nodes)
+        contents: list[Content] = [(row, whole) if asked is None else asked[row] for row in rows]
+        if isinstance(request, Looked):
+            seen = nodes[-1].seen if nodes else self.seen
+            found = [seen[request.cut, content] for content in contents]
+            counts, looks = (np.array(column) for column in zip(*found, strict=True))
+            return Answer(nothing, counts, looks.T)
         if isinstance(request, Intact):
-            contents: list[Content] = [(sample, ((),) * len(nodes)) for sample in rows]
             of_hops = [[node.sizes[sample, gaps[:hop]] for sample, gaps in contents] for hop, node in enumerate(nodes)]
             sizes = np.array(of_hops, dtype=np.int64) if nodes else nothing
-            counts = [nodes[-1].counts[content] for content in contents] if nodes else [self.base[s] for s in rows]
-            return Answer(sizes, np.array(counts))
-        contents = [request.contents[row] for row in rows]
+            ends = [nodes[-1].counts[content] for content in contents] if nodes else [self.base[s] for s in rows]
+            return Answer(sizes, np.array(ends))
         passed = len(contents[0][1])
         if passed < len(nodes):
             return Answer(np.array([[nodes[passed].sizes[content] for content in contents]]), np.zeros((0, 0)))
@@ -269,14 +311,15 @@ class Visit:
 
 
 class _Pool:
-    """Rows that wait for the same layers."""
+    """Rows that wait for the same layers, and where so for the head of the exit behind them."""
 
-    def __init__(self, testbed: Testbed, segment: Segment) -> None:
+    def __init__(self, testbed: Testbed, segment: Segment, head: bool) -> None:
         start, end, arriving, leaving = segment
         self.testbed = testbed
         self.segment = segment
+        self.head = head
         self.given = testbed.specs(start, arriving)
-        self.made = testbed.specs(end, leaving)
+        self.made = (LOGITS,) if head else testbed.specs(end, leaving)
         self.room = testbed.chunk({start, end})
         example = testbed.example(start, arriving)
         self.stacked = tuple(np.empty((self.room, *tensor.shape), tensor.dtype) for tensor in example)
@@ -299,6 +342,8 @@ class _Pool:
         finish, self.finish = self.finish, []
         batch = tensors(tuple(array[: len(finish)] for array in self.stacked), self.given)
         made = self.testbed.call(self.segment, batch)
+        if self.head:
+            made = (self.testbed.look(self.segment[1], made),)
         for take, row in zip(finish, unstack(made, self.made), strict=True):
             take(tuple(tensor.copy() for tensor in row))
 

@@ -30,12 +30,15 @@ class DeviceCosts:
         decode: The cost of reading a frame that arrives; None where it makes the frames itself.
         encode: The cost of writing a frame that leaves; None where it gives the response.
         memory_bytes: weights and activations.
+        leaving: The cost of its layers up to each of its early exits and of the heads until there, of one frame;
+            `network` has all layers and all heads.
     """
 
     network: tuple[Cost, ...]
     decode: Cost | None
     encode: Cost | None
     memory_bytes: int
+    leaving: tuple[Cost, ...] = ()
 
     @property
     def parts(self) -> dict[str, Cost]:

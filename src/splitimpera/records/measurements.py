@@ -7,7 +7,7 @@ from functools import cached_property
 from statistics import median
 from typing import Literal
 
-from splitimpera.core.errors import DataError
+from splitimpera.core.errors import DataError, listed
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class SegmentTime:
         batch: how many frames were run together.
         samples_s: Seconds in each paced frame, in order.
         hot_samples_s: The same back to back; empty: not timed.
+        heads: the cuts of the early exits on the way whose heads were timed with them.
     """
 
     start: int
@@ -29,6 +30,7 @@ class SegmentTime:
     batch: int
     samples_s: tuple[float, ...]
     hot_samples_s: tuple[float, ...] = ()
+    heads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,22 +78,37 @@ class Measurements:
     codings: tuple[CodingTime, ...] = ()
     fps: float = 0.0
 
-    def segment_s(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1) -> float:
+    def segment_s(
+        self,
+        start: int,
+        end: int,
+        arriving: float = 0.0,
+        leaving: float = 0.0,
+        batch: int = 1,
+        heads: tuple[int, ...] = (),
+    ) -> float:
         """Median seconds of a run of layers; arguments as of `SegmentTime`.
 
         Raises:
             DataError: that was not timed.
         """
-        return median(self.segment_samples_s(start, end, arriving, leaving, batch))
+        return median(self.segment_samples_s(start, end, arriving, leaving, batch, heads))
 
     def segment_samples_s(
-        self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1
+        self,
+        start: int,
+        end: int,
+        arriving: float = 0.0,
+        leaving: float = 0.0,
+        batch: int = 1,
+        heads: tuple[int, ...] = (),
     ) -> tuple[float, ...]:
         """Seconds of each timed call of a run of layers, in order; as `segment_s`."""
-        key = start, end, arriving, leaving, batch
+        key = start, end, arriving, leaving, batch, heads
         if key not in self._segments:
-            together = f", {batch} frames together" if batch > 1 else ""
-            raise DataError(f"the layers from cut {start} to cut {end} were not timed{together}", hint=_HINT)
+            how = f", {batch} frames together" if batch > 1 else ""
+            how += f" with the heads of the exits at {listed(heads)}" if heads else ""
+            raise DataError(f"the layers from cut {start} to cut {end} were not timed{how}", hint=_HINT)
         return self._segments[key]
 
     def coding_s(
@@ -115,7 +132,7 @@ class Measurements:
 
     @cached_property
     def _segments(self) -> dict[tuple[object, ...], tuple[float, ...]]:
-        return {(t.start, t.end, t.arriving, t.leaving, t.batch): t.samples_s for t in self.segments}
+        return {(t.start, t.end, t.arriving, t.leaving, t.batch, t.heads): t.samples_s for t in self.segments}
 
     @cached_property
     def _codings(self) -> dict[tuple[object, ...], tuple[float, ...]]:

@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import isnan
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
 
 from splitimpera.core.array_types import FloatArray
 from splitimpera.records.plan import Plan
+
+ANSWERED_SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Where the latency of those that one part of a plan answers is kept."""
+
+
+@dataclass(frozen=True)
+class ExitUse:
+    """What an early exit does for the frames of a plan.
+
+    Attributes:
+        cut, thresholds: as the plan has them.
+        share: of all frames, how many leave there.
+        quality: that of the frames that do; NaN where none does, or it was not computed.
+        latency_s: their latency at `ANSWERED_SHARES` of them; empty where none does.
+    """
+
+    cut: int
+    thresholds: tuple[float, ...]
+    share: float
+    quality: float
+    latency_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,11 @@ class Evaluation:
         summarise: the quality of sums of contributions, (..., m) -> (...).
         of_replications: the metrics with one value a replication, each (replications,).
         loss_patterns: how many loss patterns of each sample the quality rests on; None: all that were simulated.
+        exits: what each early exit does, in the order of the plan's.
+        went_on_quality: the quality of all frames that leave at none of them; NaN as there.
+        went_on_latency_s: their latency, as there.
+        stood_in: share of frames whose response is lost or late, so that the last exit's answer on the first device
+            stands in, which is given at the deadline. Latency and dropped frames are those of the responses.
     """
 
     plan: Plan
@@ -75,6 +101,10 @@ class Evaluation:
     summarise: Callable[[Any], Any] | None = None
     of_replications: dict[str, FloatArray] = field(default_factory=dict)
     loss_patterns: int | None = None
+    exits: tuple[ExitUse, ...] = ()
+    went_on_quality: float = nan
+    went_on_latency_s: tuple[float, ...] = ()
+    stood_in: float = 0.0
 
     @property
     def valued(self) -> bool:

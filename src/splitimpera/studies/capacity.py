@@ -39,6 +39,7 @@ def find_capacity(
     replications: int = 1,
     workers: int = 1,
     sizes: Sequence[IntArray] | None = None,
+    leaving: Sequence[IntArray | None] = (),
 ) -> Capacity:
     """Find it by bisection, every number of senders being simulated; of the frames the timeline alone.
 
@@ -46,6 +47,7 @@ def find_capacity(
         rng: gives a fresh generator, the same for every number.
         workers: how many replications are simulated side by side.
         sizes: bytes of the payloads at each hop, sample by sample; None: those of a few samples, again and again.
+        leaving: At which of each device's early exits each sample leaves.
     """
     workload = frames_for(testbed.workload, len(testbed.samples("validation")))
     most = max(1, min(MOST_SENDERS, MOST_FRAMES // workload.frames))
@@ -57,7 +59,7 @@ def find_capacity(
     def saturated(senders: int) -> str | None:
         """What is too slow for so many."""
         with_senders = replace(workload, senders=senders)
-        found = timeline(plan, with_senders, costs, of_hops, elements, rng(), replications, workers)
+        found = timeline(plan, with_senders, costs, of_hops, elements, rng(), replications, workers, None, leaving)
         return None if found.stable else found.busiest_stage
 
     return _bisected(saturated, most)

@@ -20,8 +20,8 @@ from splitimpera.evaluation.damage import DamageCurve, erased_share
 from splitimpera.evaluation.passes import Kept
 from splitimpera.evaluation.requests import Damaged, Intact, Request
 from splitimpera.evaluation.run import side_by_side
+from splitimpera.evaluation.stages import Sent
 from splitimpera.evaluation.testbed import Testbed, coding_of
-from splitimpera.evaluation.timeline import Sent
 from splitimpera.evaluation.values import Asking, Known, Values
 from splitimpera.evaluation.vectors import minus
 from splitimpera.net.transports import TRANSPORTS

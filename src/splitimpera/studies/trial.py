@@ -10,11 +10,12 @@ from zlib import crc32
 import numpy as np
 import torch
 
+from splitimpera.core.array_types import IntArray
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.evaluation.passes import Kept
 from splitimpera.evaluation.remembered import Remembered
-from splitimpera.evaluation.replay import replay, resimulated, timeline_alone
-from splitimpera.evaluation.run import Evaluated, Settled, evaluate_all
+from splitimpera.evaluation.replay import left_early, replay, resimulated, timeline_alone
+from splitimpera.evaluation.run import Evaluated, Settled, evaluate_all, side_by_side
 from splitimpera.evaluation.sharing import most_senders
 from splitimpera.evaluation.testbed import Part, Testbed, coding_of
 from splitimpera.evaluation.values import Known
@@ -31,6 +32,7 @@ Trial = Callable[[Plan, Workload], Evaluation]
 
 MOST_PATTERNS = 1000
 LOSING = "Losing packets"
+LEAVING = "Looking at early exits"
 CURVE_SAMPLES = 64
 """On how many samples a curve over packet loss rests."""
 
@@ -60,6 +62,7 @@ class Trials:
     track: Track[Any] = no_progress
     known: dict[str, Known] = field(default_factory=dict)
     _tried: dict[tuple[Plan, Workload], Evaluation] = field(default_factory=dict)
+    _left_early: dict[str, tuple[IntArray | None, ...]] = field(default_factory=dict)
     _links: Remembered = field(default_factory=Remembered)
 
     def rng(self, plan: Plan) -> np.random.Generator:
@@ -71,39 +74,50 @@ class Trials:
 
         What is certain to be unstable is simulated once.
         """
+        asking = {plan.id: left_early(plan, self.testbed) for plan in plans if plan.exits}
+        self._left_early |= side_by_side(asking, self.testbed, "validation", self.kept, self.track, LEAVING)
         found = []
         for plan in self.track(plans, "Simulating the plans", len(plans)):
             replications = 1 if self.overloads(plan) else self.replications
-            found.append(
-                timeline_alone(plan, self.testbed, self.times, self.rng(plan), replications, workers=self.workers)
-            )
+            found.append(self._alone(plan, replications, leaving=self._left_early.get(plan.id, ())))
         return found
+
+    def _alone(self, plan: Plan, replications: int, **known: Any) -> Evaluation:
+        rng = self.rng(plan)
+        return timeline_alone(plan, self.testbed, self.times, rng, replications, workers=self.workers, **known)
 
     def overloads(self, plan: Plan) -> bool:
         """Whether payloads alone take more than a link carries, and no device drops frames."""
         workload = self.testbed.workload
-        loads = []
-        for hop, senders in zip(plan.hops, most_senders(plan.devices, workload.senders)[1:], strict=True):
+        loads, goes_on = [], np.ones(1, dtype=bool)
+        leaving, senders_of = self._leaving_at_best(plan), most_senders(plan.devices, workload.senders)[1:]
+        for place, (hop, senders) in enumerate(zip(plan.hops, senders_of, strict=True)):
+            for leaves in leaving[place : place + 1]:
+                goes_on = goes_on if leaves is None else goes_on & (leaves < 0)
             some = self.testbed.provisional(coding_of(hop))
-            bits = 8 * some.least_bytes * senders
+            bits = 8 * some.least_bytes * senders * float(goes_on.mean())
             loads.append(bits * workload.fps / mean_rate_bps(hop.link))
         return max(loads, default=0.0) > 1 and all(device.queue == "wait" for device in plan.devices)
 
     def at_best(self, found: Evaluation) -> Evaluation:
         """A timeline anew, at the least that payloads may take and without chance; itself where their size is fixed.
 
-        Payloads of other sizes meet other losses and delays, which may favor them: so the link has neither.
+        Payloads of other sizes meet other losses and delays, which may favor them: so the link has neither. Who leaves
+        at an early exit behind a hop depends on what the hop has lost: at best all do, at the first of the device.
         """
-        plan = found.plan
+        plan, leaving = found.plan, self._leaving_at_best(found.plan)
         provisional = [self.testbed.provisional(coding_of(hop)) for hop in plan.hops]
-        if all(one.fixed for one in provisional):
+        if all(one.fixed for one in provisional) and not any(leaves is not None for leaves in leaving[1:]):
             return found
         sizes = [np.array([one.least_bytes]) for one in provisional]
         ideal = [replace(with_loss(hop.link, 0.0), downlink_loss=0.0, jitter_s=0.0) for hop in plan.hops]
         best = replace(plan, hops=tuple(map(_over, plan.hops, ideal)))
-        return timeline_alone(
-            best, self.testbed, self.times, self.rng(plan), self.replications, sizes=sizes, workers=self.workers
-        )
+        return self._alone(best, self.replications, sizes=sizes, leaving=leaving)
+
+    def _leaving_at_best(self, plan: Plan) -> tuple[IntArray | None, ...]:
+        """At which exits of each device samples leave at best; what the first device sees is certain."""
+        first, *others = self._left_early.get(plan.id, (None,))
+        return first, *(None if leaves is None else np.zeros_like(leaves) for leaves in others)
 
     def evaluated(self, plans: Sequence[Plan], settled: Settled | None = None) -> list[Evaluation]:
         """The plans with their quality on validation samples."""

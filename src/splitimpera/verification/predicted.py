@@ -21,6 +21,7 @@ from splitimpera.cost.devices import build_device
 from splitimpera.cost.measured_times import measurements_from
 from splitimpera.cost.work import LayerWork, Work
 from splitimpera.evaluation.costing import plan_costs
+from splitimpera.evaluation.heads import Places
 from splitimpera.evaluation.run import frames_for
 from splitimpera.evaluation.timeline import Timeline
 from splitimpera.net.links import build_link
@@ -166,7 +167,9 @@ class _Recorded:
     def last(self) -> int:
         return self.results.cuts[-1].index
 
-    def work(self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1) -> Work:
+    def work(
+        self, start: int, end: int, arriving: float = 0.0, leaving: float = 0.0, batch: int = 1, heads: Places = ()
+    ) -> Work:
         layers = self.results.layers[start:end]
         works = tuple(LayerWork(layer.macs, 4 * layer.parameters, 2 * layer.bytes) for layer in layers)
         return Work(start, end, self.last, works, 0, 0, 0, (), arriving, leaving, batch)
