@@ -12,6 +12,7 @@ from splitimpera.records.outcome import Evaluation
 from splitimpera.saliency.curve import SaliencyCurve
 from splitimpera.setting import Setting
 from splitimpera.studies.capacity import Capacity
+from splitimpera.studies.early_exits import ExitCurve
 from splitimpera.studies.loss_curve import LossCurve
 from splitimpera.studies.sensitivity import Change, Sensitivity
 from splitimpera.studies.shown import Shown
@@ -40,6 +41,7 @@ class Design:
         sensitivities: how the choice depends on the link's loss and rate and on the machines' speeds.
         capacity: how many senders the recommended plan carries, and what gives way then; None where none is
             feasible.
+        exit_curves: of early exits, how good the answers are against the share of frames that leave at each.
         shown: some test samples with the responses of the network and of the recommended plan, where there is anything
             to see.
     """
@@ -60,6 +62,7 @@ class Design:
     sensitivities: tuple[Sensitivity, ...] = ()
     capacity: Capacity | None = None
     shown: Shown | None = None
+    exit_curves: tuple[ExitCurve, ...] = ()
 
     @property
     def change(self) -> Change | None:

@@ -35,6 +35,7 @@ from splitimpera.scenario import Scenario
 from splitimpera.setting import Setting, resolve
 from splitimpera.studies.bench import content_of, judging, read_testbed
 from splitimpera.studies.capacity import find_capacity
+from splitimpera.studies.early_exits import early_exits
 from splitimpera.studies.exploration import explore as explored
 from splitimpera.studies.loss_curve import LossCurve, worth_a_curve
 from splitimpera.studies.outlook import expected_work
@@ -169,14 +170,18 @@ class _Run:
         splits = trained_for(bottlenecks_of(plans), setting, graph, data.train, self.track, self.say, **where)
         for (_, ratio), split in splits.items():
             testbed.add_split(ratio, split)
+        exits = early_exits(setting, testbed, self.track, self.say)
+        early = [] if exits is None else [*exits.variants(plans)]
         testbed.prepare(coding_of(hop) for plan in plans for hop in plan.hops)
         times = measurements
         if times is None:
-            times = measure(plans, testbed, fresh=self.fresh_times, track=self.track)
+            times = measure([*plans, *early], testbed, fresh=self.fresh_times, track=self.track)
         wanted = setting.scenario.requirements
         if is_large(space):
             how = wanted, setting.scenario.objective, self.say
             plans = worth_evaluating(space, testbed, times, testbed.workload, *how)
+            early = [] if exits is None else [*exits.variants(plans)]
+        plans = [*plans, *early]
         trials = Trials(
             testbed,
             times,
@@ -209,8 +214,9 @@ class _Run:
             changed, sensitivities = explored(setting, testbed.workload, recommendation, trials.trial, self.track)
         chosen = recommendation.chosen.evaluation.plan if recommendation.chosen is not None else None
         if explores and chosen is not None:
-            sizes = trials.known[chosen.id].sizes
-            capacity = find_capacity(chosen, testbed, times, lambda: trials.rng(chosen), 1, self.workers, sizes)
+            known = trials.known[chosen.id]
+            rng, of_frames = (lambda: trials.rng(chosen)), (known.sizes, known.leaving)
+            capacity = find_capacity(chosen, testbed, times, rng, 1, self.workers, *of_frames)
         base, on_test = self._on_test(plans[0], chosen, trials)
         return Design(
             setting=setting,
@@ -229,6 +235,7 @@ class _Run:
             sensitivities=sensitivities,
             capacity=capacity,
             shown=shown_samples(testbed, chosen, np.random.default_rng(self.seed), self.say),
+            exit_curves=() if exits is None else exits.curves(),
         )
 
     def _valued(self, found: Mapping[str, Evaluation], trials: Trials) -> dict[str, Evaluation]:

@@ -13,6 +13,8 @@ from splitimpera.scenario import (
     BottlenecksSection,
     DataSection,
     DeviceSection,
+    ExitsSection,
+    ExitTrainSection,
     LinkSection,
     NetworkSection,
     PlansSection,
@@ -89,6 +91,13 @@ SECTIONS = {
         OFTEN(("ratios", "cuts", "codecs", "epochs"), "list")
         | {"bits": "count", "packet_loss": "quantity", "finetune_head": "flag"},
     ),
+    ExitTrainSection: (
+        {},
+        {"head": "word"}
+        | OFTEN(("epochs", "batch", "patience"), "count")
+        | {"distill": "quantity", "learning_rate": "number", "joint": "flag"},
+    ),
+    ExitsSection: ({}, {"at": "list", "train": "section", "threshold": "quantity"}),
     SoftSection: ({"prefer": "x"}, {"prefer": "text", "weight": "quantity"}),
     Scenario: (
         {
@@ -100,7 +109,7 @@ SECTIONS = {
             "requirements": ["fps >= 20"],
         },
         {"name": "text", "seed": "count", "objective": "word", "tolerance": "quantity"}
-        | OFTEN(("network", "data", "workload", "plans", "bottlenecks"), "section")
+        | OFTEN(("network", "data", "workload", "plans", "bottlenecks", "exits"), "section")
         | {"task": "task"}
         | OFTEN(("devices", "links", "requirements"), "list"),
     ),

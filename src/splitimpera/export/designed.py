@@ -25,6 +25,7 @@ from splitimpera.report.reading import read
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.scenario import load_scenario
 from splitimpera.setting import Setting, located, resolve
+from splitimpera.studies.early_exits import network_of_plans
 from splitimpera.tasks.quality import value_of
 from splitimpera.training.for_plans import bottlenecks_of, trained_for
 
@@ -82,6 +83,12 @@ def read_designs(folder: Path, ids: Iterable[str | None], policy: Policy | None 
             raise DataError(
                 f"the results are damaged: plan '{shown(entry.id)}' names a cut or machine that is not there"
             )
+        if entry.exits:
+            raise PlanError(
+                f"plan '{shown(entry.id)}' has early exits, which no bundle can hold",
+                where="--plan",
+                hint=f"export one without, such as '{shown(entry.id.removeprefix('EE-'))}'",
+            )
         hops = [
             Hop(hop.cut, hop.codec, hop.transport, link, hop.bottleneck)
             for hop, link in zip(entry.hops, setting.links, strict=False)  # later links where a plan ends before
@@ -125,6 +132,7 @@ def load_again(designs: Sequence[Designed], track: Track[Any], say: Say) -> Test
         graph = trace_on(model, data.validation, say=say)
     _check_network(graph, results)
     task = setting.fitted_task(graph, example_of(data))
+    graph = network_of_plans(setting, graph, data.train, task, track)
     testbed = with_truths(Testbed(graph, data, setting.workload, task=task), track)
     _check_accuracy(testbed, results, track)
     splits = trained_for(

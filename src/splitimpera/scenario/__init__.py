@@ -3,6 +3,8 @@
 from splitimpera.core.bounds import check_pixels as check_pixels
 from splitimpera.scenario.data_section import AudioSection as AudioSection
 from splitimpera.scenario.data_section import DataSection as DataSection
+from splitimpera.scenario.exit_section import ExitsSection as ExitsSection
+from splitimpera.scenario.exit_section import ExitTrainSection as ExitTrainSection
 from splitimpera.scenario.loading import Run as Run
 from splitimpera.scenario.loading import load_run as load_run
 from splitimpera.scenario.loading import load_scenario as load_scenario

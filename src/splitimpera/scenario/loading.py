@@ -21,6 +21,7 @@ from splitimpera.core.registry import nearest
 from splitimpera.core.units import format_bytes
 from splitimpera.scenario.data_section import AudioSection, DataSection
 from splitimpera.scenario.document import Place, key_words, read_document
+from splitimpera.scenario.exit_section import ExitsSection, ExitTrainSection
 from splitimpera.scenario.recorded import looks_like_results, read_recorded
 from splitimpera.scenario.sections import (
     BottlenecksSection,
@@ -261,6 +262,8 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "workload": WorkloadSection,
     "plans": PlansSection,
     "bottlenecks": BottlenecksSection,
+    "exits": ExitsSection,
+    "train": ExitTrainSection,
     "radio": RadioSection,
     "requirements": SoftSection,
 }

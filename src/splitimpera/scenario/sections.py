@@ -38,6 +38,7 @@ from splitimpera.records.requirement import (
 from splitimpera.records.traffic import Workload
 from splitimpera.scenario.base_section import Section as _Section
 from splitimpera.scenario.data_section import DataSection as DataSection
+from splitimpera.scenario.exit_section import ExitsSection
 from splitimpera.scenario.quantities import (
     MOST_ENTRIES,
     Cuts,
@@ -186,6 +187,7 @@ class Scenario(_Section):
     workload: WorkloadSection
     plans: PlansSection = PlansSection()
     bottlenecks: BottlenecksSection = BottlenecksSection()
+    exits: ExitsSection | None = None
     requirements: Annotated[
         list[Annotated[Requirement, BeforeValidator(_requirement), PlainSerializer(_as_written)]],
         Field(min_length=1, max_length=MOST_ENTRIES),

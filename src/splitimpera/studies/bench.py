@@ -18,6 +18,7 @@ from splitimpera.graph.sampled import trace_on
 from splitimpera.models.datasets import Dataset, load_data
 from splitimpera.models.networks import load_network
 from splitimpera.setting import Setting, located
+from splitimpera.studies.early_exits import network_of_plans
 from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.tasks.quality import value_of
 from splitimpera.tasks.task import Task
@@ -33,7 +34,7 @@ def read_testbed(
     track: Track[Any] = no_progress,
     say: Callable[[str], object] = str,
 ) -> Testbed:
-    """Read a setting's network and data; nothing is computed but the trace.
+    """Read a setting's network and data; nothing is computed but the trace, and what trains it jointly with exits.
 
     Args:
         device: Where the network is run on samples; None: where it lies.
@@ -54,6 +55,7 @@ def read_testbed(
     check_targets(task, data)
     setting.check_profiles(graph)  # before anything is computed
     check_cuts(scenario, graph)
+    graph = network_of_plans(setting, graph, data.train, task, track)
     return Testbed(graph, data, setting.workload, device, autocast, task)
 
 

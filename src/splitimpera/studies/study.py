@@ -38,7 +38,7 @@ from splitimpera.studies.maps import Done, Map, Pool, in_process
 from splitimpera.studies.searching import PlaceSearch
 from splitimpera.studies.study_files import VALUES, Facts, open_journal, read_study, write_facts
 from splitimpera.studies.study_results import StudyResults
-from splitimpera.studies.study_work import Ground, Place, learning, replaying, searched_for, training
+from splitimpera.studies.study_work import Ground, Place, check_plans, learning, replaying, searched_for, training
 from splitimpera.tasks.identity import identity
 from splitimpera.training.for_plans import bottlenecks_of
 from splitimpera.training.weight_files import digest
@@ -83,7 +83,7 @@ def study(
     """
     if not isinstance(study, Study):
         study = load_study(study)
-    _check_two_devices(study)
+    check_plans(study)
     folder = Path(out).absolute()
     using = using or (Pool(workers) if workers > 1 else in_process)
     ends_s = None if max_time_s is None else time.monotonic() + max_time_s
@@ -97,16 +97,6 @@ def study(
             f"no cell can be evaluated; the first fails so: {failed[0].reason}", where=f"study '{study.name}'"
         )
     return found
-
-
-def _check_two_devices(study: Study) -> None:
-    devices = len(study.scenario({}).devices)
-    if devices > 2:
-        raise ScenarioError(
-            f"studies and policies take 2 devices with 1 link, given {devices}",
-            where=f"study '{study.name}': devices",
-            hint="'splitimpera design' takes more; leave out all but two here",
-        )
 
 
 @dataclass

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import inf, isfinite, nan
 from typing import Any
 
+from splitimpera.core.errors import ScenarioError
 from splitimpera.core.progress import no_progress
 from splitimpera.core.units import FRACTION
 from splitimpera.cost.timing import keep_freed_memory
@@ -100,6 +101,25 @@ class Ground:
         failed = self.failed or {}
         reasons = [failed.get((hop.cut, hop.bottleneck)) or failed.get(coding_of(hop), "") for hop in plan.hops]
         return next(filter(None, reasons), "")
+
+
+def check_plans(study: Study) -> None:
+    """Refuse scenarios whose plans a study does not know.
+
+    Raises:
+        ScenarioError: there are more than two devices, or early exits.
+    """
+    scenario = study.scenario({})
+    if scenario.exits is not None:
+        place = f"study '{study.name}': exits"
+        raise ScenarioError("studies and policies know no early exits", where=place, hint="leave exits out here")
+    devices = len(scenario.devices)
+    if devices > 2:
+        raise ScenarioError(
+            f"studies and policies take 2 devices with 1 link, given {devices}",
+            where=f"study '{study.name}': devices",
+            hint="'splitimpera design' takes more; leave out all but two here",
+        )
 
 
 def training(ground: Ground) -> Worker:
