@@ -276,7 +276,7 @@ def test_results_have_the_promised_keys_and_types(finished):
         assert len(plan["latency_p95_replications_s"]) in ((5, 20) if plan["stable"] else (1, 5, 20))
         if plan["stable"]:
             assert len(plan["latency_quantiles_s"]) == len(results["latency_shares"])
-    assert results["schema_version"] == 7
+    assert results["schema_version"] == 8
     assert results["candidates"]
 
 

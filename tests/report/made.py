@@ -218,6 +218,7 @@ def made_values(evaluations, requirements, objective="balanced", **changes):
         "sensitivity": [],
         "capacity": None,
         "shown": None,
+        "exit_curves": [],
     } | changes
 
 

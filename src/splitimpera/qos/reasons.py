@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from splitimpera.core import units
 from splitimpera.evaluation.chance import Chance, Difference
 from splitimpera.qos.verdict import Judgement, Verdict, percent, worth
+from splitimpera.records.outcome import Evaluation
 from splitimpera.records.requirement import (
     BALANCED,
     METRICS,
@@ -18,7 +19,7 @@ from splitimpera.records.requirement import (
 
 def reasons_for(verdicts: Sequence[Verdict], chance: Chance, objective: str) -> tuple[str, ...]:
     best = verdicts[0]
-    reasons = [_first_reason(best, objective), *_how_sure(best)]
+    reasons = [_first_reason(best, objective), *_how_sure(best), *_who_leaves(best.evaluation)]
     if best.soft_violations:
         reasons.append(f"Of what is preferred it misses {_listed(best.soft_violations)}.")
     fitting = [verdict for verdict in verdicts if verdict.feasible]
@@ -31,7 +32,7 @@ def reasons_for(verdicts: Sequence[Verdict], chance: Chance, objective: str) -> 
             f"{len(fitting)} of {len(verdicts)} plans are feasible; "
             f"the next best, {fitting[1].id}, {rivals.why_not(1)}."
         )
-    for configuration in ("LC", "RC", "SC"):
+    for configuration in ("LC", "RC", "SC", "EE"):
         others = [verdict for verdict in verdicts if verdict.evaluation.plan.configuration == configuration]
         if others and not others[0].feasible:
             misses = f"violates {_listed(others[0].violations)}" if others[0].can_run else "cannot run"
@@ -69,6 +70,20 @@ def _how_sure(verdict: Verdict) -> list[str]:
     if any(judgement.requirement.metric in verdict.evaluation.intervals for judgement in hard):
         return ["It is certain: the worse ends of all 95 % intervals meet their limits, too."]
     return []
+
+
+def _who_leaves(evaluation: Evaluation) -> list[str]:
+    """How many frames leave early and where; nothing where there are no exits."""
+    exits = evaluation.exits
+    if not exits:
+        return []
+    early = units.format_fraction(sum(exit.share for exit in exits))
+    places = [f"{units.format_fraction(exit.share)} at cut {exit.cut}" for exit in exits]
+    said = f"{early} of its frames leave early" + (f" ({', '.join(places)})" if len(exits) > 1 else "")
+    if evaluation.stood_in:
+        share = units.format_fraction(evaluation.stood_in)
+        said += f"; for {share} an exit's answer stands in, since the response is lost or late"
+    return [f"{said}."]
 
 
 def _ranges(judgements: Sequence[Judgement]) -> str:

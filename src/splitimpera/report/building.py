@@ -20,6 +20,7 @@ from splitimpera.qos.verdict import Judgement, Verdict
 from splitimpera.records.graph import Cut
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.requirement import BALANCED, Requirement
+from splitimpera.report.measured_entries import MeasurementsEntry
 from splitimpera.report.schema import (
     SCHEMA_VERSION,
     CandidateEntry,
@@ -28,12 +29,13 @@ from splitimpera.report.schema import (
     CurveEntry,
     CutEntry,
     DecisionEntry,
+    ExitCurveEntry,
+    ExitEntry,
     FlipEntry,
     HopEntry,
     JudgementEntry,
     LayerEntry,
     LossCurveEntry,
-    MeasurementsEntry,
     PlanEntry,
     PresetEntry,
     RequirementEntry,
@@ -127,6 +129,17 @@ def results_of(design: Design) -> Results:
         if design.capacity
         else None,
         shown=_shown(design.shown) if design.shown else None,
+        exit_curves=[
+            ExitCurveEntry(
+                cut=curve.cut,
+                threshold=curve.threshold.tolist(),
+                share=curve.share.tolist(),
+                quality=curve.quality.tolist(),
+                quality_low=curve.low.tolist(),
+                quality_high=curve.high.tolist(),
+            )
+            for curve in design.exit_curves
+        ],
     )
 
 
@@ -220,6 +233,19 @@ def plan_entry(verdict: Verdict) -> PlanEntry:
         score=_finite(verdict.score),
         penalty=_finite(verdict.penalty),
         pareto=verdict.pareto,
+        exits=[
+            ExitEntry(
+                cut=exit.cut,
+                thresholds=list(exit.thresholds),
+                share=exit.share,
+                quality=_finite(exit.quality),
+                latency_s=list(exit.latency_s),
+            )
+            for exit in evaluation.exits
+        ],
+        went_on_quality=_finite(evaluation.went_on_quality),
+        went_on_latency_s=list(evaluation.went_on_latency_s),
+        stood_in=evaluation.stood_in,
     )
 
 

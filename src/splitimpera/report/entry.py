@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0, le=1)]
 Maybe = Number | None
 Count = Annotated[int, Field(ge=0)]
 Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
@@ -19,7 +20,7 @@ Configuration = Literal["LC", "RC", "SC", "EE"]
 class Entry(BaseModel):
     """A part of a file. Keys that it does not know are passed over."""
 
-    model_config = ConfigDict(strict=True, frozen=True)
+    model_config = ConfigDict(strict=True, frozen=True, json_schema_serialization_defaults_required=True)
 
 
 class NamedEntry(Entry):

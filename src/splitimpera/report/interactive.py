@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
+from splitimpera.report.exit_figures import answered_figure, exits_figure
 from splitimpera.report.network_figures import classes_figure, layers_figure, saliency_figure
 from splitimpera.report.plan_figures import breakdown_figure, latency_figure, loss_figure, plans_figure
 from splitimpera.report.schema import Results
@@ -23,5 +24,7 @@ def figures(results: Results) -> dict[str, go.Figure]:
         "latency": (stable, latency_figure),
         "breakdown": (stable, breakdown_figure),
         "loss": (bool(results.loss_curves), loss_figure),
+        "exits": (bool(results.exit_curves), exits_figure),
+        "answered": (results.early_plan is not None, answered_figure),
     }
     return {name: make(results) for name, (wanted, make) in makers.items() if wanted}

@@ -13,8 +13,9 @@ from splitimpera.core.errors import DataError, shown, shown_path
 from splitimpera.core.files import read_file
 from splitimpera.core.image_text import IMAGE_CHARACTERS
 from splitimpera.core.results_json import LARGEST_BYTES, parsed_results
+from splitimpera.records.outcome import ANSWERED_SHARES
 from splitimpera.records.requirement import BALANCED, METRICS
-from splitimpera.report.schema import SCHEMA_VERSION, PlanEntry, Results
+from splitimpera.report.schema import READ_VERSIONS, SCHEMA_VERSION, PlanEntry, Results
 
 DEEPEST = 20
 LONGEST_TEXT = 10_000
@@ -51,15 +52,16 @@ def checked(values: object, where: str = "") -> Results:
     version = values.get("schema_version") if isinstance(values, dict) else None
     if not isinstance(values, dict) or not isinstance(version, int) or isinstance(version, bool):
         raise DataError("these are not the results of a design", where=where, hint=AGAIN)
-    if version != SCHEMA_VERSION:
+    if version not in READ_VERSIONS:
         reason = (
             "older results lack what the choice is made by (metrics with intervals, what each plan is judged by)"
             if version < SCHEMA_VERSION
             else "a newer splitimpera wrote it"
         )
+        known = " and ".join(map(str, READ_VERSIONS))
         hint = AGAIN if version < SCHEMA_VERSION else f"use that one, or {AGAIN}"
         raise DataError(
-            f"it has schema version {shown(version)}, only {SCHEMA_VERSION} can be read: {reason}",
+            f"it has schema version {shown(version)}, only {known} can be read: {reason}",
             where=where,
             hint=hint,
         )
@@ -125,6 +127,11 @@ def _contradictions(results: Results) -> Iterator[str]:
     for curve in results.loss_curves:
         if any(len(values) != len(curve.loss) for values in (curve.quality, curve.quality_low, curve.quality_high)):
             yield "loss_curves: not one value a loss"
+    for exits in results.exit_curves:
+        if any(len(values) != len(exits.share) for values in (exits.threshold, exits.quality, exits.quality_low)):
+            yield "exit_curves: not one value a share"
+        if exits.cut not in cuts or len(exits.quality_high) != len(exits.share):
+            yield "exit_curves: one is at no cut, or its interval is missing"
     if decision.objective not in (BALANCED, *METRICS):
         yield f"recommendation.objective: '{shown(decision.objective)}' is not known"
     if (decision.plan or decision.nearest) not in ids:
@@ -144,6 +151,14 @@ def _contradictions_of(plan: PlanEntry, results: Results) -> Iterator[str]:
     for name in plan.metrics:
         if name not in METRICS:
             yield f"metrics: '{shown(name)}' is not known"
+    cuts = {cut.index for cut in results.cuts}
+    if not cuts.issuperset(exit.cut for exit in plan.exits):
+        yield "exits: one is at no cut"
+    latencies = [*(exit.latency_s for exit in plan.exits), plan.went_on_latency_s]
+    if any(len(values) not in (0, len(ANSWERED_SHARES)) for values in latencies):
+        yield "exits: not one latency a share"
+    if bool(plan.exits) != (plan.configuration == "EE"):
+        yield "exits: a plan with early exits is called EE, and no other"
     if plan.metrics.get("payload_bytes") is None:
         yield "metrics.payload_bytes: it is null"
     wanted = [requirement.text for requirement in results.requirements]

@@ -24,10 +24,13 @@ from splitimpera.report.entry import (
     Number,
     OpenInterval,
     Pair,
+    Share,
 )
+from splitimpera.report.measured_entries import MeasurementsEntry
 from splitimpera.report.shown_entries import ShownEntry
 
-SCHEMA_VERSION: Literal[7] = 7
+SCHEMA_VERSION: Literal[8] = 8
+READ_VERSIONS = (7, 8)  # version 7 has no early exits
 
 
 class SectionEntry(NamedEntry):
@@ -83,41 +86,6 @@ class SamplesEntry(Entry):
     train: Count
     validation: Count
     test: Count
-
-
-class SegmentTimeEntry(Entry):
-    """The layers between two cuts, timed; ratios of bottlenecks there are 0 for none."""
-
-    start: Count
-    end: Count
-    arriving: Number
-    leaving: Number
-    batch: Count
-    samples_s: list[Number]
-    hot_samples_s: list[Number]
-
-
-class CodingTimeEntry(Entry):
-    """A codec, timed on one frame that crosses a cut."""
-
-    direction: Literal["encode", "decode"]
-    cut: Count
-    codec: str
-    bottleneck: Number
-    packet_bytes: Count
-    samples_s: list[Number]
-    hot_samples_s: list[Number]
-
-
-class MeasurementsEntry(Entry):
-    """What was timed on the machine that ran the design; `design --measurements` uses it again."""
-
-    machine: str
-    fingerprint: str
-    threads: Count
-    segments: list[SegmentTimeEntry]
-    codings: list[CodingTimeEntry]
-    fps: Number
 
 
 class LayerEntry(NamedEntry):
@@ -177,6 +145,19 @@ class HopEntry(Entry):
     bottleneck: Number
     transport: str
     link: str
+
+
+class ExitEntry(Entry):
+    """An early exit of a plan: where, from which confidence on a frame leaves, how many do, how good their answers are.
+
+    `thresholds` has one entry, or one for each class.
+    """
+
+    cut: Count
+    thresholds: Annotated[list[Share], Field(min_length=1)]
+    share: Share
+    quality: Maybe
+    latency_s: list[Number]
 
 
 class ViolationEntry(Entry):
@@ -239,6 +220,10 @@ class PlanEntry(Entry):
     score: Maybe
     penalty: Maybe
     pareto: bool
+    exits: list[ExitEntry] = Field(default_factory=list)
+    went_on_quality: Maybe = None
+    went_on_latency_s: list[Number] = Field(default_factory=list)
+    stood_in: Share = 0.0
 
 
 class LossCurveEntry(Entry):
@@ -247,6 +232,17 @@ class LossCurveEntry(Entry):
     plan: str
     configuration: Configuration
     loss: list[Number]
+    quality: list[Number]
+    quality_low: list[Number]
+    quality_high: list[Number]
+
+
+class ExitCurveEntry(Entry):
+    """The quality against the share of frames that leave at one early exit alone, with its 95 % interval."""
+
+    cut: Count
+    threshold: list[Share]
+    share: list[Share]
     quality: list[Number]
     quality_low: list[Number]
     quality_high: list[Number]
@@ -323,7 +319,7 @@ def _known_quality(name: str) -> str:
 class Results(Entry):
     """All that a design run found."""
 
-    schema_version: Literal[7]
+    schema_version: Literal[7, 8]
     splitimpera_version: str
     scenario: ScenarioEntry
     links: list[SectionEntry]
@@ -348,6 +344,7 @@ class Results(Entry):
     sensitivity: list[SensitivityEntry]
     capacity: CapacityEntry | None
     shown: ShownEntry | None
+    exit_curves: list[ExitCurveEntry] = Field(default_factory=list)
 
     @property
     def quality_metric(self) -> Metric:
@@ -363,6 +360,12 @@ class Results(Entry):
     def cut_names(self) -> dict[int, str]:
         """The layer after which each cut lies, by the cut's index."""
         return {cut.index: cut.name for cut in self.cuts}
+
+    @property
+    def early_plan(self) -> PlanEntry | None:
+        """The plan with early exits that is drawn: the recommended one, or the best; None: there is none."""
+        early = [plan for plan in self.plans if plan.exits]
+        return next((plan for plan in early if plan.id == self.recommendation.plan), next(iter(early), None))
 
     @property
     def by_id(self) -> dict[str, PlanEntry]:

@@ -45,8 +45,8 @@ def plans_csv(results: Results) -> str:
 
 
 def csv_of(plans: Sequence[PlanEntry], metrics: Sequence[str]) -> str:
-    """The same of some plans, with some metrics."""
-    file = io.StringIO()
+    """The same of some plans, with some metrics; where any has early exits, how many frames these answer."""
+    file, early = io.StringIO(), any(plan.exits for plan in plans)
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
         [
@@ -54,6 +54,7 @@ def csv_of(plans: Sequence[PlanEntry], metrics: Sequence[str]) -> str:
             *map(_column, metrics),
             *("quality_low", "quality_high", "stable", "feasible", "certainty", "score", "penalty", "pareto"),
             *("busiest_stage", "device_p95_s", "violations", "cannot_run"),
+            *(("left_early", "stood_in") if early else ()),
         ]
     )
     for plan in plans:
@@ -65,6 +66,7 @@ def csv_of(plans: Sequence[PlanEntry], metrics: Sequence[str]) -> str:
             *(plan.score, plan.penalty, plan.pareto, plan.busiest_stage, plan.device_p95_s.get(plan.devices[0])),
             "; ".join(map(_violated, [*plan.violations, *plan.soft_violations])),
             "; ".join(plan.cannot_run),
+            *((sum(exit.share for exit in plan.exits), plan.stood_in) if early else ()),
         ]
         writer.writerow(map(_cell, row))
     return file.getvalue()

@@ -23,6 +23,7 @@ from splitimpera.report.words import (
     certainty_words,
     change_words,
     choice_words,
+    exits_words,
     not_computed,
     parameter_words,
     plan_words,
@@ -41,6 +42,7 @@ CHAPTERS = {
     "layers": "Layers",
     "latency": "Latency",
     "breakdown": "Where the time goes",
+    "exits": "Early exits",
     "losses": "Packet loss",
     "sensitivity": "Sensitivity",
     "all-plans": "All plans",
@@ -56,6 +58,8 @@ FIGURES = {
     "latency": "the latency distributions of the plans",
     "breakdown": "the time of a frame in each part of the best plans",
     "loss": "quality of the best plans against packet loss",
+    "exits": "quality against the share of frames that leave at each early exit",
+    "answered": "the latency of frames by who answers them",
 }
 
 
@@ -66,6 +70,7 @@ def report_html(results: Results) -> str:
     decision, plans = results.recommendation, results.plans
     choice, certainty = choice_words(results), certainty_words(results)
     there = {"losses": "loss" in drawn, "sensitivity": bool(results.sensitivity), "samples": bool(results.shown)}
+    there["exits"] = "exits" in drawn
     wanted = table.columns(results)
     data = table.data(results) | {"figures": {name: json.loads(figure.to_json()) for name, figure in drawn.items()}}
     return render(
@@ -99,6 +104,7 @@ def report_html(results: Results) -> str:
         sensitivity=_sensitivity(results),
         samples=_samples(results),
         samples_said=samples_words(results),
+        early=exits_words(results),
         columns=wanted,
         rows=table.rows(results, wanted),
         shown=len(shown),

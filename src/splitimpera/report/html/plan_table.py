@@ -89,6 +89,7 @@ def columns(results: Results) -> list[Column]:
             Column(f"latency_{name}", name, lambda plan, name=name: _latency(plan, name))  # type: ignore[misc]
             for name in ("p50", "p95", "p99")
         ),
+        Column("exits", "leave early", lambda plan: _exits(plan, results)),
         Column("fps", "fps", lambda plan: [_number(plan.metrics["fps"])]),
         Column("payload_bytes", "bytes", lambda plan: _of_hops(plan, "payload_bytes")),
         Column("lost_packet_rate", "lost", lambda plan: _of_hops(plan, "lost_packet_rate")),
@@ -105,6 +106,8 @@ def columns(results: Results) -> list[Column]:
     silent = set() if any(plan.metrics.get("dropped_frames") for plan in results.plans) else {"dropped_frames"}
     if any(plan.busiest_stage for plan in results.plans):
         always.add("busiest")
+    if any(plan.exits for plan in results.plans):
+        always.add("exits")
     if any(plan.device_p95_s for plan in results.plans):
         always.add("device_p95")
     return [column for column in found if column.key in always or (column.key in known and column.key not in silent)]
@@ -157,6 +160,19 @@ def _quality(plan: PlanEntry, name: str) -> list[Line]:
     if plan.quality_ci is None:
         return [Line("", WORDS["not_computed"])]
     return [_metric(plan, name), Line("", _range(name, plan.quality_ci))]
+
+
+def _exits(plan: PlanEntry, results: Results) -> list[Line]:
+    """How many frames leave at each early exit, and how good their answers are; for how many one stands in."""
+    lines = []
+    for exit in plan.exits:
+        place = results.cut_names.get(exit.cut, f"cut {exit.cut}")
+        known = exit.quality is not None
+        quality = f"{results.quality_title} {format_metric(results.quality, exit.quality)}" if known else ""
+        lines.append(Line(f"{units.format_fraction(exit.share)} after {place}", quality))
+    if plan.stood_in:
+        lines.append(Line("", f"stands in for {units.format_fraction(plan.stood_in)}"))
+    return lines
 
 
 def _number(value: float | None) -> Line:
