@@ -39,6 +39,26 @@ def test_the_examples_of_other_tasks_compare_all_arrangements(name, winner, metr
 
 
 @pytest.mark.slow
+def test_easy_digits_leave_a_camera_that_is_too_small_for_the_network():
+    result = sei.design(ROOT / "examples" / "exits" / "scenario.yaml", explore=False)
+    chosen = result.recommendation.chosen
+    assert chosen is not None
+    assert (chosen.evaluation.plan.configuration, chosen.certainty) == ("EE", "certain")
+    kinds = {verdict.evaluation.plan.configuration for verdict in result.recommendation.verdicts}
+    assert kinds == {"LC", "RC", "SC", "EE"}
+    early = chosen.evaluation
+    without = next(each for each in result.evaluations if f"EE-{each.plan.id}" == early.plan.id)
+    share = sum(exit.share for exit in early.exits)
+    assert 0.8 < share < 1
+    assert early.payload_bytes == pytest.approx((1 - share) * without.payload_bytes)
+    assert early.metrics()["energy"] < without.metrics()["energy"] / 2
+    assert early.quality > without.quality - 0.01
+    page = report_html(results_of(result))
+    assert f"Of the frames of {early.plan.id}" in page
+    assert "latency by who answers" in page
+
+
+@pytest.mark.slow
 def test_with_the_smallest_change_a_plan_fits_what_nothing_met(tmp_path):
     source = DIGITS / "infeasible.yaml"
     result = sei.design(source)
