@@ -65,7 +65,7 @@ def labels(names: Sequence[str], indices: Sequence[int]) -> list[str]:
 def quality_axis(results: Results) -> dict[str, Any]:
     """The axis of the quality, whichever the task has."""
     axis: dict[str, Any] = {"title_text": text(axis_title(results))}
-    return axis | ({"tickformat": ".0%"} if results.quality_metric.dimension is units.FRACTION else {})
+    return axis | ({"tickformat": ".1~%"} if results.quality_metric.dimension is units.FRACTION else {})
 
 
 def limits_on(results: Results, metric: str) -> list[tuple[int, RequirementEntry]]:
