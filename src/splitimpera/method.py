@@ -179,8 +179,10 @@ class _Run:
         wanted = setting.scenario.requirements
         if is_large(space):
             how = wanted, setting.scenario.objective, self.say
-            plans = worth_evaluating(space, testbed, times, testbed.workload, *how)
+            plans = worth_evaluating(space, testbed, times, testbed.workload, *how, early=exits is not None)
             early = [] if exits is None else [*exits.variants(plans)]
+            if measurements is None and early:  # other sets of heads than before
+                times = times.joined(measure(early, testbed, fresh=self.fresh_times, track=self.track))
         plans = [*plans, *early]
         trials = Trials(
             testbed,

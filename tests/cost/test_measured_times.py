@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,8 @@ KNOWN = Measurements("a machine, 2 cores", "0" * 16, 2, (SEGMENT,), (CODING,))
 ratios, seconds = st.floats(0, 1e6), st.floats(1e-9, 1e4)
 samples = st.lists(seconds, min_size=1, max_size=5).map(tuple)
 cuts = st.integers(0, 300)
-segments = st.builds(SegmentTime, cuts, cuts, ratios, ratios, st.integers(1, 64), samples)
+heads = st.lists(cuts, max_size=3).map(tuple)
+segments = st.builds(SegmentTime, cuts, cuts, ratios, ratios, st.integers(1, 64), samples, heads=heads)
 codings = st.builds(
     CodingTime, st.sampled_from(["encode", "decode"]), cuts, st.text(max_size=20), ratios, st.integers(1, 9000), samples
 )
@@ -34,6 +36,13 @@ codings = st.builds(
 )  # fmt: skip
 def test_they_come_round_through_json(known):
     assert measurements_from(json.loads(json.dumps(measurements_document(known)))) == known
+
+
+def test_what_was_not_timed_before_is_added():
+    slower, with_heads = replace(SEGMENT, samples_s=(0.1,)), replace(SEGMENT, samples_s=(0.2,), heads=(2,))
+    both = KNOWN.joined(replace(KNOWN, segments=(slower, with_heads), fps=20.0))
+    assert (both.segments, both.codings, both.fps) == ((SEGMENT, with_heads), KNOWN.codings, 20.0)
+    assert both.segment_s(0, 3, 0.0, 16.0, heads=(2,)) == 0.2
 
 
 def test_they_are_read_from_a_results_file(tmp_path):

@@ -180,6 +180,14 @@ def test_where_nothing_is_feasible_those_are_left_that_miss_by_least(bed):
     assert fastest.latency_s.mean() <= min(one.latency_s.mean() for one in every)
 
 
+def test_a_plan_that_frames_may_leave_early_is_left_out_for_its_memory_alone(bed):
+    space = large_space(bed)
+    wanted = [parse_requirement("latency_p95 <= 1 us")]
+    plans, said = chosen_of(bed, space, wanted, most=30, early=True)
+    assert len(plans) == 30
+    assert f"of which all but {count_of(space)} cannot run" in said
+
+
 def test_two_devices_are_never_pruned(bed):
     many = [f"uint8+fec:{share}" for share in range(1, 120)]
     space = space_of(bed, (machine("sensor", 1e6), machine("cloud", 1e9)), (1e6,), ["tcp", "udp"], many)

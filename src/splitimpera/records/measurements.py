@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import median
 from typing import Literal
@@ -130,13 +130,30 @@ class Measurements:
             raise DataError(f"the codec '{codec}' was not timed at cut {cut} ({direction})", hint=_HINT)
         return self._codings[key]
 
+    def joined(self, more: Measurements) -> Measurements:
+        """These, and of others of the same machine and network what was not timed here."""
+        segments = [time for time in more.segments if _segment(time) not in self._segments]
+        codings = [time for time in more.codings if _coding(time) not in self._codings]
+        both = (*self.segments, *segments), (*self.codings, *codings)
+        return replace(self, segments=both[0], codings=both[1], fps=self.fps or more.fps)
+
     @cached_property
     def _segments(self) -> dict[tuple[object, ...], tuple[float, ...]]:
-        return {(t.start, t.end, t.arriving, t.leaving, t.batch, t.heads): t.samples_s for t in self.segments}
+        return {_segment(time): time.samples_s for time in self.segments}
 
     @cached_property
     def _codings(self) -> dict[tuple[object, ...], tuple[float, ...]]:
-        return {(t.direction, t.cut, t.codec, t.bottleneck, t.packet_bytes): t.samples_s for t in self.codings}
+        return {_coding(time): time.samples_s for time in self.codings}
 
 
 _HINT = "time the plans on this machine (sei.measure), or give their devices a profile or a preset"
+
+
+def _segment(time: SegmentTime) -> tuple[object, ...]:
+    """What was timed."""
+    return time.start, time.end, time.arriving, time.leaving, time.batch, time.heads
+
+
+def _coding(time: CodingTime) -> tuple[object, ...]:
+    """What was timed."""
+    return time.direction, time.cut, time.codec, time.bottleneck, time.packet_bytes

@@ -30,6 +30,8 @@ LEAST = 20
 """So many, even if fewer may be feasible: those that miss by least."""
 SLACK, SLACK_S = 1e-9, 1e-7
 """By how much a bound may be missed that is met: the simulator counts whole nanoseconds."""
+WITH_EXITS = frozenset({"cut_depth", "device_memory"})
+"""Of these metrics a plan is as good as its variant with early exits, or better; of all others that may be better."""
 MOST_SETS = 62
 """So many codecs are told from each other, bits of an integer."""
 
@@ -80,6 +82,7 @@ def worth_evaluating(
     objective: str = BALANCED,
     say: Callable[[str], object] = str,
     most: int = MOST,
+    early: bool = False,
 ) -> list[Plan]:
     """The plans of a large space that are evaluated, in its order; LC is always one of them.
 
@@ -87,17 +90,21 @@ def worth_evaluating(
         bench: The network; a `Testbed`.
         say: takes a line of news: how many are left out, and why.
         most: so many at most.
+        early: Whether they have variants with early exits: at best every frame leaves at once, is right, and takes
+            nothing.
 
     Raises:
         DataError: a time was not measured.
         ScenarioError: there are too many plans to look at.
     """
 
+    certain = [each for each in requirements if not early or each.metric in WITH_EXITS]
+
     def may_matter(parts: Spent) -> Bools:
-        return possible_parts(parts, requirements)
+        return possible_parts(parts, certain)
 
     bounds = bounds_of(space, bench, measurements, workload, may_matter)
-    left = possible(bounds, requirements, workload)
+    left = possible(bounds, certain, workload)
     order = _ranked(bounds, _codecs_of(space, bounds.hops), requirements, objective, workload)
     wanted = order[left[order]]
     chosen = wanted[:most] if len(wanted) >= LEAST else np.append(wanted, order[~left[order]][: LEAST - len(wanted)])
