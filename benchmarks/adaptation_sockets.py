@@ -105,19 +105,20 @@ def compared(
     count = int(seconds * case.fps)
     found: dict[str, FloatArray] = {}
     start_s = float(np.random.default_rng([17, seed]).random() * trace.period_s)
-    link = case.link(trace, start_s)
     for name in [*case.plans, "policy"]:
         plan = name if name in case.plans else None
-        ours = Ours(case.policy, case.plans, case.fps, case.deadline_s, headers_bytes(link))
-        world = World(link, case.plans, case.fps, case.deadline_s, seed)
-        simulated = world.run(ours if plan is None else Static(plan), count)
         way = ChangingLink(trace, np.random.default_rng(seed), delay_s=DELAY_S, queue_bytes=QUEUE_BYTES)
         how = {"pin": plan is not None, "mode": Mode.SERVER_ONLY, "stale_s": 0.0, "insecure": True}
         with (
             EmulatedLink(address, way, start_s) as relay,
             AdaptiveClient(bundle, [relay.address], plan, **how) as client,  # type: ignore[arg-type]
         ):
+            begun_s = relay.trace_s % trace.period_s  # opening takes time
             real = drive(client, case.fps, case.deadline_s, count)
+        link = case.link(trace, begun_s)
+        ours = Ours(case.policy, case.plans, case.fps, case.deadline_s, headers_bytes(link))
+        world = World(link, case.plans, case.fps, case.deadline_s, seed)
+        simulated = world.run(ours if plan is None else Static(plan), count)
         found[name] = np.array([worths(each, case.plans, case.deadline_s) for each in (simulated, real)])
     return found
 

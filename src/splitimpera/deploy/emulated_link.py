@@ -165,6 +165,11 @@ class EmulatedLink:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._end()
 
+    @property
+    def trace_s(self) -> float:
+        """Where in the trace it is now."""
+        return monotonic() - self._begun_s
+
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -192,13 +197,13 @@ class EmulatedLink:
 
     def up(self, size: int, call: Callable[..., object], *arguments: Any, loses: bool = True) -> None:
         """Call something when so many bytes are through; never, where they are lost."""
-        arrives_s = self._link.arrives(size, monotonic() - self._begun_s, loses)
+        arrives_s = self._link.arrives(size, self.trace_s, loses)
         if arrives_s is not None:
             self._loop.call_at(self._begun_s + arrives_s, call, *arguments)
 
     def down(self, call: Callable[..., object], *arguments: Any) -> None:
         """Call something when what is sent back now has come."""
-        self._loop.call_at(self._begun_s + self._link.back(monotonic() - self._begun_s), call, *arguments)
+        self._loop.call_at(self._begun_s + self._link.back(self.trace_s), call, *arguments)
 
     async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A TCP connection, until either end is closed."""
@@ -221,7 +226,7 @@ class EmulatedLink:
         with suppress(OSError):
             while data := await reader.read(SEGMENT_BYTES):
                 self.up(len(data) + SEGMENT_HEADER_BYTES, _written, writer, data, loses=False)
-                while (waits_s := self._link.waits_s(monotonic() - self._begun_s)) > QUEUE_S:
+                while (waits_s := self._link.waits_s(self.trace_s)) > QUEUE_S:
                     await asyncio.sleep(waits_s - QUEUE_S)
         self.up(SEGMENT_HEADER_BYTES, writer.close, loses=False)
 
