@@ -15,7 +15,7 @@ from export.loopback_runs import inferred
 from splitimpera.bundle.manifest import identified
 from splitimpera.bundle.opened import Bundle, open_bundle
 from splitimpera.core.errors import BundleError, ModelError, PlanError
-from splitimpera.deploy import halves
+from splitimpera.deploy import machine_layers
 from splitimpera.deploy.halves import Received, device_halves, server_halves
 from splitimpera.deploy.hops import halves_by_number
 from splitimpera.export import bundling, export_bundle, lacking, write_bundle
@@ -137,13 +137,13 @@ def test_four_plans_take_little_more_than_the_largest(several, alone):
 @pytest.fixture
 def loads(monkeypatch):
     """How often each program is loaded."""
-    counts, load = Counter(), halves.load_program
+    counts, load = Counter(), machine_layers.load_program
 
     def counted(engine, content, threads):
         counts[content] += 1
         return load(engine, content, threads)
 
-    monkeypatch.setattr(halves, "load_program", counted)
+    monkeypatch.setattr(machine_layers, "load_program", counted)
     return counts
 
 

@@ -341,7 +341,7 @@ class AdaptiveClient:
         """The server has no answer to a frame; in the loop."""
         now_s, way = monotonic(), frame.way
         with self._lock:
-            away = status in (None, Status.BUSY, Status.STOPPING) or wait_s > 0
+            away = status in (None, Status.BUSY, Status.STOPPING, Status.UNREACHABLE) or wait_s > 0
             if away and way is not None and frame.attempt is not None:
                 was = way.server.breaker.circuit
                 way.server.failed(frame.attempt, now_s, reason, wait_s)

@@ -16,7 +16,7 @@ from splitimpera.core.errors import PlanError
 from splitimpera.deploy.adapting import Adapting, window_s
 from splitimpera.deploy.answering import Mode
 from splitimpera.deploy.halves import Coded, device_halves
-from splitimpera.deploy.hops import check_machines, pace
+from splitimpera.deploy.hops import pace
 from splitimpera.deploy.link_estimate import LinkEstimate
 from splitimpera.deploy.switching import PlanChange
 from splitimpera.deploy.ways import Way, carrier_of
@@ -121,8 +121,6 @@ class AdaptivePlans:
                 f"no plan of the bundle can be used: mode {mode}, privacy floor {manifest.floor}",
                 hint="export a plan that runs on the device alone, or one with a deeper cut",
             )
-        for each in usable:
-            check_machines(each)
         self._entries: dict[str, PlanEntry] = {each.id: each for each in usable}
         self._first = first if first in self._entries else None
         self.local = local if local in self._entries else None

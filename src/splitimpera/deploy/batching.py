@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from splitimpera.core.errors import LinkError, shown
 from splitimpera.core.registry import nearest
-from splitimpera.deploy.halves import ServerHalf
+from splitimpera.deploy.halves import ReceivingHalf
 from splitimpera.deploy.messages import Status
 from splitimpera.deploy.sessions import Message
 
@@ -36,7 +36,7 @@ class Waiting:
     """
 
     client: Hashable
-    half: ServerHalf
+    half: ReceivingHalf
     message: Message
     deadline_s: float
     back_s: float = 0.0
@@ -83,14 +83,14 @@ class FrameQueue:
         each: int,
         policy: Policy = "drop-oldest",
         batch: int = 1,
-        takes_s: Callable[[ServerHalf], float] = lambda _: 0.0,
+        takes_s: Callable[[ReceivingHalf], float] = lambda _: 0.0,
     ) -> None:
         if policy not in get_args(Policy):
             raise LinkError(f"no queue policy is called '{shown(policy)}'", hint=nearest(policy, get_args(Policy)))
         self.room, self.each, self.policy, self.batch = room, each, policy, batch
         self._takes_s = takes_s
         self._count = 0
-        self._of_half: dict[ServerHalf, int] = {}  # frames that each is to run
+        self._of_half: dict[ReceivingHalf, int] = {}  # frames that each is to run
         self._own: dict[Hashable, deque[Waiting]] = {}  # of each client that has some
         self._turn = 0
         self._served: dict[Hashable, int] = {}  # in which turn each client had a frame through last
@@ -204,11 +204,11 @@ class FrameQueue:
         self._served.pop(client, None)
         return [self._out(client, -1) for _ in range(len(self._own.get(client, ())))]
 
-    def waits_for(self, half: ServerHalf) -> bool:
+    def waits_for(self, half: ReceivingHalf) -> bool:
         """Whether frames are there that this is to run."""
         return half in self._of_half
 
-    def _batches(self, half: ServerHalf, frames: int) -> int:
+    def _batches(self, half: ReceivingHalf, frames: int) -> int:
         return -(-frames // (self.batch if half.batches else 1))
 
     def _next_turn(self, client: Hashable) -> int:

@@ -23,7 +23,7 @@ from splitimpera.core.array_types import Array
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy.connection import Connection, Exchange, connect
 from splitimpera.deploy.halves import Coded, device_half
-from splitimpera.deploy.hops import check_machines, pace
+from splitimpera.deploy.hops import pace
 from splitimpera.deploy.inferred import OUTCOMES, Inference
 from splitimpera.deploy.lent_loop import LentLoop
 from splitimpera.deploy.messages import Hello, Status, least_patience_s
@@ -73,7 +73,6 @@ class Client:
     ) -> None:
         self.bundle = bundle
         self.plan = bundle.manifest.plan(plan)
-        check_machines(self.plan)
         self.hop = self.plan.hops[0] if self.plan.hops else None
         if self.hop is not None:
             if address is None:

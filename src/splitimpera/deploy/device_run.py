@@ -21,9 +21,10 @@ from splitimpera.core.version import __version__
 from splitimpera.deploy.adaptive_client import AdaptiveClient
 from splitimpera.deploy.client import Client
 from splitimpera.deploy.frame_clock import FrameClock
-from splitimpera.deploy.frame_log import FrameLine, PlanMove, RunLine
+from splitimpera.deploy.frame_log import SCHEMA_VERSION, WITH_HOPS, FrameLine, HopLine, PlanMove, RunLine
 from splitimpera.deploy.inferred import Answered, Inference
 from splitimpera.deploy.judging import Judge, confidence
+from splitimpera.deploy.messages import Onward, Response
 from splitimpera.deploy.sample_stream import Sample, Source
 
 ROUND_TRIP_S = 0.5
@@ -152,7 +153,9 @@ def run_line(
     engines = {segment.engine for segment in client.bundle.manifest.part(machine).segments}
     task = client.bundle.manifest.task
     asked_s = client.deadline_s if deadline_s is None else deadline_s
+    machines = max(len(plan.machines) for plan in client.bundle.manifest.plans)
     return RunLine(
+        schema_version=WITH_HOPS if machines > 2 else SCHEMA_VERSION,
         bundle=client.bundle.manifest.bundle,
         plan=client.plan.id,
         made_by=f"splitimpera {__version__}",
@@ -189,6 +192,30 @@ def _answered(answered: Answered) -> dict[str, Any]:
         "link_loss": seen.loss,
         "outage": seen.outage,
     }
+
+
+def _on_server(response: Response) -> dict[str, Any]:
+    """What the log has of a machine's response."""
+    return {
+        "lost_packets": response.lost_packets,
+        "missing_bytes": response.missing_bytes,
+        "assembled_s": response.assembled_s,
+        "queued_s": response.queued_s,
+        "decode_s": response.decode_s,
+        "run_s": response.run_s,
+        "server_s": response.total_s,
+        "batch": response.batch,
+    }
+
+
+def _hop_line(onward: Onward) -> HopLine:
+    return HopLine(
+        encode_s=onward.encode_s,
+        away_s=onward.away_s,
+        payload_bytes=onward.payload_bytes,
+        packets=onward.packets,
+        **_on_server(onward.response),
+    )
 
 
 class DeviceRun:
@@ -316,16 +343,7 @@ class DeviceRun:
         if one.answered is not None:
             line |= _answered(one.answered)
         if response is not None:
-            line |= {
-                "lost_packets": response.lost_packets,
-                "missing_bytes": response.missing_bytes,
-                "assembled_s": response.assembled_s,
-                "queued_s": response.queued_s,
-                "decode_s": response.decode_s,
-                "run_s": response.run_s,
-                "server_s": response.total_s,
-                "batch": response.batch,
-            }
+            line |= _on_server(response) | {"hops": tuple(map(_hop_line, response.hops))}
         return FrameLine(**where, **line)
 
     def _judged(self, sample: Sample | None, found: Inference | None) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from splitimpera.deploy.batching import FrameQueue, Policy, Waiting
-from splitimpera.deploy.halves import ServerHalf
-from splitimpera.deploy.messages import Response, Status, result_bytes
+from splitimpera.deploy.halves import Passed, ReceivingHalf, ServerHalf
+from splitimpera.deploy.messages import Onward, Response, Status, result_bytes
 from splitimpera.deploy.worker import Batch, BatchTimes, Worker
+from splitimpera.records.traffic import Payload
 
 if TYPE_CHECKING:
     from splitimpera.deploy.metrics import Metrics
@@ -19,6 +21,26 @@ Respond = Callable[[Any, int, int, bytes], None]
 """Sends a response to a client: whose, number of the hop, number of the frame, the response."""
 
 _NAMES = {status: status.name.lower() for status in Status}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What the program took for a frame.
+
+    Attributes:
+        begun_s: When its turn came.
+        batch: How many frames were run together; `run_s`: what that took for all of them.
+    """
+
+    begun_s: float
+    batch: int = 1
+    decode_s: float = 0.0
+    run_s: float = 0.0
+    encode_s: float = 0.0
+
+
+PassOn = Callable[[Waiting, Payload, Ran], None]
+"""Takes a frame that goes on to the next machine."""
 
 
 class Dispatch:
@@ -33,6 +55,9 @@ class Dispatch:
         batch: The most frames that are run together, of any clients.
         batch_wait_s: How long the oldest waits for others, at most.
         respond: Takes the answers.
+
+    Attributes:
+        pass_on: Takes frames of plans that do not end here.
     """
 
     def __init__(
@@ -48,6 +73,7 @@ class Dispatch:
         self.batch, self.batch_wait_s, self.each = batch, batch_wait_s, each
         self.hurries = False
         """Whether no frame waits for others any more."""
+        self.pass_on: PassOn = _nowhere
         self._respond_with, self._metrics = respond, metrics
         self._times = BatchTimes()
         self._queue = FrameQueue(room, each, policy, batch, self._times.takes_s)
@@ -97,7 +123,8 @@ class Dispatch:
             begun_s = monotonic()
             frames, gone = queue.in_time(begun_s)
             for waiting, status in gone:
-                self.answer(waiting, status, begun_s, retry_s=self.backlog_s(begun_s) if status is Status.BUSY else 0.0)
+                retry_s = self.backlog_s(begun_s) if status is Status.BUSY else 0.0
+                self.answer(waiting, status, Ran(begun_s), retry_s=retry_s)
             if not frames:
                 continue
             batch = Batch(frames, begun_s)
@@ -121,55 +148,63 @@ class Dispatch:
         if self._metrics is not None:
             self._metrics.batch.observe(len(batch.frames))
         for place, waiting in enumerate(batch.frames):
-            if batch.found is None:
-                self.answer(waiting, Status.FAILED, batch.begun_s)
+            found = batch.found
+            if found is None:
+                self.answer(waiting, Status.FAILED, Ran(batch.begun_s))
                 continue
-            result, specs = batch.found.results[place], waiting.half.responding.response
-            self.answer(
-                waiting,
-                Status.DAMAGED if result is None else Status.OK,
-                batch.begun_s,
-                batch=len(batch.frames),
-                decode_s=batch.found.decode_s[place],
-                run_s=batch.found.run_s,
-                tensors=b"" if result is None else result_bytes(result, specs),
-            )
+            ran = Ran(batch.begun_s, len(batch.frames), found.decode_s[place], found.run_s)
+            if isinstance(found, Passed):
+                payload = found.payloads[place]
+                if payload is None:
+                    self.answer(waiting, Status.DAMAGED, ran)
+                else:
+                    self.pass_on(waiting, payload, replace(ran, encode_s=found.encode_s[place]))
+                continue
+            assert isinstance(waiting.half, ServerHalf)
+            result, specs = found.results[place], waiting.half.responding.response
+            tensors = b"" if result is None else result_bytes(result, specs)
+            self.answer(waiting, Status.DAMAGED if result is None else Status.OK, ran, tensors=tensors)
 
     def answer(
         self,
         waiting: Waiting,
         status: Status,
-        begun_s: float | None = None,
+        ran: Ran | None = None,
         *,
-        batch: int = 1,
-        decode_s: float = 0.0,
-        run_s: float = 0.0,
         tensors: bytes = b"",
         retry_s: float = 0.0,
+        onward: Onward | None = None,
     ) -> None:
         """Say what became of a frame.
 
         Args:
-            begun_s: When its turn came; None: it never did.
+            ran: What the program took; None: its turn never came.
+            onward: What the next machine says of it.
         """
         message = waiting.message
         now_s = monotonic()
+        ran = ran or Ran(now_s)
         response = Response(
             status,
-            batch,
+            ran.batch,
             message.lost_packets,
             sum(end - start for start, end in message.frame.erased) if message.frame.erased else 0,
             assembled_s=message.last_s - message.first_s,
-            queued_s=(now_s if begun_s is None else begun_s) - message.last_s,
-            decode_s=decode_s,
-            run_s=run_s,
+            queued_s=ran.begun_s - message.last_s,
+            decode_s=ran.decode_s,
+            run_s=ran.run_s,
             total_s=now_s - message.first_s,
             tensors=tensors,
             retry_s=retry_s,
+            onward=onward,
         )
         if self._metrics is not None:
             self._metrics.frame_answered(_NAMES[status], response.total_s)
         self._respond_with(waiting.client, message.frame.id.plan, message.frame.id.frame, response.to_bytes())
+
+    def takes_s(self, half: ReceivingHalf) -> float:
+        """How long the program takes for a batch; 0.0 before the first one."""
+        return self._times.takes_s(half)
 
     # The end
 
@@ -177,12 +212,12 @@ class Dispatch:
         """Take out what a client has here, for it is gone."""
         return self._queue.leave(client)
 
-    def has_frames_of(self, halves: Collection[ServerHalf]) -> bool:
+    def has_frames_of(self, halves: Collection[ReceivingHalf]) -> bool:
         """Whether any of these is run, or has frames that wait for it."""
         batch = None if self._worker is None else self._worker.batch
         return (batch is not None and batch.half in halves) or any(map(self._queue.waits_for, halves))
 
-    def forget(self, halves: Collection[ServerHalf]) -> None:
+    def forget(self, halves: Collection[ReceivingHalf]) -> None:
         """They are served no more."""
         self._times.forget(halves)
 
@@ -199,3 +234,7 @@ class Dispatch:
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
+
+
+def _nowhere(waiting: Waiting, payload: Payload, ran: Ran) -> None:
+    raise AssertionError("no plan goes on from here")

@@ -20,12 +20,16 @@ from splitimpera.deploy.answering import AnsweredBy, Mode
 from splitimpera.deploy.switching import Cause
 
 SCHEMA_VERSION: Literal[3] = 3
+WITH_HOPS: Literal[4] = 4
+"""Of logs of plans of more than two machines."""
 LINE_BYTES = 1 << 20
 MOST_LINES = 10_000_000
 
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
-Outcome = Literal["ok", "late", "full", "damaged", "failed", "stopping", "busy", "lost", "dropped", "stale", "unsent"]
+Outcome = Literal[
+    "ok", "late", "full", "damaged", "failed", "stopping", "busy", "unreachable", "lost", "dropped", "stale", "unsent"
+]
 """What the server said; "lost": nothing came back in time; "dropped": the device was busy and never sent it; "stale":
 the answer to an earlier frame once more; "unsent": it could not be sent, and the device could not be in time."""
 
@@ -62,7 +66,7 @@ class RunLine(_Line):
         judged_by: What `counts` of frames are numbers of; None: there are none, labels alone may be known.
     """
 
-    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3, 4] = SCHEMA_VERSION
     bundle: str
     plan: str
     made_by: str
@@ -91,6 +95,30 @@ class PlanMove(_Line):
     reason: str
 
 
+class HopLine(_Line):
+    """How a frame went on from a machine in the middle, as that machine says it; from `lost_packets` on the next one.
+
+    Attributes:
+        encode_s: How long the codec of the hop took.
+        away_s: From then until the next machine's response was there.
+        payload_bytes, packets: What was sent.
+        lost_packets, missing_bytes, assembled_s, queued_s, decode_s, run_s, server_s, batch: As of `FrameLine`.
+    """
+
+    encode_s: Seconds
+    away_s: Seconds
+    payload_bytes: Count
+    packets: Count
+    lost_packets: Count
+    missing_bytes: Count
+    assembled_s: Seconds
+    queued_s: Seconds
+    decode_s: Seconds
+    run_s: Seconds
+    server_s: Seconds
+    batch: Count
+
+
 class FrameLine(_Line):
     """One frame.
 
@@ -105,6 +133,7 @@ class FrameLine(_Line):
         lost_packets, missing_bytes: What of it never came, as the server says; None: it does not say.
         assembled_s, queued_s, decode_s, run_s, server_s: Durations on the server, as `messages.Response` has them.
         batch: How many frames the server ran together.
+        hops: How it went on from there, where a plan has more machines and all of them answered.
         answered_by, plan, sent_by: Whose answer it got, the plan in use, and the one that it was sent by;
             all None where a run has one plan.
         why: In words. `move`: the change of plan at this frame.
@@ -133,6 +162,7 @@ class FrameLine(_Line):
     run_s: Seconds | None = None
     server_s: Seconds | None = None
     batch: Count | None = None
+    hops: tuple[HopLine, ...] = ()
     label: int | None = None
     predicted: int | None = None
     confidence: Number | None = None

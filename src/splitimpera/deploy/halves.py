@@ -1,4 +1,7 @@
-"""A machine's part of a plan, ready to run: frames to payloads on the device, payloads to results on the server."""
+"""A machine's part of a plan, ready to run: frames to payloads on the first one, payloads to results on the last one.
+
+A machine in between makes payloads of payloads.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +12,16 @@ from time import perf_counter
 
 import numpy as np
 
-from splitimpera.bundle.manifest import HopEntry, InputEntry, Manifest, PlanEntry, spans
+from splitimpera.bundle.manifest import HopEntry, InputEntry, Manifest, PlanEntry
 from splitimpera.bundle.opened import Bundle
-from splitimpera.bundle.segments import SegmentEntry, Span, chained
 from splitimpera.bundle.task_entry import Responding
 from splitimpera.codec.codecs import parsed
+from splitimpera.codec.given import array_dtype
 from splitimpera.core.array_types import Array
-from splitimpera.core.errors import BundleError, CodecError, DataError
-from splitimpera.deploy.inference import Program, as_stored, can_stack, in_a_row, load_program, stacked, unstacked
-from splitimpera.records.graph import TensorSpec
+from splitimpera.core.errors import BundleError, CodecError, DataError, listed
+from splitimpera.deploy.inference import as_stored, can_stack
+from splitimpera.deploy.machine_layers import Layers, LoadedPrograms
 from splitimpera.records.traffic import ByteRange, Codec, Payload
-
-
-@dataclass(frozen=True)
-class Layers:
-    """The program of a machine's layers; without one, frames go through as they are.
-
-    Attributes:
-        inputs, outputs: The tensors of one frame.
-    """
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    program: Program | None
-
-    def __call__(self, frames: Sequence[Sequence[Array]]) -> list[tuple[Array, ...]]:
-        """Run some frames, at once where their tensors stack."""
-        typed = [as_stored(frame, self.inputs) for frame in frames]
-        if self.program is None:
-            return typed
-        if not can_stack(self.inputs + self.outputs):
-            return [tuple(self.program(frame)) for frame in typed]
-        return unstacked(self.program(stacked(typed, self.inputs)), self.outputs, len(typed))
 
 
 @dataclass
@@ -131,15 +112,37 @@ class Predictions:
     outputs: list[tuple[Array, ...] | None] = field(default_factory=list)
 
 
+@dataclass
+class Passed:
+    """What became of some frames on a machine in the middle.
+
+    Attributes:
+        payloads: Of each what goes on to the next machine; None where its codec cannot do without what is missing.
+        decode_s, decoded: As of `Predictions`; nothing was decoded of what goes on as it came.
+        encode_s: What the codec of the next hop took for each.
+        run_s: What the layers took for all of them.
+    """
+
+    payloads: list[Payload | None]
+    decode_s: list[float]
+    decoded: list[tuple[Array, ...] | None]
+    encode_s: list[float]
+    run_s: float
+
+
 @dataclass(frozen=True, eq=False)
-class ServerHalf:
-    """What the last machine of a plan does with frames: decode, run its layers, make responses of their outputs."""
+class ReceivingHalf:
+    """What a machine does with frames that come by a hop.
+
+    Attributes:
+        hop: The one that they come by.
+        layers: What it runs of them.
+    """
 
     plan: PlanEntry
     hop: HopEntry
     codec: Codec
     layers: Layers
-    responding: Responding
 
     @cached_property
     def batches(self) -> bool:
@@ -151,26 +154,32 @@ class ServerHalf:
         """Whether gaps are filled with the frame before."""
         return parsed(self.hop.codec).concealment == "last"
 
-    def __call__(self, frames: Sequence[Received], previous: Sequence[Sequence[Array] | None] = ()) -> Predictions:
+    def __call__(
+        self, frames: Sequence[Received], previous: Sequence[Sequence[Array] | None] = ()
+    ) -> Predictions | Passed:
         """Run some frames.
 
         Args:
             previous: For each, the frame before it of the same client as it was decoded, for codecs that fill with it.
         """
-        before = previous or [None] * len(frames)
-        decoded: list[tuple[Array, ...] | None] = []
+        raise NotImplementedError
+
+    def warm_up(self) -> None:
+        """Run it once: an engine's first run takes longer."""
+        zeros = [np.zeros(entry.spec.shape, array_dtype(entry.spec)) for entry in self.hop.tensors]
+        self([Received(self.codec.encode(zeros).data)])
+
+    def decoded(
+        self, frames: Sequence[Received], previous: Sequence[Sequence[Array] | None]
+    ) -> tuple[list[tuple[Array, ...] | None], list[float]]:
+        """The tensors of each frame, None where the codec cannot do without what is missing, and what that took."""
+        found: list[tuple[Array, ...] | None] = []
         took_s = []
-        for frame, last in zip(frames, before, strict=True):
+        for frame, last in zip(frames, previous or [None] * len(frames), strict=True):
             begun_s = perf_counter()
-            decoded.append(self._decoded(frame, last))
+            found.append(self._decoded(frame, last))
             took_s.append(perf_counter() - begun_s)
-        good = [tensors for tensors in decoded if tensors is not None]
-        begun_s = perf_counter()
-        made = [(self.responding(row), row) for row in self.layers(good)] if good else []
-        run_s = perf_counter() - begun_s
-        rows = iter(made)
-        pairs = [(None, None) if tensors is None else next(rows) for tensors in decoded]
-        return Predictions([one for one, _ in pairs], took_s, decoded, run_s, [row for _, row in pairs])
+        return found, took_s
 
     def _decoded(self, frame: Received, previous: Sequence[Array] | None) -> tuple[Array, ...] | None:
         if frame.erased and not self.codec.tolerates_loss:
@@ -179,6 +188,78 @@ class ServerHalf:
             return self.codec.decode(frame.data, frame.erased, previous)
         except CodecError:
             return None
+
+
+@dataclass(frozen=True, eq=False)
+class ServerHalf(ReceivingHalf):
+    """What the last machine of a plan does with frames: decode, run its layers, make responses of their outputs."""
+
+    responding: Responding
+
+    def __call__(self, frames: Sequence[Received], previous: Sequence[Sequence[Array] | None] = ()) -> Predictions:
+        """See `ReceivingHalf`."""
+        decoded, took_s = self.decoded(frames, previous)
+        good = [tensors for tensors in decoded if tensors is not None]
+        begun_s = perf_counter()
+        made = [(self.responding(row), row) for row in self.layers(good)] if good else []
+        run_s = perf_counter() - begun_s
+        rows = iter(made)
+        pairs = [(None, None) if tensors is None else next(rows) for tensors in decoded]
+        return Predictions([one for one, _ in pairs], took_s, decoded, run_s, [row for _, row in pairs])
+
+
+@dataclass(frozen=True, eq=False)
+class MiddleHalf(ReceivingHalf):
+    """What a machine between two others does with frames: decode, run its layers, encode for the next one.
+
+    Where it has no layers and both hops code alike, a payload of which nothing is missing goes on as it came. One with
+    gaps is decoded, so that they are filled here, and coded again.
+
+    Attributes:
+        onward: The hop that they go on by, `coder` its codec.
+        alone: What finishes frames here instead, where the machine has all layers behind `hop` as well.
+    """
+
+    onward: HopEntry
+    coder: Codec
+    alone: ServerHalf | None = None
+
+    @cached_property
+    def alike(self) -> bool:
+        """Whether payloads may go on as they came."""
+        hop, onward = self.hop, self.onward
+        same = (hop.number, hop.cut, hop.bottleneck) == (onward.number, onward.cut, onward.bottleneck)
+        return same and self.layers.program is None
+
+    @cached_property
+    def _element_bytes(self) -> int:
+        return self.coder.encode(
+            [np.zeros(one.spec.shape, array_dtype(one.spec)) for one in self.onward.tensors]
+        ).element_bytes
+
+    def __call__(self, frames: Sequence[Received], previous: Sequence[Sequence[Array] | None] = ()) -> Passed:
+        """See `ReceivingHalf`."""
+        if self.alike and not self.remembers and not any(frame.erased for frame in frames):
+            nothing = [0.0] * len(frames)
+            return Passed([self._as_it_came(frame) for frame in frames], nothing, [None] * len(frames), nothing, 0.0)
+        decoded, decode_s = self.decoded(frames, previous)
+        good = [tensors for tensors in decoded if tensors is not None]
+        begun_s = perf_counter()
+        rows = iter(self.layers(good) if good else [])
+        run_s = perf_counter() - begun_s
+        payloads: list[Payload | None] = []
+        encode_s = []
+        for frame, tensors in zip(frames, decoded, strict=True):
+            begun_s = perf_counter()
+            payloads.append(None if tensors is None else self._sent_on(frame, next(rows)))
+            encode_s.append(perf_counter() - begun_s)
+        return Passed(payloads, decode_s, decoded, encode_s, run_s)
+
+    def _sent_on(self, frame: Received, tensors: Sequence[Array]) -> Payload:
+        return self._as_it_came(frame) if self.alike and not frame.erased else self.coder.encode(tensors)
+
+    def _as_it_came(self, frame: Received) -> Payload:
+        return Payload(frame.data, self._element_bytes)
 
 
 def device_half(bundle: Bundle, plan: str | None = None, threads: int = 1) -> DeviceHalf:
@@ -204,12 +285,12 @@ def device_halves(bundle: Bundle, plans: Iterable[str] | None = None, threads: i
     Raises:
         BundleError: as of `device_half`.
     """
-    manifest, loaded, entries = bundle.manifest, _Loaded(bundle, threads), _entries(bundle.manifest, plans)
+    manifest, loaded, entries = bundle.manifest, LoadedPrograms(bundle, threads), _entries(bundle.manifest, plans)
     alone = any(not entry.hops for entry in entries)
     halves = {}
     for entry in entries:
         codec = bundle.codec(entry.hops[0]) if entry.hops else None
-        layers, rest = loaded.layers(entry, 0), loaded.rest(entry) if alone else None
+        layers, rest = loaded.layers(entry, 0), loaded.rest(entry, 0) if alone else None
         halves[entry.id] = DeviceHalf(entry, manifest.input, layers, codec, manifest.responding, rest)
     return halves
 
@@ -225,18 +306,48 @@ def server_half(bundle: Bundle, plan: str | None = None, threads: int = 1) -> Se
 
 
 def server_halves(bundle: Bundle, plans: Iterable[str], threads: int = 1) -> dict[str, ServerHalf]:
-    """The server's parts of several plans, as `device_halves` has the device's.
+    """The last machine's parts of several plans, as `device_halves` has the first one's.
 
     Raises:
         BundleError: as of `server_half`.
     """
-    loaded, halves = _Loaded(bundle, threads), {}
-    for entry in _entries(bundle.manifest, plans):
-        if not entry.hops:
-            raise BundleError(f"plan '{entry.id}' runs on the device alone, there is nothing to serve")
-        hop, layers = entry.hops[-1], loaded.layers(entry, len(entry.hops))
-        halves[entry.id] = ServerHalf(entry, hop, bundle.codec(hop), layers, bundle.manifest.responding)
+    loaded = LoadedPrograms(bundle, threads)
+    return {entry.id: _last_half(bundle, loaded, entry) for entry in map(bundle.manifest.plan, plans)}
+
+
+def receiving_halves(bundle: Bundle, plans: Iterable[str], machine: str, threads: int = 1) -> dict[str, ReceivingHalf]:
+    """What a machine does with frames that come to it, by plan: it is a plan's last one, or one in the middle.
+
+    Raises:
+        BundleError: as of `server_half`; or no frame of a plan comes to this machine.
+    """
+    loaded, halves = LoadedPrograms(bundle, threads), dict[str, ReceivingHalf]()
+    for entry in map(bundle.manifest.plan, plans):
+        place = entry.machines.index(machine) if machine in entry.machines else 0
+        if entry.hops and not place:
+            raise BundleError(
+                f"no frame of plan '{entry.id}' comes to '{machine}'", hint=f"they come to {listed(entry.machines[1:])}"
+            )
+        halves[entry.id] = (
+            _last_half(bundle, loaded, entry)
+            if place == len(entry.hops)
+            else _middle_half(bundle, loaded, entry, place)
+        )
     return halves
+
+
+def _last_half(bundle: Bundle, loaded: LoadedPrograms, plan: PlanEntry) -> ServerHalf:
+    if not plan.hops:
+        raise BundleError(f"plan '{plan.id}' runs on the device alone, there is nothing to serve")
+    hop, layers = plan.hops[-1], loaded.layers(plan, len(plan.hops))
+    return ServerHalf(plan, hop, bundle.codec(hop), layers, bundle.manifest.responding)
+
+
+def _middle_half(bundle: Bundle, loaded: LoadedPrograms, plan: PlanEntry, place: int) -> MiddleHalf:
+    hop, onward, whole = plan.hops[place - 1], plan.hops[place], loaded.whole(plan, place)
+    codec = bundle.codec(hop)
+    alone = None if whole is None else ServerHalf(plan, hop, codec, whole, bundle.manifest.responding)
+    return MiddleHalf(plan, hop, codec, loaded.layers(plan, place), onward, bundle.codec(onward), alone)
 
 
 def _entries(manifest: Manifest, names: Iterable[str] | None) -> list[PlanEntry]:
@@ -284,49 +395,3 @@ def _normalised(image: Array, wanted: InputEntry) -> Array:
     x -= mean
     x /= std
     return x
-
-
-class _Loaded:
-    """The programs of a bundle, each loaded once."""
-
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        self._bundle, self._threads = bundle, threads
-        self._programs: dict[tuple[str, str], Program] = {}
-
-    def layers(self, plan: PlanEntry, place: int) -> Layers:
-        """Those of a machine of a plan."""
-        manifest = self._bundle.manifest
-        chain = manifest.chain(plan, place)
-        if not chain:
-            crossing = _crossing(manifest, plan, spans(plan, manifest.last)[place])
-            return Layers(crossing, crossing, None)
-        return self._row(chain)
-
-    def rest(self, plan: PlanEntry) -> Layers | None:
-        """Those behind the first cut, where the first machine has them; None for plans of one machine, too."""
-        if not plan.hops or plan.hops[0].bottleneck or plan.hops[0].cut == self._bundle.manifest.last:
-            return None
-        behind = Span(plan.hops[0].cut, self._bundle.manifest.last)
-        chain = chained(self._bundle.manifest.part(plan.machines[0]).segments, behind)
-        return self._row(chain) if chain else None
-
-    def _row(self, chain: Sequence[SegmentEntry]) -> Layers:
-        inputs, outputs = (tuple(entry.spec for entry in some) for some in (chain[0].inputs, chain[-1].outputs))
-        return Layers(inputs, outputs, in_a_row([self._program(segment) for segment in chain]))
-
-    def _program(self, segment: SegmentEntry) -> Program:
-        key = segment.engine, segment.file
-        if key not in self._programs:
-            self._programs[key] = load_program(segment.engine, self._bundle.read(segment.file), self._threads)
-        return self._programs[key]
-
-
-def _crossing(manifest: Manifest, plan: PlanEntry, span: Span) -> tuple[TensorSpec, ...]:
-    """What goes through a machine without layers of its own."""
-    if span.start == 0:
-        entries = manifest.input.tensors
-    elif span.start == manifest.last:
-        entries = manifest.result
-    else:
-        entries = next(hop.tensors for hop in plan.hops if hop.cut == span.start)
-    return tuple(entry.spec for entry in entries)

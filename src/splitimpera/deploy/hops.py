@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
 from splitimpera.bundle.manifest import HopEntry, PlanEntry
 from splitimpera.bundle.opened import Bundle
 from splitimpera.codec.framing import DTLS_RECORD_BYTES, HEADER_BYTES, IP_UDP_HEADER_BYTES
-from splitimpera.codec.given import array_dtype
 from splitimpera.core.errors import BundleError
-from splitimpera.deploy.halves import Received, ServerHalf, server_halves
+from splitimpera.deploy.halves import ReceivingHalf, receiving_halves
 from splitimpera.deploy.sessions import Pace
 
 TIMES_LARGER = 4
@@ -30,38 +27,57 @@ def largest_payload(hop: HopEntry) -> int:
     return TIMES_LARGER * sum(entry.spec.bytes for entry in hop.tensors) + BESIDES_BYTES
 
 
-def check_machines(plan: PlanEntry) -> None:
-    """Raises BundleError for plans of more than two machines, which no program runs so far."""
-    if len(plan.hops) > 1:
-        raise BundleError(f"plan '{plan.id}' has {len(plan.machines)} machines, plans of one or two can be run so far")
-
-
-def halves_by_number(bundle: Bundle, names: Iterable[str] | None, threads: int) -> Mapping[int, ServerHalf]:
-    """The server's parts of plans, by the number of their hop; programs that several of them run are loaded once.
+def served_plans(bundle: Bundle, names: Iterable[str] | None, machine: str | None) -> tuple[str, list[PlanEntry]]:
+    """The machine that serves, and the plans whose frames come to it.
 
     Args:
-        names: Of the plans; None: all that have a server.
+        names: Of the plans; None: all of which frames come to this machine.
+        machine: Its name; None: the last one of these plans.
 
     Raises:
-        BundleError: there is no such plan, none that needs a server, or the files are not what was exported.
+        BundleError: there is no such plan or machine, or none to which frames come.
     """
-    plans = (
-        [plan for plan in bundle.manifest.plans if len(plan.hops) == 1]
-        if names is None
-        else [bundle.manifest.plan(name) for name in names]
-    )
-    for plan in plans:
-        check_machines(plan)
-    halves: dict[int, ServerHalf] = {}
-    for half in server_halves(bundle, [plan.id for plan in plans], threads).values():
-        zeros = [np.zeros(spec.shape, array_dtype(spec)) for spec in (entry.spec for entry in half.hop.tensors)]
-        half([Received(half.codec.encode(zeros).data)])  # an engine's first run takes longer
+    manifest = bundle.manifest
+    plans = manifest.plans if names is None else [manifest.plan(name) for name in names]
+    longest = max((plan.machines for plan in plans), key=len, default=[""])
+    machine = longest[-1] if machine is None else manifest.part(machine).machine
+    if names is None:
+        plans = [plan for plan in plans if machine in plan.machines[1:]]
+    if not plans:
+        if len(longest) == 1:
+            raise BundleError("no plan of the bundle needs a server", hint="'splitimpera infer' runs it on the device")
+        raise BundleError(f"no frame of any plan comes to '{machine}'", hint="'splitimpera infer' is what runs there")
+    return machine, plans
+
+
+def halves_by_number(
+    bundle: Bundle, names: Iterable[str] | None, threads: int, machine: str | None = None
+) -> Mapping[int, ReceivingHalf]:
+    """A machine's parts of plans, by the number of the hop that their frames come by.
+
+    Programs that several of them run are loaded once.
+
+    Args:
+        names, machine: As of `served_plans`.
+
+    Raises:
+        BundleError: as of `served_plans`; or the files are not what was exported.
+    """
+    machine, plans = served_plans(bundle, names, machine)
+    halves: dict[int, ReceivingHalf] = {}
+    for half in receiving_halves(bundle, [plan.id for plan in plans], machine, threads).values():
+        half.warm_up()
         other = halves.setdefault(half.hop.number, half)
-        if (other.hop.cut, other.hop.bottleneck) != (half.hop.cut, half.hop.bottleneck):
+        if _ways(half) != _ways(other):
             raise BundleError(
                 f"plans '{half.plan.id}' and '{other.plan.id}' cannot be told apart by what they send",
                 hint="name the one to serve",
             )
-    if not halves:
-        raise BundleError("no plan of the bundle needs a server", hint="'splitimpera infer' runs it on the device")
     return halves
+
+
+def _ways(half: ReceivingHalf) -> list[tuple[object, ...]]:
+    """What a frame's number does not tell of its way from here on; how it came here, the session tells."""
+    place = half.plan.hops.index(half.hop)
+    onward = [(hop.number, hop.cut, hop.bottleneck, hop.transport) for hop in half.plan.hops[place + 1 :]]
+    return [(half.hop.cut, half.hop.bottleneck), *onward]

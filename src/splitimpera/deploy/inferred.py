@@ -18,6 +18,7 @@ OUTCOMES: dict[Status, Outcome] = {
     Status.FAILED: "failed",
     Status.STOPPING: "stopping",
     Status.BUSY: "busy",
+    Status.UNREACHABLE: "unreachable",
 }
 
 

@@ -27,6 +27,10 @@ REFUSAL = Struct("!HH")
 PING = Struct("!I")
 RESPONSE = Struct("!BBHIIIIIII")
 RESPONSE_BYTES = RESPONSE.size
+ONWARD = Struct("!IIII")
+WENT_ON = 0x80
+"""Set in the status of a response that another machine's follows."""
+MACHINES_AT_MOST = 16
 ACK = Struct("!IQ")
 ACK_BITS = 64
 TOKEN_BYTES = 512
@@ -83,6 +87,8 @@ class Status(IntEnum):
     STOPPING = 5
     BUSY = 6
     """Its deadline could not be met behind what waits already, or its client sends more than it may."""
+    UNREACHABLE = 7
+    """The next machine could not be reached, or did not answer in time."""
 
 
 _STATUSES = {status.value: status for status in Status}
@@ -162,6 +168,28 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Onward:
+    """What a machine in the middle says of a frame that it sent on.
+
+    Attributes:
+        encode_s: What the codec of the next hop took.
+        away_s: From then until the next machine's response was complete.
+        payload_bytes, packets: What was sent.
+        response: The next machine's, its tensors included.
+    """
+
+    encode_s: float
+    away_s: float
+    payload_bytes: int
+    packets: int
+    response: Response
+
+    def to_bytes(self) -> bytes:
+        times = map(microseconds, (self.encode_s, self.away_s))
+        return ONWARD.pack(*times, self.payload_bytes, self.packets) + self.response.to_bytes()
+
+
+@dataclass(frozen=True)
 class Response:
     """What the server says of one frame.
 
@@ -176,6 +204,7 @@ class Response:
         tensors: The result as bytes, empty unless the status is OK; `result_of` reads them.
         retry_s: After so long it is worth while to send frames again, in tenths of a second, rounded up, 25.5 s at
             most; 0: not said.
+        onward: Where the next machine answered: its own response, whose status and tensors are these, too.
     """
 
     status: Status
@@ -189,26 +218,47 @@ class Response:
     total_s: float = 0.0
     tensors: bytes = b""
     retry_s: float = 0.0
+    onward: Onward | None = None
+
+    @property
+    def hops(self) -> list[Onward]:
+        """What machines in the middle say of the frame, in the order of its way."""
+        return [] if self.onward is None else [self.onward, *self.onward.response.hops]
 
     def to_bytes(self) -> bytes:
         times = (self.assembled_s, self.queued_s, self.decode_s, self.run_s, self.total_s)
         start = RESPONSE.pack(
-            self.status,
+            self.status | (WENT_ON if self.onward is not None else 0),
             _tenths(self.retry_s),
             min(self.batch, 65535),
             self.lost_packets,
             self.missing_bytes,
             *map(microseconds, times),
         )
-        return start + self.tensors
+        return start + (self.tensors if self.onward is None else self.onward.to_bytes())
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Response:
-        """Raises LinkError where this is none."""
+    def from_bytes(cls, data: bytes, most_machines: int = MACHINES_AT_MOST) -> Response:
+        """Raises LinkError where this is none.
+
+        Args:
+            most_machines: Responses of how many may be in it.
+        """
         status, tenths, batch, lost_packets, missing, *times = _fields(RESPONSE, data, "response")
+        went_on, status = status & WENT_ON, status & ~WENT_ON
         if status not in _STATUSES:
             raise LinkError(f"the server answers with status {status}, which this version does not know")
         assembled_s, queued_s, decode_s, run_s, total_s = (time / US for time in times)
+        tensors, onward = data[RESPONSE.size :], None
+        if went_on:
+            if most_machines < 2:
+                raise LinkError("the server's response is of more machines than there can be")
+            encode_us, away_us, payload_bytes, packets = _fields(ONWARD, tensors, "response")
+            behind = cls.from_bytes(tensors[ONWARD.size :], most_machines - 1)
+            onward = Onward(encode_us / US, away_us / US, payload_bytes, packets, behind)
+            tensors = behind.tensors
+            if behind.status != status:
+                raise LinkError(f"a response of status {status} has one of status {behind.status.value} in it")
         return cls(
             _STATUSES[status],
             batch,
@@ -219,8 +269,9 @@ class Response:
             decode_s,
             run_s,
             total_s,
-            data[RESPONSE.size :],
+            tensors,
             tenths / RETRIES_PER_S,
+            onward,
         )
 
 

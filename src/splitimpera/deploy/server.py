@@ -1,4 +1,4 @@
-"""The server half: takes clients in, queues their frames, runs them in batches and answers each.
+"""The server half: takes clients in, queues their frames, runs them in batches and answers each, or sends it on.
 
 Sessions and the queue live in one event loop, which does nothing that takes long; the program runs in one thread
 beside it, where the engine lets go of Python's lock.
@@ -21,7 +21,8 @@ from splitimpera.deploy.batching import Policy, Waiting, deadline, way_s
 from splitimpera.deploy.dispatch import Dispatch
 from splitimpera.deploy.door import FLOOR_TEXT, Door, Peer
 from splitimpera.deploy.event_log import tell
-from splitimpera.deploy.halves import ServerHalf
+from splitimpera.deploy.forwarding import Forwarding, NextMachine
+from splitimpera.deploy.halves import ReceivingHalf
 from splitimpera.deploy.messages import Hello, Reason, Refusal, Status, Welcome
 from splitimpera.deploy.serving_bundles import SHORT_ID, ServedBundle, ServedBundles, drained, load_bundle
 from splitimpera.deploy.sessions import Limits, Listener, Message, Session
@@ -57,10 +58,13 @@ class Server:
         limits: What one client may make the server hold.
         clients: How many may be there at once.
         rate_limit_hz: How many frames a second each client may send; None: as many as it likes.
+        machine: Which one this is; None: the last one of these plans.
+        next_machine: Where frames of plans go on to that do not end here.
 
     Raises:
-        BundleError: the bundle has no such plan, none that needs a server, or its files are not what was exported.
-        LinkError: there is no such queue policy, or no such rate.
+        BundleError: the bundle has no such plan or machine, none that needs a server, or its files are not what was
+            exported; or frames go on from here, and it is not said where.
+        LinkError: there is no such queue policy or rate.
 
     Example:
         async with Server(open_bundle("bundle")) as server:
@@ -82,9 +86,11 @@ class Server:
         clients: int = MOST_CLIENTS,
         rate_limit_hz: float | None = None,
         metrics: Metrics | None = None,
+        machine: str | None = None,
+        next_machine: NextMachine | None = None,
     ) -> None:
         self.plans = None if plans is None else list(plans)
-        self.threads = threads
+        self.threads, self.machine, self.next_machine = threads, machine, next_machine
         self.limits = limits or Limits()
         self.bundles = ServedBundles(self._load(bundle))
         self._door = Door(self.bundles)
@@ -95,6 +101,7 @@ class Server:
         self.metrics = metrics
         each = min(FRAMES_EACH, self.limits.most_frames, queue)
         self._dispatch = Dispatch(queue, each, queue_policy, batch, batch_wait_s, self._respond, metrics)
+        self._forwarding = Forwarding(next_machine, self._dispatch, self.limits)
         self._clients: dict[Session, Peer] = {}
         self._listeners: list[Listener] = []
         self._stopping = asyncio.Event()
@@ -165,13 +172,14 @@ class Server:
         self._dispatch.pump()
         try:
             async with asyncio.timeout(patience_s):
-                await self._dispatch.idle()
+                await self._forwarding.idle()
                 for session in list(self._clients):
                     await session.sent()
         except TimeoutError:
             tell(log, logging.WARNING, "stopped with frames that are not answered", frames=len(self._dispatch))
         for client in list(self._clients.values()):
             self._refuse(client, client.number, Reason.STOPPING, "the server is stopping")
+        await self._forwarding.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._dispatch.stop()
         tell(log, logging.INFO, "stopped")
@@ -196,12 +204,13 @@ class Server:
         return self.bundles.newest.bundle
 
     @property
-    def halves(self) -> Mapping[int, ServerHalf]:
+    def halves(self) -> Mapping[int, ReceivingHalf]:
         """What is served of it, by the number of the hop."""
         return self.bundles.newest.halves
 
     def _load(self, bundle: Bundle) -> ServedBundle:
-        return load_bundle(bundle, self.plans, self.threads, self.limits)
+        goes_on = self.next_machine is not None
+        return load_bundle(bundle, self.plans, self.threads, self.limits, self.machine, goes_on)
 
     async def load(self, bundle: Bundle) -> ServedBundle:
         """A bundle, ready to be added; frames of others are run meanwhile. One that is here is returned as it is.
@@ -241,7 +250,7 @@ class Server:
         self._count_bundles()
 
     async def _drain(self, served: ServedBundle, patience_s: float) -> None:
-        halves = served.halves.values()
+        halves = served.programs
 
         def dismiss() -> None:
             for client in [client for client in self._clients.values() if client.served is served]:
@@ -249,7 +258,7 @@ class Server:
                     client, client.number, Reason.STOPPING, f"the bundle {served.id[:SHORT_ID]} is no longer served"
                 )
 
-        await drained(served, lambda: self._dispatch.has_frames_of(halves), dismiss, patience_s)
+        await drained(served, lambda: self._forwarding.has_frames_of(halves), dismiss, patience_s)
         self._drains.pop(served, None)
         self.bundles.remove(served)
         self._dispatch.forget(halves)
@@ -275,6 +284,7 @@ class Server:
         if self._clients.pop(client.session, None) is None:
             return
         self._dispatch.leave(client)
+        self._forwarding.leave(client)
         # who refers to each other stays until Python looks for circles, which it does seldom
         client.session.on_message = client.session.on_close = _ignore
         if client.served is not None:
@@ -325,6 +335,7 @@ class Server:
             tell(log, logging.INFO, "session", peer=session.peer, carrier=session.carrier, plan=plan, bundle=served.id)
             if self.metrics is not None:
                 self.metrics.clients.inc()
+            self._forwarding.join(client, served)
         # one that comes again was sent again: the answer to it was lost; or the client goes on to another plan
         welcome = Welcome(VERSION, served.largest, self._dispatch.each)
         self._send(client, Kind.WELCOME, number, 0, welcome.to_bytes())
@@ -378,7 +389,7 @@ class Server:
             wait_s = client.limit.wait_s(monotonic())
             if wait_s:
                 return self._dispatch.answer(waiting, Status.BUSY, retry_s=wait_s)
-        return self._dispatch.take(waiting)
+        return self._forwarding.take(waiting)
 
 
 def _ignore(_: object) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
+from splitimpera.bundle.manifest import HopEntry
 from splitimpera.bundle.opened import Bundle
 from splitimpera.core.errors import BundleError
-from splitimpera.deploy.halves import ServerHalf
+from splitimpera.deploy.halves import MiddleHalf, ReceivingHalf
 from splitimpera.deploy.hops import halves_by_number, largest_payload, pace
 from splitimpera.deploy.sessions import Limits, Pace
 
@@ -35,7 +36,7 @@ class ServedBundle:
     """
 
     bundle: Bundle
-    halves: dict[int, ServerHalf]
+    halves: dict[int, ReceivingHalf]
     below: frozenset[int]
     limits: Limits
     largest: int
@@ -53,6 +54,17 @@ class ServedBundle:
         """Of its plans."""
         return ", ".join(half.plan.id for half in self.halves.values())
 
+    @property
+    def programs(self) -> list[ReceivingHalf]:
+        """All halves, with those that finish frames here where the next machine is away."""
+        here = [half.alone for half in self.halves.values() if isinstance(half, MiddleHalf)]
+        return [*self.halves.values(), *(half for half in here if half is not None)]
+
+    @property
+    def onward(self) -> list[HopEntry]:
+        """The hops that frames go on by, of plans that do not end here."""
+        return [half.onward for half in self.halves.values() if isinstance(half, MiddleHalf)]
+
     def pace_of(self, secure: bool) -> Callable[[int], Pace]:
         """How datagrams of each hop are sent; of one that is not served as of the first one."""
         paces = self._paces[secure]
@@ -60,24 +72,37 @@ class ServedBundle:
         return lambda number: paces.get(number, first)
 
 
-def load_bundle(bundle: Bundle, plans: Iterable[str] | None, threads: int, limits: Limits) -> ServedBundle:
+def load_bundle(
+    bundle: Bundle,
+    plans: Iterable[str] | None,
+    threads: int,
+    limits: Limits,
+    machine: str | None = None,
+    goes_on: bool = False,
+) -> ServedBundle:
     """Load a bundle's programs, and run each of them once.
 
     Args:
-        plans: Names of those that are served; None: all that have a server.
+        plans, machine: As of `served_plans`.
         threads: How many threads the engine has.
         limits: What one client may make the server hold, at most; less where the bundle needs less.
+        goes_on: Whether it is known where frames go on to, of plans that do not end here.
 
     Raises:
         BundleError: the bundle has no such plan, none that needs a server, none behind its privacy floor, or its files
-            are not what was exported.
+            are not what was exported; or frames go on from here, and it is not known where.
     """
     floor = bundle.manifest.floor
-    loaded = halves_by_number(bundle, plans, threads)
+    loaded = halves_by_number(bundle, plans, threads, machine)
     halves = {number: half for number, half in loaded.items() if half.hop.depth >= floor}
     if not halves:
         raise BundleError(
             f"all plans are cut before the privacy floor of {floor} layers", hint="export plans that keep to it"
+        )
+    onward = next((half for half in halves.values() if isinstance(half, MiddleHalf)), None)
+    if onward is not None and not goes_on:
+        raise BundleError(
+            f"plan '{onward.plan.id}' does not end on '{machine}'", hint="say where its next machine is, by --next"
         )
     largest = max(largest_payload(half.hop) for half in halves.values())
     # a frame, and several of them on their way, of what this bundle sends, and no more

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 from splitimpera.deploy.batching import Waiting
-from splitimpera.deploy.halves import Predictions, Received, ServerHalf
+from splitimpera.deploy.halves import Passed, Predictions, Received, ReceivingHalf
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +37,10 @@ class Batch:
 
     frames: Sequence[Waiting]
     begun_s: float
-    found: Predictions | None = None
+    found: Predictions | Passed | None = None
 
     @property
-    def half(self) -> ServerHalf:
+    def half(self) -> ReceivingHalf:
         """What runs them."""
         return self.frames[0].half
 
@@ -57,19 +57,19 @@ class BatchTimes:
     """
 
     def __init__(self) -> None:
-        self._latest: dict[ServerHalf, deque[float]] = {}
-        self._median_s: dict[ServerHalf, float] = {}
+        self._latest: dict[ReceivingHalf, deque[float]] = {}
+        self._median_s: dict[ReceivingHalf, float] = {}
 
-    def add(self, half: ServerHalf, took_s: float) -> None:
+    def add(self, half: ReceivingHalf, took_s: float) -> None:
         latest = self._latest.setdefault(half, deque(maxlen=KEPT))
         latest.append(took_s)
         self._median_s[half] = sorted(latest)[len(latest) // 2]
 
-    def takes_s(self, half: ServerHalf) -> float:
+    def takes_s(self, half: ReceivingHalf) -> float:
         """A batch's time; 0.0 before the first one."""
         return self._median_s.get(half, 0.0)
 
-    def forget(self, halves: Iterable[ServerHalf]) -> None:
+    def forget(self, halves: Iterable[ReceivingHalf]) -> None:
         """They are served no more."""
         for half in halves:
             self._latest.pop(half, None)
@@ -123,7 +123,7 @@ class Worker:
                 return
             self._loop.call_soon_threadsafe(self._through, batch)
 
-    def _timed(self, batch: Batch) -> Predictions | None:
+    def _timed(self, batch: Batch) -> Predictions | Passed | None:
         begun_s = monotonic()
         found = predictions(batch.frames)
         self._times.add(batch.half, monotonic() - begun_s)
@@ -134,7 +134,7 @@ class Worker:
         self._done(batch)
 
 
-def predictions(frames: Sequence[Waiting]) -> Predictions | None:
+def predictions(frames: Sequence[Waiting]) -> Predictions | Passed | None:
     """What the program makes of frames of one plan; None where it fails."""
     half = frames[0].half
     number = half.hop.number

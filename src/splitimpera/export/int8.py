@@ -15,8 +15,8 @@ from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import ModelError
 from splitimpera.core.progress import Track
 from splitimpera.core.quiet import quiet
-from splitimpera.deploy.halves import Layers
 from splitimpera.deploy.inference import load_program, stacked
+from splitimpera.deploy.machine_layers import Layers
 from splitimpera.evaluation.batches import unstack
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.export.engine_files import without_notes

@@ -35,6 +35,7 @@ OUTCOMES = {
     "failed": "failed",
     "stopping": "refused by a stopping server",
     "busy": "refused by a busy server",
+    "unreachable": "given up in the middle of the way",
     "lost": "nothing came back",
     "dropped": "dropped by the device",
 }

@@ -131,6 +131,7 @@ def _outcomes(logs: Sequence[Log]) -> Iterator[str]:
         "failed": "the program failed on {} frames",
         "stopping": "{} frames met a server that was stopping",
         "busy": "{} frames met a server that had too much to do",
+        "unreachable": "{} frames got no further than a machine in the middle: the next one was away",
     }
     for outcome, said in words.items():
         if outcome in found:

@@ -1,0 +1,80 @@
+"""The layers that a machine of a plan runs, each program of a bundle loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from splitimpera.bundle.manifest import PlanEntry
+from splitimpera.bundle.opened import Bundle
+from splitimpera.bundle.segments import SegmentEntry, Span, chained
+from splitimpera.core.array_types import Array
+from splitimpera.deploy.inference import Program, as_stored, can_stack, in_a_row, load_program, stacked, unstacked
+from splitimpera.records.graph import TensorSpec
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The program of a machine's layers; without one, frames go through as they are.
+
+    Attributes:
+        inputs, outputs: The tensors of one frame.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    program: Program | None
+
+    def __call__(self, frames: Sequence[Sequence[Array]]) -> list[tuple[Array, ...]]:
+        """Run some frames, at once where their tensors stack."""
+        typed = [as_stored(frame, self.inputs) for frame in frames]
+        if self.program is None:
+            return typed
+        if not can_stack(self.inputs + self.outputs):
+            return [tuple(self.program(frame)) for frame in typed]
+        return unstacked(self.program(stacked(typed, self.inputs)), self.outputs, len(typed))
+
+
+class LoadedPrograms:
+    """The programs of a bundle, each loaded once."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        self._bundle, self._threads = bundle, threads
+        self._programs: dict[tuple[str, str], Program] = {}
+
+    def layers(self, plan: PlanEntry, place: int) -> Layers:
+        """Those of a machine of a plan."""
+        manifest = self._bundle.manifest
+        chain = manifest.chain(plan, place)
+        if not chain:
+            crossing = plan.hops[place - 1].tensors if place else manifest.input.tensors
+            return Layers(*2 * (tuple(entry.spec for entry in crossing),), None)
+        return self._row(chain)
+
+    def rest(self, plan: PlanEntry, place: int) -> Layers | None:
+        """Those behind what a machine sends on, where it has them as well; None for the last machine, too."""
+        if place == len(plan.hops):
+            return None
+        hop = plan.hops[place]
+        return None if hop.bottleneck else self._here(plan, place, Span(hop.cut, self._bundle.manifest.last))
+
+    def whole(self, plan: PlanEntry, place: int) -> Layers | None:
+        """Those behind what comes to a machine, down to the last one, where it has all of them."""
+        hop = plan.hops[place - 1]
+        return self._here(plan, place, Span(hop.cut, self._bundle.manifest.last, hop.bottleneck))
+
+    def _here(self, plan: PlanEntry, place: int, span: Span) -> Layers | None:
+        if span.start == span.end:
+            return None
+        chain = chained(self._bundle.manifest.part(plan.machines[place]).segments, span)
+        return self._row(chain) if chain else None
+
+    def _row(self, chain: Sequence[SegmentEntry]) -> Layers:
+        inputs, outputs = (tuple(entry.spec for entry in some) for some in (chain[0].inputs, chain[-1].outputs))
+        return Layers(inputs, outputs, in_a_row([self._program(segment) for segment in chain]))
+
+    def _program(self, segment: SegmentEntry) -> Program:
+        key = segment.engine, segment.file
+        if key not in self._programs:
+            self._programs[key] = load_program(segment.engine, self._bundle.read(segment.file), self._threads)
+        return self._programs[key]
