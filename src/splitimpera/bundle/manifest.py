@@ -276,6 +276,12 @@ class Manifest(Entry):
         span = spans(plan, self.last)[place]
         return [] if span.empty else chained(self.part(plan.machines[place]).segments, span)
 
+    def rest(self, plan: PlanEntry, place: int) -> list[SegmentEntry]:
+        """The programs by which a machine finishes by itself what comes to it; none where it lacks some of them."""
+        hop = plan.hops[place - 1]
+        span = Span(hop.cut, self.last, hop.bottleneck)
+        return [] if span.empty else chained(self.part(plan.machines[place]).segments, span)
+
 
 def spans(plan: PlanEntry, last: int) -> list[Span]:
     """Which layers each machine of a plan runs, in order."""

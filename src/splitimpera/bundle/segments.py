@@ -27,7 +27,8 @@ class Span(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        return self.start == self.end and not self.arriving and not self.leaving
+        """Whether nothing is to be run: what arrives leaves as it is."""
+        return (self.start, self.arriving) == (self.end, self.leaving)
 
 
 class SegmentEntry(Entry):

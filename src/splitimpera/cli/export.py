@@ -34,7 +34,7 @@ def run(
         str,
         typer.Option(
             help="What runs the parts: onnx (ONNX Runtime) or torch (PyTorch); 'onnx,torch': the one on the device, "
-            "the other on the server."
+            "the other on the server; one for each machine."
         ),
     ] = "onnx",
     samples: Annotated[
@@ -148,7 +148,10 @@ def _next(manifest: Manifest, out: Path) -> Iterator[str]:
     plan = max(manifest.plans, key=lambda plan: len(plan.hops))
     source = "samples" if manifest.samples else "SOURCE"
     if plan.hops:
-        yield f"On {plan.machines[-1]}: splitimpera serve {out} --listen HOST:PORT"
+        *others, last = plan.machines[1:]
+        yield f"On {last}: splitimpera serve {out} --listen HOST:PORT"
+        for machine in reversed(others):
+            yield f"On {machine}: splitimpera serve {out} --machine {machine} --listen HOST:PORT --next HOST:PORT"
         yield f"On {plan.machines[0]}: splitimpera infer {out} --server HOST:PORT --input {source}"
     else:
         yield f"On {plan.machines[0]}: splitimpera infer {out} --input {source}"

@@ -37,6 +37,13 @@ def run(
     ] = None,
     drain: Annotated[str, typer.Option(help="How long clients of a bundle that FILE names no more may stay.")] = "60 s",
     plan: Annotated[list[str] | None, typer.Option(help="Plan that is served (default: all); may be repeated.")] = None,
+    machine: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which machine of the plans this is (default: the last one).")
+    ] = None,
+    next_address: Annotated[
+        str | None,
+        typer.Option("--next", metavar="HOST:PORT", help="Where frames go on to from a machine in the middle."),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Most frames that are run together.")] = 1,
     batch_wait: Annotated[str, typer.Option(help="How long a frame waits for others, at most.")] = "0 s",
     queue: Annotated[int, typer.Option(min=1, max=100_000, help="How many frames may wait, 16 of each client.")] = 256,
@@ -58,17 +65,33 @@ def run(
         Path | None, typer.Option(help="Clients must show a certificate of this authority (PEM).")
     ] = None,
     token_file: Annotated[Path | None, typer.Option(help="Clients must say the token in this file.")] = None,
+    next_keys: Annotated[
+        Path | None, typer.Option(help="Folder of keys for the next machine (default: that of --keys).")
+    ] = None,
+    next_authority: Annotated[
+        Path | None, typer.Option(help="The authority that the next machine is of (PEM).")
+    ] = None,
+    next_certificate: Annotated[Path | None, typer.Option(help="What this machine shows the next one (PEM).")] = None,
+    next_key: Annotated[Path | None, typer.Option(help="The key of that certificate (PEM).")] = None,
+    next_token_file: Annotated[Path | None, typer.Option(help="Say the token in this file to it instead.")] = None,
+    next_name: Annotated[
+        str | None, typer.Option(help="Name in the next machine's certificate (default: the host).")
+    ] = None,
     insecure: Annotated[
         int, typer.Option("--insecure", count=True, metavar="", help="Encrypt nothing; twice: beyond loopback, too.")
     ] = 0,
     verbose: Verbose = 0,
 ) -> None:
-    """Serve the server half of bundles: many clients, until SIGTERM or Ctrl-C."""
+    """Serve the server half of bundles: many clients, until SIGTERM or Ctrl-C.
+
+    A machine in the middle (--machine, --next) runs its part and sends frames on.
+    """
     import asyncio
 
-    from splitimpera.cli.trust import server_security
+    from splitimpera.cli.trust import next_security, server_security
     from splitimpera.deploy.client import parsed_address
     from splitimpera.deploy.event_log import JsonLines
+    from splitimpera.deploy.forwarding import NextMachine
     from splitimpera.deploy.rollout import Rollout, named_bundles, opened_bundles
     from splitimpera.deploy.server import Server
 
@@ -82,6 +105,11 @@ def run(
             hint="name folders or .zip files that 'splitimpera export' wrote, or with --watch a file that names them",
         )
     security = server_security(host, keys, certificate, key, authority, token_file, insecure)
+    next_machine = None
+    if next_address is not None:
+        onward = parsed_address(next_address, "--next", PORT)
+        shown = (next_keys or keys, next_authority, next_certificate, next_key, next_token_file)
+        next_machine = NextMachine(onward, next_security(onward[0], *shown, next_name, insecure))
     figures = None
     if measured is not None:
         from splitimpera.deploy.metrics import Metrics
@@ -102,6 +130,8 @@ def run(
         clients=clients,
         rate_limit_hz=rate_limit,
         metrics=figures,
+        machine=machine,
+        next_machine=next_machine,
     )
 
     gc.collect()
@@ -115,6 +145,8 @@ def run(
             real = await server.start(host, port, security)
             plans = ", ".join(dict.fromkeys(half.plan.id for one in server.bundles for half in one.halves.values()))
             how = "not encrypted" if security is None else "encrypted"
+            if next_address is not None:
+                how += f", on to {next_address}"
             print(f"serving {plans} at {_shown(real)} by TCP and UDP, {how}", flush=True)
             with _pages(figures, measured, server):
                 if watch is None:

@@ -93,6 +93,33 @@ def client_security(
     return ClientSecurity(authority, certificate, key, _token(token_file), server_name)
 
 
+def next_security(
+    host: str,
+    keys: Path | None,
+    authority: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+    token_file: Path | None,
+    name: str | None,
+    insecure: int,
+) -> ClientSecurity | None:
+    """Whom a machine in the middle trusts and what it shows to the next one, as `client_security` has it.
+
+    Raises:
+        LinkError: what is given is not enough, or `--insecure` would reach beyond this machine.
+    """
+    if insecure == 1 and not is_loopback(host):
+        raise LinkError(
+            f"anybody on the way to {shown(host)} could read what goes on to it",
+            where="--insecure",
+            hint="give it twice if that is meant",
+        )
+    try:
+        return client_security(keys, authority, certificate, key, token_file, name, insecure > 0)
+    except LinkError as error:
+        raise error.at("--next" if not error.where else error.where) from None
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches it."""
     try:

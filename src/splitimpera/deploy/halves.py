@@ -290,7 +290,7 @@ def device_halves(bundle: Bundle, plans: Iterable[str] | None = None, threads: i
     halves = {}
     for entry in entries:
         codec = bundle.codec(entry.hops[0]) if entry.hops else None
-        layers, rest = loaded.layers(entry, 0), loaded.rest(entry, 0) if alone else None
+        layers, rest = loaded.layers(entry, 0), loaded.rest(entry) if alone else None
         halves[entry.id] = DeviceHalf(entry, manifest.input, layers, codec, manifest.responding, rest)
     return halves
 

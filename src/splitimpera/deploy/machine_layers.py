@@ -51,22 +51,17 @@ class LoadedPrograms:
             return Layers(*2 * (tuple(entry.spec for entry in crossing),), None)
         return self._row(chain)
 
-    def rest(self, plan: PlanEntry, place: int) -> Layers | None:
-        """Those behind what a machine sends on, where it has them as well; None for the last machine, too."""
-        if place == len(plan.hops):
+    def rest(self, plan: PlanEntry) -> Layers | None:
+        """Those behind the first cut, where the first machine has them; None for plans of one machine, too."""
+        if not plan.hops or plan.hops[0].bottleneck or plan.hops[0].cut == self._bundle.manifest.last:
             return None
-        hop = plan.hops[place]
-        return None if hop.bottleneck else self._here(plan, place, Span(hop.cut, self._bundle.manifest.last))
+        behind = Span(plan.hops[0].cut, self._bundle.manifest.last)
+        chain = chained(self._bundle.manifest.part(plan.machines[0]).segments, behind)
+        return self._row(chain) if chain else None
 
     def whole(self, plan: PlanEntry, place: int) -> Layers | None:
-        """Those behind what comes to a machine, down to the last one, where it has all of them."""
-        hop = plan.hops[place - 1]
-        return self._here(plan, place, Span(hop.cut, self._bundle.manifest.last, hop.bottleneck))
-
-    def _here(self, plan: PlanEntry, place: int, span: Span) -> Layers | None:
-        if span.start == span.end:
-            return None
-        chain = chained(self._bundle.manifest.part(plan.machines[place]).segments, span)
+        """All behind the hop by which frames come to a machine, where it has them."""
+        chain = self._bundle.manifest.rest(plan, place)
         return self._row(chain) if chain else None
 
     def _row(self, chain: Sequence[SegmentEntry]) -> Layers:

@@ -57,13 +57,14 @@ def left_out(setting: Setting, plans: Iterable[Plan], result_bytes: int) -> Iter
     Args:
         result_bytes: Mean size of what a response carries.
     """
-    carriers = {plan.hops[0].transport.partition("-")[0] for plan in plans if plan.hops}
-    if not carriers:
+    plans = [plan for plan in plans if plan.hops]
+    if not plans:
         return
-    section = setting.scenario.links[0]
-    if section.framing == "none":
-        yield "links[0].framing: sei"
-    if section.security == "none" and len(carriers) == 1:  # a scenario has either
-        yield f"links[0].security: {'tls' if carriers == {'tcp'} else 'dtls'}"
+    for place, section in enumerate(setting.scenario.links):
+        carriers = {plan.hops[place].transport.partition("-")[0] for plan in plans if len(plan.hops) > place}
+        if carriers and section.framing == "none":
+            yield f"links[{place}].framing: sei"
+        if len(carriers) == 1 and section.security == "none":  # a scenario has either
+            yield f"links[{place}].security: {'tls' if carriers == {'tcp'} else 'dtls'}"
     if build_workload(setting.scenario.workload, result_bytes).response_bytes != RESPONSE_BYTES + result_bytes:
         yield "workload.response: runtime"

@@ -19,6 +19,7 @@ from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.registry import nearest
 from splitimpera.core.version import __version__
 from splitimpera.cost.profiles import fingerprint
+from splitimpera.cost.spending import memory_bytes
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.evaluation.truths import response_bytes
 from splitimpera.export.advice import check_machines, extras, left_out
@@ -99,7 +100,7 @@ def export_bundle(
         SplitImperaError: the design cannot be read again, is of another network or data, names a machine without an
             engine, has a layer that the engine lacks, or the parts do not compute what the network does; the policy is
             for other plans; a plan sends before the privacy floor; several plans are for other machines than each
-            other, for more than two, or take more than the device has.
+            other, or take more than the device has.
     """
     _check_options(samples, quantize)
     designs = read_designs(Path(run), ids_of(plan, policy), policy)
@@ -132,16 +133,13 @@ def _check_options(samples: int, quantize: str | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Stored:
-    """A program of a machine."""
+    """A program of a machine; `spare`: no plan needs it, it finishes frames while the next machine is away."""
 
     machine: str
     span: Span
     file: str
     part: Part
-
-    def within(self, span: Span) -> bool:
-        """Whether a plan that runs these layers runs this program."""
-        return span.start <= self.span.start and self.span.end <= span.end and span[2:] == self.span[2:]
+    spare: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +156,10 @@ class _Export:
         plans, contents = plan_entries(self.designs, self.testbed)
         stored = [each for machine in self.engines for each in self._stored(machine, plans)]
         for each in self.track(stored, "Exporting the parts", len(stored)):
-            contents[each.file] = self._written(each, plans)
+            content = self._written(each, plans)
+            if content is not None:
+                contents[each.file] = content
+        stored = self._that_fit(stored, contents)
         if not quantise:
             self._check_memory(stored, contents)
         if self.samples:
@@ -188,6 +189,22 @@ class _Export:
             tuple(left_out(self.designs[0].setting, own, self._result_bytes)),
         )
 
+    def _that_fit(self, stored: Sequence[_Stored], contents: dict[str, bytes]) -> list[_Stored]:
+        """All programs, but for the spare ones of machines that cannot run or hold them; those leave the contents."""
+        longest = max((design.plan for design in self.designs), key=lambda plan: len(plan.devices))
+        lacking = {each.machine for each in stored if each.file not in contents}
+        for device in longest.devices:
+            sizes = [
+                len(contents[each.file]) for each in stored if each.machine == device.name and each.file in contents
+            ]
+            limit = memory_bytes(device)
+            if limit is not None and sum(sizes) > limit:
+                lacking.add(device.name)
+        left_out = [each for each in stored if each.spare and each.machine in lacking]
+        for each in left_out:
+            contents.pop(each.file, None)
+        return [each for each in stored if each not in left_out]
+
     def _check_memory(self, stored: Iterable[_Stored], contents: Mapping[str, bytes]) -> None:
         device = self.designs[0].plan.devices[0]
         if len(self.designs) > 1:
@@ -209,20 +226,27 @@ class _Export:
     def _stored(self, machine: str, plans: Iterable[PlanEntry]) -> list[_Stored]:
         """The programs of a machine."""
         own = [span for plan in plans for span in _spans_on(plan, machine, self.testbed.last)]
+        spare = [span for plan in plans for span in _rests_on(plan, machine, self.testbed.last)]
         graph, suffix = self.testbed.graph, SUFFIX[self.engines[machine]]
         found = []
-        for span in segments_of(own, lambda cut: graph.stacks(graph.cuts[cut].tensors)):
+        for span in segments_of([*own, *spare], lambda cut: graph.stacks(graph.cuts[cut].tensors)):
             ratio = span.arriving or span.leaving
             layers = f"layers-{span.start}-{span.end}" + (f"-b{ratio:g}" if ratio else "")
-            found.append(_Stored(machine, span, f"{machine}/{layers}.{suffix}", part_of(self.testbed, span)))
+            of_none = not any(_within(span, whole) for whole in own)
+            part = part_of(self.testbed, span)
+            found.append(_Stored(machine, span, f"{machine}/{layers}.{suffix}", part, of_none))
         return found
 
-    def _written(self, stored: _Stored, plans: Iterable[PlanEntry]) -> bytes:
+    def _written(self, stored: _Stored, plans: Iterable[PlanEntry]) -> bytes | None:
         try:
             return file_of(stored.part, self.engines[stored.machine])
         except CannotRunError as failure:
+            if stored.spare:
+                return None
             plan = next(
-                plan for plan in plans if any(map(stored.within, _spans_on(plan, stored.machine, self.testbed.last)))
+                plan
+                for plan in plans
+                if any(_within(stored.span, whole) for whole in _spans_on(plan, stored.machine, self.testbed.last))
             )
             engines = [self.engines[machine] for machine in plan.machines]
             place = plan.machines.index(stored.machine)
@@ -271,7 +295,12 @@ class _Export:
             for each in stored
             if each.machine == machine
         ]
-        constants = [hop.constants for plan in plans if machine in plan.machines for hop in plan.hops if hop.constants]
+        constants = [
+            hop.constants
+            for plan in plans
+            for place, hop in enumerate(plan.hops)
+            if hop.constants and machine in plan.machines[place : place + 2]
+        ]
         first = machine == plans[0].machines[0]
         others = [name for name in ([SAMPLES] if first else []) + [POLICY] if name in contents]
         files = [*(segment["file"] for segment in segments), *dict.fromkeys(constants), *others]
@@ -279,11 +308,26 @@ class _Export:
 
     def _proven(self, manifest: Manifest, contents: Mapping[str, bytes], what: str) -> list[Proven]:
         bundle, samples = held(manifest, contents), self.testbed.data.validation
+        for plan in manifest.plans:
+            for place in range(1, len(plan.hops)):
+                if manifest.rest(plan, place):  # what is to stand in for the machines behind is proven as they are
+                    prove(bundle, plan.id, self.testbed, samples, self.track, what, place).check()
         return [prove(bundle, plan.id, self.testbed, samples, self.track, what) for plan in manifest.plans]
 
 
 def _spans_on(plan: PlanEntry, machine: str, last: int) -> list[Span]:
     return [span for name, span in zip(plan.machines, spans(plan, last), strict=True) if name == machine]
+
+
+def _rests_on(plan: PlanEntry, machine: str, last: int) -> list[Span]:
+    """All layers behind the hop by which frames come to a machine in the middle."""
+    hops = [hop for name, hop in zip(plan.machines[1:-1], plan.hops, strict=False) if name == machine]
+    return [Span(hop.cut, last, hop.bottleneck) for hop in hops]
+
+
+def _within(part: Span, whole: Span) -> bool:
+    """Whether a plan that runs all of these layers runs the program of a part of them."""
+    return whole.start <= part.start and part.end <= whole.end and whole[2:] == part[2:]
 
 
 @dataclass(frozen=True)

@@ -137,13 +137,17 @@ class _Way:
 
 
 def _ways(bundle: Bundle) -> list[_Way]:
-    """Of all plans; what the device computes of a frame is the same for each, and is kept once."""
+    """Of all plans, and where a machine in the middle finishes; what the device computes of a frame is kept once."""
     manifest, ways, seen = bundle.manifest, list[_Way](), set[str]()
     for plan in manifest.plans:
         first = manifest.chain(plan, 0)
         steps: list[SegmentEntry | Codec] = [*first]
         for place, hop in enumerate(plan.hops, 1):
-            steps += [bundle.codec(hop), *manifest.chain(plan, place)]
+            steps.append(bundle.codec(hop))
+            if place < len(plan.hops):
+                rest, own = manifest.rest(plan, place), {each.file for each in manifest.chain(plan, place)}
+                ways.append(_Way([*steps, *rest], {each.file: each for each in rest if each.file not in own}))
+            steps += manifest.chain(plan, place)
         kept = {each.file: each for each in steps if isinstance(each, SegmentEntry) and each.file not in seen}
         seen |= {each.file for each in first}
         ways.append(_Way(steps, kept))

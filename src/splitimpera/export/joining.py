@@ -18,7 +18,7 @@ def machines_of(designs: Sequence[Designed]) -> list[str]:
     """The machines of all plans, in the order of the frames' way.
 
     Raises:
-        PlanError: several plans are for other machines than each other, or for more than two.
+        PlanError: several plans are for other machines than each other.
     """
     longest = max((design.plan for design in designs), key=lambda plan: len(plan.devices))
     machines = [device.name for device in longest.devices]
@@ -30,12 +30,6 @@ def machines_of(designs: Sequence[Designed]) -> list[str]:
                 where=f"plan '{plan.id}'",
                 hint="a bundle is for the same machines; export them apart",
             )
-    if len(designs) > 1 and len(machines) > 2:
-        raise PlanError(
-            f"it has {len(machines)} machines, a bundle of several plans has two",
-            where=f"plan '{longest.id}'",
-            hint="export it alone",
-        )
     return machines
 
 

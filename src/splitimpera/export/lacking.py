@@ -30,7 +30,9 @@ def refusal(testbed: Testbed, spans: Sequence[Span], engines: Sequence[str], pla
     else:
         found = testbed.graph.layers[layer]
         what = f"the layer '{shown(found.name)}' (operation {shown(found.operation)})"
-        hint = _advice(search, cut, [*engines, *engines][:2], engine, layer)
+        hint = "take '--engine torch', or choose another plan" if engine == "onnx" else "choose another plan"
+        if len(spans) < 3:
+            hint = _advice(search, cut, [*engines, *engines][:2], engine, layer)
     return ModelError(f"{ENGINE_NAMES[engine]} cannot run {what}: {why}", where="--engine", hint=hint)
 
 

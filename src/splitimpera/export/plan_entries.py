@@ -85,13 +85,17 @@ def _hop_entry(
 
 
 def _check_numbers(entries: Sequence[PlanEntry]) -> None:
-    """Packets say their hop's number and nothing else of where they belong."""
-    known: dict[int, tuple[str, tuple[int, float]]] = {}
+    """Packets say their hop's number and nothing else of where they belong, and what they come by is told by that.
+
+    So plans whose frames come to a machine by the same number go on from there alike.
+    """
+    known: dict[tuple[int, int], tuple[str, list[tuple[object, ...]]]] = {}
     for entry in entries:
-        for hop in entry.hops:
-            place = hop.cut, hop.bottleneck
-            other, there = known.setdefault(hop.number, (entry.id, place))
-            if there != place:
+        for place, hop in enumerate(entry.hops):
+            onward = [(each.number, each.cut, each.bottleneck, each.transport) for each in entry.hops[place + 1 :]]
+            way = [(hop.cut, hop.bottleneck), *onward]
+            other, there = known.setdefault((place, hop.number), (entry.id, way))
+            if there != way:
                 raise BundleError(
                     f"plans '{entry.id}' and '{other}' cannot be told apart by what they send", hint="leave out one"
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,19 @@ from splitimpera.core.array_types import Row
 from splitimpera.core.errors import BundleError
 from splitimpera.core.progress import Track
 from splitimpera.core.units import format_fraction
-from splitimpera.deploy.halves import DeviceHalf, Received, ServerHalf, device_half, server_half
+from splitimpera.deploy.halves import (
+    DeviceHalf,
+    MiddleHalf,
+    Passed,
+    Received,
+    ReceivingHalf,
+    device_half,
+    receiving_halves,
+)
 from splitimpera.evaluation.batches import unstack
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.models.datasets import Samples
+from splitimpera.records.traffic import Codec
 from splitimpera.tasks.quality import value_of
 from splitimpera.tasks.sameness import Comparison
 
@@ -91,26 +100,29 @@ class Proven:
                 )
 
 
-def prove(bundle: Bundle, plan: str, testbed: Testbed, samples: Samples, track: Track[Any], what: str) -> Proven:
-    """Run all samples through both halves of a bundle, and through the network.
+def prove(
+    bundle: Bundle, plan: str, testbed: Testbed, samples: Samples, track: Track[Any], what: str, ends: int | None = None
+) -> Proven:
+    """Run all samples through all halves of a bundle's plan, and through the network.
 
     Args:
         testbed: With the network, and the plan's bottleneck: that is what the halves are compared with.
         samples: The validation part.
         what: What is done, for whoever watches.
+        ends: Place of a machine in the middle that finishes the frames by itself; None: the last one does.
 
     Raises:
         BundleError: the halves do not run.
     """
-    halves, task = _Halves(bundle, plan), testbed.task
+    halves, task = _Halves(bundle, plan, ends), testbed.task
     parts, whole, gaps, seconds = task.sameness(), task.sameness(), _Gaps(), list[float]()
     size, counts = testbed.chunk(hop.cut for hop in halves.entry.hops), []
-    frames = _references(testbed, halves.entry, samples, size)
+    frames = _references(testbed, halves.run, samples, size)
     for rows, references in track(frames, what, -(-len(samples) // size)):
-        for reference, tensors, direct in zip(references, *halves.directly(rows), strict=True):
+        for reference, (*crossing, direct) in zip(references, halves.directly(rows), strict=True):
             parts.take(reference, direct, task.answer(direct))
             if len(parts) <= LOSSLESS_SAMPLES:
-                gaps.look(halves.device, tensors)
+                gaps.look(halves.codecs, crossing)
         for reference, row in zip(references, rows, strict=True):
             outputs, response, taken_s = halves.frame(row)
             answer = response if halves.responds else task.answer(response)
@@ -123,12 +135,19 @@ def prove(bundle: Bundle, plan: str, testbed: Testbed, samples: Samples, track: 
 
 
 class _Halves:
-    """Both halves of a plan; of one on the device alone, the one."""
+    """All halves of a plan in the order of the frames' way; of one on the device alone, the one."""
 
-    def __init__(self, bundle: Bundle, plan: str) -> None:
+    def __init__(self, bundle: Bundle, plan: str, ends: int | None = None) -> None:
         self.device: DeviceHalf = device_half(bundle, plan)
         self.entry: PlanEntry = self.device.plan
-        self.server: ServerHalf | None = server_half(bundle, plan) if self.entry.hops else None
+        machines = self.entry.machines[1:] if ends is None else self.entry.machines[1 : ends + 1]
+        self.others = [receiving_halves(bundle, [plan], machine)[self.entry.id] for machine in machines]
+        if ends is not None:
+            self.others[-1] = _alone_of(self.others[-1])
+        self.codecs: list[Codec] = [half.codec for half in self.others]
+        # what runs, and with which bottlenecks
+        hops = self.entry.hops[: len(self.others)]
+        self.run = self.entry.model_copy(update={"hops": hops, "machines": self.entry.machines[: len(hops) + 1]})
 
     @property
     def responds(self) -> bool:
@@ -138,36 +157,46 @@ class _Halves:
     def frame(self, row: Row) -> tuple[Row, Row, float]:
         """One frame's outputs and response by all that the bundle has, and the seconds that its programs took."""
         coded = self.device(list(row))
-        if coded.payload is None or self.server is None:
-            assert coded.result is not None
-            assert coded.outputs is not None
-            return coded.outputs, coded.result, coded.head_s
-        predictions = self.server([Received(coded.payload.data)])
-        (result,), (outputs,) = predictions.results, predictions.outputs
-        if result is None or outputs is None:
-            raise BundleError("the server's half cannot read what the device's half sends")
-        return outputs, result, coded.head_s + predictions.run_s
+        payload, outputs, result, taken_s = coded.payload, coded.outputs, coded.result, coded.head_s
+        for half in self.others:
+            found = half([Received(b"" if payload is None else payload.data)])
+            taken_s += found.run_s
+            if isinstance(found, Passed):
+                (payload,) = found.payloads
+            else:
+                (result,), (outputs,) = found.results, found.outputs
+        if outputs is None or result is None:
+            raise BundleError("a machine's half cannot read what the one in front of it sends")
+        return outputs, result, taken_s
 
-    def directly(self, rows: list[Row]) -> tuple[list[Row], list[Row]]:
-        """What leaves the device for some frames, and the outputs that follow from exactly that."""
-        sent = self.device.layers(rows)
-        return sent, sent if self.server is None else self.server.layers(sent)
+    def directly(self, rows: list[Row]) -> Iterator[tuple[Row, ...]]:
+        """Of some frames what leaves each machine where no codec is in between; the outputs last."""
+        left = [self.device.layers(rows)]
+        for half in self.others:
+            left.append(half.layers(left[-1]))
+        return zip(*left, strict=True)
+
+
+def _alone_of(half: ReceivingHalf) -> ReceivingHalf:
+    """What finishes frames on a machine in the middle."""
+    assert isinstance(half, MiddleHalf)
+    assert half.alone is not None
+    return half.alone
 
 
 class _Gaps:
-    """Whether a codec gives back what it was given."""
+    """Whether codecs give back what they were given."""
 
     def __init__(self) -> None:
         self.none = True
 
-    def look(self, device: DeviceHalf, tensors: Row) -> None:
-        if device.codec is None or not self.none:
-            return
-        decoded = device.codec.decode(device.codec.encode(tensors).data)
-        for given, found in zip(tensors, decoded, strict=True):
-            wanted = np.asarray(given, np.complex128)
-            most = ROUNDING * float(np.abs(wanted).max(initial=0))
-            self.none &= bool((np.abs(wanted - found) <= most).all())
+    def look(self, codecs: Sequence[Codec], crossing: Sequence[Row]) -> None:
+        for codec, tensors in zip(codecs, crossing, strict=True) if self.none else ():
+            decoded = codec.decode(codec.encode(tensors).data)
+            for given, found in zip(tensors, decoded, strict=True):
+                wanted = np.asarray(given, np.complex128)
+                most = ROUNDING * float(np.abs(wanted).max(initial=0))
+                self.none &= bool((np.abs(wanted - found) <= most).all())
 
 
 def _references(
