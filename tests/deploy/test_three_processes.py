@@ -1,0 +1,105 @@
+"""Sensor, gateway and cloud as three processes on loopback, encrypted on both hops."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+from tier_bundle import make_tiers
+
+from splitimpera.deploy.frame_log import read_log
+from splitimpera.deploy.keys import make_keys
+
+COMMAND = (sys.executable, "-m", "splitimpera")
+KEYS = ("--keys", "keys")
+
+
+@contextmanager
+def serving(folder, *options, how="encrypted"):
+    """A server; yields its process and its address. One that was killed is not asked how it ended."""
+    command = [*COMMAND, "serve", "bundle", "--listen", "127.0.0.1:0", *options]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline()
+        found = re.fullmatch(rf"serving \S.* at (\S+) by TCP and UDP, {how}\n", line)
+        assert found, line + process.stderr.read()
+        yield process, found[1]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) in (0, -signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def inferred(folder, address, plan, log, *more, code=0):
+    command = ("infer", "bundle", "--server", address, *KEYS, "--input", "samples", "--plan", plan, "--log", log)
+    run = subprocess.run(
+        [*COMMAND, *command, "--frames", "20", "--fps", "50", *more],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == code, run.stderr
+    return run, read_log(folder / log)[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a bundle and keys."""
+    folder = tmp_path_factory.mktemp("tiers")
+    make_tiers(folder / "bundle", finishes=True)
+    make_keys(folder / "keys")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_over_three_machines_and_what_is_left_when_the_last_one_is_gone(folder):
+    with serving(folder, *KEYS) as (cloud, cloud_address):
+        middle = ("--machine", "gateway", "--next", cloud_address)
+        with serving(folder, *KEYS, *middle, "-v", how=f"encrypted, on to {cloud_address}") as (gateway, address):
+            for plan in ("each", "past"):
+                run, lines = inferred(folder, address, plan, f"{plan}.jsonl")
+                assert "accuracy: 100 % of 20" in run.stdout
+                assert [line.outcome for line in lines] == ["ok"] * 20
+                assert [len(line.hops) for line in lines] == [1] * 20
+                for line in lines:
+                    (hop,) = line.hops
+                    assert line.server_s > hop.away_s > hop.server_s > hop.run_s > 0
+            first = json.loads((folder / "each.jsonl").read_text().splitlines()[0])
+            assert (first["schema_version"], first["secure"]) == (4, "tls")
+            cloud.send_signal(signal.SIGKILL)
+            time.sleep(0.2)
+            run, lines = inferred(folder, address, "each", "alone.jsonl")
+            assert "accuracy: 100 % of 20" in run.stdout
+            assert [(line.outcome, line.hops) for line in lines] == [("ok", ())] * 20
+            gateway.send_signal(signal.SIGTERM)
+            events = [json.loads(line) for line in gateway.stderr.read().splitlines()]
+            assert {"joined", "not joined", "next machine", "stopped"} <= {event["event"] for event in events}
+
+
+@pytest.mark.slow
+def test_what_a_machine_in_the_middle_lacks_is_said(folder):
+    def refused(*options):
+        command = [*COMMAND, "serve", "bundle", "--listen", "127.0.0.1:0", *options]
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+        assert run.returncode == 2
+        assert "Traceback" not in run.stderr
+        return run.stderr
+
+    assert "does not end on 'gateway'; say where its next machine is, by --next" in refused(
+        *KEYS, "--machine", "gateway"
+    )
+    assert "the bundle has no part for 'fog'" in refused(*KEYS, "--machine", "fog")
+    assert "--next: 'cloud:one' is no address" in refused(*KEYS, "--machine", "gateway", "--next", "cloud:one")
+    assert "--insecure: anybody on the way to cloud could read" in refused(
+        "--insecure", "--machine", "gateway", "--next", "cloud:7433"
+    )
