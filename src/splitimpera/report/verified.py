@@ -122,7 +122,7 @@ class DriftEntry(Entry):
 
     Attributes:
         key: What: "device", "encode", "round_trip", "goodput", "lost_packets", "lost_frames", "server_wait", "decode",
-            "server", "payload" or "confidence".
+            "server", "payload" or "confidence"; of later hops with their number behind it, "decode_2", and "link_2".
         predicted: As designed for, by the unit of `kind`; of a confidence: at the start of the run.
         measured: Median over the frames that are not as expected; of losses the mean.
         log: In whose frames.

@@ -18,6 +18,7 @@ COLOURS = {
     **{"device_wait": "#8C6D1F", "device": "#E69F00", "encode": "#CC79A7", "link": "#56B4E9"},
     **{"server_wait": "#7A4FA3", "decode": "#F0E442", "server": "#009E73", "rest": "#999999"},
 }
+HATCHES = ("x", "\\", "/", "-")
 SHOWN = 0.998
 """Up to which share of the frames the distributions are drawn."""
 TICKS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8)
@@ -104,13 +105,21 @@ def _parts(verification: Verification) -> go.Figure:
             y=[name for name, _, _ in rows],
             orientation="h",
             name=text(part.name),
-            marker={"color": COLOURS[part.key]},
+            marker=_marker(part.key),
             hovertemplate=f"<b>{text(part.name)}</b><br>%{{y}}: %{{x:.4s}}s<extra></extra>",
         )
     figure.update_layout(barmode="stack", legend_traceorder="normal", bargap=0.25)
     figure.update_xaxes(title_text="mean time of a frame", ticksuffix="s", tickformat="~s")
     figure.update_yaxes(automargin=True)
     return plain(figure, height=320)
+
+
+def _marker(key: str) -> dict[str, Any]:
+    """The colour of a part; those of later hops, whose keys end in a number, are hatched."""
+    name, _, digits = key.rpartition("_")
+    if not digits.isdecimal():
+        return {"color": COLOURS[key]}
+    return {"color": COLOURS[name], "pattern": {"shape": HATCHES[int(digits) % len(HATCHES)]}}
 
 
 def _frames(verification: Verification) -> go.Figure:

@@ -73,6 +73,11 @@ def write_anew(
         OutputError: there is a scenario already, or it cannot be written.
     """
     path = folder / SCENARIO
+    if len(entry.devices) > 2:
+        raise DataError(
+            f"plan '{entry.id}' has {len(entry.devices)} machines, a scenario is made anew of runs of one or two",
+            where="--anew",
+        )
     if path.exists():
         raise OutputError(f"'{shown_path(path)}' exists already", where="--anew", hint="name another folder")
     lasting = [one for one in drifted if one.until_frame is None and one.key in MENDED]
@@ -90,7 +95,7 @@ def write_anew(
     check_writable(folder, "--anew")
     if slow:
         result_bytes = logs[0].run.result_bytes or results.cuts[-1].bytes
-        profiles = calibrated(results, entry, since, measured(since, prediction.link, result_bytes))
+        profiles = calibrated(results, entry, since, measured(since, prediction.plan.hops, result_bytes))
         for place, (name, device) in enumerate(zip(entry.devices, prediction.plan.devices, strict=True)):
             if name in slow:
                 files.append(folder / f"profile-{name}.json")

@@ -36,8 +36,14 @@ def calibrated(results: Results, entry: PlanEntry, logs: Sequence[Log], found: M
     """A profile for each machine of a plan, by its name.
 
     Raises:
-        DataError: there are too few frames.
+        DataError: there are too few frames, or the plan has more than two machines.
     """
+    if len(entry.devices) > 2:
+        raise DataError(
+            f"plan '{entry.id}' has {len(entry.devices)} machines, profiles are made of runs of one or two",
+            where="--calibrate",
+            hint="measure each machine by 'splitimpera profile'",
+        )
     done = found.having(lambda line: line.outcome in ANSWERED and line.head_s is not None)
     if done.sum() < FEWEST:
         raise DataError(

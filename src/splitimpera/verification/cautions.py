@@ -33,6 +33,7 @@ def cautions(
     """Each in a sentence."""
     return [
         *_chosen(logs, entry),
+        *_shortened(logs),
         *_length(found),
         *_pace(logs, found, prediction),
         *_outcomes(logs),
@@ -57,6 +58,15 @@ def _chosen(logs: Sequence[Log], entry: PlanEntry) -> Iterator[str]:
         yield (
             f"The device answered {finished} of these frames itself, or once more as before, for no answer came in "
             "time: here nothing came back of them."
+        )
+
+
+def _shortened(logs: Sequence[Log]) -> Iterator[str]:
+    """Of frames that did not go all the way."""
+    if shortened := sum(log.shortened for log in logs):
+        yield (
+            f"A machine in the middle finished {shortened} frames by itself, for the next one was away or took too "
+            "long: here nothing came back of them."
         )
 
 

@@ -39,7 +39,7 @@ from splitimpera.verification.findings import compared_parts, findings, signed_m
 from splitimpera.verification.frame_times import Bools
 from splitimpera.verification.judged import on_time_quality, run_quality
 from splitimpera.verification.matching import Log, outcomes, read_logs
-from splitimpera.verification.measured import Measured, measured
+from splitimpera.verification.measured import Measured, measured, sent_bytes
 from splitimpera.verification.predicted import Prediction, predict, unstable
 from splitimpera.verification.shares import LEVEL as SURE
 from splitimpera.verification.shares import block_frames, clustered_interval
@@ -79,19 +79,22 @@ def matched(
     entry, given = read_logs([Path(log) for log in logs], results, None if bundle is None else Path(bundle), plan)
     unstable(entry)
     frames = min(max(len(log.frames) for log in given), MOST_FRAMES)
-    sizes = [line.payload_bytes for log in given for line in log.compared if line.sent_s is not None]
+    sizes = [sent_bytes(line) for log in given for line in log.compared if line.sent_s is not None]
+    first, *further = [
+        np.array([each[hop] for each in sizes if hop < len(each)], dtype=np.float64)
+        for hop in range(max(len(entry.hops), 1))
+    ]
     told_bytes = given[0].run.result_bytes
     result_bytes = results.cuts[-1].bytes if told_bytes is None else told_bytes
-    prediction = predict(folder, results, entry, max(frames, 2), np.array(sizes, dtype=np.float64), result_bytes)
-    return results, entry, given, prediction, measured(given, prediction.link, result_bytes)
+    prediction = predict(folder, results, entry, max(frames, 2), first, result_bytes, further)
+    return results, entry, given, prediction, measured(given, prediction.plan.hops, result_bytes)
 
 
 def compared(
     results: Results, entry: PlanEntry, logs: Sequence[Log], prediction: Prediction, found: Measured
 ) -> Verification:
     """All of it as data."""
-    device, server = entry.devices[0], entry.devices[-1]
-    parts = compared_parts(prediction, found, device, server)
+    parts = compared_parts(prediction, found, *prediction.stages)
     quantities = [
         *_latencies(entry, found),
         *_sent(entry, prediction, found),
@@ -118,9 +121,9 @@ def compared(
         left_out="The first frame of each log is left out, measured and predicted: caches are cold then, engines plan "
         "their work and connections start slowly.",
         warnings=cautions(logs, found, prediction, results, entry),
-        findings=findings(parts, prediction, device, server),
+        findings=findings(parts, prediction, *prediction.stages),
         drift=drifted,
-        anew=how_anew(drifted, logs),
+        anew=how_anew(drifted, logs) if len(entry.devices) < 3 else "",
         quantities=quantities,
         distribution=_distribution(prediction, found),
         parts=parts,
@@ -367,9 +370,10 @@ def _notes(entry: PlanEntry, found: Measured) -> Iterator[str]:
     if entry.hops:
         handed = found.handed_s[np.isfinite(found.handed_s)]
         median_s = float(np.median(handed)) if len(handed) else 0.0
+        who = "The two machines" if len(entry.hops) == 1 else "The machines"
         told = f" (at p50 the last byte was with the system {signed_ms(median_s)} after it)"
         yield (
-            "The two machines share no clock. The link is what a frame took from the end of encoding to its response, "
+            f"{who} share no clock. The link is what a frame took from the end of encoding to its response, "
             "less what the server says that it had it for; preparing the input and handing over are in it"
             f"{told if len(handed) else ''}. There and back are split in the proportion in which the design's link "
             "would take a first packet and a response."

@@ -30,9 +30,9 @@ from splitimpera.verification.departures import (
     own_spread,
     threshold,
 )
-from splitimpera.verification.frame_times import Bools
+from splitimpera.verification.frame_times import Bools, of_hop
 from splitimpera.verification.matching import Log
-from splitimpera.verification.measured import Measured, first_packet_s
+from splitimpera.verification.measured import Measured, first_packet_s, sent_bytes
 from splitimpera.verification.predicted import Prediction
 
 FACTOR = 1.2
@@ -147,16 +147,27 @@ def _entry(thing: _Thing, one: Departure, known: IntArray, log: Log, where: str)
 
 
 def _things(found: Measured, of: slice, prediction: Prediction, entry: PlanEntry) -> Iterator[_Thing]:
-    device, server = entry.devices[0], entry.devices[-1]
     ours, theirs = prediction.parts_s, {key: values[of] for key, values in found.parts_s.items()}
-    yield _time("device", ours["device"], theirs["device"], f"The layers on {device} take {_LONG}")
-    if prediction.link is not None:
-        yield _time("encode", ours["encode"], theirs["encode"], f"Encoding takes {_LONG}")
-        yield from _link(found, of, prediction, prediction.link, entry)
-        waits = f"Frames wait {{measured}} on {server}, where {{predicted}} were predicted"
-        yield _time("server_wait", ours["server_wait"], theirs["server_wait"], waits)
-        yield _time("decode", ours["decode"], theirs["decode"], f"Decoding takes {_LONG}")
-        yield _time("server", ours["server"], theirs["server"], f"The layers on {server} take {_LONG}")
+    devices, links = prediction.stages
+    yield _time("device", ours["device"], theirs["device"], f"The layers on {devices[0]} take {_LONG}")
+    for hop, (device, server, link) in enumerate(zip(devices, devices[1:], links, strict=False), 1):
+        several = len(links) > 1
+        said = {
+            "encode": f"Encoding{f' on {device}' if several else ''} takes {_LONG}",
+            "link": f"{link}, there and back, takes {_LONG}",
+            "server_wait": f"Frames wait {{measured}} on {server}, where {{predicted}} were predicted",
+            "decode": f"Decoding{f' on {server}' if several else ''} takes {_LONG}",
+            "server": f"The layers on {server} take {_LONG}",
+        }
+        for name, words in said.items():
+            if name == "link" and not several:
+                yield from _link(found, of, prediction, prediction.plan.hops[0].link, entry)
+            else:
+                key = of_hop(name, hop)
+                yield _time(key, ours[key], theirs[key], words)
+    if links:
+        if len(links) > 1:
+            yield _lost_frames(found, of, prediction)
         yield from _payload(found, of, entry)
     yield from _confidence(found, of)
 
@@ -217,10 +228,14 @@ def _link(found: Measured, of: slice, prediction: Prediction, link: Link, entry:
         shares = np.where(answered, prediction.lost / np.maximum(prediction.packets, 1), np.nan)
         predicted = float(prediction.lost[answered].sum() / prediction.packets[answered].sum())
         yield _losses("lost_packets", predicted, share, shares, "{measured} of the packets are lost, not {predicted}")
-    gone = np.array([line.outcome == "lost" for line in lines], dtype=float)
+    yield _lost_frames(found, of, prediction)
+
+
+def _lost_frames(found: Measured, of: slice, prediction: Prediction) -> _Thing:
+    gone = np.array([line.outcome == "lost" for line in found.lines[of]], dtype=float)
     lost = (~prediction.answered & ~prediction.dropped).astype(float)
     said = "Nothing comes back of {measured} of the frames, where {predicted} were predicted"
-    yield _losses("lost_frames", float(lost.mean()), gone, lost, said)
+    return _losses("lost_frames", float(lost.mean()), gone, lost, said)
 
 
 def _losses(key: str, predicted: float, shares: FloatArray, simulated: FloatArray, said: str) -> _Thing:
@@ -234,7 +249,9 @@ def _losses(key: str, predicted: float, shares: FloatArray, simulated: FloatArra
 
 def _payload(found: Measured, of: slice, entry: PlanEntry) -> Iterator[_Thing]:
     predicted = entry.metrics.get("payload_bytes")
-    sizes = np.array([np.nan if line.sent_s is None else line.payload_bytes for line in found.lines[of]])
+    hops = len(entry.hops)
+    sent = [sent_bytes(line) if line.sent_s is not None else [] for line in found.lines[of]]
+    sizes = np.array([float(sum(each)) if len(each) == hops else np.nan for each in sent])
     if predicted and np.isfinite(sizes).any():
         said = "Payloads are {ratio} times as large as predicted, {measured} instead of {predicted}"
         none = np.empty((0, 0))

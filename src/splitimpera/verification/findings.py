@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from splitimpera.core.array_types import FloatArray
 from splitimpera.core.statistics import tolerance_s
 from splitimpera.core.units import format_time
 from splitimpera.report.verified import PartEntry, TimesEntry
-from splitimpera.verification.frame_times import HALVES, NAMES, Bools, FrameTimes
+from splitimpera.verification.frame_times import HALVES, Bools, FrameTimes, key_and_hop, of_hop, part_names
 
 SAID = {
     "device_wait": "Frames wait {measured} on {device} until work on them begins",
@@ -22,6 +22,12 @@ SAID = {
     "server": "The layers on {server} take {measured}",
     "rest": "What no other part accounts for takes {measured}",
 }
+SAID_OF_HOPS = SAID | {
+    "encode": "Encoding on {device} takes {measured}",
+    "link": "The link {link}, there and back, takes {measured}",
+    "decode": "Decoding on {server} takes {measured}",
+}
+"""Where there are several hops."""
 LEAST_SHARE = 0.005
 """Of the difference of the whole; smaller ones are none."""
 SLOW_SHARE, SLOW_S = 0.10, 2e-3
@@ -34,27 +40,30 @@ HINTS = {
 }
 
 
-def compared_parts(predicted: FrameTimes, measured: FrameTimes, device: str, server: str) -> list[PartEntry]:
+def compared_parts(
+    predicted: FrameTimes, measured: FrameTimes, devices: Sequence[str], links: Sequence[str]
+) -> list[PartEntry]:
     """Every part, predicted and measured, in the order of the frames' way."""
-    wanted = {key: name.format(device=device, server=server) for key, name in NAMES.items()}
+    wanted = part_names(devices, links)
     ours, theirs = _Bands(predicted), _Bands(measured)
     whole_s = theirs.total_s - ours.total_s
     whole_off = abs(whole_s) > tolerance_s(np.array([ours.total_s]))[0]
     entries = []
-    for key in [key for name in wanted for key in ([name, *HALVES] if name == "link" else [name])]:
+    for key in _with_halves(wanted):
         if key not in measured.parts_s:
             continue
         before, after = ours.times(key), theirs.times(key)
         if after is None:
             continue
         difference_s = after.typical_s - (before.typical_s if before else 0.0)
-        half = key in HALVES
+        base, hop = key_and_hop(key)
+        half = base in HALVES
         agreeing = whole_off and not half and difference_s / whole_s >= LEAST_SHARE
         entries.append(
             PartEntry(
                 key=key,
-                name=HALVES[key] if half else wanted[key],
-                within="link" if half else None,
+                name=HALVES[base] if half else wanted[key],
+                within=of_hop("link", hop) if half else None,
                 predicted=before,
                 measured=after,
                 difference_s=difference_s,
@@ -65,14 +74,25 @@ def compared_parts(predicted: FrameTimes, measured: FrameTimes, device: str, ser
     return entries
 
 
-def findings(parts: Sequence[PartEntry], predicted: FrameTimes, device: str, server: str) -> list[str]:
+def _with_halves(names: Iterable[str]) -> Iterator[str]:
+    """The keys of all parts, each link's followed by those of its two ways."""
+    for name in names:
+        yield name
+        base, hop = key_and_hop(name)
+        if base == "link":
+            yield from (of_hop(half, hop) for half in HALVES)
+
+
+def findings(
+    parts: Sequence[PartEntry], predicted: FrameTimes, devices: Sequence[str], links: Sequence[str]
+) -> list[str]:
     """A sentence for each part that is off, the largest difference first; then those that are off in slow frames."""
     measured = [part for part in parts if part.within is None]
     off = sorted((part for part in measured if part.off), key=lambda part: -abs(part.difference_s))
     ranges = _slow_ranges(predicted)
     slow = [part for part in measured if _off_when_slow(part, ranges.get(part.key))]
     slow.sort(key=lambda part: -abs(_slow_s(part)))
-    return [_told(part, device, server) for part in off] + [_slow_told(part) for part in slow]
+    return [_told(part, devices, links) for part in off] + [_slow_told(part) for part in slow]
 
 
 def _slow_s(part: PartEntry) -> float:
@@ -108,15 +128,21 @@ def _slow_told(part: PartEntry) -> str:
     )
 
 
-def _told(part: PartEntry, device: str, server: str) -> str:
-    said = SAID[part.key].format(device=device, server=server, measured=format_time(part.measured.typical_s))
+def _told(part: PartEntry, devices: Sequence[str], links: Sequence[str]) -> str:
+    key, hop = key_and_hop(part.key)
+    said = (SAID if len(devices) < 3 else SAID_OF_HOPS)[key].format(
+        device=devices[hop - 1],
+        server=devices[min(hop, len(devices) - 1)],
+        link=links[hop - 1] if links else "",
+        measured=format_time(part.measured.typical_s),
+    )
     predicted_s = part.predicted.typical_s if part.predicted else 0.0
     where = f" where {format_time(predicted_s)} were predicted" if predicted_s else ", of which nothing was predicted"
     share = ""
     if part.share is not None:
         share = ": more than the whole difference" if part.share > 1.005 else f": {part.share:.0%} of the difference"
     share = share.replace("%", " %")
-    return f"{said}{where} ({signed_ms(part.difference_s)}){share}; {HINTS[part.key]}."
+    return f"{said}{where} ({signed_ms(part.difference_s)}){share}; {HINTS[key]}."
 
 
 def signed_ms(difference_s: float) -> str:

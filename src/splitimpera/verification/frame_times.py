@@ -1,11 +1,12 @@
 """The parts of a frame's time: the same ones of a simulated frame and of a measured one; they add up to its latency.
 
-The two machines share no clock. The device measures from when a frame was due until its response, the server its own
-durations. What is left between them is the link, there and back, as one time.
+Machines share no clock. The device measures from when a frame was due until its response, each other one its own
+durations. What is left between two of them is the link, there and back, as one time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +27,53 @@ NAMES = {
     "rest": "the rest",
 }
 """In the order of the frames' way; `rest` is what the programs take besides."""
+OF_HOPS = {
+    "encode": "encoding on {device}",
+    "link": "{link}, there and back",
+    "server_wait": "waiting on {server}",
+    "decode": "decoding on {server}",
+    "server": "layers on {server}",
+}
+"""What each hop has where there are several."""
 HALVES = {"up": "there", "back": "back, with the response"}
 """Of the link: split, not measured."""
+
+
+def of_hop(key: str, hop: int) -> str:
+    """The key of a part of a hop, counted from 1.
+
+    >>> of_hop("link", 1), of_hop("link", 2)
+    ('link', 'link_2')
+    """
+    return key if hop == 1 else f"{key}_{hop}"
+
+
+def key_and_hop(key: str) -> tuple[str, int]:
+    """The inverse of `of_hop`.
+
+    >>> key_and_hop("server_wait_2"), key_and_hop("rest")
+    (('server_wait', 2), ('rest', 1))
+    """
+    start, _, digits = key.rpartition("_")
+    return (start, int(digits)) if digits.isdecimal() else (key, 1)
+
+
+def part_names(devices: Sequence[str], links: Sequence[str]) -> dict[str, str]:
+    """What the parts of a plan's frames are called, by key, in the order of the frames' way.
+
+    >>> list(part_names(["camera"], []).values())[:2]
+    ['waiting on camera', 'layers on camera']
+    >>> [name for key, name in part_names(["a", "b", "c"], ["radio", "fibre"]).items() if key.endswith("_2")]
+    ['encoding on b', 'fibre, there and back', 'waiting on c', 'decoding on c', 'layers on c']
+    """
+    if len(devices) < 3:
+        return {key: name.format(device=devices[0], server=devices[-1]) for key, name in NAMES.items()}
+    names = {key: NAMES[key].format(device=devices[0]) for key in ("device_wait", "device")}
+    for hop, (device, server, link) in enumerate(zip(devices, devices[1:], links, strict=False), 1):
+        for key, name in OF_HOPS.items():
+            names[of_hop(key, hop)] = name.format(device=device, server=server, link=link)
+    return names | {"rest": NAMES["rest"]}
+
 
 TYPICAL = (0.25, 0.75)
 SLOW = 0.9
@@ -40,7 +86,7 @@ class FrameTimes:
 
     Attributes:
         latency_s: From due to response; NaN where there was none.
-        parts_s: Seconds in each part of `NAMES` and `HALVES` that there is; NaN where not known.
+        parts_s: Seconds in each part of `part_names` and `HALVES` that there is; NaN where not known.
     """
 
     latency_s: FloatArray

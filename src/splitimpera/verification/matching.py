@@ -20,6 +20,7 @@ TIMES = ("due_s", "begun_s", "sent_s", "response_s")
 COUNTS = ("payload_bytes", "packets", "lost_packets", "missing_bytes", "batch")
 LATEST_S = 1e9
 DURATIONS = ("head_s", "encode_s", "assembled_s", "queued_s", "decode_s", "run_s", "server_s")
+HOP_DURATIONS = ("encode_s", "away_s", *DURATIONS[2:])
 WARM_UP = 1
 """Frames of each log that are not compared."""
 
@@ -32,6 +33,7 @@ class Log:
         frames: In the order of their numbers, the first ones of the run among them.
         others: How many more there were, which other plans sent, or none did.
         finished: How many of `frames` the device answered in place of the server; here nothing came back of them.
+        shortened: How many of them a machine in the middle finished; the same holds of them.
     """
 
     path: Path
@@ -39,6 +41,7 @@ class Log:
     frames: tuple[FrameLine, ...]
     others: int = 0
     finished: int = 0
+    shortened: int = 0
 
     @property
     def compared(self) -> tuple[FrameLine, ...]:
@@ -92,6 +95,7 @@ def read_logs(
         seen[same] = log
     if first.mode is not None:
         logs = [_of_plan(log, chosen) for log in logs]
+    logs = [_whole_ways(log, len(plan.hops) - 1) for log in logs]
     if not any(line.latency_s is not None for log in logs for line in log.compared):
         raise DataError(
             f"no frame after the first was answered: {_told(logs)}",
@@ -124,6 +128,25 @@ def _of_plan(log: Log, plan: str) -> Log:
     return replace(log, frames=tuple(frames), others=len(log.frames) - len(frames), finished=len(instead))
 
 
+def _whole_ways(log: Log, hops: int) -> Log:
+    """The frames of a log, where a machine in the middle finished one as if nothing had come back of it.
+
+    Args:
+        hops: Over how many a frame goes on.
+    """
+    frames = list(log.frames)
+    for line in frames:
+        if len(line.hops) > max(hops, 0):
+            raise DataError(
+                f"frame {line.frame} went on over {len(line.hops)} hops, the plan has {max(hops, 0)} of them",
+                where=f"'{shown_path(log.path)}'",
+            )
+    short = [place for place, line in enumerate(frames) if line.outcome == "ok" and len(line.hops) < hops]
+    for place in short:
+        frames[place] = frames[place].model_copy(update=_NOTHING)
+    return replace(log, frames=tuple(frames), shortened=len(short)) if short else log
+
+
 _INSTEAD = (AnsweredBy.DEVICE, AnsweredBy.STALE)
 _NOTHING = {"outcome": "lost", "response_s": None, "predicted": None, "counts": None, "confidence": None}
 
@@ -153,6 +176,7 @@ def _read(path: Path) -> Log:
     for line in frames:
         _check_bounds(line, where)
         spans = {name: value for name in DURATIONS if (value := getattr(line, name)) is not None}
+        spans |= {f"hops.{name}": getattr(hop, name) for hop in line.hops for name in HOP_DURATIONS}
         if line.begun_s is not None:
             spans["begun_s after due_s"] = line.begun_s - line.due_s
             if line.response_s is not None:
@@ -164,13 +188,16 @@ def _read(path: Path) -> Log:
 
 
 def _check_bounds(line: FrameLine, where: str) -> None:
-    for names, most in ((TIMES + DURATIONS, LATEST_S), (COUNTS, WORD)):
+    for names, most in (((*TIMES, *DURATIONS, "away_s"), LATEST_S), (COUNTS, WORD)):
         for name in names:
             value = getattr(line, name)
-            if value is not None and abs(value) > most:
-                raise DataError(f"frame {line.frame}: {name} is {value:g}, at most {most:g} can be", where=where)
-    if line.lost_packets is not None and line.lost_packets > line.packets:
-        raise DataError(f"frame {line.frame}: {line.lost_packets} of {line.packets} packets are lost", where=where)
+            values = [getattr(one, name, None) for one in (line, *line.hops)]
+            for value in values:
+                if value is not None and abs(value) > most:
+                    raise DataError(f"frame {line.frame}: {name} is {value:g}, at most {most:g} can be", where=where)
+    for sent in (line, *line.hops):
+        if sent.lost_packets is not None and sent.lost_packets > sent.packets:
+            raise DataError(f"frame {line.frame}: {sent.lost_packets} of {sent.packets} packets are lost", where=where)
 
 
 def _check_carrier(log: Log, plan: PlanEntry) -> None:

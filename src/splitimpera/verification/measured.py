@@ -13,7 +13,8 @@ from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.deploy.frame_log import FrameLine
 from splitimpera.deploy.messages import RESPONSE_BYTES
 from splitimpera.records.link import Link
-from splitimpera.verification.frame_times import Bools, FrameTimes
+from splitimpera.records.plan import Hop
+from splitimpera.verification.frame_times import Bools, FrameTimes, of_hop
 from splitimpera.verification.matching import Log
 
 ANSWERED = ("ok", "damaged")
@@ -43,16 +44,21 @@ class Measured(FrameTimes):
 
     @property
     def typical_bytes(self) -> FloatArray:
-        """Size of each payload that was sent."""
-        return np.array([line.payload_bytes for line in self.lines if line.sent_s is not None], dtype=np.float64)
+        """Size of each frame's payloads that were sent, of all hops together."""
+        sizes = [sum(sent_bytes(line)) for line in self.lines if line.sent_s is not None]
+        return np.array(sizes, dtype=np.float64)
 
 
-def measured(logs: Sequence[Log], link: Link | None, result_bytes: int) -> Measured:
+def sent_bytes(line: FrameLine) -> list[int]:
+    """Size of a frame's payload on each hop."""
+    return [line.payload_bytes, *(hop.payload_bytes for hop in line.hops)]
+
+
+def measured(logs: Sequence[Log], hops: Sequence[Hop], result_bytes: int) -> Measured:
     """The frames of some logs.
 
     Args:
-        link: The link of the design, None where the plan has none; in its proportion the time is split that is left of
-            round trips.
+        hops: Of the plan; in the proportion of each one's link the time is split that is left of round trips.
         result_bytes: Size of the network's result.
     """
     lines = tuple(chain.from_iterable(log.compared for log in logs))
@@ -61,40 +67,77 @@ def measured(logs: Sequence[Log], link: Link | None, result_bytes: int) -> Measu
     latency_s = np.where(done, of["response_s"] - of["due_s"], np.nan)
     ready_s = of["begun_s"] + of["head_s"] + np.nan_to_num(of["encode_s"])
     parts_s = {"device_wait": of["begun_s"] - of["due_s"], "device": of["head_s"]}
-    if link is None:
+    if not hops:
         parts_s["rest"] = of["response_s"] - ready_s
     else:
-        inside_s = of["server_s"] - of["assembled_s"]
-        working_s = of["queued_s"] + of["decode_s"] + of["run_s"]
-        travel_s = of["response_s"] - ready_s - of["server_s"]
-        share = _share_there(link, result_bytes)
-        parts_s |= {
-            "encode": of["encode_s"],
-            "link": travel_s + of["assembled_s"],
-            "up": of["assembled_s"] + share * travel_s,
-            "back": (1 - share) * travel_s,
-            "server_wait": of["queued_s"],
-            "decode": of["decode_s"],
-            "server": of["run_s"],
-            "rest": inside_s - working_s,
-        }
+        first = {name: of[name] for name in _ON_MACHINES} | {"encode_s": of["encode_s"]}
+        ways = [first | {"away_s": of["response_s"] - ready_s}, *_further(lines, len(hops) - 1)]
+        parts_s |= _parts(ways, [_share_there(hop.link, result_bytes) for hop in hops])
     known = done & np.isfinite(sum(parts_s.values()))
     counted = [line.lost_packets is not None and line.packets > 0 and line.outcome in ANSWERED for line in lines]
+    sending = [place for place, hop in enumerate(hops) if len(hops) == 1 or hop.transport.startswith("udp")]
+    packets = [
+        [(line.lost_packets or 0, line.packets), *((hop.lost_packets, hop.packets) for hop in line.hops)]
+        for line in lines
+    ]
+    lost, sent = (
+        np.array([sum(each[place][kind] for place in sending if place < len(each)) for each in packets])
+        for kind in (0, 1)
+    )
     return Measured(
         latency_s,
         {name: np.where(known, values, np.nan) for name, values in parts_s.items()},
         lines,
         tuple(np.cumsum([0, *(len(log.compared) for log in logs[:-1])]).tolist()),
-        np.array([line.lost_packets if count else -1 for line, count in zip(lines, counted, strict=True)]),
-        np.array([line.packets if count else -1 for line, count in zip(lines, counted, strict=True)]),
+        np.where(counted, lost, -1),
+        np.where(counted, sent, -1),
         of["sent_s"] - ready_s,
     )
 
 
-_TIMES = (
-    *("begun_s", "head_s", "encode_s", "sent_s", "response_s"),
-    *("assembled_s", "queued_s", "decode_s", "run_s", "server_s"),
-)
+_ON_MACHINES = ("assembled_s", "queued_s", "decode_s", "run_s", "server_s")
+_TIMES = ("begun_s", "head_s", "encode_s", "sent_s", "response_s", *_ON_MACHINES)
+
+
+def _further(lines: Sequence[FrameLine], hops: int) -> list[dict[str, FloatArray]]:
+    """What machines in the middle say of each hop after the first one; NaN of frames that did not go so far."""
+    names = (*_ON_MACHINES, "encode_s", "away_s")
+    return [
+        {
+            name: np.array([getattr(line.hops[place], name) if place < len(line.hops) else np.nan for line in lines])
+            for name in names
+        }
+        for place in range(hops)
+    ]
+
+
+def _parts(ways: Sequence[dict[str, FloatArray]], shares: Sequence[float]) -> dict[str, FloatArray]:
+    """The parts of all hops.
+
+    Args:
+        ways: Of each hop the times of the machine behind it, what coding took in front of it, and how long it was
+            until the response was back there (`away_s`).
+        shares: Of what each link takes, the share that is there.
+    """
+    parts_s: dict[str, FloatArray] = {}
+    rest_s: FloatArray = np.zeros(1)
+    for hop, (way, share) in enumerate(zip(ways, shares, strict=True), 1):
+        travel_s = way["away_s"] - way["server_s"]
+        working_s = way["queued_s"] + way["decode_s"] + way["run_s"]
+        if hop < len(ways):
+            working_s = working_s + ways[hop]["encode_s"] + ways[hop]["away_s"]
+        rest_s = rest_s + (way["server_s"] - way["assembled_s"]) - working_s
+        found = {
+            "encode": way["encode_s"],
+            "link": travel_s + way["assembled_s"],
+            "up": way["assembled_s"] + share * travel_s,
+            "back": (1 - share) * travel_s,
+            "server_wait": way["queued_s"],
+            "decode": way["decode_s"],
+            "server": way["run_s"],
+        }
+        parts_s |= {of_hop(name, hop): values for name, values in found.items()}
+    return parts_s | {"rest": rest_s}
 
 
 def _column(lines: Sequence[FrameLine], name: str) -> FloatArray:

@@ -34,7 +34,7 @@ from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.scenario import DeviceSection, Scenario, load_run
-from splitimpera.verification.frame_times import Bools, FrameTimes
+from splitimpera.verification.frame_times import Bools, FrameTimes, of_hop
 from splitimpera.verification.matching import WARM_UP
 
 ENOUGH_FRAMES = 5000
@@ -68,11 +68,23 @@ class Prediction(FrameTimes):
 
     @property
     def link(self) -> Link | None:
+        """The first one."""
         return self.plan.hops[0].link if self.plan.hops else None
+
+    @property
+    def stages(self) -> tuple[list[str], list[str]]:
+        """Names of the plan's devices and links."""
+        return [device.name for device in self.plan.devices], [hop.link.name for hop in self.plan.hops]
 
 
 def predict(
-    folder: Path, results: Results, entry: PlanEntry, frames: int, sizes: FloatArray, result_bytes: int | None = None
+    folder: Path,
+    results: Results,
+    entry: PlanEntry,
+    frames: int,
+    sizes: FloatArray,
+    result_bytes: int | None = None,
+    further: Sequence[FloatArray] = (),
 ) -> Prediction:
     """Simulate a plan as its design did.
 
@@ -82,6 +94,7 @@ def predict(
         sizes: Payloads of frames that were sent, in bytes, whose variation the simulated ones take over; their mean is
             the design's. None: all are alike.
         result_bytes: Mean size of what a response carries; None: that of the network's result.
+        further: Payloads on each hop after the first one.
 
     Raises:
         SplitImperaError: what the scenario records cannot be used.
@@ -89,29 +102,25 @@ def predict(
     scenario = load_run(folder / "results.json").scenario
     warnings: list[str] = []
     devices = [_device(section, scenario.folder, entry, warnings) for section in scenario.devices[: len(entry.devices)]]
-    hops: tuple[Hop, ...] = ()
-    if entry.hops:
-        links = [
-            build_link(section, scenario.folder, f"links[{place}]")
-            for place, section in enumerate(scenario.links[: len(entry.hops)])
-        ]
-        hops = tuple(
-            Hop(hop.cut, hop.codec, hop.transport, link, hop.bottleneck)
-            for hop, link in zip(entry.hops, links, strict=True)
-        )
+    sections = enumerate(scenario.links[: len(entry.hops)])
+    links = [build_link(section, scenario.folder, f"links[{place}]") for place, section in sections]
+    hops = tuple(
+        Hop(hop.cut, hop.codec, hop.transport, link, hop.bottleneck)
+        for hop, link in zip(entry.hops, links, strict=True)
+    )
     plan = Plan(entry.id, tuple(devices), hops)
     asked = build_workload(scenario.workload, results.cuts[-1].bytes if result_bytes is None else result_bytes)
     own = frames_for(asked, results.samples.validation)
     costs = plan_costs(plan, _Recorded(results), measurements_from(results.measurements.model_dump()))
-    payloads = _payloads(entry, sizes)
+    payloads = _payloads(entry, [sizes, *further])
 
     def simulated(workload: Workload, costs: Sequence[DeviceCosts], replications: int) -> Timeline:
         # the same randomness as the design's: see `studies.trial`
         rng = np.random.default_rng([results.seed, crc32(entry.id.encode())])
         found = Timeline(plan, workload, costs, rng.spawn(replications))
-        for hop in hops:
+        for hop, of_this in zip(hops, payloads, strict=False):
             found.compute()
-            every = np.resize(payloads, found.now_s.shape[1])
+            every = np.resize(of_this, found.now_s.shape[1])
             found.send(np.broadcast_to(every, found.now_s.shape), _element_bytes(hop))
         found.compute()
         return found
@@ -201,12 +210,12 @@ def _held_to(entry: PlanEntry, costs: Sequence[DeviceCosts], found: Timeline) ->
     )
 
 
-def _payloads(entry: PlanEntry, sizes: FloatArray) -> IntArray:
+def _payloads(entry: PlanEntry, sizes: Sequence[FloatArray]) -> list[IntArray]:
+    """Of each hop the payloads that vary as measured ones do, in all as large as the design says."""
     mean = entry.metrics.get("payload_bytes") or 0.0
-    if not len(sizes) or sizes.mean() <= 0 or not sizes.any():
-        sizes = np.array([1.0])
-    payloads: IntArray = np.maximum(np.rint(sizes * mean / sizes.mean()), 1).astype(np.int64)
-    return payloads
+    known = [each if len(each) and each.any() and each.mean() > 0 else np.array([1.0]) for each in sizes]
+    whole = sum(each.mean() for each in known)
+    return [np.maximum(np.rint(each * mean / whole), 1).astype(np.int64) for each in known]
 
 
 def _element_bytes(hop: Hop) -> int:
@@ -217,28 +226,37 @@ def _element_bytes(hop: Hop) -> int:
 
 
 def _parts(found: Timeline) -> dict[str, FloatArray]:
-    device, *server = [device.name for device in found.plan.devices]
+    devices = [device.name for device in found.plan.devices]
     of = found.frame_parts_s
-    parts = {"device_wait": of[f"{device}: queue"], "device": of[f"{device}: network"]}
-    if server:
-        (hop,) = found.plan.hops
-        up, back = of[hop.link.name], found.response_s
-        parts |= {"encode": of[f"{device}: encode"], "link": up + back, "up": up, "back": back}
-        parts |= {"server_wait": of[f"{server[0]}: queue"], "decode": of[f"{server[0]}: decode"]}
-        parts["server"] = of[f"{server[0]}: network"]
+    parts = {"device_wait": of[f"{devices[0]}: queue"], "device": of[f"{devices[0]}: network"]}
+    for number, (hop, device, server) in enumerate(zip(found.plan.hops, devices, devices[1:], strict=False), 1):
+        up, back = of[hop.link.name], _back(found, number)
+        of_this = {"encode": of[f"{device}: encode"], "link": up + back, "up": up, "back": back}
+        of_this |= {"server_wait": of[f"{server}: queue"], "decode": of[f"{server}: decode"]}
+        of_this["server"] = of[f"{server}: network"]
+        parts |= {of_hop(name, number): values for name, values in of_this.items()}
     return parts | {"rest": np.zeros(found.now_s.shape)}
 
 
-def _packets(found: Timeline, payloads: IntArray) -> tuple[IntArray, IntArray]:
+def _back(found: Timeline, hop: int) -> FloatArray:
+    """How long each frame's response takes over a hop, counted from 1."""
+    back_s = np.zeros(found.now_s.shape)
+    for replication, sent in enumerate(found.sent[hop - 1]):
+        run = sent.deliveries
+        back_s[replication, sent.order] = np.nan_to_num(run.response_s - run.complete_s)
+    return back_s
+
+
+def _packets(found: Timeline, payloads: Sequence[IntArray]) -> tuple[IntArray, IntArray]:
     """Of each frame that was sent over UDP how many packets never came in time, and how many it has."""
     lost, packets = np.zeros((2, *found.now_s.shape), dtype=np.int64)
-    for hop, sent in zip(found.plan.hops, found.sent, strict=True):
+    for hop, sent, of_this in zip(found.plan.hops, found.sent, payloads, strict=False):
         if not hop.transport.startswith("udp"):
             continue
-        carried, sizes = payload_bytes(hop.link, _element_bytes(hop)), np.resize(payloads, found.now_s.shape[1])
+        carried, sizes = payload_bytes(hop.link, _element_bytes(hop)), np.resize(of_this, found.now_s.shape[1])
         for replication, run in enumerate(sent):
-            lost[replication, run.order] = packet_count(run.deliveries.missing_bytes, carried)
-            packets[replication, run.order] = packet_count(sizes[run.order], carried)
+            lost[replication, run.order] += packet_count(run.deliveries.missing_bytes, carried)
+            packets[replication, run.order] += packet_count(sizes[run.order], carried)
     return lost, packets
 
 
