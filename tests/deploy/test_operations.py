@@ -24,7 +24,7 @@ from splitimpera.deploy.frame_log import read_log
 from splitimpera.deploy.keys import make_keys
 
 OPERATIONS = ROOT / "examples" / "operations"
-UNITS = ("splitimpera-server.service", "splitimpera-device.service")
+UNITS = ("splitimpera-server.service", "splitimpera-device.service", "splitimpera-gateway.service")
 PROGRAM = "/opt/splitimpera/bin/splitimpera"
 ADDED = {"job", "instance"}
 """Labels that Prometheus adds to whatever it reads."""
@@ -223,4 +223,4 @@ def test_the_credentials_are_files_that_keys_makes(name, folder):
         credential, path = line.split(":")
         assert credential == Path(path).name
         assert credential in made
-        assert f"DIRECTORY{'}' if name == UNITS[0] else ''}/{credential}" in unit(name)["ExecStart"][0]
+        assert f"DIRECTORY{'' if name == UNITS[1] else '}'}/{credential}" in unit(name)["ExecStart"][0]

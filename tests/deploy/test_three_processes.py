@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from test_operations import PROGRAM, UNITS, command
 from tier_bundle import make_tiers
 
 from splitimpera.deploy.frame_log import read_log
@@ -20,11 +21,14 @@ COMMAND = (sys.executable, "-m", "splitimpera")
 KEYS = ("--keys", "keys")
 
 
-@contextmanager
 def serving(folder, *options, how="encrypted"):
+    return running([*COMMAND, "serve", "bundle", "--listen", "127.0.0.1:0", *options], folder, how)
+
+
+@contextmanager
+def running(words, folder, how):
     """A server; yields its process and its address. One that was killed is not asked how it ended."""
-    command = [*COMMAND, "serve", "bundle", "--listen", "127.0.0.1:0", *options]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline()
         found = re.fullmatch(rf"serving \S.* at (\S+) by TCP and UDP, {how}\n", line)
@@ -39,16 +43,16 @@ def serving(folder, *options, how="encrypted"):
         process.stderr.close()
 
 
-def inferred(folder, address, plan, log, *more, code=0):
-    command = ("infer", "bundle", "--server", address, *KEYS, "--input", "samples", "--plan", plan, "--log", log)
+def inferred(folder, address, plan, log):
+    words = ("infer", "bundle", "--server", address, *KEYS, "--input", "samples", "--plan", plan, "--log", log)
     run = subprocess.run(
-        [*COMMAND, *command, "--frames", "20", "--fps", "50", *more],
+        [*COMMAND, *words, "--frames", "20", "--fps", "50", *more],
         cwd=folder,
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert run.returncode == code, run.stderr
+    assert run.returncode == 0, run.stderr
     return run, read_log(folder / log)[1]
 
 
@@ -87,10 +91,26 @@ def test_a_run_over_three_machines_and_what_is_left_when_the_last_one_is_gone(fo
 
 
 @pytest.mark.slow
+def test_the_gateways_unit_runs(folder):
+    program = folder / "splitimpera"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m splitimpera "$@"\n')
+    program.chmod(0o755)
+    (folder / "serving.txt").write_text("bundle\n")
+    with serving(folder, *KEYS) as (_, cloud_address):
+        places = {PROGRAM: program, "/srv/splitimpera/serving.txt": folder / "serving.txt"}
+        places |= {"0.0.0.0:7433": "127.0.0.1:0", "127.0.0.1:9433": "127.0.0.1:0", "cloud.example:7433": cloud_address}
+        words = command(UNITS[2], replace=places | {"${CREDENTIALS_DIRECTORY}": folder / "keys"})
+        with running(words, folder, rf"encrypted, on to {cloud_address}") as (_, address):
+            run, lines = inferred(folder, address, "each", "unit.jsonl")
+            assert "accuracy: 100 % of 20" in run.stdout
+            assert [len(line.hops) for line in lines] == [1] * 20
+
+
+@pytest.mark.slow
 def test_what_a_machine_in_the_middle_lacks_is_said(folder):
     def refused(*options):
-        command = [*COMMAND, "serve", "bundle", "--listen", "127.0.0.1:0", *options]
-        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+        words = [*COMMAND, "serve", "bundle", "--listen", "127.0.0.1:0", *options]
+        run = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120)
         assert run.returncode == 2
         assert "Traceback" not in run.stderr
         return run.stderr

@@ -9,8 +9,20 @@ from pathlib import Path
 import pytest
 
 from splitimpera.codec.framing import HEADER_BYTES, Kind, Reassembler, StreamReader, packetise
+from splitimpera.core.errors import LinkError
 from splitimpera.deploy.base_session import GREETING_BYTES, MOST_OF_KIND
-from splitimpera.deploy.messages import PING, RETRIES_PER_S, US, Hello, Reason, Refusal, Response, Status, Welcome
+from splitimpera.deploy.messages import (
+    PING,
+    RETRIES_PER_S,
+    US,
+    Hello,
+    Onward,
+    Reason,
+    Refusal,
+    Response,
+    Status,
+    Welcome,
+)
 from splitimpera.deploy.repeating import Arrivals
 from splitimpera.records.traffic import Payload
 
@@ -48,12 +60,20 @@ def message(kind: Kind, given: dict[str, str]) -> bytes:
             arrivals.add(number["came"] * number["carried"], number["total"])
             return arrivals.acknowledgement()
         case Kind.RESPONSE:
-            times = (number[name] / US for name in ("assembled", "queued", "decode", "run", "server"))
-            status, result = Status(number["status"]), bytes.fromhex(given["result"])
-            told = status, number["batch"], number["lost"], number["missing"], *times
-            return Response(*told, result, number.get("retry", 0) / RETRIES_PER_S).to_bytes()
+            return response(given, number).to_bytes()
         case Kind.FRAME:
             return bytes.fromhex(given["payload"])
+
+
+def response(given: dict[str, str], number: dict[str, int], machine: str = "") -> Response:
+    times = (number[machine + name] / US for name in ("assembled", "queued", "decode", "run", "server"))
+    status, result = Status(number["status"]), bytes.fromhex(given["result"])
+    told = status, *(number[machine + name] for name in ("batch", "lost", "missing")), *times
+    onward = None
+    if not machine and "away" in number:
+        sent = number["encode"] / US, number["away"] / US, number["bytes"], number["packets"]
+        onward = Onward(*sent, response(given, number, "next."))
+    return Response(*told, result, number.get("retry", 0) / RETRIES_PER_S, onward)
 
 
 @pytest.mark.parametrize(("kind", "given", "datagrams"), list(vectors()))
@@ -80,8 +100,30 @@ def test_what_is_read_of_the_vectors_is_what_was_written():
     assert Welcome.from_bytes(payloads[Kind.WELCOME]) == Welcome(1, 65536, 64)
     assert Refusal.from_bytes(payloads[Kind.REFUSAL]) == Refusal(Reason.BUNDLE, "other")
     responses = [Response.from_bytes(v.values[2][0][HEADER_BYTES:]) for v in vectors() if v.values[0] is Kind.RESPONSE]
-    assert [each.run_s for each in responses] == pytest.approx([0.004, 0.004, 0.0])
+    assert [each.run_s for each in responses] == pytest.approx([0.004, 0.004, 0.0, 0.004, 0.004])
     assert (responses[2].status, responses[2].retry_s) == (Status.BUSY, 0.7)
+    (onward,) = responses[3].hops
+    assert (onward.away_s, onward.payload_bytes, onward.response.total_s) == pytest.approx((0.014, 128, 0.0018))
+    assert responses[3].tensors == onward.response.tensors == responses[0].tensors
+    assert responses[4].status is Status.UNREACHABLE
+
+
+def test_a_response_within_another_is_held_to_it():
+    def nested(depth):
+        one = Response(Status.OK, tensors=b"12")
+        for _ in range(depth - 1):
+            one = Response(Status.OK, tensors=b"12", onward=Onward(0.0, 0.0, 1, 1, one))
+        return one.to_bytes()
+
+    assert len(Response.from_bytes(nested(16)).hops) == 15
+    with pytest.raises(LinkError, match="more machines than there can be"):
+        Response.from_bytes(nested(17))
+    with pytest.raises(LinkError, match="cut short"):
+        Response.from_bytes(nested(2)[:60])
+    other = bytearray(nested(2))
+    other[48] = Status.BUSY
+    with pytest.raises(LinkError, match="a response of status 0 has one of status 6 in it"):
+        Response.from_bytes(bytes(other))
 
 
 def test_the_bounds_of_the_document_are_those_of_the_programs():
