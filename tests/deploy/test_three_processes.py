@@ -46,7 +46,7 @@ def running(words, folder, how):
 def inferred(folder, address, plan, log):
     words = ("infer", "bundle", "--server", address, *KEYS, "--input", "samples", "--plan", plan, "--log", log)
     run = subprocess.run(
-        [*COMMAND, *words, "--frames", "20", "--fps", "50", *more],
+        [*COMMAND, *words, "--frames", "20", "--fps", "50"],
         cwd=folder,
         capture_output=True,
         text=True,

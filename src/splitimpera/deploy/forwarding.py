@@ -35,7 +35,7 @@ from splitimpera.deploy.messages import Hello, Onward, Status, least_patience_s
 from splitimpera.deploy.servers import KnownServer
 from splitimpera.deploy.serving_bundles import LOOK_S, ServedBundle
 from splitimpera.deploy.sessions import Limits
-from splitimpera.deploy.ways import Lane, Way
+from splitimpera.deploy.ways import Way
 from splitimpera.records.traffic import Payload
 
 if TYPE_CHECKING:
@@ -177,7 +177,8 @@ class Forwarding:
         lane, now_s, number = own.way.lane(half.onward), monotonic(), next(own.numbers)
         if lane.connection is None or not lane.open:
             return self._without(waiting, ran)
-        left_s = self._left_s(waiting, half, lane, len(payload.data), now_s)
+        round_trip_s = lane.connection.session.round_trip_s
+        left_s = self._left_s(waiting, half, len(payload.data), now_s, round_trip_s)
         own.sent[number] = _Sent(waiting, ran, now_s)
 
         def told(exchange: Exchange) -> None:
@@ -219,7 +220,7 @@ class Forwarding:
         else:
             self._dispatch.answer(waiting, Status.UNREACHABLE, ran)
 
-    def _left_s(self, waiting: Waiting, half: MiddleHalf, lane: Lane, size: int, now_s: float) -> float:
+    def _left_s(self, waiting: Waiting, half: MiddleHalf, size: int, now_s: float, round_trip_s: float) -> float:
         """Until a frame's deadline, as the next machine is told.
 
         What is left of it goes along. A frame that its deadline cut short, or for which nobody asked for one, has as
@@ -238,7 +239,6 @@ class Forwarding:
             return left_s
         way = pace(onward, self.next is not None and self.next.security is not None)
         wire_bytes = size + -(-size // way.packet_bytes) * way.header_bytes
-        round_trip_s = float("inf") if lane.connection is None else lane.connection.session.round_trip_s
         patience_s: float = least_patience_s(wire_bytes, onward.link.rate_bps)
         return max(left_s, way_s(round_trip_s) + patience_s)
 
@@ -256,8 +256,9 @@ class Forwarding:
 
     def has_frames_of(self, halves: Collection[ReceivingHalf]) -> bool:
         """Whether frames of any of these are here or at the next machine."""
-        away = (sent.waiting.half for own in self._of.values() for sent in own.sent.values())
-        return self._dispatch.has_frames_of(halves) or any(half in halves for half in away)
+        away = [sent.waiting for own in self._of.values() for sent in own.sent.values()]
+        away += [waiting for own in self._of.values() for waiting, _, _ in own.held or ()]
+        return self._dispatch.has_frames_of(halves) or any(waiting.half in halves for waiting in away)
 
     async def idle(self) -> None:
         """Wait until all frames are answered."""

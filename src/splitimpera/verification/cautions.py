@@ -65,8 +65,8 @@ def _shortened(logs: Sequence[Log]) -> Iterator[str]:
     """Of frames that did not go all the way."""
     if shortened := sum(log.shortened for log in logs):
         yield (
-            f"A machine in the middle finished {shortened} frames by itself, for the next one was away or took too "
-            "long: here nothing came back of them."
+            f"A machine in the middle finished {shortened} of the frames by itself, for the next one was away or took "
+            "too long: here nothing came back of them."
         )
 
 
