@@ -49,6 +49,11 @@ GRACE_S = 0.5
 """How long after its deadline; the client waits longer."""
 SPARE_S = 0.01
 """So much earlier than it must be, a frame is begun here that the next machine has not answered."""
+RULES = CircuitRules(probe_s=2.0)
+"""How long the next machine is left alone; to join it again may take as long as a probe."""
+HOLD_S = 0.5
+"""So long a client's first frames wait until the next machine is joined."""
+LEAVE_S = 1.0
 WINDOW_S = 2.0
 ELSEWHERE = (Status.STOPPING, Status.UNREACHABLE)
 """Answers after which a frame is finished here, where it can be."""
@@ -81,7 +86,7 @@ class _Sessions:
     """Those of one client with the next machine.
 
     Attributes:
-        held: Frames that wait for the first session to be opened; None: that was tried.
+        held: Frames that wait until it is joined for the first time; None: that took too long, or is done.
     """
 
     way: Way
@@ -106,7 +111,7 @@ class Forwarding:
         self._lock = Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         address = ("", 0) if next_machine is None else next_machine.address
-        self._server = KnownServer(address, 0, Breaker(CircuitRules(), np.random.default_rng(), self._changed))
+        self._server = KnownServer(address, 0, Breaker(RULES, np.random.default_rng(), self._changed))
         dispatch.pass_on = self.send
 
     # Clients
@@ -118,22 +123,27 @@ class Forwarding:
         security = self.next.security
         token = ((security.token if security is not None else None) or "").encode()
         hello = Hello(bytes.fromhex(served.id), token=token)
-        patience_s = self._server.breaker.rules.probe_s
-        way = Way(self._server, served.onward, hello, security, self._limits, self._lock, patience_s, WINDOW_S)
+        way = Way(self._server, served.onward, hello, security, self._limits, self._lock, RULES.probe_s, WINDOW_S)
         own = self._of[client] = _Sessions(way)
+        loop = asyncio.get_running_loop()
         if self._server.breaker.allows(monotonic()) is Circuit.CLOSED:
             own.held = []
-        own.keeping = asyncio.get_running_loop().create_task(self._keep(client, own))
+            loop.call_later(HOLD_S, self._release, own)
+        own.keeping = loop.create_task(self._keep(own))
 
-    async def _keep(self, client: Hashable, own: _Sessions) -> None:
-        """Open the sessions, send what waited for that, and open them again whenever they end."""
+    async def _keep(self, own: _Sessions) -> None:
+        """Open the sessions, and again whenever they end."""
         if own.held is not None:
             with suppress(LinkError):  # it was told
                 await own.way.open_first()
-            held, own.held = own.held, None
-            for waiting, payload, ran in held:
-                self.send(waiting, payload, ran)
+            self._release(own)
         await own.way.keep()
+
+    def _release(self, own: _Sessions) -> None:
+        """Frames are held no longer."""
+        held, own.held = own.held or [], None
+        for waiting, payload, ran in held:
+            self.send(waiting, payload, ran)
 
     def leave(self, client: Hashable) -> None:
         """A client is gone; nobody waits for its frames any more."""
@@ -141,9 +151,10 @@ class Forwarding:
         if own is None:
             return
         own.sent.clear()
+        own.held = None
         if own.keeping is not None:
             own.keeping.cancel()
-        task = asyncio.get_running_loop().create_task(own.way.close())
+        task = asyncio.get_running_loop().create_task(_closed(own.way))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -168,7 +179,7 @@ class Forwarding:
         own, half = self._of.get(waiting.client), waiting.half
         assert isinstance(half, MiddleHalf)
         if own is None:
-            return self._without(waiting, ran)
+            return None  # its client is gone
         if len(own.sent) + len(own.held or ()) >= self._limits.most_frames:
             return self._dispatch.answer(waiting, Status.FULL, ran)
         if own.held is not None:
@@ -273,3 +284,10 @@ class Forwarding:
         for client in list(self._of):
             self.leave(client)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _closed(way: Way) -> None:
+    """Let what was sent get on its way, for a moment."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(way.close(), LEAVE_S)
+    way.reset()
