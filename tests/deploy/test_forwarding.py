@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from time import monotonic
 
 import numpy as np
@@ -84,10 +85,10 @@ async def answer(guest, x, frame=0, **more):
     return response
 
 
-async def arrived(fibre, sessions=1):
-    """Wait until the gateway has its sessions with the cloud."""
+async def joined(gateway):
+    """Wait until all of the gateway's clients have their sessions with the cloud."""
     async with asyncio.timeout(5):
-        while len(fibre.ends) < sessions:
+        while not all(own.way.open for own in gateway._forwarding._of.values()):
             await asyncio.sleep(0.001)
 
 
@@ -198,7 +199,7 @@ def test_where_the_next_machine_is_away_that_is_told_at_once(bundle, tiers):
             assert response.hops == []
         assert monotonic() - begun_s < 0.5
         fibre.up = True
-        await arrived(fibre)
+        await joined(gateway)
         assert (await answer(guest, samples()[0], 9)).status is Status.OK
 
     tiers(bundle, work)
@@ -215,7 +216,7 @@ def test_with_the_layers_for_it_the_gateway_finishes_what_cannot_go_on(finishing
             assert (response.status, response.hops) == (Status.OK, [])
             np.testing.assert_allclose(result_of(response.tensors, guest.specs)[0], network(x[None])[0], rtol=1e-5)
         fibre.up = True
-        await arrived(fibre, 2)
+        await joined(gateway)
         assert len((await answer(guest, x, 3)).hops) == 1
 
     tiers(finishing, work)
@@ -288,21 +289,20 @@ def test_a_gateway_that_stops_waits_for_what_is_away(bundle, tiers):
     tiers(bundle, work)
 
 
-def test_a_client_that_sends_more_than_may_be_away_is_told_that_there_is_no_room(bundle, tiers, monkeypatch):
+def test_what_is_more_than_may_be_away_finds_no_room(bundle, tiers):
     async def work(gateway, cloud, fibre):
         held, guest = Held(cloud), Guest(gateway, bundle, "each")
         await guest.greet()
-        most = gateway.limits.most_frames
-        monkeypatch.setattr(gateway._dispatch, "each", 10 * most)
-        for frame in range(most + 5):
+        gateway._forwarding._limits = replace(gateway.limits, most_frames=3)
+        for frame in range(4):
             guest.send(samples()[0], frame)
-            await asyncio.sleep(0.002)
-        full = [await guest.response() for _ in range(5)]
+            await asyncio.sleep(0.01)
+        frame, full = await guest.response()
+        assert (frame, full.status, full.hops) == (3, Status.FULL, [])
         held.gate.set()
-        assert {response.status for _, response in full} == {Status.FULL}
-        assert gateway._forwarding._of  # it is still there
+        assert [(await guest.response())[1].status for _ in range(3)] == [Status.OK] * 3
 
-    tiers(bundle, work, queue=1000)
+    tiers(bundle, work)
 
 
 def test_who_it_is_for_the_next_machine_is_what_the_gateway_says(bundle, tiers):
@@ -325,7 +325,7 @@ def test_who_it_is_for_the_next_machine_is_what_the_gateway_says(bundle, tiers):
         cloud.accept = accepted
         guest = Guest(gateway, bundle, "each")
         await guest.greet(token=b"of the client")
-        await arrived(fibre)
+        await joined(gateway)
         await answer(guest, samples()[0])
         assert len(hellos) == 1
         assert bytes.fromhex(bundle.manifest.bundle) in hellos[0]
