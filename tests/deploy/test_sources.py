@@ -14,7 +14,7 @@ from small_bundle import make_bundle, network, samples
 
 from splitimpera.core.errors import DataError
 from splitimpera.deploy import image_sources
-from splitimpera.deploy.halves import prepared
+from splitimpera.deploy.input_preparation import prepared
 from splitimpera.deploy.sources import open_source
 
 

@@ -15,7 +15,8 @@ from export.designs import TINY, designed
 
 from splitimpera.bundle.opened import open_bundle
 from splitimpera.core.errors import BundleError, DataError, ModelError, OutputError, PlanError, UnknownNameError
-from splitimpera.deploy.halves import Received, device_half, prepared, server_half
+from splitimpera.deploy.halves import Received, device_half, server_half
+from splitimpera.deploy.input_preparation import prepared
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.export import bundling, export_bundle, lacking, sample_file, write_bundle
 from splitimpera.export.advice import extras

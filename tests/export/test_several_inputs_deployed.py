@@ -9,7 +9,8 @@ from export.loopback_runs import inferred
 
 from splitimpera.bundle.opened import open_bundle
 from splitimpera.core.errors import DataError
-from splitimpera.deploy.halves import Received, device_half, prepared, server_half
+from splitimpera.deploy.halves import Received, device_half, server_half
+from splitimpera.deploy.input_preparation import prepared
 from splitimpera.deploy.sources import open_source
 from splitimpera.export import export_bundle, write_bundle
 from splitimpera.export.placing import files_of

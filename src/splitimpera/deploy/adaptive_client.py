@@ -30,8 +30,8 @@ from splitimpera.deploy.client import GRACE_S, TIMEOUT_S, check_trust, parsed_ad
 from splitimpera.deploy.connection import Exchange
 from splitimpera.deploy.event_log import tell
 from splitimpera.deploy.frame_rules import FrameRules
-from splitimpera.deploy.halves import prepared
 from splitimpera.deploy.inferred import Inference
+from splitimpera.deploy.input_preparation import prepared
 from splitimpera.deploy.lent_loop import LentLoop
 from splitimpera.deploy.messages import Hello, Status
 from splitimpera.deploy.result_reading import read_response
@@ -233,7 +233,7 @@ class AdaptiveClient:
         """Begin a frame; what comes of it is in the future, at the deadline at the latest.
 
         Args:
-            x: The input as `halves.prepared` has it.
+            x: The input as `input_preparation.prepared` has it.
             deadline_s: When the answer has to be there; None: there is no deadline.
             since_s: When the deadline began to count, by `time.monotonic`; None: now.
 

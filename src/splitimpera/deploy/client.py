@@ -154,7 +154,7 @@ class Client:
         """Run one frame, and wait for what comes of it.
 
         Args:
-            x: The input as `halves.prepared` has it: float32 (C, H, W), or an image uint8 (H, W, C).
+            x: The input as `input_preparation.prepared` has it: float32 (C, H, W), or an image uint8 (H, W, C).
             deadline_s: From now on: work on it is not begun later than this, and with gaps it is used then. None: no
                 deadline, but for UDP the time that the design allows for gaps.
             timeout_s: After so long no response is waited for. None: a second after the deadline, or without one what

@@ -18,8 +18,9 @@ from splitimpera.bundle.task_entry import Responding
 from splitimpera.codec.codecs import parsed
 from splitimpera.codec.given import array_dtype
 from splitimpera.core.array_types import Array
-from splitimpera.core.errors import BundleError, CodecError, DataError, listed
-from splitimpera.deploy.inference import as_stored, can_stack
+from splitimpera.core.errors import BundleError, CodecError, listed
+from splitimpera.deploy.inference import can_stack
+from splitimpera.deploy.input_preparation import prepared
 from splitimpera.deploy.machine_layers import Layers, LoadedPrograms
 from splitimpera.records.traffic import ByteRange, Codec, Payload
 
@@ -166,8 +167,7 @@ class ReceivingHalf:
 
     def warm_up(self) -> None:
         """Run it once: an engine's first run takes longer."""
-        zeros = [np.zeros(entry.spec.shape, array_dtype(entry.spec)) for entry in self.hop.tensors]
-        self([Received(self.codec.encode(zeros).data)])
+        self([Received(_nothing(self.codec, self.hop).data)])
 
     def decoded(
         self, frames: Sequence[Received], previous: Sequence[Sequence[Array] | None]
@@ -233,9 +233,13 @@ class MiddleHalf(ReceivingHalf):
 
     @cached_property
     def _element_bytes(self) -> int:
-        return self.coder.encode(
-            [np.zeros(one.spec.shape, array_dtype(one.spec)) for one in self.onward.tensors]
-        ).element_bytes
+        return _nothing(self.coder, self.onward).element_bytes
+
+    def warm_up(self) -> None:
+        """See `ReceivingHalf`."""
+        super().warm_up()
+        if self.alone is not None:
+            self.alone.warm_up()
 
     def __call__(self, frames: Sequence[Received], previous: Sequence[Sequence[Array] | None] = ()) -> Passed:
         """See `ReceivingHalf`."""
@@ -260,6 +264,11 @@ class MiddleHalf(ReceivingHalf):
 
     def _as_it_came(self, frame: Received) -> Payload:
         return Payload(frame.data, self._element_bytes)
+
+
+def _nothing(codec: Codec, hop: HopEntry) -> Payload:
+    """A payload of zeros."""
+    return codec.encode([np.zeros(entry.spec.shape, array_dtype(entry.spec)) for entry in hop.tensors])
 
 
 def device_half(bundle: Bundle, plan: str | None = None, threads: int = 1) -> DeviceHalf:
@@ -352,46 +361,3 @@ def _middle_half(bundle: Bundle, loaded: LoadedPrograms, plan: PlanEntry, place:
 
 def _entries(manifest: Manifest, names: Iterable[str] | None) -> list[PlanEntry]:
     return manifest.plans if names is None else [manifest.plan(name) for name in names]
-
-
-def prepared(x: Array | Sequence[Array], wanted: InputEntry) -> tuple[Array, ...]:
-    """The network's input for one frame.
-
-    Args:
-        x: The tensors themselves, without a batch dimension: one, or several in a list or tuple; or, where the network
-            takes images, an image of 8 or 16 bits, (H, W, C) or, in grey, (H, W).
-
-    Raises:
-        DataError: it is none.
-    """
-    specs = tuple(entry.spec for entry in wanted.tensors)
-    arrays = [np.asarray(one) for one in (x if isinstance(x, list | tuple) else [x])]
-    if wanted.pixels is not None and len(arrays) == 1 and arrays[0].dtype in (np.uint8, np.uint16):
-        arrays = [_normalised(arrays[0], wanted)]
-    if len(arrays) != len(specs):
-        raise DataError(f"the network takes {len(specs)} inputs, {len(arrays)} are given", where="input")
-    for array, spec in zip(arrays, specs, strict=True):
-        if array.shape != spec.shape or not np.can_cast(
-            array.dtype, spec.dtype.replace("bfloat16", "float32"), "same_kind"
-        ):
-            raise DataError(
-                f"{array.dtype} of shape {array.shape} is given, the network takes {spec.dtype} of shape {spec.shape}"
-                + (", or an image of 8 or 16 bits" if wanted.pixels is not None else ""),
-                where="input",
-            )
-    return as_stored(arrays, specs)
-
-
-def _normalised(image: Array, wanted: InputEntry) -> Array:
-    """uint8 or uint16 (H, W, C) -> float32 (C, H, W), to the bit what `models.pixels` makes of it."""
-    assert wanted.pixels is not None
-    grey = image[..., None] if image.ndim == 2 else image
-    channels = wanted.tensors[0].shape[0] if wanted.tensors[0].shape else 0
-    if grey.ndim != 3 or grey.shape[2] != channels or len(wanted.pixels.mean) != channels:
-        raise DataError(f"an image of shape {image.shape} is given, {channels} channels are expected", where="input")
-    mean, std = (np.array(values, np.float32)[:, None, None] for values in (wanted.pixels.mean, wanted.pixels.std))
-    x = grey.transpose(2, 0, 1).astype(np.float32, order="C")
-    x /= np.float32(np.iinfo(image.dtype).max)
-    x -= mean
-    x /= std
-    return x

@@ -47,8 +47,9 @@ class LoadedPrograms:
         manifest = self._bundle.manifest
         chain = manifest.chain(plan, place)
         if not chain:
-            crossing = plan.hops[place - 1].tensors if place else manifest.input.tensors
-            return Layers(*2 * (tuple(entry.spec for entry in crossing),), None)
+            entries = plan.hops[place - 1].tensors if place else manifest.input.tensors
+            crossing = tuple(entry.spec for entry in entries)
+            return Layers(crossing, crossing, None)
         return self._row(chain)
 
     def rest(self, plan: PlanEntry) -> Layers | None:

@@ -15,7 +15,7 @@ class Sample:
     """One input.
 
     Attributes:
-        x: As `halves.prepared` takes it.
+        x: As `input_preparation.prepared` takes it.
         row: Which of its source; None: it has no rows.
         label: Its class; None: not known.
         target: What is expected of it, as its task has it; None: not known.

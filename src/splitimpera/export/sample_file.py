@@ -11,7 +11,7 @@ from splitimpera.bundle.entries import tensor_entry
 from splitimpera.bundle.manifest import InputEntry, PixelsEntry
 from splitimpera.bundle.stored_targets import stored_targets
 from splitimpera.core.array_types import Array
-from splitimpera.deploy.halves import prepared
+from splitimpera.deploy.input_preparation import prepared
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.models.pixels import Pixels
 
