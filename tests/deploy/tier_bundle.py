@@ -95,7 +95,7 @@ def make_tiers(folder: Path, finishes=False, codec="float32", transports=("tcp",
     plans = [
         plan("each", "SC", MACHINES, [hop(1, codec, 0), hop(2, "float32", 1)]),
         plan("past", "SC", MACHINES, [hop(1, "float16", place) for place in (0, 1)]),
-        plan("filled", "SC", MACHINES, [hop(1, "uint8", 0), hop(1, "uint8", 1)]),
+        plan("filled", "SC", MACHINES, [hop(1, "uint8+mean", place) for place in (0, 1)]),
         plan("two", "SC", MACHINES[:2], [hop(1, "uint4", 0)]),
         plan("lc", "LC", MACHINES[:1], []),
     ]
