@@ -21,8 +21,8 @@ COMMAND = (sys.executable, "-m", "splitimpera")
 KEYS = ("--keys", "keys")
 
 
-def serving(folder, *options, how="encrypted"):
-    return running([*COMMAND, "serve", "bundle", "--listen", "127.0.0.1:0", *options], folder, how)
+def serving(folder, *options, how="encrypted", bundle="bundle"):
+    return running([*COMMAND, "serve", bundle, "--listen", "127.0.0.1:0", *options], folder, how)
 
 
 @contextmanager
@@ -43,8 +43,8 @@ def running(words, folder, how):
         process.stderr.close()
 
 
-def inferred(folder, address, plan, log):
-    words = ("infer", "bundle", "--server", address, *KEYS, "--input", "samples", "--plan", plan, "--log", log)
+def inferred(folder, address, plan, log, *more, bundle="bundle"):
+    words = ("infer", bundle, *more, "--server", address, *KEYS, "--input", "samples", "--plan", plan, "--log", log)
     run = subprocess.run(
         [*COMMAND, *words, "--frames", "20", "--fps", "50"],
         cwd=folder,
@@ -61,6 +61,7 @@ def folder(tmp_path_factory):
     """A folder with a bundle and keys."""
     folder = tmp_path_factory.mktemp("tiers")
     make_tiers(folder / "bundle", finishes=True)
+    make_tiers(folder / "short")
     make_keys(folder / "keys")
     return folder
 
@@ -88,6 +89,22 @@ def test_a_run_over_three_machines_and_what_is_left_when_the_last_one_is_gone(fo
             gateway.send_signal(signal.SIGTERM)
             events = [json.loads(line) for line in gateway.stderr.read().splitlines()]
             assert {"joined", "not joined", "next machine", "stopped"} <= {event["event"] for event in events}
+
+
+@pytest.mark.slow
+def test_the_device_finishes_what_no_other_machine_can(folder):
+    with serving(folder, *KEYS, bundle="short") as (cloud, cloud_address):
+        middle = ("--machine", "gateway", "--next", cloud_address)
+        how = f"encrypted, on to {cloud_address}"
+        with serving(folder, *KEYS, *middle, how=how, bundle="short") as (_, address):
+            cloud.send_signal(signal.SIGKILL)
+            time.sleep(0.2)
+            _, lines = inferred(folder, address, "each", "plain.jsonl", bundle="short")
+            assert {line.outcome for line in lines} == {"unreachable"}
+            mode = ("--mode", "prefer-server", "--deadline", "500 ms")
+            run, lines = inferred(folder, address, "each", "mode.jsonl", *mode, bundle="short")
+            assert "accuracy: 100 % of 20" in run.stdout
+            assert {line.answered_by for line in lines} == {"device"}
 
 
 @pytest.mark.slow
