@@ -9,11 +9,7 @@ from conftest import ROOT
 from test_method import NETWORK
 
 import splitimpera as sei
-from splitimpera.core.errors import PlanError, ScenarioError
-from splitimpera.export.advice import check_machines
-from splitimpera.records.device import Device
-from splitimpera.records.link import Link
-from splitimpera.records.plan import Hop, Plan
+from splitimpera.core.errors import ScenarioError
 from splitimpera.report import results_of
 from splitimpera.report.html.page import report_html
 from splitimpera.report.schema import Results
@@ -88,13 +84,6 @@ def test_a_study_takes_two_devices(folder):
     with pytest.raises(ScenarioError, match="devices: studies and policies take 2 devices with 1 link, given 3"):
         study(folder / "study.yaml", folder / "out")
     assert not (folder / "out").exists()
-
-
-def test_export_says_that_it_takes_two_devices():
-    hops = tuple(Hop(0, "uint8", "tcp", Link(name, 1e6, 0.001)) for name in ("one", "other"))
-    plan = Plan("three", (Device("a"), Device("b"), Device("c")), hops)
-    with pytest.raises(PlanError, match="plan three: a bundle has parts for two machines, the plan needs 3"):
-        check_machines(plan)
 
 
 @pytest.mark.slow

@@ -200,7 +200,7 @@ class Forwarding:
             lane.connection.send(number, payload, max(left_s, 0.0), give_up_s, told, half.onward.number)
         except LinkError:
             del own.sent[number]
-            if lane.open:  # more waits to be sent than may
+            if own.way.lane(half.onward).open:  # more waits to be sent than may
                 return self._dispatch.answer(waiting, Status.FULL, ran)
             self._without(waiting, ran)
         return None

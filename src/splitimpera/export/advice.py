@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from splitimpera.codec.codecs import extras_of
-from splitimpera.core.errors import ModelError, PlanError
+from splitimpera.core.errors import ModelError
 from splitimpera.cost.device_presets import DEVICES
 from splitimpera.deploy.messages import RESPONSE_BYTES
 from splitimpera.net.workloads import build_workload
@@ -15,18 +15,11 @@ from splitimpera.setting import Setting
 
 
 def check_machines(plan: Plan) -> None:
-    """Refuse machines on which neither engine runs, and more of them than a bundle has parts for.
+    """Refuse machines on which neither engine runs.
 
     Raises:
         ModelError: names them.
-        PlanError: there are more than two.
     """
-    if len(plan.devices) > 2:
-        raise PlanError(
-            f"a bundle has parts for two machines, the plan needs {len(plan.devices)}",
-            where=f"plan {plan.id}",
-            hint="name a plan of at most two devices with --plan",
-        )
     without = [device for device in plan.devices if _preset_without_engines(device)]
     if without:
         names = " and ".join(f"'{device.name}' ({_preset(device)})" for device in without)

@@ -92,8 +92,8 @@ def _check_numbers(entries: Sequence[PlanEntry]) -> None:
     known: dict[tuple[int, int], tuple[str, list[tuple[object, ...]]]] = {}
     for entry in entries:
         for place, hop in enumerate(entry.hops):
-            onward = [(each.number, each.cut, each.bottleneck, each.transport) for each in entry.hops[place + 1 :]]
-            way = [(hop.cut, hop.bottleneck), *onward]
+            way: list[tuple[object, ...]] = [(hop.cut, hop.bottleneck)]
+            way += [(each.number, each.cut, each.bottleneck, each.transport) for each in entry.hops[place + 1 :]]
             other, there = known.setdefault((place, hop.number), (entry.id, way))
             if there != way:
                 raise BundleError(

@@ -13,7 +13,7 @@ from splitimpera.codec.framing import WORD
 from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import DataError, listed, shown, shown_path
 from splitimpera.deploy.answering import AnsweredBy
-from splitimpera.deploy.frame_log import FrameLine, RunLine, read_log
+from splitimpera.deploy.frame_log import FrameLine, HopLine, RunLine, read_log
 from splitimpera.report.schema import PlanEntry, Results
 
 TIMES = ("due_s", "begun_s", "sent_s", "response_s")
@@ -188,16 +188,16 @@ def _read(path: Path) -> Log:
 
 
 def _check_bounds(line: FrameLine, where: str) -> None:
+    sent: list[FrameLine | HopLine] = [line, *line.hops]
     for names, most in (((*TIMES, *DURATIONS, "away_s"), LATEST_S), (COUNTS, WORD)):
         for name in names:
-            value = getattr(line, name)
-            values = [getattr(one, name, None) for one in (line, *line.hops)]
-            for value in values:
+            for one in sent:
+                value = getattr(one, name, None)
                 if value is not None and abs(value) > most:
                     raise DataError(f"frame {line.frame}: {name} is {value:g}, at most {most:g} can be", where=where)
-    for sent in (line, *line.hops):
-        if sent.lost_packets is not None and sent.lost_packets > sent.packets:
-            raise DataError(f"frame {line.frame}: {sent.lost_packets} of {sent.packets} packets are lost", where=where)
+    for one in sent:
+        if one.lost_packets is not None and one.lost_packets > one.packets:
+            raise DataError(f"frame {line.frame}: {one.lost_packets} of {one.packets} packets are lost", where=where)
 
 
 def _check_carrier(log: Log, plan: PlanEntry) -> None:
