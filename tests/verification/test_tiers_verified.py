@@ -103,8 +103,8 @@ def test_a_run_over_three_machines_as_it_was_predicted_is_called_right(tmp_path)
         *("fibre, there and back", "waiting on cloud", "decoding on cloud", "layers on cloud", "the rest"),
     ]
     measured_s = sum(part.measured.mean_s for part in found.parts if part.within is None)
-    predicted_s = sum(part.predicted.mean_s for part in found.parts if part.within is None)
-    assert measured_s == pytest.approx(predicted_s, abs=0.3 * MS)
+    latency_s = [line.response_s - line.due_s for line in frame_lines() if line.outcome == "ok"]
+    assert measured_s == pytest.approx(np.mean(latency_s[1:]))  # the first one warms up
     payload = next(one for one in found.quantities if one.name == "payload_bytes")
     assert payload.agrees
     assert set(verification_figures(found)) == {"distributions", "parts", "frames"}
