@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 from conftest import ROOT
@@ -21,6 +22,22 @@ def command(line, **changes):
     """A line of the README as arguments, without its comment."""
     words = line.split("#")[0].split()[1:]
     return [sys.executable, "-m", "splitimpera", *(changes.get(word, word) for word in words)]
+
+
+@contextmanager
+def program(words, folder):
+    """A server until the block ends; yields the address that it has taken, and has it end as it should."""
+    server = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True)
+    try:
+        said = server.stdout.readline()
+        address = re.findall(r"127\.0\.0\.1:\d+", said)[0]
+        assert not address.endswith(":0")
+        assert "encrypted" in said
+        yield address
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+        server.stdout.close()
 
 
 @pytest.mark.slow
@@ -42,19 +59,8 @@ def test_the_readmes_lines_design_export_serve_infer_and_verify(tmp_path):
     assert "accuracy" in run("export")
     run("keys")
     (port,) = re.findall(r"127\.0\.0\.1:\d+", lines["serve"])
-    server = subprocess.Popen(
-        command(lines["serve"], **{port: "127.0.0.1:0"}), cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        said = server.stdout.readline()
-        (real,) = re.findall(r"127\.0\.0\.1:\d+", said)
-        assert real != "127.0.0.1:0"
-        assert "encrypted" in said
-        assert f"frames: {FRAMES}" in run("infer", **{port: real})
-    finally:
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(30) == 0
-        server.stdout.close()
+    with program(command(lines["serve"], **{port: "127.0.0.1:0"}), tmp_path) as address:
+        assert f"frames: {FRAMES}" in run("infer", **{port: address})
     begin, frames = read_log(tmp_path / "run.jsonl")
     assert begin.secure == "tls"
     assert len(frames) == FRAMES

@@ -77,6 +77,7 @@ def write_anew(
         raise DataError(
             f"plan '{entry.id}' has {len(entry.devices)} machines, a scenario is made anew of runs of one or two",
             where="--anew",
+            hint="measure each machine by 'splitimpera profile', and change the scenario by hand",
         )
     if path.exists():
         raise OutputError(f"'{shown_path(path)}' exists already", where="--anew", hint="name another folder")

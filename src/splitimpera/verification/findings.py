@@ -38,6 +38,10 @@ HINTS = {
     "server_wait": "other clients, or batches, hold the server",
     "rest": "this is what the programs themselves take",
 }
+HINTS_OF_HOPS = HINTS | dict.fromkeys(
+    ("device", "encode", "decode", "server"), "design again with what 'splitimpera profile' measures there"
+)
+"""Where there are several hops."""
 
 
 def compared_parts(
@@ -130,7 +134,8 @@ def _slow_told(part: PartEntry) -> str:
 
 def _told(part: PartEntry, devices: Sequence[str], links: Sequence[str]) -> str:
     key, hop = key_and_hop(part.key)
-    said = (SAID if len(devices) < 3 else SAID_OF_HOPS)[key].format(
+    words, hints = (SAID, HINTS) if len(devices) < 3 else (SAID_OF_HOPS, HINTS_OF_HOPS)
+    said = words[key].format(
         device=devices[hop - 1],
         server=devices[min(hop, len(devices) - 1)],
         link=links[hop - 1] if links else "",
@@ -142,7 +147,7 @@ def _told(part: PartEntry, devices: Sequence[str], links: Sequence[str]) -> str:
     if part.share is not None:
         share = ": more than the whole difference" if part.share > 1.005 else f": {part.share:.0%} of the difference"
     share = share.replace("%", " %")
-    return f"{said}{where} ({signed_ms(part.difference_s)}){share}; {HINTS[key]}."
+    return f"{said}{where} ({signed_ms(part.difference_s)}){share}; {hints[key]}."
 
 
 def signed_ms(difference_s: float) -> str:
