@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
 
 from splitimpera.report.exit_figures import answered_figure, exits_figure
 from splitimpera.report.network_figures import classes_figure, layers_figure, saliency_figure
 from splitimpera.report.plan_figures import breakdown_figure, latency_figure, loss_figure, plans_figure
-from splitimpera.report.schema import Results
+from splitimpera.report.schema import PlanEntry, Results
+from splitimpera.report.tier_figures import cut_pairs, cuts_figure
 
 
-def figures(results: Results) -> dict[str, go.Figure]:
-    """Every figure of the report, by name; those that would be empty are left out."""
+def figures(results: Results, shown: Sequence[PlanEntry] | None = None) -> dict[str, go.Figure]:
+    """Every figure of the report, by name; those that would be empty are left out.
+
+    Where only some plans are `shown`, the figures are of these; that of both cuts is of all.
+    """
+    every = results
+    if shown is not None:
+        results = results.model_copy(update={"plans": list(shown)})
     stable = any(plan.stable for plan in results.plans)
     curve = bool(results.curve.cuts)
     makers: dict[str, tuple[bool, Callable[[Results], go.Figure]]] = {
         "plans": (stable, plans_figure),
         "saliency": (curve, saliency_figure),
+        "cuts": (bool(cut_pairs(every)), lambda _: cuts_figure(every)),
         "classes": (curve and len(results.curve.per_class) > 1, classes_figure),
         "layers": (bool(results.layers), layers_figure),
         "latency": (stable, latency_figure),

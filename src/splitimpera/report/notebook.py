@@ -34,7 +34,7 @@ def register() -> None:
 
 
 def html_of_design(design: Design) -> str:
-    """The decision, its reasons and the best plans."""
+    """The decision as a drawing, its reasons and the best plans."""
     from splitimpera.report.building import results_of
 
     return html_of_results(results_of(design))
@@ -43,6 +43,7 @@ def html_of_design(design: Design) -> str:
 def html_of_results(results: Results) -> str:
     """The same from results."""
     from splitimpera.records.requirement import title_of
+    from splitimpera.report.tier_drawing import tiers_svg
     from splitimpera.report.words import change_words, choice_words, value_words, verdict_words
 
     decision = results.recommendation
@@ -50,7 +51,8 @@ def html_of_results(results: Results) -> str:
     metrics = [results.quality, "latency_p95", "fps", "payload_bytes"]
     rows = [[plan.id, *(value_words(plan, name) for name in metrics), verdict_words(plan)] for plan in results.plans]
     change = [f"The smallest change that helps: {change_words(decision.change)}."] if decision.change else []
-    return html_table(caption, ["plan", *map(title_of, metrics), "verdict"], rows, [*decision.reasons, *change])
+    table = html_table(caption, ["plan", *map(title_of, metrics), "verdict"], rows, [*decision.reasons, *change])
+    return tiers_svg(results) + table
 
 
 def html_of_recommendation(recommendation: Recommendation) -> str:

@@ -17,6 +17,7 @@ from splitimpera.report.interactive import figures
 from splitimpera.report.palette import COLOURS
 from splitimpera.report.schema import Results, SectionEntry, SensitivityEntry
 from splitimpera.report.selection import breakdown_plans, drawn_classes, shown_plans
+from splitimpera.report.tier_drawing import tiers_svg, tiers_words
 from splitimpera.report.words import (
     WORDS,
     capacity_words,
@@ -36,6 +37,7 @@ from splitimpera.report.words import (
 )
 
 CHAPTERS = {
+    "design": "The design",
     "what-if": "What if?",
     "samples": "Samples",
     "splits": "Where it may be split",
@@ -53,6 +55,7 @@ PNG = "iVBOR"
 FIGURES = {
     "plans": "each plan's quality against its 95th percentile of latency",
     "saliency": "cumulative saliency and bytes at each cut",
+    "cuts": "the lowest p95 latency at each pair of cuts of the three devices",
     "classes": "cumulative saliency of each class at each cut",
     "layers": "multiply-accumulates, parameters and output bytes of each layer",
     "latency": "the latency distributions of the plans",
@@ -66,7 +69,7 @@ FIGURES = {
 def report_html(results: Results) -> str:
     """The whole page."""
     shown = shown_plans(results)
-    drawn = figures(results.model_copy(update={"plans": shown}))
+    drawn = figures(results, shown)
     decision, plans = results.recommendation, results.plans
     choice, certainty = choice_words(results), certainty_words(results)
     there = {"losses": "loss" in drawn, "sensitivity": bool(results.sensitivity), "samples": bool(results.shown)}
@@ -105,6 +108,8 @@ def report_html(results: Results) -> str:
         samples=_samples(results),
         samples_said=samples_words(results),
         early=exits_words(results),
+        tiers=Markup(tiers_svg(results)),
+        tiers_said=tiers_words(results),
         columns=wanted,
         rows=table.rows(results, wanted),
         shown=len(shown),
