@@ -15,7 +15,7 @@ from splitimpera.report.html.rendering import render
 from splitimpera.report.layer_names import wrapped
 from splitimpera.report.palette import COLOURS
 from splitimpera.report.schema import HopEntry, PlanEntry, Results
-from splitimpera.report.words import codec_words, plan_words, shape_words, transport_words
+from splitimpera.report.words import WORDS, codec_words, plan_words, shape_words, transport_words
 
 COLUMNS = 3
 """So many devices lie beside each other where letters are to be read on paper; then the way turns back, below."""
@@ -63,8 +63,7 @@ def drawn_plan(results: Results) -> PlanEntry:
 def tiers_svg(results: Results, plan: PlanEntry | None = None) -> str:
     """An SVG element of a plan's devices, links and exits; without a plan, of `drawn_plan`.
 
-    >>> tiers_svg(results)[:4]  # doctest: +SKIP
-    '<svg'
+    `Path("design.svg").write_text(tiers_svg(read(folder)))` makes a file of it.
     """
     plan = plan or drawn_plan(results)
     boxes = [_device_lines(plan, place, results) for place in range(len(plan.devices))]
@@ -208,7 +207,8 @@ def _sizes(plan: PlanEntry, hop: HopEntry, results: Results) -> list[str]:
 def tiers_words(results: Results) -> str:
     """What the drawing shows and what it has no room for."""
     plan = drawn_plan(results)
-    which = "The recommended plan" if results.recommendation.plan else "No plan is feasible; this is the nearest one"
+    found = results.recommendation.plan
+    which = "The recommended plan" if found else f"{WORDS['unsatisfiable']}; this is the nearest one"
     said = [f"{which}, {plan.id}."]
     payload_bytes = plan.metrics["payload_bytes"]
     if len(plan.hops) > 1 and payload_bytes is not None:

@@ -12,6 +12,7 @@ from splitimpera.report.palette import STAR_COLOUR
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.report.style import labels, plain, text
 from splitimpera.report.tier_drawing import drawn_plan
+from splitimpera.report.words import WORDS
 
 FEWEST_PAIRS = 4
 MOST_WORDED = 14
@@ -64,7 +65,7 @@ def cuts_figure(results: Results) -> go.Figure:
             hoverongaps=False,
             colorscale=colours,
             showscale=there is known and bool(known),
-            colorbar={"title": {"text": "p95 latency"}, **_ticks(list(known.values()))},
+            colorbar={"title": {"text": "p95 latency", "side": "right"}, **_ticks(list(known.values()))},
             xgap=1,
             ygap=1,
         )
@@ -101,18 +102,22 @@ def _p95_s(plan: PlanEntry) -> float | None:
 
 def _said(plan: PlanEntry, worded: bool) -> str:
     time_s = _p95_s(plan)
-    if plan.feasible and time_s:
-        return f"<b>{_short(time_s)}</b>" if worded else ""
     if not worded:
-        return "✕"
-    return f"{_short(time_s)}<br>✕" if time_s else "cannot<br>run" if plan.cannot_run else "unstable"
+        return "" if plan.feasible else "✕"
+    if plan.feasible and time_s:
+        return f"<b>{_short(time_s)}</b>"
+    return f"{_short(time_s)}<br>✕" if time_s else _why(plan)
 
 
 def _hovered(plan: PlanEntry, pair: Pair, pairs: dict[Pair, list[PlanEntry]]) -> str:
     feasible = sum(each.feasible for each in pairs[pair])
     time_s = _p95_s(plan)
-    reached = f"p95 {_short(time_s)}" if time_s else "cannot run" if plan.cannot_run else "unstable"
+    reached = f"p95 {_short(time_s)}" if time_s else _why(plan)
     return f"<b>{text(plan.id)}</b><br>{reached}<br>{feasible} of {len(pairs[pair])} plans here are feasible"
+
+
+def _why(plan: PlanEntry) -> str:
+    return WORDS["cannot_run" if plan.cannot_run else "unstable" if not plan.stable else "not_known"]
 
 
 def _short(time_s: float) -> str:
