@@ -189,6 +189,7 @@ def test_an_unstable_plan_is_shown_as_such_everywhere(folder, capsys):
     assert len(page) < 6_000_000
 
 
+@pytest.mark.slow
 def test_the_latency_figure_shows_the_best_of_each_kind_first(folder):
     from splitimpera.report.plan_figures import latency_figure
 
@@ -201,6 +202,7 @@ def test_the_latency_figure_shows_the_best_of_each_kind_first(folder):
     assert len(kinds) == len(set(kinds)) == 5
 
 
+@pytest.mark.slow
 def test_nothing_fits_is_a_result(folder, capsys):
     from rich.console import Console
 
@@ -241,6 +243,7 @@ def test_what_does_not_fit_together(folder, change, error, message):
         design(folder, change)
 
 
+@pytest.mark.slow
 def test_lossy_plans_use_the_values_that_came(folder):
     """UDP accuracy lies between all right and what losing whole frames would leave."""
     result = design(folder, ("loss: 2 %", "loss: 30 %, mtu: 200 B"))
@@ -376,6 +379,7 @@ def test_no_more_replications_where_the_samples_are_too_few(folder):
     assert {len(e.latency_s) for e in result.evaluations} == {2}
 
 
+@pytest.mark.slow
 def test_a_head_that_does_not_fit_the_device_is_impossible_and_says_so(folder):
     result = design(folder, *FEW, ("{name: camera, slowdown: 0.001}", "{name: camera, memory: 2 kB}"), replications=1)
     verdicts = {verdict.id: verdict for verdict in result.recommendation.verdicts}

@@ -98,6 +98,7 @@ def test_check_finds_the_same_faults_without_running(name):
     assert path.read_text().splitlines()[0].removeprefix("# expects: ").split(" | ")[0] in run.stderr
 
 
+@pytest.mark.slow
 def test_init_writes_a_scenario_that_checks_and_never_overwrites(tmp_path):
     run = splitimpera("scenario", "init", cwd=tmp_path)
     assert run.returncode == 0

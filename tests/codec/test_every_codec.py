@@ -93,6 +93,7 @@ def test_elements_come_back_within_the_stated_error(given_frames, base, modifier
         assert (error <= bound(base, spec, tensors, x)).all()
 
 
+@pytest.mark.slow
 @given(frames(), st.sampled_from([*PACKETED, *CODED, "+fec:20", "+interleaved+fec:100", "+rans+fec:20"]), st.data())
 @settings(max_examples=200)
 def test_what_is_done_to_the_numbers_afterwards_loses_nothing(given_frames, modifier, data):

@@ -115,6 +115,7 @@ def test_what_is_timed_runs_on_the_cpu(bed, split):
         assert latent.device.type == "cpu"
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_kept_for_each_device_and_precision(split):
     coding = Coding(split.cut.index, "uint8", RATIO, 1000)
     ways = [(None, None), (META, None), (None, "bfloat16"), (META, "bfloat16"), (None, "float16")]

@@ -201,6 +201,7 @@ print(judge.title, judge.told)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "told"), [
     ("segmentation", r"mIoU \d\d.* % of 24 frames"),
     ("detection", "AP50 'splitimpera verify' says it, of 24 frames"),

@@ -21,6 +21,7 @@ def send(link, packets, deadline_s=0.5, frames=1, seed=0, **options):
     return sei.simulate(link, workload, "udp-arq", np.random.default_rng(seed))
 
 
+@pytest.mark.slow
 def test_without_loss_it_is_udp():
     link, workload = Link(rate_bps=1e7, delay_s=0.01), Workload(10.0, 50, frame_bytes=9000)
     plain, repeating = (sei.simulate(link, workload, name, np.random.default_rng(0)) for name in ("udp", "udp-arq"))

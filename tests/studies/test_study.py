@@ -86,6 +86,7 @@ def test_every_cell_is_found_once_and_stands_in_a_frame(folder):
     assert "Learning what frames carry" not in told
 
 
+@pytest.mark.slow
 def test_a_cell_is_what_a_design_finds(folder):
     found = sei.study(folder / "small.yaml", folder / "out")
     scenario = (folder / "small.yaml").read_text().split("scenario:\n")[1].split("ranges:")[0]

@@ -43,6 +43,7 @@ def test_a_machine_that_has_changed_gets_a_profile_of_the_frames_since(tmp_path)
     assert scenario.folder == before.folder
 
 
+@pytest.mark.slow
 def test_a_link_that_has_changed_has_its_new_delay_and_loss(tmp_path):
     files, scenario, before = anew(logged(tmp_path / "a.jsonl", add={"link": after(200, 8 * MS)}), tmp_path / "a")
     assert [file.name for file in files] == ["scenario.yaml"]
