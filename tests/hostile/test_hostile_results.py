@@ -176,3 +176,11 @@ check_drawn(RESULTS)  # brings matplotlib and Plotly
 test_files, test_files_long = attack(check_read, damaged(), quick=20, long=650)
 test_values, test_values_long = attack(check_told, changed(), quick=40, long=850)
 test_drawn, test_drawn_long = attack(check_drawn, changed(), quick=4, long=150)
+
+
+def test_a_device_of_which_half_of_the_times_is_there():
+    results = copy.deepcopy(RESULTS)
+    assert all(plan["device_p95_s"] for plan in results["plans"])
+    for plan in results["plans"]:
+        plan["device_p50_s"] = {}
+    check_drawn(results)

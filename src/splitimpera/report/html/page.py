@@ -201,6 +201,7 @@ def _measured(results: Results) -> str:
         taken = (
             f"{device} {units.format_time(first.device_p50_s[device])} and {units.format_time(p95_s)}"
             for device, p95_s in first.device_p95_s.items()
+            if device in first.device_p50_s
         )
         said.append(f"In {first.id} the devices alone, without queues, take at p50 and p95: {'; '.join(taken)}.")
     return " ".join([*said, "Links and queues are simulated. Broken lines are limits on latency."])
