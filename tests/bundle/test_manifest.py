@@ -61,7 +61,7 @@ def test_spans_and_names():
     [
         (changed(name="other"), "it was changed"),
         (changed(bundle="0" * 64), "it was changed"),
-        (changed(schema_version=4), "schema version is 4, this version reads 1 to 3"),
+        (changed(schema_version=5), "schema version is 5, this version reads 1 to 4"),
         (changed(schema_version=2), "the task is a name in schema version 1, a section in later ones"),
         (b"{}", "schema version is none"),
         (b"[1]", "a JSON object is expected"),

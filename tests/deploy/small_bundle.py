@@ -166,7 +166,7 @@ def make_bundle(folder: Path, codec="float32", transport="tcp", deadline_s=0.05,
     )
 
 
-def write_bundle(folder: Path, files, parts, **keys) -> Bundle:
+def write_bundle(folder: Path, files, parts, /, **keys) -> Bundle:
     """Write files and their manifest; of each machine `parts` has the segments, "samples.npz" are labelled samples."""
     manifest = identified(
         {

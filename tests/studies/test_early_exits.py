@@ -9,7 +9,7 @@ import pytest
 
 import splitimpera as sei
 from splitimpera.core.errors import CutError, PlanError, ScenarioError
-from splitimpera.export.designed import read_design
+from splitimpera.export.designed import read_design, read_designs
 from splitimpera.records.device import Device
 from splitimpera.records.exits import ExitCosts, ExitTable
 from splitimpera.records.link import Link
@@ -157,8 +157,9 @@ def test_a_design_with_exits_from_the_file_to_the_page(scenario, tmp_path):
     write_results(results, tmp_path / "out")
     again = read(tmp_path / "out")
     assert again == results
-    with pytest.raises(PlanError, match=r"--plan: plan 'EE-LC' has early exits.*'LC'"):
-        read_design(tmp_path / "out", "EE-LC")
+    assert read_design(tmp_path / "out", "EE-LC").plan.exits == local.plan.exits
+    with pytest.raises(PlanError, match=r"--plan: plan 'EE-LC' has early exits, and a bundle with exits has no other"):
+        read_designs(tmp_path / "out", ["EE-LC", "LC"])
     entry = again.by_id["EE-LC"]
     assert [(exit.cut, exit.share) for exit in entry.exits] == [(exit.cut, exit.share) for exit in local.exits]
     assert plan_words(entry, again.cut_names) == "Exits after 0 and 2, then run everything on camera"

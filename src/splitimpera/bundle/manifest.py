@@ -16,11 +16,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from splitimpera.bundle.entries import Entry, Name, Number, Path, Tensors, Whole
+from splitimpera.bundle.exit_entries import ExitEntry, HeadEntry, MayBeEarly, check_exits, divided
 from splitimpera.bundle.segments import Ratio, SegmentEntry, Span, chained
 from splitimpera.bundle.task_entry import Responding, TaskEntry, first_entry, responding_of
 from splitimpera.core.errors import BundleError, shown
 
 SCHEMA_VERSION: Literal[3] = 3
+WITH_EXITS: Literal[4] = 4
+"""Of bundles whose plan has early exits."""
 FIRST_VERSION = 1
 """Bundles of it say "classification" in place of a task's section; those before 3 have neither policy nor floor."""
 MANIFEST = "manifest.json"
@@ -96,21 +99,23 @@ class RequirementEntry(Entry):
     weight: Annotated[Number, Field(gt=0)] | None
 
 
-class PlanEntry(Entry):
+class PlanEntry(MayBeEarly):
     """A plan: machine i runs the layers between hop i - 1 and hop i.
 
     Attributes:
         machines: Their names, in the order of the frames' way.
         predicted: What the design says of it, by metric; None: not known, or unbounded.
+        exits: Where frames may leave early, on the first machine.
     """
 
     id: Name
-    configuration: Literal["LC", "RC", "SC"]
+    configuration: Literal["LC", "RC", "SC", "EE"]
     machines: Annotated[list[Name], Field(min_length=1, max_length=16)]
     hops: Annotated[list[HopEntry], Field(max_length=15)]
     fps: Annotated[Number, Field(gt=0)]
     requirements: Annotated[list[RequirementEntry], Field(max_length=1000)]
     predicted: Annotated[dict[Name, Number | None], Field(max_length=1000)]
+    exits: Annotated[list[ExitEntry], Field(max_length=1000)] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _joined(self) -> Self:
@@ -118,15 +123,21 @@ class PlanEntry(Entry):
             raise ValueError("there is one hop between two machines, each with a name of its own")
         if [hop.cut for hop in self.hops] != sorted(hop.cut for hop in self.hops):
             raise ValueError("the cuts go back, no layer is run twice")
+        places = [exit.cut for exit in self.exits]
+        if places != sorted(set(places)) or any(hop.cut < place for hop in self.hops[:1] for place in places):
+            raise ValueError("its early exits lie in order, on its first machine")
+        if (self.configuration == "EE") is not bool(places):
+            raise ValueError("a plan with early exits, and no other, is of the configuration EE")
         return self
 
 
-class PartEntry(Entry):
-    """What one machine needs."""
+class PartEntry(MayBeEarly):
+    """What one machine needs; `heads`: the programs of its early exits, in their order."""
 
     machine: Name
     segments: Annotated[list[SegmentEntry], Field(max_length=1000)]
     files: Annotated[list[Path], Field(max_length=KEYS_AT_MOST)]
+    heads: Annotated[list[HeadEntry], Field(max_length=1000)] = Field(default_factory=list)
 
 
 class FileEntry(Entry):
@@ -136,7 +147,7 @@ class FileEntry(Entry):
     bytes: Annotated[int, Field(ge=0, le=FILE_BYTES)]
 
 
-class ProofEntry(Entry):
+class ProofEntry(MayBeEarly):
     """What export found when it ran all parts after one another, against the network with the plan's bottleneck.
 
     Attributes:
@@ -148,6 +159,8 @@ class ProofEntry(Entry):
         accuracy: Share of right answers; None: there are no labels, or the metric is another.
         quality: The same by the task's metric; None: nobody knows.
         float_accuracy, float_quality, float_seconds: of the same parts before they were quantised; None: they are not.
+        left: Share of samples that leave at each early exit. `accuracy` and `quality` are with them, all else is found
+            with the exits shut.
     """
 
     plan: Name
@@ -161,6 +174,7 @@ class ProofEntry(Entry):
     float_seconds: Annotated[Number, Field(ge=0)] | None = None
     quality: Number | None = None
     float_quality: Number | None = None
+    left: Annotated[list[Share], Field(max_length=1000)] = Field(default_factory=list)
 
 
 class Manifest(Entry):
@@ -176,7 +190,7 @@ class Manifest(Entry):
         floor: The privacy floor: at least so many layers run on the device before anything is sent; 0: none.
     """
 
-    schema_version: Literal[1, 2, 3]
+    schema_version: Literal[1, 2, 3, 4]
     bundle: Sha256
     name: Name
     made_by: Name
@@ -205,6 +219,7 @@ class Manifest(Entry):
         wanted = [hop.constants for plan in self.plans for hop in plan.hops if hop.constants]
         wanted += [name for part in self.parts for name in part.files]
         wanted += [segment.file for part in self.parts for segment in part.segments]
+        wanted += [head.file for part in self.parts for head in part.heads]
         for name in [*wanted, *filter(None, [self.samples, self.policy])]:
             if name not in self.files:
                 raise ValueError(f"the file '{shown(name)}' is not listed")
@@ -215,7 +230,20 @@ class Manifest(Entry):
                     f"plan '{shown(plan.id)}' sends after {depth} layers, the privacy floor is {self.floor}"
                 )
         self._check_programs(parts)
+        self._check_early(parts)
         return self
+
+    def _check_early(self, parts: Mapping[str, PartEntry]) -> None:
+        early = [plan for plan in self.plans if plan.exits]
+        if bool(early) is not (self.schema_version == WITH_EXITS):
+            raise ValueError(f"early exits are of schema version {WITH_EXITS}, which is of no bundle without them")
+        if any(part.heads for part in self.parts if part.machine not in {plan.machines[0] for plan in early}):
+            raise ValueError("there are heads of early exits where no frame leaves")
+        if early and len(self.plans) > 1:
+            raise ValueError("a bundle with early exits has one plan")
+        for plan in early:
+            part = parts[plan.machines[0]]
+            check_exits(plan.exits, part.heads, part.segments, pieces(plan, self.last), self.last, self.responding)
 
     def _check_programs(self, parts: Mapping[str, PartEntry]) -> None:
         """Each place and each joint of programs once: plans are many, and have most of both in common."""
@@ -283,6 +311,11 @@ class Manifest(Entry):
         return [] if span.empty else chained(self.part(plan.machines[place]).segments, span)
 
 
+def pieces(plan: PlanEntry, last: int) -> list[Span]:
+    """What the first machine of a plan runs one after another: up to each early exit, and the rest, perhaps empty."""
+    return divided(spans(plan, last)[0], plan.exits)
+
+
 def spans(plan: PlanEntry, last: int) -> list[Span]:
     """Which layers each machine of a plan runs, in order."""
     borders = [(0, 0.0), *((hop.cut, hop.bottleneck) for hop in plan.hops), (last, 0.0)]
@@ -322,10 +355,10 @@ def read_manifest(content: bytes) -> Manifest:
         raise BundleError(f"the manifest is no JSON: {shown(failure)}", where=MANIFEST) from None
     if not isinstance(plain, dict):
         raise BundleError("a JSON object is expected", where=MANIFEST)
-    if plain.get("schema_version") not in range(FIRST_VERSION, SCHEMA_VERSION + 1):
+    if plain.get("schema_version") not in range(FIRST_VERSION, WITH_EXITS + 1):
         given = shown(plain.get("schema_version", "none"), 20)
         raise BundleError(
-            f"the bundle's schema version is {given}, this version reads {FIRST_VERSION} to {SCHEMA_VERSION}",
+            f"the bundle's schema version is {given}, this version reads {FIRST_VERSION} to {WITH_EXITS}",
             where=MANIFEST,
             hint="export it again, or install the version of Split-Et-Impera that wrote it",
         )

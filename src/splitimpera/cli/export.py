@@ -138,6 +138,10 @@ def _proof(plan: PlanEntry, proof: PlanProof) -> Iterator[str]:
     stated = "the design did not compute it" if promised is None else f"the design promised {metric.format(promised)}"
     stated += ", losses on the link included" if lossy and promised is not None else ""
     yield f"  {metric.title:<12} {metric.format(first.quality)}, {stated}"
+    if final.exits is not None:
+        names = [f"cut {exit.cut}" for exit in plan.exits]
+        leave = [f"{format_fraction(share)} at {name}" for share, name in zip(final.exits.left, names, strict=True)]
+        yield f"  exits        {', '.join(leave)} leave; all but the {metric.title} is with the exits shut"
     yield f"  time         {format_time(first.seconds)} a frame for the programs, one thread, here"
     if proof.before is not None:
         yield f"  as int8      {same(final.whole)}"

@@ -248,6 +248,9 @@ def _rows(tally: Tally) -> list[tuple[str, str]]:
     """What there is to say of a run, in words."""
     others = ", ".join(f"{count} {outcome}" for outcome, count in sorted(tally.outcomes.items()) if outcome != "ok")
     rows = [("frames", f"{tally.frames}" + (f" ({others})" if others else ""))]
+    if tally.exits:
+        left = [f"{count} behind cut {cut}" for cut, count in sorted(tally.exits.items())]
+        rows.append(("left early", f"{', '.join(left)} ({units.format_fraction(tally.exits.total() / tally.frames)})"))
     if tally.answered:
         rows.append(("answered by", ", ".join(f"{by} {count}" for by, count in tally.answered.most_common())))
         rows.append(("plans", ", ".join(f"{plan} {count}" for plan, count in tally.plans.most_common())))

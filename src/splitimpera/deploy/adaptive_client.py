@@ -135,7 +135,7 @@ class AdaptiveClient:
         except BaseException:
             self.close()
             raise
-        if self.unreachable is not None and not self.plans.can_finish:
+        if self.unreachable is not None and not self.plans.can_finish and self.plans.early is None:
             self.close()
             raise self.unreachable
         return self
@@ -244,13 +244,21 @@ class AdaptiveClient:
         begun_s = monotonic()
         tensors = prepared(x, self.bundle.manifest.input)
         since_s = begun_s if since_s is None else since_s
+        coded = None if self.plans.early is None else self.plans.head(self.plans.early, tensors)
+        if coded is not None and coded.payload is None:
+            with self._lock:
+                self._last = coded.result
+                return self.rules.alone(coded, begun_s, monotonic(), self.bundle.manifest)
         with self._lock:
-            frame = self.rules.begin(tensors, begun_s, inf if deadline_s is None else since_s + deadline_s)
+            until_s = inf if deadline_s is None else since_s + deadline_s
+            frame = self.rules.begin(tensors, begun_s if coded is None else monotonic(), until_s)
+        frame.begun_s = begun_s
+        frame.coded, frame.stand_in = coded, self.plans.stand_in(coded)
         assert self._loop is not None
         assert self._finishing is not None
         if frame.answer.sends:
             assert frame.plan is not None
-            frame.coded = self.plans.head(frame.plan, tensors)
+            frame.coded = frame.coded or self.plans.head(frame.plan, tensors)
             self._loop.call(self._send, frame)
             if frame.answer.computes:
                 self._finishing.submit(self._compute, frame)

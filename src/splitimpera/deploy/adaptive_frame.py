@@ -30,6 +30,7 @@ class AdaptiveFrame:
         attempt: What names it to the server's circuit.
         of_server, of_device: The answers that there are.
         computed_s: What the device took for its own.
+        stand_in: The answer of its last early exit, for want of a better one; None: its plan has none.
     """
 
     number: int
@@ -50,6 +51,7 @@ class AdaptiveFrame:
     of_server: Row | None = None
     of_device: Row | None = None
     computed_s: float = 0.0
+    stand_in: Row | None = None
     settled: bool = False
     found: Future[Inference] = field(default_factory=Future)
 
@@ -60,6 +62,8 @@ class AdaptiveFrame:
             return self.of_server
         if by is AnsweredBy.DEVICE:
             return self.of_device
+        if self.stand_in is not None:
+            return self.stand_in
         return last if by is AnsweredBy.STALE else None
 
     def inference(self, manifest: Manifest, result: Row | None) -> Inference:
@@ -68,9 +72,10 @@ class AdaptiveFrame:
         assert by is not None
         exchange, coded = self.exchange, self.coded
         in_time = by in (AnsweredBy.SERVER, AnsweredBy.DEVICE)
+        stands_in = not in_time and self.stand_in is not None
         return Inference(
             self.number,
-            "ok" if in_time else self._missed(by),
+            "ok" if in_time else "stood-in" if stands_in else self._missed(by),
             result,
             *named(manifest, result),
             self.begun_s,
@@ -78,17 +83,18 @@ class AdaptiveFrame:
             0.0 if coded is None else coded.encode_s,
             None if exchange is None else exchange.sent_s,
             self.answer.answered_s if in_time else None,
-            0 if coded is None or coded.payload is None else len(coded.payload.data),
+            0 if coded is None or coded.payload is None or not self.answer.sends else len(coded.payload.data),
             0 if exchange is None else exchange.packets,
             None if exchange is None else exchange.response,
             Answered(
-                by,
+                AnsweredBy.DEVICE if stands_in else by,
                 self.used,
                 self.plan if self.answer.sends else None,
                 f"{self.answer.reason}; {self.choice.reason}",
                 self.change,
                 self.seen,
             ),
+            exit=coded.said if stands_in and coded is not None else None,
         )
 
     def _missed(self, by: AnsweredBy) -> Outcome:
@@ -101,3 +107,25 @@ class AdaptiveFrame:
         if response is None:
             return "lost"
         return "late" if response.status is Status.OK else OUTCOMES[response.status]
+
+
+def at_once(
+    number: int, coded: Coded, begun_s: float, now_s: float, plan: str, seen: Seen, manifest: Manifest
+) -> Future[Inference]:
+    """What is told of a frame of which nothing is sent: it left early, or its plan has no hop."""
+    found = Future[Inference]()
+    reason = "the plan sends nothing" if coded.left is None else f"it left behind cut {coded.left.cut}"
+    one = Inference(
+        number,
+        "ok",
+        coded.result,
+        *named(manifest, coded.result),
+        begun_s,
+        coded.head_s,
+        coded.encode_s,
+        response_s=now_s,
+        answered=Answered(AnsweredBy.DEVICE, plan, None, reason, None, seen),
+        exit=coded.left,
+    )
+    found.set_result(one)
+    return found

@@ -88,6 +88,7 @@ class AdaptivePlans:
 
     Attributes:
         local: The plan that runs on the device alone; None: there is none, or the mode does without.
+        early: The plan whose frames may leave early; None: there is none, and no bundle with one has another.
         can_finish: Whether the device answers frames by itself.
         hops: Of all plans that are sent by.
         window_s, every_s: Over how long a link is looked at, and how often a frame comes, as designed.
@@ -123,6 +124,7 @@ class AdaptivePlans:
             )
         self._entries: dict[str, PlanEntry] = {each.id: each for each in usable}
         self._first = first if first in self._entries else None
+        self.early = next((id for id, each in self._entries.items() if each.exits), None)
         self.local = local if local in self._entries else None
         self.can_finish = self.local is not None and mode is not Mode.SERVER_ONLY
         self.hops = [each.hops[0] for each in usable if each.hops]
@@ -235,6 +237,12 @@ class AdaptivePlans:
         slowed(perf_counter() - begun_s, self._slowdown)
         self._heads[plan].add(perf_counter() - begun_s)
         return coded
+
+    def stand_in(self, coded: Coded | None) -> Row | None:
+        """The answer of a frame's last early exit; None: it has none."""
+        if coded is None or coded.said is None or self.early is None:
+            return None
+        return self.halves[self.early].named_by(coded.said)
 
     def finished(self, plan: str | None, tensors: Row, coded: Coded | None) -> Row:
         """A frame's answer by the device alone; from the cut on, where the plan's rest is here."""

@@ -22,6 +22,7 @@ from splitimpera.codec.given import array_dtype
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy.connection import Connection, Exchange, connect
+from splitimpera.deploy.frame_log import Outcome
 from splitimpera.deploy.halves import Coded, device_half
 from splitimpera.deploy.hops import pace
 from splitimpera.deploy.inferred import OUTCOMES, Inference
@@ -213,7 +214,9 @@ class Client:
             give_up_s = since_s + timeout_s
         else:
             give_up_s = monotonic() + self.timeout_s if strikes_s == inf else strikes_s + GRACE_S
-        sending = (self._send, self._connection, frame, coded, begun_s, strikes_s, give_up_s, found)
+        asked = deadline_s is not None or (self.hop is not None and self.hop.deadline_s is not None)
+        stands_in_s = strikes_s if asked and coded.said is not None else inf
+        sending = (self._send, self._connection, frame, coded, begun_s, strikes_s, give_up_s, stands_in_s, found)
         if not (waits and self._loop.run(found, self._connection.waits, *sending)):
             self._loop.call(*sending)
         return found
@@ -242,49 +245,60 @@ class Client:
         begun_s: float,
         deadline_s: float,
         give_up_s: float,
+        stands_in_s: float,
         found: Future[Inference],
     ) -> None:
-        """Send a frame; in the loop."""
+        """Send a frame; in the loop. At `stands_in_s` its last exit's answer does for a response that is not there."""
         assert coded.payload is not None
 
         def told(exchange: Exchange) -> None:
             self._told(exchange, found, frame, begun_s, coded)
 
+        def stand_in() -> None:
+            if not found.done():
+                told(connection.so_far(frame))
+
         try:
             connection.send(frame, coded.payload, deadline_s - monotonic(), give_up_s, told)
         except LinkError as failure:
             found.set_exception(failure)
+        if stands_in_s < inf and not found.done():
+            asyncio.get_running_loop().call_at(stands_in_s, stand_in)
 
     def _told(self, exchange: Exchange, found: Future[Inference], frame: int, begun_s: float, coded: Coded) -> None:
         """Make of what came back what became of the frame; in the loop."""
-        if found.cancelled():
+        if found.done():  # it was cancelled, or an exit's answer stood in
             return
         try:
-            response = exchange.response
-            result = None
-            if response is not None and response.status is Status.OK:
-                result = read_response(self.responding, response.tensors)
-            found.set_result(
-                Inference(
-                    frame,
-                    "lost" if response is None else OUTCOMES[response.status],
-                    result,
-                    *named(self.bundle.manifest, result),
-                    begun_s,
-                    coded.head_s,
-                    coded.encode_s,
-                    exchange.sent_s,
-                    exchange.response_s,
-                    exchange.payload_bytes,
-                    exchange.packets,
-                    response,
-                )
-            )
+            found.set_result(self._became(exchange, frame, begun_s, coded))
         except BaseException as failure:
             found.set_exception(failure)
 
+    def _became(self, exchange: Exchange, frame: int, begun_s: float, coded: Coded) -> Inference:
+        response, result, said = exchange.response, None, None
+        outcome: Outcome = "lost" if response is None else OUTCOMES[response.status]
+        if response is not None and response.status is Status.OK:
+            result = read_response(self.responding, response.tensors)
+        elif coded.said is not None:
+            outcome, said, result = "stood-in", coded.said, self.half.named_by(coded.said)
+        return Inference(
+            frame,
+            outcome,
+            result,
+            *named(self.bundle.manifest, result),
+            begun_s,
+            coded.head_s,
+            coded.encode_s,
+            exchange.sent_s,
+            exchange.response_s,
+            exchange.payload_bytes,
+            exchange.packets,
+            response,
+            exit=said,
+        )
+
     def _alone(self, frame: int, begun_s: float, coded: Coded) -> Inference:
-        """Of a plan without a server."""
+        """Of a frame that is not sent."""
         result = coded.result
         return Inference(
             frame,
@@ -295,6 +309,7 @@ class Client:
             coded.head_s,
             coded.encode_s,
             response_s=monotonic(),
+            exit=coded.left,
         )
 
 

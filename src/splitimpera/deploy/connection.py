@@ -214,6 +214,11 @@ class Connection:
                 response = Response.from_bytes(message.frame.data)
                 self.watch.answered(message.frame.id.frame, response, message.last_s, None)
 
+    def so_far(self, frame: int) -> Exchange:
+        """What was sent of a frame that waits for its response."""
+        pending = self._pending[frame % WORD]
+        return Exchange(pending.payload_bytes, pending.packets, pending.sent_s, None, None)
+
     def waits(self) -> bool:
         """Whether frames are on their way."""
         return bool(self._pending)

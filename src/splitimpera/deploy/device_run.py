@@ -21,7 +21,16 @@ from splitimpera.core.version import __version__
 from splitimpera.deploy.adaptive_client import AdaptiveClient
 from splitimpera.deploy.client import Client
 from splitimpera.deploy.frame_clock import FrameClock
-from splitimpera.deploy.frame_log import SCHEMA_VERSION, WITH_HOPS, FrameLine, HopLine, PlanMove, RunLine
+from splitimpera.deploy.frame_log import (
+    ANSWERS,
+    SCHEMA_VERSION,
+    WITH_EXITS,
+    WITH_HOPS,
+    FrameLine,
+    HopLine,
+    PlanMove,
+    RunLine,
+)
 from splitimpera.deploy.inferred import Answered, Inference
 from splitimpera.deploy.judging import Judge, confidence
 from splitimpera.deploy.messages import Onward, Response
@@ -62,6 +71,7 @@ class Tally:
         latencies_s: From due to response, of those that are ok.
         lost_packets: Of the `told_packets` of those frames of which the server says what came.
         missed: How many had no result within the deadline that was asked for.
+        exits: How many frames left early, by the cut of the exit.
         answered, plans: How many frames each answered, and were of each plan, where a client has several.
         moves: The frames at which the plan changed; the last `MOVES_KEPT`.
         latest: The latest frame.
@@ -78,6 +88,7 @@ class Tally:
     told_packets: int = 0
     lost_packets: int = 0
     missed: int = 0
+    exits: Counter[int] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
     plans: Counter[str] = field(default_factory=Counter)
     moves: list[FrameLine] = field(default_factory=list)
@@ -106,6 +117,8 @@ class Tally:
         if line.move is not None:
             self.moves = [*self.moves[1 - MOVES_KEPT :], line]
         self.outcomes[line.outcome] += 1
+        if line.exit is not None and line.outcome == "ok":
+            self.exits[line.exit] += 1
         if latency_s is not None:
             self.latencies_s.append(latency_s)
         self.payload_bytes += line.payload_bytes
@@ -130,6 +143,7 @@ class Tally:
             "lost_packets": self.lost_packets,
             "missed": None if self.deadline_s is None else self.missed,
             "accuracy": self.accuracy,
+            **({"exits": {str(cut): count for cut, count in sorted(self.exits.items())}} if self.exits else {}),
             **({"answered_by": dict(self.answered), "plans": dict(self.plans)} if self.answered else {}),
             **({} if self.judge is None else {self.judge.quality.name: self.judge.value}),
         }
@@ -153,9 +167,10 @@ def run_line(
     engines = {segment.engine for segment in client.bundle.manifest.part(machine).segments}
     task = client.bundle.manifest.task
     asked_s = client.deadline_s if deadline_s is None else deadline_s
-    machines = max(len(plan.machines) for plan in client.bundle.manifest.plans)
+    plans = client.bundle.manifest.plans
+    machines, early = max(len(plan.machines) for plan in plans), any(plan.exits for plan in plans)
     return RunLine(
-        schema_version=WITH_HOPS if machines > 2 else SCHEMA_VERSION,
+        schema_version=WITH_EXITS if early else WITH_HOPS if machines > 2 else SCHEMA_VERSION,
         bundle=client.bundle.manifest.bundle,
         plan=client.plan.id,
         made_by=f"splitimpera {__version__}",
@@ -337,7 +352,8 @@ class DeviceRun:
             "response_s": None if one.response_s is None else one.response_s - start_s,
             "payload_bytes": one.payload_bytes,
             "packets": one.packets,
-            "predicted": one.answer if one.outcome == "ok" else None,
+            "exit": None if one.exit is None else one.exit.cut,
+            "predicted": one.answer if one.outcome in ANSWERS else None,
             "confidence": None if one.answer is None or one.result is None else confidence(one.result[0]),
         }
         if one.answered is not None:
@@ -354,6 +370,6 @@ class DeviceRun:
         responding = self.client.responding
         if sample.label is not None and (not responding.labelled or responding.mistarget(sample.target)):
             return {}  # a folder's or user's class, where the task expects something else or knows no such class
-        answer = None if found is None or found.outcome != "ok" else found.result
+        answer = None if found is None or found.outcome not in ANSWERS else found.result
         counts, counts_lost = judge.counts(answer, sample.target)
         return {"counts": counts, "counts_lost": counts_lost}

@@ -22,16 +22,22 @@ from splitimpera.deploy.switching import Cause
 SCHEMA_VERSION: Literal[3] = 3
 WITH_HOPS: Literal[4] = 4
 """Of logs of plans of more than two machines."""
+WITH_EXITS: Literal[5] = 5
+"""Of logs of plans with early exits."""
 LINE_BYTES = 1 << 20
 MOST_LINES = 10_000_000
 
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 Outcome = Literal[
-    "ok", "late", "full", "damaged", "failed", "stopping", "busy", "unreachable", "lost", "dropped", "stale", "unsent"
-]
+    "ok", "late", "full", "damaged", "failed", "stopping", "busy", "unreachable", "lost", "dropped", "stale", "unsent",
+    "stood-in",
+]  # fmt: skip
 """What the server said; "lost": nothing came back in time; "dropped": the device was busy and never sent it; "stale":
-the answer to an earlier frame once more; "unsent": it could not be sent, and the device could not be in time."""
+the answer to an earlier frame once more; "unsent": it could not be sent, and the device could not be in time;
+"stood-in": no response came in time, and the answer of the last early exit stands in for it."""
+ANSWERS = ("ok", "stood-in")
+"""Outcomes with an answer to this frame."""
 
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -66,7 +72,7 @@ class RunLine(_Line):
         judged_by: What `counts` of frames are numbers of; None: there are none, labels alone may be known.
     """
 
-    schema_version: Literal[1, 2, 3, 4] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3, 4, 5] = SCHEMA_VERSION
     bundle: str
     plan: str
     made_by: str
@@ -138,6 +144,7 @@ class FrameLine(_Line):
             all None where a run has one plan.
         why: In words. `move`: the change of plan at this frame.
         goodput_bps, link_round_trip_s, link_loss, outage: What was known of the link when it began; None: nothing.
+        exit: The cut of the early exit whose answer it got; None: it got no exit's.
         label, predicted: The class that it is, and the one that was found; None: not known.
         confidence: How sure the answer is, as `judging.confidence` has it; None: not known.
         counts: What the response counts for by the task's metric; `counts_lost`: what none would; None: not known.
@@ -163,6 +170,7 @@ class FrameLine(_Line):
     server_s: Seconds | None = None
     batch: Count | None = None
     hops: tuple[HopLine, ...] = ()
+    exit: Count | None = None
     label: int | None = None
     predicted: int | None = None
     confidence: Number | None = None

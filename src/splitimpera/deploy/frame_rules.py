@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from itertools import count
 
 import numpy as np
 
+from splitimpera.bundle.manifest import Manifest
 from splitimpera.core.array_types import Row
 from splitimpera.deploy.adapting import Choice
-from splitimpera.deploy.adaptive_frame import AdaptiveFrame
+from splitimpera.deploy.adaptive_frame import AdaptiveFrame, at_once
 from splitimpera.deploy.adaptive_plans import AdaptivePlans
 from splitimpera.deploy.answering import Answering, Known
 from splitimpera.deploy.breaker import Circuit, CircuitRules
 from splitimpera.deploy.event_log import tell
-from splitimpera.deploy.inferred import Seen
+from splitimpera.deploy.halves import Coded
+from splitimpera.deploy.inferred import Inference, Seen
 from splitimpera.deploy.servers import Address, Servers
 from splitimpera.deploy.switching import PlanChange
 from splitimpera.deploy.ways import Lane, Way
@@ -118,11 +121,28 @@ class FrameRules:
         answer = self.answering.begin(known)
         used = self.adapting.switching.used if self.servers is not None else choice.plan
         attempt = server.begin(begun_s) if server is not None and answer.sends else None
-        seen = self._seen(lane, begun_s)
-        number = next(self._numbers)
+        seen = self.seen(begun_s, lane)
         return AdaptiveFrame(
-            number, tensors, begun_s, deadline_s, answer, choice, used, sent_by, lane, way, attempt, self._change, seen
+            next(self._numbers),
+            tensors,
+            begun_s,
+            deadline_s,
+            answer,
+            choice,
+            used,
+            sent_by,
+            lane,
+            way,
+            attempt,
+            self._change,
+            seen,
         )
+
+    def alone(self, coded: Coded, begun_s: float, now_s: float, manifest: Manifest) -> Future[Inference]:
+        """What is told of a frame of which nothing is sent, whatever the link is like."""
+        self.answering.answered(begun_s)
+        plan = self.plans.early or ""
+        return at_once(next(self._numbers), coded, begun_s, now_s, plan, self.seen(now_s), manifest)
 
     def _worth_sending(self, plan: str | None, left_s: float, now_s: float) -> bool:
         size = self.plans.frame_bytes(plan)
@@ -145,7 +165,8 @@ class FrameRules:
             self._call(way.reset)
         return self.adapting.next(now_s, cut_off)
 
-    def _seen(self, lane: Lane | None, now_s: float) -> Seen:
+    def seen(self, now_s: float, lane: Lane | None = None) -> Seen:
+        """What is known of a link; None: of that by which plans are chosen."""
         link = self.adapting.estimate if lane is None else lane.link
         goodput, round_trip, loss = link.goodput(now_s), link.round_trip(now_s), link.loss(now_s)
         return Seen(

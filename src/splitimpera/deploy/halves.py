@@ -17,8 +17,9 @@ from splitimpera.bundle.opened import Bundle
 from splitimpera.bundle.task_entry import Responding
 from splitimpera.codec.codecs import parsed
 from splitimpera.codec.given import array_dtype
-from splitimpera.core.array_types import Array
+from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import BundleError, CodecError, listed
+from splitimpera.deploy.exit_gates import Exits, Said, exits_of
 from splitimpera.deploy.inference import can_stack
 from splitimpera.deploy.input_preparation import prepared
 from splitimpera.deploy.machine_layers import Layers, LoadedPrograms
@@ -30,10 +31,11 @@ class Coded:
     """A frame that the device half is through with.
 
     Attributes:
-        payload: What goes to the server; None where the plan has no hop.
-        result: The response, where it has none.
+        payload: What goes to the server; None where the plan has no hop, or the frame left early.
+        result: The response, where nothing goes there.
         outputs: What the layers made: what crosses, or the network's outputs that the response was made of.
         head_s, encode_s: What the layers, with post-processing where they are all there are, and the codec took.
+        said: What the last head of an early exit says that looked at it; None: there are no exits.
     """
 
     payload: Payload | None
@@ -41,6 +43,12 @@ class Coded:
     head_s: float
     encode_s: float
     outputs: tuple[Array, ...] | None = None
+    said: Said | None = None
+
+    @property
+    def left(self) -> Said | None:
+        """What the head says by whose answer the frame left early; None: it did not."""
+        return self.said if self.said is not None and self.said.leaves else None
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,10 @@ class DeviceHalf:
     """What the first machine of a plan does with a frame: prepare, run its layers, encode.
 
     Attributes:
+        layers: All of them, as they run where frames cannot leave early.
         rest: The layers behind the cut, where the machine has them as well and a plan that was asked for runs there
             alone; they take what crosses, uncoded.
+        exits: The same layers as `layers`, where frames may leave in between.
     """
 
     plan: PlanEntry
@@ -58,6 +68,7 @@ class DeviceHalf:
     codec: Codec | None
     responding: Responding
     rest: Layers | None = None
+    exits: Exits | None = None
 
     @property
     def hop(self) -> HopEntry | None:
@@ -71,13 +82,27 @@ class DeviceHalf:
         """
         frame = prepared(x, self.input)
         begun_s = perf_counter()
-        (tensors,) = self.layers([frame])
+        tensors, said = self._run(frame)
+        if said is not None and said.leaves:
+            return Coded(None, self.named_by(said), perf_counter() - begun_s, 0.0, None, said)
         if self.codec is None:
             answer = self.responding(tensors)
-            return Coded(None, answer, perf_counter() - begun_s, 0.0, tensors)
+            return Coded(None, answer, perf_counter() - begun_s, 0.0, tensors, said)
         run_s = perf_counter()
         payload = self.codec.encode(tensors)
-        return Coded(payload, None, run_s - begun_s, perf_counter() - run_s, tensors)
+        return Coded(payload, None, run_s - begun_s, perf_counter() - run_s, tensors, said)
+
+    def _run(self, frame: Row) -> tuple[Row, Said | None]:
+        if self.exits is not None:
+            return self.exits(frame)
+        (tensors,) = self.layers([frame])
+        return tensors, None
+
+    def named_by(self, said: Said) -> Row:
+        """The response that the head of an exit gives: its logits in place of the network's."""
+        assert self.exits is not None
+        logits = said.logits.astype(self.responding.response[0].dtype)
+        return self.responding((logits,) * self.exits.outputs)
 
     def finished(self, crossing: Sequence[Array]) -> tuple[Array, ...]:
         """The response to a frame that the layers behind the cut finish here."""
@@ -300,7 +325,8 @@ def device_halves(bundle: Bundle, plans: Iterable[str] | None = None, threads: i
     for entry in entries:
         codec = bundle.codec(entry.hops[0]) if entry.hops else None
         layers, rest = loaded.layers(entry, 0), loaded.rest(entry) if alone else None
-        halves[entry.id] = DeviceHalf(entry, manifest.input, layers, codec, manifest.responding, rest)
+        exits = exits_of(loaded, manifest, entry)
+        halves[entry.id] = DeviceHalf(entry, manifest.input, layers, codec, manifest.responding, rest, exits)
     return halves
 
 

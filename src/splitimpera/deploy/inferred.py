@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from splitimpera.core.array_types import Array
 from splitimpera.deploy.answering import AnsweredBy
+from splitimpera.deploy.exit_gates import Said
 from splitimpera.deploy.frame_log import Outcome
 from splitimpera.deploy.messages import Response, Status
 from splitimpera.deploy.switching import PlanChange
@@ -57,7 +58,8 @@ class Inference:
 
     Attributes:
         frame: Its number, from 0 on.
-        outcome: "ok" where there is a result, else why there is none; "lost": no response came in time.
+        outcome: "ok" where there is a result, else why there is none; "lost": no response came in time; "stood-in": no
+            response came in time, and the result is that of the last early exit.
         result: The response to this frame, as its task has it: logits, a mask, boxes; None without one.
         answer: The class that was found; None without a result, and where the task is about no such class.
         name: Its name, where classes have names.
@@ -67,6 +69,7 @@ class Inference:
         response_s: When the response was complete, or the result where there is no server; None: none came.
         payload_bytes, packets: What was sent.
         response: What the server says of it; None: nothing.
+        exit: What the early exit says whose answer the result is; None: it is no exit's.
         answered: By whom, under which plan and why, where a client has several; None: it has one.
     """
 
@@ -84,6 +87,7 @@ class Inference:
     packets: int = 0
     response: Response | None = None
     answered: Answered | None = None
+    exit: Said | None = None
 
     @property
     def latency_s(self) -> float | None:

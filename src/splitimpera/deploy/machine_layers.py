@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from splitimpera.bundle.exit_entries import HeadEntry
 from splitimpera.bundle.manifest import PlanEntry
 from splitimpera.bundle.opened import Bundle
 from splitimpera.bundle.segments import SegmentEntry, Span, chained
@@ -50,7 +51,7 @@ class LoadedPrograms:
             entries = plan.hops[place - 1].tensors if place else manifest.input.tensors
             crossing = tuple(entry.spec for entry in entries)
             return Layers(crossing, crossing, None)
-        return self._row(chain)
+        return self.row(chain)
 
     def rest(self, plan: PlanEntry) -> Layers | None:
         """Those behind the first cut, where the first machine has them; None for plans of one machine, too."""
@@ -58,18 +59,19 @@ class LoadedPrograms:
             return None
         behind = Span(plan.hops[0].cut, self._bundle.manifest.last)
         chain = chained(self._bundle.manifest.part(plan.machines[0]).segments, behind)
-        return self._row(chain) if chain else None
+        return self.row(chain) if chain else None
 
     def whole(self, plan: PlanEntry, place: int) -> Layers | None:
         """All behind the hop by which frames come to a machine, where it has them."""
         chain = self._bundle.manifest.rest(plan, place)
-        return self._row(chain) if chain else None
+        return self.row(chain) if chain else None
 
-    def _row(self, chain: Sequence[SegmentEntry]) -> Layers:
+    def row(self, chain: Sequence[SegmentEntry | HeadEntry]) -> Layers:
+        """Some programs one after another."""
         inputs, outputs = (tuple(entry.spec for entry in some) for some in (chain[0].inputs, chain[-1].outputs))
         return Layers(inputs, outputs, in_a_row([self._program(segment) for segment in chain]))
 
-    def _program(self, segment: SegmentEntry) -> Program:
+    def _program(self, segment: SegmentEntry | HeadEntry) -> Program:
         key = segment.engine, segment.file
         if key not in self._programs:
             self._programs[key] = load_program(segment.engine, self._bundle.read(segment.file), self._threads)

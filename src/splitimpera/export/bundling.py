@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from splitimpera.bundle.entries import tensor_entry
-from splitimpera.bundle.manifest import SCHEMA_VERSION, Manifest, PlanEntry, identified, spans
+from splitimpera.bundle.manifest import SCHEMA_VERSION, WITH_EXITS, Manifest, PlanEntry, identified, pieces, spans
 from splitimpera.bundle.opened import Bundle
 from splitimpera.bundle.segments import Span
 from splitimpera.bundle.task_entry import TaskEntry, task_entry
-from splitimpera.core.errors import BundleError, ScenarioError, shown
+from splitimpera.core.errors import BundleError, ModelError, ScenarioError, shown
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.core.registry import nearest
 from splitimpera.core.version import __version__
@@ -24,11 +24,11 @@ from splitimpera.evaluation.testbed import Testbed
 from splitimpera.evaluation.truths import response_bytes
 from splitimpera.export.advice import check_machines, extras, left_out
 from splitimpera.export.designed import Designed, Say, load_again, read_designs
-from splitimpera.export.engine_files import SUFFIX, CannotRunError, engines_called, file_of
+from splitimpera.export.engine_files import ENGINE_NAMES, SUFFIX, CannotRunError, engines_called, file_of
 from splitimpera.export.int8 import quantised_files
 from splitimpera.export.joining import check_memory, floor_of, machines_of
 from splitimpera.export.lacking import refusal
-from splitimpera.export.part_modules import Part, part_of
+from splitimpera.export.part_modules import Part, head_of, part_of
 from splitimpera.export.plan_entries import plan_entries
 from splitimpera.export.proof import Proven, prove
 from splitimpera.export.sample_file import input_entry, sample_file
@@ -133,13 +133,24 @@ def _check_options(samples: int, quantize: str | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Stored:
-    """A program of a machine; `spare`: no plan needs it, it finishes frames while the next machine is away."""
+    """A program of a machine; one of no layers is the head of the exit behind that cut.
+
+    Attributes:
+        spare: No plan needs it, it finishes frames while the next machine is away.
+    """
 
     machine: str
     span: Span
     file: str
     part: Part
-    spare: bool
+    spare: bool = False
+
+    def entry(self, engine: str) -> dict[str, Any]:
+        """What the manifest says of it."""
+        where = {"cut": self.span.start} if self.span.empty else self.span._asdict()
+        tensors = {"inputs": self.part.inputs, "outputs": self.part.outputs}
+        entries = {key: [tensor_entry(spec).model_dump() for spec in specs] for key, specs in tensors.items()}
+        return where | {"engine": engine, "file": self.file} | entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +166,7 @@ class _Export:
     def made(self, quantise: bool) -> Exported:
         plans, contents = plan_entries(self.designs, self.testbed)
         stored = [each for machine in self.engines for each in self._stored(machine, plans)]
+        stored += self._heads(plans)
         for each in self.track(stored, "Exporting the parts", len(stored)):
             content = self._written(each, plans)
             if content is not None:
@@ -237,12 +249,32 @@ class _Export:
             found.append(_Stored(machine, span, f"{machine}/{layers}.{suffix}", part, of_none))
         return found
 
+    def _heads(self, plans: Iterable[PlanEntry]) -> list[_Stored]:
+        """The programs of early exits."""
+        return [
+            _Stored(
+                machine := plan.machines[0],
+                Span(exit.cut, exit.cut),
+                f"{machine}/head-{exit.cut}.{SUFFIX[self.engines[machine]]}",
+                head_of(self.testbed, exit.cut),
+            )
+            for plan in plans
+            for exit in plan.exits
+        ]
+
     def _written(self, stored: _Stored, plans: Iterable[PlanEntry]) -> bytes | None:
         try:
             return file_of(stored.part, self.engines[stored.machine])
         except CannotRunError as failure:
             if stored.spare:
                 return None
+            if stored.span.empty:
+                name, engine = self.testbed.graph.cuts[stored.span.start].name, self.engines[stored.machine]
+                raise ModelError(
+                    f"{ENGINE_NAMES[engine]} cannot run the head of the exit after {shown(name)}: {failure}",
+                    where="--engine",
+                    hint="take '--engine torch', or choose a plan without early exits",
+                ) from None
             plan = next(
                 plan
                 for plan in plans
@@ -258,7 +290,7 @@ class _Export:
         setting, graph, data = self.designs[0].setting, self.testbed.graph, self.testbed.data
         return identified(
             {
-                "schema_version": SCHEMA_VERSION,
+                "schema_version": WITH_EXITS if any(plan.exits for plan in plans) else SCHEMA_VERSION,
                 "name": setting.scenario.name,
                 "made_by": f"splitimpera {__version__}",
                 "network": setting.scenario.network.model,
@@ -284,17 +316,10 @@ class _Export:
     def _part_entry(
         self, machine: str, plans: Sequence[PlanEntry], stored: Sequence[_Stored], contents: Mapping[str, bytes]
     ) -> dict[str, Any]:
-        segments = [
-            each.span._asdict()
-            | {
-                "engine": self.engines[machine],
-                "file": each.file,
-                "inputs": [tensor_entry(spec).model_dump() for spec in each.part.inputs],
-                "outputs": [tensor_entry(spec).model_dump() for spec in each.part.outputs],
-            }
-            for each in stored
-            if each.machine == machine
-        ]
+        own = [each for each in stored if each.machine == machine]
+        segments, heads = (
+            [each.entry(self.engines[machine]) for each in own if each.span.empty is empty] for empty in (False, True)
+        )
         constants = [
             hop.constants
             for plan in plans
@@ -303,8 +328,8 @@ class _Export:
         ]
         first = machine == plans[0].machines[0]
         others = [name for name in ([SAMPLES] if first else []) + [POLICY] if name in contents]
-        files = [*(segment["file"] for segment in segments), *dict.fromkeys(constants), *others]
-        return {"machine": machine, "segments": segments, "files": files}
+        files = [*(each["file"] for each in (*segments, *heads)), *dict.fromkeys(constants), *others]
+        return {"machine": machine, "segments": segments, "files": files, "heads": heads}
 
     def _proven(self, manifest: Manifest, contents: Mapping[str, bytes], what: str) -> list[Proven]:
         bundle, samples = held(manifest, contents), self.testbed.data.validation
@@ -316,6 +341,8 @@ class _Export:
 
 
 def _spans_on(plan: PlanEntry, machine: str, last: int) -> list[Span]:
+    if machine == plan.machines[0]:
+        return pieces(plan, last)
     return [span for name, span in zip(plan.machines, spans(plan, last), strict=True) if name == machine]
 
 

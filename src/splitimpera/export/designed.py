@@ -18,14 +18,15 @@ from splitimpera.evaluation.truths import answers_of, example_of, with_truths
 from splitimpera.graph.sampled import trace_on
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset, load_data
+from splitimpera.models.imports import is_factory
 from splitimpera.models.networks import load_network
-from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.plan import Exit, Hop, Plan
 from splitimpera.records.policy import PlanKey, Policy
 from splitimpera.report.reading import read
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.scenario import load_scenario
 from splitimpera.setting import Setting, located, resolve
-from splitimpera.studies.early_exits import network_of_plans
+from splitimpera.studies.early_exits import ID, network_of_plans, with_heads
 from splitimpera.tasks.quality import value_of
 from splitimpera.training.for_plans import bottlenecks_of, trained_for
 
@@ -83,19 +84,40 @@ def read_designs(folder: Path, ids: Iterable[str | None], policy: Policy | None 
             raise DataError(
                 f"the results are damaged: plan '{shown(entry.id)}' names a cut or machine that is not there"
             )
-        if entry.exits:
-            raise PlanError(
-                f"plan '{shown(entry.id)}' has early exits, which no bundle can hold",
-                where="--plan",
-                hint=f"export one without, such as '{shown(entry.id.removeprefix('EE-'))}'",
-            )
         hops = [
             Hop(hop.cut, hop.codec, hop.transport, link, hop.bottleneck)
             for hop, link in zip(entry.hops, setting.links, strict=False)  # later links where a plan ends before
         ]
-        plan = Plan(entry.id, tuple(devices[name] for name in entry.devices), tuple(hops))
+        exits = tuple(Exit(exit.cut, tuple(exit.thresholds)) for exit in entry.exits)
+        plan = Plan(entry.id, tuple(devices[name] for name in entry.devices), tuple(hops), exits)
         designs.append(Designed(results, setting, plan, entry))
+    _check_exits([design.plan for design in designs], setting, policy)
     return designs
+
+
+def _check_exits(plans: Sequence[Plan], setting: Setting, policy: Policy | None) -> None:
+    """Refuse early exits that no bundle can hold."""
+    for plan in plans:
+        without = f"export a plan without, such as '{shown(plan.id.removeprefix(ID))}'"
+        if len(plan.exits_on(0)) < len(plan.exits):
+            raise PlanError(
+                f"plan '{shown(plan.id)}' has early exits behind its first device, where no bundle can have them",
+                where="--plan",
+                hint=f"{without}, or design with exits.at in front of the first cut",
+            )
+        if plan.exits and (len(plans) > 1 or policy is not None):
+            raise PlanError(
+                f"plan '{shown(plan.id)}' has early exits, and a bundle with exits has no other plan",
+                where="--plan",
+                hint=f"export it alone, or {without}",
+            )
+        if plan.exits and is_factory(setting.scenario.task.kind):
+            raise PlanError(
+                f"plan '{shown(plan.id)}' has early exits, whose answers a device makes, and no device has the code of "
+                "your own task",
+                where="--plan",
+                hint=without,
+            )
 
 
 def _chosen(results: Results, id: str | None) -> PlanEntry:
@@ -112,7 +134,7 @@ def _chosen(results: Results, id: str | None) -> PlanEntry:
 
 
 def load_again(designs: Sequence[Designed], track: Track[Any], say: Say) -> Testbed:
-    """The network, data and bottlenecks of a design, held to what its results say of them.
+    """The network, data, bottlenecks and heads of exits of a design, held to what its results say of them.
 
     Args:
         designs: Plans of one design.
@@ -140,23 +162,28 @@ def load_again(designs: Sequence[Designed], track: Track[Any], say: Say) -> Test
         setting,
         graph,
         testbed.data.train,
-        _telling(track, say),
+        _telling(track, say, "The plan's bottleneck is no longer in the cache: it is trained again."),
         say,
         task=testbed.task,
     )
     for (_, ratio), split in splits.items():
         testbed.add_split(ratio, split)
+    if places := {exit.cut for design in designs for exit in design.plan.exits}:
+        anew = "The heads of the plan's exits are no longer in the cache: they are trained again."
+        trained = with_heads(setting, testbed, _telling(track, say, anew))
+        if lacking := places - {*trained.cuts}:
+            raise DataError(f"the results are damaged: no exit of the scenario lies behind cut {min(lacking)}")
     return testbed
 
 
-def _telling(track: Track[Any], say: Say) -> Track[Any]:
+def _telling(track: Track[Any], say: Say, words: str) -> Track[Any]:
     """The same progress, which says once that something is trained: what is in the cache is not."""
     said = False
 
     def tracked(steps: Iterable[Any], description: str, total: int) -> Iterator[Any]:
         nonlocal said
         if total and not said:
-            say("The plan's bottleneck is no longer in the cache: it is trained again.")
+            say(words)
             said = True
         yield from track(steps, description, total)
 

@@ -64,6 +64,22 @@ def part_of(testbed: Testbed, span: Span) -> Part:
     return Part(module, _as_run(inputs, together), _as_run(outputs, together), examples)
 
 
+def head_of(testbed: Testbed, cut: int) -> Part:
+    """The head of the early exit behind a cut: takes what crosses, returns logits divided by its temperature.
+
+    Raises:
+        CutError: none was added there.
+    """
+    inputs, head = testbed.specs(cut, 0.0), testbed.heads.head(cut)
+    together = testbed.graph.stacks(inputs)
+    row = testbed.example(cut)
+    examples = tuple(torch.as_tensor(tensor) for tensor in (stack([row] * EXAMPLES, inputs) if together else row))
+    (logits,) = testbed.look(cut, tuple(torch.as_tensor(tensor) for tensor in stack([row], inputs)))
+    outputs = (TensorSpec("logits", tuple(logits.shape)),)
+    module = _Part(_Head(head), inputs, outputs, together).eval()
+    return Part(module, _as_run(inputs, together), _as_run(outputs, together), examples)
+
+
 def _as_run(specs: Sequence[TensorSpec], together: bool) -> tuple[TensorSpec, ...]:
     return tuple(spec if together else replace(spec, batch_dim=None) for spec in specs)
 
@@ -106,6 +122,17 @@ class _Part(nn.Module):
     def _made(self, tensor: Tensor, spec: TensorSpec) -> Tensor:
         one = tensor if self.together or spec.batch_dim is None else tensor.squeeze(spec.batch_dim)
         return one.to(torch.float32) if spec.dtype == "bfloat16" else one
+
+
+class _Head(nn.Module):
+    """The head of an exit, whose logits are a tuple as all else that leaves a program."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, *crossing: Tensor) -> tuple[Tensor, ...]:
+        return (self.head(*crossing),)
 
 
 class _Encoding(nn.Module):

@@ -44,6 +44,7 @@ def plan_entries(designs: Sequence[Designed], testbed: Testbed) -> tuple[list[Pl
                     {"text": wanted.text, "weight": wanted.weight} for wanted in design.results.requirements
                 ],
                 "predicted": dict(design.entry.metrics),
+                "exits": [{"cut": exit.cut, "thresholds": list(exit.thresholds)} for exit in design.plan.exits],
             }
         )
         for design in designs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from splitimpera.core.errors import BundleError
 from splitimpera.core.progress import Track
 from splitimpera.core.units import format_fraction
 from splitimpera.deploy.halves import (
-    DeviceHalf,
     MiddleHalf,
     Passed,
     Received,
@@ -26,6 +25,7 @@ from splitimpera.deploy.halves import (
 )
 from splitimpera.evaluation.batches import unstack
 from splitimpera.evaluation.testbed import Testbed
+from splitimpera.export.exit_proof import ExitProof
 from splitimpera.models.datasets import Samples
 from splitimpera.records.traffic import Codec
 from splitimpera.tasks.quality import value_of
@@ -48,6 +48,8 @@ class Proven:
         whole: All of it, codec included, frame by frame.
         metric: What answers are judged by; `quality`: that of `whole`.
         seconds: The programs' time for one frame, all machines together: the median.
+        exits: What becomes of frames at early exits, which count for `quality` alone, and are shut for all else; None:
+            there are none.
     """
 
     plan: str
@@ -57,6 +59,7 @@ class Proven:
     metric: str
     quality: float
     seconds: float
+    exits: ExitProof | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -77,6 +80,7 @@ class Proven:
             float_accuracy=None if float_version is None else float_version.accuracy,
             float_quality=None if float_version is None else float_version.quality,
             float_seconds=None if float_version is None else float_version.seconds,
+            left=[] if self.exits is None else self.exits.left,
         )
 
     def check(self) -> None:
@@ -98,6 +102,8 @@ class Proven:
                     where=f"plan '{self.plan}'",
                     hint="try the other engine ('--engine torch'), and report the network for which this happens",
                 )
+        if self.exits is not None:
+            self.exits.check(self.plan)
 
 
 def prove(
@@ -118,27 +124,35 @@ def prove(
     parts, whole, gaps, seconds = task.sameness(), task.sameness(), _Gaps(), list[float]()
     size, counts = testbed.chunk(hop.cut for hop in halves.entry.hops), []
     frames = _references(testbed, halves.run, samples, size)
+    exits = None if halves.opened is None or ends is not None else ExitProof(halves.opened, testbed)
     for rows, references in track(frames, what, -(-len(samples) // size)):
+        early: list[Row | None] = [None] * len(rows) if exits is None else exits.take(rows)
         for reference, (*crossing, direct) in zip(references, halves.directly(rows), strict=True):
             parts.take(reference, direct, task.answer(direct))
             if len(parts) <= LOSSLESS_SAMPLES:
                 gaps.look(halves.codecs, crossing)
-        for reference, row in zip(references, rows, strict=True):
+        for reference, row, left in zip(references, rows, early, strict=True):
             outputs, response, taken_s = halves.frame(row)
             answer = response if halves.responds else task.answer(response)
-            counts.append(task.quality.count(answer, *samples.targets.rows([len(whole)])))
+            counts.append(task.quality.count(left or answer, *samples.targets.rows([len(whole)])))
             whole.take(reference, outputs, answer)
             seconds.append(taken_s)
     quality = value_of(task.quality, task.quality.vectors(np.array(counts)))
     metric = task.quality.name
-    return Proven(halves.entry.id, parts, whole, gaps.none, metric, quality, float(np.median(seconds)))
+    return Proven(halves.entry.id, parts, whole, gaps.none, metric, quality, float(np.median(seconds)), exits)
 
 
 class _Halves:
-    """All halves of a plan in the order of the frames' way; of one on the device alone, the one."""
+    """All halves of a plan in the order of the frames' way; of one on the device alone, the one.
+
+    Attributes:
+        device: With its early exits shut.
+        opened: The same with them; None: it has none.
+    """
 
     def __init__(self, bundle: Bundle, plan: str, ends: int | None = None) -> None:
-        self.device: DeviceHalf = device_half(bundle, plan)
+        device = device_half(bundle, plan)
+        self.device, self.opened = replace(device, exits=None), None if device.exits is None else device
         self.entry: PlanEntry = self.device.plan
         machines = self.entry.machines[1:] if ends is None else self.entry.machines[1 : ends + 1]
         self.others = [receiving_halves(bundle, [plan], machine)[self.entry.id] for machine in machines]

@@ -22,6 +22,7 @@ from splitimpera.core.errors import BundleError, listed, shown
 from splitimpera.core.files import read_file
 from splitimpera.core.results_json import parsed_results
 from splitimpera.records.checks import require
+from splitimpera.records.plan import Configuration
 
 POLICY = "policy.json"
 VERSION = 1
@@ -69,14 +70,14 @@ class PolicyPlan(_Part):
 
     Attributes:
         id: Its name in the bundle.
-        configuration: LC, RC or SC.
+        configuration: LC, RC, SC or EE.
         cut, codec, bottleneck, transport: Of its first hop.
         values: What it is worth in each cell; 0 where it is not feasible.
         errors: The standard error of each value; 0 where it is not known.
     """
 
     id: Annotated[str, Field(min_length=1, max_length=500)]
-    configuration: Literal["LC", "RC", "SC"]
+    configuration: Configuration
     cut: _Whole | None
     codec: _Text | None
     bottleneck: _Value

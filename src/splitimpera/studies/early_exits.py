@@ -23,6 +23,7 @@ from splitimpera.records.plan import Exit, Plan
 from splitimpera.scenario import Scenario
 from splitimpera.setting import Setting
 from splitimpera.tasks.task import Task
+from splitimpera.training.exit_heads import TrainedExits
 from splitimpera.training.exit_settings import ExitTraining, exit_cuts
 from splitimpera.training.exit_taps import logits_place
 from splitimpera.training.exit_training import exit_table, trained_exits
@@ -197,10 +198,8 @@ def early_exits(
     if wanted is None:
         return None
     graph, data, task = testbed.graph, testbed.data, testbed.task
-    cuts = wanted_cuts(setting, graph, data.train, task)
-    trained = trained_exits(graph, cuts, data.train, task=task, training=_training(setting), track=track)
-    for exit in trained.exits:
-        testbed.add_exit(exit.cut.index, exit.head)
+    trained = with_heads(setting, testbed, track)
+    cuts = [exit.cut for exit in trained.exits]
     layers = (*(cut.macs_head for cut in cuts), graph.cuts[-1].macs_head)
     costs = ExitCosts(tuple(map(float, layers)), tuple(float(exit.work.macs) for exit in trained.exits))
     table = exit_table(graph, trained, data.validation, task)
@@ -208,6 +207,20 @@ def early_exits(
     least = _least(setting.scenario, table, task.quality.name)
     whole_heads = setting.scenario.bottlenecks.finetune_head
     return EarlyExits(table, costs, names, wanted.threshold, least, whole_heads, setting.scenario.seed, say)
+
+
+def with_heads(setting: Setting, testbed: Testbed, track: Track[Any]) -> TrainedExits:
+    """The heads of the exits that a scenario asks for, from the cache or trained; a testbed's plans can have them then.
+
+    Raises:
+        SplitImperaError: as `wanted_cuts`.
+    """
+    graph, data, task = testbed.graph, testbed.data, testbed.task
+    cuts = wanted_cuts(setting, graph, data.train, task)
+    trained = trained_exits(graph, cuts, data.train, task=task, training=_training(setting), track=track)
+    for exit in trained.exits:
+        testbed.add_exit(exit.cut.index, exit.head)
+    return trained
 
 
 def _training(setting: Setting) -> ExitTraining:
