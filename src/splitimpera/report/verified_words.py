@@ -26,6 +26,7 @@ TITLES = {
     "frames_lost": "frames lost",
     "dropped_frames": "frames dropped",
     "deadline_misses": "deadline misses",
+    "stood_in": "an exit's answer stood in",
 }
 OUTCOMES = {
     "ok": "answered",
@@ -37,6 +38,7 @@ OUTCOMES = {
     "busy": "refused by a busy server",
     "unreachable": "given up in the middle of the way",
     "lost": "nothing came back",
+    "stood-in": "answered by an early exit, for no response came in time",
     "dropped": "dropped by the device",
 }
 

@@ -73,9 +73,11 @@ def write_anew(
         OutputError: there is a scenario already, or it cannot be written.
     """
     path = folder / SCENARIO
-    if len(entry.devices) > 2:
+    if len(entry.devices) > 2 or entry.exits:
         raise DataError(
-            f"plan '{entry.id}' has {len(entry.devices)} machines, a scenario is made anew of runs of one or two",
+            f"plan '{entry.id}' has {len(entry.devices)} machines, a scenario is made anew of runs of one or two"
+            if not entry.exits
+            else f"plan '{entry.id}' has early exits, a scenario is made anew of runs of plans without",
             where="--anew",
             hint="measure each machine by 'splitimpera profile', and change the scenario by hand",
         )

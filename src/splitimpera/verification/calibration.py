@@ -36,8 +36,14 @@ def calibrated(results: Results, entry: PlanEntry, logs: Sequence[Log], found: M
     """A profile for each machine of a plan, by its name.
 
     Raises:
-        DataError: there are too few frames, or the plan has more than two machines.
+        DataError: there are too few frames, or the plan has more than two machines, or early exits.
     """
+    if entry.exits:
+        raise DataError(
+            f"plan '{entry.id}' has early exits, profiles are made of runs whose frames all go the whole way",
+            where="--calibrate",
+            hint="measure each machine by 'splitimpera profile', or run the plan without exits",
+        )
     if len(entry.devices) > 2:
         raise DataError(
             f"plan '{entry.id}' has {len(entry.devices)} machines, profiles are made of runs of one or two",

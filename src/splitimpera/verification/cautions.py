@@ -141,6 +141,8 @@ def _outcomes(logs: Sequence[Log]) -> Iterator[str]:
         "failed": "the program failed on {} frames",
         "stopping": "{} frames met a server that was stopping",
         "busy": "{} frames met a server that had too much to do",
+        "stood-in": "{} frames got the answer of their last early exit, for no response came in time: the measured "
+        "latencies lack them",
         "unreachable": "{} frames got no further than a machine in the middle: the next one was away",
     }
     for outcome, said in words.items():

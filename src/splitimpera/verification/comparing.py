@@ -37,10 +37,10 @@ from splitimpera.verification.cautions import cautions
 from splitimpera.verification.drift import drift
 from splitimpera.verification.findings import compared_parts, findings, signed_ms
 from splitimpera.verification.frame_times import Bools
-from splitimpera.verification.judged import on_time_quality, run_quality
+from splitimpera.verification.judged import exit_rates, on_time_quality, run_quality
 from splitimpera.verification.matching import Log, outcomes, read_logs
 from splitimpera.verification.measured import Measured, measured, sent_bytes
-from splitimpera.verification.predicted import Prediction, predict, unstable
+from splitimpera.verification.predicted import Prediction, payload_of_sent, predict, unstable
 from splitimpera.verification.shares import LEVEL as SURE
 from splitimpera.verification.shares import block_frames, clustered_interval
 
@@ -123,7 +123,7 @@ def compared(
         warnings=cautions(logs, found, prediction, results, entry),
         findings=findings(parts, prediction, *prediction.stages),
         drift=drifted,
-        anew=how_anew(drifted, logs) if len(entry.devices) < 3 else "",
+        anew=how_anew(drifted, logs) if len(entry.devices) < 3 and not entry.exits else "",
         quantities=quantities,
         distribution=_distribution(prediction, found),
         parts=parts,
@@ -190,7 +190,7 @@ def _latencies(entry: PlanEntry, found: Measured) -> Iterator[QuantityEntry]:
 def _sent(entry: PlanEntry, prediction: Prediction, found: Measured) -> Iterator[QuantityEntry]:
     sizes = found.typical_bytes
     if entry.hops and len(sizes):
-        predicted, mean = entry.metrics.get("payload_bytes"), float(sizes.mean())
+        predicted, mean = payload_of_sent(entry), float(sizes.mean())
         yield QuantityEntry(
             name="payload_bytes",
             kind="bytes",
@@ -205,7 +205,7 @@ def _sent(entry: PlanEntry, prediction: Prediction, found: Measured) -> Iterator
         )
     counted = found.packets > 0
     if counted.any() and prediction.packets.any():
-        answered = prediction.answered
+        answered = prediction.answered & ~prediction.left
         packets = float(prediction.packets[answered].mean()), float(found.packets[counted].mean())
         yield QuantityEntry(
             name="packets",
@@ -226,7 +226,7 @@ def _sent(entry: PlanEntry, prediction: Prediction, found: Measured) -> Iterator
             found.packets[counted],
             "packets that never came in time, of the frames that were answered",
         )
-    if entry.hops:
+    if entry.hops and not entry.exits:  # with exits an answer stands in
         lost = found.having(lambda line: line.outcome == "lost")
         gone = ~prediction.answered & ~prediction.dropped
         yield _share("frames_lost", gone.mean(), lost, np.ones(len(lost)), "frames that nothing came back of")
@@ -242,6 +242,12 @@ def _answers(
     late = ~_on_time(prediction, found)
     note = f"frames without an answer within {format_time(_deadline_s(prediction))}"
     yield _share("deadline_misses", 1 - prediction.on_time.mean(), late, np.ones(len(late)), note)
+    if entry.exits:
+        yield from exit_rates(results, entry, found)
+        if entry.hops:
+            had = _had_in_time(found, _deadline_s(prediction))
+            note = "frames whose response was lost or late, so that the answer of the last early exit is all there is"
+            yield _share("stood_in", prediction.stood_in.mean(), late & had, np.ones(len(late)), note)
     quality = run_quality(results, entry, logs[0].run.judged_by, found)
     if quality is not None:
         yield quality
@@ -275,6 +281,15 @@ def _on_time(prediction: Prediction, found: Measured) -> Bools:
     with np.errstate(invalid="ignore"):
         on_time: Bools = found.latency_s <= _deadline_s(prediction)
     return on_time
+
+
+def _had_in_time(found: Measured, deadline_s: float) -> Bools:
+    """Of which frames the device was done by the deadline, and so had an exit's answer."""
+    done_s = [
+        np.inf if line.begun_s is None else line.begun_s - line.due_s + (line.head_s or 0.0) + (line.encode_s or 0.0)
+        for line in found.lines
+    ]
+    return np.array(done_s) <= deadline_s
 
 
 def _distribution(prediction: Prediction, found: Measured) -> DistributionEntry:

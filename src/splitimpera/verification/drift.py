@@ -33,7 +33,7 @@ from splitimpera.verification.departures import (
 from splitimpera.verification.frame_times import Bools, of_hop
 from splitimpera.verification.matching import Log
 from splitimpera.verification.measured import Measured, first_packet_s, sent_bytes
-from splitimpera.verification.predicted import Prediction
+from splitimpera.verification.predicted import Prediction, payload_of_sent
 
 FACTOR = 1.2
 LEAST_S = 0.5e-3
@@ -147,7 +147,11 @@ def _entry(thing: _Thing, one: Departure, known: IntArray, log: Log, where: str)
 
 
 def _things(found: Measured, of: slice, prediction: Prediction, entry: PlanEntry) -> Iterator[_Thing]:
-    ours, theirs = prediction.parts_s, {key: values[of] for key, values in found.parts_s.items()}
+    # what leaves early takes another time, and nothing of what follows
+    ours = {key: np.where(prediction.left, np.nan, values) for key, values in prediction.parts_s.items()}
+    theirs = {key: np.where(found.left[of], np.nan, values[of]) for key, values in found.parts_s.items()}
+    if not np.isfinite(theirs["device"]).any():
+        return
     devices, links = prediction.stages
     yield _time("device", ours["device"], theirs["device"], f"The layers on {devices[0]} take {_LONG}")
     for hop, (device, server, link) in enumerate(zip(devices, devices[1:], links, strict=False), 1):
@@ -209,11 +213,12 @@ def _link(found: Measured, of: slice, prediction: Prediction, link: Link, entry:
     lines, there_s = found.lines[of], first_packet_s(link)
     assembled_s = np.array([np.nan if line.assembled_s is None else line.assembled_s for line in lines])
     trip_s = found.parts_s["link"][of] - assembled_s
-    coming_s = np.maximum(0.0, prediction.parts_s["up"] - there_s)
-    trips_s = prediction.parts_s["link"] - coming_s
+    up_s, link_s = (np.where(prediction.left, np.nan, prediction.parts_s[key]) for key in ("up", "link"))
+    coming_s = np.maximum(0.0, up_s - there_s)
+    trips_s = link_s - coming_s
     said = f"A first packet and the response travel {_LONG}"
     yield _time("round_trip", trips_s, trip_s, said)
-    size = entry.metrics.get("payload_bytes") or 0.0
+    size = payload_of_sent(entry) or 0.0
     if size and _median(coming_s) >= COUNTED_S:
         with np.errstate(divide="ignore", invalid="ignore"):
             rates = 8 * size / coming_s
@@ -232,8 +237,8 @@ def _link(found: Measured, of: slice, prediction: Prediction, link: Link, entry:
 
 
 def _lost_frames(found: Measured, of: slice, prediction: Prediction) -> _Thing:
-    gone = np.array([line.outcome == "lost" for line in found.lines[of]], dtype=float)
-    lost = (~prediction.answered & ~prediction.dropped).astype(float)
+    gone = np.array([line.outcome in ("lost", "stood-in") for line in found.lines[of]], dtype=float)
+    lost = ((~prediction.answered & ~prediction.dropped) | prediction.stood_in).astype(float)
     said = "Nothing comes back of {measured} of the frames, where {predicted} were predicted"
     return _losses("lost_frames", float(lost.mean()), gone, lost, said)
 
@@ -248,7 +253,7 @@ def _losses(key: str, predicted: float, shares: FloatArray, simulated: FloatArra
 
 
 def _payload(found: Measured, of: slice, entry: PlanEntry) -> Iterator[_Thing]:
-    predicted = entry.metrics.get("payload_bytes")
+    predicted = payload_of_sent(entry)
     hops = len(entry.hops)
     sent = [sent_bytes(line) if line.sent_s is not None else [] for line in found.lines[of]]
     sizes = np.array([float(sum(each)) if len(each) == hops else np.nan for each in sent])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import sqrt
 from statistics import NormalDist
 from typing import Any
@@ -58,7 +58,7 @@ def _accuracy(results: Results, entry: PlanEntry, lines: Sequence[FrameLine]) ->
     right = _right(lines)
     if right is None:
         return None
-    predicted, share = entry.metrics.get(ACCURACY), float(right.mean())
+    predicted, share = _predicted(entry, ACCURACY, lines), float(right.mean())
     interval, agrees = wilson_interval(share, len(right), SURE), None
     if predicted is not None:
         agrees = newcombe_same(share, interval, predicted, wilson_interval(predicted, results.samples.validation, SURE))
@@ -80,15 +80,52 @@ def _note(results: Results, samples: int) -> str:
     return f"on the {samples} samples that were sent; predicted on {results.samples.validation} validation samples"
 
 
+def _predicted(entry: PlanEntry, metric: str, lines: Sequence[FrameLine]) -> float | None:
+    """What the design says of it: where exits' answers stood in, with these in place of late responses."""
+    stood_in = any(line.outcome == "stood-in" for line in lines)
+    return entry.metrics.get(f"on_time_{metric}" if stood_in else metric)
+
+
+def _answered(line: FrameLine, among: Bools | None, place: int) -> bool:
+    """Whether a frame has an answer; one that stood in was there in time."""
+    return line.outcome == "stood-in" or (line.outcome == "ok" and (among is None or bool(among[place])))
+
+
 def _right(lines: Sequence[FrameLine], among: Bools | None = None) -> FloatArray | None:
     """The share of right answers on each sample; on each frame where samples have no numbers; None without labels."""
+    known = {place: line for place, line in enumerate(lines) if line.label is not None}
+    right = [_answered(line, among, place) and line.predicted == line.label for place, line in known.items()]
+    return _of_samples([*known.values()], right) if known else None
+
+
+def _of_samples(lines: Sequence[FrameLine], which: Sequence[bool]) -> FloatArray:
+    """The share of each sample's frames of which something is true; of frames that name no sample each by itself."""
     of_samples: dict[object, list[float]] = {}
-    for place, line in enumerate(lines):
-        if line.label is None:
-            continue
-        right = line.outcome == "ok" and line.predicted == line.label and (among is None or bool(among[place]))
-        of_samples.setdefault(("frame", place) if line.sample is None else line.sample, []).append(float(right))
-    return np.array([np.mean(values) for values in of_samples.values()]) if of_samples else None
+    for place, (line, true) in enumerate(zip(lines, which, strict=True)):
+        of_samples.setdefault(("frame", place) if line.sample is None else line.sample, []).append(float(true))
+    return np.array([np.mean(values) for values in of_samples.values()])
+
+
+def exit_rates(results: Results, entry: PlanEntry, found: Measured) -> Iterator[QuantityEntry]:
+    """The share of frames that leave at each early exit, beside the design's."""
+    samples = results.samples.validation
+    for exit in entry.exits:
+        left = [line.exit == exit.cut and line.outcome == "ok" for line in found.lines]
+        of_samples = _of_samples(found.lines, left)
+        share = float(of_samples.mean())
+        interval = wilson_interval(share, len(of_samples), SURE)
+        yield QuantityEntry(
+            name=f"left_at_cut_{exit.cut}",
+            kind="share",
+            predicted=exit.share,
+            measured=share,
+            interval=list(interval),
+            level=SURE,
+            unit="samples",
+            limit=LIMIT,
+            agrees=newcombe_same(share, interval, exit.share, wilson_interval(exit.share, samples, SURE)),
+            note=f"frames that leave early, behind {results.cut_names[exit.cut]}: {_note(results, len(of_samples))}",
+        )
 
 
 def _judged(results: Results, entry: PlanEntry, by: JudgedBy, lines: Sequence[FrameLine]) -> QuantityEntry | None:
@@ -97,7 +134,7 @@ def _judged(results: Results, entry: PlanEntry, by: JudgedBy, lines: Sequence[Fr
     if vectors is None:
         return None
     samples, value = vectors.shape[0], _value(quality, vectors)
-    interval, predicted = _checked(quality.interval, vectors), entry.metrics.get(quality.name)
+    interval, predicted = _checked(quality.interval, vectors), _predicted(entry, quality.name, lines)
     agrees = None
     if predicted is not None and entry.quality_ci is not None and np.isfinite([value, *interval]).all():
         agrees = _same(value, interval, predicted, (entry.quality_ci[0], entry.quality_ci[1]))
@@ -139,9 +176,9 @@ def _vectors(quality: Quality, lines: Sequence[FrameLine], among: Bools | None) 
     for place, line in enumerate(lines):
         if line.counts_lost is None:
             continue
-        counted = line.outcome == "ok" and line.counts is not None and (among is None or bool(among[place]))
         sizes |= {line.counts_lost[0], *(() if line.counts is None else line.counts[:1])}
-        rows.append(line.counts if counted and line.counts is not None else line.counts_lost)
+        answered = _answered(line, among, place)
+        rows.append(line.counts if answered and line.counts is not None else line.counts_lost)
         key = ("frame", place) if line.sample is None else line.sample
         places.append(of_samples.setdefault(key, len(of_samples)))
     if not rows:

@@ -107,7 +107,8 @@ def read_logs(
 
 def _sent_most(logs: Sequence[Log]) -> str:
     """The plan that sent most frames, of runs that chose among several."""
-    sent = Counter(line.sent_by for log in logs for line in log.frames if line.sent_by is not None)
+    by = [_by(line) for log in logs for line in log.frames]
+    sent = Counter(plan for plan in by if plan is not None)
     if not sent:
         raise DataError(
             "no frame was sent to a server: a design predicts nothing of what the device did instead",
@@ -118,11 +119,11 @@ def _sent_most(logs: Sequence[Log]) -> str:
 
 
 def _of_plan(log: Log, plan: str) -> Log:
-    """The frames that a plan sent; of those that the server did not answer in time nothing came back."""
-    frames = [line for line in log.frames if line.sent_by == plan]
+    """The frames that a plan sent, or let leave; of those that the server did not answer in time nothing came back."""
+    frames = [line for line in log.frames if _by(line) == plan]
     if not frames:
         raise DataError(f"no frame was sent by plan '{shown(plan)}'", where=f"'{shown_path(log.path)}'")
-    instead = {place for place, line in enumerate(frames) if line.answered_by in _INSTEAD}
+    instead = {place for place, line in enumerate(frames) if line.answered_by in _INSTEAD and line.exit is None}
     for place in instead:
         frames[place] = frames[place].model_copy(update=_NOTHING)
     return replace(log, frames=tuple(frames), others=len(log.frames) - len(frames), finished=len(instead))
@@ -141,10 +142,19 @@ def _whole_ways(log: Log, hops: int) -> Log:
                 f"frame {line.frame} went on over {len(line.hops)} hops, the plan has {max(hops, 0)} of them",
                 where=f"'{shown_path(log.path)}'",
             )
-    short = [place for place, line in enumerate(frames) if line.outcome == "ok" and len(line.hops) < hops]
+    short = [
+        place
+        for place, line in enumerate(frames)
+        if line.outcome == "ok" and line.exit is None and len(line.hops) < hops
+    ]
     for place in short:
         frames[place] = frames[place].model_copy(update=_NOTHING)
     return replace(log, frames=tuple(frames), shortened=len(short)) if short else log
+
+
+def _by(line: FrameLine) -> str | None:
+    """The plan whose frame it is; None: that of what the device did by itself."""
+    return line.sent_by if line.exit is None else line.sent_by or line.plan
 
 
 _INSTEAD = (AnsweredBy.DEVICE, AnsweredBy.STALE)

@@ -29,6 +29,7 @@ class Measured(FrameTimes):
         lines: The same as the logs have them.
         starts: Where each log begins.
         lost, packets: Packets of each frame; -1 where the server did not say.
+        left: Whether each left at an early exit.
         handed_s: From the end of encoding, as timed, until the last byte was with the system; NaN where not known.
     """
 
@@ -36,6 +37,7 @@ class Measured(FrameTimes):
     starts: tuple[int, ...]
     lost: IntArray
     packets: IntArray
+    left: Bools
     handed_s: FloatArray
 
     def having(self, wanted: Callable[[FrameLine], bool]) -> Bools:
@@ -73,6 +75,11 @@ def measured(logs: Sequence[Log], hops: Sequence[Hop], result_bytes: int) -> Mea
         first = {name: of[name] for name in _ON_MACHINES} | {"encode_s": of["encode_s"]}
         ways = [first | {"away_s": of["response_s"] - ready_s}, *_further(lines, len(hops) - 1)]
         parts_s |= _parts(ways, [_share_there(hop.link, result_bytes) for hop in hops])
+    left = np.array([line.exit is not None and line.outcome == "ok" for line in lines], dtype=bool)
+    if left.any():  # nothing of what follows, but for what is left over
+        own = {key: parts_s[key] for key in ("device_wait", "device")} | {"rest": of["response_s"] - of["begun_s"]}
+        own["rest"] = own["rest"] - of["head_s"]
+        parts_s = {key: np.where(left, own.get(key, 0.0), values) for key, values in parts_s.items()}
     known = done & np.isfinite(sum(parts_s.values()))
     counted = [line.lost_packets is not None and line.packets > 0 and line.outcome in ANSWERED for line in lines]
     sending = [place for place, hop in enumerate(hops) if len(hops) == 1 or hop.transport.startswith("udp")]
@@ -91,6 +98,7 @@ def measured(logs: Sequence[Log], hops: Sequence[Hop], result_bytes: int) -> Mea
         tuple(np.cumsum([0, *(len(log.compared) for log in logs[:-1])]).tolist()),
         np.where(counted, lost, -1),
         np.where(counted, sent, -1),
+        left,
         of["sent_s"] - ready_s,
     )
 

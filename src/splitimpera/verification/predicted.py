@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from zlib import crc32
 
@@ -29,8 +30,9 @@ from splitimpera.net.udp import payload_bytes
 from splitimpera.net.workloads import build_workload
 from splitimpera.records.costs import Cost, DeviceCosts
 from splitimpera.records.device import Device, Roofline
+from splitimpera.records.exits import GOES_ON
 from splitimpera.records.link import Link
-from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.plan import Exit, Hop, Plan
 from splitimpera.records.traffic import Workload
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.scenario import DeviceSection, Scenario, load_run
@@ -52,6 +54,8 @@ class Prediction(FrameTimes):
         workload: The workload of the scenario.
         redone: Metrics of the design's own frames, simulated once more, by name.
         on_time: Whether each has its response by its deadline.
+        left: Whether each left at an early exit.
+        stood_in: Whether the answer of its last early exit stood in for a response that was lost or late.
         lost, packets: Packets of each; 0 of one that was not sent.
         warnings: What of the design could not be read again.
     """
@@ -61,6 +65,8 @@ class Prediction(FrameTimes):
     workload: Workload
     redone: Mapping[str, float]
     on_time: Bools
+    left: Bools
+    stood_in: Bools
     lost: IntArray
     packets: IntArray
     dropped: Bools
@@ -108,21 +114,25 @@ def predict(
         Hop(hop.cut, hop.codec, hop.transport, link, hop.bottleneck)
         for hop, link in zip(entry.hops, links, strict=True)
     )
-    plan = Plan(entry.id, tuple(devices), hops)
+    plan = Plan(entry.id, tuple(devices), hops, tuple(Exit(exit.cut, tuple(exit.thresholds)) for exit in entry.exits))
     asked = build_workload(scenario.workload, results.cuts[-1].bytes if result_bytes is None else result_bytes)
     own = frames_for(asked, results.samples.validation)
     costs = plan_costs(plan, _Recorded(results), measurements_from(results.measurements.model_dump()))
-    payloads = _payloads(entry, [sizes, *further])
+    payloads, leaving = _payloads(entry, [sizes, *further]), _leaving(plan, entry, results)
 
     def simulated(workload: Workload, costs: Sequence[DeviceCosts], replications: int) -> Timeline:
         # the same randomness as the design's: see `studies.trial`
         rng = np.random.default_rng([results.seed, crc32(entry.id.encode())])
         found = Timeline(plan, workload, costs, rng.spawn(replications))
-        for hop, of_this in zip(hops, payloads, strict=False):
-            found.compute()
-            every = np.resize(of_this, found.now_s.shape[1])
-            found.send(np.broadcast_to(every, found.now_s.shape), _element_bytes(hop))
-        found.compute()
+
+        def of_all(values: IntArray) -> IntArray:
+            return np.broadcast_to(np.resize(values, found.now_s.shape[1]), found.now_s.shape)
+
+        exits = [None if of_samples is None else of_all(of_samples) for of_samples in leaving]
+        for hop, of_this, at in zip(hops, payloads, exits, strict=False):
+            found.compute(at)
+            found.send(of_all(of_this), _element_bytes(hop))
+        found.compute(exits[-1])
         return found
 
     replications = len(entry.latency_p95_replications_s)
@@ -137,6 +147,7 @@ def predict(
     after = slice(WARM_UP * own.senders, None)
     answered = np.where(found.alive, found.latency_s, np.nan)
     lost, packets = _packets(found, payloads)
+    on_time = found.on_time & found.alive
     return Prediction(
         latency_s=answered[:, after],
         parts_s={name: values[:, after] for name, values in _parts(found).items()},
@@ -144,10 +155,12 @@ def predict(
         plan=plan,
         workload=own,
         redone=redone,
-        on_time=(found.on_time & found.alive)[:, after],
+        on_time=on_time[:, after],
+        left=found.gone[:, after],
+        stood_in=(found.in_hand[1] & ~on_time)[:, after],
         lost=lost[:, after],
         packets=packets[:, after],
-        dropped=np.isnan(found.now_s)[:, after],
+        dropped=np.isnan(found.done_s)[:, after],
         warnings=tuple(warnings),
     )
 
@@ -203,6 +216,7 @@ def _held_to(entry: PlanEntry, costs: Sequence[DeviceCosts], found: Timeline) ->
         replace(
             cost,
             network=tuple(held(device, "network", each) for each in cost.network),
+            leaving=tuple(held(device, "network", each) for each in cost.leaving),
             decode=None if cost.decode is None else held(device, "decode", cost.decode),
             encode=None if cost.encode is None else held(device, "encode", cost.encode),
         )
@@ -210,9 +224,29 @@ def _held_to(entry: PlanEntry, costs: Sequence[DeviceCosts], found: Timeline) ->
     )
 
 
+def _leaving(plan: Plan, entry: PlanEntry, results: Results) -> list[IntArray | None]:
+    """At which exit of each device samples leave: as many as the design says, in any order."""
+    samples, before, found = results.samples.validation, 0, list[IntArray | None]()
+    order = np.random.default_rng(results.seed).permutation(samples)
+    for place in range(len(plan.devices)):
+        of_samples, exits = np.full(samples, GOES_ON), plan.exits_on(place)
+        shares = np.cumsum([0.0, *(exit.share for exit in entry.exits)])[before : before + len(exits) + 1]
+        for index, (start, end) in enumerate(pairwise(np.rint(shares * samples).astype(int))):
+            of_samples[order[start:end]] = index
+        before += len(exits)
+        found.append(of_samples if exits else None)
+    return found
+
+
+def payload_of_sent(entry: PlanEntry) -> float | None:
+    """Mean payload of the frames that are sent, where the design's is that of all frames; None: it is not known."""
+    mean, sent = entry.metrics.get("payload_bytes"), 1 - sum(exit.share for exit in entry.exits)
+    return mean if mean is None or not entry.exits or sent <= 0 else mean / sent
+
+
 def _payloads(entry: PlanEntry, sizes: Sequence[FloatArray]) -> list[IntArray]:
     """Of each hop the payloads that vary as measured ones do, in all as large as the design says."""
-    mean = entry.metrics.get("payload_bytes") or 0.0
+    mean = payload_of_sent(entry) or 0.0
     known = [each if len(each) and each.any() and each.mean() > 0 else np.array([1.0]) for each in sizes]
     whole = sum(each.mean() for each in known)
     return [np.maximum(np.rint(each * mean / whole), 1).astype(np.int64) for each in known]
