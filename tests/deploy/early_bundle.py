@@ -92,7 +92,7 @@ def early_keys(codec="float32", transport="tcp", deadline_s=0.5, cut=2, alone=Fa
         heads.append({"cut": place, "engine": "onnx", "file": f"sensor/head-{place}.onnx"} | tensors)
     spec, examples = {1: (MIDDLE, middle(x)), 2: (POOLED, pooled(x))}[cut]
     hops = [] if alone else [hop_of(spec, examples, codec, transport, cut, files, deadline_s, 64)]
-    exits = [{"cut": place, "thresholds": THRESHOLDS[place]} for place in places]
+    exits = [{"cut": place, "layer": PLACES[place].name, "thresholds": THRESHOLDS[place]} for place in places]
     machines = ["sensor"] if alone else ["sensor", "cloud"]
     parts = {"sensor": part("sensor", 0, LAST if alone else cut)}
     parts |= {} if alone else {"cloud": part("cloud", cut, LAST)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +12,15 @@ from early_bundle import left_at, looks, make_early, network, wanted
 from small_bundle import samples
 from test_client import running
 
+from splitimpera.core.errors import BundleError
 from splitimpera.deploy.adaptive_client import AdaptiveClient
 from splitimpera.deploy.answering import AnsweredBy
 from splitimpera.deploy.client import Client
+from splitimpera.deploy.device_run import DeviceRun, run_line
+from splitimpera.deploy.frame_clock import FrameClock
+from splitimpera.deploy.frame_log import line_of, read_log
 from splitimpera.deploy.halves import Received, ServerHalf, device_half, server_half
+from splitimpera.deploy.sources import open_source
 
 X = samples(40, seed=9)
 
@@ -137,3 +144,52 @@ def test_a_device_alone_leaves_early_whatever_runs_it(tmp_path):
                 assert found.outcome == "ok"
                 np.testing.assert_allclose(found.result[0], result, rtol=1e-5, atol=1e-5)
                 assert (0 if found.exit is None else found.exit.cut) == place
+
+
+def logged(bundle, address, path, deadline_s=None):
+    """The log of a run over the bundle's samples, and what it came to."""
+    with Client(bundle, address, insecure=True) as client:
+        source, lines = open_source("samples", bundle), []
+        first = run_line(client, source, None, deadline_s)
+        tally = DeviceRun(client, source, FrameClock(None, 20), deadline_s, told=lines.append).run()
+    path.write_text("".join(map(line_of, [first, *lines])))
+    return *read_log(path), tally
+
+
+def test_a_log_says_where_frames_left(bundle, tmp_path):
+    with running(bundle) as (_, address):
+        run, frames, tally = logged(bundle, address, tmp_path / "log")
+    x = samples()
+    assert run.schema_version == 5
+    assert [line.outcome for line in frames] == ["ok"] * 20
+    assert [line.exit or 0 for line in frames] == left_at(x).tolist()
+    assert [line.predicted for line in frames] == wanted(x).argmax(1).tolist()
+    assert [line.payload_bytes > 0 for line in frames] == (left_at(x) == 0).tolist()
+    assert all(line.server_s is None and line.sent_s is None and line.latency_s > 0 for line in frames if line.exit)
+    assert tally.exits == Counter(left_at(x)[left_at(x) > 0].tolist())
+    assert tally.as_json()["exits"] == {str(cut): count for cut, count in sorted(tally.exits.items())}
+    assert tally.accuracy == (wanted(x).argmax(1) == network(x).argmax(1)).mean()
+
+
+def test_answers_that_stood_in_count_as_right_or_wrong_and_as_missed(bundle, slow_server, tmp_path):
+    with running(bundle) as (_, address):
+        _, frames, tally = logged(bundle, address, tmp_path / "log", deadline_s=0.1)
+    x = samples()
+    on, last = left_at(x) == 0, looks(2, x).argmax(1)
+    assert [line.outcome for line in frames] == np.where(on, "stood-in", "ok").tolist()
+    assert [line.exit for line in frames] == np.where(on, 2, left_at(x)).tolist()
+    found = np.where(on, last, wanted(x).argmax(1))
+    assert [line.predicted for line in frames] == found.tolist()
+    assert tally.outcomes["stood-in"] == tally.missed == on.sum()
+    assert tally.exits.total() == 20 - on.sum()
+    assert tally.accuracy == (found == network(x).argmax(1)).mean()
+    assert all(line.latency_s is None for line in frames if line.outcome == "stood-in")
+
+
+def test_a_head_that_returns_something_else_is_named(tmp_path):
+    bundle = make_early(tmp_path)
+    half = device_half(bundle)
+    gate = half.exits.gates[0]
+    gate = replace(gate, head=replace(gate.head, program=lambda _: (np.zeros((1, 2), np.float32),)))
+    with pytest.raises(BundleError, match=r"the head behind cut 1 returns \(2,\), \(3,\) are expected"):
+        gate((X[0],))

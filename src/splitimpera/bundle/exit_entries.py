@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from splitimpera.bundle.entries import Entry, Path, Tensors, Whole
+from splitimpera.bundle.entries import Entry, Name, Path, Tensors, Whole
 from splitimpera.bundle.segments import Engine, SegmentEntry, Span, chained
 from splitimpera.bundle.task_entry import Responding
 
@@ -29,11 +29,12 @@ class ExitEntry(Entry):
     """An early exit of a plan, on its first machine.
 
     Attributes:
-        cut: Behind which its head looks.
+        cut: Behind which its head looks, and the `layer` in front of it.
         thresholds: The confidence from which on a frame leaves: one, or one for each class.
     """
 
     cut: Annotated[Whole, Field(ge=1)]
+    layer: Name
     thresholds: Annotated[list[Threshold], Field(min_length=1, max_length=1_000_000)]
 
 
@@ -55,7 +56,8 @@ def divided(span: Span, exits: Sequence[ExitEntry]) -> list[Span]:
     """What a machine runs of a span one after another, a piece up to each exit and the rest, perhaps empty.
 
     Example:
-        >>> [tuple(piece) for piece in divided(Span(0, 7, 0.0, 4.0), [ExitEntry(cut=3, thresholds=[0.9])])]
+        >>> exit = ExitEntry(cut=3, layer="conv3", thresholds=[0.9])
+        >>> [tuple(piece) for piece in divided(Span(0, 7, 0.0, 4.0), [exit])]
         [(0, 3, 0.0, 0.0), (3, 7, 0.0, 4.0)]
     """
     borders = [(span.start, span.arriving), *((exit.cut, 0.0) for exit in exits), (span.end, span.leaving)]

@@ -139,9 +139,11 @@ def _proof(plan: PlanEntry, proof: PlanProof) -> Iterator[str]:
     stated += ", losses on the link included" if lossy and promised is not None else ""
     yield f"  {metric.title:<12} {metric.format(first.quality)}, {stated}"
     if final.exits is not None:
-        names = [f"cut {exit.cut}" for exit in plan.exits]
-        leave = [f"{format_fraction(share)} at {name}" for share, name in zip(final.exits.left, names, strict=True)]
-        yield f"  exits        {', '.join(leave)} leave; all but the {metric.title} is with the exits shut"
+        leave = [
+            f"{format_fraction(share)} after {exit.layer}"
+            for share, exit in zip(final.exits.left, plan.exits, strict=True)
+        ]
+        yield f"  exits        {', '.join(leave)} leave; the {metric.title} counts them, all else is without"
     yield f"  time         {format_time(first.seconds)} a frame for the programs, one thread, here"
     if proof.before is not None:
         yield f"  as int8      {same(final.whole)}"

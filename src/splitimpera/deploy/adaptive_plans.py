@@ -160,6 +160,8 @@ class AdaptivePlans:
     def _warm_up(self, zeros: Row) -> None:
         """An engine's first run takes longer; the others say what a frame takes."""
         for id in self._entries:
+            if id == self.early:
+                self.halves[id].warm_up()
             for turn in range(WARM_UPS + 1):
                 if id == self.local:
                     self.finished(None, zeros, None)
@@ -167,6 +169,8 @@ class AdaptivePlans:
                     coded = self.head(id, zeros)
                     predicted = self._entries[id].predicted.get("payload_bytes")
                     sent = 0 if coded.payload is None else len(coded.payload.data)
+                    if self._entries[id].exits:  # what is predicted is less, with frames that send nothing
+                        predicted = max(predicted or 0.0, float(sent))
                     self._bytes[id] = max(1, round(predicted) if predicted else sent)
                     if id in self._rests:
                         self.finished(id, zeros, coded)

@@ -15,10 +15,7 @@ from math import inf, isfinite
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-
 from splitimpera.bundle.opened import Bundle
-from splitimpera.codec.given import array_dtype
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy.connection import Connection, Exchange, connect
@@ -82,7 +79,7 @@ class Client:
             self.address = parsed_address(address) if isinstance(address, str) else address
         self.security = security
         self.half = device_half(bundle, self.plan.id, threads)
-        self.half([np.zeros(entry.shape, array_dtype(entry.spec)) for entry in bundle.manifest.input.tensors])  # warm
+        self.half.warm_up()
         self.threads = threads
         self.timeout_s = timeout_s
         self.limits = limits or Limits()

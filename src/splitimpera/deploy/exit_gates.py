@@ -9,6 +9,7 @@ from splitimpera.bundle.exit_entries import ExitEntry, HeadEntry
 from splitimpera.bundle.manifest import Manifest, PlanEntry, pieces
 from splitimpera.bundle.segments import chained
 from splitimpera.core.array_types import Array, Row
+from splitimpera.core.errors import BundleError
 from splitimpera.deploy.machine_layers import Layers, LoadedPrograms
 from splitimpera.records.exits import confidences
 
@@ -59,6 +60,9 @@ class Gate:
         """What crosses behind the layers, and what the head says of it."""
         (crossing,) = self.layers([frame])
         ((logits,),) = self.head([crossing])
+        (wanted,) = self.head.outputs
+        if logits.shape != wanted.shape:
+            raise BundleError(f"the head behind cut {self.cut} returns {logits.shape}, {wanted.shape} are expected")
         return crossing, self.said(logits)
 
     def said(self, logits: Array) -> Said:
@@ -96,6 +100,11 @@ class Exits:
         for gate in self.gates:
             frame, said = gate(frame)
             yield frame, said
+
+    def warm_up(self, frame: Row) -> None:
+        """Run all of it once, wherever the frame would leave."""
+        *_, (crossing, _) = self.looks(frame)
+        self.behind([crossing])
 
 
 def exits_of(loaded: LoadedPrograms, manifest: Manifest, plan: PlanEntry) -> Exits | None:

@@ -98,6 +98,13 @@ class DeviceHalf:
         (tensors,) = self.layers([frame])
         return tensors, None
 
+    def warm_up(self) -> None:
+        """Run all of it once: an engine's first run takes longer."""
+        zeros = tuple(np.zeros(entry.shape, array_dtype(entry.spec)) for entry in self.input.tensors)
+        self(zeros)
+        if self.exits is not None:
+            self.exits.warm_up(zeros)
+
     def named_by(self, said: Said) -> Row:
         """The response that the head of an exit gives: its logits in place of the network's."""
         assert self.exits is not None

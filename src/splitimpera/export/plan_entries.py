@@ -44,7 +44,10 @@ def plan_entries(designs: Sequence[Designed], testbed: Testbed) -> tuple[list[Pl
                     {"text": wanted.text, "weight": wanted.weight} for wanted in design.results.requirements
                 ],
                 "predicted": dict(design.entry.metrics),
-                "exits": [{"cut": exit.cut, "thresholds": list(exit.thresholds)} for exit in design.plan.exits],
+                "exits": [
+                    {"cut": exit.cut, "layer": testbed.graph.cuts[exit.cut].name, "thresholds": list(exit.thresholds)}
+                    for exit in design.plan.exits
+                ],
             }
         )
         for design in designs

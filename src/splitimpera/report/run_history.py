@@ -16,8 +16,8 @@ from splitimpera.deploy.frame_log import FrameLine, RunLine, read_log
 from splitimpera.report.run_quality import RunQuality, run_quality
 
 KINDS = ("server", "device", "late", "stale", "none")
-"""What became of a frame: an answer in time of the server or the device, one after the deadline, that of an earlier
-frame once more, or none."""
+"""What became of a frame: an answer in time of the server or the device (early exits included), one after the deadline,
+that of an earlier frame once more, or none."""
 ON_TIME = 2
 """The first so many kinds are in time."""
 LEAST_WINDOW_S = 1.0
@@ -215,11 +215,14 @@ def history_of(run: RunLine, frames: Sequence[FrameLine]) -> RunHistory:
 def _kind(line: FrameLine, run: RunLine) -> int:
     if line.outcome == "stale":
         return KINDS.index("stale")
+    if line.outcome == "stood-in":
+        return KINDS.index("device")
     if line.latency_s is None:
         return KINDS.index("none")
     if run.deadline_s is not None and line.latency_s > run.deadline_s + ROUNDING_S:
         return KINDS.index("late")
-    local = line.answered_by is AnsweredBy.DEVICE or (line.answered_by is None and run.carrier == "none")
+    alone = run.carrier == "none" or line.exit is not None
+    local = line.answered_by is AnsweredBy.DEVICE or (line.answered_by is None and alone)
     return KINDS.index("device" if local else "server")
 
 

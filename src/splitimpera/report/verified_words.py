@@ -26,7 +26,7 @@ TITLES = {
     "frames_lost": "frames lost",
     "dropped_frames": "frames dropped",
     "deadline_misses": "deadline misses",
-    "stood_in": "an exit's answer stood in",
+    "stood_in": "stood in by an exit",
 }
 OUTCOMES = {
     "ok": "answered",

@@ -74,10 +74,10 @@ def write_anew(
     """
     path = folder / SCENARIO
     if len(entry.devices) > 2 or entry.exits:
+        what = "early exits" if entry.exits else f"{len(entry.devices)} machines"
+        known = "plans without" if entry.exits else "one or two"
         raise DataError(
-            f"plan '{entry.id}' has {len(entry.devices)} machines, a scenario is made anew of runs of one or two"
-            if not entry.exits
-            else f"plan '{entry.id}' has early exits, a scenario is made anew of runs of plans without",
+            f"plan '{entry.id}' has {what}, a scenario is made anew of runs of {known}",
             where="--anew",
             hint="measure each machine by 'splitimpera profile', and change the scenario by hand",
         )

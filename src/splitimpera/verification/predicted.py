@@ -54,7 +54,7 @@ class Prediction(FrameTimes):
         workload: The workload of the scenario.
         redone: Metrics of the design's own frames, simulated once more, by name.
         on_time: Whether each has its response by its deadline.
-        left: Whether each left at an early exit.
+        left_at: At which of the plan's early exits each left; -1: at none.
         stood_in: Whether the answer of its last early exit stood in for a response that was lost or late.
         lost, packets: Packets of each; 0 of one that was not sent.
         warnings: What of the design could not be read again.
@@ -65,12 +65,18 @@ class Prediction(FrameTimes):
     workload: Workload
     redone: Mapping[str, float]
     on_time: Bools
-    left: Bools
+    left_at: IntArray
     stood_in: Bools
     lost: IntArray
     packets: IntArray
     dropped: Bools
     warnings: tuple[str, ...]
+
+    @property
+    def left(self) -> Bools:
+        """Whether each left early."""
+        left: Bools = self.left_at != GOES_ON
+        return left
 
     @property
     def link(self) -> Link | None:
@@ -156,7 +162,7 @@ def predict(
         workload=own,
         redone=redone,
         on_time=on_time[:, after],
-        left=found.gone[:, after],
+        left_at=found.left_at[:, after],
         stood_in=(found.in_hand[1] & ~on_time)[:, after],
         lost=lost[:, after],
         packets=packets[:, after],
