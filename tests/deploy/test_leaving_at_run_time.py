@@ -12,15 +12,19 @@ from early_bundle import left_at, looks, make_early, network, wanted
 from small_bundle import samples
 from test_client import running
 
+from splitimpera.cli import infer
 from splitimpera.core.errors import BundleError
 from splitimpera.deploy.adaptive_client import AdaptiveClient
 from splitimpera.deploy.answering import AnsweredBy
 from splitimpera.deploy.client import Client
 from splitimpera.deploy.device_run import DeviceRun, run_line
+from splitimpera.deploy.emulated_link import ChangingLink, EmulatedLink
 from splitimpera.deploy.frame_clock import FrameClock
 from splitimpera.deploy.frame_log import line_of, read_log
 from splitimpera.deploy.halves import Received, ServerHalf, device_half, server_half
 from splitimpera.deploy.sources import open_source
+from splitimpera.records.link import Trace
+from splitimpera.report.run_history import KINDS, history_of
 
 X = samples(40, seed=9)
 
@@ -102,6 +106,24 @@ def test_the_last_exits_answer_stands_in_at_the_deadline(bundle, slow_server):
         assert client.infer(X[np.flatnonzero(left_at(X))[0]], deadline_s=0.15).outcome == "ok"
 
 
+def test_over_a_link_that_loses_packets_every_frame_has_an_answer(tmp_path):
+    bundle, some = make_early(tmp_path, transport="udp"), X[left_at(X) == 0]
+    link = ChangingLink(Trace("lossy", (0.0,), 10.0, loss=(0.3,)), np.random.default_rng(5), rate_bps=1e9)
+    with (
+        running(bundle) as (_, address),
+        EmulatedLink(address, link) as relay,
+        Client(bundle, relay.address, insecure=True) as client,
+    ):
+        futures = [client.submit(x, deadline_s=0.3) for x in some]
+        found = [future.result(2) for future in futures]
+    assert "stood-in" in {one.outcome for one in found} <= {"ok", "stood-in"}
+    for one, x in zip(found, some, strict=True):
+        if one.outcome == "ok":
+            np.testing.assert_allclose(one.result[0], network(x[None])[0], rtol=1e-5, atol=1e-5)
+        else:
+            assert stands_in(one, x)
+
+
 def test_it_stands_in_where_the_session_ends(tmp_path, slow_server):
     bundle, x = make_early(tmp_path), goes_on()
     with running(bundle) as (_, address), Client(bundle, address, insecure=True) as client:
@@ -169,11 +191,15 @@ def test_a_log_says_where_frames_left(bundle, tmp_path):
     assert tally.exits == Counter(left_at(x)[left_at(x) > 0].tolist())
     assert tally.as_json()["exits"] == {str(cut): count for cut, count in sorted(tally.exits.items())}
     assert tally.accuracy == (wanted(x).argmax(1) == network(x).argmax(1)).mean()
+    said = ", ".join(f"{count} behind cut {cut}" for cut, count in sorted(tally.exits.items()))
+    assert dict(infer._rows(tally))["left early"].startswith(f"{said} (")
+    history = history_of(run, frames)
+    assert [KINDS[kind] for kind in history.kinds] == np.where(left_at(x) > 0, "device", "server").tolist()
 
 
 def test_answers_that_stood_in_count_as_right_or_wrong_and_as_missed(bundle, slow_server, tmp_path):
     with running(bundle) as (_, address):
-        _, frames, tally = logged(bundle, address, tmp_path / "log", deadline_s=0.1)
+        run, frames, tally = logged(bundle, address, tmp_path / "log", deadline_s=0.1)
     x = samples()
     on, last = left_at(x) == 0, looks(2, x).argmax(1)
     assert [line.outcome for line in frames] == np.where(on, "stood-in", "ok").tolist()
@@ -184,6 +210,9 @@ def test_answers_that_stood_in_count_as_right_or_wrong_and_as_missed(bundle, slo
     assert tally.exits.total() == 20 - on.sum()
     assert tally.accuracy == (found == network(x).argmax(1)).mean()
     assert all(line.latency_s is None for line in frames if line.outcome == "stood-in")
+    history = history_of(run, frames)
+    assert {KINDS[kind] for kind in history.kinds} == {"device"}
+    assert history.quality.overall == pytest.approx(tally.accuracy)
 
 
 def test_a_head_that_returns_something_else_is_named(tmp_path):

@@ -75,6 +75,7 @@ def test_a_log_without_frames_or_answers(lines, tmp_path):
     ({"begun_s": 0.3}, "frame 7: begun_s after due_s is -0.05 s"),
     ({"frame": 8}, "frame 8 stands there twice: two runs wrote into it"),
     ({"due_s": 0.1, "begun_s": 0.4}, "frame 7 was due before the one in front of it"),
+    ({"exit": 1}, f"frame 7 left at an exit behind cut 1, which plan '{SPLIT_TCP}' has not"),
 ])  # fmt: skip
 def test_frames_that_cannot_be(change, expected, lines, tmp_path):
     wrong = [line.model_copy(update=change) if line.frame == 7 else line for line in lines]

@@ -138,10 +138,10 @@ def _proof(plan: PlanEntry, proof: PlanProof) -> Iterator[str]:
     stated = "the design did not compute it" if promised is None else f"the design promised {metric.format(promised)}"
     stated += ", losses on the link included" if lossy and promised is not None else ""
     yield f"  {metric.title:<12} {metric.format(first.quality)}, {stated}"
-    if final.exits is not None:
+    if first.exits is not None:
         leave = [
             f"{format_fraction(share)} after {exit.layer}"
-            for share, exit in zip(final.exits.left, plan.exits, strict=True)
+            for share, exit in zip(first.exits.left, plan.exits, strict=True)
         ]
         yield f"  exits        {', '.join(leave)} leave; the {metric.title} counts them, all else is without"
     yield f"  time         {format_time(first.seconds)} a frame for the programs, one thread, here"

@@ -121,7 +121,7 @@ def compared(
         left_out="The first frame of each log is left out, measured and predicted: caches are cold then, engines plan "
         "their work and connections start slowly.",
         warnings=cautions(logs, found, prediction, results, entry),
-        findings=findings(parts, prediction, *prediction.stages),
+        findings=findings(parts, prediction, *prediction.stages, calibrates=not entry.exits),
         drift=drifted,
         anew=how_anew(drifted, logs) if len(entry.devices) < 3 and not entry.exits else "",
         quantities=quantities,
@@ -245,7 +245,7 @@ def _answers(
     if entry.exits:
         yield from exit_rates(results, entry, found)
         if entry.hops:
-            had = _had_in_time(found, _deadline_s(prediction))
+            had = found.through_s <= _deadline_s(prediction)
             note = "frames whose response was lost or late, so that the answer of the last early exit is all there is"
             yield _share("stood_in", prediction.stood_in.mean(), late & had, np.ones(len(late)), note)
     quality = run_quality(results, entry, logs[0].run.judged_by, found)
@@ -281,15 +281,6 @@ def _on_time(prediction: Prediction, found: Measured) -> Bools:
     with np.errstate(invalid="ignore"):
         on_time: Bools = found.latency_s <= _deadline_s(prediction)
     return on_time
-
-
-def _had_in_time(found: Measured, deadline_s: float) -> Bools:
-    """Of which frames the device was done by the deadline, and so had an exit's answer."""
-    done_s = [
-        np.inf if line.begun_s is None else line.begun_s - line.due_s + (line.head_s or 0.0) + (line.encode_s or 0.0)
-        for line in found.lines
-    ]
-    return np.array(done_s) <= deadline_s
 
 
 def _distribution(prediction: Prediction, found: Measured) -> DistributionEntry:

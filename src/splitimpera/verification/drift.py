@@ -150,7 +150,8 @@ def _things(found: Measured, of: slice, prediction: Prediction, entry: PlanEntry
     # what leaves early takes another time, and nothing of what follows
     ours = {key: np.where(prediction.left, np.nan, values) for key, values in prediction.parts_s.items()}
     theirs = {key: np.where(found.left[of], np.nan, values[of]) for key, values in found.parts_s.items()}
-    if not np.isfinite(theirs["device"]).any():
+    if found.left[of].all():
+        yield from _confidence(found, of)
         return
     devices, links = prediction.stages
     yield _time("device", ours["device"], theirs["device"], f"The layers on {devices[0]} take {_LONG}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -41,7 +41,7 @@ HINTS = {
 HINTS_OF_HOPS = HINTS | dict.fromkeys(
     ("device", "encode", "decode", "server"), "design again with what 'splitimpera profile' measures there"
 )
-"""Where there are several hops."""
+"""Where there are several hops, or early exits."""
 
 
 def compared_parts(
@@ -88,15 +88,24 @@ def _with_halves(names: Iterable[str]) -> Iterator[str]:
 
 
 def findings(
-    parts: Sequence[PartEntry], predicted: FrameTimes, devices: Sequence[str], links: Sequence[str]
+    parts: Sequence[PartEntry],
+    predicted: FrameTimes,
+    devices: Sequence[str],
+    links: Sequence[str],
+    calibrates: bool = True,
 ) -> list[str]:
-    """A sentence for each part that is off, the largest difference first; then those that are off in slow frames."""
+    """A sentence for each part that is off, the largest difference first; then those that are off in slow frames.
+
+    Args:
+        calibrates: Whether profiles are made of such a run, where it has no more than two machines.
+    """
+    hints = HINTS if calibrates and len(devices) < 3 else HINTS_OF_HOPS
     measured = [part for part in parts if part.within is None]
     off = sorted((part for part in measured if part.off), key=lambda part: -abs(part.difference_s))
     ranges = _slow_ranges(predicted)
     slow = [part for part in measured if _off_when_slow(part, ranges.get(part.key))]
     slow.sort(key=lambda part: -abs(_slow_s(part)))
-    return [_told(part, devices, links) for part in off] + [_slow_told(part) for part in slow]
+    return [_told(part, devices, links, hints) for part in off] + [_slow_told(part) for part in slow]
 
 
 def _slow_s(part: PartEntry) -> float:
@@ -132,9 +141,9 @@ def _slow_told(part: PartEntry) -> str:
     )
 
 
-def _told(part: PartEntry, devices: Sequence[str], links: Sequence[str]) -> str:
+def _told(part: PartEntry, devices: Sequence[str], links: Sequence[str], hints: Mapping[str, str]) -> str:
     key, hop = key_and_hop(part.key)
-    words, hints = (SAID, HINTS) if len(devices) < 3 else (SAID_OF_HOPS, HINTS_OF_HOPS)
+    words = SAID if len(devices) < 3 else SAID_OF_HOPS
     said = words[key].format(
         device=devices[hop - 1],
         server=devices[min(hop, len(devices) - 1)],

@@ -95,6 +95,8 @@ def read_logs(
         seen[same] = log
     if first.mode is not None:
         logs = [_of_plan(log, chosen) for log in logs]
+    for log in logs:
+        _check_exits(log, plan)
     logs = [_whole_ways(log, len(plan.hops) - 1) for log in logs]
     if not any(line.latency_s is not None for log in logs for line in log.compared):
         raise DataError(
@@ -127,6 +129,17 @@ def _of_plan(log: Log, plan: str) -> Log:
     for place in instead:
         frames[place] = frames[place].model_copy(update=_NOTHING)
     return replace(log, frames=tuple(frames), others=len(log.frames) - len(frames), finished=len(instead))
+
+
+def _check_exits(log: Log, plan: PlanEntry) -> None:
+    """Hold what frames left at to the plan's early exits."""
+    cuts = [None, *(exit.cut for exit in plan.exits)]
+    for line in log.frames:
+        if line.exit not in cuts:
+            raise DataError(
+                f"frame {line.frame} left at an exit behind cut {line.exit}, which plan '{shown(plan.id)}' has not",
+                where=f"'{shown_path(log.path)}'",
+            )
 
 
 def _whole_ways(log: Log, hops: int) -> Log:

@@ -45,6 +45,12 @@ class Measured(FrameTimes):
         return np.array([wanted(line) for line in self.lines], dtype=bool)
 
     @property
+    def through_s(self) -> FloatArray:
+        """From when each frame was due until the device was through with it; infinite where it never began."""
+        begun = [(line, np.inf if line.begun_s is None else line.begun_s - line.due_s) for line in self.lines]
+        return np.array([begun_s + (line.head_s or 0.0) + (line.encode_s or 0.0) for line, begun_s in begun])
+
+    @property
     def typical_bytes(self) -> FloatArray:
         """Size of each frame's payloads that were sent, of all hops together."""
         sizes = [sum(sent_bytes(line)) for line in self.lines if line.sent_s is not None]
