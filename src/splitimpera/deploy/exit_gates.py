@@ -103,8 +103,7 @@ class Exits:
 
     def warm_up(self, frame: Row) -> None:
         """Run all of it once, wherever the frame would leave."""
-        *_, (crossing, _) = self.looks(frame)
-        self.behind([crossing])
+        self.behind([[crossing for crossing, _ in self.looks(frame)][-1]])
 
 
 def exits_of(loaded: LoadedPrograms, manifest: Manifest, plan: PlanEntry) -> Exits | None:

@@ -48,7 +48,8 @@ class Measured(FrameTimes):
     def through_s(self) -> FloatArray:
         """From when each frame was due until the device was through with it; infinite where it never began."""
         begun = [(line, np.inf if line.begun_s is None else line.begun_s - line.due_s) for line in self.lines]
-        return np.array([begun_s + (line.head_s or 0.0) + (line.encode_s or 0.0) for line, begun_s in begun])
+        done_s = [begun_s + (line.head_s or 0.0) + (line.encode_s or 0.0) for line, begun_s in begun]
+        return np.array(done_s, dtype=np.float64)
 
     @property
     def typical_bytes(self) -> FloatArray:
