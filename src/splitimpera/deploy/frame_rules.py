@@ -122,20 +122,9 @@ class FrameRules:
         used = self.adapting.switching.used if self.servers is not None else choice.plan
         attempt = server.begin(begun_s) if server is not None and answer.sends else None
         seen = self.seen(begun_s, lane)
+        number = next(self._numbers)
         return AdaptiveFrame(
-            next(self._numbers),
-            tensors,
-            begun_s,
-            deadline_s,
-            answer,
-            choice,
-            used,
-            sent_by,
-            lane,
-            way,
-            attempt,
-            self._change,
-            seen,
+            number, tensors, begun_s, deadline_s, answer, choice, used, sent_by, lane, way, attempt, self._change, seen
         )
 
     def alone(self, coded: Coded, begun_s: float, now_s: float, manifest: Manifest) -> Future[Inference]:
