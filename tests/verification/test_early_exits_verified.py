@@ -93,7 +93,7 @@ def frame_lines(plan, deadline_s=None, left=None):
             yield FrameLine(**told, outcome="stood-in", exit=cuts[-1])
             continue
         inside_s = sum(of[key] for key in ("server_wait", "decode", "server", "rest"))
-        assembled_s = max(0.0, of["up"] - 0.0225)
+        assembled_s = max(1e-3, of["up"] - 0.0225)
         yield FrameLine(
             **told,
             **{"outcome": "ok", "response_s": ready_s + of["link"] + inside_s, "assembled_s": assembled_s},

@@ -218,16 +218,38 @@ def _held_to(entry: PlanEntry, costs: Sequence[DeviceCosts], found: Timeline) ->
             return cost
         return replace(cost, seconds=cost.seconds * wanted_s / mean_s)
 
-    return tuple(
-        replace(
-            cost,
-            network=tuple(held(device, "network", each) for each in cost.network),
-            leaving=tuple(held(device, "network", each) for each in cost.leaving),
-            decode=None if cost.decode is None else held(device, "decode", cost.decode),
-            encode=None if cost.encode is None else held(device, "encode", cost.encode),
-        )
-        for device, cost in zip(entry.devices, costs, strict=True)
-    )
+    def layers(place: int, cost: DeviceCosts) -> tuple[tuple[Cost, ...], tuple[Cost, ...]]:
+        if cost.leaving and not place:
+            return _held_exits(entry, cost, found)
+        device = entry.devices[place]
+        return tuple(held(device, "network", each) for each in cost.network), cost.leaving
+
+    kept = []
+    for place, (device, cost) in enumerate(zip(entry.devices, costs, strict=True)):
+        network, leaving = layers(place, cost)
+        decode = None if cost.decode is None else held(device, "decode", cost.decode)
+        encode = None if cost.encode is None else held(device, "encode", cost.encode)
+        kept.append(replace(cost, network=network, leaving=leaving, decode=decode, encode=encode))
+    return tuple(kept)
+
+
+def _held_exits(entry: PlanEntry, cost: DeviceCosts, found: Timeline) -> tuple[tuple[Cost, ...], tuple[Cost, ...]]:
+    """The layers of a first device whose frames may leave: those of each exit held to the median latency of what left
+    there, and all of them so that the mean over all frames is that of the results, whatever heads take.
+    """
+    part = f"{entry.devices[0]}: network"
+    took_s, wanted_s, leaving = found.frame_parts_s[part], entry.parts_s.get(part), list[Cost]()
+    gone_s = 0.0
+    for index, (exit, each) in enumerate(zip(entry.exits, cost.leaving, strict=False)):
+        here = found.left_at == index
+        ratio = exit.latency_s[2] / float(np.median(found.latency_s[here])) if here.any() and exit.latency_s else 1.0
+        gone_s += ratio * float(took_s[here].sum())
+        leaving.append(replace(each, seconds=each.seconds * ratio))
+    on_s = float(took_s[found.left_at == GOES_ON].sum())
+    rest_s = 0.0 if wanted_s is None else wanted_s * took_s.size - gone_s
+    ratio = rest_s / on_s if on_s > 0 and rest_s > 0 else 1.0
+    whole = tuple(replace(each, seconds=each.seconds * ratio) for each in cost.network)
+    return whole, tuple(leaving)
 
 
 def _leaving(plan: Plan, entry: PlanEntry, results: Results) -> list[IntArray | None]:
