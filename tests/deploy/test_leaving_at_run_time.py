@@ -118,10 +118,10 @@ def test_over_a_link_that_loses_packets_every_frame_has_an_answer(tmp_path):
         found = [future.result(2) for future in futures]
     assert "stood-in" in {one.outcome for one in found} <= {"ok", "stood-in"}
     for one, x in zip(found, some, strict=True):
-        if one.outcome == "ok":
-            np.testing.assert_allclose(one.result[0], network(x[None])[0], rtol=1e-5, atol=1e-5)
-        else:
+        if one.outcome == "stood-in":
             assert stands_in(one, x)
+        elif not one.response.missing_bytes:  # one with gaps may be used just before the deadline
+            np.testing.assert_allclose(one.result[0], network(x[None])[0], rtol=1e-5, atol=1e-5)
 
 
 def test_it_stands_in_where_the_session_ends(tmp_path, slow_server):
