@@ -302,7 +302,7 @@ def _drawn_curves(found: Recommendation, short: Sequence[Plan], trials: Trials) 
 def _threads(setting: Setting, measurements: Measurements | None) -> int | None:
     if not any(map(measured_here, setting.devices)):
         return 1
-    return None if measurements is None else measurements.threads
+    return None if measurements is None else measurements.values_threads or measurements.threads
 
 
 def _check_measurements(measurements: Measurements, graph: ModelGraph) -> None:

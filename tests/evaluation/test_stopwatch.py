@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from beds import known_bed, plan
 
 from splitimpera.core.errors import DataError
@@ -50,6 +51,21 @@ def test_every_segment_and_codec_has_its_samples(bed, cache):
     # the same passes: a head's and its tail's samples add up to those of any other cut
     sums = [np.add(times.segment_samples_s(0, cut), times.segment_samples_s(cut, 5)) for cut in (1, 3)]
     np.testing.assert_allclose(*sums, rtol=1e-9)
+
+
+def test_programs_are_timed_on_one_thread_as_they_are_deployed(bed, cache, monkeypatch):
+    seen, both_ways, before = [], stopwatch.both_ways, torch.get_num_threads()
+    monkeypatch.setattr(
+        stopwatch, "both_ways", lambda *given: seen.append(torch.get_num_threads()) or both_ways(*given)
+    )
+    try:
+        for threads in (3, 2):  # the second finds the first one's times
+            torch.set_num_threads(threads)
+            times = measure([plan(1, devices=HERE)], bed, fps=500.0, budget_s=0.5)
+            assert (times.threads, times.values_threads, torch.get_num_threads()) == (1, threads, threads)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1]
 
 
 def test_times_are_kept_by_what_was_timed_and_how(bed, cache, counted):

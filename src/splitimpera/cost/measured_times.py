@@ -53,8 +53,9 @@ def measurements_from(document: object) -> Measurements:
             raise DataError(f"a time has {len(samples)} samples, at most {SAMPLES_AT_MOST} are read")
     if not 0 <= found.fps <= BOUNDS["fps"].high:
         raise DataError(f"{found.fps:g} frames a second are out of range, they must be 0 to {BOUNDS['fps'].high:g}")
-    if not 1 <= found.threads <= 4096:
-        raise DataError(f"{found.threads} threads are out of range, they must be 1 to 4096")
+    for threads, least in ((found.threads, 1), (found.values_threads, 0)):
+        if not least <= threads <= 4096:
+            raise DataError(f"{threads} threads are out of range, they must be {least} to 4096")
     return found
 
 

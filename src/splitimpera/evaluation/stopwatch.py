@@ -31,6 +31,7 @@ from splitimpera.evaluation.codings import Coding, around, coding_of, forwards, 
 from splitimpera.evaluation.costing import heads_on
 from splitimpera.evaluation.heads import Places
 from splitimpera.evaluation.testbed import Segment, Testbed
+from splitimpera.models.threads import torch_threads
 from splitimpera.partition.cutter import segment as segment_of
 from splitimpera.records.exits import confidences
 from splitimpera.records.measurements import CodingTime, Measurements, SegmentTime
@@ -38,6 +39,9 @@ from splitimpera.records.plan import Plan
 from splitimpera.tasks.identity import identity
 
 BUDGET_S = 10.0
+THREADS = 1
+"""Of what is timed, as `serve` and `infer` have without `--threads`. A second one sleeps between frames, and waking it
+took up to 15 ms in a quarter of the frames of a network that needs 2 ms."""
 FORMAT = 1
 """Of what is kept: counted up when it means something else."""
 SHORTEST_S = 1e-9
@@ -63,7 +67,8 @@ def measure(
     those of the field; a segment takes what its layers took in each pass, and what waking costs if the first layer is
     not among them. Bottlenecks' parts and codecs are timed in the same frames. All is timed back to back as well.
 
-    The times are kept in the cache folder, by machine, network, threads, pace and what was timed.
+    PyTorch has one thread meanwhile, as the deployed programs have. The times are kept in the cache folder, by machine,
+    network, pace and what was timed.
 
     Args:
         fps: Frame rate at which to time; None: the workload's.
@@ -105,9 +110,10 @@ def measure(
                 segments |= {((ends[0], cut, ratios["arriving"], 0.0), 1, heads[:passed]): None}
             codings |= {("decode", coding_of(arriving)): None} if arriving else {}
             codings |= {("encode", coding_of(leaving)): None} if leaving else {}
-    about = Measurements(machine_name(), fingerprint(testbed.graph), torch.get_num_threads())
+    about = Measurements(machine_name(), fingerprint(testbed.graph), THREADS)
+    values_threads = torch.get_num_threads()
     if not segments:
-        return about
+        return replace(about, values_threads=values_threads)
     last = testbed.last
     about = replace(about, fps=testbed.workload.fps if fps is None else fps)
     if not BOUNDS["fps"].holds(about.fps):
@@ -118,9 +124,9 @@ def measure(
     with made_once(name):  # two at a time would disturb each other
         known = None if fresh else _kept(name)
         if known is not None:
-            return known
-        timers = _timers(testbed, list(segments), list(codings))
-        with torch.inference_mode():
+            return replace(known, values_threads=values_threads)
+        with torch_threads(THREADS), torch.inference_mode():
+            timers = _timers(testbed, list(segments), list(codings))
             single = stack([testbed.example(0)], testbed.graph.cuts[0].tensors)
             waking = waking_timers(testbed.graph, single, timers["layers", 1]())
             hot, paced = both_ways(timers, timed(timers["layers", 1]), about.fps, budget_s, track, waking)
@@ -141,7 +147,7 @@ def measure(
         )
         if usable_cache() is not None:
             write_cached(name, json.dumps(measurements_document(found)).encode())
-        return found
+        return replace(found, values_threads=values_threads)
 
 
 def _kept(name: str) -> Measurements | None:

@@ -63,8 +63,9 @@ class Measurements:
     Attributes:
         machine: the processor's name and its number of cores.
         fingerprint: Digest of the network's layers and shapes, so that those of another one are refused.
-        threads: how many threads PyTorch had.
+        threads: how many threads each timed program had.
         fps: Frame rate at which the samples were taken, with idle time between frames; 0: back to back.
+        values_threads: how many threads PyTorch had for the values of the design; 0: as many as the programs.
 
     >>> known = Measurements(segments=(SegmentTime(0, 3, 0.0, 0.0, 1, (0.004, 0.002, 0.003)),))
     >>> known.segment_s(0, 3)
@@ -77,6 +78,7 @@ class Measurements:
     segments: tuple[SegmentTime, ...] = ()
     codings: tuple[CodingTime, ...] = ()
     fps: float = 0.0
+    values_threads: int = 0
 
     def segment_s(
         self,

@@ -43,3 +43,4 @@ class MeasurementsEntry(Entry):
     segments: list[SegmentTimeEntry]
     codings: list[CodingTimeEntry]
     fps: Number
+    values_threads: Count = 0
