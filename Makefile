@@ -20,8 +20,10 @@ test: $(READY)
 coverage: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest --cov --numprocesses 2 --dist worksteal
 
+# first those that two processes share, then those that time the machine or fill it
 slow: $(READY)
-	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not alone' --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m 'slow and alone'
 
 check: $(READY)
 	$(BIN)/ruff format --check .

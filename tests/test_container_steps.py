@@ -17,7 +17,7 @@ from deploy.small_bundle import make_bundle
 
 from splitimpera.deploy.keys import make_keys
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 FILE = ROOT / "examples" / "operations" / "Containerfile"
 KNOWN = {"FROM", "COPY", "RUN", "ENV", "EXPOSE", "USER", "STOPSIGNAL", "ENTRYPOINT", "CMD", "HEALTHCHECK"}

@@ -10,6 +10,8 @@ import splitimpera as sei
 from splitimpera.report import results_of
 from splitimpera.report.html.page import report_html
 
+pytestmark = pytest.mark.alone
+
 DIGITS = ROOT / "examples" / "digits"
 
 

@@ -15,7 +15,7 @@ from other_packages import torchvision_if_there
 from splitimpera.core.extras import EXTRAS
 from splitimpera.deploy.frame_log import read_log
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 DEVICE_BYTES = 150e6

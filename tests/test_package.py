@@ -7,6 +7,8 @@ import zipfile
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.alone
+
 TEXTS = {".py", ".md", ".yaml", ".toml", ".html", ".j2", ".js", ".css", ".json", ".txt", ".cff", ""}
 
 

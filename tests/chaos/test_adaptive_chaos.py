@@ -28,7 +28,7 @@ from splitimpera.records.link import Trace
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
 from small_bundle import make_bundle, samples
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 FPS, DEADLINE_S, BACK_S = 20.0, 0.2, 2.0
 
 

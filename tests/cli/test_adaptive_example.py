@@ -13,6 +13,8 @@ from conftest import ROOT
 
 from splitimpera.deploy.frame_log import read_log
 
+pytestmark = pytest.mark.alone
+
 EXAMPLE = ROOT / "examples" / "digits" / "adaptive.yaml"
 LINES = re.findall(r"^#   (splitimpera .*)$", EXAMPLE.read_text().replace("\\\n#    ", ""), re.MULTILINE)
 

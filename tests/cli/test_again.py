@@ -8,6 +8,8 @@ import re
 import pytest
 from test_cli import here
 
+pytestmark = pytest.mark.alone
+
 SCENARIO = """
 network: {model: "mine.py:network"}
 data: {source: "mine.py:data", validation: 40 %, test: 40 %}

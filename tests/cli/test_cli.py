@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.alone
+
 BROKEN = sorted((ROOT / "tests" / "broken_scenarios").glob("*.yaml"))
 
 

@@ -13,6 +13,8 @@ import time
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.alone
+
 SCENARIO = """
 name: interrupted
 network: {model: "parts.py:network"}

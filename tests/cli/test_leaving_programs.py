@@ -12,6 +12,8 @@ from test_two_programs import command, program
 
 from splitimpera.deploy.frame_log import read_log
 
+pytestmark = pytest.mark.alone
+
 FRAMES = 60
 EXAMPLE = (ROOT / "examples" / "exits" / "scenario.yaml").read_text()
 LINES = re.findall(r"^#   (splitimpera .*)", EXAMPLE, re.MULTILINE)

@@ -12,6 +12,8 @@ from hostile.harness import command as called
 
 from splitimpera.studies.study_files import read_study
 
+pytestmark = pytest.mark.alone
+
 
 def command(*arguments, cwd):
     ran = subprocess.run(

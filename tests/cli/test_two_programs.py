@@ -14,6 +14,8 @@ from conftest import ROOT
 
 from splitimpera.deploy.frame_log import read_log
 
+pytestmark = pytest.mark.alone
+
 FRAMES = 500
 LINES = re.search(r"## Two programs.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 

@@ -25,6 +25,8 @@ from splitimpera.cost.work import NetworkWork
 from splitimpera.graph.tracing import trace
 from splitimpera.records.device import Device
 
+pytestmark = pytest.mark.alone
+
 
 def not_asked():
     raise AssertionError("measured here, though the device is known")

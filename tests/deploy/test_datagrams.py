@@ -21,6 +21,8 @@ from splitimpera.deploy.messages import Hello, Reason, Refusal
 from splitimpera.deploy.sessions import Limits, Pace
 from splitimpera.records.traffic import Payload
 
+pytestmark = pytest.mark.alone
+
 CARRIER = pytest.mark.parametrize("carrier", ["udp", "dtls"])
 HELLO = packetise(Payload(Hello(bytes(32)).to_bytes()), frame=0, plan=NUMBER, kind=Kind.HELLO)[0]
 IMPATIENT = Limits(most_bytes=1 << 20, idle_s=0.2, greeting_s=0.3)

@@ -20,6 +20,8 @@ from splitimpera.deploy.messages import Hello, Status
 from splitimpera.deploy.security import ClientSecurity
 from splitimpera.deploy.sessions import Limits
 
+pytestmark = pytest.mark.alone
+
 CLIENTS, FRAMES, FPS = 64, 40, 20.0
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from splitimpera.deploy.metrics import MOST_REQUESTS, Metrics, MetricsServer
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def server():

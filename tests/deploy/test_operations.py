@@ -23,6 +23,8 @@ from small_bundle import make_bundle
 from splitimpera.deploy.frame_log import read_log
 from splitimpera.deploy.keys import make_keys
 
+pytestmark = pytest.mark.alone
+
 OPERATIONS = ROOT / "examples" / "operations"
 UNITS = ("splitimpera-server.service", "splitimpera-device.service", "splitimpera-gateway.service")
 PROGRAM = "/opt/splitimpera/bin/splitimpera"

@@ -34,6 +34,8 @@ from splitimpera.deploy.switching import Cause
 from splitimpera.records.link import Trace
 from splitimpera.records.policy import Policy, PolicyPlan, written_policy
 
+pytestmark = pytest.mark.alone
+
 RATES = [2e4, 2e5, 2e6]
 
 

@@ -26,6 +26,8 @@ from splitimpera.deploy.rollout import Rollout, named_bundles
 from splitimpera.deploy.server import Server
 from splitimpera.deploy.sessions import Limits
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):

@@ -26,6 +26,8 @@ from splitimpera.deploy.device_run import Tally
 from splitimpera.deploy.frame_log import FrameLine, read_log
 from splitimpera.deploy.keys import make_keys
 
+pytestmark = pytest.mark.alone
+
 COMMAND = (sys.executable, "-m", "splitimpera")
 KEYS = ("--keys", "keys")
 

@@ -17,6 +17,8 @@ from tier_bundle import make_tiers
 from splitimpera.deploy.frame_log import read_log
 from splitimpera.deploy.keys import make_keys
 
+pytestmark = pytest.mark.alone
+
 COMMAND = (sys.executable, "-m", "splitimpera")
 KEYS = ("--keys", "keys")
 

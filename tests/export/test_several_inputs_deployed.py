@@ -16,6 +16,8 @@ from splitimpera.export import export_bundle, write_bundle
 from splitimpera.export.placing import files_of
 from splitimpera.verification.comparing import verify
 
+pytestmark = pytest.mark.alone
+
 SOURCE = '''
 import torch
 from torch import nn

@@ -38,6 +38,8 @@ from splitimpera.tasks.average_precision import AP50, average_precision
 from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.verification.comparing import verify
 
+pytestmark = pytest.mark.alone
+
 PLAN = "SC1-uint8-tcp"
 COMMAND = (sys.executable, "-m", "splitimpera")
 

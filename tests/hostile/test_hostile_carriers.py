@@ -16,6 +16,8 @@ from splitimpera.deploy.messages import Hello
 from splitimpera.deploy.sessions import Limits, Pace
 from splitimpera.records.traffic import Payload
 
+pytestmark = pytest.mark.alone
+
 DATAGRAMS, CONNECTIONS, TURN, STRANGERS = 50_000, 500, 50, 8
 LIMITS = Limits(most_bytes=1 << 20, most_frames=16)
 HELLO = packetise(Payload(Hello(bytes(32)).to_bytes()), frame=0, plan=NUMBER, kind=Kind.HELLO)[0]

@@ -19,6 +19,8 @@ from splitimpera.deploy.halves import device_half
 from splitimpera.deploy.messages import Hello, Status
 from splitimpera.deploy.sessions import Limits
 
+pytestmark = pytest.mark.alone
+
 log = logging.getLogger(__name__)
 
 CLIENTS, FPS, TAKES_S = 8, 15.0, 0.005

@@ -16,6 +16,8 @@ from deploy.small_bundle import make_bundle
 from splitimpera.deploy.keys import make_keys
 from splitimpera.deploy.security import ClientSecurity
 
+pytestmark = pytest.mark.alone
+
 MESSAGES, ATTACK_S, BEFORE_S = 100_000, 42.0, 8.0
 NOISE_S = 0.005
 """A 99th percentile below this is one that the system's scheduler makes. Beside the attack, what a client of a server

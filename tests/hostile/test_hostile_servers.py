@@ -24,6 +24,8 @@ from splitimpera.deploy.messages import Refusal, Response, Status, Welcome
 from splitimpera.deploy.sessions import Limits
 from splitimpera.records.traffic import Payload
 
+pytestmark = pytest.mark.alone
+
 HOST = "127.0.0.1"
 BANNER = b"SSH-2.0-OpenSSH_9.9\r\n"
 HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

@@ -14,6 +14,8 @@ import ray_drivers
 from splitimpera.core.errors import ScenarioError
 from splitimpera.studies.maps import Done, Pool, in_process
 
+pytestmark = pytest.mark.alone
+
 
 def worker(folder=None):
     """Each task is a number, and some do harm."""

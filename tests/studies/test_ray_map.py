@@ -25,6 +25,8 @@ from splitimpera.studies.maps import Done, Pool, in_process
 from splitimpera.studies.ray_cluster import SHIP_BYTES, misfit, own_versions, reached
 from splitimpera.studies.ray_map import Ray
 
+pytestmark = pytest.mark.alone
+
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'split-et-impera[ray]'")
 
 DRIVERS = Path(ray_drivers.__file__)

@@ -18,6 +18,8 @@ from splitimpera.core.errors import OutputError, ScenarioError
 from splitimpera.studies.maps import Pool
 from splitimpera.studies.study_files import read_study, write_tables
 
+pytestmark = pytest.mark.alone
+
 PARTS = """
 from training.splits import Tiny, samples_of
 
