@@ -18,7 +18,7 @@ from splitimpera.cost.devices import measured_here
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.designs import Accuracy, Design
 from splitimpera.evaluation.plan_space import space_of
-from splitimpera.evaluation.stopwatch import measure
+from splitimpera.evaluation.stopwatch import busy_line, measure
 from splitimpera.evaluation.testbed import Testbed, coding_of
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import rounding, torch_device, torch_precision
@@ -184,6 +184,8 @@ class _Run:
             if measurements is None and early:  # other sets of heads than before
                 times = times.joined(measure(early, testbed, fresh=self.fresh_times, track=self.track))
         plans = [*plans, *early]
+        if busy := busy_line(times):
+            self.say(busy)
         trials = Trials(
             testbed,
             times,

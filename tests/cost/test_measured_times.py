@@ -62,6 +62,7 @@ def test_they_are_read_from_a_results_file(tmp_path):
     [
         ({"threads": 0}, "0 threads are out of range"),
         ({"values_threads": -1}, "-1 threads are out of range"),
+        ({"waited": 1.5}, "waited: 1.5 is no share"),
         ({"threads": True}, "threads: input should be a valid integer"),
         ({"segments": [measurements_document(KNOWN)["segments"][0] | {"samples_s": [0.1, -0.1]}]}, "not between 0"),
         ({"segments": [measurements_document(KNOWN)["segments"][0] | {"samples_s": []}]}, "a time is missing"),

@@ -13,7 +13,7 @@ from splitimpera.core.errors import DataError
 from splitimpera.cost.pacing import FRAMES
 from splitimpera.evaluation import stopwatch
 from splitimpera.evaluation.costing import plan_costs
-from splitimpera.evaluation.stopwatch import measure
+from splitimpera.evaluation.stopwatch import busy_line, measure
 from splitimpera.evaluation.testbed import coding_of
 from splitimpera.records.device import Device, Roofline
 from splitimpera.records.measurements import Measurements
@@ -117,3 +117,12 @@ def test_the_spread_of_samples_goes_into_the_costs(bed):
 def test_a_frame_rate_out_of_range(bed, fps):
     with pytest.raises(DataError, match=r"^fps: .* frames a second are out of range, they must be 1e-05 to 1e\+06"):
         measure([plan(1, devices=HERE)], bed, fps=fps)
+
+
+def test_times_of_a_busy_machine_are_told_of(bed, cache, monkeypatch):
+    monkeypatch.setattr(stopwatch, "waited_share", lambda run: (run(), 0.27))
+    plans = [plan(1, devices=HERE)]
+    times = measure(plans, bed, fps=500.0, budget_s=0.5)
+    assert "27% of the timing went into waiting" in busy_line(times)
+    assert busy_line(measure(plans, bed, fps=500.0, budget_s=0.5)) == busy_line(times)  # and of those that were kept
+    assert busy_line(replace(times, waited=0.05)) is None

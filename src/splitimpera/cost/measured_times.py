@@ -56,6 +56,8 @@ def measurements_from(document: object) -> Measurements:
     for threads, least in ((found.threads, 1), (found.values_threads, 0)):
         if not least <= threads <= 4096:
             raise DataError(f"{threads} threads are out of range, they must be {least} to 4096")
+    if not 0 <= found.waited <= 1:
+        raise DataError(f"waited: {found.waited:g} is no share")
     return found
 
 

@@ -7,8 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 def timed(run: Callable[[], object]) -> Callable[[], float]:
@@ -20,6 +24,22 @@ def timed(run: Callable[[], object]) -> Callable[[], float]:
         return time.perf_counter() - start
 
     return measure
+
+
+def waited_share(run: Callable[[], T]) -> tuple[T, float]:
+    """What a call returns, and how much longer this thread took for it because other programs had its core: the time
+    that it waited, over that and the time that it computed; 0 where the system does not tell (Linux does)."""
+    waited_s, computed_s = _waited_s(), time.thread_time()
+    found = run()
+    waited_s, computed_s = _waited_s() - waited_s, time.thread_time() - computed_s
+    return found, waited_s / (waited_s + computed_s) if waited_s > 0 else 0.0
+
+
+def _waited_s() -> float:
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_bytes().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def measure_s(run: Callable[[], object], *, budget_s: float = 0.1) -> float:

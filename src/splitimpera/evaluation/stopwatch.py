@@ -24,7 +24,7 @@ from splitimpera.cost.measured_times import measurements_document, measurements_
 from splitimpera.cost.measuring import LayerTimer, machine_name
 from splitimpera.cost.pacing import both_ways
 from splitimpera.cost.profiles import fingerprint
-from splitimpera.cost.timing import timed
+from splitimpera.cost.timing import timed, waited_share
 from splitimpera.cost.waking import wake_s, waking_timers
 from splitimpera.evaluation.batches import stack, unstack
 from splitimpera.evaluation.codings import Coding, around, coding_of, forwards, rests
@@ -39,6 +39,8 @@ from splitimpera.records.plan import Plan
 from splitimpera.tasks.identity import identity
 
 BUDGET_S = 10.0
+BUSY = 0.1
+"""From this share of waiting for a core on, times are too long to be trusted."""
 THREADS = 1
 """Of what is timed, as `serve` and `infer` have without `--threads`. A second one sleeps between frames, and waking it
 took up to 15 ms in a quarter of the frames of a network that needs 2 ms."""
@@ -129,7 +131,8 @@ def measure(
             timers = _timers(testbed, list(segments), list(codings))
             single = stack([testbed.example(0)], testbed.graph.cuts[0].tensors)
             waking = waking_timers(testbed.graph, single, timers["layers", 1]())
-            hot, paced = both_ways(timers, timed(timers["layers", 1]), about.fps, budget_s, track, waking)
+            own = timed(timers["layers", 1])
+            (hot, paced), waited = waited_share(lambda: both_ways(timers, own, about.fps, budget_s, track, waking))
             woken_s = wake_s(paced, paced["layers", 1], paced["call",])
         found = replace(
             about,
@@ -144,10 +147,21 @@ def measure(
                 )
                 for direction, coding in codings
             ),
+            waited=waited,
         )
         if usable_cache() is not None:
             write_cached(name, json.dumps(measurements_document(found)).encode())
         return replace(found, values_threads=values_threads)
+
+
+def busy_line(times: Measurements) -> str | None:
+    """What to say of times that were taken while other programs had the machine; None: they hardly had."""
+    if times.waited < BUSY:
+        return None
+    return (
+        f"The times of {times.machine} may be too long: {times.waited:.0%} of the timing went into waiting for other "
+        "programs. Time it anew when it is quiet (--fresh-times)."
+    )
 
 
 def _kept(name: str) -> Measurements | None:

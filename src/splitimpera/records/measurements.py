@@ -66,6 +66,7 @@ class Measurements:
         threads: how many threads each timed program had.
         fps: Frame rate at which the samples were taken, with idle time between frames; 0: back to back.
         values_threads: how many threads PyTorch had for the values of the design; 0: as many as the programs.
+        waited: Share of the time in which what was timed had no core, for others computed; 0 where that is not known.
 
     >>> known = Measurements(segments=(SegmentTime(0, 3, 0.0, 0.0, 1, (0.004, 0.002, 0.003)),))
     >>> known.segment_s(0, 3)
@@ -79,6 +80,7 @@ class Measurements:
     codings: tuple[CodingTime, ...] = ()
     fps: float = 0.0
     values_threads: int = 0
+    waited: float = 0.0
 
     def segment_s(
         self,
@@ -137,7 +139,8 @@ class Measurements:
         segments = [time for time in more.segments if _segment(time) not in self._segments]
         codings = [time for time in more.codings if _coding(time) not in self._codings]
         both = (*self.segments, *segments), (*self.codings, *codings)
-        return replace(self, segments=both[0], codings=both[1], fps=self.fps or more.fps)
+        waited = max(self.waited, more.waited)
+        return replace(self, segments=both[0], codings=both[1], fps=self.fps or more.fps, waited=waited)
 
     @cached_property
     def _segments(self) -> dict[tuple[object, ...], tuple[float, ...]]:

@@ -11,7 +11,6 @@ from splitimpera.core.errors import PlanError, listed, shown
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 
-
 Configuration = Literal["LC", "RC", "SC", "EE"]
 """Local, remote and split computing, and early exits."""
 

@@ -44,3 +44,4 @@ class MeasurementsEntry(Entry):
     codings: list[CodingTimeEntry]
     fps: Number
     values_threads: Count = 0
+    waited: Number = 0.0

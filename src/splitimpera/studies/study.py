@@ -21,7 +21,7 @@ from splitimpera.core.version import __version__
 from splitimpera.cost.devices import measured_here
 from splitimpera.cost.measured_times import measurements_document
 from splitimpera.evaluation.plan_space import plans_of
-from splitimpera.evaluation.stopwatch import measure
+from splitimpera.evaluation.stopwatch import busy_line, measure
 from splitimpera.evaluation.testbed import Coding, Testbed, coding_of
 from splitimpera.models.threads import torch_threads
 from splitimpera.partition.bottleneck import bottleneck_for
@@ -242,7 +242,10 @@ class _Run:
         ground = replace(ground, places=tuple(places))
         for fps, of_fps in timed.items():
             bench = testbed.with_workload(replace(testbed.workload, fps=fps))
-            times[fps] = measure(of_fps.values(), bench, fresh=self.fresh_times, track=self.track)
+            with torch_threads(1):
+                times[fps] = measure(of_fps.values(), bench, fresh=self.fresh_times, track=self.track)
+        for busy in filter(None, dict.fromkeys(map(busy_line, times.values()))):
+            self.say(busy)
         ground = replace(ground, times=times)
         how = self.study.replications, self.study.goal  # a search trains in another way
         known = json.dumps([FORMAT, __version__, content, identity(testbed.task), candidates, how])
