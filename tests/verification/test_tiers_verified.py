@@ -43,12 +43,11 @@ def tiers():
     return designed(SCENARIO)
 
 
-def frame_lines(add=None):
+def frame_lines(add=None, plan=PLAN, sizes=(8 * 7 * 7, 4 * 5 * 5)):
     """What a log says of so many frames, drawn from the design's timeline with randomness of their own."""
     results = read(tiers())
-    entry = results.by_id[PLAN]
+    entry = results.by_id[plan]
     other = results.model_copy(update={"seed": 1001})
-    sizes = [8 * 7 * 7, 4 * 5 * 5]
     found = predict(tiers(), other, entry, FRAMES + 1, np.array(sizes[:1]), None, [np.array(sizes[1:])])
     parts = {key: values[0].copy() for key, values in found.parts_s.items()}
     for key, more_s in (add or {}).items():
@@ -85,9 +84,9 @@ def frame_lines(add=None):
         )
 
 
-def logged(path, add=None):
-    first = run_line(PLAN, carrier="udp", transport="udp", schema_version=4)
-    path.write_text(line_of(first) + "".join(map(line_of, frame_lines(add))))
+def logged(path, add=None, plan=PLAN, **of):
+    first = run_line(plan, carrier="udp", transport="udp", schema_version=4)
+    path.write_text(line_of(first) + "".join(map(line_of, frame_lines(add, plan, **of))))
     return path
 
 
@@ -108,6 +107,14 @@ def test_a_run_over_three_machines_as_it_was_predicted_is_called_right(tmp_path)
     payload = next(one for one in found.quantities if one.name == "payload_bytes")
     assert payload.agrees
     assert set(verification_figures(found)) == {"distributions", "parts", "frames"}
+
+
+def test_a_gateway_that_forwards_neither_decodes_nor_encodes(tmp_path):
+    path = logged(tmp_path / "run.jsonl", plan="SC1-uint8-udp-SC1-uint8-tcp", sizes=(8 * 7 * 7, 8 * 7 * 7))
+    found = verify(tiers(), [path])
+    assert [one.key for one in found.parts if one.off] == []
+    predicted = {part.key: part.predicted.mean_s for part in found.parts}
+    assert predicted["decode"] == predicted["server"] == predicted["encode_2"] == 0 < predicted["link_2"]
 
 
 @pytest.mark.parametrize(("part", "words"), [

@@ -6,6 +6,7 @@ scenario says, and each part is held to the mean that the file has of it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -289,7 +290,8 @@ def _element_bytes(hop: Hop) -> int:
 
 def _parts(found: Timeline) -> dict[str, FloatArray]:
     devices = [device.name for device in found.plan.devices]
-    of = found.frame_parts_s
+    # what a machine does not do, it takes no time for: one that only forwards neither decodes nor encodes
+    of = defaultdict(lambda: np.zeros(found.now_s.shape), found.frame_parts_s)
     parts = {"device_wait": of[f"{devices[0]}: queue"], "device": of[f"{devices[0]}: network"]}
     for number, (hop, device, server) in enumerate(zip(found.plan.hops, devices, devices[1:], strict=False), 1):
         up, back = of[hop.link.name], _back(found, number)
