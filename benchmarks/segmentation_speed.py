@@ -37,6 +37,7 @@ from splitimpera.net.transports import TRANSPORTS
 from splitimpera.records.link import Link
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.spans import Span
 from splitimpera.records.traffic import Frames, Workload
 from splitimpera.scenario import DeviceSection
 from splitimpera.tasks.segmentation import Segmentation
@@ -89,7 +90,7 @@ def floor(bed: Testbed, hop: Hop, x: torch.Tensor, rng: np.random.Generator) -> 
     begun_s, damaged = time.process_time(), 0
     for first in range(0, len(x), CHUNK):
         batch = x[first : first + CHUNK]
-        crossing = bed.call((0, hop.cut, 0.0, 0.0), (batch,))
+        crossing = bed.call(Span(0, hop.cut), (batch,))
         payloads = [codec.encode([tensor[place].numpy() for tensor in crossing]) for place in range(len(batch))]
         gaps = [erased[first + place] for place in range(len(batch))]
         whole = [(one, ()) for one in payloads]
@@ -98,7 +99,7 @@ def floor(bed: Testbed, hop: Hop, x: torch.Tensor, rng: np.random.Generator) -> 
             if some:
                 rows = [codec.decode(payload.data, gap) for payload, gap in some]
                 bed.call(
-                    (hop.cut, last, 0.0, 0.0),
+                    Span(hop.cut, last),
                     tuple(torch.from_numpy(np.stack(tensors)) for tensors in zip(*rows, strict=True)),
                 )
         damaged += sum(map(bool, gaps))

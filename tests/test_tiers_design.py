@@ -13,6 +13,7 @@ from splitimpera.core.errors import ScenarioError
 from splitimpera.report import results_of
 from splitimpera.report.html.page import report_html
 from splitimpera.report.schema import Results
+from splitimpera.report.words import plan_words
 from splitimpera.studies.study import study
 
 SCENARIO = """
@@ -68,6 +69,24 @@ def test_of_many_plans_few_are_evaluated_and_that_is_said(folder):
     assert len(made.evaluations) == 200
     assert any("plans, of which all but" in line for line in said)
     assert made.recommendation.chosen is not None
+
+
+@pytest.mark.slow
+def test_bottlenecks_on_both_hops_are_designed_by_the_same_path(folder):
+    squeezed = "plans: {cuts: [stem, conv2], codecs: [uint8]}\nbottlenecks: {ratios: [2], epochs: [2, 4]}"
+    text = SCENARIO.replace("plans: {cuts: [conv1], codecs: [float32]}", squeezed).replace(", codecs: [uint8]}", "}", 1)
+    (folder / "scenario.yaml").write_text(text)
+    made = sei.design(folder / "scenario.yaml", explore=False, replications=1, every_accuracy=True)
+    results = results_of(made)
+    assert Results.model_validate_json(results.to_json()) == results
+    both = [plan for plan in results.plans if len({hop.cut for hop in plan.hops if hop.bottleneck}) == 2]
+    assert {"-".join(plan.id.split("-")[:2]) for plan in both} == {"SC1-b2"}
+    assert {plan.hops[1].transport for plan in both} == {"tcp"}
+    others = [plan for plan in results.plans if [hop.bottleneck for hop in plan.hops] == [2.0, 0.0]]
+    assert others
+    assert all(plan.metrics["accuracy"] is not None for plan in [*both, *others])
+    assert "2x bottleneck, 8-bit, over TCP to cloud" in plan_words(both[0], results.cut_names)
+    assert both[0].id in report_html(results)
 
 
 @pytest.mark.slow

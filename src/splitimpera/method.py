@@ -19,7 +19,7 @@ from splitimpera.cost.profiles import fingerprint
 from splitimpera.designs import Accuracy, Design
 from splitimpera.evaluation.plan_space import space_of
 from splitimpera.evaluation.stopwatch import busy_line, measure
-from splitimpera.evaluation.testbed import Testbed, coding_of
+from splitimpera.evaluation.testbed import Testbed, coding_of, route_of
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import rounding, torch_device, torch_precision
 from splitimpera.models.threads import torch_threads
@@ -183,6 +183,7 @@ class _Run:
             early = [] if exits is None else [*exits.variants(plans)]
             if measurements is None and early:  # other sets of heads than before
                 times = times.joined(measure(early, testbed, fresh=self.fresh_times, track=self.track))
+        testbed.prepare(coding for plan in plans for coding in route_of(plan.hops))
         plans = [*plans, *early]
         if busy := busy_line(times):
             self.say(busy)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from bundle.small import entry, keys, manifest
 
-from splitimpera.bundle.entries import TENSOR_BYTES
+from splitimpera.bundle.entries import TENSOR_BYTES, TensorEntry
 from splitimpera.bundle.manifest import canonical, identified, read_manifest, spans, written
 from splitimpera.bundle.segments import Span
+from splitimpera.bundle.task_entry import first_entry
 from splitimpera.core.errors import BundleError
 
 PAGE = Path(__file__).parents[2] / "docs" / "bundle.md"
@@ -61,7 +62,7 @@ def test_spans_and_names():
     [
         (changed(name="other"), "it was changed"),
         (changed(bundle="0" * 64), "it was changed"),
-        (changed(schema_version=5), "schema version is 5, this version reads 1 to 4"),
+        (changed(schema_version=6), "schema version is 6, this version reads 1 to 5"),
         (changed(schema_version=2), "the task is a name in schema version 1, a section in later ones"),
         (b"{}", "schema version is none"),
         (b"[1]", "a JSON object is expected"),
@@ -89,6 +90,44 @@ def test_a_plan_may_be_run_by_programs_one_after_another():
     other = [apart[0] | {"outputs": [entry("other")]}, apart[1]]
     with pytest.raises(BundleError, match="the programs of plan 'SC2' on 'camera' do not fit together"):
         manifest(parts=[part | {"segments": other}, keys()["parts"][1]])
+
+
+def tails(version=5, **last):
+    """Three machines with a bottleneck on the first hop; `last`: what the last one's segment says besides."""
+    (plan,), (camera, server) = keys()["plans"], keys()["parts"]
+    (head,), (tail,) = camera["segments"], server["segments"]
+    hops = [plan["hops"][0] | {"bottleneck": 4.0}, plan["hops"][0] | {"cut": 3}]
+    result = keys()["result"]
+    task = first_entry([TensorEntry.model_validate(each) for each in result]).model_dump(mode="json")
+    return keys(
+        schema_version=version,
+        task=task,
+        plans=[plan | {"hops": hops, "machines": ["camera", "gateway", "server"]}],
+        parts=[
+            camera | {"segments": [head | {"leaving": 4.0}]},
+            camera | {"machine": "gateway", "segments": [head | {"start": 2, "end": 3, "arriving": 4.0}]},
+            server | {"segments": [tail | {"start": 3} | last]},
+        ],
+    )
+
+
+def test_a_segment_says_whose_tail_its_layers_are():
+    behind = {"cut": 2, "ratio": 4.0}
+    found = identified(tails(behind=behind))
+    assert [each.span for each in found.chain(found.plan(), 2)] == [Span(3, 5, behind=(2, 4.0))]
+    assert read_manifest(written(found)) == found
+    assert [b"behind" in written(each) for each in (found, manifest())] == [True, False]
+    for other in ({}, {"behind": None}, {"behind": behind | {"ratio": 8.0}}, {"behind": behind | {"cut": 1}}):
+        with pytest.raises(BundleError, match="plan 'SC2' lacks a program for machine 'server'"):
+            identified(tails(**other))
+    for wrong in ({"cut": 2}, {"cut": -1, "ratio": 4.0}, {"cut": 2, "ratio": 0.0}, [2, 4.0]):
+        with pytest.raises(BundleError, match="behind"):
+            identified(tails(behind=wrong))
+    for other in (3, 4):
+        with pytest.raises(BundleError, match="layers of a bottleneck's tail on several machines of 5: this"):
+            identified(tails(other, behind=behind))
+    with pytest.raises(BundleError, match="this bundle has to be of 3"):
+        manifest(schema_version=5, task=tails()["task"])
 
 
 def test_no_plan_sends_before_the_privacy_floor():

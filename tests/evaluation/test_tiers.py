@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from splitimpera.records.costs import Cost, DeviceCosts
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.spans import Span
 from splitimpera.records.traffic import Workload
 
 SENSOR, CLOUD = Device("sensor", 10.0), Device("cloud")
@@ -226,21 +228,37 @@ def test_each_link_has_its_codecs(bed):
             )
 
 
-def test_a_bottleneck_is_in_front_of_the_last_device_that_computes(bed):
-    more = {"bottlenecks": [(2, 4.0)], "latent_codecs": ["uint8", "float32"]}
-    for plan in space(bed, devices=4, **more).plans():
-        places = [(hop.cut, hop.bottleneck) for hop in plan.hops]
-        behind = places[next((place for place, (_, ratio) in enumerate(places) if ratio), len(places)) :]
-        assert len(set(behind)) <= 1
-    ids = [plan.id for plan in space(bed, **more).plans()]
-    assert "SC1-uint8-tcp-SC2-b4-uint8-tcp" in ids
-    assert "SC2-b4-uint8-tcp-SC2-b4-float32-tcp" in ids
-    assert not any(name.startswith("SC2-b4-uint8-tcp-SC3") for name in ids)
-    whole = [plan.id for plan in space(bed, **more, whole_heads=True).plans()]
-    assert {"RC-uint8-tcp-SC2-b4-uint8-tcp", "SC2-b4-uint8-tcp-SC2-b4-uint8-tcp"} <= set(whole)
-    assert "SC1-uint8-tcp-SC2-b4-uint8-tcp" not in whole
+def test_a_bottleneck_is_on_every_hop_behind_which_a_device_computes(bed):
+    more = {"bottlenecks": [(1, 8.0), (2, 8.0), (2, 4.0)], "latent_codecs": ["uint8", "float32"]}
+    every = [[(hop.cut, hop.bottleneck) for hop in plan.hops] for plan in space(bed, devices=4, **more).plans()]
+    for places in every:
+        for one, other in pairwise(places):
+            assert one[0] < other[0] or one == other or (one[0] == other[0] and not one[1])
+    ids = {plan.id for plan in space(bed, **more).plans()}
+    assert {"SC1-uint8-tcp-SC2-b4-uint8-tcp", "SC2-b4-uint8-tcp-SC2-b4-float32-tcp"} <= ids
+    assert {"SC1-b8-uint8-tcp-SC2-b4-uint8-tcp", "SC2-b4-uint8-tcp-SC3-uint8-tcp"} <= ids
+    assert not {"SC2-b4-uint8-tcp-SC2-b8-uint8-tcp", "SC1-b8-uint8-tcp-SC1-uint8-tcp"} & ids
+    assert [(1, 8.0), (2, 4.0), (3, 0.0)] in every
 
 
-def test_latents_are_not_cut_any_further(bed):
-    with pytest.raises(CutError, match="in front of the last device that runs layers"):
-        bed._here.between((1, 3, 4.0, 0.0))
+def test_a_bottleneck_with_a_head_of_its_own_is_alone_and_behind_the_first_device_that_computes(bed):
+    more = {"bottlenecks": [(1, 8.0), (2, 4.0)], "latent_codecs": ["uint8"]}
+    plans = [*space(bed, devices=4, **more, whole_heads=True).plans()]
+    ids = {plan.id for plan in plans}
+    assert "RC-uint8-tcp-SC2-b4-uint8-tcp-SC2-b4-uint8-tcp" in ids
+    assert "SC1-b8-uint8-tcp-SC3-uint8-tcp" in ids
+    assert not {"SC1-uint8-tcp-SC2-b4-uint8-tcp", "SC1-b8-uint8-tcp-SC2-b4-uint8-tcp"} & ids
+    assert all(len({hop.cut for hop in plan.hops if hop.bottleneck}) <= 1 for plan in plans)
+
+
+def test_two_devices_have_the_plans_that_they_had(bed):
+    more = {"bottlenecks": [(1, 8.0)], "latent_codecs": ["uint8"]}
+    ids = [plan.id for plan in space(bed, devices=2, **more).plans()]
+    assert ids == [*(plan.id for plan in space(bed, devices=2).plans()), "SC1-b8-uint8-tcp"]
+
+
+def test_what_was_not_trained_is_refused(bed):
+    with pytest.raises(CutError, match="no bottleneck of ratio 4 was trained at cut 1"):
+        bed.call(Span(1, 3, 4.0), (bed.data.test.inputs[:1],))
+    with pytest.raises(CutError, match="no bottleneck of ratio 4 was trained at cut 1"):
+        bed.call(Span(2, 3, behind=(1, 4.0)), (bed.data.test.inputs[:1],))

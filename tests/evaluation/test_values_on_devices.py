@@ -15,6 +15,7 @@ from splitimpera.evaluation.programs import Programs
 from splitimpera.evaluation.testbed import Coding
 from splitimpera.graph.moving import moved
 from splitimpera.models.datasets import Dataset
+from splitimpera.records.spans import Span
 from splitimpera.records.traffic import Workload
 from splitimpera.training.split import train_split
 
@@ -49,9 +50,9 @@ def with_split(split, device=None, autocast=None):
 def crossing(bed, split, x):
     """What a bottleneck sends, in one call and from what crosses its cut, and what is made of it."""
     cut = split.cut.index
-    (sent,) = bed.call((0, cut, 0.0, RATIO), (x,))
-    (same,) = bed.encoded(cut, RATIO, (x,), bed.call((0, cut, 0.0, 0.0), (x,)))
-    (result,) = bed.call((cut, bed.last, RATIO, 0.0), (sent,))
+    (sent,) = bed.call(Span(0, cut, 0.0, RATIO), (x,))
+    (same,) = bed.encoded(cut, RATIO, (x,), bed.call(Span(0, cut), (x,)))
+    (result,) = bed.call(Span(cut, bed.last, RATIO), (sent,))
     return sent, same, result
 
 
@@ -66,7 +67,7 @@ def test_the_cpu_by_name_changes_nothing(bed):
 
 def test_mixed_precision_gives_nearly_the_same(bed):
     mixed, x = on(bed, autocast="bfloat16"), bed.data.validation.inputs
-    whole = (0, bed.last, 0.0, 0.0)
+    whole = Span(0, bed.last)
     (exact,), (rounded,) = bed.call(whole, (x,)), mixed.call(whole, (x,))
     assert rounded.dtype == torch.float32
     assert not torch.equal(rounded, exact)
@@ -93,8 +94,8 @@ def test_nothing_of_a_program_stays_behind(split):
     programs, cut, last = Programs(moved(graph, META)), split.cut.index, len(graph.cuts) - 1
     programs.add_split(RATIO, split)
     x = torch.empty(3, *splits.samples_of(1).inputs.shape[1:], device=META)
-    (sent,) = programs.between((0, cut, 0.0, RATIO))(x)
-    (result,) = programs.between((cut, last, RATIO, 0.0))(sent)
+    (sent,) = programs.between(Span(0, cut, 0.0, RATIO))(x)
+    (result,) = programs.between(Span(cut, last, RATIO))(sent)
     assert (sent.device, sent.shape[1:], result.shape) == (META, split.latents[0].shape, (3, splits.CLASSES))
     assert programs.split(cut, RATIO).highs == split.highs
     assert {weight.device.type for weight in split.parts.parameters()} == {"cpu"}
@@ -105,7 +106,7 @@ def test_what_is_timed_runs_on_the_cpu(bed, split):
     elsewhere = on(bed, META)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(elsewhere, "_examples", {(0, 0.0): bed.example(0)})
-        (result,) = elsewhere.caller((0, bed.last, 0.0, 0.0), 2)()
+        (result,) = elsewhere.caller(Span(0, bed.last), 2)()
     assert result.device.type == "cpu"
     here, cut = with_split(split), split.cut.index
     elsewhere = with_split(split, META)

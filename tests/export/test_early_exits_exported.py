@@ -20,6 +20,7 @@ from splitimpera.export.designed import load_again, read_designs
 from splitimpera.records.exits import confidences
 from splitimpera.records.plan import Exit
 from splitimpera.records.policy import Policy
+from splitimpera.records.spans import Span
 
 THRESHOLD = 0.6
 CHANGES = {
@@ -73,7 +74,7 @@ def test_answers_are_the_networks_where_no_exit_is_taken_and_the_heads_where_one
         coded, through, at, place = device(row), shut(row), 0, 0
         crossing = stack([row], specs)
         for exit in bundle.manifest.plan().exits:
-            crossing, at = testbed.call((at, exit.cut, 0.0, 0.0), crossing), exit.cut
+            crossing, at = testbed.call(Span(at, exit.cut), crossing), exit.cut
             logits = testbed.look(exit.cut, crossing).numpy()[0]
             sure, _ = confidences(logits)
             assert abs(sure - THRESHOLD) > 1e-5

@@ -24,6 +24,7 @@ from splitimpera.export.part_modules import part_of
 from splitimpera.export.placing import check_place, files_of
 from splitimpera.graph.tracing import trace
 from splitimpera.models.datasets import Dataset, Samples
+from splitimpera.records.spans import Span
 from splitimpera.records.traffic import Workload
 
 BOTTLENECK = "SC1-b4-uint8-tcp"
@@ -385,7 +386,7 @@ def test_tensors_that_do_not_stack():
     assert head.inputs[0].shape == (4,)
     programs = [load_program("torch", file_of(part, "torch")) for part in (head, tail)]
     (found,) = programs[1](programs[0]([x[1].numpy()]))
-    (wanted,) = testbed.call((0, testbed.last, 0.0, 0.0), (x[1:2],))
+    (wanted,) = testbed.call(Span(0, testbed.last), (x[1:2],))
     assert np.abs(found - wanted[0].numpy()).max() < 1e-5
 
 

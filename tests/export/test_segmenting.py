@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from splitimpera.bundle.entries import tensor_entry
-from splitimpera.bundle.segments import SegmentEntry, Span, chained
+from splitimpera.bundle.segments import SegmentEntry, Span, chained, span_keys
 from splitimpera.deploy.inference import in_a_row, load_program
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.export.engine_files import file_of
@@ -30,7 +30,7 @@ PLAIN = [tensor_entry(TensorSpec("x", (4,)))]
 
 def stored(spans):
     return [
-        SegmentEntry(**span._asdict(), engine="onnx", file=f"{place}.onnx", inputs=PLAIN, outputs=PLAIN)
+        SegmentEntry(**span_keys(span), engine="onnx", file=f"{place}.onnx", inputs=PLAIN, outputs=PLAIN)
         for place, span in enumerate(spans)
     ]
 
@@ -64,6 +64,29 @@ def test_what_crosses_a_bottleneck_is_not_handed_on():
     segments = stored([Span(0, 4, 0.0, 16.0), Span(4, 9, 16.0, 0.0)])
     assert chained(segments, Span(0, 9)) == []
     assert len(chained(segments, Span(0, 4, 0.0, 16.0))) == 1
+
+
+def test_layers_of_a_tail_are_no_others():
+    """Plans of the network and of two bottlenecks, all cut at 6; those of one share what is theirs."""
+    tail, other = {"behind": (2, 16.0)}, {"behind": (2, 4.0)}
+    spans = [
+        Span(6, 9),
+        Span(6, 9, **tail),
+        Span(6, 7, **tail),
+        Span(6, 9, **other),
+        Span(2, 6, 16.0),
+        Span(2, 9, 16.0),
+    ]
+    found = segments_of(spans)
+    assert set(found) == {*spans, Span(7, 9, **tail)} - {Span(6, 9, **tail)}
+    for span in spans:
+        pieces = [each.span for each in chained(stored(found), span)]
+        assert all(each.weights == span.weights for each in pieces)
+        assert len(pieces) == 1 + (span == Span(6, 9, **tail))
+    assert chained(stored([Span(6, 9)]), Span(6, 9, **tail)) == []
+    assert chained(stored([Span(6, 9, **tail)]), Span(6, 9, **other)) == []
+    handed_on = stored([Span(2, 6, 16.0), Span(6, 9, **tail), Span(6, 9)])
+    assert [each.span for each in chained(handed_on, Span(2, 9, 16.0))] == [Span(2, 6, 16.0), Span(6, 9, **tail)]
 
 
 def test_the_fewest_programs_are_taken():
@@ -100,5 +123,5 @@ def test_segments_between_cuts_of_several_tensors_make_the_network(engine):
     assert len(spans) == testbed.last
     programs = [load_program(engine, file_of(part_of(testbed, span), engine)) for span in spans]
     (found,) = in_a_row(programs)([x.numpy()])
-    (wanted,) = testbed.call((0, testbed.last, 0.0, 0.0), (x,))
+    (wanted,) = testbed.call(Span(0, testbed.last), (x,))
     assert np.abs(found - wanted.numpy()).max() < 1e-5

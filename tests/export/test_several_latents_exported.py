@@ -53,14 +53,14 @@ def bed(request):
 def test_programs_modules_and_calls_agree(bed):
     """In one call, from what crosses without the bottleneck, and as the parts that are exported."""
     x, whole = bed.data.test.inputs[:4], bed.last
-    sent = bed.call((0, 2, 0.0, 8.0), (x,))
-    again = bed.encoded(2, 8.0, (x,), bed.call((0, 2, 0.0, 0.0), (x,)))
+    sent = bed.call(Span(0, 2, 0.0, 8.0), (x,))
+    again = bed.encoded(2, 8.0, (x,), bed.call(Span(0, 2), (x,)))
     head, tail = part_of(bed, Span(0, 2, 0.0, 8.0)), part_of(bed, Span(2, whole, 8.0, 0.0))
     with torch.no_grad():
         for made in (again, head.module(x)):
             assert len(made) == len(sent) == 2
             assert all(a.equal(b) for a, b in zip(made, sent, strict=True))
-        (result,) = bed.call((2, whole, 8.0, 0.0), sent)
+        (result,) = bed.call(Span(2, whole, 8.0), sent)
         (same,) = tail.module(*sent)
     assert same.equal(result)
     assert [spec.shape for spec in tail.inputs] == [tuple(a.shape[1:]) for a in sent]

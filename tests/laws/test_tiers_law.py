@@ -19,6 +19,7 @@ from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.spans import Span
 from splitimpera.records.traffic import Workload
 
 NAMES = ("Chain", "Skip", "SkipFromInput", "Dense", "Inception")
@@ -80,10 +81,10 @@ def test_the_layers_of_all_tiers_are_the_network(name, tiers):
     testbed = bed(name)
     samples = testbed.data.validation
     x = testbed.inputs(samples.read(torch.arange(len(samples))))
-    whole = testbed.call((0, testbed.last, 0.0, 0.0), x)
+    whole = testbed.call(Span(0, testbed.last), x)
     for cuts in combinations_with_replacement(range(testbed.last + 1), tiers - 1):
         crossing = x
         for start, end in pairwise((0, *cuts, testbed.last)):
-            crossing = testbed.call((start, end, 0.0, 0.0), crossing)
+            crossing = testbed.call(Span(start, end), crossing)
         for ours, theirs in zip(crossing, whole, strict=True):
             torch.testing.assert_close(ours, theirs)

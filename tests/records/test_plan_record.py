@@ -59,3 +59,11 @@ def test_its_configuration(cuts, exits, configuration):
 def test_exits_that_make_no_plan(exits, problem):
     with pytest.raises(PlanError, match=re.escape(problem)):
         Plan("plan", (SENSOR, GATEWAY), hops(5), tuple(exits))
+
+
+def test_behind_a_bottleneck_there_are_no_exits():
+    squeezed = (hops(2, 5)[0], Hop(5, "uint8", "udp", Link("link 1"), 4.0))
+    at = Plan("EE", (SENSOR, GATEWAY, CLOUD), squeezed, (Exit(2, (0.5,)), Exit(5, (0.5,))))
+    assert [len(at.exits_on(place)) for place in range(3)] == [1, 1, 0]
+    with pytest.raises(PlanError, match="the exit at cut 6 lies behind the bottleneck at cut 5"):
+        Plan("EE", (SENSOR, GATEWAY, CLOUD), squeezed, (Exit(2, (0.5,)), Exit(6, (0.5,))))

@@ -50,6 +50,9 @@ def test_exits_lie_up_to_the_last_cut_of_a_plan():
     through = Plan("p", (CAMERA, EDGE, SERVER), (Hop(4, "uint8", "tcp", Link("a")), Hop(6, "uint8", "tcp", Link("b"))))
     (variant,) = early(said, 0.5).variants([through])
     assert [[exit.cut for exit in variant.exits_on(place)] for place in range(3)] == [[3], [6], []]
+    squeezed = replace(through, hops=(replace(through.hops[0], bottleneck=4.0), through.hops[1]))
+    (variant,) = early(said, 0.5).variants([squeezed])
+    assert [exit.cut for exit in variant.exits] == [3]  # behind a bottleneck the layers have other weights
 
 
 def test_thresholds_are_chosen_once_for_each_set_of_exits_and_said():

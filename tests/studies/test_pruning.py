@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from identities import RATIO, identity
 
 import splitimpera as sei
 from splitimpera.core.errors import ScenarioError
@@ -186,6 +187,44 @@ def test_a_plan_that_frames_may_leave_early_is_left_out_for_its_memory_alone(bed
     plans, said = chosen_of(bed, space, wanted, most=30, early=True)
     assert len(plans) == 30
     assert f"of which all but {count_of(space)} cannot run" in said
+
+
+@pytest.fixture(scope="module")
+def squeezed(bed):
+    """The same network with bottlenecks that change nothing, whose tails have other weights."""
+    made = sei.Testbed(bed.graph, bed.data, bed.workload)
+    for cut, factor in ((1, 3.0), (3, 0.1)):
+        made.add_split(RATIO, identity(bed.graph, cut, factor))
+    return made
+
+
+def squeezed_space(bed, devices, rates, **more):
+    ways = [Over(Link(f"link{place}", rate, 0.002), ["uint8+zstd"], ["tcp"]) for place, rate in enumerate(rates)]
+    places, codecs = [(1, RATIO), (3, RATIO)], ["uint8+rans", "float32"]
+    return space_between(devices, ways, bed.graph.cuts, [1, 3], bottlenecks=places, latent_codecs=codecs, **more)
+
+
+@pytest.mark.slow
+def test_behind_bottlenecks_nothing_is_below_the_bounds(squeezed):
+    devices = machine("sensor", 1e6), machine("gateway", 1e7), machine("cloud", 1e9)
+    space = squeezed_space(squeezed, devices, (3e5, 1e6))
+    plans = [*space.plans()]
+    assert count_of(space) == len(plans)
+    assert sum(len({hop.cut for hop in plan.hops if hop.bottleneck}) == 2 for plan in plans) == 4
+    bounds = bounds_of(space, squeezed, Measurements(), squeezed.workload)
+    check_bounds(bounds, Trials(squeezed, Measurements(), 0, 1).evaluated(plans), plans)
+
+
+@pytest.mark.slow
+def test_what_covers_a_space_with_bottlenecks_has_all_that_is_timed(squeezed):
+    devices = tuple(map(Device, ("sensor", "gateway", "edge", "cloud")))
+    space = squeezed_space(squeezed, devices, (1e6, 1e6, 1e6))
+    few = covering(space)
+    assert is_large(space)
+    assert len(few) < count_of(space)
+    times = measure(few, squeezed, fps=200, budget_s=0.1, fresh=True)
+    assert (1, 3, RATIO, RATIO) in {(each.start, each.end, each.arriving, each.leaving) for each in times.segments}
+    assert len(bounds_of(space, squeezed, times, squeezed.workload).hops) == count_of(space)
 
 
 def test_two_devices_are_never_pruned(bed):

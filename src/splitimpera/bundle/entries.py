@@ -16,6 +16,7 @@ WORD = 1 << 32
 Name = Annotated[str, Field(min_length=1, max_length=500)]
 Whole = Annotated[int, Field(ge=0, lt=WORD)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Path = Annotated[str, Field(max_length=200, pattern=r"^\w[\w.-]*(/\w[\w.-]*){0,4}$")]
 """Of a file in the bundle: it cannot climb out of it, and is one on any system."""
 

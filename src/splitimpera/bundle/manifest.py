@@ -15,15 +15,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from splitimpera.bundle.entries import Entry, Name, Number, Path, Tensors, Whole
+from splitimpera.bundle.entries import Entry, Name, Number, Path, Share, Tensors, Whole
 from splitimpera.bundle.exit_entries import ExitEntry, HeadEntry, MayBeEarly, check_exits, divided
+from splitimpera.bundle.proof_entry import ProofEntry
 from splitimpera.bundle.segments import Ratio, SegmentEntry, Span, chained
 from splitimpera.bundle.task_entry import Responding, TaskEntry, first_entry, responding_of
 from splitimpera.core.errors import BundleError, shown
+from splitimpera.records.spans import spans_between
 
 SCHEMA_VERSION: Literal[3] = 3
 WITH_EXITS: Literal[4] = 4
 """Of bundles whose plan has early exits."""
+WITH_TAILS: Literal[5] = 5
+"""Of bundles where several machines run layers of a bottleneck's tail; early exits may be there or not."""
 FIRST_VERSION = 1
 """Bundles of it say "classification" in place of a task's section; those before 3 have neither policy nor floor."""
 MANIFEST = "manifest.json"
@@ -33,7 +37,6 @@ FILE_BYTES = 2 << 30
 KEYS_AT_MOST = 10_000
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class PixelsEntry(Entry):
@@ -147,36 +150,6 @@ class FileEntry(Entry):
     bytes: Annotated[int, Field(ge=0, le=FILE_BYTES)]
 
 
-class ProofEntry(MayBeEarly):
-    """What export found when it ran all parts after one another, against the network with the plan's bottleneck.
-
-    Attributes:
-        plan: Whose parts.
-        samples: How many of the validation samples.
-        lossless: Whether the codec gives back what it was given.
-        largest_difference: Of any value of the result.
-        equal: Share of samples with the same answer.
-        accuracy: Share of right answers; None: there are no labels, or the metric is another.
-        quality: The same by the task's metric; None: nobody knows.
-        float_accuracy, float_quality, float_seconds: of the same parts before they were quantised; None: they are not.
-        left: Share of samples that leave at each early exit. `accuracy` and `quality` are with them, all else is found
-            with the exits shut.
-    """
-
-    plan: Name
-    samples: Whole
-    lossless: bool
-    largest_difference: Annotated[Number, Field(ge=0)]
-    equal: Share
-    accuracy: Share | None
-    seconds: Annotated[Number, Field(ge=0)]
-    float_accuracy: Share | None = None
-    float_seconds: Annotated[Number, Field(ge=0)] | None = None
-    quality: Number | None = None
-    float_quality: Number | None = None
-    left: Annotated[list[Share], Field(max_length=1000)] = Field(default_factory=list)
-
-
 class Manifest(Entry):
     """All that a bundle says of itself.
 
@@ -190,7 +163,7 @@ class Manifest(Entry):
         floor: The privacy floor: at least so many layers run on the device before anything is sent; 0: none.
     """
 
-    schema_version: Literal[1, 2, 3, 4]
+    schema_version: Literal[1, 2, 3, 4, 5]
     bundle: Sha256
     name: Name
     made_by: Name
@@ -230,13 +203,20 @@ class Manifest(Entry):
                     f"plan '{shown(plan.id)}' sends after {depth} layers, the privacy floor is {self.floor}"
                 )
         self._check_programs(parts)
+        self._check_version()
         self._check_early(parts)
         return self
 
+    def _check_version(self) -> None:
+        needed = version_of(self.plans, (segment.span for part in self.parts for segment in part.segments))
+        if max(self.schema_version, SCHEMA_VERSION) != needed:
+            raise ValueError(
+                f"early exits are of schema version {WITH_EXITS}, layers of a bottleneck's tail on several machines of "
+                f"{WITH_TAILS}: this bundle has to be of {needed}"
+            )
+
     def _check_early(self, parts: Mapping[str, PartEntry]) -> None:
         early = [plan for plan in self.plans if plan.exits]
-        if bool(early) is not (self.schema_version == WITH_EXITS):
-            raise ValueError(f"early exits are of schema version {WITH_EXITS}, which is of no bundle without them")
         if any(part.heads for part in self.parts if part.machine not in {plan.machines[0] for plan in early}):
             raise ValueError("there are heads of early exits where no frame leaves")
         if early and len(self.plans) > 1:
@@ -306,8 +286,7 @@ class Manifest(Entry):
 
     def rest(self, plan: PlanEntry, place: int) -> list[SegmentEntry]:
         """The programs by which a machine finishes by itself what comes to it; none where it lacks some of them."""
-        hop = plan.hops[place - 1]
-        span = Span(hop.cut, self.last, hop.bottleneck)
+        span = rest_of(plan, place, self.last)
         return [] if span.empty else chained(self.part(plan.machines[place]).segments, span)
 
 
@@ -318,8 +297,19 @@ def pieces(plan: PlanEntry, last: int) -> list[Span]:
 
 def spans(plan: PlanEntry, last: int) -> list[Span]:
     """Which layers each machine of a plan runs, in order."""
-    borders = [(0, 0.0), *((hop.cut, hop.bottleneck) for hop in plan.hops), (last, 0.0)]
-    return [Span(start, end, arriving, leaving) for (start, arriving), (end, leaving) in pairwise(borders)]
+    return spans_between([(hop.cut, hop.bottleneck) for hop in plan.hops], last)
+
+
+def rest_of(plan: PlanEntry, place: int, last: int) -> Span:
+    """All layers behind the hop by which frames come to a machine."""
+    return spans(plan, last)[place]._replace(end=last, leaving=0.0)
+
+
+def version_of(plans: Iterable[PlanEntry], programs: Iterable[Span]) -> int:
+    """The first schema version that has words for some plans and for the layers of all programs of their bundle."""
+    if any(ratio for _, ratio in (span.behind for span in programs)):
+        return WITH_TAILS
+    return WITH_EXITS if any(plan.exits for plan in plans) else SCHEMA_VERSION
 
 
 def canonical(content: Any) -> bytes:
@@ -355,10 +345,10 @@ def read_manifest(content: bytes) -> Manifest:
         raise BundleError(f"the manifest is no JSON: {shown(failure)}", where=MANIFEST) from None
     if not isinstance(plain, dict):
         raise BundleError("a JSON object is expected", where=MANIFEST)
-    if plain.get("schema_version") not in range(FIRST_VERSION, WITH_EXITS + 1):
+    if plain.get("schema_version") not in range(FIRST_VERSION, WITH_TAILS + 1):
         given = shown(plain.get("schema_version", "none"), 20)
         raise BundleError(
-            f"the bundle's schema version is {given}, this version reads {FIRST_VERSION} to {WITH_EXITS}",
+            f"the bundle's schema version is {given}, this version reads {FIRST_VERSION} to {WITH_TAILS}",
             where=MANIFEST,
             hint="export it again, or install the version of Split-Et-Impera that wrote it",
         )

@@ -7,32 +7,34 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from splitimpera.bundle.entries import Entry, Path, Tensors, Whole
+from splitimpera.records.spans import NETWORK, Place
+from splitimpera.records.spans import Span as Span
 
 Engine = Literal["onnx", "torch"]
 Ratio = Annotated[float, Field(ge=0, le=1e6)]
+_Tensors = tuple[int, float, Place]
+"""What crosses a cut, or the latents of the bottleneck of a ratio there, and behind which bottleneck that is made."""
 
 
-class Span(NamedTuple):
-    """Which layers: from one cut to another, with the ratios of the bottlenecks there, 0 for none."""
+class BottleneckEntry(Entry):
+    """A bottleneck of a plan before."""
 
-    start: int
-    end: int
-    arriving: float = 0.0
-    leaving: float = 0.0
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is to be run: what arrives leaves as it is."""
-        return (self.start, self.arriving) == (self.end, self.leaving)
+    cut: Whole
+    ratio: Annotated[float, Field(gt=0, le=1e6)]
 
 
 class SegmentEntry(Entry):
-    """The program of some layers: takes `inputs`, makes `outputs`, any number of frames at once."""
+    """The program of some layers: takes `inputs`, makes `outputs`, any number of frames at once.
+
+    Attributes:
+        behind: The bottleneck of whose tail the layers are, where none is at `start`. None, and no key in the manifest:
+            they are the network's own.
+    """
 
     start: Whole
     end: Whole
@@ -42,10 +44,28 @@ class SegmentEntry(Entry):
     file: Path
     inputs: Tensors
     outputs: Tensors
+    behind: BottleneckEntry | None = None
 
     @property
     def span(self) -> Span:
-        return Span(self.start, self.end, self.arriving, self.leaving)
+        behind = NETWORK if self.behind is None else (self.behind.cut, self.behind.ratio)
+        return Span(self.start, self.end, self.arriving, self.leaving, behind)
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in written(self).items() if value is not None}
+
+
+def span_keys(span: Span) -> dict[str, Any]:
+    """The keys of a segment that say which layers it has.
+
+    Example:
+        >>> span_keys(Span(8, 12, behind=(5, 32.0)))
+        {'start': 8, 'end': 12, 'arriving': 0.0, 'leaving': 0.0, 'behind': {'cut': 5, 'ratio': 32.0}}
+    """
+    keys = span._asdict()
+    cut, ratio = keys.pop("behind")
+    return keys | ({"behind": {"cut": cut, "ratio": ratio}} if ratio else {})
 
 
 def chained(segments: Iterable[SegmentEntry], span: Span) -> list[SegmentEntry]:
@@ -66,15 +86,15 @@ def chained(segments: Iterable[SegmentEntry], span: Span) -> list[SegmentEntry]:
         >>> chained(parts, Span(0, 4))
         []
     """
-    begin, end = (span.start, span.arriving), (span.end, span.leaving)
-    onwards: dict[tuple[int, float], list[SegmentEntry]] = {}
+    begin, end = _taken(span), _made(span)
+    onwards: dict[_Tensors, list[SegmentEntry]] = {}
     for segment in segments:
-        onwards.setdefault((segment.start, segment.arriving), []).append(segment)
-    came: dict[tuple[int, float], SegmentEntry] = {}
+        onwards.setdefault(_taken(segment.span), []).append(segment)
+    came: dict[_Tensors, SegmentEntry] = {}
     reached = deque([begin])
     while reached and end not in came:
         for segment in onwards.pop(reached.popleft(), ()):
-            there = segment.end, segment.leaving
+            there = _made(segment.span)
             if there not in came:
                 came[there] = segment
                 if not segment.leaving:
@@ -83,5 +103,13 @@ def chained(segments: Iterable[SegmentEntry], span: Span) -> list[SegmentEntry]:
     place = end
     while place in came and (not backwards or place != begin):
         backwards.append(came[place])
-        place = came[place].start, came[place].arriving
+        place = _taken(came[place].span)
     return backwards[::-1]
+
+
+def _taken(span: Span) -> _Tensors:
+    return span.start, span.arriving, span.behind
+
+
+def _made(span: Span) -> _Tensors:
+    return span.end, span.leaving, span.weights

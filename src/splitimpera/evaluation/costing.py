@@ -10,9 +10,8 @@ from typing import Literal, Protocol
 from splitimpera.core.errors import PlanError, shown
 from splitimpera.cost.devices import codec_cost, network_cost
 from splitimpera.cost.work import Work
-from splitimpera.evaluation.codings import around, coding_of, forwards, rests
+from splitimpera.evaluation.codings import Segment, around, coding_of, forwards, rests
 from splitimpera.evaluation.heads import Places
-from splitimpera.evaluation.programs import Segment
 from splitimpera.records.costs import Cost, DeviceCosts
 from splitimpera.records.device import Device
 from splitimpera.records.measurements import Measurements
@@ -90,7 +89,7 @@ def device_costs(
             return None
         key = coding_of(hop)
         size, channels = testbed.coded(key.cut, key.bottleneck)
-        here = partial(measurements.coding_samples_s, direction, *key)
+        here = partial(measurements.coding_samples_s, direction, *key[:4])
         return codec_cost(device, key.codec, direction, size, here, channels)
 
     if rests(arriving, leaving):

@@ -6,6 +6,9 @@ side alone, and what a link takes on its hop, so that tables of pairs of hops gi
 Latency: the least cost of each device, and of each link (its bytes with headers at the fastest rate + the least delay);
 no queue, no loss. Over UDP a frame with gaps is used at its deadline, however little has come: a lossy link takes
 nothing at the least. Frames a second: 1 / the stage that is busy longest, at the link's mean rate.
+
+Behind a bottleneck run the layers of its tail, whose tensors are others than the network's: codecs whose payloads vary
+in size may make a byte of them.
 """
 
 from __future__ import annotations
@@ -142,8 +145,9 @@ def bounds_of(
     table = _Tables(space, bench, measurements, workload)
     links = len(space.hops)
     parts, chains = [table.alone()], [np.full((1, links), -1)]
-    found = table.first().then(table.link(0))
+    found = table.first().then(table.link(0).at(0))
     hops = np.arange(len(space.hops[0]))[:, None]
+    behind: IntArray = np.zeros(len(hops), dtype=np.int64)
     for place in range(1, links + 1):
         parts.append(found.then(table.last(place).at(hops[:, -1])))
         chains.append(np.pad(hops, ((0, 0), (0, links - place)), constant_values=-1))
@@ -152,18 +156,19 @@ def bounds_of(
         after = table.follows(place)
         if after.sum(1)[hops[:, -1]].sum() > MOST_PLANS and possible is not None:
             left = possible(found)
-            found, hops = found.at(left), hops[left]
+            found, hops, behind = found.at(left), hops[left], behind[left]
         count = int(after.sum(1)[hops[:, -1]].sum())
         if count > MOST_PLANS:
             raise ScenarioError(
                 f"there are {count} ways to the device '{space.devices[place + 1].name}', at most {MOST_PLANS} are "
                 "looked at",
                 where="plans",
-                hint="name fewer cuts, or fewer codecs and transports for some links ('links[1].codecs')",
+                hint="name fewer cuts or ratios, or fewer codecs and transports for some links ('links[1].codecs')",
             )
         rows, following = np.nonzero(after[hops[:, -1]])
         pairs = hops[rows, -1], following
-        found = found.at(rows).then(table.middle(place).at(pairs)).then(table.link(place).at(following))
+        behind = behind[rows] | table.squeezes(place)[pairs]
+        found = found.at(rows).then(table.middle(place).at(pairs)).then(table.link(place).at((behind, following)))
         hops = np.column_stack([hops[rows], following])
     return table.bounds(np.concatenate(chains), Spent.joined(parts))
 
@@ -208,16 +213,26 @@ class _Tables:
         before, after = self.space.hops[place - 1 : place + 1]
         return np.array([[self.space.follows(one, other) for other in after] for one in before])
 
+    def squeezes(self, place: int) -> IntArray:
+        """Whether what crosses a link is made by the tail of a bottleneck on the one before, shape (hops, hops)."""
+        before, after = self.space.hops[place - 1 : place + 1]
+        of_pairs = [[bool(one.bottleneck) and one.cut < other.cut for other in after] for one in before]
+        return np.array(of_pairs, dtype=np.int64)
+
     def link(self, place: int) -> Spent:
-        """A link by its hops."""
-        rows = [self._crossing(hop, self.sharing[place + 1]) for hop in self.space.hops[place]]
-        least_s, usual_s, busy_s, payload = np.array(rows).T
-        return Spent(least_s, usual_s, busy_s, payload, np.ones(len(rows), dtype=bool))
+        """A link by its hops, shape (2, hops): what the network makes crosses, or what a bottleneck's tail makes."""
+        every = [
+            self._crossing(hop, self.sharing[place + 1], behind)
+            for behind in (False, True)
+            for hop in self.space.hops[place]
+        ]
+        least_s, usual_s, busy_s, payload = np.array(every).T.reshape(4, 2, -1)
+        return Spent(least_s, usual_s, busy_s, payload, np.ones(payload.shape, dtype=bool))
 
     def bounds(self, hops: IntArray, spent: Spent) -> PlanBounds:
         device = self.space.devices[0]
         waits = np.cumprod([each.queue == "wait" for each in self.space.devices]).astype(bool)
-        wire = [self._wire(hop) for hop in self.space.hops[0]]
+        wire = [self._wire(hop, self.bench.provisional(coding_of(hop)).least_bytes) for hop in self.space.hops[0]]
         airtimes = [8 * sent / mean_rate_bps(hop.link) for sent, hop in zip(wire, self.space.hops[0], strict=True)]
         every = [*self.firsts, self.whole]  # the last one is that of plans without a hop, whose place is -1
         spends = [
@@ -248,9 +263,11 @@ class _Tables:
             np.array([_holds(device, costs) for costs in every]),
         )
 
-    def _crossing(self, hop: Hop, senders: int) -> tuple[float, float, float, float]:
+    def _crossing(self, hop: Hop, senders: int, behind: bool) -> tuple[float, float, float, float]:
         """Least and usual seconds, least busy seconds of the link, least bytes."""
-        link, wire_bytes = hop.link, self._wire(hop)
+        some, link = self.bench.provisional(coding_of(hop)), hop.link
+        payload = some.least_bytes if some.fixed or not behind else 1
+        wire_bytes, usual_bytes = (self._wire(hop, size) for size in (payload, some.least_bytes))
         trace, answer = link.trace, self.workload.response_bytes
         fastest_bps = max(trace.rate_bps, default=link.rate_bps) if trace else link.rate_bps
         if trace is not None and trace.opportunity_bytes:
@@ -261,23 +278,22 @@ class _Tables:
         least_s = delay_s + 8 * wire_bytes / fastest_bps
         least_s += back_s if not link.downlink_loss or hop.transport.startswith("tcp") else 0.0
         busy_s = 8 * wire_bytes / mean_rate_bps(link)
-        usual_s = link.delay_s + busy_s + back_s
+        usual_s = link.delay_s + 8 * usual_bytes / mean_rate_bps(link) + back_s
         loses = link.queue_bytes is not None or link.queue_packets is not None
         if loses and not hop.transport.startswith("tcp"):
             busy_s = 0.0  # what finds no room is not sent
-        payload = self.bench.provisional(coding_of(hop)).least_bytes
         return least_s if _whole(hop) else 0.0, usual_s, busy_s * senders, payload
 
-    def _wire(self, hop: Hop) -> float:
+    def _wire(self, hop: Hop, payload: int) -> float:
         """Bytes on the wire at the least: a segment of TCP may hold the end of a frame and the next one's beginning."""
-        some = self.bench.provisional(coding_of(hop))
-        size, link = np.array([some.least_bytes]), hop.link
+        size, link = np.array([payload]), hop.link
         if hop.transport.startswith("tcp"):
             segment = link.mtu_bytes - IP_TCP_HEADER_BYTES
             return float(stream_bytes(link, size)[0]) * (link.mtu_bytes + link.link_header_bytes) / segment
         if not hop.transport.startswith("udp"):
             return 0.0
-        packets = packet_count(size, payload_bytes(link, some.element_bytes))
+        element_bytes = self.bench.provisional(coding_of(hop)).element_bytes
+        packets = packet_count(size, payload_bytes(link, element_bytes))
         return float((size + packets * headers_bytes(link))[0])
 
 

@@ -55,8 +55,8 @@ class PlanSpace:
 
     def follows(self, one: Hop, other: Hop) -> bool:
         """The same of two hops."""
-        if one.bottleneck:  # behind it there are other weights, which are not cut any further
-            return (one.cut, one.bottleneck) == (other.cut, other.bottleneck)
+        if one.bottleneck and one.cut == other.cut:
+            return one.bottleneck == other.bottleneck  # latents go to a device that computes
         return one.cut <= other.cut and not (self.whole_heads and other.bottleneck and one.cut)
 
     def _words(self, hop: Hop) -> str:
@@ -202,6 +202,12 @@ def space_of(
     else:
         split_at = [cut.index for cut in _inner_cuts(graph, wanted, "plans.cuts")]
     split_at = sorted(set(split_at))
+    bottlenecks = _bottlenecks(scenario, graph, split_at, say)
+    if bottlenecks and scenario.bottlenecks.finetune_head and len(setting.links) > 1:
+        say(
+            "Bottlenecks have heads of their own (bottlenecks.finetune_head): a plan has one at most, behind the first "
+            "device that computes."
+        )
     return space_between(
         setting.devices,
         [
@@ -211,7 +217,7 @@ def space_of(
         graph.cuts,
         split_at,
         input_codecs=scenario.plans.input_codecs,
-        bottlenecks=_bottlenecks(scenario, graph, split_at, say),
+        bottlenecks=bottlenecks,
         latent_codecs=scenario.bottlenecks.codecs,
         whole_heads=scenario.bottlenecks.finetune_head,
     )

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
+from torch import Tensor, fx
 from torch.utils._pytree import tree_leaves
 
 from splitimpera.core.errors import CutError
 from splitimpera.graph.moving import device_of
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.partition.cutter import segment as segment_of
+from splitimpera.records.spans import NETWORK, Span
 from splitimpera.training.trained import TrainedSplit
 
-Segment = tuple[int, int, float, float]
-"""From which cut to which, and the ratios of the bottlenecks there, 0 for none."""
 Program = Callable[..., tuple[Tensor, ...]]
-"""Takes the tensors that cross a segment's start, returns those that cross its end."""
+"""Takes the tensors that cross a span's start, returns those that cross its end."""
 
 
 class Programs:
@@ -30,7 +29,7 @@ class Programs:
         self.graph = graph
         self.device = device_of(graph)
         self._splits: dict[tuple[int, float], TrainedSplit] = {}
-        self._programs: dict[Segment, Program] = {}
+        self._programs: dict[Span, Program] = {}
 
     def add_split(self, ratio: float, split: TrainedSplit) -> None:
         """Let programs use a trained bottleneck of this ratio; a copy where it lies on another device."""
@@ -49,26 +48,55 @@ class Programs:
             )
         return self._splits[cut, ratio]
 
-    def between(self, segment: Segment) -> Program:
-        """The program of a segment."""
-        if segment not in self._programs:
-            self._programs[segment] = self._made(*segment)
-        return self._programs[segment]
+    def between(self, span: Span) -> Program:
+        """The program of a span, with the parts of the bottlenecks at its ends.
 
-    def _made(self, start: int, end: int, arriving: float, leaving: float) -> Program:
-        if arriving and (start, arriving) == (end, leaving):
+        Raises:
+            CutError: it lacks a bottleneck, or divides a head with weights of its own.
+        """
+        if span not in self._programs:
+            self._programs[span] = self._made(span)
+        return self._programs[span]
+
+    def layers(self, span: Span) -> fx.GraphModule:
+        """The layers of a span without these parts: the network's, or those of the tail of the bottleneck before.
+
+        Raises:
+            CutError: as `between`.
+        """
+        graph, (cut, ratio) = self.graph, span.weights
+        tail = self.split(cut, ratio).tail.program if ratio else None
+        if tail is not None and (span.start, span.end) == (cut, len(graph.cuts) - 1):
+            return tail
+        return segment_of(graph, graph.cuts[span.start], graph.cuts[span.end], tail)
+
+    def own_head(self, span: Span) -> fx.GraphModule | None:
+        """The head that belongs to the bottleneck at a span's end, in place of the layers; None: it has none.
+
+        Raises:
+            CutError: it lacks the bottleneck, or there are layers of the head on the device before.
+        """
+        if not span.leaving:
+            return None
+        split = self.split(span.end, span.leaving)
+        if not split.finetune_head:
+            return None
+        if span.start or span.weights != NETWORK:
+            raise CutError(
+                "a bottleneck whose head has weights of its own needs the whole head on one device: that is the first "
+                "one that computes",
+                hint="leave out bottlenecks.finetune_head, or the bottleneck on this hop",
+            )
+        return split.head.program
+
+    def _made(self, span: Span) -> Program:
+        if span.arriving and span.empty:
             return lambda *latents: latents  # they go on as they are
-        if arriving and (leaving or end != len(self.graph.cuts) - 1):
-            raise CutError("a plan has one bottleneck, in front of the last device that runs layers")
-        if arriving:
-            partition = self.split(start, arriving)
-            return lambda *latents: tuple(tree_leaves(partition.predict(*latents)))
-        program = segment_of(self.graph, self.graph.cuts[start], self.graph.cuts[end])
-        if not leaving:
-            return program
-        before = self.split(end, leaving)
-        if before.finetune_head:
-            if start:
-                raise CutError("a bottleneck whose head has weights of its own needs the whole head on one device")
-            return lambda *inputs: before.encode(*before.head(*inputs))
-        return lambda *crossing: before.encode(*program(*crossing))
+        program: Program = self.own_head(span) or self.layers(span)
+        if span.arriving:
+            program = _joined(self.split(span.start, span.arriving).decoder, program)
+        return _joined(program, self.split(span.end, span.leaving).encode) if span.leaving else program
+
+
+def _joined(first: Program, then: Program) -> Program:
+    return lambda *given: tuple(tree_leaves(then(*first(*given))))

@@ -17,7 +17,7 @@ from splitimpera.evaluation.costing import plan_costs
 from splitimpera.evaluation.damage import survives
 from splitimpera.evaluation.remembered import Remembered
 from splitimpera.evaluation.run import frames_for, summary, with_worth
-from splitimpera.evaluation.testbed import Part, Testbed, coding_of
+from splitimpera.evaluation.testbed import Part, Testbed, route_of
 from splitimpera.evaluation.timeline import Timeline, timeline
 from splitimpera.evaluation.values import Asking, Known, Values, Worth
 from splitimpera.evaluation.vectors import Bools, added, either, means_of_samples, values_of_groups
@@ -117,7 +117,7 @@ def _timeline(
     leaving: Sequence[IntArray | None] = (),
 ) -> Timeline:
     workload = frames_for(testbed.workload, len(testbed.samples("validation")))
-    provisional = [testbed.provisional(coding_of(hop)) for hop in plan.hops]
+    provisional = [*map(testbed.provisional, route_of(plan.hops))]
     return timeline(
         plan,
         workload,
@@ -136,8 +136,8 @@ def _arrived(found: Timeline, plan: Plan, testbed: Testbed, known: Known) -> tup
     """Which frames can be decoded, and which share of them is missing, shape (replications, frames)."""
     alive = found.alive.copy()
     left: FloatArray = np.ones(alive.shape)
-    for hop, sizes, sent in zip(plan.hops, known.sizes, found.sent, strict=True):
-        codec = testbed.codec(*coding_of(hop))
+    for coding, sizes, sent in zip(route_of(plan.hops), known.sizes, found.sent, strict=True):
+        codec = testbed.codec(*coding)
         repairs = hasattr(codec, "survives")
         for replication, run in enumerate(sent):
             hurt = np.flatnonzero(run.deliveries.missing_bytes)
@@ -166,8 +166,8 @@ def left_early(plan: Plan, testbed: Testbed, part: Part = "validation") -> Askin
     for place in range(len(plan.devices)):
         leaving = yield from values.leaving(place)
         found.append(None if leaving is None else leaving[0])
-        for hop in plan.hops[place : place + 1]:
-            values.receive(hop, (), values.content, values.alive)
+        if place < len(plan.hops):
+            values.receive((), values.content, values.alive)
     return tuple(found)
 
 

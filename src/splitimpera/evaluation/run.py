@@ -199,11 +199,11 @@ def _simulated(
     most: int | None,
     settled: Callable[[Interval], bool] | None,
 ) -> Asking[Worth]:
-    for place, hop in enumerate(timeline.plan.hops):
+    for place in range(len(timeline.plan.hops)):
         timeline.compute((yield from values.leaving(place)))
         sizes = yield from values.sizes(place)
         sent = timeline.send(sizes, values.element_bytes(place))
-        values.receive(hop, sent, sizes, timeline.alive)
+        values.receive(sent, sizes, timeline.alive)
     timeline.compute((yield from values.leaving(len(timeline.plan.hops))))
     return (yield from values.worth(timeline.alive, timeline.on_time, rng, most, settled, timeline.in_hand))
 

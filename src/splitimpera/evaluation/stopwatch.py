@@ -27,15 +27,16 @@ from splitimpera.cost.profiles import fingerprint
 from splitimpera.cost.timing import timed, waited_share
 from splitimpera.cost.waking import wake_s, waking_timers
 from splitimpera.evaluation.batches import stack, unstack
-from splitimpera.evaluation.codings import Coding, around, coding_of, forwards, rests
+from splitimpera.evaluation.codings import Coding, Segment, around, coding_of, forwards, rests
 from splitimpera.evaluation.costing import heads_on
 from splitimpera.evaluation.heads import Places
-from splitimpera.evaluation.testbed import Segment, Testbed
+from splitimpera.evaluation.testbed import Testbed
 from splitimpera.models.threads import torch_threads
 from splitimpera.partition.cutter import segment as segment_of
 from splitimpera.records.exits import confidences
 from splitimpera.records.measurements import CodingTime, Measurements, SegmentTime
 from splitimpera.records.plan import Plan
+from splitimpera.records.spans import Span
 from splitimpera.tasks.identity import identity
 
 BUDGET_S = 10.0
@@ -120,7 +121,8 @@ def measure(
     about = replace(about, fps=testbed.workload.fps if fps is None else fps)
     if not BOUNDS["fps"].holds(about.fps):
         raise DataError(f"{about.fps!r} frames a second are out of range, they must be {BOUNDS['fps']}", where="fps")
-    measured = *vars(about).values(), budget_s, identity(testbed.task), [*segments], [*codings]
+    coded = [(direction, coding[:4]) for direction, coding in codings]
+    measured = *vars(about).values(), budget_s, identity(testbed.task), [*segments], coded
     key = json.dumps([FORMAT, __version__, torch.__version__, *measured])
     name = f"times-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     with made_once(name):  # two at a time would disturb each other
@@ -186,7 +188,7 @@ def _timers(
         timers["layers", batch] = together or partial(_one_by_one, timer, batch)
     nothing = segment_of(graph, graph.cuts[0], graph.cuts[0])
     timers["call",] = timed(lambda: nothing(*single))
-    results = testbed.call((0, testbed.last, 0.0, 0.0), single)
+    results = testbed.call(Span(0, testbed.last), single)
     result = next(unstack(results, testbed.specs(testbed.last, 0.0)))
     for segment, batch, heads in segments:
         for cut in heads:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from splitimpera.codec.codecs import PACKET_BYTES, Calibration, calibrate, codec_from
 from splitimpera.codec.constants import Constants
@@ -22,11 +22,11 @@ from splitimpera.core.memory import hand_back
 from splitimpera.cost.work import NetworkWork, Work, part_work, with_batch
 from splitimpera.evaluation.batches import batched, stack, tensors, unstack
 from splitimpera.evaluation.codings import Coding as Coding
-from splitimpera.evaluation.codings import Provisional
+from splitimpera.evaluation.codings import Provisional, Segment
 from splitimpera.evaluation.codings import coding_of as coding_of
+from splitimpera.evaluation.codings import route_of as route_of
 from splitimpera.evaluation.heads import ExitHeads, Places
 from splitimpera.evaluation.programs import Program, Programs
-from splitimpera.evaluation.programs import Segment as Segment
 from splitimpera.graph.moving import device_of, moved
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import mixed, rounding, torch_device, torch_precision
@@ -34,6 +34,7 @@ from splitimpera.models.datasets import Dataset, Samples
 from splitimpera.models.imports import telling
 from splitimpera.models.targets import one_by_one
 from splitimpera.records.graph import TensorSpec
+from splitimpera.records.spans import NETWORK, Place, Span
 from splitimpera.records.traffic import Codec, Workload
 from splitimpera.tasks.classification import Classification
 from splitimpera.tasks.task import Task
@@ -89,8 +90,8 @@ class Testbed:
         there = moved(graph, device_of(graph) if device is None else torch_device(device))
         self._there = self._here if there is graph else Programs(there)
         self.heads = ExitHeads(graph, there)
-        self._calibrations: dict[tuple[int, float], Calibration] = {}
-        self._codecs: dict[tuple[int, str, float, int], Codec] = {}
+        self._calibrations: dict[tuple[Place, Place], Calibration] = {}
+        self._codecs: dict[tuple[int, str, float, int, Place], Codec] = {}
         self._examples: dict[tuple[int, float], Row] = {}
         self._provisional: dict[Coding, Provisional] = {}
         self._lost: dict[Part, FloatArray] = {}
@@ -150,6 +151,10 @@ class Testbed:
         """The trained split of a bottleneck; CutError where none was added."""
         return self._here.split(cut, ratio)
 
+    def layers(self, span: Span) -> fx.GraphModule:
+        """The layers of a span where the network lies, without the parts of the bottlenecks at its ends."""
+        return self._here.own_head(span) or self._here.layers(span)
+
     def chunk(self, cuts: Iterable[int]) -> int:
         """How many frames are run together between some cuts: as many as fit into memory, one where none stack."""
         crossing = [spec for cut in {0, *cuts, self.last} for spec in self.graph.cuts[cut].tensors]
@@ -161,22 +166,27 @@ class Testbed:
         """What was read of some samples, (n, ...), as the network takes it; one where they do not stack."""
         return tensors(tuple(each.numpy() for each in self.data.validation.tensors(x)), self.specs(0, 0.0))
 
-    def call(self, segment: Segment, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Run the layers of a segment on stacked frames.
+    def call(self, span: Span, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Run the layers of a span on stacked frames.
 
         Raises:
+            CutError: it lacks a bottleneck, or divides a head with weights of its own.
             ModelError: the network cannot be run.
         """
-        _, end, _, leaving = segment
-        return self._on_device(self._there.between(segment), batch, self.specs(end, leaving))
+        return self._on_device(self._there.between(span), batch, self.specs(span.end, span.leaving))
 
     def encoded(
-        self, cut: int, ratio: float, inputs: tuple[Tensor, ...], crossing: tuple[Tensor, ...]
+        self,
+        cut: int,
+        ratio: float,
+        inputs: tuple[Tensor, ...],
+        crossing: tuple[Tensor, ...],
+        behind: Place = NETWORK,
     ) -> tuple[Tensor, ...]:
         """The latents of a bottleneck, from the network's inputs and what crosses its cut without it."""
         before = self._there.split(cut, ratio)
         if before.finetune_head:
-            return self._on_device(self._there.between((0, cut, 0.0, ratio)), inputs, before.latents)
+            return self.call(Span(0, cut, 0.0, ratio, behind), inputs)
         return self._on_device(before.encode, crossing, before.latents)
 
     def look(self, cut: int, crossing: tuple[Tensor, ...]) -> Tensor:
@@ -204,7 +214,7 @@ class Testbed:
         """
         first, last = self.specs(start, 0.0), self.specs(end, ratio)
         for some in batched(rows, self.chunk({start, end})):
-            yield from unstack(self.call((start, end, 0.0, ratio), stack(some, first)), last)
+            yield from unstack(self.call(Span(start, end, 0.0, ratio), stack(some, first)), last)
 
     def digest(self, route: Iterable[Coding]) -> str:
         """A digest of the network, and of all that coding on a route follows from."""
@@ -216,23 +226,28 @@ class Testbed:
         splits = [(coding.cut, coding.bottleneck) for coding in route if coding.bottleneck]
         return digest(self._digest, *(self._here.split(*key).parts.state_dict() for key in splits))
 
-    def codec(self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES) -> Codec:
+    def codec(
+        self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES, behind: Place = NETWORK
+    ) -> Codec:
         """A codec for what crosses a cut, calibrated on training samples.
 
         Args:
             ratio: Ratio of the bottleneck there, whose latents cross then; 0: none.
             packet_bytes: what a packet carries, for codecs that fill packets themselves.
+            behind: As `Coding` has it.
         """
-        key = (cut, name, ratio, packet_bytes)
+        key = (cut, name, ratio, packet_bytes, behind)
         if key not in self._codecs:
             with self._calibrated(cut, name):
                 self._codecs[key] = codec_from(self.constants(*key), self.specs(cut, ratio))
         return self._codecs[key]
 
-    def constants(self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES) -> Constants:
+    def constants(
+        self, cut: int, name: str, ratio: float = 0.0, packet_bytes: int = PACKET_BYTES, behind: Place = NETWORK
+    ) -> Constants:
         """What such a codec is fixed with; arguments as above."""
         with self._calibrated(cut, name):
-            return calibrate(name, replace(self._calibration(cut, ratio), packet_bytes=packet_bytes))
+            return calibrate(name, replace(self._calibration((cut, ratio), behind), packet_bytes=packet_bytes))
 
     @contextmanager
     def _calibrated(self, cut: int, name: str) -> Iterator[None]:
@@ -267,10 +282,10 @@ class Testbed:
         channels = sum(spec.shape[spec.channel_dim] for spec in specs if spec.channel_dim < len(spec.shape))
         return sum(tensor.nbytes for tensor in self.example(cut, ratio)), channels
 
-    def caller(self, segment: Segment, batch: int) -> Callable[[], object]:
-        """A call that runs a segment on so many frames; one by one where the network cannot stack them."""
-        start, _, arriving, _ = segment
-        program, specs, row = self._here.between(segment), self.specs(start, arriving), self.example(start, arriving)
+    def caller(self, span: Span, batch: int) -> Callable[[], object]:
+        """A call that runs a span on so many frames; one by one where the network cannot stack them."""
+        start, arriving = span.start, span.arriving
+        program, specs, row = self._here.between(span), self.specs(start, arriving), self.example(start, arriving)
         if self.graph.stacks(specs):
             stacked = stack([row] * batch, specs)
             return lambda: program(*stacked)
@@ -288,60 +303,67 @@ class Testbed:
         return lambda: run(*stacked)
 
     def prepare(self, codings: Iterable[Coding]) -> None:
-        """Calibrate codecs, those of all cuts in one pass over the calibration samples; no examples are kept."""
-        of_place: dict[tuple[int, float], list[Coding]] = {}
+        """Calibrate codecs, those of all cuts in one pass over the calibration samples, and in one more for each
+        bottleneck of whose tail the layers in front are; no examples are kept.
+        """
+        wanted: dict[Place, dict[Place, list[Coding]]] = {}
         for coding in dict.fromkeys(codings):
-            of_place.setdefault((coding.cut, coding.bottleneck), []).append(coding)
-        rows = self._gathered(of_place)
-        for place, wanted in of_place.items():
-            self._calibrate(place, rows.pop(place))
-            for coding in wanted:
-                self.provisional(coding)
+            if coding not in self._provisional:
+                wanted.setdefault(coding.behind, {}).setdefault((coding.cut, coding.bottleneck), []).append(coding)
+        for behind, places in wanted.items():
+            rows = self._gathered(places, behind)
+            for place, alike in places.items():
+                self._calibrate(place, behind, rows.pop(place))
+                for coding in alike:
+                    self.provisional(coding)
         self._calibrations.clear()
         hand_back()
 
-    def _gathered(self, places: Iterable[tuple[int, float]]) -> dict[tuple[int, float], list[Row]]:
+    def _gathered(self, places: Iterable[Place], behind: Place) -> dict[Place, list[Row]]:
         """What crosses some cuts, or the latents there, for as many calibration samples as may be kept."""
-        rows: dict[tuple[int, float], list[Row]] = {place: [] for place in sorted(places)}
+        rows: dict[Place, list[Row]] = {place: [] for place in sorted(places)}
         most = {place: self._examples_of(*place) for place in rows}
-        chunk = self.chunk(cut for cut, _ in rows)
+        chunk = self.chunk({behind[0], *(cut for cut, _ in rows)})
         for x in self.data.calibration().take(slice(max(most.values(), default=0))).batches(chunk):
-            inputs = crossing = self.inputs(x)
-            at = 0
+            inputs = self.inputs(x)
+            at, arriving = behind
+            crossing = self.call(Span(0, at, 0.0, arriving), inputs) if arriving else inputs
             for (cut, ratio), found in rows.items():
                 if len(found) >= most[cut, ratio]:
                     continue
-                crossing = self.call((at, cut, 0.0, 0.0), crossing)
-                at = cut
-                made = crossing if not ratio else self.encoded(cut, ratio, inputs, crossing)
+                crossing = self.call(Span(at, cut, arriving, 0.0, NETWORK if arriving else behind), crossing)
+                at, arriving = cut, 0.0
+                made = crossing if not ratio else self.encoded(cut, ratio, inputs, crossing, behind)
                 room = most[cut, ratio] - len(found)
                 found += [tuple(map(np.copy, row)) for row in islice(unstack(made, self.specs(cut, ratio)), room)]
         return rows
 
-    def _calibrate(self, place: tuple[int, float], rows: list[Row]) -> None:
+    def _calibrate(self, place: Place, behind: Place, rows: list[Row]) -> None:
         cut, ratio = place
         pixels = self.data.pixels if cut == 0 else None
         self._calibrations.clear()  # those of all cuts would fill the memory
-        self._calibrations[place] = Calibration(
+        self._calibrations[place, behind] = Calibration(
             specs=self.specs(cut, ratio),
             tensors=tuple(np.stack(tensors) for tensors in zip(*rows, strict=True)),
             images=image_scale(pixels.mean, pixels.std) if pixels else None,
         )
-        self._examples[place] = rows[0]
+        if behind == NETWORK:
+            self._examples[place] = rows[0]
+        self._examples.setdefault(place, rows[0])
 
     def _examples_of(self, cut: int, ratio: float) -> int:
         spec_bytes = sum(spec.bytes for spec in self.specs(cut, ratio))
         return min(CALIBRATION_SAMPLES, max(LEAST_SAMPLES, CALIBRATION_BYTES // max(spec_bytes, 1)))
 
-    def _calibration(self, cut: int, ratio: float) -> Calibration:
-        if (cut, ratio) not in self._calibrations:
-            self._calibrate((cut, ratio), self._gathered([(cut, ratio)])[cut, ratio])
-        return self._calibrations[cut, ratio]
+    def _calibration(self, place: Place, behind: Place = NETWORK) -> Calibration:
+        if (place, behind) not in self._calibrations:
+            self._calibrate(place, behind, self._gathered([place], behind)[place])
+        return self._calibrations[place, behind]
 
     def example(self, cut: int, ratio: float = 0.0) -> Row:
-        """What crosses a cut for one frame of the calibration data."""
+        """What crosses a cut for one frame of the calibration data, whatever it is made by."""
         if (cut, ratio) not in self._examples:
-            self._calibration(cut, ratio)
+            self._calibration((cut, ratio))
         return self._examples[cut, ratio]
 
     def provisional(self, coding: Coding) -> Provisional:
@@ -350,10 +372,10 @@ class Testbed:
             codec = self.codec(*coding)
             inner = getattr(codec, "inner", codec)
             fixed = isinstance(inner, ElementCodec)
-            tensors = self._calibration(coding.cut, coding.bottleneck).tensors if not fixed else ()
-            some = min(len(tensors[0]), LEAST_SAMPLES) if tensors else 1
-            rows = [self.example(coding.cut, coding.bottleneck)]
-            rows += [tuple(tensor[place] for tensor in tensors) for place in range(1, some)]
+            place = coding.cut, coding.bottleneck
+            tensors = self._calibration(place, coding.behind).tensors if not fixed else ()
+            some = min(len(tensors[0]), LEAST_SAMPLES) if tensors else 0
+            rows = [tuple(tensor[each] for tensor in tensors) for each in range(some)] or [self.example(*place)]
             payloads = [codec.encode(row) for row in rows]
             sizes = np.array([len(payload.data) for payload in payloads], dtype=np.int64)
             self._provisional[coding] = Provisional(sizes, fixed, payloads[0].element_bytes)

@@ -16,6 +16,7 @@ from splitimpera.evaluation.testbed import Testbed
 from splitimpera.models.parts import Dataset
 from splitimpera.models.samples import Samples
 from splitimpera.models.targets import Listed, one_by_one
+from splitimpera.records.spans import Span
 from splitimpera.tasks.task import Task
 
 
@@ -70,7 +71,7 @@ def answers_of(testbed: Testbed, samples: Samples) -> Iterator[Row]:
     if not len(samples):
         return
     for x in samples.batches(testbed.chunk([])):
-        made = testbed.call((0, last, 0.0, 0.0), testbed.inputs(x))
+        made = testbed.call(Span(0, last), testbed.inputs(x))
         yield from (testbed.task.answer(row) for row in unstack(made, specs))
 
 

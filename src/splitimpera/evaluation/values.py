@@ -15,7 +15,7 @@ from splitimpera.evaluation.damage import DamageCurve, erased_share, survives
 from splitimpera.evaluation.requests import Answer, Content, Damaged, Gap, Intact, Looked, Request
 from splitimpera.evaluation.rounds import wanted
 from splitimpera.evaluation.stages import Sent
-from splitimpera.evaluation.testbed import Part, Testbed, coding_of
+from splitimpera.evaluation.testbed import Part, Testbed, route_of
 from splitimpera.evaluation.vectors import (
     Bools,
     either,
@@ -29,7 +29,7 @@ from splitimpera.evaluation.vectors import (
     values_of_groups,
 )
 from splitimpera.records.exits import GOES_ON, leaves_at
-from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.plan import Plan
 from splitimpera.tasks.quality import Matrix
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ class Values:
         self.part: Part = part
         self.quality = testbed.task.quality
         self.targets = testbed.samples(part).targets
-        self.route = tuple(coding_of(hop) for hop in plan.hops)
+        self.route = route_of(plan.hops)
         self.samples_of: IntArray = np.broadcast_to(np.arange(shape[1]) % len(self.targets), shape)
         self.content: IntArray = self.samples_of.copy()
         self.contents: list[Content] = [(sample, ()) for sample in range(len(self.targets))]
@@ -161,15 +161,16 @@ class Values:
         """The size of an element of a hop's payloads, which no packet cuts."""
         return self.testbed.provisional(self.route[place]).element_bytes
 
-    def receive(self, hop: Hop, sent: Sequence[Sent], sizes: IntArray, alive: Bools) -> None:
-        """What arrives after a hop.
+    def receive(self, sent: Sequence[Sent], sizes: IntArray, alive: Bools) -> None:
+        """What arrives after the next hop.
 
         Args:
-            sent: what happened to the payloads, one entry a replication.
+            sent: what happened to the payloads there, one entry a replication.
             sizes: the payloads' bytes, shape (replications, frames).
             alive: the frames that can still be responded to, shape (replications, frames).
         """
-        codec = self.testbed.codec(*coding_of(hop))
+        passed = len(self.contents[0][1])
+        codec = self.testbed.codec(*self.route[passed])
         damaged: dict[tuple[int, Gap], list[tuple[int, int]]] = {}
         for replication, run in enumerate(sent):
             for index in np.flatnonzero(run.deliveries.missing_bytes).tolist():

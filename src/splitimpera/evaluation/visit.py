@@ -17,9 +17,10 @@ from splitimpera.codec.elements import ElementCodec
 from splitimpera.core.array_types import Array, FloatArray, IntArray, Row
 from splitimpera.evaluation.batches import tensors, unstack
 from splitimpera.evaluation.requests import Answer, Content, Gap, Intact, Looked, Request, Route, contents_of
-from splitimpera.evaluation.testbed import LOGITS, Coding, Segment, Testbed
+from splitimpera.evaluation.testbed import LOGITS, Coding, Testbed
 from splitimpera.graph.finite import check_finite
 from splitimpera.records.exits import confidences
+from splitimpera.records.spans import Span
 from splitimpera.records.traffic import Codec, Payload
 
 Put = Callable[[Sequence[Array]], None]
@@ -116,7 +117,7 @@ class Visit:
         self.whole = {sample: _Later() for sample in ids}
         """What the whole network makes of each sample."""
         self.base: dict[int, FloatArray] = {}
-        self.pools: dict[tuple[Segment, bool], _Pool] = {}
+        self.pools: dict[tuple[Span, bool], _Pool] = {}
         self.exits: set[int] = set()
         """The cuts of those on first devices, which look at every sample."""
         self.seen: Seen = {}
@@ -132,7 +133,7 @@ class Visit:
         inputs = crossing = testbed.inputs(x)
         at = 0
         for cut in sorted(cuts.keys() | self.exits):
-            crossing = testbed.call((at, cut, 0.0, 0.0), crossing)
+            crossing = testbed.call(Span(at, cut), crossing)
             at = cut
             if cut in self.exits:
                 for sample, row in zip(self.ids, unstack((testbed.look(cut, crossing),), (LOGITS,)), strict=True):
@@ -144,7 +145,7 @@ class Visit:
                 del made
                 self._flush()
         if self._wants_whole:
-            result = testbed.call((at, testbed.last, 0.0, 0.0), crossing)
+            result = testbed.call(Span(at, testbed.last), crossing)
             check_finite(testbed.graph, inputs, result)
             for sample, row in zip(self.ids, unstack(result, testbed.specs(testbed.last, 0.0)), strict=True):
                 self.whole[sample].set(self._count(sample, row))
@@ -222,7 +223,6 @@ class Visit:
         payload: Payload | None = None,
     ) -> None:
         """Run a content to whatever is next; a payload that came whole is forwarded by what would code it alike."""
-        cut, ratio = node.coding.cut, node.coding.bottleneck
         if node.ends_here(content):
             later, known = _Later(), False
             if alike is not None:
@@ -233,19 +233,19 @@ class Visit:
                 self._wants_whole |= later is self.whole[content[0]]
             later.then(partial(node.counts.__setitem__, content))
             if not known:
-                self._pool((cut, self.testbed.last, ratio, 0.0)).add(
+                self._pool(node.coding.onwards(self.testbed.last)).add(
                     put, lambda row: later.set(self._count(content[0], row))
                 )
         for exit in node.looked_at(content):
-            self._pool((cut, exit, ratio, 0.0), head=True).add(put, partial(self._see, node.seen, exit, content))
+            self._pool(node.coding.onwards(exit), head=True).add(put, partial(self._see, node.seen, exit, content))
         for child in node.children.values():
             if not child.comes(content):
                 continue
             if payload is not None and child.coding == node.coding:
                 self._cross(child, content, payload, [] if alike is None else alike)
             else:
-                segment = cut, child.coding.cut, ratio, child.coding.bottleneck
-                self._pool(segment).add(put, partial(self._arrive, child, content))
+                span = node.coding.onwards(child.coding.cut, child.coding.bottleneck)
+                self._pool(span).add(put, partial(self._arrive, child, content))
 
     def _count(self, sample: int, row: Row) -> FloatArray:
         """The quality's numbers of what the network returned for a sample."""
@@ -269,10 +269,10 @@ class Visit:
         before = self.before.get((node.coding, sample - 1))
         return () if before is None else (before,)
 
-    def _pool(self, segment: Segment, head: bool = False) -> _Pool:
-        if (segment, head) not in self.pools:
-            self.pools[segment, head] = _Pool(self.testbed, segment, head)
-        return self.pools[segment, head]
+    def _pool(self, span: Span, head: bool = False) -> _Pool:
+        if (span, head) not in self.pools:
+            self.pools[span, head] = _Pool(self.testbed, span, head)
+        return self.pools[span, head]
 
     def _flush(self) -> None:
         while any(pool.waiting for pool in self.pools.values()):  # what comes out of one may go into another
@@ -313,15 +313,14 @@ class Visit:
 class _Pool:
     """Rows that wait for the same layers, and where so for the head of the exit behind them."""
 
-    def __init__(self, testbed: Testbed, segment: Segment, head: bool) -> None:
-        start, end, arriving, leaving = segment
+    def __init__(self, testbed: Testbed, span: Span, head: bool) -> None:
         self.testbed = testbed
-        self.segment = segment
+        self.span = span
         self.head = head
-        self.given = testbed.specs(start, arriving)
-        self.made = (LOGITS,) if head else testbed.specs(end, leaving)
-        self.room = testbed.chunk({start, end})
-        example = testbed.example(start, arriving)
+        self.given = testbed.specs(span.start, span.arriving)
+        self.made = (LOGITS,) if head else testbed.specs(span.end, span.leaving)
+        self.room = testbed.chunk({span.start, span.end})
+        example = testbed.example(span.start, span.arriving)
         self.stacked = tuple(np.empty((self.room, *tensor.shape), tensor.dtype) for tensor in example)
         self.finish: list[Callable[[Row], None]] = []
 
@@ -341,9 +340,9 @@ class _Pool:
             return
         finish, self.finish = self.finish, []
         batch = tensors(tuple(array[: len(finish)] for array in self.stacked), self.given)
-        made = self.testbed.call(self.segment, batch)
+        made = self.testbed.call(self.span, batch)
         if self.head:
-            made = (self.testbed.look(self.segment[1], made),)
+            made = (self.testbed.look(self.span.end, made),)
         for take, row in zip(finish, unstack(made, self.made), strict=True):
             take(tuple(tensor.copy() for tensor in row))
 

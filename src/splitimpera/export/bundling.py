@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from splitimpera.bundle.entries import tensor_entry
-from splitimpera.bundle.manifest import SCHEMA_VERSION, WITH_EXITS, Manifest, PlanEntry, identified, pieces, spans
+from splitimpera.bundle.manifest import Manifest, PlanEntry, identified, pieces, rest_of, spans, version_of
 from splitimpera.bundle.opened import Bundle
-from splitimpera.bundle.segments import Span
+from splitimpera.bundle.segments import Span, span_keys
 from splitimpera.bundle.task_entry import TaskEntry, task_entry
 from splitimpera.core.errors import BundleError, ModelError, ScenarioError, shown
 from splitimpera.core.progress import Track, no_progress
@@ -147,7 +147,7 @@ class _Stored:
 
     def entry(self, engine: str) -> dict[str, Any]:
         """What the manifest says of it."""
-        where = {"cut": self.span.start} if self.span.empty else self.span._asdict()
+        where = {"cut": self.span.start} if self.span.empty else span_keys(self.span)
         tensors = {"inputs": self.part.inputs, "outputs": self.part.outputs}
         entries = {key: [tensor_entry(spec).model_dump() for spec in specs] for key, specs in tensors.items()}
         return where | {"engine": engine, "file": self.file} | entries
@@ -242,10 +242,8 @@ class _Export:
         graph, suffix = self.testbed.graph, SUFFIX[self.engines[machine]]
         found = []
         for span in segments_of([*own, *spare], lambda cut: graph.stacks(graph.cuts[cut].tensors)):
-            ratio = span.arriving or span.leaving
-            layers = f"layers-{span.start}-{span.end}" + (f"-b{ratio:g}" if ratio else "")
             of_none = not any(_within(span, whole) for whole in own)
-            part = part_of(self.testbed, span)
+            part, layers = part_of(self.testbed, span), _words(span, self.testbed.last)
             found.append(_Stored(machine, span, f"{machine}/{layers}.{suffix}", part, of_none))
         return found
 
@@ -290,7 +288,7 @@ class _Export:
         setting, graph, data = self.designs[0].setting, self.testbed.graph, self.testbed.data
         return identified(
             {
-                "schema_version": WITH_EXITS if any(plan.exits for plan in plans) else SCHEMA_VERSION,
+                "schema_version": version_of(plans, (each.span for each in stored)),
                 "name": setting.scenario.name,
                 "made_by": f"splitimpera {__version__}",
                 "network": setting.scenario.network.model,
@@ -348,8 +346,18 @@ def _spans_on(plan: PlanEntry, machine: str, last: int) -> list[Span]:
 
 def _rests_on(plan: PlanEntry, machine: str, last: int) -> list[Span]:
     """All layers behind the hop by which frames come to a machine in the middle."""
-    hops = [hop for name, hop in zip(plan.machines[1:-1], plan.hops, strict=False) if name == machine]
-    return [Span(hop.cut, last, hop.bottleneck) for hop in hops]
+    return [rest_of(plan, place, last) for place, name in enumerate(plan.machines[1:-1], 1) if name == machine]
+
+
+def _words(span: Span, last: int) -> str:
+    """What the file of a program is called: each end's ratio behind its cut, that of a tail alone behind all."""
+    alone = span.end == last
+    arriving, leaving = (f"b{ratio:g}" if ratio else "" for ratio in (span.arriving, span.leaving))
+    before = "" if alone else arriving
+    after = arriving if alone else leaving
+    name = f"layers-{span.start}{before}-{span.end}" + (f"-{after}" if after else "")
+    cut, ratio = span.behind
+    return name + (f"-of-{cut}b{ratio:g}" if ratio else "")
 
 
 def _within(part: Span, whole: Span) -> bool:

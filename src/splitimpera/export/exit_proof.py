@@ -13,6 +13,7 @@ from splitimpera.deploy.halves import DeviceHalf
 from splitimpera.evaluation.batches import stack
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.records.exits import GOES_ON
+from splitimpera.records.spans import Span
 
 NEAR = 1e-4
 """How near a confidence may be to its threshold, or to that of the next class, for engines to decide otherwise."""
@@ -54,7 +55,7 @@ class ExitProof:
         """What each head says in PyTorch of what the network's own layers make of each frame."""
         at, crossing, found = 0, stack(rows, self.testbed.specs(0, 0.0)), list[Array]()
         for gate in self.exits.gates:
-            crossing, at = self.testbed.call((at, gate.cut, 0.0, 0.0), crossing), gate.cut
+            crossing, at = self.testbed.call(Span(at, gate.cut), crossing), gate.cut
             found.append(self.testbed.look(gate.cut, crossing).numpy())
         return zip(*found, strict=True)
 

@@ -23,9 +23,10 @@ def refusal(testbed: Testbed, spans: Sequence[Span], engines: Sequence[str], pla
         why: What the engine says.
     """
     search, span, engine, cut = _Search(testbed), spans[place], engines[place], spans[0].end
+    squeezed = span.start if span.arriving else span.end
     layer = search.layer(span, engine)
     if layer is None:
-        what = f"the bottleneck at '{search.name(cut)}'"
+        what = f"the bottleneck at '{search.name(squeezed)}'"
         hint = "choose a plan without a bottleneck" + ("" if engine == "torch" else ", or take '--engine torch'")
     else:
         found = testbed.graph.layers[layer]

@@ -12,10 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from splitimpera.bundle.segments import Span
 from splitimpera.core.array_types import Array
-from splitimpera.core.errors import CutError
 from splitimpera.evaluation.batches import stack
 from splitimpera.evaluation.testbed import Testbed
-from splitimpera.partition.cutter import segment
 from splitimpera.records.graph import TensorSpec
 from splitimpera.training.trained import TrainedSplit
 
@@ -50,7 +48,7 @@ class Part:
 
 
 def part_of(testbed: Testbed, span: Span) -> Part:
-    """The part for some layers, with the encoder or decoder of a bottleneck in it.
+    """The part for some layers, with the parts of the bottlenecks at their ends in it.
 
     Raises:
         CutError: there is no such part of this network.
@@ -85,19 +83,10 @@ def _as_run(specs: Sequence[TensorSpec], together: bool) -> tuple[TensorSpec, ..
 
 
 def _program(testbed: Testbed, span: Span) -> nn.Module:
-    graph = testbed.graph
+    program: nn.Module = testbed.layers(span)
     if span.arriving:
-        if span.leaving or span.end != testbed.last:
-            raise CutError("a plan has one bottleneck, in front of its last machine")
-        return _Decoding(testbed.split(span.start, span.arriving))
-    if not span.leaving:
-        return segment(graph, graph.cuts[span.start], graph.cuts[span.end])
-    split = testbed.split(span.end, span.leaving)
-    if not split.finetune_head:
-        return _Encoding(segment(graph, graph.cuts[span.start], graph.cuts[span.end]), split)
-    if span.start:
-        raise CutError("a bottleneck whose head has weights of its own needs the whole head on one machine")
-    return _Encoding(split.head.program, split)
+        program = _Decoding(testbed.split(span.start, span.arriving), program)
+    return _Encoding(program, testbed.split(span.end, span.leaving)) if span.leaving else program
 
 
 class _Part(nn.Module):
@@ -136,7 +125,7 @@ class _Head(nn.Module):
 
 
 class _Encoding(nn.Module):
-    """The head, the bottleneck's encoder, and its quantiser with the levels that training found."""
+    """Some layers, the encoder of the bottleneck behind them, and its quantiser with the levels that training found."""
 
     def __init__(self, program: nn.Module, split: TrainedSplit) -> None:
         super().__init__()
@@ -158,11 +147,11 @@ class _Encoding(nn.Module):
 
 
 class _Decoding(nn.Module):
-    """The bottleneck's decoder and the tail."""
+    """A bottleneck's decoder and some layers of its tail."""
 
-    def __init__(self, split: TrainedSplit) -> None:
+    def __init__(self, split: TrainedSplit, program: nn.Module) -> None:
         super().__init__()
-        self.decoder, self.program = split.decoder, split.tail.program
+        self.decoder, self.program = split.decoder, program
 
     def forward(self, *latents: Tensor) -> tuple[Any, ...]:
         return tuple(tree_leaves(self.program(*self.decoder(*latents))))

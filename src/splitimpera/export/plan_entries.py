@@ -13,9 +13,10 @@ from splitimpera.bundle.manifest import PlanEntry
 from splitimpera.bundle.opened import read_arrays
 from splitimpera.codec.constants import Constants
 from splitimpera.core.errors import BundleError
-from splitimpera.evaluation.testbed import Coding, Testbed, coding_of
+from splitimpera.evaluation.testbed import Coding, Testbed, route_of
 from splitimpera.export.designed import Designed
 from splitimpera.records.plan import Hop
+from splitimpera.records.spans import NETWORK, origins
 
 CODEC = "codec.safetensors"
 
@@ -26,7 +27,7 @@ def plan_entries(designs: Sequence[Designed], testbed: Testbed) -> tuple[list[Pl
     Raises:
         BundleError: a server could not tell two of them apart.
     """
-    codings = dict.fromkeys(coding_of(hop) for design in designs for hop in design.plan.hops)
+    codings = dict.fromkeys(coding for design in designs for coding in route_of(design.plan.hops))
     coded = {coding: _constants(testbed, coding) for coding in codings}
     numbers = {file: constants.plan_id for constants, file in coded.values() if file}
     names = {
@@ -38,7 +39,10 @@ def plan_entries(designs: Sequence[Designed], testbed: Testbed) -> tuple[list[Pl
                 "id": design.plan.id,
                 "configuration": design.plan.configuration,
                 "machines": [device.name for device in design.plan.devices],
-                "hops": [_hop_entry(design, testbed, hop, *coded[coding_of(hop)], names) for hop in design.plan.hops],
+                "hops": [
+                    _hop_entry(design, testbed, hop, *coded[coding], names)
+                    for hop, coding in zip(design.plan.hops, route_of(design.plan.hops), strict=True)
+                ],
                 "fps": float(design.setting.workload.fps),
                 "requirements": [
                     {"text": wanted.text, "weight": wanted.weight} for wanted in design.results.requirements
@@ -58,7 +62,7 @@ def plan_entries(designs: Sequence[Designed], testbed: Testbed) -> tuple[list[Pl
 
 def _constants(testbed: Testbed, coding: Coding) -> tuple[Constants, bytes]:
     """What a codec is fixed with, as its file gives it back, and that file; empty where there is nothing to store."""
-    found = testbed.constants(coding.cut, coding.codec, coding.bottleneck, coding.packet_bytes)
+    found = testbed.constants(*coding)
     file = save({key: np.asarray(array, order="C") for key, array in found.arrays.items()}) if found.arrays else b""
     return Constants(found.name, found.specs, found.packet_bytes, read_arrays(file) if file else {}), file
 
@@ -95,8 +99,9 @@ def _check_numbers(entries: Sequence[PlanEntry]) -> None:
     """
     known: dict[tuple[int, int], tuple[str, list[tuple[object, ...]]]] = {}
     for entry in entries:
+        behind = origins((hop.cut, hop.bottleneck) for hop in entry.hops)
         for place, hop in enumerate(entry.hops):
-            way: list[tuple[object, ...]] = [(hop.cut, hop.bottleneck)]
+            way: list[tuple[object, ...]] = [(hop.cut, hop.bottleneck, NETWORK if hop.bottleneck else behind[place])]
             way += [(each.number, each.cut, each.bottleneck, each.transport) for each in entry.hops[place + 1 :]]
             other, there = known.setdefault((place, hop.number), (entry.id, way))
             if there != way:

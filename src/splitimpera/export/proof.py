@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from splitimpera.bundle.manifest import PlanEntry, ProofEntry, spans
+from splitimpera.bundle.manifest import PlanEntry, spans
 from splitimpera.bundle.opened import Bundle
+from splitimpera.bundle.proof_entry import ProofEntry
 from splitimpera.bundle.segments import Span
 from splitimpera.core.array_types import Row
 from splitimpera.core.errors import BundleError
@@ -218,11 +219,11 @@ def _references(
 ) -> Iterator[tuple[list[Row], list[Row]]]:
     """Samples as rows, `size` at a time, and the network's outputs; with the plan's bottleneck where it has one."""
     bottleneck = any(hop.bottleneck for hop in plan.hops)
-    segments = spans(plan, testbed.last) if bottleneck else [Span(0, testbed.last)]
+    parts = spans(plan, testbed.last) if bottleneck else [Span(0, testbed.last)]
     for x in samples.batches(size):
         batch = testbed.inputs(x)
         rows = list(unstack(batch, testbed.specs(0, 0.0)))
-        for segment in segments:
-            if not segment.empty:
-                batch = testbed.call(segment, batch)
+        for span in parts:
+            if not span.empty:
+                batch = testbed.call(span, batch)
         yield rows, list(unstack(batch, testbed.specs(testbed.last, 0.0)))

@@ -12,7 +12,7 @@ def segments_of(spans: Iterable[Span], stacks: Callable[[int], bool] = lambda _:
     """The segments of which some spans are made, each once.
 
     Spans are divided where others begin or end, so that a deeper head is a shallower one and the layers between.
-    What has a bottleneck was trained as a whole and stays so.
+    What has a bottleneck at an end stays whole; layers behind one are those of its tail, and no other's.
 
     Args:
         spans: What one machine runs for each plan.
@@ -20,18 +20,19 @@ def segments_of(spans: Iterable[Span], stacks: Callable[[int], bool] = lambda _:
             others run them one by one as well.
 
     Example:
-        >>> segments_of([Span(0, 3), Span(0, 7), Span(0, 3, 0.0, 4.0)])
-        [Span(start=0, end=3, arriving=0.0, leaving=0.0), Span(start=3, end=7, arriving=0.0, leaving=0.0), \
-Span(start=0, end=3, arriving=0.0, leaving=4.0)]
+        >>> [span[:4] for span in segments_of([Span(0, 3), Span(0, 7), Span(0, 3, 0.0, 4.0)])]
+        [(0, 3, 0.0, 0.0), (3, 7, 0.0, 0.0), (0, 3, 0.0, 4.0)]
     """
     wanted = dict.fromkeys(span for span in spans if not span.empty)
     divided = [
         span for span in wanted if not span.arriving and not span.leaving and stacks(span.start) and stacks(span.end)
     ]
-    borders = sorted({border for span in divided for border in (span.start, span.end)})
+    borders = sorted({(border, span.behind) for span in divided for border in (span.start, span.end)})
     pieces = {
-        Span(*ends)
+        Span(start, end, behind=span.behind)
         for span in divided
-        for ends in pairwise(border for border in borders if span.start <= border <= span.end)
+        for start, end in pairwise(
+            border for border, behind in borders if behind == span.behind and span.start <= border <= span.end
+        )
     }
     return [*sorted(pieces), *(span for span in wanted if span not in divided)]

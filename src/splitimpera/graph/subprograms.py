@@ -12,8 +12,14 @@ from torch import fx
 from splitimpera.core.errors import CutError
 
 
-def program_between(whole: fx.GraphModule, given: Sequence[fx.Node], wanted: Any) -> fx.GraphModule:
-    """The part of a program that makes `wanted` (a structure of nodes) from `given`."""
+def program_between(
+    whole: fx.GraphModule, given: Sequence[fx.Node], wanted: Any, weights: fx.GraphModule | None = None
+) -> fx.GraphModule:
+    """The part of a program that makes `wanted` (a structure of nodes) from `given`.
+
+    Args:
+        weights: Where parameters and constants are taken from, under the names that they have in `whole`; None: there.
+    """
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     for node in given:
@@ -26,7 +32,7 @@ def program_between(whole: fx.GraphModule, given: Sequence[fx.Node], wanted: Any
             continue
         copies[node] = sizes.measure(node) if _measures(node) else graph.node_copy(node, copies.__getitem__)
     graph.output(fx.map_arg(wanted, copies.__getitem__))
-    return fx.GraphModule(whole, graph)
+    return fx.GraphModule(whole if weights is None else weights, graph)
 
 
 def _needed(given: Iterable[fx.Node], wanted: Any) -> set[fx.Node]:

@@ -81,8 +81,12 @@ def split(graph: ModelGraph, cut: Cut | int | str) -> Partition:
     return Partition(cut, Head(head, graph.names).eval(), Tail(tail, graph.out_spec).eval())
 
 
-def segment(graph: ModelGraph, start: Cut, end: Cut) -> fx.GraphModule:
-    """What runs between two cuts: takes the tensors that cross `start`, returns the tuple of those that cross `end`."""
+def segment(graph: ModelGraph, start: Cut, end: Cut, weights: fx.GraphModule | None = None) -> fx.GraphModule:
+    """What runs between two cuts: takes the tensors that cross `start`, returns the tuple of those that cross `end`.
+
+    Args:
+        weights: The program of a tail that begins in front of `start`, whose weights are taken; None: the network's.
+    """
     nodes = list(graph.program.graph.nodes)
     given, wanted = ([node for node in nodes if node.name in cut.crossing] for cut in (start, end))
-    return program_between(graph.program, given, tuple(wanted)).eval()
+    return program_between(graph.program, given, tuple(wanted), weights).eval()

@@ -49,7 +49,7 @@ class Plan:
 
     Raises:
         PlanError: another number of hops, a cut or exit in front of the one before it, two devices or links of one
-            name, or an exit that nothing can leave at.
+            name, an exit that nothing can leave at, or one behind a bottleneck.
     """
 
     id: str
@@ -73,6 +73,11 @@ class Plan:
             if not exit.thresholds or not all(0 <= threshold <= 1 for threshold in exit.thresholds):
                 problem = f"the exit at cut {exit.cut} has the thresholds {listed(exit.thresholds)}"
                 raise PlanError(problem, where=place, hint="a confidence lies between 0 and 1")
+            squeezed = next((hop.cut for hop in self.hops if hop.bottleneck), exit.cut)
+            if exit.cut > squeezed:
+                problem = f"the exit at cut {exit.cut} lies behind the bottleneck at cut {squeezed}"
+                hint = "heads know the tensors of the network, and behind a bottleneck are those of its own tail"
+                raise PlanError(problem, where=place, hint=hint)
         stages = Counter([*(device.name for device in self.devices), *(hop.link.name for hop in self.hops)])
         for name, times in stages.items():
             if times > 1:

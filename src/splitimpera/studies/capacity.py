@@ -10,7 +10,7 @@ import numpy as np
 from splitimpera.core.array_types import IntArray
 from splitimpera.evaluation.costing import plan_costs
 from splitimpera.evaluation.run import frames_for
-from splitimpera.evaluation.testbed import Testbed, coding_of
+from splitimpera.evaluation.testbed import Testbed, route_of
 from splitimpera.evaluation.timeline import timeline
 from splitimpera.net.budget import WorkError
 from splitimpera.records.measurements import Measurements
@@ -52,7 +52,7 @@ def find_capacity(
     workload = frames_for(testbed.workload, len(testbed.samples("validation")))
     most = max(1, min(MOST_SENDERS, MOST_FRAMES // workload.frames))
     costs = plan_costs(plan, testbed, measurements)
-    provisional = [testbed.provisional(coding_of(hop)) for hop in plan.hops]
+    provisional = [*map(testbed.provisional, route_of(plan.hops))]
     of_hops = [one.sizes for one in provisional] if sizes is None else sizes
     elements = [one.element_bytes for one in provisional]
 

@@ -110,10 +110,14 @@ class EarlyExits:
         return tuple(found)
 
     def _usable(self, plan: Plan) -> tuple[int, ...]:
-        """Which exits a plan can have: up to the last cut where it sends, on devices that compute frames one by one."""
+        """Which exits a plan can have: up to the last cut where it sends, on devices that compute frames one by one.
+
+        Layers behind a bottleneck are its tail's, of which the heads know nothing.
+        """
         if self.whole_heads and any(hop.bottleneck for hop in plan.hops):
             return ()
-        last = plan.hops[-1].cut if plan.hops else max(self.table.cuts)
+        squeezed = [hop.cut for hop in plan.hops if hop.bottleneck][:1]
+        last = squeezed[0] if squeezed else plan.hops[-1].cut if plan.hops else max(self.table.cuts)
         tried = replace(plan, exits=tuple(Exit(cut, (NOBODY,)) for cut in self.table.cuts if cut <= last))
         alone = [place for place, device in enumerate(plan.devices) if device.batch == 1]
         return tuple(exit.cut for place in alone for exit in tried.exits_on(place))

@@ -130,7 +130,7 @@ def _learning(hops: Sequence[Hop | None], testbed: Testbed, seed: int) -> Asking
         sizes = yield from values.sizes(0)
         sent = [_sent(link, of_link, elements[0], seed) for link, of_link in zip(links, sizes, strict=False)]
         alive = np.array([each.deliveries.arrived for each in sent]) if sent else np.ones(sizes.shape, dtype=bool)
-        values.receive(some[0], sent, sizes, alive)
+        values.receive(sent, sizes, alive)
     route, contents = values.route, tuple(values.contents[empty:])
     asked: list[Request] = [Intact(route), *([Damaged(route, contents)] if contents else [])]
     answers = yield asked

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from splitimpera.evaluation.run import said_of
-from splitimpera.evaluation.testbed import coding_of
+from splitimpera.evaluation.testbed import route_of
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset
 from splitimpera.records.plan import Plan
@@ -42,7 +42,7 @@ def expected_work(
     whole, samples = graph.cuts[-1].macs_head, len(data.validation)
     tails = TYPICAL_CUTS * whole / 2
     if plans is not None:
-        codings = {coding_of(hop) for plan in plans for hop in plan.hops}
+        codings = {coding for plan in plans for coding in route_of(plan.hops)}
         lossy = [plan.hops[0].cut for plan in plans if plan.hops and plan.hops[0].transport.startswith("udp")]
         tails = sum(graph.cuts[coding.cut].macs_tail for coding in codings)
         tails += DAMAGED * sum(graph.cuts[cut].macs_tail for cut in lossy)

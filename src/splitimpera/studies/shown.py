@@ -16,10 +16,11 @@ from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import ScenarioError, shown
 from splitimpera.evaluation.batches import stack, unstack
 from splitimpera.evaluation.damage import erased_share, survives
-from splitimpera.evaluation.testbed import Testbed, coding_of
+from splitimpera.evaluation.testbed import Testbed, route_of
 from splitimpera.models.pixels import Pixels
 from splitimpera.models.samples import Samples
 from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.spans import Span, spans_between
 from splitimpera.records.traffic import ByteRange, Codec, Payload
 from splitimpera.tasks.painting import Drawing, colour_of, name_of
 
@@ -159,7 +160,7 @@ def _seen(testbed: Testbed, plan: Plan | None, rng: np.random.Generator, pen: _P
         rows: dict[str, Row] = {}
         if task.targets != "none":
             rows[EXPECTED] = test.targets.rows([place])[0]
-        result = testbed.call((0, last, 0.0, 0.0), inputs)
+        result = testbed.call(Span(0, last), inputs)
         rows[NETWORK] = task.answer(next(unstack(result, testbed.specs(last, 0.0))))
         if pen.drawn(resized(image, SIDES[-1]), rows[NETWORK], False) is None:
             return
@@ -183,16 +184,15 @@ def _first_image(samples: Samples, x: Tensor, pixels: Pixels | None) -> Array | 
 
 def _result(testbed: Testbed, plan: Plan, inputs: tuple[Tensor, ...], link: _Lossless) -> Row:
     """What the network returns for one sample at the end of a plan's route."""
-    at, ratio, crossing = 0, 0.0, inputs
-    for hop in plan.hops:
-        coding, specs = coding_of(hop), testbed.specs(hop.cut, hop.bottleneck)
-        made = testbed.call((at, hop.cut, ratio, hop.bottleneck), crossing)
-        codec = testbed.codec(*coding)
+    crossing, route = inputs, route_of(plan.hops)
+    *spans, last = spans_between([(hop.cut, hop.bottleneck) for hop in plan.hops], testbed.last)
+    for hop, coding, span in zip(plan.hops, route, spans, strict=True):
+        specs, codec = testbed.specs(hop.cut, hop.bottleneck), testbed.codec(*coding)
+        made = testbed.call(span, crossing)
         payload = codec.encode(next(unstack(made, specs)))
         erased = link.erased(hop, codec, payload, coding.packet_bytes)
         crossing = stack([codec.decode(payload.data, erased)], specs)
-        at, ratio = hop.cut, hop.bottleneck
-    result = testbed.call((at, testbed.last, ratio, 0.0), crossing)
+    result = testbed.call(last, crossing)
     return next(unstack(result, testbed.specs(testbed.last, 0.0)))
 
 

@@ -17,7 +17,7 @@ from splitimpera.evaluation.remembered import Remembered
 from splitimpera.evaluation.replay import left_early, replay, resimulated, timeline_alone
 from splitimpera.evaluation.run import Evaluated, Settled, evaluate_all, side_by_side
 from splitimpera.evaluation.sharing import most_senders
-from splitimpera.evaluation.testbed import Part, Testbed, coding_of
+from splitimpera.evaluation.testbed import Part, Testbed, route_of
 from splitimpera.evaluation.values import Known
 from splitimpera.net.directions import mean_rate_bps
 from splitimpera.records.link import Link
@@ -91,10 +91,11 @@ class Trials:
         workload = self.testbed.workload
         loads, goes_on = [], np.ones(1, dtype=bool)
         leaving, senders_of = self._leaving_at_best(plan), most_senders(plan.devices, workload.senders)[1:]
-        for place, (hop, senders) in enumerate(zip(plan.hops, senders_of, strict=True)):
+        route = route_of(plan.hops)
+        for place, (hop, coding, senders) in enumerate(zip(plan.hops, route, senders_of, strict=True)):
             for leaves in leaving[place : place + 1]:
                 goes_on = goes_on if leaves is None else goes_on & (leaves < 0)
-            some = self.testbed.provisional(coding_of(hop))
+            some = self.testbed.provisional(coding)
             bits = 8 * some.least_bytes * senders * float(goes_on.mean())
             loads.append(bits * workload.fps / mean_rate_bps(hop.link))
         return max(loads, default=0.0) > 1 and all(device.queue == "wait" for device in plan.devices)
@@ -106,7 +107,7 @@ class Trials:
         at an early exit behind a hop depends on what the hop has lost: at best all do, at the first of the device.
         """
         plan, leaving = found.plan, self._leaving_at_best(found.plan)
-        provisional = [self.testbed.provisional(coding_of(hop)) for hop in plan.hops]
+        provisional = [*map(self.testbed.provisional, route_of(plan.hops))]
         if all(one.fixed for one in provisional) and not any(leaves is not None for leaves in leaving[1:]):
             return found
         sizes = [np.array([one.least_bytes]) for one in provisional]
