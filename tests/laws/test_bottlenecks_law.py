@@ -92,6 +92,7 @@ def test_with_identities_the_layers_of_all_tiers_are_the_network(name):
         torch.testing.assert_close(crossing[0], whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_each_device_runs_the_weights_of_the_tail_before(name):
     """By other means: the networks whose parameters are those of each tail, traced, and cut at the same places."""
@@ -104,7 +105,7 @@ def test_each_device_runs_the_weights_of_the_tail_before(name):
             with torch.no_grad():
                 wanted = segment(graph, graph.cuts[span.start], graph.cuts[span.end])(*wanted)
             for ours, theirs in zip(crossing, wanted, strict=True):
-                torch.testing.assert_close(ours, theirs)
+                torch.testing.assert_close(ours, theirs * (2 if place[1] else 1))  # latents are twice the tensors
             weights = place if place[1] else weights
 
 
@@ -156,10 +157,10 @@ def hops_of(*places, codec="uint8"):
 
 def test_codecs_are_calibrated_on_what_the_tail_makes():
     bed = bed_of("Chain", lambda _: 3.0)
-    route = route_of(hops_of((1, RATIO), (2, 0.0), (3, RATIO)))
+    route = route_of(hops_of((1, RATIO), (3, 0.0), (4, RATIO)))
     assert [coding.behind for coding in route] == [NETWORK, (1, RATIO), (1, RATIO)]
     crossing = bed.call(Span(0, 1, 0.0, RATIO), bed.inputs(bed.data.train.inputs))
-    for coding, end in zip(route[1:], [(2, 0.0), (3, RATIO)], strict=True):
+    for coding, end in zip(route[1:], [(3, 0.0), (4, RATIO)], strict=True):
         made = bed.call(Span(1, end[0], RATIO, end[1]), crossing)
         by_hand = Calibration(bed.specs(*end), tuple(tensor.numpy() for tensor in made), None, coding.packet_bytes)
         found = bed.constants(*coding)

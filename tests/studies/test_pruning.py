@@ -204,7 +204,6 @@ def squeezed_space(bed, devices, rates, **more):
     return space_between(devices, ways, bed.graph.cuts, [1, 3], bottlenecks=places, latent_codecs=codecs, **more)
 
 
-@pytest.mark.slow
 def test_behind_bottlenecks_nothing_is_below_the_bounds(squeezed):
     devices = machine("sensor", 1e6), machine("gateway", 1e7), machine("cloud", 1e9)
     space = squeezed_space(squeezed, devices, (3e5, 1e6))
@@ -215,7 +214,6 @@ def test_behind_bottlenecks_nothing_is_below_the_bounds(squeezed):
     check_bounds(bounds, Trials(squeezed, Measurements(), 0, 1).evaluated(plans), plans)
 
 
-@pytest.mark.slow
 def test_what_covers_a_space_with_bottlenecks_has_all_that_is_timed(squeezed):
     devices = tuple(map(Device, ("sensor", "gateway", "edge", "cloud")))
     space = squeezed_space(squeezed, devices, (1e6, 1e6, 1e6))
