@@ -10,6 +10,7 @@ from test_method import NETWORK
 
 import splitimpera as sei
 from splitimpera.core.errors import ScenarioError
+from splitimpera.export import export_bundle
 from splitimpera.report import results_of
 from splitimpera.report.html.page import report_html
 from splitimpera.report.schema import Results
@@ -74,7 +75,10 @@ def test_of_many_plans_few_are_evaluated_and_that_is_said(folder):
 @pytest.mark.slow
 def test_bottlenecks_on_both_hops_are_designed_by_the_same_path(folder):
     squeezed = "plans: {cuts: [stem, conv2], codecs: [uint8]}\nbottlenecks: {ratios: [2], epochs: [2, 4]}"
-    text = SCENARIO.replace("plans: {cuts: [conv1], codecs: [float32]}", squeezed).replace(", codecs: [uint8]}", "}", 1)
+    text = SCENARIO.replace("plans: {cuts: [conv1], codecs: [float32]}", squeezed).replace(
+        "codecs: [uint8]}", "transports: [tcp]}", 1
+    )
+    text = text.replace("cortex-m4", "raspberry-pi-4").replace("cortex-m7", "laptop-cpu")  # engines run there
     (folder / "scenario.yaml").write_text(text)
     made = sei.design(folder / "scenario.yaml", explore=False, replications=1, every_accuracy=True)
     results = results_of(made)
@@ -87,6 +91,10 @@ def test_bottlenecks_on_both_hops_are_designed_by_the_same_path(folder):
     assert all(plan.metrics["accuracy"] is not None for plan in [*both, *others])
     assert "2x bottleneck, 8-bit, over TCP to cloud" in plan_words(both[0], results.cut_names)
     assert both[0].id in report_html(results)
+    (folder / "results.json").write_bytes(results.to_json())
+    (proof,) = export_bundle(folder, others[0].id, engine="torch").proofs
+    assert proof.proven.parts.equal == 1
+    assert proof.proven.quality == pytest.approx(proof.promised, abs=0.02)
 
 
 @pytest.mark.slow
