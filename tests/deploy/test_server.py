@@ -192,7 +192,7 @@ def test_frames_of_several_clients_are_run_together(bundle):
     served(bundle, work, batch=4)
 
 
-@pytest.mark.parametrize(("frames", "wait_s", "batches"), [(3, 10.0, [3]), (2, 0.05, [2]), (2, 0.0, [1, 1])])
+@pytest.mark.parametrize(("frames", "wait_s", "batches"), [(3, 10.0, [3]), (2, 0.3, [2]), (2, 0.0, [1, 1])])
 def test_a_batch_that_is_full_starts_at_once_and_another_after_its_time(bundle, frames, wait_s, batches):
     async def work(server):
         held, guest = Held(server), Guest(server, bundle)
