@@ -255,6 +255,24 @@ def test_a_frame_is_finished_here_while_that_can_still_be_in_time(finishing, tie
     tiers(finishing, work)
 
 
+def test_a_frame_with_gaps_whose_time_is_over_is_left_to_the_next_machine(tmp_path, tiers):
+    both = make_tiers(tmp_path, finishes=True, transports=("udp", "udp"))
+
+    async def work(gateway, cloud, fibre):
+        held = Held(cloud)
+        guest = Guest(gateway, both, "each", "udp")
+        await guest.greet()
+        guest.session.gaps = ((0, 8),)
+        guest.send(samples()[0], time_left_s=0.05)
+        await held.busy()
+        await asyncio.sleep(0.1)  # nobody asks for it by now
+        held.gate.set()
+        _, response = await guest.response()
+        assert (response.status, len(response.hops)) == (Status.OK, 1)
+
+    tiers(both, work)
+
+
 def test_a_client_that_leaves_takes_its_frames_along(bundle, tiers):
     async def work(gateway, cloud, fibre):
         held = Held(cloud)

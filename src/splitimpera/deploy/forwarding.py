@@ -189,14 +189,14 @@ class Forwarding:
         if lane.connection is None or not lane.open:
             return self._without(waiting, ran)
         round_trip_s = lane.connection.session.round_trip_s
-        left_s = self._left_s(waiting, half, len(payload.data), now_s, round_trip_s)
+        left_s, asked = self._left_s(waiting, half, len(payload.data), now_s, round_trip_s)
         own.sent[number] = _Sent(waiting, ran, now_s)
 
         def told(exchange: Exchange) -> None:
             self._told(own, number, exchange)
 
         try:
-            give_up_s = self._give_up_s(waiting, half, now_s, left_s)
+            give_up_s = self._give_up_s(waiting, half, now_s, left_s, asked)
             lane.connection.send(number, payload, max(left_s, 0.0), give_up_s, told, half.onward.number)
         except LinkError:
             del own.sent[number]
@@ -231,8 +231,10 @@ class Forwarding:
         else:
             self._dispatch.answer(waiting, Status.UNREACHABLE, ran)
 
-    def _left_s(self, waiting: Waiting, half: MiddleHalf, size: int, now_s: float, round_trip_s: float) -> float:
-        """Until a frame's deadline, as the next machine is told.
+    def _left_s(
+        self, waiting: Waiting, half: MiddleHalf, size: int, now_s: float, round_trip_s: float
+    ) -> tuple[float, bool]:
+        """Until a frame's deadline, as the next machine is told, and whether it is to be answered by then.
 
         What is left of it goes along. A frame that its deadline cut short, or for which nobody asked for one, has as
         long as it takes to pass the next link; over TCP it has none.
@@ -242,22 +244,23 @@ class Forwarding:
         asked = half.hop.transport == "tcp" or half.hop.deadline_s is not None
         asked = asked and message.frame.complete
         if onward.transport == "tcp":
-            return left_s if asked else inf
+            return (left_s, True) if asked else (inf, False)
         if left_s == inf:
             asked = onward.deadline_s is not None
             left_s = message.first_s + (onward.deadline_s or 1 / half.plan.fps) - now_s
         if asked:
-            return left_s
+            return left_s, True
         way = pace(onward, self.next is not None and self.next.security is not None)
         wire_bytes = size + -(-size // way.packet_bytes) * way.header_bytes
         patience_s: float = least_patience_s(wire_bytes, onward.link.rate_bps)
-        return max(left_s, way_s(round_trip_s) + patience_s)
+        return max(left_s, way_s(round_trip_s) + patience_s), False
 
-    def _give_up_s(self, waiting: Waiting, half: MiddleHalf, now_s: float, left_s: float) -> float:
-        """When the next machine's answer is no longer waited for: as late as it could be finished here, if it can."""
+    def _give_up_s(self, waiting: Waiting, half: MiddleHalf, now_s: float, left_s: float, asked: bool) -> float:
+        """When the next machine's answer is no longer waited for: as late as it could be finished here in time, if it
+        can and is asked for."""
         if left_s == inf:
             return now_s + ANSWER_S
-        if half.alone is not None:
+        if asked and half.alone is not None:
             begins_s = now_s + left_s - waiting.back_s - self._dispatch.takes_s(half.alone) - SPARE_S
             if begins_s > now_s:
                 return begins_s
