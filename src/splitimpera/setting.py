@@ -60,7 +60,7 @@ class Setting:
             scenario,
             [asdict(device) for device in self.devices],
             *(asdict(link) for link in self.links),
-            asdict(self.workload),
+            self.workload.plain(),
             self.files,
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
@@ -174,8 +174,8 @@ def _check_names(scenario: Scenario) -> None:
 
 
 def _check_transports(scenario: Scenario, place: int, link: Link, workload: Workload) -> None:
-    # what frames are in bytes is not known yet
-    least = replace(workload, frame_bytes=1)
+    # what frames are in bytes is not known yet; no plan has fewer hops than lead here
+    least = replace(workload, frame_bytes=1, response_bytes=workload.along_bytes(place + 1))
     key, names = scenario.transports_of(place)
     for index, name in enumerate(names):
         try:

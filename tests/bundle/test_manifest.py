@@ -11,6 +11,7 @@ import pytest
 from bundle.small import entry, keys, manifest
 
 from splitimpera.bundle.entries import TENSOR_BYTES, TensorEntry
+from splitimpera.bundle.manifest import WITH_DIRECT_ANSWERS as DIRECT
 from splitimpera.bundle.manifest import canonical, identified, read_manifest, spans, written
 from splitimpera.bundle.segments import Span
 from splitimpera.bundle.task_entry import first_entry
@@ -62,7 +63,8 @@ def test_spans_and_names():
     [
         (changed(name="other"), "it was changed"),
         (changed(bundle="0" * 64), "it was changed"),
-        (changed(schema_version=6), "schema version is 6, this version reads 1 to 5"),
+        (changed(schema_version=DIRECT + 1), f"schema version is {DIRECT + 1}, this version reads 1 to {DIRECT}"),
+        (changed(schema_version=True), "Input should be a valid integer"),
         (changed(schema_version=2), "the task is a name in schema version 1, a section in later ones"),
         (b"{}", "schema version is none"),
         (b"[1]", "a JSON object is expected"),
@@ -111,6 +113,14 @@ def tails(version=5, **last):
     )
 
 
+def test_answers_of_tails_may_come_directly():
+    behind = {"cut": 2, "ratio": 4.0}
+    found = identified(tails(DIRECT, behind=behind) | {"answers": "direct"})
+    assert found.answered_directly(found.plan())
+    with pytest.raises(BundleError, match=f"this bundle has to be of {DIRECT}"):
+        identified(tails(behind=behind) | {"answers": "direct"})
+
+
 def test_a_segment_says_whose_tail_its_layers_are():
     behind = {"cut": 2, "ratio": 4.0}
     found = identified(tails(behind=behind))
@@ -124,10 +134,47 @@ def test_a_segment_says_whose_tail_its_layers_are():
         with pytest.raises(BundleError, match="behind"):
             identified(tails(behind=wrong))
     for other in (3, 4):
-        with pytest.raises(BundleError, match="layers of a bottleneck's tail on several machines of 5: this"):
+        with pytest.raises(BundleError, match="layers of a bottleneck's tail on several machines of 5, direct"):
             identified(tails(other, behind=behind))
     with pytest.raises(BundleError, match="this bundle has to be of 3"):
         manifest(schema_version=5, task=tails()["task"])
+
+
+def tiers(**changes):
+    """The keys of a bundle for three machines, whose middle one forwards."""
+    known = keys()
+    (plan,), parts = known["plans"], known["parts"]
+    plan = plan | {"machines": ["camera", "gateway", "server"], "hops": plan["hops"] * 2}
+    middle = {"machine": "gateway", "segments": [], "files": ["codec.safetensors"]}
+    named = first_entry([TensorEntry.model_validate(entry("head", (2,)))]).model_dump(mode="json")
+    made = {"plans": [plan], "parts": [parts[0], middle, parts[1]], "schema_version": DIRECT, "task": named}
+    return known | made | changes
+
+
+def test_answers_come_back_directly_where_the_manifest_says_so():
+    found = identified(tiers(answers="direct"))
+    assert read_manifest(written(found)) == found
+    assert found.answered_directly(found.plan())
+    assert b'"answers":"direct"' in written(found)
+    along = identified(tiers(schema_version=3))
+    assert not along.answered_directly(along.plan())
+    assert b"answers" not in written(along)
+    assert identified(tiers(schema_version=3, answers="along")).bundle == along.bundle != found.bundle
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "this bundle has to be of 3"),
+        ({"answers": "direct", "schema_version": 3}, f"direct answers of {DIRECT}: this bundle has to be of {DIRECT}"),
+        ({"answers": "by post"}, "answers: Input should be 'along' or 'direct'"),
+        ({"answers": "direct", "plans": keys()["plans"]}, "no plan has a machine in the middle"),
+        ({"answers": "direct", "policy": "codec.safetensors"}, "which neither a policy nor early exits allow"),
+    ],
+)
+def test_direct_answers_that_cannot_be(changes, words):
+    with pytest.raises(BundleError, match=words):
+        identified(tiers(**changes))
 
 
 def test_no_plan_sends_before_the_privacy_floor():

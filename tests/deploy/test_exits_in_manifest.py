@@ -10,7 +10,7 @@ from early_bundle import CUTS, LOGITS, early_keys, make_early
 from small_bundle import entry, make_bundle
 from tier_bundle import POOLED
 
-from splitimpera.bundle.manifest import identified, pieces, read_manifest, written
+from splitimpera.bundle.manifest import WITH_DIRECT_ANSWERS, identified, pieces, read_manifest, written
 from splitimpera.bundle.segments import Span
 from splitimpera.core.errors import BundleError
 
@@ -103,6 +103,10 @@ def twice(plain):
     ("change", "words"),
     [
         (whole("schema_version", 3), "early exits are of schema version 4"),
+        (
+            all_of(whole("schema_version", WITH_DIRECT_ANSWERS), whole("answers", "direct")),
+            "answers come back directly, which neither a policy nor early exits allow",
+        ),
         (all_of(without_exits, without_heads), "early exits are of schema version 4"),
         (all_of(without_exits, whole("schema_version", 3)), "heads of early exits where no frame leaves"),
         (plan("configuration", "SC"), "and no other, is of the configuration EE"),

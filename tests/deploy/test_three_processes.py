@@ -64,6 +64,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiers")
     make_tiers(folder / "bundle", finishes=True)
     make_tiers(folder / "short")
+    make_tiers(folder / "direct", finishes=True, direct=True)
     make_keys(folder / "keys")
     return folder
 
@@ -107,6 +108,46 @@ def test_the_device_finishes_what_no_other_machine_can(folder):
             run, lines = inferred(folder, address, "each", "mode.jsonl", *mode, bundle="short")
             assert "accuracy: 100 % of 20" in run.stdout
             assert {line.answered_by for line in lines} == {"device"}
+
+
+@pytest.mark.slow
+def test_answers_come_past_the_gateway(folder):
+    with serving(folder, *KEYS, bundle="direct") as (_, cloud_address):
+        middle = ("--machine", "gateway", "--next", cloud_address)
+        how = f"encrypted, on to {cloud_address}"
+        with serving(folder, *KEYS, *middle, how=how, bundle="direct") as (_, address):
+            directly = ("--answers", cloud_address)
+            for plan in ("each", "past"):
+                run, lines = inferred(folder, address, plan, f"direct-{plan}.jsonl", *directly, bundle="direct")
+                assert "accuracy: 100 % of 20" in run.stdout
+                assert "answers: 20 came directly" in run.stdout
+                assert [(line.outcome, line.direct, len(line.hops)) for line in lines] == [("ok", True, 1)] * 20
+            mode = ("--mode", "prefer-server", "--deadline", "500 ms")
+            run, lines = inferred(folder, address, "each", "along.jsonl", *mode, bundle="direct")
+            assert "came directly" not in run.stdout
+            assert "warning: answers of plan 'each' come along the way in such a run" in run.stderr
+            assert [len(line.hops) for line in lines if line.answered_by == "server"] == [1] * len(lines)
+        first = json.loads((folder / "direct-each.jsonl").read_text().splitlines()[0])
+        assert (first["schema_version"], first["secure"]) == (6, "tls")
+
+
+@pytest.mark.slow
+def test_what_lacks_for_direct_answers_is_said(folder):
+    def refused(*options, plan="each", bundle="direct"):
+        words = [*COMMAND, "infer", bundle, "--input", "samples", "--plan", plan, *KEYS, *options]
+        run = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120)
+        assert run.returncode == 2
+        assert "Traceback" not in run.stderr
+        return run.stderr
+
+    here, there = ("--server", "127.0.0.1:1"), ("--answers", "127.0.0.1:1")
+    assert "--answers: answers of plan 'each' come back from 'cloud' directly" in refused(*here)
+    assert "--answers: answers of plan 'two' come back along the way" in refused(*here, *there, plan="two")
+    assert "--answers: answers of plan 'each' come back along the way" in refused(*here, *there, bundle="short")
+    assert "--answers: runs that choose among plans" in refused(*here, *there, "--mode", "prefer-server")
+    assert "--server: there are 2 servers, and answers of plan 'each' come back directly" in refused(*here, *here)
+    assert "--answers: 'cloud:one' is no address" in refused(*here, "--answers", "cloud:one")
+    assert "cannot be reached" in refused(*here, *there)
 
 
 @pytest.mark.slow

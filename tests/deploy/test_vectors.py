@@ -15,6 +15,7 @@ from splitimpera.deploy.messages import (
     PING,
     RETRIES_PER_S,
     US,
+    Answers,
     Hello,
     Onward,
     Reason,
@@ -44,8 +45,13 @@ def message(kind: Kind, given: dict[str, str]) -> bytes:
     number = {name: int(value) for name, value in given.items() if value.isdecimal()}
     match kind:
         case Kind.HELLO:
+            direct = (bytes.fromhex(given["direct"]), Answers(number["answers"])) if "direct" in given else ()
             return Hello(
-                bytes.fromhex(given["bundle"]), number["lowest"], number["highest"], given["token"].encode()
+                bytes.fromhex(given["bundle"]),
+                number["lowest"],
+                number["highest"],
+                given["token"].encode(),
+                *direct,
             ).to_bytes()
         case Kind.WELCOME:
             return Welcome(number["version"], number["most_bytes"], number["most_frames"]).to_bytes()
@@ -96,16 +102,18 @@ def test_every_kind_has_a_vector():
 
 def test_what_is_read_of_the_vectors_is_what_was_written():
     payloads = {vector.values[0]: b"".join(d[HEADER_BYTES:] for d in vector.values[2]) for vector in vectors()}
-    assert Hello.from_bytes(payloads[Kind.HELLO]) == Hello(bytes(range(32)), 1, 1, b"key")
+    hellos = [Hello.from_bytes(v.values[2][0][HEADER_BYTES:]) for v in vectors() if v.values[0] is Kind.HELLO]
+    keyed = Hello(bytes(range(32)), 1, 1, b"key", bytes(range(32, 48)), Answers.WANTED)
+    assert hellos == [Hello(bytes(range(32)), 1, 1, b"key"), keyed]
     assert Welcome.from_bytes(payloads[Kind.WELCOME]) == Welcome(1, 65536, 64)
     assert Refusal.from_bytes(payloads[Kind.REFUSAL]) == Refusal(Reason.BUNDLE, "other")
     responses = [Response.from_bytes(v.values[2][0][HEADER_BYTES:]) for v in vectors() if v.values[0] is Kind.RESPONSE]
-    assert [each.run_s for each in responses] == pytest.approx([0.004, 0.004, 0.0, 0.004, 0.004])
+    assert [each.run_s for each in responses] == pytest.approx([0.004, 0.004, 0.0, 0.004, 0.004, 0.004])
     assert (responses[2].status, responses[2].retry_s) == (Status.BUSY, 0.7)
     (onward,) = responses[3].hops
     assert (onward.away_s, onward.payload_bytes, onward.response.total_s) == pytest.approx((0.014, 128, 0.0018))
     assert responses[3].tensors == onward.response.tensors == responses[0].tensors
-    assert responses[4].status is Status.UNREACHABLE
+    assert [each.status for each in responses[4:]] == [Status.UNREACHABLE, Status.DIRECT]
 
 
 def test_a_response_within_another_is_held_to_it():

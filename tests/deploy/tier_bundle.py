@@ -24,7 +24,10 @@ from small_bundle import (
 )
 from small_bundle import segment as segment_of
 
+from splitimpera.bundle.entries import TensorEntry
+from splitimpera.bundle.manifest import WITH_DIRECT_ANSWERS
 from splitimpera.bundle.opened import Bundle
+from splitimpera.bundle.task_entry import first_entry
 from splitimpera.records.graph import TensorSpec
 
 POOLED = TensorSpec("pool", (MIDDLE.shape[0], SIDE // 2, SIDE // 2))
@@ -65,7 +68,9 @@ def crossing(cut):
     return PLACES[cut], (x, middle(x), pooled(x))[cut]
 
 
-def make_tiers(folder: Path, finishes=False, codec="float32", transports=("tcp", "tcp"), deadline_s=0.5) -> Bundle:
+def make_tiers(
+    folder: Path, finishes=False, codec="float32", transports=("tcp", "tcp"), deadline_s=0.5, direct=False
+) -> Bundle:
     """A bundle with plans of three machines, and one for the sensor alone.
 
     "each": a layer on each machine. "past": the gateway only forwards. "two": it is the last machine. "lc".
@@ -73,6 +78,7 @@ def make_tiers(folder: Path, finishes=False, codec="float32", transports=("tcp",
     Args:
         finishes: Whether the gateway has all layers behind the first one.
         codec: Of "each" in front of the gateway, and of "past".
+        direct: Whether answers come from the cloud directly.
     """
     file, x = io.BytesIO(), samples()
     np.savez(file, x=x, y=network(x).argmax(1))
@@ -106,10 +112,13 @@ def make_tiers(folder: Path, finishes=False, codec="float32", transports=("tcp",
         GATEWAY: part(GATEWAY, (1, 2), *([(2, 3)] if finishes else [])),
         CLOUD: part(CLOUD, (1, 2), (2, 3)),
     }
+    named = first_entry([TensorEntry.model_validate(entry(RESULT))]).model_dump(mode="json")
+    way = {"schema_version": WITH_DIRECT_ANSWERS, "task": named, "answers": "direct"} if direct else {}
     return write_bundle(
         folder,
         files,
         parts,
+        **way,
         name="tiers",
         network="three layers",
         classes=["cat", "dog", "emu"],

@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 from export.designs import designed
 
-from splitimpera.core.errors import BundleError
+from splitimpera.bundle.manifest import WITH_DIRECT_ANSWERS
+from splitimpera.core.errors import BundleError, PlanError
 from splitimpera.deploy.halves import Received, ServerHalf, device_half, receiving_halves
 from splitimpera.export import bundling, export_bundle
 from splitimpera.export.bundling import held
 from splitimpera.export.designed import read_designs
 from splitimpera.export.engine_files import CannotRunError
+from splitimpera.export.joining import answers_of
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.traffic import DirectAnswers
 
 pytestmark = pytest.mark.slow
 
@@ -36,8 +39,10 @@ def run(tmp_path_factory):
 def exported(run, monkeypatch):
     """Exports plans that are put together here, by id the hops of each."""
 
-    def export(gateway=GATEWAY, samples=0, quantize=None, **plans):
+    def export(gateway=GATEWAY, samples=0, quantize=None, direct=None, **plans):
         (design,) = read_designs(run, ["SC2-float32-tcp"])
+        workload = replace(design.setting.workload, direct=direct)
+        design = replace(design, setting=replace(design.setting, workload=workload))
         sensor, server = design.plan.devices
         devices = sensor, gateway, server
 
@@ -83,12 +88,29 @@ def test_every_machine_has_its_part_and_the_one_in_the_middle_can_finish(exporte
     assert segments(bundle) == {"camera": [(0, 1)], "gateway": [(1, 2), (2, last)], "server": [(2, last)]}
     plan = bundle.manifest.plan()
     assert plan.machines == ["camera", "gateway", "server"]
+    assert (bundle.manifest.schema_version, bundle.manifest.answers) == (3, "along")
     assert [(hop.cut, hop.link.name) for hop in plan.hops] == [(1, "radio"), (2, "fibre")]
     (proof,) = bundle.manifest.proofs
     assert (proof.samples, proof.lossless, proof.equal) == (36, True, 1)
     whole = answers(bundle, "tiers", images())
     np.testing.assert_allclose(answers(bundle, "tiers", images(), "gateway"), whole, atol=1e-4)
     assert found.left_out == ("links[0].security: tls", "workload.response: runtime")
+
+
+def test_answers_come_back_as_the_scenario_says(exported):
+    bundle, _ = exported(direct=DirectAnswers(1e7, 0.02), tiers=[(1, "float32"), (2, "float32")])
+    assert (bundle.manifest.schema_version, bundle.manifest.answers) == (WITH_DIRECT_ANSWERS, "direct")
+
+
+def test_plans_of_a_policy_have_their_answers_along_the_way(run):
+    (design,) = read_designs(run, ["SC2-float32-tcp"])
+    direct = replace(design.setting.workload, direct=DirectAnswers(1e7, 0.02))
+    design = replace(design, setting=replace(design.setting, workload=direct))
+    (sensor, server), (hop,) = design.plan.devices, design.plan.hops
+    way = Plan("tiers", (sensor, GATEWAY, server), (hop, replace(hop, link=LINKS[1])))
+    assert answers_of([design], policy=True) == "along"  # it has no machine in the middle
+    with pytest.raises(PlanError, match="--policy: answers of plan 'tiers' come back directly"):
+        answers_of([design, replace(design, plan=way)], policy=True)
 
 
 def test_what_only_forwards_has_no_layers_of_its_own(exported):

@@ -94,6 +94,16 @@ def test_responses_are_drawn_where_they_are_sent():
     assert "responses of 42 B, which return to camera" in tiers_words(answering)
 
 
+def test_responses_that_come_directly_pass_no_link():
+    values = chain_values()
+    way = {"direct": {"rate": 1e7, "delay": 0.02}}
+    values["scenario"]["workload"] |= {"response": 42, "answers": way}
+    results = checked(values)
+    assert "stroke-dasharray" not in tiers_svg(results)
+    assert "Responses of 42 B return to camera directly, past the devices in between" in tiers_words(results)
+    assert "answers direct rate 10 Mbit/s delay 20 ms" in report_html(results)
+
+
 def test_where_none_is_feasible_the_nearest_is_drawn():
     results = made_results(four_plans(), ["accuracy >= 100 %"])
     assert results.recommendation.plan is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from splitimpera.core import units
 from splitimpera.core.errors import ScenarioError
@@ -87,3 +88,13 @@ def test_a_study_sets_the_link_of_a_scenario_and_nothing_else(tmp_path):
     assert [units.parse(axis.values[0][0], units.TIME) for axis in study.axes[1:]] == [0.007]
     with pytest.raises(ScenarioError, match="no link condition is given"):
         study_over(tmp_path / "small.yaml", LinkGrid())
+
+
+def test_policies_are_for_answers_along_the_way(tmp_path):
+    document = yaml.safe_load(SCENARIO)
+    document["devices"].append({"name": "far", "preset": "t4"})
+    document["links"].append({"name": "fibre", "rate": "1 Gbit/s", "delay": "1 ms"})
+    document["workload"] |= {"response": "runtime", "answers": {"direct": {"rate": "1 Mbit/s", "delay": "5 ms"}}}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(ScenarioError, match=r"workload\.answers: the plans of a policy have their answers along"):
+        study_over(tmp_path / "small.yaml", parse_grid("rate=1..4 Mbit/s in 3"))

@@ -83,7 +83,9 @@ SECTIONS = {
     ),
     WorkloadSection: (
         {"fps": 20},
-        OFTEN(("fps", "deadline", "response"), "quantity") | OFTEN(("frames", "senders"), "count"),
+        OFTEN(("fps", "deadline", "response"), "quantity")
+        | OFTEN(("frames", "senders"), "count")
+        | {"answers": "word"},
     ),
     PlansSection: ({}, OFTEN(("cuts", "codecs", "input_codecs", "transports"), "list")),
     BottlenecksSection: (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ from splitimpera.records.device import Device, Roofline
 from splitimpera.records.link import Link
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.requirement import parse_requirement
-from splitimpera.records.traffic import Workload
+from splitimpera.records.traffic import DirectAnswers, Workload
 from splitimpera.studies.pruning import count_of, covering, is_large, possible, possible_parts, worth_evaluating
 from splitimpera.studies.trial import Trials
 
@@ -138,6 +140,32 @@ def test_a_plan_that_waits_for_nothing_takes_what_the_bound_says(bed):
             far = 0.2 if "tcp" in one.plan.id else 1e-6
             assert least_s <= one.latency_s.min() + 1e-7
             assert least_s == pytest.approx(one.latency_s.mean(), rel=far), one.plan.id
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_answers_that_come_directly_are_in_the_bound(bed, transport):
+    """Plans of two devices have theirs along the link still."""
+    devices = tuple(machine(name, 1e7, p95_ratio=1.0) for name in "abc")
+    space = space_of(bed, devices, (1e6, 1e7), [transport], downlink_delay_s=0.004)
+    direct = Workload(0.5, 20, response_bytes=500, direct=DirectAnswers(1e6, 0.03))
+    of = {}
+    for name, workload in (("direct", direct), ("silent", replace(direct, response_bytes=0))):
+        here = bed.with_workload(workload)
+        bounds = of[name] = bounds_of(space, here, Measurements(), workload)
+        plans = [*space.plans()]
+        found = Trials(here, Measurements(), 0, 1).timelines(plans)
+        for one, least_s in zip(found, bounds.spent.least_s, strict=True):
+            assert least_s <= one.latency_s.min() + 1e-7, one.plan.id
+            if transport == "udp" and "png" not in one.plan.id:
+                alone = workload.response_bytes and len(one.plan.hops) == 1
+                header_s = 8 * 30 / 1e6 if alone else 0.0  # of the response, which the bound leaves out
+                assert least_s + header_s == pytest.approx(one.latency_s.mean()), one.plan.id
+    hops = (bounds.hops >= 0).sum(1)
+    for spent in ("least_s", "usual_s"):
+        more_s = getattr(of["direct"].spent, spent) - getattr(of["silent"].spent, spent)
+        np.testing.assert_allclose(more_s[hops == 0], 0)
+        np.testing.assert_allclose(more_s[hops == 1], 0.004 + 8 * 500 / 1e6)
+        np.testing.assert_allclose(more_s[hops == 2], 0.03 + 8 * 500 / 1e6)
 
 
 WANTED = [parse_requirement("latency_p95 <= 100 ms"), parse_requirement("accuracy >= 0.5")]

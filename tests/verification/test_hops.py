@@ -54,6 +54,31 @@ def log_of(*lines):
     return Log(Path("run.jsonl"), run_line("SC1-uint8-udp"), lines)
 
 
+def test_the_way_back_of_direct_answers_is_the_first_links():
+    lines = [frame(number, direct=True) for number in range(5)]
+    found = measured([log_of(*lines)], HOPS, 40, direct_s=0.01)
+    halves = ("up", "back")
+    whole = sum(values for key, values in found.parts_s.items() if key.removesuffix("_2") not in halves)
+    np.testing.assert_allclose(whole, found.latency_s)
+    np.testing.assert_allclose(found.parts_s["link_2"], found.parts_s["up_2"])
+    np.testing.assert_allclose(found.parts_s["up_2"], 0.4 * MS + (10 - 5.4) * MS / 2, rtol=0.01)
+    np.testing.assert_array_equal(found.parts_s["back_2"], 0)
+    first_s = 0.002 + 8 * 1502 / 1e6
+    travels_s = found.parts_s["link"] - 1.5 * MS
+    np.testing.assert_allclose(found.parts_s["back"], travels_s * 0.01 / (0.01 + first_s))
+    along = measured([log_of(*map(frame, range(5)))], HOPS, 40, direct_s=0.01)
+    np.testing.assert_allclose(found.parts_s["rest"], along.parts_s["rest"])
+    both = measured([log_of(*lines[:2], *map(frame, range(2, 5)))], HOPS, 40, direct_s=0.01)
+    for key, values in both.parts_s.items():
+        np.testing.assert_array_equal(values[:1], found.parts_s[key][:1])
+        np.testing.assert_array_equal(values[1:], along.parts_s[key][1:])
+
+
+def test_a_direct_answer_whose_word_was_lost_is_one():
+    lines = [frame(number, direct=True, hops=()) for number in range(3)]
+    assert _whole_ways(log_of(*lines), 1) == log_of(*lines)
+
+
 def test_the_parts_of_every_hop_add_up_to_the_latency():
     found = measured([log_of(*map(frame, range(5)))], HOPS, 40)
     whole = sum(

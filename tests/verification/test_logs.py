@@ -51,7 +51,7 @@ def test_a_bundle_that_is_none_is_refused(lines, tmp_path):
     (b"", "the log is empty"),
     (b"{}\n", "line 1: bundle: Field required"),
     (b"\xff\xfe\x00", "line 1: Invalid JSON"),
-    (b'{"schema_version": 6}\n', "line 1: schema_version"),
+    (b'{"schema_version": 7}\n', "line 1: schema_version"),
     (b"[1, 2]\n", "line 1"),
 ])  # fmt: skip
 def test_a_file_that_is_no_log(content, expected, tmp_path):

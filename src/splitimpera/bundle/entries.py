@@ -27,6 +27,16 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class LinkEntry(Entry):
+    """The link that a hop was designed for."""
+
+    name: Name
+    rate_bps: Annotated[Number, Field(gt=0)]
+    delay_s: Annotated[Number, Field(ge=0)]
+    loss: Share
+    mtu_bytes: Annotated[int, Field(ge=68, lt=1 << 16)]
+
+
 class TensorEntry(Entry):
     """A tensor of one frame, as `records.graph.TensorSpec` has it."""
 

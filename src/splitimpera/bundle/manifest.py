@@ -13,9 +13,9 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
-from splitimpera.bundle.entries import Entry, Name, Number, Path, Share, Tensors, Whole
+from splitimpera.bundle.entries import Entry, LinkEntry, Name, Number, Path, Tensors, Whole
 from splitimpera.bundle.exit_entries import ExitEntry, HeadEntry, MayBeEarly, check_exits, divided
 from splitimpera.bundle.proof_entry import ProofEntry
 from splitimpera.bundle.segments import Ratio, SegmentEntry, Span, chained
@@ -28,6 +28,8 @@ WITH_EXITS: Literal[4] = 4
 """Of bundles whose plan has early exits."""
 WITH_TAILS: Literal[5] = 5
 """Of bundles where several machines run layers of a bottleneck's tail; early exits may be there or not."""
+WITH_DIRECT_ANSWERS = 6
+"""Of bundles whose answers come back directly, the newest; tails may be there or not."""
 FIRST_VERSION = 1
 """Bundles of it say "classification" in place of a task's section; those before 3 have neither policy nor floor."""
 MANIFEST = "manifest.json"
@@ -36,6 +38,7 @@ FILE_BYTES = 2 << 30
 """The largest file of a bundle, which is what one ONNX file may have."""
 KEYS_AT_MOST = 10_000
 
+Answers = Literal["along", "direct"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -51,16 +54,6 @@ class InputEntry(Entry):
 
     tensors: Tensors
     pixels: PixelsEntry | None
-
-
-class LinkEntry(Entry):
-    """The link that a hop was designed for."""
-
-    name: Name
-    rate_bps: Annotated[Number, Field(gt=0)]
-    delay_s: Annotated[Number, Field(ge=0)]
-    loss: Share
-    mtu_bytes: Annotated[int, Field(ge=68, lt=1 << 16)]
 
 
 class HopEntry(Entry):
@@ -161,9 +154,11 @@ class Manifest(Entry):
         samples: File of labelled samples; None: none are there.
         policy: File that says which plan is used at which link condition; None: none is there.
         floor: The privacy floor: at least so many layers run on the device before anything is sent; 0: none.
+        answers: How those of plans of more than two machines come back: along the way, or from the last machine
+            directly. The key stands in the file where they do so directly; all other bundles are what they were before.
     """
 
-    schema_version: Literal[1, 2, 3, 4, 5]
+    schema_version: Annotated[int, Field(ge=FIRST_VERSION, le=WITH_DIRECT_ANSWERS)]
     bundle: Sha256
     name: Name
     made_by: Name
@@ -181,6 +176,11 @@ class Manifest(Entry):
     files: Annotated[dict[Path, FileEntry], Field(max_length=KEYS_AT_MOST)]
     policy: Path | None = None
     floor: Whole = 0
+    answers: Answers = "along"
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in written(self).items() if key != "answers" or value != "along"}
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -205,14 +205,16 @@ class Manifest(Entry):
         self._check_programs(parts)
         self._check_version()
         self._check_early(parts)
+        self._check_answers()
         return self
 
     def _check_version(self) -> None:
-        needed = version_of(self.plans, (segment.span for part in self.parts for segment in part.segments))
+        programs = (segment.span for part in self.parts for segment in part.segments)
+        needed = version_of(self.plans, programs, self.answers)
         if max(self.schema_version, SCHEMA_VERSION) != needed:
             raise ValueError(
                 f"early exits are of schema version {WITH_EXITS}, layers of a bottleneck's tail on several machines of "
-                f"{WITH_TAILS}: this bundle has to be of {needed}"
+                f"{WITH_TAILS}, direct answers of {WITH_DIRECT_ANSWERS}: this bundle has to be of {needed}"
             )
 
     def _check_early(self, parts: Mapping[str, PartEntry]) -> None:
@@ -224,6 +226,14 @@ class Manifest(Entry):
         for plan in early:
             part = parts[plan.machines[0]]
             check_exits(plan.exits, part.heads, part.segments, pieces(plan, self.last), self.last, self.responding)
+
+    def _check_answers(self) -> None:
+        if self.answers == "along":
+            return
+        if self.policy is not None or any(plan.exits for plan in self.plans):
+            raise ValueError("answers come back directly, which neither a policy nor early exits allow")
+        if not any(len(plan.machines) > 2 for plan in self.plans):
+            raise ValueError("answers come back directly, and no plan has a machine in the middle")
 
     def _check_programs(self, parts: Mapping[str, PartEntry]) -> None:
         """Each place and each joint of programs once: plans are many, and have most of both in common."""
@@ -267,6 +277,10 @@ class Manifest(Entry):
         known = ", ".join(plan.id for plan in self.plans)
         raise BundleError(f"the bundle has no plan '{shown(id)}'", hint=f"it has {known}")
 
+    def answered_directly(self, plan: PlanEntry) -> bool:
+        """Whether the answers of a plan come from its last machine to the first one, past those in the middle."""
+        return self.answers == "direct" and len(plan.machines) > 2
+
     def part(self, machine: str) -> PartEntry:
         """What a machine needs.
 
@@ -305,8 +319,10 @@ def rest_of(plan: PlanEntry, place: int, last: int) -> Span:
     return spans(plan, last)[place]._replace(end=last, leaving=0.0)
 
 
-def version_of(plans: Iterable[PlanEntry], programs: Iterable[Span]) -> int:
-    """The first schema version that has words for some plans and for the layers of all programs of their bundle."""
+def version_of(plans: Iterable[PlanEntry], programs: Iterable[Span], answers: Answers = "along") -> int:
+    """The first schema version that has words for some plans, the layers of all their programs, and their answers."""
+    if answers == "direct":
+        return WITH_DIRECT_ANSWERS
     if any(ratio for _, ratio in (span.behind for span in programs)):
         return WITH_TAILS
     return WITH_EXITS if any(plan.exits for plan in plans) else SCHEMA_VERSION
@@ -345,10 +361,10 @@ def read_manifest(content: bytes) -> Manifest:
         raise BundleError(f"the manifest is no JSON: {shown(failure)}", where=MANIFEST) from None
     if not isinstance(plain, dict):
         raise BundleError("a JSON object is expected", where=MANIFEST)
-    if plain.get("schema_version") not in range(FIRST_VERSION, WITH_TAILS + 1):
+    if plain.get("schema_version") not in range(FIRST_VERSION, WITH_DIRECT_ANSWERS + 1):
         given = shown(plain.get("schema_version", "none"), 20)
         raise BundleError(
-            f"the bundle's schema version is {given}, this version reads {FIRST_VERSION} to {WITH_TAILS}",
+            f"the bundle's schema version is {given}, this version reads {FIRST_VERSION} to {WITH_DIRECT_ANSWERS}",
             where=MANIFEST,
             hint="export it again, or install the version of Split-Et-Impera that wrote it",
         )

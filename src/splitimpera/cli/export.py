@@ -155,9 +155,10 @@ def _next(manifest: Manifest, out: Path) -> Iterator[str]:
     source = "samples" if manifest.samples else "SOURCE"
     if plan.hops:
         *others, last = plan.machines[1:]
+        answers = " --answers HOST:PORT" if manifest.answered_directly(plan) else ""
         yield f"On {last}: splitimpera serve {out} --listen HOST:PORT"
         for machine in reversed(others):
             yield f"On {machine}: splitimpera serve {out} --machine {machine} --listen HOST:PORT --next HOST:PORT"
-        yield f"On {plan.machines[0]}: splitimpera infer {out} --server HOST:PORT --input {source}"
+        yield f"On {plan.machines[0]}: splitimpera infer {out} --server HOST:PORT{answers} --input {source}"
     else:
         yield f"On {plan.machines[0]}: splitimpera infer {out} --input {source}"

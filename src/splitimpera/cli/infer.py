@@ -16,7 +16,7 @@ import typer
 from splitimpera.cli.serve import PORT, SWITCH_S
 from splitimpera.cli.verbosity import Verbose
 from splitimpera.core import units
-from splitimpera.core.errors import LinkError, SplitImperaError, UnitError, shown
+from splitimpera.core.errors import LinkError, SplitImperaError, SplitImperaWarning, UnitError, shown
 from splitimpera.core.registry import nearest
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ def run(
     server: Annotated[
         list[str] | None,
         typer.Option(metavar="HOST:PORT", help="Where 'splitimpera serve' listens; several, the preferred first."),
+    ] = None,
+    answers: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where the last machine listens, if it answers directly."),
     ] = None,
     plan: Annotated[
         str | None,
@@ -85,6 +89,9 @@ def run(
     server_name: Annotated[
         str | None, typer.Option(help="Name in the server's certificate (default: the host).")
     ] = None,
+    answers_name: Annotated[
+        str | None, typer.Option(help="Name in the last machine's certificate (default: the host).")
+    ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Encrypt nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     verbose: Verbose = 0,
@@ -96,6 +103,7 @@ def run(
     from splitimpera.cli.trust import client_security
     from splitimpera.core.files import check_file
     from splitimpera.deploy.adaptive_client import STALE_S, AdaptiveClient
+    from splitimpera.deploy.answer_session import check_answers, check_one_server
     from splitimpera.deploy.answering import Mode
     from splitimpera.deploy.client import Client, parsed_address
     from splitimpera.deploy.device_run import DeviceRun, run_line
@@ -111,17 +119,28 @@ def run(
     deadline_s = _positive(deadline, units.TIME, "--deadline")
     stale_s = _positive(stale, units.TIME, "--stale")
     addresses = [parsed_address(each, "--server", PORT) for each in server or []]
+    answered_at = None if answers is None else parsed_address(answers, "--answers", PORT)
     if log is not None:
         check_file(log, "--log")
     opened = open_bundle(bundle)
     wanted = _mode(mode, opened, plan, addresses, hedge or stale_s is not None or slowdown > 1)
-    security = None
-    if wanted is Mode.DEVICE_ONLY or (wanted is None and not opened.manifest.plan(plan).hops):
+    chosen, security = opened.manifest.plan(plan), None
+    if wanted is Mode.DEVICE_ONLY or (wanted is None and not chosen.hops):
         addresses, insecure = [], False
     elif not addresses:
         raise LinkError("this plan needs a server", where="--server", hint="write for example 10.0.0.2:7433")
     else:
         security = client_security(keys, authority, certificate, key, token_file, server_name, insecure)
+    if wanted is not None and answered_at is not None:
+        problem = "runs that choose among plans or may do without the server have their answers along the way"
+        raise LinkError(problem, where="--answers", hint="leave it out, or name one plan by '--plan' and no mode")
+    if wanted is None:
+        check_answers(opened.manifest, chosen, answered_at is not None, "--answers")
+    else:
+        check_one_server(opened.manifest, chosen, len(addresses), "--server")
+        if addresses and opened.manifest.answered_directly(chosen):
+            text = f"answers of plan '{chosen.id}' come along the way in such a run, not directly"
+            warnings.warn(text, SplitImperaWarning, stacklevel=1)
     if emulate is not None and len(addresses) != 1:
         raise LinkError(f"there are {len(addresses)} servers", where="--emulate", hint="name one by '--server'")
     try:
@@ -138,7 +157,16 @@ def run(
         client: Client | AdaptiveClient
         if wanted is None:
             address = next(iter(addresses), None)
-            client = Client(opened, address, plan, security=security, insecure=insecure, threads=threads)
+            client = Client(
+                opened,
+                address,
+                plan,
+                security=security,
+                insecure=insecure,
+                threads=threads,
+                answers=answered_at,
+                answers_name=answers_name,
+            )
         else:
             client = AdaptiveClient(
                 opened,
@@ -255,6 +283,8 @@ def _rows(tally: Tally) -> list[tuple[str, str]]:
         rows.append(("answered by", ", ".join(f"{by} {count}" for by, count in tally.answered.most_common())))
         rows.append(("plans", ", ".join(f"{plan} {count}" for plan, count in tally.plans.most_common())))
         rows += _moves(tally)
+    if tally.directly:
+        rows.append(("answers", f"{tally.directly} came directly"))
     times = [tally.percentile_s(share) for share in (0.5, 0.95, 0.99)]
     if times[0] is not None:
         rows.append(("latency p50 / p95 / p99", " / ".join(units.format_time(time_s or 0.0) for time_s in times)))

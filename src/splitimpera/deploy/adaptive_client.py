@@ -24,6 +24,7 @@ from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import LinkError, PlanError, SplitImperaError, UnreachableError
 from splitimpera.deploy.adaptive_frame import AdaptiveFrame
 from splitimpera.deploy.adaptive_plans import AdaptivePlans
+from splitimpera.deploy.answer_session import check_one_server
 from splitimpera.deploy.answering import Answering, Mode
 from splitimpera.deploy.breaker import Circuit
 from splitimpera.deploy.client import GRACE_S, TIMEOUT_S, check_trust, parsed_address
@@ -65,7 +66,7 @@ class AdaptiveClient:
     Raises:
         BundleError: the bundle lacks the plan, or its files are not what was exported.
         PlanError: mode, privacy floor and plans leave no frame an answer.
-        LinkError: a plan needs a server and there is none, or neither `security` nor `insecure`.
+        LinkError: a plan needs a server and there is none, or several for direct answers; no `security` nor `insecure`.
 
     Example:
         with AdaptiveClient(open_bundle("bundle"), ["10.0.0.2:7433"], security=security) as client:
@@ -97,14 +98,14 @@ class AdaptiveClient:
             mode = Mode.PREFER_SERVER if addresses else Mode.DEVICE_ONLY
         elif not addresses:
             raise LinkError(f"mode '{mode}' needs a server", hint="say where it listens, as 'host:port'")
+        check_one_server(bundle.manifest, bundle.manifest.plan(plan), len(addresses))
         if addresses:
             check_trust(security, insecure)
         self.bundle, self.security, self.threads, self.timeout_s = bundle, security, threads, timeout_s
-        self.limits = limits or Limits()
+        self.limits, self.mode = limits or Limits(), mode
         self.plans = AdaptivePlans(bundle, plan, mode, bool(addresses), threads, slowdown)
         if not self.plans.hops:
             addresses = []
-        self.mode = mode
         self.answering = Answering(mode, bundle.manifest.floor, hedge, stale_s)
         self.answering.check(self.plans.depths, self.plans.local is not None)
         self.rules = FrameRules(self.plans, self.answering, addresses, self._soon)

@@ -12,6 +12,7 @@ from splitimpera.codec.framing import Kind, ReceivedFrame
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy.messages import (
     ACK,
+    ANSWER_KEY,
     HELLO,
     MOST_US,
     PING,
@@ -26,7 +27,7 @@ from splitimpera.deploy.sessions import Accept, Limits, Message, Pace
 from splitimpera.records.traffic import Payload
 
 MOST_OF_KIND = {
-    Kind.HELLO: HELLO.size + TOKEN_BYTES,
+    Kind.HELLO: HELLO.size + TOKEN_BYTES + ANSWER_KEY.size,
     Kind.WELCOME: WELCOME.size,
     Kind.REFUSAL: REFUSAL.size + TEXT_BYTES,
     Kind.PING: PING.size,

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from itertools import count
 from math import inf, isfinite
 from time import monotonic
@@ -18,13 +19,14 @@ from typing import TYPE_CHECKING, Self
 from splitimpera.bundle.opened import Bundle
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import LinkError
+from splitimpera.deploy.answer_session import AnswerSession, check_answers, open_answers
 from splitimpera.deploy.connection import Connection, Exchange, connect
 from splitimpera.deploy.frame_log import Outcome
 from splitimpera.deploy.halves import Coded, device_half
 from splitimpera.deploy.hops import pace
 from splitimpera.deploy.inferred import OUTCOMES, Inference
 from splitimpera.deploy.lent_loop import LentLoop
-from splitimpera.deploy.messages import Hello, Status, least_patience_s
+from splitimpera.deploy.messages import Hello, Response, Status, least_patience_s
 from splitimpera.deploy.result_reading import named, read_response
 from splitimpera.deploy.sessions import Limits
 
@@ -47,10 +49,13 @@ class Client:
         insecure: Nothing is encrypted; without this, and without `security`, no server is asked.
         threads: How many threads the engine has.
         timeout_s: A response that takes longer counts as lost, where the frame has no deadline.
+        answers: "host:port" of the last machine, where answers come from there directly.
+        answers_name: Name in its certificate; None: its host.
 
     Raises:
         BundleError: the bundle has no such plan, or its files are not what was exported.
-        LinkError: there is no address, or neither `security` nor `insecure`.
+        LinkError: there is no address, or neither `security` nor `insecure`; or it is not said where direct answers
+            come from, or said where they come along the way.
 
     Example:
         with Client(open_bundle("bundle"), "10.0.0.2:7433", security=security) as client:
@@ -68,6 +73,8 @@ class Client:
         threads: int = 1,
         timeout_s: float = TIMEOUT_S,
         limits: Limits | None = None,
+        answers: str | tuple[str, int] | None = None,
+        answers_name: str | None = None,
     ) -> None:
         self.bundle = bundle
         self.plan = bundle.manifest.plan(plan)
@@ -77,7 +84,10 @@ class Client:
                 raise LinkError(f"plan '{self.plan.id}' needs a server", hint="say where it listens, as 'host:port'")
             check_trust(security, insecure)
             self.address = parsed_address(address) if isinstance(address, str) else address
+        check_answers(bundle.manifest, self.plan, answers is not None)
+        self.answers = parsed_address(answers) if isinstance(answers, str) else answers
         self.security = security
+        self._answers_security = security and replace(security, server_name=answers_name)
         self.half = device_half(bundle, self.plan.id, threads)
         self.half.warm_up()
         self.threads = threads
@@ -87,6 +97,7 @@ class Client:
         self._numbers = count()
         self._loop: LentLoop | None = None
         self._connection: Connection | None = None
+        self._direct: AnswerSession | None = None
 
     # Life ------------------------------------------------------------------------------------------------------------
 
@@ -100,11 +111,12 @@ class Client:
             return self
         if self._loop is None:
             self._loop = LentLoop()
-        hello = Hello(
-            bytes.fromhex(self.bundle.manifest.bundle),
-            token=((self.security.token if self.security is not None else None) or "").encode(),
-        )
+        token = (self.security.token if self.security is not None else None) or ""
+        hello = Hello(bytes.fromhex(self.bundle.manifest.bundle), token=token.encode())
         try:
+            if self.answers is not None:
+                to_last = self.answers, self.plan.hops[-1], hello, self._answers_security, self.limits
+                self._direct, hello = self._loop.wait(open_answers(*to_last))
             self._connection = self._loop.wait(connect(*self.address, self.hop, hello, self.security, self.limits))
         except BaseException:
             self.close()
@@ -115,12 +127,12 @@ class Client:
         """Leave the server; frames that wait for a response count as lost."""
         if self._loop is None:
             return
-        with contextlib.suppress(LinkError, TimeoutError):
-            if self._connection is not None:
-                self._loop.wait(asyncio.wait_for(self._connection.close(), GRACE_S))
+        for session in filter(None, (self._connection, self._direct)):
+            with contextlib.suppress(LinkError, TimeoutError):
+                self._loop.wait(asyncio.wait_for(session.close(), GRACE_S))
         self._loop.wait(_all_ended())
         self._loop.close()
-        self._loop = self._connection = None
+        self._loop = self._connection = self._direct = None
 
     def __enter__(self) -> Self:
         return self.open()
@@ -214,9 +226,13 @@ class Client:
         asked = deadline_s is not None or (self.hop is not None and self.hop.deadline_s is not None)
         stands_in_s = strikes_s if asked and coded.said is not None else inf
         sending = (self._send, self._connection, frame, coded, begun_s, strikes_s, give_up_s, stands_in_s, found)
-        if not (waits and self._loop.run(found, self._connection.waits, *sending)):
+        if not (waits and self._loop.run(found, self._waits, *sending)):
             self._loop.call(*sending)
         return found
+
+    def _waits(self) -> bool:
+        """Whether frames are on their way, or answers."""
+        return any(each.waits() for each in (self._connection, self._direct) if each is not None)
 
     @property
     def deadline_s(self) -> float:
@@ -247,31 +263,56 @@ class Client:
     ) -> None:
         """Send a frame; in the loop. At `stands_in_s` its last exit's answer does for a response that is not there."""
         assert coded.payload is not None
+        direct, word = self._direct, Future[Response | None]()
+
+        def done(exchange: Exchange, directly: bool = False) -> None:
+            self._told(exchange, found, frame, begun_s, coded, word if directly else None)
+
+        def said(response: Response | None) -> None:
+            if word.set_running_or_notify_cancel():  # nobody gave it up
+                word.set_result(response)
 
         def told(exchange: Exchange) -> None:
-            self._told(exchange, found, frame, begun_s, coded)
+            if direct is None:
+                done(exchange)
+            else:
+                direct.came_along(frame, exchange)
 
         def stand_in() -> None:
             if not found.done():
-                told(connection.so_far(frame))
+                done(connection.so_far(frame))
 
+        if direct is not None:
+            direct.expect(frame, give_up_s, lambda: connection.so_far(frame), done, said)
         try:
             connection.send(frame, coded.payload, deadline_s - monotonic(), give_up_s, told)
         except LinkError as failure:
+            if direct is not None:
+                direct.forget(frame)
             found.set_exception(failure)
         if stands_in_s < inf and not found.done():
             asyncio.get_running_loop().call_at(stands_in_s, stand_in)
 
-    def _told(self, exchange: Exchange, found: Future[Inference], frame: int, begun_s: float, coded: Coded) -> None:
+    def _told(
+        self,
+        exchange: Exchange,
+        found: Future[Inference],
+        frame: int,
+        begun_s: float,
+        coded: Coded,
+        word: Future[Response | None] | None = None,
+    ) -> None:
         """Make of what came back what became of the frame; in the loop."""
         if found.done():  # it was cancelled, or an exit's answer stood in
             return
         try:
-            found.set_result(self._became(exchange, frame, begun_s, coded))
+            found.set_result(self._became(exchange, frame, begun_s, coded, word))
         except BaseException as failure:
             found.set_exception(failure)
 
-    def _became(self, exchange: Exchange, frame: int, begun_s: float, coded: Coded) -> Inference:
+    def _became(
+        self, exchange: Exchange, frame: int, begun_s: float, coded: Coded, word: Future[Response | None] | None
+    ) -> Inference:
         response, result, said = exchange.response, None, None
         outcome: Outcome = "lost" if response is None else OUTCOMES[response.status]
         if response is not None and response.status is Status.OK:
@@ -292,6 +333,7 @@ class Client:
             exchange.packets,
             response,
             exit=said,
+            word=word,
         )
 
     def _alone(self, frame: int, begun_s: float, coded: Coded) -> Inference:

@@ -6,6 +6,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf, isfinite
@@ -24,6 +25,7 @@ from splitimpera.deploy.frame_clock import FrameClock
 from splitimpera.deploy.frame_log import (
     ANSWERS,
     SCHEMA_VERSION,
+    WITH_DIRECT_ANSWERS,
     WITH_EXITS,
     WITH_HOPS,
     FrameLine,
@@ -70,6 +72,7 @@ class Tally:
         outcomes: How many frames had each.
         latencies_s: From due to response, of those that are ok.
         lost_packets: Of the `told_packets` of those frames of which the server says what came.
+        directly: How many answers came from the last machine directly.
         missed: How many had no result within the deadline that was asked for.
         exits: How many frames left early, by the cut of the exit.
         answered, plans: How many frames each answered, and were of each plan, where a client has several.
@@ -88,6 +91,7 @@ class Tally:
     told_packets: int = 0
     lost_packets: int = 0
     missed: int = 0
+    directly: int = 0
     exits: Counter[int] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
     plans: Counter[str] = field(default_factory=Counter)
@@ -121,6 +125,7 @@ class Tally:
             self.exits[line.exit] += 1
         if latency_s is not None:
             self.latencies_s.append(latency_s)
+        self.directly += line.direct
         self.payload_bytes += line.payload_bytes
         self.packets += line.packets
         if line.lost_packets is not None:
@@ -143,6 +148,7 @@ class Tally:
             "lost_packets": self.lost_packets,
             "missed": None if self.deadline_s is None else self.missed,
             "accuracy": self.accuracy,
+            **({"directly": self.directly} if self.directly else {}),
             **({"exits": {str(cut): count for cut, count in sorted(self.exits.items())}} if self.exits else {}),
             **({"answered_by": dict(self.answered), "plans": dict(self.plans)} if self.answered else {}),
             **({} if self.judge is None else {self.judge.quality.name: self.judge.value}),
@@ -169,8 +175,10 @@ def run_line(
     asked_s = client.deadline_s if deadline_s is None else deadline_s
     plans = client.bundle.manifest.plans
     machines, early = max(len(plan.machines) for plan in plans), any(plan.exits for plan in plans)
+    version = WITH_EXITS if early else WITH_HOPS if machines > 2 else SCHEMA_VERSION
+    direct = isinstance(client, Client) and client.answers is not None
     return RunLine(
-        schema_version=WITH_EXITS if early else WITH_HOPS if machines > 2 else SCHEMA_VERSION,
+        schema_version=WITH_DIRECT_ANSWERS if direct else version,
         bundle=client.bundle.manifest.bundle,
         plan=client.plan.id,
         made_by=f"splitimpera {__version__}",
@@ -231,6 +239,14 @@ def _hop_line(onward: Onward) -> HopLine:
         packets=onward.packets,
         **_on_server(onward.response),
     )
+
+
+def _coming(found: Future[Inference] | None) -> Future[Any] | None:
+    """What is still to come of a frame: its answer, or the word of one that came directly; None: nothing."""
+    if found is None or not found.done():
+        return found
+    word = None if found.cancelled() or found.exception() is not None else found.result().word
+    return None if word is None or word.done() else word
 
 
 class DeviceRun:
@@ -308,17 +324,16 @@ class DeviceRun:
         until_s = monotonic() + patience_s
         while self._underway:
             first = self._underway[0]
-            if first.found is not None and not first.found.done():
+            coming = _coming(first.found)
+            if coming is not None:
                 left_s = until_s - monotonic()
-                if left_s <= 0:
-                    if not patience_s:
-                        return
-                    first.found.cancel()
-                else:
-                    try:
-                        first.found.exception(None if left_s == inf else left_s)
-                    except TimeoutError:
-                        continue
+                if left_s > 0:
+                    with suppress(TimeoutError):
+                        coming.exception(None if left_s == inf else left_s)
+                    continue
+                if not patience_s:
+                    return
+                coming.cancel()
             self._underway.popleft()
             line = self._line(first)
             self.tally.add(line)
@@ -343,6 +358,8 @@ class DeviceRun:
             return FrameLine(outcome="lost", **where, **self._judged(sample, None))
         where |= self._judged(sample, one)
         response = one.response
+        if one.word is not None:
+            response = one.word.result() if one.word.done() and not one.word.cancelled() else None
         line: dict[str, Any] = {
             "outcome": one.outcome,
             "begun_s": one.begun_s - start_s,
@@ -358,6 +375,8 @@ class DeviceRun:
         }
         if one.answered is not None:
             line |= _answered(one.answered)
+        if one.direct:
+            line["direct"] = True
         if response is not None:
             line |= _on_server(response) | {"hops": tuple(map(_hop_line, response.hops))}
         return FrameLine(**where, **line)

@@ -17,7 +17,7 @@ from splitimpera.records.traffic import Payload
 if TYPE_CHECKING:
     from splitimpera.deploy.metrics import Metrics
 
-Respond = Callable[[Any, int, int, bytes], None]
+Respond = Callable[[Any, int, int, Response], None]
 """Sends a response to a client: whose, number of the hop, number of the frame, the response."""
 
 _NAMES = {status: status.name.lower() for status in Status}
@@ -200,7 +200,7 @@ class Dispatch:
         )
         if self._metrics is not None:
             self._metrics.frame_answered(_NAMES[status], response.total_s)
-        self._respond_with(waiting.client, message.frame.id.plan, message.frame.id.frame, response.to_bytes())
+        self._respond_with(waiting.client, message.frame.id.plan, message.frame.id.frame, response)
 
     def takes_s(self, half: ReceivingHalf) -> float:
         """How long the program takes for a batch; 0.0 before the first one."""

@@ -9,7 +9,8 @@ from time import monotonic
 from splitimpera.codec.framing import VERSION
 from splitimpera.core.array_types import Array
 from splitimpera.deploy.admission import RateLimit
-from splitimpera.deploy.messages import Hello, Reason, Refusal
+from splitimpera.deploy.halves import ServerHalf
+from splitimpera.deploy.messages import Answers, Hello, Reason, Refusal
 from splitimpera.deploy.serving_bundles import SHORT_ID, ServedBundle, ServedBundles
 from splitimpera.deploy.sessions import Session
 
@@ -51,6 +52,10 @@ class Door:
             return Refusal(Reason.FLOOR, FLOOR_TEXT)
         if number not in served.halves:
             return Refusal(Reason.PLAN, f"the plans here are {served.names}"[:TEXT])
+        if hello.answers is not None and served.bundle.manifest.answers != "direct":
+            return Refusal(Reason.PROTOCOL, "answers of this bundle come back along the way")
+        if hello.answers is Answers.TAKEN and not isinstance(served.halves[number], ServerHalf):
+            return Refusal(Reason.PLAN, "this plan does not end here; direct answers come from its last machine")
         return served
 
 
@@ -63,6 +68,7 @@ class Peer:
         served: The bundle that it is here for; None before it is welcomed.
         number: The hop that it greeted for, last.
         limit: How many frames a second it may send; None: as many as it likes.
+        answers, key: Whether it wants direct answers or takes them, and under which key; None and empty: neither.
         previous: Of each hop its frame before, as it was decoded, for codecs that fill with it; by number.
     """
 
@@ -72,6 +78,8 @@ class Peer:
     served: ServedBundle | None = None
     number: int = 0
     limit: RateLimit | None = None
+    answers: Answers | None = None
+    key: bytes = field(default=b"", repr=False)
     previous: dict[int, tuple[Array, ...]] = field(default_factory=dict)
     since_s: float = field(default_factory=monotonic)
     frames: int = 0

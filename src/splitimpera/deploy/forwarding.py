@@ -2,7 +2,8 @@
 
 Every client has sessions of its own with the next machine, as it has with this one. So clients take turns there as they
 do here, a rate limit is that of one client, and a codec that fills gaps with the frame before finds that of the same
-client; one session for all of them would have none of that. Answers go back the way that the frames came.
+client; one session for all of them would have none of that. Answers go back the way that the frames came, or past the
+machines in the middle (`direct_answers`); then a word does.
 
 Where the next machine is gone, frames are finished here, if this machine has the layers for it, or else told at once
 that it cannot be reached, so that whoever sent them may do so.
@@ -28,6 +29,7 @@ from splitimpera.deploy.batching import Waiting, way_s
 from splitimpera.deploy.breaker import Breaker, Circuit, CircuitChange, CircuitRules
 from splitimpera.deploy.connection import Exchange
 from splitimpera.deploy.dispatch import Dispatch, Ran
+from splitimpera.deploy.door import Peer
 from splitimpera.deploy.event_log import tell
 from splitimpera.deploy.halves import MiddleHalf, ReceivingHalf
 from splitimpera.deploy.hops import pace
@@ -86,10 +88,12 @@ class _Sessions:
     """Those of one client with the next machine.
 
     Attributes:
+        keyed: Whether answers may go to its client directly, which knows them by the numbers of its own frames.
         held: Frames that wait until it is joined for the first time; None: that took too long, or is done.
     """
 
     way: Way
+    keyed: bool = False
     held: list[tuple[Waiting, Payload, Ran]] | None = None
     sent: dict[int, _Sent] = field(default_factory=dict)
     numbers: count[int] = field(default_factory=count)
@@ -116,15 +120,15 @@ class Forwarding:
 
     # Clients
 
-    def join(self, client: Hashable, served: ServedBundle) -> None:
-        """A client was taken in: open its sessions with the next machine."""
+    def join(self, client: Peer, served: ServedBundle) -> None:
+        """A client was taken in: open its sessions with the next machine, which learns by which key it is answered."""
         if self.next is None or not served.onward:
             return
         security = self.next.security
         token = ((security.token if security is not None else None) or "").encode()
-        hello = Hello(bytes.fromhex(served.id), token=token)
+        hello = Hello(bytes.fromhex(served.id), token=token, key=client.key, answers=client.answers)
         way = Way(self._server, served.onward, hello, security, self._limits, self._lock, RULES.probe_s, WINDOW_S)
-        own = self._of[client] = _Sessions(way)
+        own = self._of[client] = _Sessions(way, keyed=client.answers is not None)
         loop = asyncio.get_running_loop()
         if self._server.breaker.allows(monotonic()) is Circuit.CLOSED:
             own.held = []
@@ -185,7 +189,10 @@ class Forwarding:
         if own.held is not None:
             own.held.append((waiting, payload, ran))
             return None
-        lane, now_s, number = own.way.lane(half.onward), monotonic(), next(own.numbers)
+        lane, now_s = own.way.lane(half.onward), monotonic()
+        number = waiting.message.frame.id.frame if own.keyed else next(own.numbers)
+        if number in own.sent:  # its client has another one of this number on its way
+            return self._dispatch.answer(waiting, Status.DAMAGED, ran)
         if lane.connection is None or not lane.open:
             return self._without(waiting, ran)
         round_trip_s = lane.connection.session.round_trip_s

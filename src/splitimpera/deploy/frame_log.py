@@ -24,6 +24,8 @@ WITH_HOPS: Literal[4] = 4
 """Of logs of plans of more than two machines."""
 WITH_EXITS: Literal[5] = 5
 """Of logs of plans with early exits."""
+WITH_DIRECT_ANSWERS: Literal[6] = 6
+"""Of logs of runs whose answers may come from the last machine directly."""
 LINE_BYTES = 1 << 20
 MOST_LINES = 10_000_000
 
@@ -72,7 +74,7 @@ class RunLine(_Line):
         judged_by: What `counts` of frames are numbers of; None: there are none, labels alone may be known.
     """
 
-    schema_version: Literal[1, 2, 3, 4, 5] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3, 4, 5, 6] = SCHEMA_VERSION
     bundle: str
     plan: str
     made_by: str
@@ -140,6 +142,7 @@ class FrameLine(_Line):
         assembled_s, queued_s, decode_s, run_s, server_s: Durations on the server, as `messages.Response` has them.
         batch: How many frames the server ran together.
         hops: How it went on from there, where a plan has more machines and all of them answered.
+        direct: Whether the answer came from the last machine directly; what machines took is told along the way then.
         answered_by, plan, sent_by: Whose answer it got, the plan in use, and the one that it was sent by;
             all None where a run has one plan.
         why: In words. `move`: the change of plan at this frame.
@@ -170,6 +173,7 @@ class FrameLine(_Line):
     server_s: Seconds | None = None
     batch: Count | None = None
     hops: tuple[HopLine, ...] = ()
+    direct: bool = False
     exit: Count | None = None
     label: int | None = None
     predicted: int | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 from splitimpera.core.array_types import Array
 from splitimpera.deploy.answering import AnsweredBy
@@ -20,6 +21,7 @@ OUTCOMES: dict[Status, Outcome] = {
     Status.STOPPING: "stopping",
     Status.BUSY: "busy",
     Status.UNREACHABLE: "unreachable",
+    Status.DIRECT: "lost",  # the response itself did not come
 }
 
 
@@ -68,9 +70,11 @@ class Inference:
         sent_s: When its last byte was with the system; None: it was not sent.
         response_s: When the response was complete, or the result where there is no server; None: none came.
         payload_bytes, packets: What was sent.
-        response: What the server says of it; None: nothing.
+        response: What the server says of it, the last machine where the answer came directly; None: nothing.
         exit: What the early exit says whose answer the result is; None: it is no exit's.
         answered: By whom, under which plan and why, where a client has several; None: it has one.
+        word: What all machines say of it along the way, where its answer came from the last one directly, past those in
+            the middle; done when that is there, None where it never comes.
     """
 
     frame: int
@@ -88,6 +92,12 @@ class Inference:
     response: Response | None = None
     answered: Answered | None = None
     exit: Said | None = None
+    word: Future[Response | None] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def direct(self) -> bool:
+        """Whether its answer came from the last machine directly."""
+        return self.word is not None
 
     @property
     def latency_s(self) -> float | None:

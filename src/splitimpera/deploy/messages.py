@@ -7,7 +7,7 @@ nothing that a message claims is believed beyond its own length.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from math import ceil, prod
 from struct import Struct, error
@@ -34,6 +34,8 @@ MACHINES_AT_MOST = 16
 ACK = Struct("!IQ")
 ACK_BITS = 64
 TOKEN_BYTES = 512
+ANSWER_KEY = Struct("!B16s")
+KEY_BYTES = 16
 TEXT_BYTES = 400
 US = 1e6
 MOST_US = (1 << 32) - 1
@@ -89,9 +91,20 @@ class Status(IntEnum):
     """Its deadline could not be met behind what waits already, or its client sends more than it may."""
     UNREACHABLE = 7
     """The next machine could not be reached, or did not answer in time."""
+    DIRECT = 8
+    """It is answered, and the response went from the last machine directly to the session for answers."""
 
 
 _STATUSES = {status.value: status for status in Status}
+
+
+class Answers(IntEnum):
+    """What the key in a hello is for."""
+
+    WANTED = 1
+    """Frames of this session are answered in the session of this key."""
+    TAKEN = 2
+    """This session takes the answers of this key, and sends no frames."""
 
 
 @dataclass(frozen=True)
@@ -102,24 +115,39 @@ class Hello:
         bundle: The bundle's id, 32 bytes.
         lowest, highest: The versions of the protocol that the client speaks.
         token: What proves who it is, where certificates do not; empty: nothing.
+        key: By which direct answers find their session, 16 bytes; empty: answers come along the way.
+        answers: What the key is for; None: there is no key.
+
+    Example:
+        >>> hello = Hello(bytes(32), key=bytes(range(16)), answers=Answers.WANTED)
+        >>> Hello.from_bytes(hello.to_bytes()) == hello
+        True
     """
 
     bundle: bytes
     lowest: int = VERSION
     highest: int = VERSION
     token: bytes = b""
+    key: bytes = field(default=b"", repr=False)
+    answers: Answers | None = None
 
     def to_bytes(self) -> bytes:
-        return HELLO.pack(MAGIC, self.lowest, self.highest, self.bundle, len(self.token)) + self.token
+        said = HELLO.pack(MAGIC, self.lowest, self.highest, self.bundle, len(self.token)) + self.token
+        return said if self.answers is None else said + ANSWER_KEY.pack(self.answers, self.key)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Hello:
         """Raises LinkError where this is none."""
         magic, lowest, highest, bundle, length = _fields(HELLO, data, "hello")
-        token = data[HELLO.size :]
+        token, more = data[HELLO.size :][:length], data[HELLO.size + length :]
         if magic != MAGIC or lowest > highest or len(token) != length or length > TOKEN_BYTES:
             raise LinkError("the peer's greeting is none of this protocol")
-        return cls(bundle, lowest, highest, token)
+        if not more:
+            return cls(bundle, lowest, highest, token)
+        answers, key = _fields(ANSWER_KEY, more, "greeting", exact=True)
+        if answers not in list(Answers):
+            raise LinkError("the peer's greeting is none of this protocol")
+        return cls(bundle, lowest, highest, token, key, Answers(answers))
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from splitimpera.codec.framing import VERSION, Kind
 from splitimpera.core.errors import LinkError
 from splitimpera.deploy.admission import RateLimit
 from splitimpera.deploy.batching import Policy, Waiting, deadline, way_s
+from splitimpera.deploy.direct_answers import DirectAnswers
 from splitimpera.deploy.dispatch import Dispatch
 from splitimpera.deploy.door import FLOOR_TEXT, Door, Peer
 from splitimpera.deploy.event_log import tell
 from splitimpera.deploy.forwarding import Forwarding, NextMachine
 from splitimpera.deploy.halves import ReceivingHalf
-from splitimpera.deploy.messages import Hello, Reason, Refusal, Status, Welcome
+from splitimpera.deploy.messages import Answers, Hello, Reason, Refusal, Status, Welcome
 from splitimpera.deploy.serving_bundles import SHORT_ID, ServedBundle, ServedBundles, drained, load_bundle
 from splitimpera.deploy.sessions import Limits, Listener, Message, Session
 from splitimpera.records.traffic import Payload
@@ -97,15 +98,14 @@ class Server:
         self.most_clients = clients
         if rate_limit_hz is not None:
             RateLimit(rate_limit_hz)  # it says which there are
-        self.rate_limit_hz = rate_limit_hz
-        self.metrics = metrics
+        self.rate_limit_hz, self.metrics = rate_limit_hz, metrics
         each = min(FRAMES_EACH, self.limits.most_frames, queue)
-        self._dispatch = Dispatch(queue, each, queue_policy, batch, batch_wait_s, self._respond, metrics)
+        self._answers = DirectAnswers(self._send)
+        self._dispatch = Dispatch(queue, each, queue_policy, batch, batch_wait_s, self._answers.respond, metrics)
         self._forwarding = Forwarding(next_machine, self._dispatch, self.limits)
         self._clients: dict[Session, Peer] = {}
         self._listeners: list[Listener] = []
-        self._stopping = asyncio.Event()
-        self._stopped = False
+        self._stopping, self._stopped = asyncio.Event(), False
         self._tasks: set[asyncio.Task[None]] = set()
         self._drains: dict[ServedBundle, asyncio.Task[None]] = {}
 
@@ -285,6 +285,7 @@ class Server:
             return
         self._dispatch.leave(client)
         self._forwarding.leave(client)
+        self._answers.leave(client)
         # who refers to each other stays until Python looks for circles, which it does seldom
         client.session.on_message = client.session.on_close = _ignore
         if client.served is not None:
@@ -307,7 +308,7 @@ class Server:
         kind = message.frame.id.kind
         if kind is Kind.HELLO:
             self._greet(client, message)
-        elif kind is Kind.FRAME and client.served is not None:
+        elif kind is Kind.FRAME and client.served is not None and client.answers is not Answers.TAKEN:
             self._on_frame(client, client.served, message)
         else:
             self._refuse(client, message.frame.id.plan, Reason.PROTOCOL, f"{kind.name} is not expected here")
@@ -323,10 +324,13 @@ class Server:
             return self._refuse(client, number, served.reason, served.text)
         if self._stopping.is_set():
             return self._refuse(client, number, Reason.STOPPING, "the server is stopping")
+        if client.served is None and sum(one.served is not None for one in self._clients.values()) >= self.most_clients:
+            return self._refuse(client, number, Reason.BUSY, f"{self.most_clients} clients are there already")
+        refusal = self._answers.greeted(client, hello)
+        if refusal is not None:
+            return self._refuse(client, number, refusal.reason, refusal.text)
         client.number = number
         if client.served is None:
-            if sum(other.served is not None for other in self._clients.values()) >= self.most_clients:
-                return self._refuse(client, number, Reason.BUSY, f"{self.most_clients} clients are there already")
             client.served = served
             served.sessions += 1
             session = client.session
@@ -335,7 +339,8 @@ class Server:
             tell(log, logging.INFO, "session", peer=session.peer, carrier=session.carrier, plan=plan, bundle=served.id)
             if self.metrics is not None:
                 self.metrics.clients.inc()
-            self._forwarding.join(client, served)
+            if client.answers is not Answers.TAKEN:
+                self._forwarding.join(client, served)
         # one that comes again was sent again: the answer to it was lost; or the client goes on to another plan
         welcome = Welcome(VERSION, served.largest, self._dispatch.each)
         self._send(client, Kind.WELCOME, number, 0, welcome.to_bytes())
@@ -354,19 +359,17 @@ class Server:
             await asyncio.wait_for(session.sent(), LEAVE_S)
         session.close()
 
-    def _send(self, client: Peer, kind: Kind, number: int, frame: int, data: bytes) -> None:
+    def _send(self, client: Peer, kind: Kind, number: int, frame: int, data: bytes) -> bool:
         if client.session not in self._clients:
-            return  # it is gone
+            return False  # it is gone
         try:
             client.session.send(kind, number, frame, Payload(data))
         except LinkError as failure:  # it does not take what it asked for
             client.session.close(failure)
-            return
+            return False
         if self.metrics is not None:
             self.metrics.sent_bytes.inc(len(data))
-
-    def _respond(self, client: Peer, number: int, frame: int, response: bytes) -> None:
-        self._send(client, Kind.RESPONSE, number, frame, response)
+        return True
 
     # Frames ----------------------------------------------------------------------------------------------------------
 

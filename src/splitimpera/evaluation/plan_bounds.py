@@ -4,8 +4,9 @@ A plan is a chain: first device, link, device, link, ..., last device. What a de
 side alone, and what a link takes on its hop, so that tables of pairs of hops give the sums of all chains.
 
 Latency: the least cost of each device, and of each link (its bytes with headers at the fastest rate + the least delay);
-no queue, no loss. Over UDP a frame with gaps is used at its deadline, however little has come: a lossy link takes
-nothing at the least. Frames a second: 1 / the stage that is busy longest, at the link's mean rate.
+no queue, no loss; an answer that comes back directly takes its whole time. Over UDP a frame with gaps is used at its
+deadline, however little has come: a lossy link takes nothing at the least. Frames a second: 1 / the stage that is busy
+longest, at the link's mean rate.
 
 Behind a bottleneck run the layers of its tail, whose tensors are others than the network's: codecs whose payloads vary
 in size may make a byte of them.
@@ -14,7 +15,7 @@ in size may make a byte of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import inf
 from typing import Protocol
 
@@ -145,11 +146,12 @@ def bounds_of(
     table = _Tables(space, bench, measurements, workload)
     links = len(space.hops)
     parts, chains = [table.alone()], [np.full((1, links), -1)]
-    found = table.first().then(table.link(0).at(0))
+    first = table.first()
+    ending, found = (first.then(table.link(0, ends).at(0)) for ends in (True, links == 1))
     hops = np.arange(len(space.hops[0]))[:, None]
     behind: IntArray = np.zeros(len(hops), dtype=np.int64)
     for place in range(1, links + 1):
-        parts.append(found.then(table.last(place).at(hops[:, -1])))
+        parts.append((ending if place == 1 else found).then(table.last(place).at(hops[:, -1])))
         chains.append(np.pad(hops, ((0, 0), (0, links - place)), constant_values=-1))
         if place == links:
             break
@@ -192,8 +194,10 @@ class _Tables:
         return self._devices(0, self.firsts)
 
     def last(self, place: int) -> Spent:
-        """A device that ends plans, by the hop that arrives."""
-        return self._devices(place, [self._costs(place, hop, None) for hop in self.space.hops[place - 1]])
+        """A device that ends plans, by the hop that arrives, with the way back of answers that no hop carries."""
+        found = self._devices(place, [self._costs(place, hop, None) for hop in self.space.hops[place - 1]])
+        back_s = self.workload.direct_s(place)
+        return replace(found, least_s=found.least_s + back_s, usual_s=found.usual_s + back_s)
 
     def middle(self, place: int) -> Spent:
         """A device in between, by the hops that arrive and leave, shape (hops, hops)."""
@@ -219,10 +223,15 @@ class _Tables:
         of_pairs = [[bool(one.bottleneck) and one.cut < other.cut for other in after] for one in before]
         return np.array(of_pairs, dtype=np.int64)
 
-    def link(self, place: int) -> Spent:
-        """A link by its hops, shape (2, hops): what the network makes crosses, or what a bottleneck's tail makes."""
+    def link(self, place: int, ends: bool = False) -> Spent:
+        """A link by its hops, shape (2, hops): what the network makes crosses, or what a bottleneck's tail makes.
+
+        Args:
+            ends: Of plans that have no hop after the first one.
+        """
+        answer = self.workload.along_bytes(1 if ends else 2)
         every = [
-            self._crossing(hop, self.sharing[place + 1], behind)
+            self._crossing(hop, self.sharing[place + 1], behind, answer)
             for behind in (False, True)
             for hop in self.space.hops[place]
         ]
@@ -263,12 +272,12 @@ class _Tables:
             np.array([_holds(device, costs) for costs in every]),
         )
 
-    def _crossing(self, hop: Hop, senders: int, behind: bool) -> tuple[float, float, float, float]:
+    def _crossing(self, hop: Hop, senders: int, behind: bool, answer: int) -> tuple[float, float, float, float]:
         """Least and usual seconds, least busy seconds of the link, least bytes."""
         some, link = self.bench.provisional(coding_of(hop)), hop.link
         payload = some.least_bytes if some.fixed or not behind else 1
         wire_bytes, usual_bytes = (self._wire(hop, size) for size in (payload, some.least_bytes))
-        trace, answer = link.trace, self.workload.response_bytes
+        trace = link.trace
         fastest_bps = max(trace.rate_bps, default=link.rate_bps) if trace else link.rate_bps
         if trace is not None and trace.opportunity_bytes:
             fastest_bps = inf

@@ -77,7 +77,8 @@ class Timeline:
     A device takes decode + its layers + encode for each frame, one at a time, or as many as wait, in order of arrival;
     a full queue may drop frames. What it takes is drawn from the spread of its costs, by each replication's own
     randomness, which is not the links': a setting that differs in the link alone has the same draws. Every sender has a
-    first device of its own and shares all else, as `sharing` says. Frames with responses are done when these are back.
+    first device of its own and shares all else, as `sharing` says. Frames with responses are done when these are back:
+    along the hops, or directly, delay + bits / rate after the last device is through, without loss or queue.
     One that leaves at an early exit is done there, but for the response over the hops that it has passed, and takes
     nothing of what follows.
 
@@ -85,7 +86,7 @@ class Timeline:
         now_s: The time that each frame has reached; NaN once it was dropped, or has left at an early exit.
         left_at: at which of the plan's early exits each frame left; -1: at none.
         left_s: The time when it did; NaN where it did not.
-        response_s: what the responses of all hops have taken so far.
+        response_s: what the responses of all hops have taken so far, or a direct one takes.
         alive: whether it can still be responded to.
         first_s: When the first device was done with each frame; NaN where it was dropped.
         services: the service times of each device so far, by its name.
@@ -114,6 +115,7 @@ class Timeline:
         self.first_s: FloatArray = self.now_s
         self.response_s: FloatArray = np.zeros(shape)
         self.alive: npt.NDArray[np.bool_] = np.ones(shape, dtype=bool)
+        self._along_bytes = workload.along_bytes(len(plan.hops))
         self.stages: list[Stage] = []
         self.sent: list[tuple[Sent, ...]] = []  # of each hop, one entry a replication
         self.payload_bytes = 0.0
@@ -172,6 +174,9 @@ class Timeline:
             self.left_at = np.where(leaves, before + leaving, self.left_at)
             self.left_s = np.where(leaves, left, self.left_s)
             self.now_s = np.where(leaves, np.nan, left)
+        direct_s = self.workload.direct_s(len(self.plan.hops))
+        if direct_s and place == len(self.plan.hops):
+            self.response_s = np.where(np.isfinite(self.now_s), direct_s, 0.0)
 
     def send(self, sizes: IntArray, element_bytes: int) -> tuple[Sent, ...]:
         """The next hop of every frame.
@@ -204,7 +209,7 @@ class Timeline:
                 deadline_s=np.maximum(self.due.deadline_s[order], ready),  # where the device is late already
                 element_bytes=element_bytes,
                 sender=np.unique(machine[order], return_inverse=True)[1],
-                response_bytes=self.workload.response_bytes,
+                response_bytes=self._along_bytes,
                 asked=self.workload.deadline_s is not None,
             )
             key = self.plan.id, self._place, replication, number
@@ -223,7 +228,7 @@ class Timeline:
             order, run = sent.order, sent.deliveries
             complete[replication, order] = run.complete_s
             self.alive[replication, order] &= run.arrived
-            if self.workload.response_bytes:
+            if self._along_bytes:
                 self.alive[replication, order] &= ~np.isnan(run.response_s)
                 self.response_s[replication, order] += np.nan_to_num(run.response_s - run.complete_s)
         wire_bytes = np.array([sent.deliveries.wire_bytes.mean() if len(sent.order) else 0.0 for sent in runs])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from splitimpera.bundle.entries import tensor_entry
-from splitimpera.bundle.manifest import Manifest, PlanEntry, identified, pieces, rest_of, spans, version_of
+from splitimpera.bundle.manifest import Answers, Manifest, PlanEntry, identified, pieces, rest_of, spans, version_of
 from splitimpera.bundle.opened import Bundle
 from splitimpera.bundle.segments import Span, span_keys
 from splitimpera.bundle.task_entry import TaskEntry, task_entry
@@ -26,7 +26,7 @@ from splitimpera.export.advice import check_machines, extras, left_out
 from splitimpera.export.designed import Designed, Say, load_again, read_designs
 from splitimpera.export.engine_files import ENGINE_NAMES, SUFFIX, CannotRunError, engines_called, file_of
 from splitimpera.export.int8 import quantised_files
-from splitimpera.export.joining import check_memory, floor_of, machines_of
+from splitimpera.export.joining import answers_of, check_memory, floor_of, machines_of
 from splitimpera.export.lacking import refusal
 from splitimpera.export.part_modules import Part, head_of, part_of
 from splitimpera.export.plan_entries import plan_entries
@@ -104,7 +104,7 @@ def export_bundle(
     """
     _check_options(samples, quantize)
     designs = read_designs(Path(run), ids_of(plan, policy), policy)
-    machines, floor = machines_of(designs), floor_of(designs)
+    machines, floor, answers = machines_of(designs), floor_of(designs), answers_of(designs, policy is not None)
     for design in designs:
         check_machines(design.plan)
     engines = dict(zip(machines, engines_called(engine, len(machines)), strict=True))
@@ -114,7 +114,7 @@ def export_bundle(
         )
     testbed = load_again(designs, track, say)
     with torch_threads(1):  # as the halves are run
-        return _Export(designs, testbed, engines, samples, policy, floor, track).made(quantize is not None)
+        return _Export(designs, testbed, engines, samples, policy, floor, answers, track).made(quantize is not None)
 
 
 def ids_of(plan: str | Iterable[str] | None, policy: Policy | None) -> list[str | None]:
@@ -161,6 +161,7 @@ class _Export:
     samples: int
     policy: Policy | None
     floor: int
+    answers: Answers
     track: Track[Any]
 
     def made(self, quantise: bool) -> Exported:
@@ -288,7 +289,8 @@ class _Export:
         setting, graph, data = self.designs[0].setting, self.testbed.graph, self.testbed.data
         return identified(
             {
-                "schema_version": version_of(plans, (each.span for each in stored)),
+                "schema_version": version_of(plans, (each.span for each in stored), self.answers),
+                "answers": self.answers,
                 "name": setting.scenario.name,
                 "made_by": f"splitimpera {__version__}",
                 "network": setting.scenario.network.model,

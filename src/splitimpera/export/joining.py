@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from splitimpera.bundle.manifest import Answers
 from splitimpera.core.errors import PlanError, listed
 from splitimpera.core.units import format_bytes
 from splitimpera.cost.spending import memory_bytes
@@ -51,6 +52,27 @@ def floor_of(designs: Sequence[Designed]) -> int:
                 hint="leave it out, or design again without this requirement",
             )
     return int(deepest.limit)
+
+
+def answers_of(designs: Sequence[Designed], policy: bool) -> Answers:
+    """How answers of plans of more than two machines come back.
+
+    Args:
+        policy: Whether there is one, whose plans have their answers along the way.
+
+    Raises:
+        PlanError: there is, and answers come back directly.
+    """
+    chains = [design.plan for design in designs if len(design.plan.devices) > 2]
+    if not chains or designs[0].setting.workload.direct is None:
+        return "along"
+    if policy:
+        raise PlanError(
+            f"answers of plan '{chains[0].id}' come back directly, those of a policy's plans along the way",
+            where="--policy",
+            hint="export without, or design without workload.answers",
+        )
+    return "direct"
 
 
 def check_memory(device: Device, plans: int, needed_bytes: int) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Protocol, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,26 @@ from splitimpera.core.array_types import Array, FloatArray, IntArray
 from splitimpera.core.bounds import BOUNDS, MOST_DUE_S, MOST_FRAMES, Bound
 from splitimpera.core.errors import SimulationError
 from splitimpera.records.checks import all_bounded, bounded, require
+
+
+@dataclass(frozen=True)
+class DirectAnswers:
+    """A way back from a plan's last device to the first one, past those in the middle; nothing is lost on it."""
+
+    rate_bps: float
+    delay_s: float
+
+    def __post_init__(self) -> None:
+        bounded(self, "rate_bps", "delay_s")
+
+    def takes_s(self, size_bytes: int) -> float:
+        """How long an answer is on its way: delay + bits / rate.
+
+        Example:
+            >>> DirectAnswers(rate_bps=1e6, delay_s=0.02).takes_s(125)
+            0.021
+        """
+        return self.delay_s + 8 * size_bytes / self.rate_bps
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,7 @@ class Workload:
         times_s: Due time of each frame, ascending, in place of the fixed rate.
         senders: Number of devices that send such frames over the same link, their frames evenly staggered.
         response_bytes: Size of the response that goes back when a frame is complete; 0: none is simulated.
+        direct: By which way answers of plans with devices in the middle come back; None: along the hops.
     """
 
     fps: float
@@ -42,6 +63,7 @@ class Workload:
     times_s: tuple[float, ...] = ()
     senders: int = 1
     response_bytes: int = 0
+    direct: DirectAnswers | None = None
 
     def __post_init__(self) -> None:
         bounded(self, "fps", "frames", "senders", "deadline_s", "frame_bytes", "element_bytes", "response_bytes")
@@ -63,6 +85,20 @@ class Workload:
                 where="fps",
                 hint="take fewer frames, or more a second",
             )
+
+    def along_bytes(self, hops: int) -> int:
+        """Size of the response that every hop of a plan of so many carries back."""
+        return 0 if self.direct is not None and hops > 1 else self.response_bytes
+
+    def direct_s(self, hops: int) -> float:
+        """How long an answer takes that no hop of a plan of so many carries; 0 where hops do, or there is none."""
+        if self.direct is None or hops < 2 or not self.response_bytes:
+            return 0.0
+        return self.direct.takes_s(self.response_bytes)
+
+    def plain(self) -> dict[str, Any]:
+        """All of it as plain values; the way of direct answers where there is one."""
+        return {name: value for name, value in asdict(self).items() if name != "direct" or value is not None}
 
     def due_s(self) -> FloatArray:
         """When each frame of the first sender is due, shape (frames,)."""

@@ -179,7 +179,7 @@ def simulation_json(replication: Replication, engine: str = "native") -> bytes:
         "seed": replication.seed,
         "replications": len(runs),
         "link": asdict(link) | {"trace": None if link.trace is None else link.trace.name},
-        "workload": asdict(workload),
+        "workload": workload.plain(),
         "sustained": sustained,
         "stable": list(replication.stable),
         **{f"{name}_s": [_finite(value) for value in numbers.tolist()] for name, numbers in quantiles.items()},

@@ -72,7 +72,7 @@ def tiers_svg(results: Results, plan: PlanEntry | None = None) -> str:
     height = most * LINE + 2 * EDGE
     down = max((len(above) + len(below) for above, below in links), default=0) * LINE + 2 * EDGE
     placed = [_place(place, height, down) for place in range(len(boxes))]
-    answers = results.scenario.workload.get("response") is not None
+    answers = results.scenario.workload.get("response") is not None and not _directly(results, plan)
     words: list[Words] = []
     arrows: list[Arrow] = []
     for place, (above, below) in enumerate(links):
@@ -204,6 +204,11 @@ def _sizes(plan: PlanEntry, hop: HopEntry, results: Results) -> list[str]:
     return [*wrap(shapes, CHARACTERS), f"{units.format_bytes(cut.bytes)} uncoded"]
 
 
+def _directly(results: Results, plan: PlanEntry) -> bool:
+    """Whether the links of a plan carry no responses."""
+    return isinstance(results.scenario.workload.get("answers"), dict) and len(plan.hops) > 1
+
+
 def tiers_words(results: Results) -> str:
     """What the drawing shows and what it has no room for."""
     plan = drawn_plan(results)
@@ -216,7 +221,11 @@ def tiers_words(results: Results) -> str:
     response = results.scenario.workload.get("response")
     if response is not None and plan.hops:
         size = f" of {units.format_bytes(response)}" if isinstance(response, (int, float)) else ""
-        said.append(f"Broken arrows are responses{size}, which return to {plan.devices[0]}.")
+        if _directly(results, plan):
+            way = "directly, past the devices in between, and are not drawn"
+            said.append(f"Responses{size} return to {plan.devices[0]} {way}.")
+        else:
+            said.append(f"Broken arrows are responses{size}, which return to {plan.devices[0]}.")
     elif plan.hops:
         said.append("No responses are sent back in this scenario: a frame is done where it is answered.")
     return " ".join(said)

@@ -155,9 +155,15 @@ def study_over(path: str | Path, grid: LinkGrid, replications: int = 5) -> Study
         path: A scenario, or the results of a design.
 
     Raises:
-        ScenarioError: there is no scenario, or the grid is one of no axes.
+        ScenarioError: there is no scenario, its answers come back directly, or the grid is one of no axes.
     """
     scenario = load_run(path).scenario
+    if scenario.workload.answers != "along":
+        raise ScenarioError(
+            "the plans of a policy have their answers along the way, not directly",
+            where="workload.answers",
+            hint="leave it out for a policy",
+        )
     axes = grid.axes()
     if not axes:
         raise ScenarioError("no link condition is given", where="--over", hint=f"write for example '{OVER}'")

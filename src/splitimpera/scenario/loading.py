@@ -31,7 +31,13 @@ from splitimpera.scenario.sections import (
     SoftSection,
     WorkloadSection,
 )
-from splitimpera.scenario.tier_sections import DeviceSection, LinkSection, RadioSection
+from splitimpera.scenario.tier_sections import (
+    AnswersSection,
+    DeviceSection,
+    DirectSection,
+    LinkSection,
+    RadioSection,
+)
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -260,6 +266,8 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "devices": DeviceSection,
     "links": LinkSection,
     "workload": WorkloadSection,
+    "answers": AnswersSection,
+    "direct": DirectSection,
     "plans": PlansSection,
     "bottlenecks": BottlenecksSection,
     "exits": ExitsSection,

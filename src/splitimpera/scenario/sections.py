@@ -35,7 +35,7 @@ from splitimpera.records.requirement import (
     check_objective,
     parse_requirement,
 )
-from splitimpera.records.traffic import Workload
+from splitimpera.records.traffic import DirectAnswers, Workload
 from splitimpera.scenario.base_section import Section as _Section
 from splitimpera.scenario.data_section import DataSection as DataSection
 from splitimpera.scenario.exit_section import ExitsSection
@@ -56,7 +56,14 @@ from splitimpera.scenario.quantities import (
     can_be_kept,
     si_numbers,
 )
-from splitimpera.scenario.tier_sections import MOST_DEVICES, DeviceSection, LinkSection, within
+from splitimpera.scenario.tier_sections import (
+    MOST_DEVICES,
+    Answers,
+    AnswersSection,
+    DeviceSection,
+    LinkSection,
+    within,
+)
 
 
 class NetworkSection(_Section):
@@ -94,22 +101,31 @@ class TaskSection(_Section):
 
 
 class WorkloadSection(_Section):
-    """Frame rate, number of simulated frames, and how long a receiver waits for an incomplete frame."""
+    """Frame rate, number of simulated frames, how long a receiver waits for an incomplete one, and what comes back."""
 
     fps: Annotated[Frequency, within("fps")]
     frames: Annotated[int, Field(ge=1000, le=int(BOUNDS["frames"].high))] = 1000
     deadline: Annotated[Seconds, within("deadline_s")] | None = None
     senders: Annotated[int, within("senders")] = 1
     response: ResponseBytes = 0
+    answers: Answers = "along"
 
     @model_validator(mode="after")
     def _bounded(self) -> WorkloadSection:
+        if self.answers != "along" and not self.response:
+            raise ValueError(
+                "answers says how responses come back, and response does not say that there are any; "
+                "write response: runtime, or their size"
+            )
         self.record()  # which knows what its values may come to together
         return self
 
     def record(self) -> Workload:
         size = 0 if self.response == "runtime" else self.response
-        return Workload(self.fps, self.frames, self.deadline, senders=self.senders, response_bytes=size)
+        direct = None
+        if isinstance(self.answers, AnswersSection):
+            direct = DirectAnswers(self.answers.direct.rate, self.answers.direct.delay)
+        return Workload(self.fps, self.frames, self.deadline, senders=self.senders, response_bytes=size, direct=direct)
 
 
 class PlansSection(_Section):
@@ -240,6 +256,22 @@ class Scenario(_Section):
                 raise ValueError(
                     f"devices[{place}].count: {count} given, only {before} send to them, each to one; so many at most"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _answered(self) -> Scenario:
+        if self.workload.answers == "along":
+            return self
+        if len(self.devices) < 3:
+            raise ValueError(
+                f"workload.answers: with {len(self.devices)} devices no machine is in the middle, answers come along "
+                "the link; leave it out, and give the link a downlink_rate and downlink_delay"
+            )
+        if self.exits is not None:
+            raise ValueError(
+                "workload.answers: with early exits answers come from several machines, and along the way; leave out "
+                "answers or exits"
+            )
         return self
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from splitimpera.core.bounds import BOUNDS
@@ -156,3 +156,33 @@ class LinkSection(_Section):
         own = {key for key in ("codecs", "transports") if getattr(self, key) is None}
         values = {key: getattr(self, key) for key in type(self).model_fields if key not in own}
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
+
+class DirectSection(_Section):
+    """The way of answers that pass no machine in the middle: nothing is lost on it."""
+
+    rate: Annotated[BitRate, within("rate_bps")]
+    delay: Annotated[Seconds, within("delay_s")]
+
+
+class AnswersSection(_Section):
+    """How answers come back, where not along the way."""
+
+    direct: DirectSection
+
+
+def _along_or_not(value: object) -> str:
+    return "text" if isinstance(value, str) else "mapping"
+
+
+def _written_out(value: object) -> object:
+    if value == "direct":
+        raise ValueError("direct answers have a rate and a delay: write {direct: {rate: 10 Mbit/s, delay: 20 ms}}")
+    return value
+
+
+Answers = Annotated[
+    Annotated[Literal["along"], Tag("text")] | Annotated[AnswersSection, Tag("mapping")],
+    Discriminator(_along_or_not),
+    BeforeValidator(_written_out),
+]

@@ -34,6 +34,7 @@ def cautions(
     return [
         *_chosen(logs, entry),
         *_shortened(logs),
+        *_ways(logs, prediction),
         *_length(found),
         *_pace(logs, found, prediction),
         *_outcomes(logs),
@@ -68,6 +69,21 @@ def _shortened(logs: Sequence[Log]) -> Iterator[str]:
             f"A machine in the middle finished {shortened} of the frames by itself, for the next one was away or took "
             "too long: here nothing came back of them."
         )
+
+
+def _ways(logs: Sequence[Log], prediction: Prediction) -> Iterator[str]:
+    """Of answers that come back directly, and of those that did not."""
+    designed = bool(prediction.workload.direct_s(len(prediction.plan.hops)))
+    answered = [line for log in logs for line in log.compared if line.outcome == "ok"]
+    directly = sum(line.direct for line in answered)
+    if designed or directly:
+        yield (
+            "Answers that come back directly are no part of their own: what they take on their way back counts as the "
+            "first link's, 'there and back', and the other links have the way there alone."
+        )
+    along = len(answered) - directly
+    if designed and along:
+        yield f"{along} of {len(answered)} answers came along the way, where the design has all of them come directly."
 
 
 def _length(found: Measured) -> Iterator[str]:

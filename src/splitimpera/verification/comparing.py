@@ -87,7 +87,8 @@ def matched(
     told_bytes = given[0].run.result_bytes
     result_bytes = results.cuts[-1].bytes if told_bytes is None else told_bytes
     prediction = predict(folder, results, entry, max(frames, 2), first, result_bytes, further)
-    return results, entry, given, prediction, measured(given, prediction.plan.hops, result_bytes)
+    direct_s = prediction.workload.direct_s(len(prediction.plan.hops))
+    return results, entry, given, prediction, measured(given, prediction.plan.hops, result_bytes, direct_s)
 
 
 def compared(

@@ -155,11 +155,8 @@ def _whole_ways(log: Log, hops: int) -> Log:
                 f"frame {line.frame} went on over {len(line.hops)} hops, the plan has {max(hops, 0)} of them",
                 where=f"'{shown_path(log.path)}'",
             )
-    short = [
-        place
-        for place, line in enumerate(frames)
-        if line.outcome == "ok" and line.exit is None and len(line.hops) < hops
-    ]
+    whole = [place for place, line in enumerate(frames) if line.outcome == "ok" and line.exit is None]
+    short = [place for place in whole if not frames[place].direct and len(frames[place].hops) < hops]
     for place in short:
         frames[place] = frames[place].model_copy(update=_NOTHING)
     return replace(log, frames=tuple(frames), shortened=len(short)) if short else log

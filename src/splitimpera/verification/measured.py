@@ -63,12 +63,14 @@ def sent_bytes(line: FrameLine) -> list[int]:
     return [line.payload_bytes, *(hop.payload_bytes for hop in line.hops)]
 
 
-def measured(logs: Sequence[Log], hops: Sequence[Hop], result_bytes: int) -> Measured:
+def measured(logs: Sequence[Log], hops: Sequence[Hop], result_bytes: int, direct_s: float = 0.0) -> Measured:
     """The frames of some logs.
 
     Args:
         hops: Of the plan; in the proportion of each one's link the time is split that is left of round trips.
         result_bytes: Size of the network's result.
+        direct_s: What the design has for the way back of a direct answer. That of frames whose answer came so counts as
+            the first link's, and no other link has a way back then.
     """
     lines = tuple(chain.from_iterable(log.compared for log in logs))
     of = {name: _column(lines, name) for name in (*_TIMES, "due_s")}
@@ -82,6 +84,12 @@ def measured(logs: Sequence[Log], hops: Sequence[Hop], result_bytes: int) -> Mea
         first = {name: of[name] for name in _ON_MACHINES} | {"encode_s": of["encode_s"]}
         ways = [first | {"away_s": of["response_s"] - ready_s}, *_further(lines, len(hops) - 1)]
         parts_s |= _parts(ways, [_share_there(hop.link, result_bytes) for hop in hops])
+        directly = np.array([line.direct for line in lines])
+        if directly.any():
+            there_s = first_packet_s(hops[0].link)
+            shares = [there_s / (there_s + direct_s) if there_s + direct_s > 0 else 0.5] + [1.0] * (len(hops) - 1)
+            past = _parts(_without_words(ways, [_share_there(hop.link, 0) for hop in hops]), shares)
+            parts_s |= {key: np.where(directly, times_s, parts_s[key]) for key, times_s in past.items()}
     left = np.array([line.exit is not None and line.outcome == "ok" for line in lines], dtype=bool)
     if left.any():  # nothing of what follows, but for what is left over
         own = {key: parts_s[key] for key in ("device_wait", "device")} | {"rest": of["response_s"] - of["begun_s"]}
@@ -124,6 +132,22 @@ def _further(lines: Sequence[FrameLine], hops: int) -> list[dict[str, FloatArray
         }
         for place in range(hops)
     ]
+
+
+def _without_words(ways: Sequence[dict[str, FloatArray]], shares: Sequence[float]) -> list[dict[str, FloatArray]]:
+    """The ways of frames whose answer came directly, as if the word of it took no time on its way back.
+
+    Args:
+        ways, shares: As `_parts` has them, with the share that is there of what a first packet and a word travel.
+    """
+    found: list[dict[str, FloatArray]] = []
+    behind_s: FloatArray = np.zeros(1)  # what words took on hops behind, which a machine's own time contains
+    for way, share in zip(ways[:0:-1], shares[:0:-1], strict=True):
+        word_s = (1 - share) * (way["away_s"] - way["server_s"])
+        server_s, away_s = way["server_s"] - behind_s, way["away_s"] - behind_s - word_s
+        found.insert(0, way | {"server_s": server_s, "away_s": away_s})
+        behind_s = behind_s + word_s
+    return [ways[0] | {"server_s": ways[0]["server_s"] - behind_s}, *found]
 
 
 def _parts(ways: Sequence[dict[str, FloatArray]], shares: Sequence[float]) -> dict[str, FloatArray]:

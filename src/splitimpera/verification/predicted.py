@@ -303,7 +303,9 @@ def _parts(found: Timeline) -> dict[str, FloatArray]:
 
 
 def _back(found: Timeline, hop: int) -> FloatArray:
-    """How long each frame's response takes over a hop, counted from 1."""
+    """How long each frame's response takes over a hop, counted from 1; a direct one counts as the first's."""
+    if found.workload.direct_s(len(found.plan.hops)):
+        return found.response_s if hop == 1 else np.zeros(found.now_s.shape)
     back_s = np.zeros(found.now_s.shape)
     for replication, sent in enumerate(found.sent[hop - 1]):
         run = sent.deliveries

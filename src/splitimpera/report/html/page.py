@@ -276,24 +276,23 @@ def _section(section: SectionEntry) -> str:
     return ", ".join(filter(None, [section.name, _values(section.model_dump(exclude={"name"}))]))
 
 
+_WRITERS = {
+    **dict.fromkeys(("rate", "downlink_rate"), units.format_rate),
+    **dict.fromkeys(("delay", "downlink_delay", "jitter", "deadline"), units.format_time),
+    **dict.fromkeys(("loss", "downlink_loss"), units.format_fraction),
+    **dict.fromkeys(("mtu", "memory", "queue_bytes", "response"), units.format_bytes),
+}
+
+
 def _values(section: dict[str, Any]) -> str:
     """What a section of the scenario says, in the scenario's own words where they have a unit."""
-    writers = {
-        **dict.fromkeys(("rate", "downlink_rate"), units.format_rate),
-        **dict.fromkeys(("delay", "downlink_delay", "jitter", "deadline"), units.format_time),
-        **dict.fromkeys(("loss", "downlink_loss"), units.format_fraction),
-        **dict.fromkeys(("mtu", "memory", "queue_bytes", "response"), units.format_bytes),
-    }
-    said = []
-    for key, value in section.items():
-        if value is None or value == [] or isinstance(value, bool):
-            continue
-        plain = isinstance(value, (int, float)) and key in writers
-        said.append(f"{key} {writers[key](value) if plain else _plain(value)}")
-    return ", ".join(said)
+    given = {key: value for key, value in section.items() if value is not None and value != []}
+    return ", ".join(f"{key} {_plain(value, key)}" for key, value in given.items() if not isinstance(value, bool))
 
 
-def _plain(value: object) -> str:
+def _plain(value: object, key: str = "") -> str:
+    if isinstance(value, (int, float)) and key in _WRITERS:
+        return _WRITERS[key](value)
     if isinstance(value, dict):
-        return " ".join(f"{key} {_plain(entry)}" for key, entry in value.items())
+        return " ".join(f"{inner} {_plain(entry, inner)}" for inner, entry in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
