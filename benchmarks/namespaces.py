@@ -1,8 +1,10 @@
-"""Two network namespaces on this machine, joined by a link of a chosen rate, delay and loss (relay.c).
+"""Network namespaces on this machine, each joined to the next by a link of a chosen rate, delay and loss (relay.c).
 
     with joined(Wire(rate_bps=20e6, delay_s=0.005, loss=0.01, seed=1)) as ends:
         subprocess.run(ends.near.command(["ping", "-c", "3", ends.far.address]))
     print(ends.report.up.late_p99_us)
+
+`chained` joins more than two in a row; those that no link joins do not reach each other.
 
 Needs root, a C compiler, iproute2 and TUN devices; `hindrance` says what is missing.
 """
@@ -19,6 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from string import ascii_lowercase
 
 SOURCE = Path(__file__).with_name("relay.c")
 ANSWER_S = 10.0
@@ -56,7 +59,7 @@ class Wire:
 
 @dataclass(frozen=True)
 class End:
-    """One namespace."""
+    """One end of a link, in a namespace; one in the middle of a chain has an end of either link."""
 
     name: str
     device: str
@@ -144,26 +147,38 @@ def joined(wire: Wire) -> Iterator[Ends]:
     Raises:
         NoNamespacesError: they cannot be made here; nothing is left behind.
     """
+    with chained([wire]) as (ends,):
+        yield ends
+
+
+@contextmanager
+def chained(wires: Sequence[Wire]) -> Iterator[list[Ends]]:
+    """Namespaces in a row and the links between them, one more than these; errors as of `joined`."""
     number = f"{os.getpid()}-{next(_NUMBERS)}"
-    subnet = f"10.{77 + next(_NUMBERS) % 100}.0"
-    near, far = (
-        End(f"sei-{number}-{side}", f"sei{os.getpid() % 1_000_000}{side}", f"{subnet}.{host}")
-        for side, host in (("a", 1), ("b", 2))
-    )
-    ends = Ends(near, far)
+    names = [f"sei-{number}-{ascii_lowercase[place]}" for place in range(len(wires) + 1)]
+    links = [_ends(names[place], names[place + 1], place) for place in range(len(wires))]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-")))
         _do("cc", "-O2", "-o", str(folder / "relay"), str(SOURCE))
-        for end in (near, far):
-            _do("ip", "netns", "add", end.name)
-            stack.callback(_remove, end.name)
-        relay = _start(folder / "relay", near, far, wire)
-        stack.callback(_stop, relay, ends)
-        for end, other in ((near, far), (far, near)):
-            _set_up(end, other, wire)
-        yield ends
-    if not ends.reports:
-        raise NoNamespacesError("the relay ended without a report")
+        for name in names:
+            _do("ip", "netns", "add", name)
+            stack.callback(_remove, name)
+        for ends, wire in zip(links, wires, strict=True):
+            relay = _start(folder / "relay", ends.near, ends.far, wire)
+            stack.callback(_stop, relay, ends)
+            for end, other in ((ends.near, ends.far), (ends.far, ends.near)):
+                _set_up(end, other, wire)
+        yield links
+    if not all(ends.reports for ends in links):
+        raise NoNamespacesError("a relay ended without a report")
+
+
+def _ends(near: str, far: str, place: int) -> Ends:
+    """Both ends of a link, by the names of their namespaces and its place in the row."""
+    subnet = f"10.{77 + next(_NUMBERS) % 100}.0"
+    first, second = ascii_lowercase[2 * place : 2 * place + 2]
+    device = f"sei{os.getpid() % 1_000_000}"
+    return Ends(End(near, device + first, f"{subnet}.1"), End(far, device + second, f"{subnet}.2"))
 
 
 def _start(program: Path, near: End, far: End, wire: Wire) -> subprocess.Popen[str]:
