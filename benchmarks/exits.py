@@ -1,11 +1,15 @@
 """What early exits save, and what they cost in accuracy: heads at a quarter, half and three quarters of the work.
 
     python benchmarks/exits.py [--networks ...] [--heads linear conv joint] [--markdown FILE]
+    python benchmarks/exits.py --plans [--networks ...] [--heads linear] [--objective energy] [--markdown FILE]
 
 Heads are trained on the training part; thresholds are chosen on some of the other pictures and judged on the rest, in
 20 random divisions, since those chosen on so few miss by points in a single one. Of the digits 270 of 900 pictures are
 chosen on, of CIFAR-10 half of 2000. Intervals: 95 % over divisions, which have pictures in common. CIFAR-10 is left out
 where `--reference` is absent. Exit status 1: a goal is missed.
+
+`--plans`: latency, energy and bytes of whole plans with and without exits, see exit_plans.py. Exit status 1: one is
+less accurate with them, beyond the interval.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import exit_plans
 import numpy as np
 import score_vs_accuracy
 import torch
@@ -214,29 +219,44 @@ def exits_lines(found: Measured) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--heads", nargs="+", choices=list(HEADS), default=list(HEADS))
+    parser.add_argument("--heads", nargs="+", choices=list(HEADS), help="all of them; of plans, linear alone")
     parser.add_argument("--divisions", type=int, default=20)
     parser.add_argument("--loss", type=float, default=0.005, help="of accuracy, allowed where thresholds are chosen")
     parser.add_argument("--per-class", action="store_true", help="a threshold for each class")
+    parser.add_argument("--plans", action="store_true", help="whole plans, in place of multiply-accumulates")
+    parser.add_argument("--objective", default="energy", help="by which plans are the best")
     parser.add_argument("--reference", type=Path, default=score_vs_accuracy.REFERENCE)
     parser.add_argument("--markdown", type=Path, help="write the tables to this file, too")
     options = parser.parse_args()
     torch.set_num_threads(1)
     score_vs_accuracy.REFERENCE = options.reference
-    lines, missed = list[str](), False
+    if options.plans:
+        heads = {name: HEADS[name] for name in options.heads or ("linear",)}
+        lines, missed = exit_plans.tables(options.networks, heads, options.objective)
+    else:
+        lines, missed = tables(options)
+    print("\n".join(lines))
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines))
+    return int(missed)
+
+
+def tables(options: argparse.Namespace) -> tuple[list[str], bool]:
+    """Markdown, and whether a goal is missed."""
+    lines, missed, heads = list[str](), False, options.heads or list(HEADS)
     for name in options.networks:
         case = CASES[name]()
         if case is None:
             lines += [f"### {name}", "", f"Left out: {options.reference} is not there.", ""]
             continue
         rows, notes = list[list[str]](), list[str]()
-        for head in options.heads:
+        for head in heads:
             found = measured(case, HEADS[head], options.loss, options.per_class, options.divisions)
             rows.append(row(head, found))
             notes += ["", f"Heads `{head}`, trained in {found.seconds:.0f} s:", "", *exits_lines(found), ""]
             goals = found.goals()
             notes += [f"- {goal}: {'met' if met else 'MISSED'}" for goal, met in goals.items()]
-            missed |= head == options.heads[0] and not all(goals.values())
+            missed |= head == heads[0] and not all(goals.values())
             print(name, *rows[-1], *goals.items(), f"{found.seconds:.0f} s", sep=" | ", flush=True)
         chosen = round(case.share * len(case.others))
         lines += [
@@ -248,10 +268,7 @@ def main() -> int:
             *notes,
             "",
         ]
-    print("\n".join(lines))
-    if options.markdown:
-        options.markdown.write_text("\n".join(lines))
-    return int(missed)
+    return lines, missed
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from splitimpera.saliency.hooks import gradients
 from splitimpera.saliency.scores import SCORES, STATISTICS, by_channel
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cifar10"
+CIFAR_PIXELS = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Outcomes = dict[str, list[dict[str, list[float]]]]
 """By size of latent: for each cut, `right` and `nats` of each test image."""
 SIZES = ("papers", "equal")
@@ -90,13 +91,12 @@ def cifar(most: int = 2000) -> Case | None:
     model = CifarResNet()
     state = torch.load(weights, weights_only=True, map_location="cpu")["state_dict"]
     model.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
-    pixels = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     arrays = np.load(images)
     parts = {}
     for part in ("train", "test"):
         rows = np.random.default_rng(0).permutation(len(arrays[f"{part}_y"]))  # they are sorted by class
         inputs, labels = arrays[f"{part}_x"][rows], arrays[f"{part}_y"][rows].astype(np.int64)
-        parts[part] = Samples(pixels.inputs(inputs), torch.from_numpy(labels))
+        parts[part] = Samples(CIFAR_PIXELS.inputs(inputs), torch.from_numpy(labels))
     groups = {"animals": (2, 3, 4, 5, 6, 7), "vehicles": (0, 1, 8, 9)}
     return Case(model.eval(), parts["train"].take(slice(most)), parts["test"], groups, epochs=4, batch=32)
 
