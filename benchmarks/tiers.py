@@ -11,7 +11,7 @@ Two machines: the sensor alone, the sensor with the gateway, or the sensor with 
 payloads on as they came. Three: all other plans; the gateway computes layers or codes anew, and the cloud goes on. The
 score is the latency's p95. Printed are three tables, with a row for each rate of the radio and a column for each of the
 uplink, and a line of JSON: "-" is where frames come faster than any plan bears them, "only" where three machines alone
-keep up.
+keep up. What real programs make of such plans: deployed_tiers.py.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from namespaces import Ends, Wire, hindrance, joined
+from namespaces import Ends, Wire, chained, hindrance, joined
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
@@ -86,6 +86,26 @@ def test_the_same_seed_drops_the_same_packets():
             exchanged(ends)
         dropped.append(ends.report.dropped)
     assert dropped[0] == dropped[1] != dropped[2]
+
+
+def test_a_chain_has_two_links_of_its_own_and_no_way_past_its_middle():
+    """500 bytes of IP and 2 of the link take 1.004 ms at 4 Mbit/s and 4.016 at 1; the middle routes nothing."""
+    with chained([Wire(4e6, 0.02, loss=0.1, seed=3), Wire(1e6, 0.001)]) as (radio, uplink):
+        assert radio.far.name == uplink.near.name
+        assert names().count(radio.near.name.removesuffix("a")) == 3
+        came, sent = exchanged(radio)
+        there, begun = exchanged(uplink)
+        past = f"import socket; socket.create_connection(({uplink.far.address!r}, 9), 1)"
+        lost = subprocess.run(radio.near.command([sys.executable, "-c", past]), capture_output=True, text=True)
+        assert "Network is unreachable" in lost.stderr
+    assert [number for number, _ in came] == [number for number in range(200) if number not in radio.report.dropped]
+    assert [number for number, _ in there] == list(range(200))
+    assert radio.report.lost > 5
+    assert uplink.report.lost == 0
+    assert came[-1][1] - sent[0] >= 0.02 + (came[-1][0] + 1) * 502 * 8 / 4e6 - 1e-6
+    assert there[-1][1] - begun[0] >= 0.001 + 200 * 502 * 8 / 1e6 - 1e-6
+    assert radio.near.name not in names()
+    assert uplink.far.name not in names()
 
 
 def test_nothing_is_left_behind_not_even_after_an_error():
