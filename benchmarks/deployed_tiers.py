@@ -152,7 +152,7 @@ def scenario_of(of: Chain) -> Scenario:
         }
         for name, way in zip(LINKS, of.ways, strict=True)
     ]
-    workload = {"fps": of.fps, "frames": 1000, "response": "runtime"}
+    workload: dict[str, Any] = {"fps": of.fps, "frames": 1000, "response": "runtime"}
     if of.deadline_s is not None:
         workload["deadline"] = f"{of.deadline_s * 1e3:g} ms"
     content: dict[str, Any] = {

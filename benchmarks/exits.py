@@ -224,7 +224,7 @@ def main() -> int:
     parser.add_argument("--loss", type=float, default=0.005, help="of accuracy, allowed where thresholds are chosen")
     parser.add_argument("--per-class", action="store_true", help="a threshold for each class")
     parser.add_argument("--plans", action="store_true", help="whole plans, in place of multiply-accumulates")
-    parser.add_argument("--objective", default="energy", help="by which plans are the best")
+    parser.add_argument("--objective", choices=list(exit_plans.SAVED), default="energy", help="what makes plans best")
     parser.add_argument("--reference", type=Path, default=score_vs_accuracy.REFERENCE)
     parser.add_argument("--markdown", type=Path, help="write the tables to this file, too")
     options = parser.parse_args()
