@@ -51,7 +51,7 @@ def times_of_hops(plan: Plan, frames: Sequence[FrameLine], last: int) -> Times:
 
 
 def _coding(direction: Literal["encode", "decode"], of: Coding, seconds: FloatArray) -> CodingTime:
-    return CodingTime(direction, *of, _samples(seconds))
+    return CodingTime(direction, *of[:4], _samples(seconds))
 
 
 def _column(lines: Sequence[FrameLine | HopLine], name: str) -> FloatArray:
