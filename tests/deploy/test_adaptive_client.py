@@ -141,6 +141,8 @@ def test_modes_and_plans_that_leave_no_answer_are_refused(bundle):
         AdaptiveClient(bundle, ["127.0.0.1:1"], "lc", mode=Mode.SERVER_ONLY, insecure=True)
 
 
+@pytest.mark.alone
+@pytest.mark.slow
 def test_a_client_leaves_a_server_that_is_busy_alone_for_as_long_as_it_says(bundle):
     with (
         running(bundle, rate_limit_hz=5.0) as (_, address),

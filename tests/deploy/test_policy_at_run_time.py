@@ -130,6 +130,7 @@ def test_the_larger_plan_is_taken_where_the_link_bears_it_and_left_where_it_does
     assert np.mean([one.outcome == "ok" for _, one in found]) >= 0.97
 
 
+@pytest.mark.slow
 def test_a_pinned_plan_stays(bundle):
     with running(bundle) as (_, address), AdaptiveClient(bundle, [address], "sc", pin=True, insecure=True) as client:
         found = drive(client, 1.5)
@@ -143,6 +144,7 @@ def test_the_rules_are_told_what_the_latest_frames_came_to(bundle):
         assert client.rules.adapting._on_time(monotonic()) >= 0.8  # all, but where other programs hold the machine
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_frame_is_finished_from_the_cut(bundle):
     gone = Trace("gone", (0.0, 0.8), 60.0, rate_bps=(4e6, 0.0))
     with (

@@ -138,6 +138,7 @@ def test_a_plan_of_the_device_alone(folder):
     }
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_the_summary(folder):
     with serving(folder, "--insecure") as (_, address):
         start = [*COMMAND, "infer", "bundle", "--server", address, "--insecure", "--input", "samples"]

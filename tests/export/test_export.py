@@ -127,6 +127,7 @@ def test_one_machine_gets_its_own_files_and_the_whole_manifest(split, tmp_path, 
         others(bundle)
 
 
+@pytest.mark.slow
 def test_local_and_remote_plans(run):
     local = export_bundle(run, "LC", engine="torch")
     bundle = bundling.held(local.manifest, local.contents)
@@ -147,6 +148,7 @@ def test_local_and_remote_plans(run):
     assert numbers == {hop.number}
 
 
+@pytest.mark.slow
 def test_a_bottleneck_is_inside_and_is_trained_again_where_it_is_gone(run, tmp_path, monkeypatch):
     said = []
     first = export_bundle(run, BOTTLENECK, engine="torch", say=said.append)

@@ -215,6 +215,7 @@ def test_neither_program_needs_torch_or_scipy(runs, case, told):
     assert re.fullmatch(told, run.stdout.strip()), run.stdout + run.stderr
 
 
+@pytest.mark.slow
 def test_inputs_of_other_sources_are_judged_where_their_targets_are_known(runs, tmp_path):
     _, _, bundle = runs("segmentation")
     own = dict(np.load(io.BytesIO(bundle.read("samples.npz"))))

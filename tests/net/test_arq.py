@@ -29,6 +29,7 @@ def test_without_loss_it_is_udp():
     assert not repeating.retransmissions.any()
 
 
+@pytest.mark.slow
 def test_a_lost_datagram_is_sent_again_when_a_later_one_is_acknowledged():
     sent = send(replace(INSTANT, drops=(1,)), 3)
     # the third arrives after 10 ms, its acknowledgement after 20 ms, the repetition after 30 ms

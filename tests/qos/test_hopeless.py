@@ -74,6 +74,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @given(**CASES)
 def test_no_plan_that_could_be_chosen_is_ruled_out(bed, wanted, rate, loss, speed, seed):

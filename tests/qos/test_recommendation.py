@@ -463,6 +463,7 @@ class Facts:
         return all(a >= b for a, b in zip(self.goods, other.goods, strict=True)) and self.goods != other.goods
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(result_sets())
 def test_the_choice_is_the_one_that_brute_force_finds(result_set):

@@ -63,6 +63,7 @@ def tables(folder):
     return [(folder / name).read_bytes() for name in ("cells.csv", "plans.csv")]
 
 
+@pytest.mark.slow
 def test_every_cell_is_found_once_and_stands_in_a_frame(folder):
     said = []
     found = sei.study(folder / "small.yaml", folder / "out", say=said.append)

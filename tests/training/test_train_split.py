@@ -42,6 +42,7 @@ def accuracy(logits, samples):
 # What training is for -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_training_brings_a_split_close_to_the_unsplit_network(graph):
     split = train_split(graph, splits.CUT, splits.samples_of(192), epochs=(10, 10), batch=16, ratio=32, bits=8)
     test = splits.samples_of(200, seed=8)

@@ -61,6 +61,7 @@ def test_a_link_that_has_changed_has_its_new_delay_and_loss(tmp_path):
     assert scenario.links[0].delay == before.links[0].delay
 
 
+@pytest.mark.slow
 def test_a_plan_without_a_link_gives_a_profile(tmp_path):
     files, scenario, _ = anew(logged(tmp_path / "a.jsonl", LOCAL, add={"device": after(1, 9 * MS)}), tmp_path / "a")
     assert scenario.devices[0].profile == files[1]
