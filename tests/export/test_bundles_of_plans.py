@@ -23,6 +23,7 @@ from splitimpera.export.bundling import held
 from splitimpera.export.engine_files import CannotRunError
 from splitimpera.export.placing import files_of
 from splitimpera.records.policy import LARGEST_BYTES, Policy, PolicyPlan, load_policy, written_policy
+from splitimpera.records.spans import Span
 
 PLANS = ["SC2-float32-tcp", "RC-float32-tcp", "SC1-float32-tcp", "LC"]
 BOTTLENECK = "SC1-b4-uint8-tcp"
@@ -170,7 +171,7 @@ def test_bottlenecks_have_programs_and_each_codec_constants_of_its_own(tmp_path,
     write_bundle(files_of(exported.manifest, exported.contents), tmp_path / "bundle")
     bundle = open_bundle(tmp_path / "bundle")
     spans = [segment.span for segment in bundle.manifest.part("camera").segments]
-    assert spans == [(0, 1, 0, 0), (1, 5, 0, 0), (0, 1, 0, 4)]
+    assert spans == [Span(0, 1), Span(1, 5), Span(0, 1, 0, 4)]
     constants = {plan.id: plan.hops[0].constants for plan in bundle.manifest.plans if plan.hops}
     assert constants["SC1-float32-tcp"] is None
     assert len({constants[BOTTLENECK], constants[CODED]}) == 2
