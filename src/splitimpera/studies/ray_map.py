@@ -50,17 +50,9 @@ class Ray(Cluster):
 
     def __call__(self, work: Work, tasks: Iterable[Any]) -> Iterator[Done]:
         with self.joined():
-            running = _Running(self, work, iter(enumerate(tasks)))
-            interrupted = False
-            try:
-                yield from running.all()
-            except KeyboardInterrupt:
-                interrupted = True
-                raise
-            finally:
-                # a Ray of our own ends with all its tasks; one that is cancelled as it ends may crash Ray
-                if not (interrupted and self.address is None):
-                    running.cancel()
+            # tasks that are left in the middle end by themselves, or with this process: to cancel one just as it is
+            # sent or ends makes Ray end this process
+            yield from _Running(self, work, iter(enumerate(tasks))).all()
 
 
 class _Running:
@@ -104,14 +96,6 @@ class _Running:
                     raise LinkError(f"Ray failed: {shown(failure, 600)}", where=WHERE) from None
                 else:
                     yield from self._done(answer)
-
-    def cancel(self) -> None:
-        """End what runs; where Ray is gone there is nothing to end."""
-        for ref in self.chunks:
-            try:
-                self.ray.cancel(ref, force=True)
-            except Exception:
-                return
 
     def _look(self) -> None:
         """How much there is to do it with; what is on its way comes in while the cluster does not answer."""
