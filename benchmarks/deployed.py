@@ -398,6 +398,31 @@ def _off(values: tuple[float, float], interval: Interval, limit: tuple[float, fl
     return abs(measured - predicted) / unit_s, outside_s / unit_s
 
 
+def calibrated(
+    scenario: Scenario,
+    place: Path,
+    plan_of: Callable[[Results], PlanEntry],
+    run: Callable[[Path], list[FrameLine]],
+    times: Callable[[Measurements, Plan, Sequence[FrameLine], int], Measurements],
+) -> Path:
+    """Design, export, run a plan's bundle over loopback, and design again with what that took; the bundle.
+
+    Args:
+        plan_of: The plan among those of the design.
+        run: Frames of a bundle over loopback.
+        times: What these took, in place of what a design has of this plan.
+    """
+    results = designed(scenario, place / "first")
+    entry = plan_of(results)
+    exported = export_bundle(place / "first", entry.id, samples=SAMPLES)
+    bundle = place / "bundle"
+    write_bundle(files_of(exported.manifest, exported.contents), bundle)
+    lines = run(without_link(bundle, place / "unlimited"))
+    plan, known = read_design(place / "first", entry.id).plan, measurements_from(results.measurements.model_dump())
+    designed(scenario, place / "design", times(known, plan, lines, results.cuts[-1].index))
+    return bundle
+
+
 def tried(of: Combination, number: int, folder: Path, frames: int, level: float) -> Outcome:
     """Design, export, measure, design again with what was measured, run, verify."""
     place = folder / f"{number:02}"
@@ -405,16 +430,13 @@ def tried(of: Combination, number: int, folder: Path, frames: int, level: float)
         return verified(of, place, level)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    scenario = scenario_of(of, folder)
-    results = designed(scenario, place / "first")
-    entry = plan_of(of, results)
-    exported = export_bundle(place / "first", entry.id, samples=SAMPLES)
-    bundle = place / "bundle"
-    write_bundle(files_of(exported.manifest, exported.contents), bundle)
-    here = without_link(bundle, place / "unlimited")
-    _, lines = run_plan(here, of, min(frames, CALIBRATING_FRAMES), place, "loopback")
-    plan, known = read_design(place / "first", entry.id).plan, measurements_from(results.measurements.model_dump())
-    designed(scenario, place / "design", measured_times(known, plan, lines, results.cuts[-1].index))
+    bundle = calibrated(
+        scenario_of(of, folder),
+        place,
+        lambda results: plan_of(of, results),
+        lambda here: run_plan(here, of, min(frames, CALIBRATING_FRAMES), place, "loopback")[1],
+        measured_times,
+    )
     late_us = None
     if of.after:
         with joined(Wire(of.rate_bps, of.delay_s, of.loss, seed=number + 1)) as link:

@@ -26,25 +26,19 @@ from deployed import (
     PORT,
     PRIORITY,
     RELAY,
-    SAMPLES,
     Outcome,
+    calibrated,
     command,
-    designed,
     serving,
     splitimpera,
     verified,
     with_times,
-    without_link,
 )
 from namespaces import Ends, Wire, chained
 from network_truth import Report
 from tier_times import times_of_hops
 
-from splitimpera.cost.measured_times import measurements_from
 from splitimpera.deploy.frame_log import FrameLine, RunLine, read_log
-from splitimpera.export import export_bundle
-from splitimpera.export.designed import read_design
-from splitimpera.export.placing import files_of, write_bundle
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.plan import Plan
 from splitimpera.report.schema import PlanEntry, Results
@@ -223,16 +217,13 @@ def tried(of: Chain, number: int, folder: Path, frames: int, level: float) -> Ou
         return verified(of, place, level, PARTS)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    scenario = scenario_of(of)
-    results = designed(scenario, place / "first")
-    entry = plan_of(of, results)
-    exported = export_bundle(place / "first", entry.id, samples=SAMPLES)
-    bundle = place / "bundle"
-    write_bundle(files_of(exported.manifest, exported.contents), bundle)
-    here = without_link(bundle, place / "unlimited")
-    _, lines = run_chain(here, of, min(frames, CALIBRATING_FRAMES), place, "loopback")
-    plan, known = read_design(place / "first", entry.id).plan, measurements_from(results.measurements.model_dump())
-    designed(scenario, place / "design", measured_times(known, plan, lines, results.cuts[-1].index))
+    bundle = calibrated(
+        scenario_of(of),
+        place,
+        lambda results: plan_of(of, results),
+        lambda here: run_chain(here, of, min(frames, CALIBRATING_FRAMES), place, "loopback")[1],
+        measured_times,
+    )
     wires = [
         Wire(way.rate_bps, way.delay_s, way.loss, seed=2 * number + hop) for hop, way in enumerate(of.ways, start=1)
     ]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
+from functools import partial
 
 import pytest
 from conftest import ROOT
-from test_two_programs import command, program
+from test_two_programs import command, program, ran
 
 from splitimpera.deploy.frame_log import read_log
 
@@ -30,14 +30,7 @@ def test_the_examples_lines_design_export_serve_infer_and_verify_three_machines(
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     assert [line.split()[1] for line in LINES] == ["design", "export", "keys", "serve", "serve", "infer", "verify"]
     design, export, keys, cloud, gateway, infer, verify = LINES
-
-    def run(line, **changes):
-        done = subprocess.run(
-            command(line, **changes), cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, (line, done.stdout, done.stderr)
-        return done.stdout
-
+    run = partial(ran, folder=tmp_path)
     run(f"{design} --no-explore --replications 2")
     exported = run(export)
     assert [name for name in ("sensor", "gateway", "cloud") if f"{name} needs manifest.json" not in exported] == []

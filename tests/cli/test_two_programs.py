@@ -26,6 +26,15 @@ def command(line, **changes):
     return [sys.executable, "-m", "splitimpera", *(changes.get(word, word) for word in words)]
 
 
+def ran(line, folder, **changes):
+    """What a line of the README says, run in a folder."""
+    done = subprocess.run(
+        command(line, **changes), cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, (line, done.stdout, done.stderr)
+    return done.stdout
+
+
 @contextmanager
 def program(words, folder):
     """A server until the block ends; yields the address that it has taken, and has it end as it should."""
@@ -51,11 +60,7 @@ def test_the_readmes_lines_design_export_serve_infer_and_verify(tmp_path):
     assert [*lines] == ["design", "export", "keys", "serve", "infer", "verify"]
 
     def run(name, **changes):
-        done = subprocess.run(
-            command(lines[name], **changes), cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, (name, done.stdout, done.stderr)
-        return done.stdout
+        return ran(lines[name], tmp_path, **changes)
 
     run("design")
     assert "accuracy" in run("export")
