@@ -99,16 +99,31 @@ def test_a_model_that_looks_both_ways():
 
 def test_a_model_without_an_output_projection():
     lib = package("transformers")
-    config = lib.LlamaConfig(vocab_size=20, hidden_size=16, intermediate_size=16, num_hidden_layers=1)
-    refused(lib.LlamaModel(config), "no output projection.*ForCausalLM")
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    refused(lib.LlamaModel(lib.LlamaConfig(vocab_size=20, **sizes)), "no output projection.*ForCausalLM")
 
 
 def test_a_model_that_does_more_than_its_parts():
-    """Gemma multiplies embeddings by the root of their width: the parts alone would write something else."""
+    """Granite multiplies embeddings by a number: the parts alone would write something else."""
     lib = package("transformers")
     sizes = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
     config = lib.GraniteConfig(**sizes, num_attention_heads=2, num_key_value_heads=1, embedding_multiplier=3.0)
     refused(lib.GraniteForCausalLM(config).eval(), "compute something else than the whole: logits differ by up to")
+
+
+def test_a_model_that_bends_its_logits():
+    lib = package("transformers")
+    sizes = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "head_dim": 8}
+    config = lib.Gemma2Config(**sizes, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64)
+    refused(lib.Gemma2ForCausalLM(config), "final_logit_softcapping")
+
+
+@pytest.mark.parametrize("name", ["Qwen2", "GPTNeoX", "Phi", "StableLm", "Olmo2"])
+def test_others_with_standard_blocks(name):
+    lib = package("transformers")
+    sizes = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
+    config = getattr(lib, f"{name}Config")(**sizes, num_attention_heads=2, pad_token_id=0, max_position_embeddings=64)
+    assert len(decoder_of(getattr(lib, f"{name}ForCausalLM")(config)).blocks) == 2
 
 
 class NoCache(nn.Module):
@@ -123,8 +138,7 @@ class Noncausal(OwnBlock):
 
 class Forgetful(OwnBlock):
     def forward(self, hidden, positions, keys, values):
-        made = super().forward(hidden, positions, keys * 0, values)
-        return made
+        return super().forward(hidden, positions, keys * 0, values)
 
 
 class Short(OwnBlock):
