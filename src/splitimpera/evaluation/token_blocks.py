@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from splitimpera.core.errors import CutError, ScenarioError
+from splitimpera.core.errors import ScenarioError
 from splitimpera.graph.tracing import ModelGraph
-from splitimpera.language.block_cuts import block_cuts
+from splitimpera.language.block_cuts import block_cuts, blocks_before
 from splitimpera.language.block_runs import BlockRun, cache_bytes
 from splitimpera.language.decoder import Decoder
 
@@ -65,11 +65,4 @@ class TokenBlocks:
 
     def before(self, cut: int) -> int:
         """How many whole blocks are in front of a cut; CutError inside one."""
-        if cut not in self.cuts:
-            inside = self.graph.cuts[cut].name
-            known = ", ".join(self.graph.cuts[each].name for each in self.cuts if each)
-            raise CutError(
-                f"cut {cut} ({inside}) is inside a block, whose keys and values would be on both sides",
-                hint=f"split behind one of {known}",
-            )
-        return self.cuts[cut]
+        return blocks_before(self.graph, self.cuts, cut)

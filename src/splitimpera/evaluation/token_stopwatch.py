@@ -18,11 +18,11 @@ from splitimpera.cost.devices import measured_here
 from splitimpera.cost.measuring import machine_name
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.cost.timing import sample_together_s, waited_share
+from splitimpera.cost.token_timer import time_tokens
 from splitimpera.evaluation.codings import Coding, coding_of
 from splitimpera.evaluation.stopwatch import BUDGET_S, SHORTEST_S, THREADS, kept_times
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.evaluation.token_costs import requests_of
-from splitimpera.cost.token_timer import time_tokens
 from splitimpera.models.threads import torch_threads
 from splitimpera.records.measurements import CodingTime, Measurements, RunTime
 from splitimpera.records.plan import Plan
