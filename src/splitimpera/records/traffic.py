@@ -14,6 +14,7 @@ from splitimpera.core.array_types import Array, FloatArray, IntArray
 from splitimpera.core.bounds import BOUNDS, MOST_DUE_S, MOST_FRAMES, Bound
 from splitimpera.core.errors import SimulationError
 from splitimpera.records.checks import all_bounded, bounded, require
+from splitimpera.records.token_workload import TokenWorkload
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Workload:
         senders: Number of devices that send such frames over the same link, their frames evenly staggered.
         response_bytes: Size of the response that goes back when a frame is complete; 0: none is simulated.
         direct: By which way answers of plans with devices in the middle come back; None: along the hops.
+        tokens: What requests to a language model ask for, each of which is then a frame, and its user a sender; None:
+            frames are no such requests.
     """
 
     fps: float
@@ -64,6 +67,7 @@ class Workload:
     senders: int = 1
     response_bytes: int = 0
     direct: DirectAnswers | None = None
+    tokens: TokenWorkload | None = None
 
     def __post_init__(self) -> None:
         bounded(self, "fps", "frames", "senders", "deadline_s", "frame_bytes", "element_bytes", "response_bytes")
@@ -97,8 +101,9 @@ class Workload:
         return self.direct.takes_s(self.response_bytes)
 
     def plain(self) -> dict[str, Any]:
-        """All of it as plain values; the way of direct answers where there is one."""
-        return {name: value for name, value in asdict(self).items() if name != "direct" or value is not None}
+        """All of it as plain values; the way of direct answers and what tokens are asked for where there are any."""
+        whole = asdict(self).items()
+        return {name: value for name, value in whole if name not in ("direct", "tokens") or value is not None}
 
     def due_s(self) -> FloatArray:
         """When each frame of the first sender is due, shape (frames,)."""
