@@ -133,9 +133,7 @@ def _timeline(
     )
 
 
-def _arrived(
-    found: Timeline | TokenTimeline, plan: Plan, testbed: Testbed, known: Known
-) -> tuple[Bools, FloatArray]:
+def _arrived(found: Timeline | TokenTimeline, plan: Plan, testbed: Testbed, known: Known) -> tuple[Bools, FloatArray]:
     """Which frames can be decoded, and which share of them is missing, shape (replications, frames)."""
     alive = found.alive.copy()
     left: FloatArray = np.ones(alive.shape)

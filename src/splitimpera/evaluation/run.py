@@ -20,7 +20,7 @@ from splitimpera.evaluation.costing import plan_costs
 from splitimpera.evaluation.passes import Kept, answers
 from splitimpera.evaluation.requests import Answer, Request
 from splitimpera.evaluation.testbed import Part, Testbed
-from splitimpera.evaluation.timeline import Timeline, requests_timeline
+from splitimpera.evaluation.timeline import Timeline
 from splitimpera.evaluation.token_timeline import TokenTimeline
 from splitimpera.evaluation.values import Asking, Known, Values, Worth
 from splitimpera.evaluation.vectors import Bools, mean_of
@@ -234,7 +234,7 @@ def _written(
         sizes.append((yield from values.sizes(place))[0])
         values.receive((), values.content, values.alive)
     yield from values.leaving(len(plan.hops))
-    timeline = requests_timeline(plan, workload, costs, sizes, rng.spawn(replications))
+    timeline = TokenTimeline.of(plan, workload, costs, sizes, rng.spawn(replications))
     worth = yield from values.worth(timeline.alive, timeline.on_time, rng, most, settled)
     return Evaluated(summary(timeline, worth, testbed, intervals), worth.known)
 

@@ -56,7 +56,7 @@ def timeline(
             left out: it has no exits.
     """
     if workload.tokens is not None:
-        return requests_timeline(plan, workload, costs, sizes, rng.spawn(replications))
+        return TokenTimeline.of(plan, workload, costs, sizes, rng.spawn(replications))
     found = Timeline(plan, workload, costs, rng.spawn(replications), workers, remembered)
 
     def every(of_samples: IntArray) -> IntArray:
@@ -68,31 +68,6 @@ def timeline(
         found.send(every(hop_sizes), element)
     found.compute(exits[-1])
     return found
-
-
-def requests_timeline(
-    plan: Plan,
-    workload: Workload,
-    costs: Sequence[DeviceCosts],
-    sizes: Sequence[IntArray],
-    rngs: Sequence[np.random.Generator],
-) -> TokenTimeline:
-    """A plan's whole timeline of requests to a language model; arguments as of `timeline`.
-
-    Args:
-        sizes: The bytes of each sample, a window of tokens, for the hop; each of its tokens has its share.
-    """
-    times = [each.tokens for each in costs]
-    bytes_per_token = sizes[0] / costs[0].window if plan.hops else 0.0
-    return TokenTimeline(
-        plan,
-        workload,
-        [each for each in times if each is not None],
-        bytes_per_token,
-        rngs,
-        memory_bytes=[each.memory_bytes for each in costs],
-        cache_bytes=[each.cache_bytes for each in costs],
-    )
 
 
 LONG_S = 2e-3

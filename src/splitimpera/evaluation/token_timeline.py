@@ -11,6 +11,7 @@ import numpy.typing as npt
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.errors import PlanError, shown
 from splitimpera.cost.spending import energy_j, fits
+from splitimpera.evaluation.stages import NOTHING_SENT, Sent
 from splitimpera.evaluation.token_run import PARTS, Crossing, TokenRun, token_run
 from splitimpera.net.directions import mean_rate_bps
 from splitimpera.net.replication import mostly
@@ -85,6 +86,36 @@ class TokenTimeline:
         part = ("the head", "the tail") if plan.hops else ("the model",)
         reasons = [fits(*each) for each in zip(plan.devices, memory_bytes, part, strict=False)]
         self.cannot_run = [reason for reason in reasons if reason is not None]
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        workload: Workload,
+        costs: Sequence[DeviceCosts],
+        sizes: Sequence[IntArray],
+        rngs: Sequence[np.random.Generator],
+    ) -> TokenTimeline:
+        """The timeline of a plan whose costs and payloads are known.
+
+        Args:
+            costs: One entry a device, each with its `tokens`.
+            sizes: The bytes of each sample, a window of tokens, for the hop; each of its tokens has its share.
+        """
+        return cls(
+            plan,
+            workload,
+            [each.tokens for each in costs if each.tokens is not None],
+            sizes[0] / costs[0].window if plan.hops else 0.0,
+            rngs,
+            memory_bytes=[each.memory_bytes for each in costs],
+            cache_bytes=[each.cache_bytes for each in costs],
+        )
+
+    @property
+    def sent(self) -> list[tuple[Sent, ...]]:
+        """What the hop's transport did to payloads, one entry a replication: TCP loses nothing."""
+        return [(Sent(np.zeros(0, dtype=np.int64), NOTHING_SENT),) * len(self.runs)] * len(self.plan.hops)
 
     @property
     def latency_s(self) -> FloatArray:
