@@ -17,6 +17,9 @@ from conftest import ROOT
 
 import splitimpera as sei
 from splitimpera.core.errors import DataError, ModelError
+from splitimpera.language.block_runs import runs_between
+from splitimpera.language.decoder import decoder_of
+from splitimpera.language.greedy import write_greedily
 from splitimpera.models.imports import run_factory
 
 FOLDER = ROOT / "examples" / "language"
@@ -221,6 +224,17 @@ def test_it_is_split_behind_every_block_where_one_tensor_crosses(untrained):
         assert [(tensor.shape, tensor.dtype) for tensor in cut.tensors] == [((32, 128), "float32")]
         partition = sei.split(graph, cut)
         torch.testing.assert_close(partition.tail(partition.head(ids)), whole, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_its_parts_write_what_it_writes(untrained, cut):
+    decoder, ids = decoder_of(untrained), ids_of(1, 7)
+    assert (decoder.vocabulary, decoder.width, decoder.context, decoder.key_value_shape) == (256, 128, 256, (4, 32))
+    assert not decoder.tied
+    whole = ids
+    for _ in range(12):
+        whole = torch.cat([whole, untrained(whole)[:, -1:].argmax(2)], 1)
+    assert write_greedily(runs_between(decoder, cut), ids, 12) == whole[0, 7:].tolist()
 
 
 def test_weights_are_the_same_from_the_cache_and_on_one_core(few, example, monkeypatch, tmp_path):
