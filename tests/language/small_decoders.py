@@ -76,7 +76,7 @@ class Own(nn.Module):
 
     def forward(self, ids):
         hidden, positions = self.embed(ids), torch.arange(ids.shape[1])
-        none = hidden.new_empty(len(ids), self.shape[0], 0, self.shape[1])
+        none = torch.empty(ids.shape[0], self.shape[0], 0, self.shape[1])
         for block in self.blocks:
             hidden, _, _ = block(hidden, positions, none, none)
         return self.head(hidden)

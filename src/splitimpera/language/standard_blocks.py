@@ -17,8 +17,8 @@ from splitimpera.core.errors import ModelError, shown
 BLOCKS = "h", "layers", "blocks"
 NORMS = "ln_f", "norm", "final_layernorm", "final_layer_norm", "norm_f"
 POSITIONS = "wpe", "embed_positions"
-CACHES = "past_key_values", "past_key_value"
-"""What blocks call the cache that they are given, by the age of transformers."""
+CACHES = "past_key_values", "past_key_value", "layer_past"
+"""What blocks call the cache that they are given, by their age."""
 ATTENTION = "eager", "sdpa"
 
 
@@ -143,6 +143,8 @@ def _check_kind(config: Any, kind: str) -> None:
             f"{kind} is a model without a cache of keys and values",
             hint="take one that writes token by token, such as GPT2LMHeadModel or LlamaForCausalLM",
         )
+    if getattr(config, "final_logit_softcapping", None):
+        raise ModelError(f"{kind} bends its logits behind the output projection (final_logit_softcapping)")
     attention = getattr(config, "_attn_implementation", None) or ATTENTION[0]
     if attention not in ATTENTION:
         raise ModelError(

@@ -35,6 +35,7 @@ class DeviceCosts:
         leaving: The cost of its layers up to each of its early exits and of the heads until there, of one frame;
             `network` has all layers and all heads.
         tokens: What a language model's blocks take there, coding included; None: frames are no requests.
+        window: how many tokens a sample has, whose payload a hop's sizes are of.
     """
 
     network: tuple[Cost, ...]
@@ -43,6 +44,7 @@ class DeviceCosts:
     memory_bytes: int
     leaving: tuple[Cost, ...] = ()
     tokens: TokenTimes | None = None
+    window: int = 1
 
     @property
     def parts(self) -> dict[str, Cost]:
