@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Read:
     chosen: FloatArray
 
 
-def read(tail: nn.Module, given: Tensor, targets: Tensor) -> Read:
+def read(tail: Callable[[Tensor], Tensor], given: Tensor, targets: Tensor) -> Read:
     bits, chosen = [], []
     with torch.inference_mode():
         for x, y in zip(given.split(BATCH), targets.split(BATCH), strict=True):
@@ -88,7 +88,7 @@ def read(tail: nn.Module, given: Tensor, targets: Tensor) -> Read:
 def crossing(head: nn.Module, ids: Tensor) -> Tensor:
     """Hidden states float32 (N, T, C)."""
     with torch.inference_mode():
-        return torch.cat([head(x) for x in ids.split(BATCH)])
+        return torch.cat([head(x)[0] for x in ids.split(BATCH)])
 
 
 def turned(model: Any, axes: Tensor) -> nn.Module:
@@ -128,7 +128,7 @@ def coded(graph: ModelGraph, cut_name: str, name: str, test: Windows, calibratio
     hidden = crossing(partition.head, test.ids).numpy()
     payloads = [codec.encode((window,)).data for window in hidden]
     decoded = torch.from_numpy(np.stack([codec.decode(payload)[0] for payload in payloads]))
-    return 8 * sum(map(len, payloads)) / hidden.size, read(partition.tail, decoded, test.targets)
+    return 8 * sum(map(len, payloads)) / hidden.size, read(lambda x: partition.tail((x,)), decoded, test.targets)
 
 
 def table(
