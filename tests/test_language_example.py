@@ -253,7 +253,7 @@ def test_weights_are_the_same_from_the_cache_and_on_one_core(few, example, monke
 
 
 @pytest.mark.slow
-def test_it_takes_a_sixth_fewer_bits_than_trigrams_on_text_of_other_packages(example):
+def test_it_takes_15_percent_fewer_bits_than_trigrams_on_text_of_other_packages(example):
     data, trigram = example("data"), example("trigram").Trigram(example("data").text("train"))
     model = run_factory("network.py:build", FOLDER, ModelError)
     parts = run_factory("data.py:windows", FOLDER, DataError)
