@@ -149,7 +149,7 @@ class TokenTimeline:
     @property
     def payload_bytes(self) -> float:
         """What a request sends to the server, in the mean."""
-        return float(np.mean([run.up_bytes.sum() for run in self.runs])) / self.now_s.shape[1]
+        return float(np.mean([run.up_bytes.sum() for run in self.runs]) / len(self.due_s[0]))
 
     @property
     def lost_packet_rate(self) -> FloatArray:
