@@ -21,6 +21,7 @@ from splitimpera.scenario import (
     RadioSection,
     Scenario,
     SoftSection,
+    TokensSection,
     WorkloadSection,
     load_scenario,
 )
@@ -59,8 +60,9 @@ SECTIONS = {
         {"source": "x"},
         {"source": "text", "validation": "quantity", "test": "quantity", "seed": "count"}
         | {"size": "list", "mean": "list", "std": "list", "limit": "count", "workers": "count", "skip_broken": "flag"}
-        | {"audio": "section"},
+        | {"audio": "section", "tokens": "section"},
     ),
+    TokensSection: ({}, {"window": "count", "tokenizer": "text"}),
     AudioSection: ({}, {"mels": "count"} | OFTEN(("rate", "seconds", "window", "hop"), "quantity")),
     RadioSection: ({"joule_per_byte": 1e-6}, {"joule_per_byte": "number", "power": "quantity"}),
     DeviceSection: (
