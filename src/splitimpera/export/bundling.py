@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from splitimpera.bundle.entries import tensor_entry
-from splitimpera.bundle.manifest import Answers, Manifest, PlanEntry, identified, pieces, rest_of, spans, version_of
+from splitimpera.bundle.manifest import Manifest, PlanEntry, identified, pieces, rest_of, spans
 from splitimpera.bundle.opened import Bundle
+from splitimpera.bundle.schema_versions import Answers, version_of
 from splitimpera.bundle.segments import Span, span_keys
 from splitimpera.bundle.task_entry import TaskEntry, task_entry
 from splitimpera.core.errors import BundleError, ModelError, ScenarioError, shown
