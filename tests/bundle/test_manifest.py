@@ -167,7 +167,10 @@ def test_answers_come_back_directly_where_the_manifest_says_so():
     ("changes", "words"),
     [
         ({}, "this bundle has to be of 3"),
-        ({"answers": "direct", "schema_version": 3}, f"direct answers of {DIRECT}, language models of {NEWEST}: this bundle has to be of {DIRECT}"),
+        (
+            {"answers": "direct", "schema_version": 3},
+            f"direct answers of {DIRECT}, language models of {NEWEST}: this bundle has to be of {DIRECT}",
+        ),
         ({"answers": "by post"}, "answers: Input should be 'along' or 'direct'"),
         ({"answers": "direct", "plans": keys()["plans"]}, "no plan has a machine in the middle"),
         ({"answers": "direct", "policy": "codec.safetensors"}, "which neither a policy nor early exits allow"),

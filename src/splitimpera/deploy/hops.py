@@ -82,7 +82,7 @@ def halves_by_number(
     if bundle.manifest.language is None:
         made = receiving_halves(bundle, [plan.id for plan in plans], machine, threads).values()
     else:
-        room = room or TokenRoom()
+        room = TokenRoom() if room is None else room
         made = [token_server_half(bundle, plan, room, threads) for plan in plans]
     for half in made:
         half.warm_up()
