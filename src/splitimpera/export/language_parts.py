@@ -73,7 +73,7 @@ class LanguageParts:
         if cut == 0:
             return TensorSpec("ids", (self.window,), "int64", 0, 0)
         width = self.decoder.vocabulary if cut == self.last else self.decoder.width
-        return TensorSpec("logits" if cut == self.last else "hidden", (self.window, width), "float32", 0, 1)
+        return TensorSpec("logits" if cut == self.last else f"hidden{cut}", (self.window, width), "float32", 0, 1)
 
     def program(self, span: Span) -> bytes:
         """The program of the blocks between two cuts.
@@ -81,10 +81,17 @@ class LanguageParts:
         Raises:
             ModelError: these cannot be run.
         """
-        where = self.blocks[span.start], self.blocks[span.end]
+        where = span.start, span.end
         if where not in self._made:
-            self._made[where] = block_program(BlockRun(self.decoder, *where))
+            self._made[where] = block_program(self.run(span))
         return self._made[where]
+
+    def run(self, span: Span) -> BlockRun:
+        """The blocks between two cuts, without the head where hidden states cross behind the last one."""
+        run = BlockRun(self.decoder, self.blocks[span.start], self.blocks[span.end])
+        if span.end != self.last:
+            run.head, run.last = None, False
+        return run
 
 
 def check_decoder(decoder: Decoder) -> None:
