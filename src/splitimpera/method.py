@@ -20,6 +20,7 @@ from splitimpera.designs import Accuracy, Design
 from splitimpera.evaluation.plan_space import space_of
 from splitimpera.evaluation.stopwatch import busy_line, measure
 from splitimpera.evaluation.testbed import Testbed, coding_of, route_of
+from splitimpera.evaluation.token_stopwatch import measure_tokens
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import rounding, torch_device, torch_precision
 from splitimpera.models.threads import torch_threads
@@ -164,8 +165,8 @@ class _Run:
         curve = cumulative_saliency(
             graph, data.validation, class_names=data.classes, kept=done, track=self.track, **where
         )
-        space = space_of(setting, graph, [each.cut for each in curve.candidates], self.say)
-        plans = covering(space)
+        space = space_of(setting, graph, [each.cut for each in curve.candidates], self.say, testbed.blocks)
+        plans = covering(space) if testbed.blocks is None else [*space.plans()]
         self.expect(expected_work(graph, data, plans, explore is not False))
         splits = trained_for(bottlenecks_of(plans), setting, graph, data.train, self.track, self.say, **where)
         for (_, ratio), split in splits.items():
@@ -175,9 +176,10 @@ class _Run:
         testbed.prepare(coding_of(hop) for plan in plans for hop in plan.hops)
         times = measurements
         if times is None:
-            times = measure([*plans, *early], testbed, fresh=self.fresh_times, track=self.track)
+            take = measure if testbed.blocks is None else measure_tokens
+            times = take([*plans, *early], testbed, fresh=self.fresh_times, track=self.track)
         wanted = setting.scenario.requirements
-        if is_large(space):
+        if is_large(space) and testbed.blocks is None:
             how = wanted, setting.scenario.objective, self.say
             plans = worth_evaluating(space, testbed, times, testbed.workload, *how, early=exits is not None)
             early = [] if exits is None else [*exits.variants(plans)]

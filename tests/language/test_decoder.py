@@ -122,7 +122,8 @@ def test_a_model_that_bends_its_logits():
 def test_others_with_standard_blocks(name):
     lib = package("transformers")
     sizes = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
-    config = getattr(lib, f"{name}Config")(**sizes, num_attention_heads=2, pad_token_id=0, max_position_embeddings=64)
+    more = {"num_attention_heads": 2, "num_key_value_heads": 2, "pad_token_id": 0, "max_position_embeddings": 64}
+    config = getattr(lib, f"{name}Config")(**sizes, **more)
     assert len(decoder_of(getattr(lib, f"{name}ForCausalLM")(config)).blocks) == 2
 
 

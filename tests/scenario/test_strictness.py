@@ -15,12 +15,14 @@ from splitimpera.scenario import (
     DeviceSection,
     ExitsSection,
     ExitTrainSection,
+    LengthsSection,
     LinkSection,
     NetworkSection,
     PlansSection,
     RadioSection,
     Scenario,
     SoftSection,
+    TokensSection,
     WorkloadSection,
     load_scenario,
 )
@@ -85,7 +87,12 @@ SECTIONS = {
         {"fps": 20},
         OFTEN(("fps", "deadline", "response"), "quantity")
         | OFTEN(("frames", "senders"), "count")
-        | {"answers": "word"},
+        | {"answers": "word", "tokens": "section"},
+    ),
+    LengthsSection: ({"mean": 5}, {"mean": "quantity", "shape": "word", "sigma": "quantity"}),
+    TokensSection: (
+        {"prompt": 5, "output": 5, "context": 50},
+        OFTEN(("prompt", "output"), "quantity") | OFTEN(("context", "together"), "count") | {"arrivals": "word"},
     ),
     PlansSection: ({}, OFTEN(("cuts", "codecs", "input_codecs", "transports"), "list")),
     BottlenecksSection: (

@@ -51,6 +51,10 @@ def measurements_from(document: object) -> Measurements:
             raise DataError("a ratio of a bottleneck is not finite")
         if len(samples) > SAMPLES_AT_MOST:
             raise DataError(f"a time has {len(samples)} samples, at most {SAMPLES_AT_MOST} are read")
+    for run in found.runs:
+        points = (*run.times.prefill, *run.times.decode)
+        if len(points) > SAMPLES_AT_MOST or not all(second < LONGEST_S for _, second in points):
+            raise DataError(f"a time of tokens is not between 0 and {LONGEST_S:g} s")
     if not 0 <= found.fps <= BOUNDS["fps"].high:
         raise DataError(f"{found.fps:g} frames a second are out of range, they must be 0 to {BOUNDS['fps'].high:g}")
     for threads, least in ((found.threads, 1), (found.values_threads, 0)):

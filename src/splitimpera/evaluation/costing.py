@@ -12,6 +12,8 @@ from splitimpera.cost.devices import codec_cost, network_cost
 from splitimpera.cost.work import Work
 from splitimpera.evaluation.codings import Segment, around, coding_of, forwards, rests
 from splitimpera.evaluation.heads import Places
+from splitimpera.evaluation.testbed import Testbed
+from splitimpera.evaluation.token_costs import token_costs
 from splitimpera.records.costs import Cost, DeviceCosts
 from splitimpera.records.device import Device
 from splitimpera.records.measurements import Measurements
@@ -45,6 +47,11 @@ def plan_costs(plan: Plan, testbed: Bench, measurements: Measurements) -> tuple[
         PlanError: a device with early exits computes several frames together.
     """
     hops = [None, *plan.hops, None]
+    if isinstance(testbed, Testbed) and testbed.workload.tokens is not None:
+        return tuple(
+            token_costs(device, testbed, measurements, arriving, leaving)
+            for device, (arriving, leaving) in zip(plan.devices, pairwise(hops), strict=True)
+        )
     return tuple(
         device_costs(device, testbed, measurements, arriving, leaving, heads_on(plan, place))
         for place, (device, (arriving, leaving)) in enumerate(zip(plan.devices, pairwise(hops), strict=True))

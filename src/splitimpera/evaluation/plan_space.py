@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from splitimpera.codec.codecs import takes_images
 from splitimpera.core.errors import CutError
+from splitimpera.evaluation.token_blocks import TokenBlocks
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.partition.bottleneck import bottleneck_for, check_apart
 from splitimpera.records.device import Device
@@ -169,9 +170,10 @@ def plans_of(
     graph: ModelGraph,
     candidates: Sequence[int],
     say: Callable[[str], object],
+    blocks: TokenBlocks | None = None,
 ) -> list[Plan]:
     """The plans that a setting asks for; arguments and errors as of `space_of`."""
-    return [*space_of(setting, graph, candidates, say).plans()]
+    return [*space_of(setting, graph, candidates, say, blocks).plans()]
 
 
 def space_of(
@@ -179,12 +181,14 @@ def space_of(
     graph: ModelGraph,
     candidates: Sequence[int],
     say: Callable[[str], object],
+    blocks: TokenBlocks | None = None,
 ) -> PlanSpace:
     """The plans that a setting asks for, none of them made yet.
 
     Args:
         candidates: The cuts, where the scenario names none.
         say: takes a line of news, such as where no bottleneck fits.
+        blocks: of a language model that is asked for tokens: it is split between whole blocks alone.
 
     Raises:
         CutError: the scenario names a cut that is none, or that cannot have the bottleneck it asks for.
@@ -202,6 +206,8 @@ def space_of(
     else:
         split_at = [cut.index for cut in _inner_cuts(graph, wanted, "plans.cuts")]
     split_at = sorted(set(split_at))
+    if blocks is not None:
+        split_at = _between_blocks(split_at, blocks, say)
     bottlenecks = _bottlenecks(scenario, graph, split_at, say)
     if bottlenecks and scenario.bottlenecks.finetune_head and len(setting.links) > 1:
         say(
@@ -223,14 +229,30 @@ def space_of(
     )
 
 
-def check_cuts(scenario: Scenario, graph: ModelGraph) -> None:
+def _between_blocks(split_at: Sequence[int], blocks: TokenBlocks, say: Callable[[str], object]) -> list[int]:
+    """Those of some cuts that are between whole blocks; all that are where none of them is."""
+    between = [cut for cut in blocks.cuts if cut]
+    found = [cut for cut in split_at if cut in between]
+    if found:
+        return found
+    say(f"None of the candidates is between two blocks of the language model: it is tried at all {len(between)}.")
+    return between
+
+
+def check_cuts(scenario: Scenario, graph: ModelGraph, blocks: TokenBlocks | None = None) -> None:
     """Refuse cuts that a scenario names and a network does not have, before anything is computed.
+
+    Args:
+        blocks: of a language model that is asked for tokens: a cut inside a block is none of it.
 
     Raises:
         CutError: names the key.
     """
     if not isinstance(scenario.plans.cuts, str):
-        _inner_cuts(graph, scenario.plans.cuts, "plans.cuts")
+        cuts = _inner_cuts(graph, scenario.plans.cuts, "plans.cuts")
+        for index, cut in enumerate(cuts if blocks is not None else ()):
+            with located(f"plans.cuts[{index}]"):
+                blocks.before(cut.index)  # type: ignore[union-attr]
     if scenario.bottlenecks.cuts is not None:
         _inner_cuts(graph, scenario.bottlenecks.cuts, "bottlenecks.cuts")
 

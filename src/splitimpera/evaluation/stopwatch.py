@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -123,12 +123,8 @@ def measure(
         raise DataError(f"{about.fps!r} frames a second are out of range, they must be {BOUNDS['fps']}", where="fps")
     coded = [(direction, coding[:4]) for direction, coding in codings]
     measured = *vars(about).values(), budget_s, identity(testbed.task), [*segments], coded
-    key = json.dumps([FORMAT, __version__, torch.__version__, *measured])
-    name = f"times-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
-    with made_once(name):  # two at a time would disturb each other
-        known = None if fresh else _kept(name)
-        if known is not None:
-            return replace(known, values_threads=values_threads)
+
+    def take() -> Measurements:
         with torch_threads(THREADS), torch.inference_mode():
             timers = _timers(testbed, list(segments), list(codings))
             single = stack([testbed.example(0)], testbed.graph.cuts[0].tensors)
@@ -136,7 +132,7 @@ def measure(
             own = timed(timers["layers", 1])
             (hot, paced), waited = waited_share(lambda: both_ways(timers, own, about.fps, budget_s, track, waking))
             woken_s = wake_s(paced, paced["layers", 1], paced["call",])
-        found = replace(
+        return replace(
             about,
             segments=tuple(
                 SegmentTime(*(*each[0], each[1]), _of(paced, each, last, woken_s), _of(hot, each, last), each[2])
@@ -145,15 +141,34 @@ def measure(
             codings=tuple(
                 CodingTime(
                     *(direction, coding.cut, coding.codec, coding.bottleneck, coding.packet_bytes),
-                    *(_samples(taken["coding", direction, coding]) for taken in (paced, hot)),
+                    _samples(paced["coding", direction, coding]),
+                    _samples(hot["coding", direction, coding]),
                 )
                 for direction, coding in codings
             ),
             waited=waited,
         )
+
+    return replace(kept_times(measured, take, fresh), values_threads=values_threads)
+
+
+def kept_times(key: Sequence[object], take: Callable[[], Measurements], fresh: bool = False) -> Measurements:
+    """Times from the cache folder, taken anew where they are not there.
+
+    Args:
+        key: all that they depend on, as plain values.
+        fresh: whether to take them anew all the same.
+    """
+    text = json.dumps([FORMAT, __version__, torch.__version__, *key])
+    name = f"times-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+    with made_once(name):  # two at a time would disturb each other
+        known = None if fresh else _kept(name)
+        if known is not None:
+            return known
+        found = take()
         if usable_cache() is not None:
             write_cached(name, json.dumps(measurements_document(found)).encode())
-        return replace(found, values_threads=values_threads)
+        return found
 
 
 def busy_line(times: Measurements) -> str | None:

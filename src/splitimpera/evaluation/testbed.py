@@ -27,6 +27,7 @@ from splitimpera.evaluation.codings import coding_of as coding_of
 from splitimpera.evaluation.codings import route_of as route_of
 from splitimpera.evaluation.heads import ExitHeads, Places
 from splitimpera.evaluation.programs import Program, Programs
+from splitimpera.evaluation.token_blocks import TokenBlocks
 from splitimpera.graph.moving import device_of, moved
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import mixed, rounding, torch_device, torch_precision
@@ -64,6 +65,7 @@ class Testbed:
             them; None: where it lies. What is timed (`caller`, `bottleneck_caller`) always runs where it lies.
         autocast: Mixed precision there: "bfloat16" or "float16"; None: full precision.
         task: What the network is for, fitted to its outputs; None: classification.
+        blocks: Where it may be split and what runs on either side, if frames are requests to a language model.
 
     Raises:
         ScenarioError: this machine has no such device.
@@ -80,8 +82,10 @@ class Testbed:
         device: str | torch.device | None = None,
         autocast: str | torch.dtype | None = None,
         task: Task | None = None,
+        blocks: TokenBlocks | None = None,
     ) -> None:
         self.graph = graph
+        self.blocks = blocks
         self.data = data
         self.workload = workload
         self.task: Task = Classification().fitted(graph.outputs) if task is None else task

@@ -67,12 +67,17 @@ def with_truths(testbed: Testbed, track: Track[Any] = no_progress) -> Testbed:
 
 def answers_of(testbed: Testbed, samples: Samples) -> Iterator[Row]:
     """The network's answer to each sample, nothing lost."""
+    return map(testbed.task.answer, outputs_of(testbed, samples))
+
+
+def outputs_of(testbed: Testbed, samples: Samples) -> Iterator[Row]:
+    """What the network returns for each sample, nothing lost."""
     last, specs = testbed.last, testbed.specs(testbed.last, 0.0)
     if not len(samples):
         return
     for x in samples.batches(testbed.chunk([])):
         made = testbed.call(Span(0, last), testbed.inputs(x))
-        yield from (testbed.task.answer(row) for row in unstack(made, specs))
+        yield from unstack(made, specs)
 
 
 def response_bytes(testbed: Testbed) -> int:

@@ -22,6 +22,7 @@ from splitimpera.graph.finite import check_finite
 from splitimpera.records.exits import confidences
 from splitimpera.records.spans import Span
 from splitimpera.records.traffic import Codec, Payload
+from splitimpera.tasks.task import numbers_of
 
 Put = Callable[[Sequence[Array]], None]
 """Writes a row into arrays."""
@@ -249,8 +250,7 @@ class Visit:
 
     def _count(self, sample: int, row: Row) -> FloatArray:
         """The quality's numbers of what the network returned for a sample."""
-        task = self.testbed.task
-        return task.quality.count(task.answer(row), self.targets[sample])
+        return numbers_of(self.testbed.task, row, self.targets[sample])
 
     def _see(self, seen: Seen, cut: int, content: Content, row: Row) -> None:
         """What the head of an exit found; its logits are taken for the network's."""

@@ -14,7 +14,7 @@ from splitimpera.core.progress import Track
 from splitimpera.core.registry import nearest
 from splitimpera.cost.profiles import fingerprint
 from splitimpera.evaluation.testbed import Testbed
-from splitimpera.evaluation.truths import answers_of, example_of, with_truths
+from splitimpera.evaluation.truths import example_of, outputs_of, with_truths
 from splitimpera.graph.sampled import trace_on
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.datasets import Dataset, load_data
@@ -28,6 +28,7 @@ from splitimpera.scenario import load_scenario
 from splitimpera.setting import Setting, located, resolve
 from splitimpera.studies.early_exits import ID, network_of_plans, with_heads
 from splitimpera.tasks.quality import value_of
+from splitimpera.tasks.task import numbers_of
 from splitimpera.training.for_plans import bottlenecks_of, trained_for
 
 SAME_ACCURACY = 0.01
@@ -223,8 +224,8 @@ def _check_network(graph: ModelGraph, results: Results) -> None:
 def _check_accuracy(testbed: Testbed, results: Results, track: Track[Any]) -> None:
     """Weights leave no trace in the results but the network's quality on the test part."""
     samples, quality = testbed.data.test, testbed.task.quality
-    answers = track(answers_of(testbed, samples), "Checking the network", len(samples))
-    counts = [quality.count(answer, *samples.targets.rows([place])) for place, answer in enumerate(answers)]
+    rows = track(outputs_of(testbed, samples), "Checking the network", len(samples))
+    counts = [numbers_of(testbed.task, row, *samples.targets.rows([place])) for place, row in enumerate(rows)]
     now, then = value_of(quality, quality.vectors(np.array(counts))), results.base_quality
     scale = 1.0 if results.quality_metric.better == "higher" else abs(then)
     if not abs(now - then) <= (SAME_ACCURACY + 1 / len(samples)) * scale:

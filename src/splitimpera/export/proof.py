@@ -31,6 +31,7 @@ from splitimpera.models.datasets import Samples
 from splitimpera.records.traffic import Codec
 from splitimpera.tasks.quality import value_of
 from splitimpera.tasks.sameness import Comparison
+from splitimpera.tasks.task import numbers_of
 
 EQUAL = 0.995
 """The least share of equal predictions with which a bundle is written."""
@@ -135,7 +136,8 @@ def prove(
         for reference, row, left in zip(references, rows, early, strict=True):
             outputs, response, taken_s = halves.frame(row)
             answer = response if halves.responds else task.answer(response)
-            counts.append(task.quality.count(left or answer, *samples.targets.rows([len(whole)])))
+            (target,) = samples.targets.rows([len(whole)])
+            counts.append(task.quality.count(left, target) if left else numbers_of(task, outputs, target))
             whole.take(reference, outputs, answer)
             seconds.append(taken_s)
     quality = value_of(task.quality, task.quality.vectors(np.array(counts)))

@@ -81,8 +81,7 @@ def decoder_of(model: nn.Module) -> Decoder:
         ModelError: it is neither, keeps no cache, or its parts compute something else than it does.
 
     Example:
-        >>> from torch import nn
-        >>> decoder_of(nn.Linear(2, 2))
+        >>> decoder_of(nn.Linear(2, 2))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
         splitimpera.core.errors.ModelError: Linear is no language model that can be split: it has no 'embed'; ...

@@ -21,25 +21,22 @@ def write_greedily(runs: Sequence[BlockRun], prompt: Sequence[int] | Tensor, tok
 
     Raises:
         ModelError: the runs do not make the network, or prompt and output go beyond its context.
-
-    Example:
-        >>> write_greedily(runs_between(decoder, 2), [3, 1, 4], tokens=2)  # doctest: +SKIP
-        [7, 7]
     """
     ids = torch.as_tensor(prompt, dtype=torch.int64).flatten()
     _check(runs, ids, tokens)
     caches = [run.empty() for run in runs]
     written: list[int] = []
-    x, position = ids[None], 0
+    device = next(runs[-1].parameters()).device
+    x, position = ids[None].to(device), 0
     with torch.inference_mode():
         while len(written) < tokens:
-            positions = torch.arange(position, position + x.shape[1])
+            positions = torch.arange(position, position + x.shape[1], device=device)
             position += x.shape[1]
             for place, run in enumerate(runs):
                 x, *kept = run(x, positions, *caches[place])
                 caches[place] = kept[0], kept[1]
             written.append(int(x[0, -1].argmax()))
-            x = torch.tensor([[written[-1]]])
+            x = torch.tensor([[written[-1]]], device=device)
     return written
 
 

@@ -183,7 +183,7 @@ class TcpLink:
         room = 1
         while True:
             run = _Run(self, frames, events, room)
-            kernels.run_tcp(run.world, np.full(2 << (len(run.world.socks) - 1).bit_length(), kernels.NEVER))
+            kernels.run_tcp(run.world, nothing_due(run.world), nobody())
             if not run.world.counters[1]:
                 return run.deliveries(), run.events()
             self.rng.bit_generator.state = before
@@ -212,93 +212,17 @@ class _Run:
             raise SimulationError(f"sender {int(np.argmin(held))} sends no frame", where="sender")
         self.order = np.lexsort((frames.ready_s, sender))
         self.origin = nanoseconds(STANDING_S - float(frames.ready_s.min()))
-        ends = 2 if frames.response_bytes else 1
-        items = np.zeros(ends * count, kernels.ITEM)
-        for field in ("due", "sent", "first", "complete"):
-            items[field] = kernels.NEVER
+        items = messages(count * 2 if frames.response_bytes else count)
         items["due"][:count] = self.origin + nanoseconds(frames.ready_s[self.order])
         items["size"][:count] = frames.size_bytes[self.order]
         items["size"][count:] = frames.response_bytes
         items["size"] = stream_bytes(tcp.link, items["size"])
 
-        socks = np.zeros(2 * len(held), kernels.SOCK)
-        first = np.cumsum(held) - held
-        packets = np.zeros(len(socks), dtype=np.int64)
-        for end in range(ends):  # of a connection; the far one sends the responses
-            mine = items[end * count : (end + 1) * count]
-            total = np.cumsum(mine["size"])
-            # counted from the connection's first byte
-            mine["end_byte"] = total - np.repeat((total - mine["size"])[first], held)
-            packets[end::2] = np.add.reduceat(-(-mine["size"] // tcp.mss), first)
-            socks["items"][end::2] = held
-        index = np.arange(len(socks))
-        socks["index"], socks["peer"], socks["way"] = index, index ^ 1, index % 2
-        socks["base"] = np.cumsum(packets) - packets
-        socks["item"] = np.repeat(first, 2) + index % 2 * count
-        self._establish(socks)
-        under_way = min(2 * int(packets.sum()) + 64, MOST_UNDER_WAY)
-        ways = build_ways(tcp.link, tcp.rng, self.origin)
-        ways.ways[1]["delay"] += nanoseconds(tcp.parameters.turnaround_s)
-        self.world = kernels.World(
-            socks=socks,
-            packets=np.zeros(int(packets.sum()), kernels.PACKET),
-            items=items,
-            ways=ways.ways,
-            flying=np.zeros((2, 1 << (under_way * room).bit_length()), kernels.FLYING),
-            steps=ways.steps,
-            drops=ways.drops,
-            waiting=ways.waiting,
-            transcript=np.zeros(events, kernels.EVENT),
-            counters=np.array([0, 0, tcp.link.link_header_bytes, len(items)]),
-            rng=tcp.rng,
-        )
-
-    def _establish(self, sock: np.ndarray[Any, Any]) -> None:
-        """All sockets as they are after the handshake."""
-        link, parameters = self.tcp.link, self.tcp.parameters
-        tick = sock["tick"] = nanoseconds(parameters.tick_s)
-        sock["hz"] = round(1 / parameters.tick_s)
-        if parameters.tick_phase_s is None:
-            sock["jiffy_phase"], sock["clock_phase"] = self.tcp.rng.integers(1 << 40, 1 << 41, (len(sock), 2)).T
-        else:
-            sock["jiffy_phase"] = (1 << 12) * tick - nanoseconds(STANDING_S) + nanoseconds(parameters.tick_phase_s)
-            sock["clock_phase"] = nanoseconds(1.0)
-
-        def ticks(seconds: float) -> int:
-            return round(seconds / parameters.tick_s)
-
-        sock["mss"] = self.tcp.mss
-        sock["initial_window"] = sock["snd_cwnd"] = parameters.initial_window
-        min_rto_us = sock["min_rto_us"] = round(parameters.min_rto_s * 1e6)
-        sock["give_up_ms"] = _give_up_ms(parameters)
-        sock["tlp"], sock["hystart"] = parameters.tail_loss_probe, parameters.hystart
-        sock["idle_restart"], sock["tso_defer"] = parameters.idle_restart, parameters.tso_deferral
-        sock["compress"] = parameters.ack_compression
-        sock["comp_delay"] = nanoseconds(parameters.ack_compression_s)
-        sock["comp_slack"] = nanoseconds(parameters.ack_compression_slack_s)
-        sock["comp_nr"] = parameters.ack_compression_packets
-        sock["delack_min"], sock["delack_max"] = ticks(parameters.delayed_ack_s), ticks(parameters.delayed_ack_max_s)
-        sock["dup_thresh"] = sock["reordering"] = parameters.duplicate_threshold
-        sock["cc"] = kernels.CUBIC if parameters.congestion_control == "cubic" else kernels.RENO
-        sock["snd_ssthresh"] = kernels.INFINITE_SSTHRESH
-        for field in ("tlp_high_seq", "undo_marker", "hint", "oldest", "newest", "first_sackt", "dsack_start"):
-            sock[field] = kernels.NONE
-        for field in ("fires", "delack_fires", "comp_fires", "curr_rtt"):
-            sock[field] = kernels.NEVER
-        sock["window_limit"] = self.tcp.window_limit
-        sock["window"] = sock["send_end"] = self.tcp.first_window
-        sock["delivered"] = sock["rack_steps"] = 1
-        sock["rcv_mss"] = kernels.MSS_DEFAULT
-        back = link.downlink_rate_bps or link.rate_bps
-        downlink_delay = link.delay_s if link.downlink_delay_s is None else link.downlink_delay_s
-        bits = 8 * (HANDSHAKE_BYTES + link.link_header_bytes)
-        downlink_delay += parameters.turnaround_s
-        rtt_us = max(1, round((link.delay_s + downlink_delay + bits / link.rate_bps + bits / back) * 1e6))
-        sock["srtt_us"], sock["mdev_us"], sock["rtt_min_us"] = rtt_us << 3, rtt_us << 1, rtt_us
-        variance_us = sock["rttvar_us"] = sock["mdev_max_us"] = max(rtt_us << 1, min_rto_us)
-        sock["rto"] = -(-(rtt_us + variance_us) * 1000 // tick)
-        sock["pacing_rate"] = self.tcp.mss * 80_000 * 200 * parameters.initial_window // (rtt_us << 3)
-        sock["lsndtime"] = sock["lrcvtime"] = sock["snd_cwnd_stamp"] = sock["jiffy_phase"] // tick
+        whose = np.repeat(np.arange(len(held)), held)
+        # the near end of a connection sends frames, the far one responses
+        ends = np.concatenate([2 * whose, 2 * whose + 1])[: len(items)]
+        self.world = standing(tcp, items, ends, 2 * len(held), self.origin, events, room)
+        self.world.socks["answers"] = self.world.socks["way"]
 
     def deliveries(self) -> Deliveries:
         items, count = self.world.items, len(self.order)
@@ -343,6 +267,116 @@ class _Run:
             )
             for event in self.world.transcript[: self.world.counters[0]]
         ]
+
+
+def nothing_due(world: kernels.World) -> IntArray:
+    """The kernel's tree of when each end has something to do, as it is at first."""
+    return np.full(2 << (len(world.socks) - 1).bit_length(), kernels.NEVER)
+
+
+def nobody() -> kernels.Talk:
+    """No users who take turns."""
+    none = np.zeros(0, dtype=np.int64)
+    return kernels.Talk(np.zeros(0, kernels.TURN), none, none, np.zeros(0), np.zeros((2, 0), np.int64), none, none)
+
+
+def messages(count: int) -> np.ndarray[Any, Any]:
+    """The kernels' records of so many messages, none of them due."""
+    items = np.zeros(count, kernels.ITEM)
+    for field in ("due", "sent", "first", "complete"):
+        items[field] = kernels.NEVER
+    return items
+
+
+def standing(
+    tcp: TcpLink, items: np.ndarray[Any, Any], ends: IntArray, count: int, origin: int, events: int, room: int
+) -> kernels.World:
+    """Connections that have stood for a while, and what is to be sent over them.
+
+    Args:
+        items: All messages with their sizes in the stream; those of each end lie together, in its order of sending.
+        ends: Which end sends each, shape (messages,): 2 i the near end of connection i, 2 i + 1 its far one.
+        count: The number of ends.
+        origin: Time 0, in ns.
+        events: The most that the transcript holds.
+        room: how many times the usual number of packets may be under way.
+    """
+    socks = np.zeros(count, kernels.SOCK)
+    index = np.arange(count)
+    socks["index"], socks["peer"], socks["way"] = index, index ^ 1, index % 2
+    socks["items"] = np.bincount(ends, minlength=count)
+    sending, first = np.unique(ends, return_index=True)
+    socks["item"][sending] = first
+    until = np.cumsum(items["size"])
+    # counted from the connection's first byte
+    items["end_byte"] = until - (until - items["size"])[socks["item"][ends]]
+    packets = np.bincount(ends, -(-items["size"] // tcp.mss), minlength=count).astype(np.int64)
+    socks["base"] = np.cumsum(packets) - packets
+    _establish(tcp, socks)
+    under_way = min(2 * int(packets.sum()) + 64, MOST_UNDER_WAY)
+    ways = build_ways(tcp.link, tcp.rng, origin)
+    ways.ways[1]["delay"] += nanoseconds(tcp.parameters.turnaround_s)
+    return kernels.World(
+        socks=socks,
+        packets=np.zeros(int(packets.sum()), kernels.PACKET),
+        items=items,
+        ways=ways.ways,
+        flying=np.zeros((2, 1 << (under_way * room).bit_length()), kernels.FLYING),
+        steps=ways.steps,
+        drops=ways.drops,
+        waiting=ways.waiting,
+        transcript=np.zeros(events, kernels.EVENT),
+        counters=np.array([0, 0, tcp.link.link_header_bytes, len(items)]),
+        rng=tcp.rng,
+    )
+
+
+def _establish(tcp: TcpLink, sock: np.ndarray[Any, Any]) -> None:
+    """All sockets as they are after the handshake."""
+    link, parameters = tcp.link, tcp.parameters
+    tick = sock["tick"] = nanoseconds(parameters.tick_s)
+    sock["hz"] = round(1 / parameters.tick_s)
+    if parameters.tick_phase_s is None:
+        sock["jiffy_phase"], sock["clock_phase"] = tcp.rng.integers(1 << 40, 1 << 41, (len(sock), 2)).T
+    else:
+        sock["jiffy_phase"] = (1 << 12) * tick - nanoseconds(STANDING_S) + nanoseconds(parameters.tick_phase_s)
+        sock["clock_phase"] = nanoseconds(1.0)
+
+    def ticks(seconds: float) -> int:
+        return round(seconds / parameters.tick_s)
+
+    sock["mss"] = tcp.mss
+    sock["initial_window"] = sock["snd_cwnd"] = parameters.initial_window
+    min_rto_us = sock["min_rto_us"] = round(parameters.min_rto_s * 1e6)
+    sock["give_up_ms"] = _give_up_ms(parameters)
+    sock["tlp"], sock["hystart"] = parameters.tail_loss_probe, parameters.hystart
+    sock["idle_restart"], sock["tso_defer"] = parameters.idle_restart, parameters.tso_deferral
+    sock["compress"] = parameters.ack_compression
+    sock["comp_delay"] = nanoseconds(parameters.ack_compression_s)
+    sock["comp_slack"] = nanoseconds(parameters.ack_compression_slack_s)
+    sock["comp_nr"] = parameters.ack_compression_packets
+    sock["delack_min"], sock["delack_max"] = ticks(parameters.delayed_ack_s), ticks(parameters.delayed_ack_max_s)
+    sock["dup_thresh"] = sock["reordering"] = parameters.duplicate_threshold
+    sock["cc"] = kernels.CUBIC if parameters.congestion_control == "cubic" else kernels.RENO
+    sock["snd_ssthresh"] = kernels.INFINITE_SSTHRESH
+    for field in ("tlp_high_seq", "undo_marker", "hint", "oldest", "newest", "first_sackt", "dsack_start"):
+        sock[field] = kernels.NONE
+    for field in ("fires", "delack_fires", "comp_fires", "curr_rtt"):
+        sock[field] = kernels.NEVER
+    sock["window_limit"] = tcp.window_limit
+    sock["window"] = sock["send_end"] = tcp.first_window
+    sock["delivered"] = sock["rack_steps"] = 1
+    sock["rcv_mss"] = kernels.MSS_DEFAULT
+    back = link.downlink_rate_bps or link.rate_bps
+    downlink_delay = link.delay_s if link.downlink_delay_s is None else link.downlink_delay_s
+    bits = 8 * (HANDSHAKE_BYTES + link.link_header_bytes)
+    downlink_delay += parameters.turnaround_s
+    rtt_us = max(1, round((link.delay_s + downlink_delay + bits / link.rate_bps + bits / back) * 1e6))
+    sock["srtt_us"], sock["mdev_us"], sock["rtt_min_us"] = rtt_us << 3, rtt_us << 1, rtt_us
+    variance_us = sock["rttvar_us"] = sock["mdev_max_us"] = max(rtt_us << 1, min_rto_us)
+    sock["rto"] = -(-(rtt_us + variance_us) * 1000 // tick)
+    sock["pacing_rate"] = tcp.mss * 80_000 * 200 * parameters.initial_window // (rtt_us << 3)
+    sock["lsndtime"] = sock["lrcvtime"] = sock["snd_cwnd_stamp"] = sock["jiffy_phase"] // tick
 
 
 def _give_up_ms(parameters: TcpParameters) -> int:

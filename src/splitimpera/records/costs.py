@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from splitimpera.records.token_times import TokenTimes
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -32,6 +34,8 @@ class DeviceCosts:
         memory_bytes: weights and activations.
         leaving: The cost of its layers up to each of its early exits and of the heads until there, of one frame;
             `network` has all layers and all heads.
+        tokens: What a language model's blocks take there, coding included; None: frames are no requests.
+        window: how many tokens a sample has, whose payload a hop's sizes are of.
     """
 
     network: tuple[Cost, ...]
@@ -39,6 +43,8 @@ class DeviceCosts:
     encode: Cost | None
     memory_bytes: int
     leaving: tuple[Cost, ...] = ()
+    tokens: TokenTimes | None = None
+    window: int = 1
 
     @property
     def parts(self) -> dict[str, Cost]:

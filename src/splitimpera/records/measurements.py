@@ -8,6 +8,7 @@ from statistics import median
 from typing import Literal
 
 from splitimpera.core.errors import DataError, listed
+from splitimpera.records.token_times import TokenTimes
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,23 @@ class SegmentTime:
 
 
 @dataclass(frozen=True)
+class RunTime:
+    """Blocks of a language model between two cuts, timed token by token.
+
+    Attributes:
+        start, end: the cuts.
+        context: the most tokens that were before one.
+        together: For how many users at most one step was timed.
+    """
+
+    start: int
+    end: int
+    context: int
+    together: int
+    times: TokenTimes
+
+
+@dataclass(frozen=True)
 class CodingTime:
     """A codec, timed on one frame.
 
@@ -43,6 +61,7 @@ class CodingTime:
         packet_bytes: room for data in a packet.
         samples_s: Seconds in each paced frame, in order.
         hot_samples_s: The same back to back; empty: not timed.
+        tokens: of how many tokens the frame was; 0: it was a whole sample.
     """
 
     direction: Literal["encode", "decode"]
@@ -52,6 +71,7 @@ class CodingTime:
     packet_bytes: int
     samples_s: tuple[float, ...]
     hot_samples_s: tuple[float, ...] = ()
+    tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +87,7 @@ class Measurements:
         fps: Frame rate at which the samples were taken, with idle time between frames; 0: back to back.
         values_threads: how many threads PyTorch had for the values of the design; 0: as many as the programs.
         waited: Share of the time in which what was timed had no core, for others computed; 0 where that is not known.
+        runs: of a language model, its blocks token by token.
 
     >>> known = Measurements(segments=(SegmentTime(0, 3, 0.0, 0.0, 1, (0.004, 0.002, 0.003)),))
     >>> known.segment_s(0, 3)
@@ -81,6 +102,7 @@ class Measurements:
     fps: float = 0.0
     values_threads: int = 0
     waited: float = 0.0
+    runs: tuple[RunTime, ...] = ()
 
     def segment_s(
         self,
@@ -126,13 +148,30 @@ class Measurements:
         return median(self.coding_samples_s(direction, cut, codec, bottleneck, packet_bytes))
 
     def coding_samples_s(
-        self, direction: Literal["encode", "decode"], cut: int, codec: str, bottleneck: float, packet_bytes: int
+        self,
+        direction: Literal["encode", "decode"],
+        cut: int,
+        codec: str,
+        bottleneck: float,
+        packet_bytes: int,
+        tokens: int = 0,
     ) -> tuple[float, ...]:
         """Seconds of each timed call of a codec, in order; as `coding_s`."""
-        key = direction, cut, codec, bottleneck, packet_bytes
+        key = direction, cut, codec, bottleneck, packet_bytes, tokens
         if key not in self._codings:
             raise DataError(f"the codec '{codec}' was not timed at cut {cut} ({direction})", hint=_HINT)
         return self._codings[key]
+
+    def run_times(self, start: int, end: int, context: int, together: int) -> TokenTimes:
+        """What blocks of a language model take; arguments as of `RunTime`.
+
+        Raises:
+            DataError: that was not timed.
+        """
+        for run in self.runs:
+            if (run.start, run.end) == (start, end) and run.context >= context and run.together >= together:
+                return run.times
+        raise DataError(f"the blocks from cut {start} to cut {end} were not timed token by token", hint=_HINT)
 
     def joined(self, more: Measurements) -> Measurements:
         """These, and of others of the same machine and network what was not timed here."""
@@ -140,7 +179,8 @@ class Measurements:
         codings = [time for time in more.codings if _coding(time) not in self._codings]
         both = (*self.segments, *segments), (*self.codings, *codings)
         waited = max(self.waited, more.waited)
-        return replace(self, segments=both[0], codings=both[1], fps=self.fps or more.fps, waited=waited)
+        runs = (*self.runs, *more.runs)
+        return replace(self, segments=both[0], codings=both[1], fps=self.fps or more.fps, waited=waited, runs=runs)
 
     @cached_property
     def _segments(self) -> dict[tuple[object, ...], tuple[float, ...]]:
@@ -161,4 +201,4 @@ def _segment(time: SegmentTime) -> tuple[object, ...]:
 
 def _coding(time: CodingTime) -> tuple[object, ...]:
     """What was timed."""
-    return time.direction, time.cut, time.codec, time.bottleneck, time.packet_bytes
+    return time.direction, time.cut, time.codec, time.bottleneck, time.packet_bytes, time.tokens

@@ -14,6 +14,7 @@ from splitimpera.core.array_types import Array, FloatArray, IntArray
 from splitimpera.core.bounds import BOUNDS, MOST_DUE_S, MOST_FRAMES, Bound
 from splitimpera.core.errors import SimulationError
 from splitimpera.records.checks import all_bounded, bounded, require
+from splitimpera.records.token_workload import TokenWorkload
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Workload:
         senders: Number of devices that send such frames over the same link, their frames evenly staggered.
         response_bytes: Size of the response that goes back when a frame is complete; 0: none is simulated.
         direct: By which way answers of plans with devices in the middle come back; None: along the hops.
+        tokens: What each frame asks of a language model, as a request; None: frames are samples, answered at once.
     """
 
     fps: float
@@ -64,6 +66,7 @@ class Workload:
     senders: int = 1
     response_bytes: int = 0
     direct: DirectAnswers | None = None
+    tokens: TokenWorkload | None = None
 
     def __post_init__(self) -> None:
         bounded(self, "fps", "frames", "senders", "deadline_s", "frame_bytes", "element_bytes", "response_bytes")
@@ -97,8 +100,9 @@ class Workload:
         return self.direct.takes_s(self.response_bytes)
 
     def plain(self) -> dict[str, Any]:
-        """All of it as plain values; the way of direct answers where there is one."""
-        return {name: value for name, value in asdict(self).items() if name != "direct" or value is not None}
+        """All of it as plain values; the way of direct answers and the requests' tokens where there are any."""
+        left_out = [name for name in ("direct", "tokens") if getattr(self, name) is None]
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     def due_s(self) -> FloatArray:
         """When each frame of the first sender is due, shape (frames,)."""

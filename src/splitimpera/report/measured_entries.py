@@ -32,6 +32,30 @@ class CodingTimeEntry(Entry):
     packet_bytes: Count
     samples_s: list[Number]
     hot_samples_s: list[Number]
+    tokens: Count = 0
+
+
+Points = list[tuple[Count, Number]]
+
+
+class TokenTimesEntry(Entry):
+    """Seconds for a prompt by its tokens, and for one more token by those before it: pairs of a count and seconds."""
+
+    prefill: Points
+    decode: Points
+    how: Literal["measured", "scaled", "estimated"]
+    together: Points
+    spread: list[Number]
+
+
+class RunTimeEntry(Entry):
+    """The blocks of a language model between two cuts, timed token by token."""
+
+    start: Count
+    end: Count
+    context: Count
+    together: Count
+    times: TokenTimesEntry
 
 
 class MeasurementsEntry(Entry):
@@ -45,3 +69,4 @@ class MeasurementsEntry(Entry):
     fps: Number
     values_threads: Count = 0
     waited: Number = 0.0
+    runs: list[RunTimeEntry] = Field(default_factory=list)

@@ -19,3 +19,5 @@ from splitimpera.scenario.tier_sections import LINK_FIELDS as LINK_FIELDS
 from splitimpera.scenario.tier_sections import DeviceSection as DeviceSection
 from splitimpera.scenario.tier_sections import LinkSection as LinkSection
 from splitimpera.scenario.tier_sections import RadioSection as RadioSection
+from splitimpera.scenario.token_section import LengthsSection as LengthsSection
+from splitimpera.scenario.token_section import TokensSection as TokensSection

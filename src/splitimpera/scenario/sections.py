@@ -19,9 +19,12 @@ from pydantic import (
     PlainSerializer,
     PrivateAttr,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
 from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import listed, shown
@@ -64,6 +67,7 @@ from splitimpera.scenario.tier_sections import (
     LinkSection,
     within,
 )
+from splitimpera.scenario.token_section import TokensSection
 
 
 class NetworkSection(_Section):
@@ -100,15 +104,30 @@ class TaskSection(_Section):
         return dict(self.model_extra or {})
 
 
+LEAST_FRAMES, LEAST_REQUESTS = 1000, 100
+
+
 class WorkloadSection(_Section):
-    """Frame rate, number of simulated frames, how long a receiver waits for an incomplete one, and what comes back."""
+    """Frame rate, number of simulated frames, how long a receiver waits for an incomplete one, and what comes back.
+
+    With `tokens` a frame is a request to a language model.
+    """
 
     fps: Annotated[Frequency, within("fps")]
-    frames: Annotated[int, Field(ge=1000, le=int(BOUNDS["frames"].high))] = 1000
+    tokens: TokensSection | None = None
+    frames: Annotated[int, Field(ge=LEAST_REQUESTS, le=int(BOUNDS["frames"].high))] = 1000
     deadline: Annotated[Seconds, within("deadline_s")] | None = None
     senders: Annotated[int, within("senders")] = 1
     response: ResponseBytes = 0
     answers: Answers = "along"
+
+    @field_validator("frames")
+    @classmethod
+    def _enough(cls, frames: int, known: ValidationInfo) -> int:
+        """Requests of many tokens each say more than as many frames."""
+        if frames < LEAST_FRAMES and not known.data.get("tokens"):
+            raise PydanticKnownError("greater_than_equal", {"ge": LEAST_FRAMES})
+        return frames
 
     @model_validator(mode="after")
     def _bounded(self) -> WorkloadSection:
@@ -117,6 +136,9 @@ class WorkloadSection(_Section):
                 "answers says how responses come back, and response does not say that there are any; "
                 "write response: runtime, or their size"
             )
+        if self.tokens is not None and (self.response or self.deadline is not None):
+            key = "response" if self.response else "deadline"
+            raise ValueError(f"with tokens the answer to a request is tokens, one by one; leave out {key}")
         self.record()  # which knows what its values may come to together
         return self
 
@@ -125,7 +147,16 @@ class WorkloadSection(_Section):
         direct = None
         if isinstance(self.answers, AnswersSection):
             direct = DirectAnswers(self.answers.direct.rate, self.answers.direct.delay)
-        return Workload(self.fps, self.frames, self.deadline, senders=self.senders, response_bytes=size, direct=direct)
+        tokens = None if self.tokens is None else self.tokens.record()
+        return Workload(
+            self.fps,
+            self.frames,
+            self.deadline,
+            senders=self.senders,
+            response_bytes=size,
+            direct=direct,
+            tokens=tokens,
+        )
 
 
 class PlansSection(_Section):
@@ -222,6 +253,8 @@ class Scenario(_Section):
     def transports_of(self, place: int) -> tuple[str, list[str]]:
         """The transports over a link, and the key that names them."""
         own = self.links[place].transports
+        if own is None and self.workload.tokens is not None and "transports" not in self.plans.model_fields_set:
+            return "plans.transports", ["tcp"]
         return ("plans.transports", self.plans.transports) if own is None else (f"links[{place}].transports", own)
 
     def codecs_of(self, place: int) -> tuple[str, list[str]]:
@@ -272,6 +305,35 @@ class Scenario(_Section):
                 "workload.answers: with early exits answers come from several machines, and along the way; leave out "
                 "answers or exits"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _written(self) -> Scenario:
+        """Requests to a language model are simulated between a device and a server, over what loses no token."""
+        if self.workload.tokens is None:
+            return self
+        if len(self.devices) > 2:
+            raise ValueError(
+                f"workload.tokens: requests are simulated between 2 devices, {len(self.devices)} are given; leave out "
+                "the ones in the middle"
+            )
+        key, transports = self.transports_of(0)
+        others = [name for name in transports if name.partition("-")[0] != "tcp"]
+        if others:
+            raise ValueError(
+                f"workload.tokens: tokens that are lost would be lacking in all that follows, and {key} names "
+                f"{listed(others)}; write transports: [tcp]"
+            )
+        if self.exits is not None or self.bottlenecks.ratios:
+            raise ValueError(
+                "workload.tokens: requests are simulated without early exits and bottlenecks; leave out "
+                + ("exits" if self.exits is not None else "bottlenecks")
+            )
+        for place, device in enumerate(self.devices):
+            if device.batch > 1 or device.queue != "wait":
+                wrong = "batch" if device.batch > 1 else "queue"
+                instead = "; workload.tokens.together says how many requests go together" if wrong == "batch" else ""
+                raise ValueError(f"devices[{place}].{wrong}: requests to a language model wait{instead}; leave it out")
         return self
 
     @model_validator(mode="after")

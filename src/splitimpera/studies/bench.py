@@ -7,16 +7,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from splitimpera.core.errors import DataError
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.evaluation.plan_space import check_cuts
 from splitimpera.evaluation.testbed import Testbed
+from splitimpera.evaluation.token_blocks import TokenBlocks
 from splitimpera.evaluation.truths import check_targets, example_of, response_bytes, with_truths
 from splitimpera.graph.frames import SAMPLES
 from splitimpera.graph.sampled import trace_on
+from splitimpera.graph.tracing import ModelGraph
+from splitimpera.language.decoder import decoder_of
 from splitimpera.models.datasets import Dataset, load_data
 from splitimpera.models.networks import load_network
+from splitimpera.scenario import Scenario
 from splitimpera.setting import Setting, located
 from splitimpera.studies.early_exits import network_of_plans
 from splitimpera.tasks.qualities import QUALITIES
@@ -54,9 +59,22 @@ def read_testbed(
     task = setting.fitted_task(graph, example_of(data))
     check_targets(task, data)
     setting.check_profiles(graph)  # before anything is computed
-    check_cuts(scenario, graph)
+    blocks = token_blocks(model, graph, scenario) if scenario.workload.tokens else None
+    check_cuts(scenario, graph, blocks)
     graph = network_of_plans(setting, graph, data.train, task, track)
-    return Testbed(graph, data, setting.workload, device, autocast, task)
+    return Testbed(graph, data, setting.workload, device, autocast, task, blocks)
+
+
+def token_blocks(model: nn.Module, graph: ModelGraph, scenario: Scenario) -> TokenBlocks:
+    """The blocks of a language model that is asked for tokens.
+
+    Raises:
+        ModelError: the network is no such model, or knows fewer positions than are asked for.
+    """
+    with located("network.model"):
+        blocks = TokenBlocks(decoder_of(model), graph)
+    blocks.check_context(scenario.workload.record().tokens.context)  # type: ignore[union-attr]
+    return blocks
 
 
 def judging(setting: Setting, testbed: Testbed, track: Track[Any] = no_progress) -> Testbed:

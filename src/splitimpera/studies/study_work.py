@@ -107,12 +107,16 @@ def check_plans(study: Study) -> None:
     """Refuse scenarios whose plans a study does not know.
 
     Raises:
-        ScenarioError: there are more than two devices, or early exits.
+        ScenarioError: there are more than two devices, early exits, or requests to a language model.
     """
     scenario = study.scenario({})
     if scenario.exits is not None:
         place = f"study '{study.name}': exits"
         raise ScenarioError("studies and policies know no early exits", where=place, hint="leave exits out here")
+    if scenario.workload.tokens is not None:
+        place = f"study '{study.name}': workload.tokens"
+        hint = "'splitimpera design' takes them, and its report tells how they depend on the link"
+        raise ScenarioError("studies and policies know no requests to language models", where=place, hint=hint)
     devices = len(scenario.devices)
     if devices > 2:
         raise ScenarioError(

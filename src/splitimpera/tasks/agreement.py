@@ -15,6 +15,7 @@ from splitimpera.core.errors import ScenarioError, shown
 from splitimpera.core.registry import nearest
 from splitimpera.tasks.classification import Classification
 from splitimpera.tasks.detection import Detection
+from splitimpera.tasks.language import Language
 from splitimpera.tasks.multilabel import Multilabel
 from splitimpera.tasks.painting import Drawing
 from splitimpera.tasks.quality import Quality, Sums, mean_and_sum
@@ -57,7 +58,10 @@ INNER: dict[str, type[Any]] = {
     "regression": Regression,
     "segmentation": Segmentation,
     "detection": Detection,
+    "language": Language,
 }
+JUDGED_BY = {"detection": "map50", "language": "agreement"}
+"""By which metric answers agree, where it is not the first of their task."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,11 @@ class Agreement(Plain):
     """How far a plan's answers are those of the network unsplit: a share, 1 where nothing is lost or rounded.
 
     Equal class; F1 of the labels; mean intersection over union of the masks; average precision of the boxes at 0.5;
-    numbers within 5 % of their standard deviation over the samples. No labels are needed.
+    equal next tokens; numbers within 5 % of their standard deviation over the samples. No labels are needed.
 
     Attributes:
         of: the task of the answers; None: what the output's shape says: one logit a class (classes,), a logit a class
-            and pixel (classes, H, W), or else numbers. Boxes are to be named.
+            and pixel (classes, H, W), or else numbers. Boxes and tokens are to be named.
         given: the other keys of that task.
         within: how near numbers agree, of each the answer has; known when the network was run.
     """
@@ -119,7 +123,7 @@ class Agreement(Plain):
     ) -> Agreement:
         given = dict(self.given)
         made = (INNER[self.of] if self.of is not None else _by_shape(outputs, given.get("output")))(**given)
-        of_inner = "map50" if made.name == "detection" else made.metrics[0]
+        of_inner = JUDGED_BY.get(made.name, made.metrics[0])
         return replace(self, inner=made.fitted(outputs, of_inner, inputs))
 
     def agreeing(self, answers: Sequence[Row]) -> Agreement:

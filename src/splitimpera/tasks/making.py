@@ -12,6 +12,7 @@ from splitimpera.core.registry import Registry
 from splitimpera.tasks.agreement import Agreement
 from splitimpera.tasks.classification import Classification
 from splitimpera.tasks.detection import Detection
+from splitimpera.tasks.language import Language
 from splitimpera.tasks.multilabel import Multilabel
 from splitimpera.tasks.qualities import QUALITIES
 from splitimpera.tasks.regression import Regression
@@ -19,7 +20,7 @@ from splitimpera.tasks.segmentation import Segmentation
 from splitimpera.tasks.task import Task
 
 TASKS: Registry[type[Any]] = Registry("task")
-for _task in (Classification, Multilabel, Regression, Segmentation, Detection, Agreement):
+for _task in (Classification, Multilabel, Regression, Segmentation, Detection, Language, Agreement):
     TASKS.register(_task.name)(_task)
 
 

@@ -75,3 +75,5 @@ for _name, _title in {
 _register("mae", "lower", "mean absolute error")
 _register("rmse", "lower", "RMSE")
 _register("error", "lower", "error")
+_register("bits_per_byte", "lower", "bits per byte")
+_register("perplexity", "lower")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_type_hints
 
-from splitimpera.core.array_types import Array, Row
+from splitimpera.core.array_types import Array, FloatArray, Row
 from splitimpera.core.errors import ModelError, listed
 from splitimpera.tasks.painting import Drawing
 from splitimpera.tasks.quality import Quality
@@ -223,6 +223,16 @@ def real(output: Output) -> None:
 def plain(dtype: str) -> str:
     """The type that arrays have, where bfloat16 is float32."""
     return "float32" if dtype == "bfloat16" else dtype
+
+
+def numbers_of(task: Task, row: Row, target: Row) -> FloatArray:
+    """The quality's numbers of a sample, from the network's outputs (no batch dimension).
+
+    They are those of the answer, but of a task that has more to count than its answers say: its `counted(row, target)`
+    has the word, as a language model's does, whose answers leave the probabilities of all other tokens out.
+    """
+    own: Callable[[Row, Row], FloatArray] | None = getattr(task, "counted", None)
+    return task.quality.count(task.answer(row), target) if own is None else own(row, target)
 
 
 _NEVER = object()

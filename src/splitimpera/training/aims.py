@@ -13,7 +13,7 @@ from splitimpera.core.errors import DataError
 from splitimpera.models.samples import Samples
 from splitimpera.models.targets import one_by_one
 from splitimpera.tasks.quality import value_of
-from splitimpera.tasks.task import Task
+from splitimpera.tasks.task import Task, numbers_of
 
 Results = tuple[Tensor, ...]
 
@@ -39,9 +39,7 @@ class Aims:
     def counts(self, made: Results, wanted: Results, rows: Tensor) -> list[FloatArray]:
         """The quality's numbers of some samples; without targets the answers that are wanted are expected."""
         expected = self.expected(wanted, rows)
-        return [
-            self.task.quality.count(answer, target) for answer, target in zip(self.answers(made), expected, strict=True)
-        ]
+        return [numbers_of(self.task, row, target) for row, target in zip(_rows(made), expected, strict=True)]
 
     def expected(self, wanted: Results, rows: Tensor) -> list[Row]:
         """The targets of some samples; without any, the answers that are wanted."""
@@ -54,8 +52,12 @@ class Aims:
 
     def answers(self, made: Results) -> Iterator[Row]:
         """What the task makes of each sample's results."""
-        arrays = [tensor.detach().cpu().float().numpy() for tensor in made]
-        return map(self.task.answer, zip(*arrays, strict=True))
+        return map(self.task.answer, _rows(made))
 
     def _targets(self, rows: Tensor) -> list[Row]:
         return self.samples.targets.rows(rows.tolist())
+
+
+def _rows(made: Results) -> Iterator[Row]:
+    """The results of each sample as arrays."""
+    return zip(*(tensor.detach().cpu().float().numpy() for tensor in made), strict=True)

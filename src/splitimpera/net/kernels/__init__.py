@@ -3,7 +3,8 @@
 The wrappers that people call are in `udp.py`, `arq.py` and `tcp.py`; the names of variables and functions here are the
 Linux kernel's where it has them. From below: `compiling`; `wire`: a link; `udp_kernel`, `arq_kernel`; and of TCP
 `tcp_state`, `tcp_timer`, `tcp_cubic`, `tcp_cong`, `tcp_output`, then `tcp_rack`, `tcp_undo`, `tcp_recovery`,
-`tcp_sack`, `tcp_ack` for what comes back, `tcp_receiver` for what arrives, and `tcp_run`, the loop over events.
+`tcp_sack`, `tcp_ack` for what comes back, `tcp_receiver` for what arrives, `tcp_turns`, where messages follow from
+those that came, and `tcp_run`, the loop over events.
 
 Times are whole nanoseconds, packets are counted from 0 in the order in which a sender cuts them from its bytes.
 Sources: RFC 9293 (TCP), 7323 (time stamps), 2018 and 2883 (SACK, D-SACK), 6298 (RTO), 8985 (RACK-TLP), 9937 (PRR),
@@ -30,6 +31,7 @@ from splitimpera.net.kernels.tcp_state import (
     TCP_HEADER,
     World,
 )
+from splitimpera.net.kernels.tcp_turns import TURN, Talk
 from splitimpera.net.kernels.udp_kernel import DATAGRAMS, run_udp
 from splitimpera.net.kernels.wire import (
     BURSTS,
@@ -71,9 +73,11 @@ __all__ = [
     "STEPS",
     "TCP_HEADER",
     "TRANSMISSION",
+    "TURN",
     "UNIFORM",
     "WAITING",
     "WAY",
+    "Talk",
     "World",
     "run_arq",
     "run_tcp",

@@ -224,7 +224,7 @@ def read(w, tp, now, peer):
     have = w.packets[peer.base + tp.rcv_nxt - 1].end_byte
     while tp.read_item < peer.items and w.items[peer.item + tp.read_item].end_byte <= have:
         w.items[peer.item + tp.read_item].complete = now
-        if tp.read_item < tp.items and tp.way == 1:
+        if tp.answers and tp.read_item < tp.items:
             write(w, tp, now, tp.item + tp.read_item)
         tp.read_item += 1
         w.counters[3] -= 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from splitimpera.net.kernels.compiling import compiled, entry, inlined
+from splitimpera.net.kernels.compiling import compiled, entry
 from splitimpera.net.kernels.tcp_ack import on_ack
 from splitimpera.net.kernels.tcp_output import write, write_xmit
 from splitimpera.net.kernels.tcp_receiver import on_data, on_delack_timer, send_compressed_ack
 from splitimpera.net.kernels.tcp_recovery import on_timer
 from splitimpera.net.kernels.tcp_state import END, NONE, note
+from splitimpera.net.kernels.tcp_turns import FREE, begin, finish, hear, reschedule
 from splitimpera.net.kernels.wire import NEVER
 
 
@@ -26,41 +27,23 @@ def on_arrival(w, now, flying):
         write_xmit(w, tp, now, 0)
 
 
-@inlined
-def next_write(w, tp):
-    if tp.way == 1 or tp.next_item == tp.items:
-        return NEVER
-    return w.items[tp.item + tp.next_item].due
-
-
-@inlined
-def reschedule(w, soonest, i):
-    """Note when an end's next timer or write is."""
-    tp = w.socks[i]
-    time = NEVER
-    if tp.dead == 0:
-        time = min(min(tp.fires, tp.delack_fires), min(tp.comp_fires, next_write(w, tp)))
-    place = (len(soonest) >> 1) + i
-    while soonest[place] != time:
-        soonest[place] = time
-        if place == 1:
-            break
-        time = min(time, soonest[place ^ 1])
-        place >>= 1
-
-
 @entry
-def run_tcp(w, soonest):
+def run_tcp(w, soonest, talk):
     """All connections on a link until all is delivered; `counters[3]` counts what is not.
 
     `soonest` is a tree of when each end has something to do, all NEVER at first: the root stands at 1, below i stand
     2 i and 2 i + 1, the ends are the second half. It is no part of the world, which costs time wherever that is handed
-    on.
+    on. `talk` has no users where all is known beforehand.
     """
     there, back = w.ways[0], w.ways[1]
     at = np.int64(0)  # when the last event was
     masks = len(w.flying[0]) - 1
     ends = len(soonest) // 2
+    until, undelivered = NEVER - 1, np.int64(0)  # what happens then, or leaves no more, may make messages due
+    if len(talk.current):
+        undelivered = w.counters[3] - 1
+        for user in range(len(talk.current)):
+            begin(w, soonest, talk, user, talk.first[user], at)
     i = 0  # the end that something happens to; each one's first event is looked up first
     begun = 1
     while True:
@@ -69,16 +52,26 @@ def run_tcp(w, soonest):
             i = begun
             begun += 1
             continue
-        if w.counters[3] <= 0 or w.counters[1]:
-            break
+        if w.counters[3] <= undelivered or w.counters[1]:
+            if w.counters[3] <= 0 or w.counters[1]:
+                break
+            hear(w, soonest, talk, i, at)
+            until, undelivered = talk.state[FREE], w.counters[3] - 1
         now = soonest[1]
         way = NONE
         if there.head < there.tail and w.flying[0, there.head & masks].arrival <= now:
             now, way = w.flying[0, there.head & masks].arrival, 0
         if back.head < back.tail and w.flying[1, back.head & masks].arrival < now:
             now, way = w.flying[1, back.head & masks].arrival, 1
+        if now > until:
+            if until == NEVER - 1:
+                break
+            at = until
+            finish(w, soonest, talk, at)
+            until = talk.state[FREE]
+            continue
+        at = now
         if way != NONE:
-            at = now
             over = w.ways[way]
             flying = w.flying[way, over.head & masks]
             i = flying.sock
@@ -87,9 +80,6 @@ def run_tcp(w, soonest):
             if over.head == over.tail:
                 over.head = over.tail = 0
             continue
-        if now >= NEVER:
-            break
-        at = now
         place = 1
         while place < ends:
             place *= 2

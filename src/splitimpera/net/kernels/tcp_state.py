@@ -38,8 +38,8 @@ SOCK = record(
     # connection
     "index base peer way mss jiffy_phase clock_phase dead tick hz initial_window min_rto_us give_up_ms "
     "tlp hystart idle_restart tso_defer compress delack_min delack_max comp_delay comp_slack comp_nr dup_thresh "
-    # what the application wrote and how much of it is cut into packets, in bytes
-    "item items next_item read_item written cut "
+    # what the application wrote and how much of it is cut into packets, in bytes; whether it writes when it has read
+    "item items next_item read_item written cut answers "
     # sender
     "snd_una snd_nxt snd_cwnd snd_ssthresh snd_cwnd_cnt snd_cwnd_used snd_cwnd_stamp is_cwnd_limited max_packets_out "
     "cwnd_usage_seq prior_cwnd prior_ssthresh prr_delivered prr_out high_seq tlp_high_seq tlp_retrans undo_marker "

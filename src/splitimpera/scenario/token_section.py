@@ -1,0 +1,66 @@
+"""The scenario's section on requests to a language model: how long prompts and outputs are, how requests come."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from splitimpera.records.token_workload import MOST_TOKENS, MOST_USERS_TOGETHER, Lengths, TokenWorkload
+from splitimpera.scenario.base_section import Section
+from splitimpera.scenario.quantities import Factor
+
+
+class LengthsSection(Section):
+    """A number of tokens: one for all requests, or drawn anew for each."""
+
+    mean: Annotated[Factor, Field(ge=1, le=MOST_TOKENS)]
+    shape: Literal["fixed", "geometric", "lognormal"] = "fixed"
+    sigma: Annotated[Factor, Field(gt=0, le=3)] = 0.5
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return {"mean": value} if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _fits(self) -> LengthsSection:
+        if self.shape == "fixed" and self.mean % 1:
+            raise ValueError(f"{self.mean:g} tokens are no whole number; round it, or give a shape")
+        if self.shape != "lognormal" and "sigma" in self.model_fields_set:
+            raise ValueError(f"sigma is the spread of a lognormal shape, this one is {self.shape}; leave it out")
+        return self
+
+    def record(self) -> Lengths:
+        return Lengths(self.mean, self.shape, self.sigma)
+
+
+class TokensSection(Section):
+    """What requests to a language model ask for; a frame of the workload is a request then.
+
+    `context` is the most that prompt and output may come to, for which the caches of keys and values have room;
+    `together`: to how many requests at most the server makes a token each in one step.
+    """
+
+    prompt: LengthsSection
+    output: LengthsSection
+    context: Annotated[int, Field(ge=2, le=MOST_TOKENS)]
+    together: Annotated[int, Field(ge=1, le=MOST_USERS_TOGETHER)] = 1
+    arrivals: Literal["regular", "poisson"] = "regular"
+
+    @model_validator(mode="after")
+    def _within(self) -> TokensSection:
+        for key, lengths in (("prompt", self.prompt), ("output", self.output)):
+            if lengths.mean >= self.context:
+                raise ValueError(
+                    f"{key}: {lengths.mean:g} tokens given, fewer than the context of {self.context} are expected"
+                )
+        if self.prompt.mean + self.output.mean > self.context:
+            raise ValueError(
+                f"prompt and output have {self.prompt.mean + self.output.mean:g} tokens in the mean, the context has "
+                f"room for {self.context}; make it longer, or them shorter"
+            )
+        return self
+
+    def record(self) -> TokenWorkload:
+        return TokenWorkload(self.prompt.record(), self.output.record(), self.context, self.together, self.arrivals)
