@@ -105,12 +105,12 @@ def test_parts_of_another_network_are_not_written(tmp_path, monkeypatch):
     other = decoder_of(of_bytes(seed=1))
     program = language_parts.block_program
     monkeypatch.setattr(
-        language_parts, "block_program", lambda run: program(BlockRun(other, run.start, run.stop))
+        language_parts, "block_program", lambda run: program(BlockRun(other, run.start, run.stop, run.last))
     )
-    with pytest.raises(BundleError, match="the parts write the network's token .* Nothing was written"):
+    with pytest.raises(BundleError, match=r"the parts write the network's token .* Nothing was written"):
         deployed(of_bytes(), (), tmp_path / "bundle")
 
 
 def test_a_vocabulary_that_no_byte_fits(tmp_path):
-    with pytest.raises(BundleError, match="cannot be deployed: .*bytes are more than the tokens"):
+    with pytest.raises(BundleError, match=r"cannot be deployed: .*bytes are more than the tokens"):
         deployed(small("own"), (), tmp_path / "bundle")

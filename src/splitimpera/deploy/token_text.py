@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from splitimpera.bundle.opened import Bundle
-from splitimpera.core.errors import BundleError, DataError, MissingExtraError, shown
+from splitimpera.core.errors import BundleError, DataError, shown
+from splitimpera.core.extras import needed
 from splitimpera.deploy.token_programs import language_of
 
 
@@ -64,12 +65,9 @@ class PackedTokens:
     """
 
     def __init__(self, content: bytes, vocabulary: int) -> None:
-        try:
-            from tokenizers import Tokenizer as Library  # type: ignore[import-not-found, import-untyped, unused-ignore]
-        except ImportError:
-            raise MissingExtraError(
-                "this bundle's tokenizer needs the library 'tokenizers'", hint="pip install tokenizers"
-            ) from None
+        needed("tokenizers", "this bundle's tokenizer")
+        from tokenizers import Tokenizer as Library  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
         try:
             self._library: Any = Library.from_str(content.decode())
         except Exception as failure:  # the library's own kind, and of text that is none

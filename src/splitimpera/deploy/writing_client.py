@@ -92,6 +92,7 @@ class WritingClient:
             check_trust(security, insecure)
             self.address = parsed_address(address) if isinstance(address, str) else address
         self.security, self.timeout_s, self.patience_s = security, timeout_s, patience_s
+        self.threads = threads
         self.half: TokenDeviceHalf = token_device_half(bundle, self.plan, threads)
         self.half.warm_up()
         self.limits = limits or Limits()
@@ -128,6 +129,11 @@ class WritingClient:
         joining = connect(*self.address, self.hop, hello, self.security, self.limits)
         self._connection = self.loop.wait(joining)
         return self._connection
+
+    @property
+    def round_trip_s(self) -> float:
+        """The smallest round trip seen; infinite before the first."""
+        return inf if self._connection is None else self._connection.session.round_trip_s
 
     def close(self) -> None:
         """Leave the server."""

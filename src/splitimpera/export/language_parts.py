@@ -88,10 +88,7 @@ class LanguageParts:
 
     def run(self, span: Span) -> BlockRun:
         """The blocks between two cuts, without the head where hidden states cross behind the last one."""
-        run = BlockRun(self.decoder, self.blocks[span.start], self.blocks[span.end])
-        if span.end != self.last:
-            run.head, run.last = None, False
-        return run
+        return BlockRun(self.decoder, self.blocks[span.start], self.blocks[span.end], head=span.end == self.last)
 
 
 def check_decoder(decoder: Decoder) -> None:
