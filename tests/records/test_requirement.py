@@ -34,6 +34,11 @@ from splitimpera.records.requirement import (
         ("device_memory <= 4 MiB", "device_memory", 4 * 2.0**20),
         ("cut_depth >= 1", "cut_depth", 1.0),
         ("cut_depth >= 3 layers", "cut_depth", 3.0),
+        ("ttft_p95 <= 300 ms", "ttft_p95", 0.3),
+        ("tpot <= 40 ms", "tpot", 0.04),
+        ("tokens_per_s >= 20 tokens/s", "tokens_per_s", 20.0),
+        ("tokens_per_s >= 20", "tokens_per_s", 20.0),
+        ("token_energy <= 5 mJ", "token_energy", 0.005),
     ],
 )
 def test_requirements(text, metric, limit):
@@ -55,6 +60,8 @@ def test_requirements(text, metric, limit):
         ("accuracy >= 97", "write '97 %'"),
         ("accuracy >= 0", "not above 0"),
         ("fps >= -3", "not above 0"),
+        ("tokens_per_s >= 20 fps", "is not a rate of tokens"),
+        ("tpot >= 1 ms", "lower tpot is better"),
         ("dropped_frames <= 0", "write the most that you would bear, such as '3 %'"),
         ("dropped_frames >= 0.1", "lower dropped_frames is better"),
         ("rmse >= 1", "lower rmse is better"),
@@ -105,6 +112,7 @@ def test_a_weight_makes_a_requirement_soft():
     ("text", "value", "relaxed"),
     [
         ("latency_p95 <= 50 ms", 0.06, "latency_p95 <= 60 ms"),
+        ("tokens_per_s >= 20", 12.3456, "tokens_per_s >= 12.34 tokens/s"),
         ("latency_p95 <= 50 ms", 0.063123, "latency_p95 <= 63.13 ms"),
         ("accuracy >= 97 %", 0.95439, "accuracy >= 95.43 %"),
         ("fps >= 20", 12.345678, "fps >= 12.34 fps"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -21,7 +20,9 @@ from splitimpera.evaluation.vectors import draws
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.requirement import TOLERANCE, Requirement
 
-_PERCENTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
+_PERCENTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99, "ttft_p95": 0.95, "tpot_p95": 0.95}
+_OF_TOKENS = {"ttft": "ttft_s", "ttft_p95": "ttft_s", "tpot": "tpot_s", "tpot_p95": "gaps_s"}
+"""Which array of a `TokenOutcome` a metric is of."""
 
 
 class Draws:
@@ -30,7 +31,11 @@ class Draws:
     def __init__(self, evaluation: Evaluation) -> None:
         self.evaluation = evaluation
         self.values: Mapping[str, float] = evaluation.metrics()
+        self.of_replications: Mapping[str, FloatArray] = evaluation.of_replications
+        if evaluation.tokens is not None:
+            self.of_replications = {**self.of_replications, "tokens_per_s": evaluation.tokens.tokens_per_s}
         self._found: dict[str, FloatArray | None] = {}
+        self._drawing: dict[str, LatencyDraws | None] = {}
 
     def of(self, metric: str) -> FloatArray | None:
         """Draws, shape (draws,); None for a metric that chance does not touch."""
@@ -44,7 +49,7 @@ class Draws:
         A percentile that was interpolated may lie beside the frames' own values; its interval holds it all the same.
         """
         evaluation = self.evaluation
-        touched = [name for name in self.values if name.startswith("latency_") or name in evaluation.of_replications]
+        touched = [name for name in self.values if _timed(name) or name in self.of_replications]
         if evaluation.contributions is not None:
             touched += [evaluation.quality_metric, f"on_time_{evaluation.quality_metric}"]
         return {name: self._interval(name) for name in touched}
@@ -58,15 +63,16 @@ class Draws:
     def ends_met(self, requirement: Requirement) -> tuple[bool, bool]:
         """Whether the low end and the high end of the metric's interval meet a requirement.
 
-        Of percentiles of latency, for which the interval itself takes far longer: it is counted in how many draws
+        Of percentiles of time, for which the interval itself takes far longer: it is counted in how many draws
         enough frames are within the limit.
         """
         metric, limit = requirement.metric, requirement.limit
         counted = requirement.upper and metric in _PERCENTILES and metric not in self.evaluation.intervals
-        if not counted or metric in self._found or not self._latency_varies:
+        drawing = self._drawing_of(metric) if counted and metric not in self._found else None
+        if drawing is None:
             low, high = self.interval(metric)
             return requirement.met(low), requirement.met(high)
-        missed = (~self._latency_draws.within(_PERCENTILES[metric], limit)).astype(np.float64)
+        missed = (~drawing.within(_PERCENTILES[metric], limit)).astype(np.float64)
         low, high = ends(missed)  # the order of the draws by their values: those that miss are the largest
         value_met = requirement.met(self.values[metric])
         return not low or value_met, not high and value_met
@@ -96,28 +102,33 @@ class Draws:
         evaluation, contributions = self.evaluation, self._contributions(metric)
         if contributions is not None and evaluation.summarise is not None:
             return draws(contributions, evaluation.summarise)
-        if metric in evaluation.of_replications:
-            values = evaluation.of_replications[metric]
+        if metric in self.of_replications:
+            values = self.of_replications[metric]
             return mean_draws(values) if np.ptp(values) else None
-        if metric.startswith("latency_"):
-            return self._latency(metric)
-        return None
+        return self._time(metric) if _timed(metric) else None
 
-    def _latency(self, metric: str) -> FloatArray | None:
-        if not self._latency_varies:
+    def _time(self, metric: str) -> FloatArray | None:
+        drawing = self._drawing_of(metric)
+        if drawing is None:
             return None
         if metric in _PERCENTILES:
-            return self._latency_draws.quantile(_PERCENTILES[metric])
-        return self._latency_draws.mean() if metric == "latency_mean" else self._latency_draws.maximum()
+            return drawing.quantile(_PERCENTILES[metric])
+        return drawing.maximum() if metric == "latency_max" else drawing.mean()
 
-    @cached_property
-    def _latency_varies(self) -> bool:
-        first, *others = self.evaluation.latency_s
-        return not all(np.array_equal(run, first, equal_nan=True) for run in others)
+    def _drawing_of(self, metric: str) -> LatencyDraws | None:
+        """Draws of the times that a metric is of; None where they are the same in all replications, or not known."""
+        name = _OF_TOKENS.get(metric, "latency_s")
+        if name not in self._drawing:
+            outcome = self.evaluation.tokens if metric in _OF_TOKENS else self.evaluation
+            times_s: FloatArray = np.zeros((1, 0)) if outcome is None else getattr(outcome, name)
+            same = all(np.array_equal(run, times_s[0], equal_nan=True) for run in times_s[1:])
+            self._drawing[name] = None if same else LatencyDraws(times_s)
+        return self._drawing[name]
 
-    @cached_property
-    def _latency_draws(self) -> LatencyDraws:
-        return LatencyDraws(self.evaluation.latency_s)
+
+def _timed(metric: str) -> bool:
+    """Whether a metric is a statistic of how long frames or tokens take."""
+    return metric.startswith("latency_") or metric in _OF_TOKENS
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from splitimpera.evaluation.remembered import Remembered
 from splitimpera.evaluation.run import frames_for, summary, with_worth
 from splitimpera.evaluation.testbed import Part, Testbed, route_of
 from splitimpera.evaluation.timeline import Timeline, timeline
+from splitimpera.evaluation.token_timeline import TokenTimeline
 from splitimpera.evaluation.values import Asking, Known, Values, Worth
 from splitimpera.evaluation.vectors import Bools, added, either, means_of_samples, values_of_groups
 from splitimpera.records.exits import GOES_ON
@@ -115,7 +116,7 @@ def _timeline(
     workers: int,
     remembered: Remembered | None = None,
     leaving: Sequence[IntArray | None] = (),
-) -> Timeline:
+) -> Timeline | TokenTimeline:
     workload = frames_for(testbed.workload, len(testbed.samples("validation")))
     provisional = [*map(testbed.provisional, route_of(plan.hops))]
     return timeline(
@@ -132,7 +133,7 @@ def _timeline(
     )
 
 
-def _arrived(found: Timeline, plan: Plan, testbed: Testbed, known: Known) -> tuple[Bools, FloatArray]:
+def _arrived(found: Timeline | TokenTimeline, plan: Plan, testbed: Testbed, known: Known) -> tuple[Bools, FloatArray]:
     """Which frames can be decoded, and which share of them is missing, shape (replications, frames)."""
     alive = found.alive.copy()
     left: FloatArray = np.ones(alive.shape)
@@ -171,7 +172,7 @@ def left_early(plan: Plan, testbed: Testbed, part: Part = "validation") -> Askin
     return tuple(found)
 
 
-def _worth(found: Timeline, known: Known, alive: Bools, missing: FloatArray, quality: Quality) -> Worth:
+def _worth(found: Timeline | TokenTimeline, known: Known, alive: Bools, missing: FloatArray, quality: Quality) -> Worth:
     samples = known.intact.shape[0]
     shown = np.arange(missing.shape[1]) % samples
     whole, runs = known.intact[shown], []

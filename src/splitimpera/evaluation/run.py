@@ -21,8 +21,10 @@ from splitimpera.evaluation.passes import Kept, answers
 from splitimpera.evaluation.requests import Answer, Request
 from splitimpera.evaluation.testbed import Part, Testbed
 from splitimpera.evaluation.timeline import Timeline
+from splitimpera.evaluation.token_timeline import TokenTimeline
 from splitimpera.evaluation.values import Asking, Known, Values, Worth
 from splitimpera.evaluation.vectors import Bools, mean_of
+from splitimpera.records.costs import DeviceCosts
 from splitimpera.records.exits import GOES_ON
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import ANSWERED_SHARES, Evaluation, ExitUse
@@ -149,10 +151,14 @@ def evaluate_all(
     workload = frames_for(testbed.workload, len(testbed.samples(part)))
 
     def started(plan: Plan) -> Asking[Evaluated]:
-        rng = rngs[plan.id]
-        timeline = Timeline(plan, workload, plan_costs(plan, testbed, measurements), rng.spawn(replications), workers)
+        rng, costs = rngs[plan.id], plan_costs(plan, testbed, measurements)
+        enough = partial(settled, plan) if settled else None
+        if workload.tokens is not None:
+            how = part, rng, replications, most_patterns, enough, intervals
+            return (yield from _written(plan, testbed, workload, costs, *how))
+        timeline = Timeline(plan, workload, costs, rng.spawn(replications), workers)
         values = Values(plan, testbed, part, timeline.now_s.shape)
-        worth = yield from _simulated(timeline, values, rng, most_patterns, partial(settled, plan) if settled else None)
+        worth = yield from _simulated(timeline, values, rng, most_patterns, enough)
         return Evaluated(summary(timeline, worth, testbed, intervals), worth.known)
 
     asking = {plan.id: started(plan) for plan in plans}
@@ -208,12 +214,37 @@ def _simulated(
     return (yield from values.worth(timeline.alive, timeline.on_time, rng, most, settled, timeline.in_hand))
 
 
+def _written(
+    plan: Plan,
+    testbed: Testbed,
+    workload: Workload,
+    costs: Sequence[DeviceCosts],
+    part: Part,
+    rng: np.random.Generator,
+    replications: int,
+    most: int | None,
+    settled: Callable[[Interval], bool] | None,
+    intervals: bool,
+) -> Asking[Evaluated]:
+    """A plan of a language model: request i shows sample i, a window of text, of which nothing is lost."""
+    values = Values(plan, testbed, part, (replications, workload.frames * workload.senders))
+    sizes = []
+    for place in range(len(plan.hops)):
+        yield from values.leaving(place)
+        sizes.append((yield from values.sizes(place))[0])
+        values.receive((), values.content, values.alive)
+    yield from values.leaving(len(plan.hops))
+    timeline = TokenTimeline.of(plan, workload, costs, sizes, rng.spawn(replications))
+    worth = yield from values.worth(timeline.alive, timeline.on_time, rng, most, settled)
+    return Evaluated(summary(timeline, worth, testbed, intervals), worth.known)
+
+
 def frames_for(workload: Workload, samples: int) -> Workload:
     """The workload with at least a frame a sample; the sizes of frames are the plan's."""
     return replace(workload, frames=max(workload.frames, samples), frame_bytes=workload.frame_bytes or 1)
 
 
-def summary(timeline: Timeline, worth: Worth | None, testbed: Testbed, intervals: bool) -> Evaluation:
+def summary(timeline: Timeline | TokenTimeline, worth: Worth | None, testbed: Testbed, intervals: bool) -> Evaluation:
     """A timeline and what its frames are worth, summed up; None: not computed."""
     at = timeline.left_at
     plan, of_devices, quality = timeline.plan, timeline.device_quantiles_s, testbed.task.quality
@@ -249,6 +280,7 @@ def summary(timeline: Timeline, worth: Worth | None, testbed: Testbed, intervals
             for place, exit in enumerate(plan.exits)
         ),
         went_on_latency_s=_answered_s(timeline, at == GOES_ON) if plan.exits else (),
+        tokens=timeline.tokens if isinstance(timeline, TokenTimeline) else None,
     )
     return with_worth(found, worth, quality, intervals)
 
@@ -282,7 +314,7 @@ def with_worth(found: Evaluation, worth: Worth | None, quality: Quality, interva
     return replace(found, intervals=ends)
 
 
-def _answered_s(timeline: Timeline, which: Bools) -> tuple[float, ...]:
+def _answered_s(timeline: Timeline | TokenTimeline, which: Bools) -> tuple[float, ...]:
     """The latency of some frames at `ANSWERED_SHARES` of them."""
     latency_s = timeline.latency_s[which & np.isfinite(timeline.latency_s)]
     return tuple(np.quantile(latency_s, ANSWERED_SHARES).tolist()) if len(latency_s) else ()

@@ -21,6 +21,7 @@ from splitimpera.evaluation.remembered import Remembered
 from splitimpera.evaluation.service import Seconds, Service, service_of
 from splitimpera.evaluation.sharing import machines
 from splitimpera.evaluation.stages import NOTHING_SENT, Sent, Stage, joined, over_all, took
+from splitimpera.evaluation.token_timeline import TokenTimeline
 from splitimpera.net.directions import mean_rate_bps
 from splitimpera.net.replication import mostly
 from splitimpera.records.costs import DeviceCosts
@@ -41,8 +42,8 @@ def timeline(
     workers: int = 1,
     remembered: Remembered | None = None,
     leaving: Sequence[IntArray | None] = (),
-) -> Timeline:
-    """A plan's whole timeline.
+) -> Timeline | TokenTimeline:
+    """A plan's whole timeline, of frames or of requests to a language model.
 
     Args:
         costs: one entry a device.
@@ -54,6 +55,8 @@ def timeline(
         leaving: At which of each device's early exits frames leave, -1 where at none; repeated as sizes are. None, or
             left out: it has no exits.
     """
+    if workload.tokens is not None:
+        return TokenTimeline.of(plan, workload, costs, sizes, rng.spawn(replications))
     found = Timeline(plan, workload, costs, rng.spawn(replications), workers, remembered)
 
     def every(of_samples: IntArray) -> IntArray:

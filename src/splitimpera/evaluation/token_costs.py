@@ -53,7 +53,8 @@ def token_costs(
             times = _with_coding(times, direction, device, testbed, measurements, hop)  # type: ignore[arg-type]
     cache_bytes = blocks.cache_bytes(start, end, asked.context, users) if start < end else 0
     one = Cost(float(times.decode_s(asked.prompt.mean)), times.how, times.spread)
-    return DeviceCosts((one,), None, None, work.memory_bytes + cache_bytes, tokens=times, window=blocks.window)
+    needed_bytes = work.memory_bytes + cache_bytes
+    return DeviceCosts((one,), None, None, needed_bytes, (), times, blocks.window, cache_bytes)
 
 
 def requests_of(testbed: Testbed) -> tuple[TokenWorkload, TokenBlocks]:

@@ -36,6 +36,7 @@ class DeviceCosts:
             `network` has all layers and all heads.
         tokens: What a language model's blocks take there, coding included; None: frames are no requests.
         window: how many tokens a sample has, whose payload a hop's sizes are of.
+        cache_bytes: What the caches of keys and values take of `memory_bytes`.
     """
 
     network: tuple[Cost, ...]
@@ -45,6 +46,7 @@ class DeviceCosts:
     leaving: tuple[Cost, ...] = ()
     tokens: TokenTimes | None = None
     window: int = 1
+    cache_bytes: int = 0
 
     @property
     def parts(self) -> dict[str, Cost]:

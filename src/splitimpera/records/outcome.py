@@ -11,6 +11,7 @@ import numpy as np
 
 from splitimpera.core.array_types import FloatArray
 from splitimpera.records.plan import Plan
+from splitimpera.records.token_outcome import TokenOutcome
 
 ANSWERED_SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Where the latency of those that one part of a plan answers is kept."""
@@ -72,6 +73,7 @@ class Evaluation:
         went_on_latency_s: their latency, as there.
         stood_in: share of frames whose response is lost or late, so that the last exit's answer on the first device
             stands in, which is given at the deadline. Latency and dropped frames are those of the responses.
+        tokens: how requests to a language model are answered, of which each is then a frame; None: it is none.
     """
 
     plan: Plan
@@ -105,6 +107,7 @@ class Evaluation:
     went_on_quality: float = nan
     went_on_latency_s: tuple[float, ...] = ()
     stood_in: float = 0.0
+    tokens: TokenOutcome | None = None
 
     @property
     def valued(self) -> bool:
@@ -127,7 +130,7 @@ class Evaluation:
             known["energy"] = self.energy_j
         if self.memory_bytes:
             known["device_memory"] = float(self.memory_bytes[0])
-        return known
+        return known if self.tokens is None else known | self.tokens.metrics()
 
 
 def latency_metrics(latency_s: FloatArray) -> dict[str, float]:

@@ -33,6 +33,7 @@ TOLERANCE = 0.01
 """Within which share of the limit values are the same that chance does not touch."""
 
 _LAYERS = units.Dimension("a number of layers", {"layers": 1.0, "layer": 1.0, "": 1.0}, "3 layers", bare=True)
+_TOKENS = units.Dimension("a rate of tokens", {"tokens/s": 1.0, "token/s": 1.0, "/s": 1.0}, "20 tokens/s", bare=True)
 _LATENCY = Metric(units.TIME, "lower", units.format_time)
 _LOST = Metric(units.FRACTION, "lower", units.format_fraction)
 _OTHERS: dict[str, Metric] = {
@@ -48,6 +49,13 @@ _OTHERS: dict[str, Metric] = {
     "energy": Metric(units.ENERGY, "lower", units.format_energy),
     "device_memory": Metric(units.SIZE, "lower", units.format_bytes),
     "cut_depth": Metric(_LAYERS, "higher", _format_layers),
+    # of language models: to the first token, for each further one
+    "ttft": _LATENCY,
+    "ttft_p95": _LATENCY,
+    "tpot": _LATENCY,
+    "tpot_p95": _LATENCY,
+    "tokens_per_s": Metric(_TOKENS, "higher", lambda value: f"{value:.4g} tokens/s"),
+    "token_energy": Metric(units.ENERGY, "lower", units.format_energy),
 }
 
 

@@ -52,7 +52,11 @@ class TokenTimes:
 
     def decode_s(self, past: object, users: object = 1) -> FloatArray:
         """Seconds of a step that makes one token for each of some users, after so many tokens before."""
-        return _between(self.decode, past) * _between(self.together, users)
+        return _between(self.decode, past) * self.slower_together(users)
+
+    def slower_together(self, users: object) -> FloatArray:
+        """How many times longer a step takes for one token each of so many users, of the shape of `users`."""
+        return _between(self.together, users)
 
     def scaled(self, slowdown: float) -> TokenTimes:
         """The same on a device that takes so many times as long."""
