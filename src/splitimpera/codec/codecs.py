@@ -373,14 +373,13 @@ def _no_argument(given: str, name: str) -> None:
         raise CodecError(f"'{name}': '{given}' follows what takes no argument", hint=f"leave ':{given}' out")
 
 
-def _channel(given: str, name: str) -> None:
-    if given not in ("", "channel"):
-        raise CodecError(f"'{name}': ':{given}' is not understood", hint="write ':channel', or nothing")
+def _one_of(*known: str) -> Callable[[str, str], None]:
+    def read(given: str, name: str) -> None:
+        if given not in ("", *known):
+            hint = "write " + "".join(f"':{each}', " for each in known) + "or nothing"
+            raise CodecError(f"'{name}': ':{given}' is not understood", hint=hint)
 
-
-def _ranges(given: str, name: str) -> None:
-    if given not in ("", "channel", "token"):
-        raise CodecError(f"'{name}': ':{given}' is not understood", hint="write ':channel', ':token' or nothing")
+    return read
 
 
 def _whole(what: str, least: int, most: int, example: str) -> Callable[[str, str], None]:
@@ -399,7 +398,7 @@ _LOSS = (*CONCEALMENTS, "interleaved", "fec")
 for _base in ("float32", "float16", "bfloat16"):
     CODECS.register(_base)(CodecKind("float", _no_argument, ("zstd", *_LOSS)))
 for _base in BITS:
-    CODECS.register(_base)(CodecKind("quantised", _ranges, (*CODERS, *_LOSS)))
+    CODECS.register(_base)(CodecKind("quantised", _one_of("channel", "token"), (*CODERS, *_LOSS)))
 CODECS.register("png")(CodecKind("image", _no_argument, ("fec",)))
 CODECS.register("jpeg")(CodecKind("image", _or_none(_whole("quality", 1, 95, "jpeg:75")), ("fec",)))
 CODECS.register("webp")(CodecKind("image", _or_none(_whole("quality", 1, 100, "webp:75")), ("fec",)))
@@ -407,6 +406,6 @@ CODECS.register("webp")(CodecKind("image", _or_none(_whole("quality", 1, 100, "w
 for _modifier in (*CONCEALMENTS, "interleaved"):
     MODIFIERS.register(_modifier)(_no_argument)
 for _modifier in ("rans", "rans-packets"):
-    MODIFIERS.register(_modifier)(_channel)
+    MODIFIERS.register(_modifier)(_one_of("channel"))
 MODIFIERS.register("zstd")(_or_none(_whole("level", 1, 19, "+zstd:3")))
 MODIFIERS.register("fec")(_whole("percentage", 1, 200, "+fec:20"))
