@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from splitimpera.codec.codecs import Calibration, make_codec, parsed
+from splitimpera.codec.codecs import Calibration, calibrate, codec_from, make_codec, parsed
 from splitimpera.codec.concealment import LastFrame
 from splitimpera.codec.elements import image_scale
 from splitimpera.core.errors import CodecError
@@ -30,6 +31,7 @@ TOLERANT = [
     *(base + order for base in (*FLOATS, *QUANTISED) for order in ("", "+interleaved")),
     *(base + modifier for base in ("uint8", "uint6:channel", "uint2") for modifier in PACKETED),
 ]
+TOKENS = [base + ":token" for base in ("uint8", "uint6", "uint4", "uint2")]
 INTOLERANT = [base + modifier for base in ("uint8:channel", "uint4") for modifier in CODED] + ["float16+zstd"]
 CORRECTED = [
     *("float32+fec:50", "uint6+interleaved+fec:100", "uint8+rans+fec:30", "uint4+zstd+fec:200"),
@@ -44,16 +46,16 @@ shapes = hnp.array_shapes(min_dims=0, max_dims=4, max_side=7)
 
 
 @st.composite
-def frames(draw, dtypes=("float16", "float32", "float64", "bfloat16"), count=2):
+def frames(draw, dtypes=("float16", "float32", "float64", "bfloat16"), count=2, tokens=False):
     """A spec, and some tensors for it whose values are near each other or apart."""
     dtype = draw(st.sampled_from(dtypes))
-    shape = draw(shapes)
+    shape = draw(hnp.array_shapes(min_dims=2, max_dims=2, max_side=7) if tokens else shapes)
     array = "float32" if dtype == "bfloat16" else dtype
     width = {"float16": 16, "float32": 32, "float64": 64}[array]
     limit = draw(st.sampled_from([2.0**-20, 1.0, 60000.0] + [1e30] * (width > 16)))
     limit = float(np.array(limit, array))
     values = st.floats(-limit, limit, width=width)
-    spec = TensorSpec("t", shape, dtype, channel_dim=draw(st.integers(0, max(len(shape) - 1, 0))))
+    spec = TensorSpec("t", shape, dtype, channel_dim=1 if tokens else draw(st.integers(0, max(len(shape) - 1, 0))))
     return spec, draw(hnp.arrays(array, (count, *shape), elements=values, fill=st.nothing()))
 
 
@@ -125,7 +127,7 @@ def test_integers_of_every_type_are_exact_beside_floats(data, name):
     assert np.abs(first - x).max() <= 0.34
 
 
-@given(frames(("float32",)), st.sampled_from(TOLERANT), st.data())
+@given(frames(("float32",)), st.sampled_from([*TOLERANT, *TOKENS]), st.data())
 @settings(max_examples=200)
 def test_an_erased_range_changes_only_what_it_carries(given_frames, base, data):
     """Told by a frame before that holds nothing but a value that no frame has."""
@@ -180,6 +182,49 @@ def test_gaps_are_filled_with_what_is_asked_for(name, expected):
     np.testing.assert_allclose(values, [[0, expected[0]], [expected[1], 4]], atol=0.02)
 
 
+BEFORE = [f"{name}+before" for name in ("float16", "uint8", "uint4:channel+interleaved", "uint8:token")]
+
+
+@given(frames(("float32", "float16"), tokens=True), st.sampled_from([*TOLERANT, *TOKENS]), st.data())
+@settings(max_examples=200)
+def test_gaps_take_the_token_before_and_nothing_that_was_sent_in_them(given_frames, base, data):
+    """The same expectation by a loop over tokens, from the places that `+last` finds to be missing."""
+    spec, tensors = given_frames
+    codecs = [codec_for(base + modifier, spec, tensors) for modifier in ("+last", "+mean", "+before")]
+    payload = codecs[0].encode([tensors[0]]).data
+    gaps = data.draw(st.lists(st.tuples(*[st.integers(0, len(payload))] * 2).map(sorted), max_size=4))
+    sentinel = np.full(spec.shape, 61234, tensors.dtype)
+    (last,), (mean,), (found,) = (codec.decode(payload, gaps, [sentinel]) for codec in codecs)
+    gone = last == sentinel
+    expected = last.copy()
+    for token, channel in zip(*np.nonzero(gone), strict=True):
+        whole = [row for row in range(token) if not gone[row, channel]]
+        expected[token, channel] = last[whole[-1], channel] if whole else mean[token, channel]
+    np.testing.assert_array_equal(found, expected)
+    if hasattr(codecs[2], "put_with_gaps"):  # as a design does it, from a frame of which nothing is missing
+        into = [np.empty_like(found)]
+        codecs[2].put_with_gaps(into, codecs[2].decode(payload), [gap for gap in gaps if gap[0] < gap[1]])
+        np.testing.assert_array_equal(into[0], expected)
+
+
+def test_whole_tokens_are_repeated_until_one_arrives():
+    x = np.arange(1, 13, dtype=np.float32).reshape(6, 2)
+    codec = codec_for("float32+before", TensorSpec("t", x.shape, channel_dim=1), x[None])
+    data = codec.encode([x]).data
+    found = codec.decode(data, [(40, 48), (16, 24), (24, 32), (0, 12)])[0]
+    np.testing.assert_array_equal(found, [[6, 7], [6, 4], [6, 4], [6, 4], [9, 10], [9, 10]])
+
+
+@pytest.mark.parametrize("spec", [TensorSpec("features.3", (3, 8)), TensorSpec("features.3", (3, 8, 8), channel_dim=1)])
+def test_what_has_no_tokens_has_none_before(spec):
+    match = r"features\.3: 'uint8\+before': \+before fills with the token before.*\(tokens, channels\) is expected"
+    with pytest.raises(CodecError, match=match):
+        codec_for("uint8+before", spec, np.ones((2, *spec.shape), np.float32))
+    constants = calibrate("uint8+mean", Calibration((spec,), (np.ones((2, *spec.shape), np.float32),)))
+    with pytest.raises(CodecError, match=match):
+        codec_from(replace(constants, name="uint8+before"))
+
+
 def test_a_stream_is_filled_from_the_frame_before():
     tensors = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
     stream = LastFrame(codec_for("float32+last", TensorSpec("t", (3,)), tensors))
@@ -193,7 +238,9 @@ def test_a_stream_is_filled_from_the_frame_before():
         stream.codec.decode(first, [(0, 4)], [np.zeros(4)])
 
 
-@pytest.mark.parametrize("name", [*FLOATS, "uint4", "uint8+rans", "uint8+rans-packets", "uint8+zstd", "uint6+fec:20"])
+@pytest.mark.parametrize(
+    "name", [*FLOATS, "uint4", "uint8+rans", "uint8:token", "uint8+rans-packets", "uint8+zstd", "uint6+fec:20"]
+)
 def test_tensors_and_payloads_of_another_plan_are_refused(name):
     rng = np.random.default_rng(1)
     tensors = rng.normal(size=(4, 3, 8, 8)).astype(np.float32)
@@ -250,7 +297,7 @@ def hostile(rng, data):
 
 FUZZED = [
     *((name, False) for name in ["float32", "float16", "bfloat16+interleaved", "uint8", "uint6+mean", "uint2:channel"]),
-    *((name, False) for name in [*INTOLERANT, *CORRECTED]),
+    *((name, False) for name in [*INTOLERANT, *CORRECTED, *TOKENS]),
     *((f"uint8{modifier}", False) for modifier in PACKETED),
     *((name, True) for name in IMAGES),
 ]
@@ -297,7 +344,10 @@ def test_hostile_payloads_end_in_an_error_or_in_tensors_and_in_little_memory():
 def test_every_base_and_modifier_is_tested_here():
     from splitimpera.codec.codecs import CODECS, MODIFIERS
 
-    names = [parsed(name) for name in (*TOLERANT, *INTOLERANT, *CORRECTED, *IMAGES, "uint8+zero", "uint8+mean+fec:1")]
+    names = [
+        parsed(name)
+        for name in (*TOLERANT, *INTOLERANT, *CORRECTED, *IMAGES, "uint8+zero", "uint8+mean+fec:1", *BEFORE)
+    ]
     assert {name.base for name in names} == set(CODECS.names())
     used = {modifier for name in names for modifier in name.modifiers} | {"last"}
     assert used == set(MODIFIERS.names())

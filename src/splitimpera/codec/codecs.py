@@ -21,6 +21,7 @@ from splitimpera.codec.fec import BoundedCodec, FecCodec
 from splitimpera.codec.given import UNEXPECTED_MODELS, array_dtype, arrays_of, checked_specs
 from splitimpera.codec.images import ImageCodec
 from splitimpera.codec.quantised import BITS, Quantised, calibrated_scale, channel_axis, coarser
+from splitimpera.codec.token_rows import check_tokens
 from splitimpera.codec.tokenwise import TokenCodec
 from splitimpera.codec.zstd import ZSTD_LEVEL, ZstdCodec, trained_dictionary
 from splitimpera.core.array_types import Array
@@ -34,7 +35,7 @@ Family = Literal["float", "quantised", "image"]
 
 PACKET_BYTES = 1400
 NAME_CHARACTERS = 200
-CONCEALMENTS = ("zero", "mean", "last")
+CONCEALMENTS = ("zero", "mean", "last", "before")
 CODERS = ("rans", "rans-packets", "zstd")
 LIBRARIES = {"rans": "constriction", "rans-packets": "constriction", "fec": "zfec"}
 """What a modifier needs that only an extra of the package brings."""
@@ -206,6 +207,8 @@ def calibrate(name: str, calibration: Calibration) -> Constants:
             for tensors, spec in zip(calibration.tensors, specs, strict=True)
         ]
     calibration = replace(calibration, tensors=tuple(typed))
+    if asked.concealment == "before":
+        check_tokens(name, specs)
     arrays: dict[str, Array] = {}
     constants = Constants(name, specs, calibration.packet_bytes, arrays)
     for index, spec in enumerate(specs):
@@ -245,6 +248,8 @@ def codec_from(constants: Constants, expected: Sequence[TensorSpec] | None = Non
         if modifier in LIBRARIES:
             needed(LIBRARIES[modifier], f"the codec '{name}'")
     checked_specs(constants.specs, expected)
+    if asked.concealment == "before":
+        check_tokens(name, constants.specs)
     codec: BoundedCodec
     if asked.kind.family == "image":
         codec, element_bytes = _image(constants, asked), 1

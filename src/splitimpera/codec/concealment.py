@@ -18,7 +18,7 @@ from splitimpera.records.traffic import ByteRange, Codec
 MULTIPLES = 8
 CANDIDATES = 1024
 
-Concealment = Literal["zero", "mean", "last"]
+Concealment = Literal["zero", "mean", "last", "before"]
 
 
 def interleaved(shape: tuple[int, ...]) -> IntArray:
@@ -52,7 +52,9 @@ class Concealer:
 
     Attributes:
         concealment: "zero"; "mean": the channel's mean over the calibration data; "last": the value that the same
-            element had in the frame before, and the channel's mean where no such frame is given.
+            element had in the frame before, and the channel's mean where no such frame is given; "before": for tensors
+            (tokens, channels), the value that the channel has in the last token before that arrived there, and the
+            channel's mean where there is none. Elements that are no floats are 0 with "mean" and "before".
         specs: the tensors of one frame.
         means: Mean of each element, shape (elements,), one entry a tensor; None: zero.
     """
@@ -61,13 +63,17 @@ class Concealer:
     specs: tuple[TensorSpec, ...]
     means: tuple[Array | None, ...]
 
-    def into(self, values: Array, tensor: int, where: slice | Array, previous: Sequence[Array] | None) -> None:
-        """Put the right values at some places of a flat tensor.
+    def into(
+        self, values: Array, tensor: int, places: Sequence[slice | Array], previous: Sequence[Array] | None
+    ) -> None:
+        """Put the right values at the places of a flat tensor where they are missing.
+
+        None of what stands there is read: it may be what was sent.
 
         Args:
             values: (elements,), changed in place.
             tensor: which of the frame's tensors it is.
-            where: its missing elements, as NumPy takes them as an index.
+            places: All its missing elements, in parts that NumPy takes as an index each.
             previous: the frame before, as it was decoded; used by "last" only.
 
         Raises:
@@ -76,13 +82,29 @@ class Concealer:
         mean = self.means[tensor]
         if self.concealment == "last" and previous is not None:
             try:
-                earlier = checked_tensors(previous, self.specs)
+                earlier = checked_tensors(previous, self.specs)[tensor].reshape(-1)
             except CodecError as error:
                 raise CodecError(f"the frame before is none of this plan: {error.problem}") from None
             with np.errstate(over="ignore", invalid="ignore"):  # of a wider type
-                values[where] = earlier[tensor].reshape(-1)[where]
-        else:
+                for where in places:
+                    values[where] = earlier[where]
+            return
+        for where in places:
             values[where] = 0 if mean is None else mean[where]
+        if self.concealment == "before" and mean is not None:
+            missing = np.zeros(len(values), dtype=bool)
+            for where in places:
+                missing[where] = True
+            shape = self.specs[tensor].shape
+            _repeat(values.reshape(shape), missing.reshape(shape))
+
+
+def _repeat(values: Array, missing: Array) -> None:
+    """Put what is not missing in the last row before in place of what is, by column; what has no such row stays."""
+    rows = np.where(missing, -1, np.arange(len(values))[:, None])
+    np.maximum.accumulate(rows, axis=0, out=rows)
+    missing = missing & (rows >= 0)
+    values[missing] = values[rows[missing], np.nonzero(missing)[1]]
 
 
 class LastFrame:

@@ -255,9 +255,11 @@ class ElementCodec:
         places = zip(tensors, self.numbers, self.orders, self.offsets, strict=True)
         for index, (tensor, kind, order, offset) in enumerate(places):
             values = tensor.reshape(-1)
+            missing: list[slice | Array] = []
             for start, end in gaps:
                 first = max(start - offset, 0) * 8 // kind.bits
                 last = min(-(-max(end - offset, 0) * 8 // kind.bits), len(values))
                 if first < last:
-                    where = slice(first, last) if order is None else order[first:last]
-                    self.fill.into(values, index, where, previous)
+                    missing.append(slice(first, last) if order is None else order[first:last])
+            if missing:
+                self.fill.into(values, index, missing, previous)

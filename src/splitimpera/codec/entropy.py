@@ -185,7 +185,7 @@ class _Models:
             own = slice(start, start + rows.count)
             values = rows.numbers.read(rows.numbers_of(symbols[own]))
             if missing is not None and missing[own].any():
-                self.raw.fill.into(values, index, rows.missing(missing[own]), previous)
+                self.raw.fill.into(values, index, [rows.missing(missing[own])], previous)
             tensors.append(values.reshape(rows.numbers.spec.shape))
         return tuple(tensors)
 

@@ -1,11 +1,36 @@
-"""The codec of a window of tokens, for another number of tokens."""
+"""Codecs of windows of tokens: what has tokens, and the codec for another number of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from splitimpera.codec.constants import Constants
+from splitimpera.codec.elements import is_floating
 from splitimpera.core.errors import CodecError
+from splitimpera.records.graph import TensorSpec
+
+
+def are_tokens(specs: Sequence[TensorSpec]) -> bool:
+    """Whether all floating-point tensors of a cut are (tokens, channels)."""
+    return all(len(spec.shape) == 2 and spec.channel_dim == 1 for spec in specs if is_floating(spec))
+
+
+def check_tokens(name: str, specs: Sequence[TensorSpec]) -> None:
+    """Raises CodecError for a codec that looks at the token before where there is none: other than (tokens, channels).
+
+    Args:
+        name: Of the codec.
+        specs: What crosses.
+    """
+    for spec in specs:
+        if not are_tokens([spec]):
+            raise CodecError(
+                f"'{name}': +before fills with the token before, and this has no tokens: its shape is {spec.shape} with"
+                f" channels along dimension {spec.channel_dim}, (tokens, channels) is expected",
+                where=spec.name,
+                hint="take +mean, or cut between blocks of a network of tokens",
+            )
 
 
 def for_tokens(constants: Constants, tokens: int) -> Constants:

@@ -54,7 +54,9 @@ class Rows:
         levels = 2**self.bits - 1
         low, high = (np.nan_to_num(end(wide, axis=1, keepdims=True)) for end in (np.fmin.reduce, np.fmax.reduce))
         begin = low.astype(np.float16)
-        begin = np.where(begin > low, np.nextafter(begin, np.float16(-np.inf)), begin)  # so that the range covers all
+        with np.errstate(over="ignore"):  # of what stays as it is
+            below = np.nextafter(begin, np.float16(-np.inf))
+        begin = np.where(begin > low, below, begin)  # so that the range covers all
         begin = np.maximum(begin, np.float16(HALF_RANGE[0]))
         wanted = (high - begin.astype(np.float32)) / levels
         step = wanted.astype(np.float16)
@@ -143,6 +145,6 @@ class TokenCodec:
             for start, end in gaps:
                 lost[max(start - offset, 0) // rows.bytes : max(-(-(end - offset) // rows.bytes), 0)] = True
             if lost.any():
-                self.fill.into(tensor.reshape(-1), index, rows.places[lost].reshape(-1), previous)
+                self.fill.into(tensor.reshape(-1), index, [rows.places[lost].reshape(-1)], previous)
             tensors.append(tensor)
         return tuple(tensors)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from splitimpera.codec.codecs import takes_images
+from splitimpera.codec.codecs import parsed, takes_images
 from splitimpera.codec.elements import is_floating
+from splitimpera.codec.token_rows import are_tokens, check_tokens
 from splitimpera.core.errors import CutError
 from splitimpera.evaluation.token_blocks import TokenBlocks
 from splitimpera.graph.tracing import ModelGraph
@@ -100,6 +101,9 @@ def space_between(
         latent_codecs: Codecs for their latents.
         whole_heads: whether bottlenecks have heads of their own.
 
+    Raises:
+        CodecError: one fills with the token before, and what crosses a cut has no tokens.
+
     Example:
         >>> from splitimpera.records.graph import TensorSpec
         >>> shapes = (3, 8, 8), (8, 8, 8), (10,)
@@ -116,9 +120,13 @@ def space_between(
     split_at, bottlenecks = [*split_at], [*bottlenecks]
 
     def over(way: Over) -> Iterator[Hop]:
-        of_input = (*way.codecs, *always, *input_codecs)
+        of_input = (*(codec for codec in way.codecs if _fits_input(codec, cuts[0])), *always, *input_codecs)
         places = [(0, 0.0, of_input if _real(cuts[0]) else always)]
         places += [(cut, 0.0, tuple(way.codecs)) for cut in split_at]
+        for cut, _, codecs in places[1:]:
+            for codec in codecs:
+                if parsed(codec).concealment == "before":
+                    check_tokens(codec, cuts[cut].tensors)
         places += [(cut, ratio, tuple(latent_codecs)) for cut, ratio in bottlenecks]
         for cut, ratio, codecs in places:
             for codec in dict.fromkeys(codecs):
@@ -126,6 +134,11 @@ def space_between(
                     yield Hop(cut, codec, transport, way.link, ratio)
 
     return PlanSpace(tuple(devices), tuple(tuple(over(way)) for way in ways), len(cuts), whole_heads)
+
+
+def _fits_input(codec: str, cut: Cut) -> bool:
+    """Whether a codec for what crosses cuts writes this input, too: an image, say, has no token before."""
+    return parsed(codec).concealment != "before" or are_tokens(cut.tensors)
 
 
 def _real(cut: Cut) -> bool:

@@ -68,6 +68,7 @@ _BASES = {
 _MODIFIERS = {
     **{"rans": "entropy-coded", "rans-packets": "entropy-coded packets", "zstd": "zstd", "interleaved": "interleaved"},
     **{"zero": "lost values 0", "mean": "lost values the mean", "last": "lost values the last frame's"},
+    "before": "lost values the token before's",
 }
 _TRANSPORTS = {
     **{"tcp": "TCP", "tcp-cubic": "TCP", "tcp-reno": "TCP Reno"},
