@@ -139,8 +139,9 @@ def test_one_that_stops_early_is_forgotten(bundle):
         assert_soon(lambda: not len(server._dispatch.room))
 
 
-def test_coarse_hidden_states_are_written_with_all_the_same(tmp_path):
-    bundle = make_language_bundle(tmp_path, codec="uint8:channel+zstd", cuts=(5,))
+@pytest.mark.parametrize("codec", ["uint8:channel+zstd", "uint8:token", "float16", "uint4"])
+def test_coarse_hidden_states_are_written_with_all_the_same(codec, tmp_path):
+    bundle = make_language_bundle(tmp_path, codec=codec, cuts=(5,))
     with running(bundle) as (server, address), WritingClient(bundle, address, "sc5", insecure=True) as client:
         whole = list(client.write(PROMPT, TOKENS))
         writing, found = client.write(PROMPT, TOKENS), []

@@ -66,7 +66,9 @@ def read_testbed(
     return Testbed(graph, data, setting.workload, device, autocast, task, blocks)
 
 
-def token_blocks(model: nn.Module, graph: ModelGraph, scenario: Scenario, say: Callable[[str], object]) -> TokenBlocks:
+def token_blocks(
+    model: nn.Module, graph: ModelGraph, scenario: Scenario, say: Callable[[str], object] = str
+) -> TokenBlocks:
     """The blocks of a language model that is asked for tokens.
 
     Args:
