@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import splitimpera as sei
+from splitimpera.core.errors import DataError, ShapeError
 from splitimpera.models.samples import Samples
 from splitimpera.models.targets import NextOnes
 from splitimpera.models.texts import Tokens, windows_of
+from splitimpera.studies.bench import read_testbed
 from splitimpera.tasks.language import Language
 from splitimpera.tasks.task import Output
 
@@ -114,3 +116,79 @@ requirements: ["perplexity <= 400"]
     names = {path.name for path in sei.save(found, tmp_path / "run")}
     assert {"report.html", "results.json"} <= names
     assert "perplexity" in (tmp_path / "run" / "report.html").read_text()
+
+
+def written(folder, data, *, task="language", requirement="perplexity <= 400"):
+    """A scenario's file."""
+    (folder / "own.py").write_text(FILE.format(folder=str(Path(__file__).parent)))
+    (folder / "scenario.yaml").write_text(f"""
+network: {{model: "own.py:network"}}
+task: {task}
+data: {data}
+devices:
+  - {{name: board, preset: cortex-m7}}
+  - {{name: server, preset: t4}}
+links: [{{rate: 1 Mbit/s, delay: 5 ms, loss: 20 %, mtu: 200 B}}]
+workload: {{fps: 5, frames: 1000}}
+plans: {{cuts: [blocks.0], codecs: ["uint8:token+before"], transports: [udp]}}
+requirements: ["{requirement}"]
+""")
+    return folder / "scenario.yaml"
+
+
+FACTORY = """
+import numpy as np
+
+def windows():
+    ids = np.random.default_rng(0).integers(0, {most}, (60, 12))
+    ids[:, 0], ids[{broken}, 4] = 1, {token}
+    return ids, np.concatenate([ids[:, 1:], np.full((60, 1), -1)], 1)
+"""
+
+
+def test_a_factory_of_ids_and_targets(tmp_path):
+    (tmp_path / "data.py").write_text(FACTORY.format(most=90, broken=7, token=3))
+    testbed = read_testbed(sei.resolve(written(tmp_path, "{source: 'data.py:windows'}")))
+    samples = testbed.data.everything()
+    assert (len(samples), samples.read(slice(1)).dtype) == (60, torch.int64)
+    (row,) = samples.targets.rows([5])[0]
+    assert row.tolist() == [*samples.read(slice(5, 6))[0, 1:].tolist(), -1]
+    assert testbed.task.quality.name == "perplexity"
+
+
+@pytest.mark.parametrize("task", ["language", "{kind: agreement, of: language}"])
+@pytest.mark.parametrize("token", [256, -1])
+def test_an_id_that_the_network_does_not_know_is_said_before_anything_runs(tmp_path, task, token):
+    """One in the midst of the data, which tracing does not see."""
+    (tmp_path / "data.py").write_text(FACTORY.format(most=90, broken=20, token=token))
+    requirement = "perplexity <= 400" if task == "language" else "agreement >= 0.5"
+    path = written(
+        tmp_path, "{source: 'data.py:windows', validation: 0.3, test: 0.3}", task=task, requirement=requirement
+    )
+    with pytest.raises(
+        DataError, match=rf"sample \d+ of '\w+' has token {token}, the network's vocabulary has 256"
+    ) as e:
+        sei.design(path)
+    assert "tokenizer" in e.value.hint
+
+
+def test_a_tokenizer_larger_than_the_vocabulary_is_said_when_the_network_first_reads(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    text = " ".join(f"word{number % 500}" for number in range(900))
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({f"word{i}": i for i in range(500)}, unk_token="word0"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "all.txt").write_text(text)
+    path = written(tmp_path, f"{{source: all.txt, tokens: {{window: {WINDOW}, tokenizer: tokenizer.json}}}}")
+    with pytest.raises(ShapeError, match=r"network\.model: the network refuses .* embeddings have 256 rows, and"):
+        sei.design(path)
+
+
+@pytest.mark.slow
+def test_lost_tokens_are_concealed_by_those_before(tmp_path):
+    (tmp_path / "data.py").write_text(FACTORY.format(most=90, broken=7, token=3))
+    path = written(tmp_path, "{source: 'data.py:windows'}")
+    found = sei.design(path, replications=1, explore=False, every_accuracy=True)
+    assert {one.plan.hops[0].codec for one in found.evaluations if one.plan.hops} == {"uint8", "uint8:token+before"}
+    sei.save(found, tmp_path / "run")
+    assert "lost values the token before's" in (tmp_path / "run" / "report.html").read_text()

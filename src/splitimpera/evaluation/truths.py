@@ -17,7 +17,11 @@ from splitimpera.models.parts import Dataset
 from splitimpera.models.samples import Samples
 from splitimpera.models.targets import Listed, one_by_one
 from splitimpera.records.spans import Span
+from splitimpera.tasks.language import Language
 from splitimpera.tasks.task import Task
+
+AT_ONCE = 1024
+"""Windows whose ids are looked at together."""
 
 
 def example_of(data: Dataset) -> Row | None:
@@ -26,11 +30,12 @@ def example_of(data: Dataset) -> Row | None:
 
 
 def check_targets(task: Task, data: Dataset) -> None:
-    """Hold every target to the network's outputs.
+    """Hold every target to the network's outputs, and what language models read to their vocabulary.
 
     Raises:
         DataError: one does not fit; its place is named.
     """
+    _check_ids(task, data)
     for part in ("train", "validation", "test"):
         samples: Samples = getattr(data, part)
         for place, target in enumerate(one_by_one(samples.targets) if samples.known else ()):
@@ -39,6 +44,30 @@ def check_targets(task: Task, data: Dataset) -> None:
                     f"sample {place} of '{part}' has {problem}",
                     where="data.source",
                     hint="correct it, leave it out, or let the task and the network fit the data",
+                )
+
+
+def _check_ids(task: Task, data: Dataset) -> None:
+    """Windows of ids must be of the vocabulary that the logits are of; also where nobody knows what comes next."""
+    of_answers = getattr(task, "inner", task)
+    if not isinstance(of_answers, Language):
+        return
+    tokens, vocabulary = of_answers.shape
+    for part in ("train", "validation", "test"):
+        samples: Samples = getattr(data, part)
+        if samples.layout is not None:
+            return  # several inputs: which of them are ids nobody knows
+        for place, ids in enumerate(samples.batches(AT_ONCE)):
+            if ids.is_floating_point() or ids.shape[1:] != (tokens,):
+                return
+            wrong = ((ids < 0) | (ids >= vocabulary)).nonzero()
+            if len(wrong):
+                row, column = wrong[0].tolist()
+                raise DataError(
+                    f"sample {AT_ONCE * place + row} of '{part}' has token {int(ids[row, column])}, the network's "
+                    f"vocabulary has {vocabulary} (0 to {vocabulary - 1})",
+                    where="data.source",
+                    hint="take the tokenizer that the network was trained with, 'data.tokens.tokenizer' for texts",
                 )
 
 

@@ -21,12 +21,15 @@ MIXED = (
 )
 
 
-def samples_apart(model: Callable[..., Any], program: fx.GraphModule, given: tuple[Tensor, ...]) -> bool:
+def samples_apart(
+    model: Callable[..., Any], program: fx.GraphModule, given: tuple[Tensor, ...], hint: str = ""
+) -> bool:
     """Whether a traced program gives for a few samples together what the network gives for each of them alone.
 
     Args:
         model: The network, in eval mode, called on inputs in order.
         given: any number of samples; a single one gets its mirror image beside it.
+        hint: What to do where the network refuses one.
 
     Raises:
         ShapeError: the network refuses a single sample, or gives another shape for it.
@@ -35,7 +38,7 @@ def samples_apart(model: Callable[..., Any], program: fx.GraphModule, given: tup
     samples = _some(given)
     count = max((len(x) for x in samples if x.ndim), default=0)
     singles = [tuple(x[row : row + 1] if x.ndim else x for x in samples) for row in range(count)]
-    with telling(ShapeError, "the network refuses a single sample"):
+    with telling(ShapeError, "the network refuses a single sample", hint=hint):
         alone = [pytree.tree_leaves(model(*single)) for single in singles]
     together = pytree.tree_leaves(program(*samples))
     output = next(iter(reversed(program.graph.nodes)))

@@ -122,8 +122,10 @@ def trace(model: nn.Module, example: Example, *, say: Callable[[str], object] = 
         model = unwrapped(check_network(model))
         call = calling(model, names)
         with evaluating(model), results_of_tensors(model) as left_out, torch.no_grad():
+            beyond = _ids_beyond(model, given)
             refusing = f"the network refuses inputs of shape {shapes}"
-            with telling(ShapeError, refusing, hint=_how_to_call(model, names, len(given))):
+            hint = beyond or _how_to_call(model, names, len(given))
+            with telling(ShapeError, refusing, hint=hint):
                 expected = call(*inputs)
             if left_out and not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(expected)):
                 raise TraceError(
@@ -139,7 +141,7 @@ def trace(model: nn.Module, example: Example, *, say: Callable[[str], object] = 
             layers, cuts, made_by = read_layers(program, model)
             if not cuts[-1].tensors:
                 raise TraceError("the network's result does not depend on its input, or is no tensor")
-            apart = samples_apart(call, program, given)
+            apart = samples_apart(call, program, given, beyond)
             graph = ModelGraph(layers, cuts, program, structure, made_by, apart, names)
     if left_out:
         say(f"Left out of the network's result, for they are no tensors: {', '.join(map(shown, sorted(left_out)))}.")
@@ -174,6 +176,20 @@ def _how_to_call(model: nn.Module, names: tuple[str, ...], count: int) -> str:
         return "check the data's shape"
     by_name = "" if names else "or give the inputs by name, as a dict: "
     return f"check the data's shape, {by_name}'forward' takes {shown(', '.join(taken))}"
+
+
+def _ids_beyond(model: nn.Module, given: tuple[Tensor, ...]) -> str:
+    """What to check where whole numbers are given that an embedding has no row for; "" where all have one."""
+    rows = sorted({module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)})
+    largest = max(
+        (int(x.max()) for x in given if x.numel() and not (x.is_floating_point() or x.is_complex())), default=-1
+    )
+    if not rows or largest < rows[0]:
+        return ""
+    return (
+        f"embeddings have {' and '.join(map(str, rows))} rows, and {largest} is among the numbers that are given: take "
+        "the tokenizer that the network was trained with, or shorter windows where positions are embedded"
+    )
 
 
 def _check_names(model: nn.Module, names: tuple[str, ...]) -> None:
