@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 import numpy as np
 
+from splitimpera.codec.arguments import no_argument, one_of, or_none, whole_number
 from splitimpera.codec.concealment import Concealer, Concealment, interleaved
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.elements import BFloat16, ElementCodec, Numbers, Plain, Scale, is_floating
@@ -368,45 +369,18 @@ def _counts(constants: Constants, raw: ElementCodec, per_channel: bool, expected
     return counts
 
 
-def _no_argument(given: str, name: str) -> None:
-    if given:
-        raise CodecError(f"'{name}': '{given}' follows what takes no argument", hint=f"leave ':{given}' out")
-
-
-def _channel(given: str, name: str) -> None:
-    if given not in ("", "channel"):
-        raise CodecError(f"'{name}': ':{given}' is not understood", hint="write ':channel', or nothing")
-
-
-def _ranges(given: str, name: str) -> None:
-    if given not in ("", "channel", "token"):
-        raise CodecError(f"'{name}': ':{given}' is not understood", hint="write ':channel', ':token' or nothing")
-
-
-def _whole(what: str, least: int, most: int, example: str) -> Callable[[str, str], None]:
-    def read(given: str, name: str) -> None:
-        if not (given.isascii() and given.isdecimal() and len(given) <= 4 and least <= int(given) <= most):
-            raise CodecError(f"'{name}' has no {what} from {least} to {most}", hint=f"write for example '{example}'")
-
-    return read
-
-
-def _or_none(read: Callable[[str, str], None]) -> Callable[[str, str], None]:
-    return lambda given, name: read(given, name) if given else None
-
-
 _LOSS = (*CONCEALMENTS, "interleaved", "fec")
 for _base in ("float32", "float16", "bfloat16"):
-    CODECS.register(_base)(CodecKind("float", _no_argument, ("zstd", *_LOSS)))
+    CODECS.register(_base)(CodecKind("float", no_argument, ("zstd", *_LOSS)))
 for _base in BITS:
-    CODECS.register(_base)(CodecKind("quantised", _ranges, (*CODERS, *_LOSS)))
-CODECS.register("png")(CodecKind("image", _no_argument, ("fec",)))
-CODECS.register("jpeg")(CodecKind("image", _or_none(_whole("quality", 1, 95, "jpeg:75")), ("fec",)))
-CODECS.register("webp")(CodecKind("image", _or_none(_whole("quality", 1, 100, "webp:75")), ("fec",)))
+    CODECS.register(_base)(CodecKind("quantised", one_of("channel", "token"), (*CODERS, *_LOSS)))
+CODECS.register("png")(CodecKind("image", no_argument, ("fec",)))
+CODECS.register("jpeg")(CodecKind("image", or_none(whole_number("quality", 1, 95, "jpeg:75")), ("fec",)))
+CODECS.register("webp")(CodecKind("image", or_none(whole_number("quality", 1, 100, "webp:75")), ("fec",)))
 
 for _modifier in (*CONCEALMENTS, "interleaved"):
-    MODIFIERS.register(_modifier)(_no_argument)
+    MODIFIERS.register(_modifier)(no_argument)
 for _modifier in ("rans", "rans-packets"):
-    MODIFIERS.register(_modifier)(_channel)
-MODIFIERS.register("zstd")(_or_none(_whole("level", 1, 19, "+zstd:3")))
-MODIFIERS.register("fec")(_whole("percentage", 1, 200, "+fec:20"))
+    MODIFIERS.register(_modifier)(one_of("channel"))
+MODIFIERS.register("zstd")(or_none(whole_number("level", 1, 19, "+zstd:3")))
+MODIFIERS.register("fec")(whole_number("percentage", 1, 200, "+fec:20"))
