@@ -27,6 +27,7 @@ from splitimpera.export.placing import files_of, write_bundle
 from splitimpera.language.block_runs import BlockRun
 from splitimpera.language.decoder import decoder_of
 from splitimpera.language.greedy import write_greedily
+from splitimpera.records.graph import TensorSpec
 
 PROMPT, TOKENS, WINDOW = [3, 1, 4, 1, 5], 12, 16
 
@@ -45,7 +46,7 @@ def of_bytes(seed=0):
 
 
 def sc(parts, cut):
-    spec = parts.spec(cut)
+    spec = parts.specs[cut]
     hop = {
         "cut": cut,
         "layer": f"cut {cut}",
@@ -65,11 +66,13 @@ def sc(parts, cut):
 
 def deployed(model, cuts, folder):
     decoder = decoder_of(model)
-    parts = LanguageParts(decoder, {0: 0, 1: 1, 2: 2, 3: 3, 4: 3}, WINDOW)
+    hidden = {cut: TensorSpec(f"cut{cut}", (WINDOW, decoder.width)) for cut in (1, 2, 3)}
+    ends = {0: TensorSpec("ids", (WINDOW,), "int64"), 4: TensorSpec("logits", (WINDOW, decoder.vocabulary))}
+    parts = LanguageParts(decoder, {0: 0, 1: 1, 2: 2, 3: 3, 4: 3}, hidden | ends)
     lone = PlanEntry.model_validate(plan("lc", "LC", []))
     rng = np.random.default_rng(0)
     prompts = [rng.integers(0, decoder.vocabulary, 7), [0] * (2 * CONTEXT)]
-    manifest, contents = exported_language(parts, [*(sc(parts, cut) for cut in cuts), lone], {}, prompts, 8)
+    manifest, contents, _ = exported_language(parts, [*(sc(parts, cut) for cut in cuts), lone], {}, prompts, 8)
     write_bundle(files_of(manifest, contents), folder)
     return open_bundle(folder), decoder
 

@@ -134,6 +134,7 @@ def run(
         trusted = None
         if opened.manifest.plan(plan).hops and addresses:
             trusted = client_security(keys, authority, certificate, key, token_file, server_name, insecure)
+        sys.setswitchinterval(SWITCH_S)
         way = (next(iter(addresses), None), plan, trusted, insecure)
         return run_prompts(opened, texts, tokens, *way, threads, rate, frames, log, json)
     if source is None:

@@ -58,9 +58,13 @@ def run(
         check_writable(anew, "--anew")
 
     from splitimpera.cli.terminal import console
+    from splitimpera.core.errors import DataError
     from splitimpera.deploy.token_log import is_token_log
 
     if is_token_log(logs[0]):
+        for option, asked in {"--calibrate": calibrate, "--anew": anew, "--bundle": bundle, "--plan": plan}.items():
+            if asked is not None:
+                raise DataError("this is not there for logs of language models", where=option, hint="leave it out")
         return _verify_tokens(folder, logs, folder if out is None else out)
 
     from splitimpera.report.verified_tables import verification_tables

@@ -54,7 +54,8 @@ class TokenBlocks:
         """Weights that lie in memory twice between two cuts: an engine looks ids up in the table of an embedding, and
         multiplies by a copy laid out for that where the head shares it.
         """
-        return self.decoder.tied_bytes if start == 0 and end == len(self.graph.cuts) - 1 else 0
+        whole = start == 0 and end == len(self.graph.cuts) - 1
+        return sum(weight.nbytes for weight in self.decoder.tied_weights) if whole else 0
 
     def check_context(self, context: int) -> None:
         """Refuse requests that the network has no positions for.

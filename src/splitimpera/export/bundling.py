@@ -34,6 +34,7 @@ from splitimpera.export.plan_entries import plan_entries
 from splitimpera.export.proof import Proven, prove
 from splitimpera.export.sample_file import input_entry, sample_file
 from splitimpera.export.segmenting import segments_of
+from splitimpera.export.writing_proof import WritingProof
 from splitimpera.models.imports import is_factory
 from splitimpera.models.threads import torch_threads
 from splitimpera.records.policy import POLICY, Policy, written_policy
@@ -51,7 +52,7 @@ class PlanProof:
         promised: Quality that the design predicts; None: it was not computed.
     """
 
-    proven: Proven
+    proven: Proven | WritingProof
     before: Proven | None
     promised: float | None
 
@@ -115,6 +116,10 @@ def export_bundle(
         )
     testbed = load_again(designs, track, say)
     with torch_threads(1):  # as the halves are run
+        if testbed.blocks is not None:
+            from splitimpera.export.language_bundling import exported_writing  # it needs what is made here
+
+            return exported_writing(designs, testbed, [*engines.values()], samples, bool(quantize), policy is not None)
         return _Export(designs, testbed, engines, samples, policy, floor, answers, track).made(quantize is not None)
 
 

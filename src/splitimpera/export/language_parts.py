@@ -17,7 +17,7 @@ from splitimpera.core.errors import BundleError, ModelError
 from splitimpera.core.version import __version__
 from splitimpera.export.block_programs import block_program
 from splitimpera.export.bundling import held
-from splitimpera.export.writing_proof import prove_writing
+from splitimpera.export.writing_proof import WritingProof, prove_writing
 from splitimpera.language.block_runs import BlockRun
 from splitimpera.language.decoder import Decoder
 from splitimpera.records.graph import TensorSpec
@@ -32,14 +32,16 @@ class LanguageParts:
     Attributes:
         blocks: How many blocks are in front of each cut that plans have, of cut 0, and of the last one: as
             `language.block_cuts` has them, with all blocks in front of the last cut.
-        window: Tokens of what crosses, as the design has it.
+        specs: What crosses each of them, of a window of tokens; ids of shape (T,), hidden states and logits (T, C).
+        context: The most tokens of prompt and output together; None: as many as the network has positions.
         tokenizer: Content of a tokenizer.json; None: a token is a byte.
         end: The token that ends a text; None: there is none.
     """
 
     decoder: Decoder
     blocks: Mapping[int, int]
-    window: int
+    specs: Mapping[int, TensorSpec]
+    context: int | None = None
     tokenizer: bytes | None = None
     end: int | None = None
     _made: dict[tuple[int, int], bytes] = field(default_factory=dict)
@@ -58,7 +60,7 @@ class LanguageParts:
         try:
             return LanguageEntry(
                 vocabulary=self.decoder.vocabulary,
-                context=self.decoder.context,
+                context=self.context or self.decoder.context,
                 width=self.decoder.width,
                 key_value_shape=list(self.decoder.key_value_shape),
                 blocks=[BlocksEntry(cut=cut, blocks=count) for cut, count in sorted(self.blocks.items())],
@@ -67,13 +69,6 @@ class LanguageParts:
             )
         except ValueError as failure:
             raise BundleError(f"this language model cannot be deployed: {_first_line(failure)}") from None
-
-    def spec(self, cut: int) -> TensorSpec:
-        """What crosses a cut, of a window of tokens."""
-        if cut == 0:
-            return TensorSpec("ids", (self.window,), "int64", 0, 0)
-        width = self.decoder.vocabulary if cut == self.last else self.decoder.width
-        return TensorSpec("logits" if cut == self.last else f"hidden{cut}", (self.window, width), "float32", 0, 1)
 
     def program(self, span: Span) -> bytes:
         """The program of the blocks between two cuts.
@@ -104,8 +99,8 @@ def exported_language(
     prompts: Iterable[Sequence[int]],
     tokens: int,
     **keys: Any,
-) -> tuple[Manifest, dict[str, bytes]]:
-    """A language model's bundle, proven: the manifest, and the content of every other file.
+) -> tuple[Manifest, dict[str, bytes], list[WritingProof]]:
+    """A language model's bundle, proven: the manifest, the content of every other file, what was found of each plan.
 
     Args:
         plans: For the same machines, as `plan_entries` has them.
@@ -160,21 +155,20 @@ def exported_language(
         | keys
     )
     bundle, asked = held(manifest, found), [list(prompt) for prompt in prompts]
-    proofs = []
-    for plan in plans:
-        proof = prove_writing(bundle, plan, parts.decoder, asked, tokens)
+    proofs = [prove_writing(bundle, plan, parts.decoder, asked, tokens) for plan in plans]
+    for proof in proofs:
         proof.check()
-        proofs.append(proof.entry().model_dump(mode="json"))
-    return identified(manifest.model_dump(mode="json") | {"proofs": proofs}), found
+    proven = [proof.entry().model_dump(mode="json") for proof in proofs]
+    return identified(manifest.model_dump(mode="json") | {"proofs": proven}), found, proofs
 
 
 def _entry(parts: LanguageParts, cut: int) -> dict[str, Any]:
-    entry: TensorEntry = tensor_entry(parts.spec(cut))
+    entry: TensorEntry = tensor_entry(parts.specs[cut])
     return entry.model_dump()
 
 
 def _raw_task(parts: LanguageParts) -> TaskEntry:
-    spec = parts.spec(parts.last)
+    spec = parts.specs[parts.last]
     response = ResponseEntry(name=spec.name, shape=list(spec.shape), dtype="float32")
     return TaskEntry(
         kind=RAW,

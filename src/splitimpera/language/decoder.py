@@ -58,13 +58,13 @@ class Decoder:
     @property
     def tied(self) -> bool:
         """Whether embedding and head share weights; a cut between them has these on both sides."""
-        return self.tied_bytes > 0
+        return bool(self.tied_weights)
 
     @property
-    def tied_bytes(self) -> int:
-        """What the weights take that embedding and head share."""
-        head = {id(each) for each in self.head.parameters()}
-        return sum(each.nbytes for each in self.embed.parameters() if id(each) in head)
+    def tied_weights(self) -> list[Tensor]:
+        """The weights that embedding and head share."""
+        of_head = {id(each) for each in self.head.parameters()}
+        return [each for each in self.embed.parameters() if id(each) in of_head]
 
     def empty(self, users: int = 1) -> tuple[Tensor, Tensor]:
         """Keys and values of a block without a past, each (users, H, 0, D)."""
