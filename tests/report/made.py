@@ -228,6 +228,7 @@ def made_values(evaluations, requirements, objective="balanced", **changes):
         "capacity": None,
         "shown": None,
         "exit_curves": [],
+        "token_curves": [],
     } | changes
 
 

@@ -179,6 +179,12 @@ class Trials:
             self._tried[key] = found
         return found
 
+    def timing(self, plan: Plan, workload: Workload) -> Evaluation:
+        """A `Trial` of any plan, without its quality and intervals: of one replication."""
+        bench, known = self.testbed.with_workload(workload), self.known.get(plan.id)
+        sizes = None if known is None else known.sizes
+        return timeline_alone(plan, bench, self.times, self.rng(plan), sizes=sizes, intervals=False)
+
     def loss_curves(self, plans: Iterable[Plan]) -> list[LossCurve]:
         """Quality against packet loss, of plans that were evaluated; `trial` knows then what other losses do.
 
