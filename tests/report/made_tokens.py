@@ -26,12 +26,13 @@ def answered(name, ttft_s=0.2, tpot_s=0.03, energy_j=None, **more):
         }
     else:
         parts = {"camera: queue": 0.1, "camera: network": 0.9}
+    finite_s = ttft_s if np.isfinite(ttft_s) else 0.0  # means of those that are answered
     tokens = TokenOutcome(
         ttft_s=np.full((2, 5), ttft_s),
         tpot_s=np.full((2, 5), tpot_s),
         gaps_s=np.full((2, 9), tpot_s),
         tokens_per_s=np.array([11.0, 13.0]),
-        ttft_parts_s={part: share * ttft_s for part, share in parts.items()},
+        ttft_parts_s={part: share * finite_s for part, share in parts.items()},
         tpot_parts_s={part: share * tpot_s for part, share in parts.items()},
         tokens=32.0,
         bytes_per_token=377.6 if made.plan.hops else 0.0,
@@ -39,7 +40,7 @@ def answered(name, ttft_s=0.2, tpot_s=0.03, energy_j=None, **more):
         together=1.5 if made.plan.hops else 0.0,
         cache_bytes=(262_144, 4_000_000)[: len(made.plan.devices)],
     )
-    whole_s = {part: ttft_s * share for part, share in parts.items()}
+    whole_s = {part: finite_s * share for part, share in parts.items()}
     ends = {"ttft_p95": (0.9 * ttft_s, 1.1 * ttft_s)}
     return replace(made, tokens=tokens, parts_s=whole_s, intervals=ends, estimates=("camera: network",))
 

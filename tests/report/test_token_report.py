@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,13 @@ from made_tokens import answered, three_answered, token_values
 from rich.console import Console
 
 from splitimpera.core.errors import DataError
+from splitimpera.qos.recommendation import recommend
+from splitimpera.records.requirement import parse_requirement
 from splitimpera.records.token_outcome import TokenOutcome
 from splitimpera.report import figures, plans_csv, report_html, show
+from splitimpera.report.comparison import change_of, compare, shown_metrics
 from splitimpera.report.html.plan_table import columns, rows
+from splitimpera.report.notebook import html_of_results
 from splitimpera.report.palette import COLOURS
 from splitimpera.report.reading import checked
 from splitimpera.report.schema import json_schema
@@ -115,6 +120,34 @@ def test_the_account_says_a_value_as_people_write_it(capsys):
     assert "tpot <= 20 ms with 30 ms (-50 %)" in said
 
 
+def test_the_first_token_of_an_unstable_plan_has_no_bound_and_the_next_ones_have():
+    first, following = (
+        recommend(
+            [answered("LC", 0.01, 0.02, stable=False)], list(map(parse_requirement, ["ttft <= 1 s", "tpot <= 30 ms"]))
+        )
+        .verdicts[0]
+        .judgements
+    )
+    assert (first.met, first.unbounded, first.margin) == (False, True, -1)
+    assert (following.met, following.unbounded) == (True, False)
+    assert str(first) == "ttft <= 1 s, for it is unstable: its latency is unbounded"
+
+
+def test_requests_that_are_never_answered_are_said_so():
+    (waits,) = recommend([answered("LC", np.inf)], [parse_requirement("ttft_p95 <= 1 s")]).verdicts[0].judgements
+    assert str(waits) == "ttft_p95 <= 1 s, for some requests are never answered"
+    assert made_results([answered("LC", np.inf)], ["ttft_p95 <= 1 s"]).plans[0].tokens.ttft_mean_s is None
+
+
+def test_reasons_count_requests():
+    heavy = answered("SC3-float16-tcp", 0.2, size=5000.0)
+    light = answered("SC4-uint8-tcp", 0.2)
+    few = recommend([light, replace(heavy, stable=False)], [parse_requirement("fps >= 1000")])
+    assert "frame" not in " ".join(few.reasons)
+    none = recommend([replace(heavy, stable=False)], [parse_requirement("ttft <= 1 s")])
+    assert "requests come faster than any plan can respond" in none.reasons[1]
+
+
 def _joined(said):
     return " ".join(said.replace("│", " ").split())
 
@@ -210,6 +243,21 @@ def test_what_answers_take_is_said(results):
     assert tokens_words(made_results(four_plans(), ["accuracy >= 90 %"])) == ""
     stuck = made_results([*three_answered()[:2], answered("LC", cannot_run=("too big",))], ["cut_depth >= 1"])
     assert "LC cannot run." in tokens_words(stuck)
+
+
+def test_two_runs_are_compared_by_their_waits(results):
+    quicker = checked(token_values([answered("SC3-float16-tcp", 0.1), three_answered()[2]]))
+    both = compare(results, quicker)
+    assert shown_metrics(both) == ["accuracy", "ttft_p95", "tpot", "fps"]
+    pairs = {pair.id: pair for pair in both.pairs}
+    assert change_of(pairs["SC3-float16-tcp"], "ttft_p95") == "-50 %"
+    assert change_of(pairs["LC"], "ttft_p95") == change_of(pairs["LC"], "latency_p95")  # both without bound
+    frames = made_results(four_plans(), ["accuracy >= 90 %"])
+    assert shown_metrics(compare(frames, results)) == [
+        *("accuracy", "latency_p95", "ttft_p95", "tpot"),
+        *("fps", "payload_bytes"),
+    ]
+    assert ">ttft_p95</th>" in html_of_results(results)
 
 
 def test_the_drawing_says_what_a_token_sends(results):

@@ -122,6 +122,11 @@ def token_metrics(results: Results) -> tuple[str, str]:
     return first, "tpot_p95" if "tpot_p95" in wanted and "tpot" not in wanted else "tpot"
 
 
+def main_times(results: Results) -> tuple[str, ...]:
+    """The metrics of time that narrow tables have room for."""
+    return token_metrics(results) if results.asks_tokens else ("latency_p95",)
+
+
 def token_plans(results: Results) -> list[PlanEntry]:
     """Those whose waits for tokens are drawn: the recommended plan, or the nearest one, the best LC and the best RC."""
     decision, asked = results.recommendation, [plan for plan in results.plans if plan.tokens is not None]

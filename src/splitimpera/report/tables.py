@@ -17,7 +17,7 @@ from splitimpera.core import units
 from splitimpera.core.errors import printable
 from splitimpera.report.layer_names import LINE_CHARACTERS, wrapped
 from splitimpera.report.schema import PlanEntry, Results, ViolationEntry
-from splitimpera.report.selection import best_and_each_kind, curve_points, metric_names, token_metrics
+from splitimpera.report.selection import best_and_each_kind, curve_points, main_times, metric_names
 from splitimpera.report.token_words import TITLES, sender_word
 from splitimpera.report.words import (
     UNBOUNDED,
@@ -167,7 +167,7 @@ def _plans(results: Results) -> RenderableType:
     table.add_column("plan", overflow="fold")
     wanted = {requirement.metric for requirement in results.requirements}
     more = [name for name in ("energy", "token_energy", "tokens_per_s", "device_memory", "cut_depth") if name in wanted]
-    times = token_metrics(results) if results.asks_tokens else ("latency_p95",)
+    times = main_times(results)
     headings = ["bytes", results.quality_title, "p95", "fps"]
     if results.asks_tokens:  # of which what a request sends says little
         headings = ["\n".join(results.quality_title.rsplit(" ", 1)), *(TITLES[name] for name in times), "req/s"]
