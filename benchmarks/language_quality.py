@@ -36,7 +36,7 @@ from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.imports import run_factory
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "language"
-CUTS = ("blocks.0", "blocks.2", "blocks.3")
+CUTS = ("blocks.0", "blocks.2")
 CALIBRATION = 64
 BATCH = 40
 BITS = (8, 6, 4, 2)

@@ -120,7 +120,7 @@ def test_codecs_without_a_library_of_their_own_need_no_extra():
 def test_the_messages_know_what_the_extras_bring():
     brought = {
         IMPORTED_AS.get(name, name): extra
-        for extra in ("design", "ans", "fec", "video", "ray", "language")
+        for extra in ("design", "ans", "fec", "video", "ray", "language", "text")
         for name in names(OPTIONAL[extra])
     }
     assert brought == extras.EXTRAS

@@ -29,7 +29,12 @@ def test_another_arrangement_wins_in_each(name, winner):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "winner", "metric"),
-    [("segmentation", "SC", "miou"), ("detection", "SC", "map50"), ("keywords", "LC", "accuracy")],
+    [
+        ("segmentation", "SC", "miou"),
+        ("detection", "SC", "map50"),
+        ("keywords", "LC", "accuracy"),
+        ("language", "SC", "bits_per_byte"),
+    ],
 )
 def test_the_examples_of_other_tasks_compare_all_arrangements(name, winner, metric):
     result = sei.design(ROOT / "examples" / name / "scenario.yaml", explore=False)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from splitimpera.deploy.security import ClientSecurity as ClientSecurity
     from splitimpera.deploy.security import ServerSecurity as ServerSecurity
     from splitimpera.deploy.server import Server as Server
+    from splitimpera.deploy.writing_client import WritingClient as WritingClient
     from splitimpera.designs import Design as Design
     from splitimpera.evaluation.plan_space import build_plans as build_plans
     from splitimpera.evaluation.run import evaluate as evaluate
@@ -68,6 +69,7 @@ _HOMES = {
     **dict.fromkeys(("Client",), "deploy.client"),
     **dict.fromkeys(("ClientSecurity", "ServerSecurity"), "deploy.security"),
     **dict.fromkeys(("Server",), "deploy.server"),
+    **dict.fromkeys(("WritingClient",), "deploy.writing_client"),
     **dict.fromkeys(("Design",), "designs"),
     **dict.fromkeys(("build_plans",), "evaluation.plan_space"),
     **dict.fromkeys(("evaluate",), "evaluation.run"),

@@ -12,6 +12,7 @@ from bundle.small import entry, keys, manifest
 
 from splitimpera.bundle.entries import TENSOR_BYTES, TensorEntry
 from splitimpera.bundle.manifest import WITH_DIRECT_ANSWERS as DIRECT
+from splitimpera.bundle.manifest import WITH_LANGUAGE as NEWEST
 from splitimpera.bundle.manifest import canonical, identified, read_manifest, spans, written
 from splitimpera.bundle.segments import Span
 from splitimpera.bundle.task_entry import first_entry
@@ -63,7 +64,7 @@ def test_spans_and_names():
     [
         (changed(name="other"), "it was changed"),
         (changed(bundle="0" * 64), "it was changed"),
-        (changed(schema_version=DIRECT + 1), f"schema version is {DIRECT + 1}, this version reads 1 to {DIRECT}"),
+        (changed(schema_version=NEWEST + 1), f"schema version is {NEWEST + 1}, this version reads 1 to {NEWEST}"),
         (changed(schema_version=True), "Input should be a valid integer"),
         (changed(schema_version=2), "the task is a name in schema version 1, a section in later ones"),
         (b"{}", "schema version is none"),
@@ -166,7 +167,10 @@ def test_answers_come_back_directly_where_the_manifest_says_so():
     ("changes", "words"),
     [
         ({}, "this bundle has to be of 3"),
-        ({"answers": "direct", "schema_version": 3}, f"direct answers of {DIRECT}: this bundle has to be of {DIRECT}"),
+        (
+            {"answers": "direct", "schema_version": 3},
+            f"direct answers of {DIRECT}, language models of {NEWEST}: this bundle has to be of {DIRECT}",
+        ),
         ({"answers": "by post"}, "answers: Input should be 'along' or 'direct'"),
         ({"answers": "direct", "plans": keys()["plans"]}, "no plan has a machine in the middle"),
         ({"answers": "direct", "policy": "codec.safetensors"}, "which neither a policy nor early exits allow"),

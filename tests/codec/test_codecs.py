@@ -54,7 +54,7 @@ def test_unknown_names(name, message):
         ("jpeg:0", "no quality from 1 to 95"),
         ("jpeg:²", "no quality from 1 to 95"),
         ("webp:101", "no quality from 1 to 100"),
-        ("uint8:chanel", "':chanel' is not understood; write ':channel', or nothing"),
+        ("uint8:chanel", "':chanel' is not understood; write ':channel', ':token', or nothing"),
         ("uint8+fec", "no percentage from 1 to 200; write for example '+fec:20'"),
         ("uint8+fec:0", "no percentage"),
         ("uint8+zstd:20", "no level from 1 to 19"),

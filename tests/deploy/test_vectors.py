@@ -25,6 +25,7 @@ from splitimpera.deploy.messages import (
     Welcome,
 )
 from splitimpera.deploy.repeating import Arrivals
+from splitimpera.deploy.token_steps import PLACE, TOKEN, Piece, Step
 from splitimpera.records.traffic import Payload
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
@@ -108,12 +109,14 @@ def test_what_is_read_of_the_vectors_is_what_was_written():
     assert Welcome.from_bytes(payloads[Kind.WELCOME]) == Welcome(1, 65536, 64)
     assert Refusal.from_bytes(payloads[Kind.REFUSAL]) == Refusal(Reason.BUNDLE, "other")
     responses = [Response.from_bytes(v.values[2][0][HEADER_BYTES:]) for v in vectors() if v.values[0] is Kind.RESPONSE]
-    assert [each.run_s for each in responses] == pytest.approx([0.004, 0.004, 0.0, 0.004, 0.004, 0.004])
+    assert [each.run_s for each in responses] == pytest.approx([0.004, 0.004, 0.0, 0.004, 0.004, 0.004, 0.004, 0.0])
     assert (responses[2].status, responses[2].retry_s) == (Status.BUSY, 0.7)
     (onward,) = responses[3].hops
     assert (onward.away_s, onward.payload_bytes, onward.response.total_s) == pytest.approx((0.014, 128, 0.0018))
     assert responses[3].tensors == onward.response.tensors == responses[0].tensors
-    assert [each.status for each in responses[4:]] == [Status.UNREACHABLE, Status.DIRECT]
+    assert [each.status for each in responses[4:]] == [Status.UNREACHABLE, Status.DIRECT, Status.OK, Status.LACKING]
+    assert (TOKEN.unpack(responses[6].tensors), PLACE.unpack(responses[7].tensors)) == ((101,), (32,))
+    assert Step.from_bytes(payloads[Kind.FRAME], 128) == Step(1, 64, 1, (Piece(1, b"abcd"),))
 
 
 def test_a_response_within_another_is_held_to_it():

@@ -9,6 +9,7 @@ import pytest
 
 from splitimpera.core.errors import PlanError, SimulationError
 from splitimpera.evaluation.token_timeline import TokenTimeline
+from splitimpera.net.budget import WorkError
 from splitimpera.net.tcp import LINUX_CUBIC
 from splitimpera.records.device import Device, Radio
 from splitimpera.records.exits import GOES_ON
@@ -257,5 +258,7 @@ def test_what_cannot_be_simulated_is_refused():
         run(middle, asked(), (SLOW, FAST, FAST))
     with pytest.raises(PlanError, match="early exits"):
         run(Plan("p", (PHONE, SERVER), (Hop(2, "float32", "tcp", LINK),), (Exit(1, (0.5,)),)), asked())
+    with pytest.raises(WorkError, match="10,200,000 tokens are too many"):
+        run(local(), asked(requests=1000, users=100, output=51), replications=2)
     with pytest.raises(SimulationError, match="tokens"):
         run(remote(), Workload(1.0, 3, frame_bytes=1))

@@ -20,6 +20,7 @@ from splitimpera.scenario import (
     NetworkSection,
     PlansSection,
     RadioSection,
+    RequestsSection,
     Scenario,
     SoftSection,
     TokensSection,
@@ -61,8 +62,9 @@ SECTIONS = {
         {"source": "x"},
         {"source": "text", "validation": "quantity", "test": "quantity", "seed": "count"}
         | {"size": "list", "mean": "list", "std": "list", "limit": "count", "workers": "count", "skip_broken": "flag"}
-        | {"audio": "section"},
+        | {"audio": "section", "tokens": "section"},
     ),
+    TokensSection: ({}, {"window": "count", "tokenizer": "text"}),
     AudioSection: ({}, {"mels": "count"} | OFTEN(("rate", "seconds", "window", "hop"), "quantity")),
     RadioSection: ({"joule_per_byte": 1e-6}, {"joule_per_byte": "number", "power": "quantity"}),
     DeviceSection: (
@@ -90,7 +92,7 @@ SECTIONS = {
         | {"answers": "word", "tokens": "section"},
     ),
     LengthsSection: ({"mean": 5}, {"mean": "quantity", "shape": "word", "sigma": "quantity"}),
-    TokensSection: (
+    RequestsSection: (
         {"prompt": 5, "output": 5, "context": 50},
         OFTEN(("prompt", "output"), "quantity") | OFTEN(("context", "together"), "count") | {"arrivals": "word"},
     ),

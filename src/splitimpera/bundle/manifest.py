@@ -7,38 +7,39 @@ manifest. docs/bundle.md describes every key. Numbers are in SI units.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
+from splitimpera.bundle.canonical_json import canonical, read_strictly
 from splitimpera.bundle.entries import Entry, LinkEntry, Name, Number, Path, Tensors, Whole
 from splitimpera.bundle.exit_entries import ExitEntry, HeadEntry, MayBeEarly, check_exits, divided
+from splitimpera.bundle.language_entry import LanguageEntry
 from splitimpera.bundle.proof_entry import ProofEntry
+from splitimpera.bundle.schema_versions import (
+    FIRST_VERSION,
+    SCHEMA_VERSION,
+    WITH_DIRECT_ANSWERS,
+    WITH_EXITS,
+    WITH_LANGUAGE,
+    WITH_TAILS,
+    Answers,
+    version_of,
+)
 from splitimpera.bundle.segments import Ratio, SegmentEntry, Span, chained
 from splitimpera.bundle.task_entry import Responding, TaskEntry, first_entry, responding_of
 from splitimpera.core.errors import BundleError, shown
 from splitimpera.records.spans import spans_between
 
-SCHEMA_VERSION: Literal[3] = 3
-WITH_EXITS: Literal[4] = 4
-"""Of bundles whose plan has early exits."""
-WITH_TAILS: Literal[5] = 5
-"""Of bundles where several machines run layers of a bottleneck's tail; early exits may be there or not."""
-WITH_DIRECT_ANSWERS = 6
-"""Of bundles whose answers come back directly, the newest; tails may be there or not."""
-FIRST_VERSION = 1
-"""Bundles of it say "classification" in place of a task's section; those before 3 have neither policy nor floor."""
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 4 << 20
 FILE_BYTES = 2 << 30
 """The largest file of a bundle, which is what one ONNX file may have."""
 KEYS_AT_MOST = 10_000
 
-Answers = Literal["along", "direct"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -156,9 +157,10 @@ class Manifest(Entry):
         floor: The privacy floor: at least so many layers run on the device before anything is sent; 0: none.
         answers: How those of plans of more than two machines come back: along the way, or from the last machine
             directly. The key stands in the file where they do so directly; all other bundles are what they were before.
+        language: Where tokens are read and written one after another, with caches. No key in the file: nowhere.
     """
 
-    schema_version: Annotated[int, Field(ge=FIRST_VERSION, le=WITH_DIRECT_ANSWERS)]
+    schema_version: Annotated[int, Field(ge=FIRST_VERSION, le=WITH_LANGUAGE)]
     bundle: Sha256
     name: Name
     made_by: Name
@@ -177,10 +179,12 @@ class Manifest(Entry):
     policy: Path | None = None
     floor: Whole = 0
     answers: Answers = "along"
+    language: LanguageEntry | None = None
 
     @model_serializer(mode="wrap")
     def _as_before(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in written(self).items() if key != "answers" or value != "along"}
+        nothing = {"answers": "along", "language": None}
+        return {key: value for key, value in written(self).items() if key not in nothing or value != nothing[key]}
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -193,7 +197,8 @@ class Manifest(Entry):
         wanted += [name for part in self.parts for name in part.files]
         wanted += [segment.file for part in self.parts for segment in part.segments]
         wanted += [head.file for part in self.parts for head in part.heads]
-        for name in [*wanted, *filter(None, [self.samples, self.policy])]:
+        tokenizer = None if self.language is None else self.language.tokenizer
+        for name in [*wanted, *filter(None, [self.samples, self.policy, tokenizer])]:
             if name not in self.files:
                 raise ValueError(f"the file '{shown(name)}' is not listed")
         for plan in self.plans:
@@ -206,15 +211,17 @@ class Manifest(Entry):
         self._check_version()
         self._check_early(parts)
         self._check_answers()
+        self._check_language()
         return self
 
     def _check_version(self) -> None:
         programs = (segment.span for part in self.parts for segment in part.segments)
-        needed = version_of(self.plans, programs, self.answers)
+        needed = version_of(self.plans, programs, self.answers, self.language is not None)
         if max(self.schema_version, SCHEMA_VERSION) != needed:
             raise ValueError(
                 f"early exits are of schema version {WITH_EXITS}, layers of a bottleneck's tail on several machines of "
-                f"{WITH_TAILS}, direct answers of {WITH_DIRECT_ANSWERS}: this bundle has to be of {needed}"
+                f"{WITH_TAILS}, direct answers of {WITH_DIRECT_ANSWERS}, language models of {WITH_LANGUAGE}: "
+                f"this bundle has to be of {needed}"
             )
 
     def _check_early(self, parts: Mapping[str, PartEntry]) -> None:
@@ -234,6 +241,19 @@ class Manifest(Entry):
             raise ValueError("answers come back directly, which neither a policy nor early exits allow")
         if not any(len(plan.machines) > 2 for plan in self.plans):
             raise ValueError("answers come back directly, and no plan has a machine in the middle")
+
+    def _check_language(self) -> None:
+        if self.language is None:
+            return
+        if self.policy is not None or any(plan.exits or len(plan.machines) > 2 for plan in self.plans):
+            raise ValueError("a language model has neither a policy nor early exits, nor machines in the middle")
+        hops = [hop for plan in self.plans for hop in plan.hops]
+        if any(hop.transport != "tcp" or hop.bottleneck for hop in hops):
+            raise ValueError("tokens cross by TCP, without a bottleneck")
+        ends = [end for part in self.parts for one in part.segments for end in (one.start, one.end)]
+        self.language.check_cuts(ends, self.last)
+        for hop in hops:
+            self.language.check_crossing(hop.cut, hop.tensors)
 
     def _check_programs(self, parts: Mapping[str, PartEntry]) -> None:
         """Each place and each joint of programs once: plans are many, and have most of both in common."""
@@ -319,20 +339,6 @@ def rest_of(plan: PlanEntry, place: int, last: int) -> Span:
     return spans(plan, last)[place]._replace(end=last, leaving=0.0)
 
 
-def version_of(plans: Iterable[PlanEntry], programs: Iterable[Span], answers: Answers = "along") -> int:
-    """The first schema version that has words for some plans, the layers of all their programs, and their answers."""
-    if answers == "direct":
-        return WITH_DIRECT_ANSWERS
-    if any(ratio for _, ratio in (span.behind for span in programs)):
-        return WITH_TAILS
-    return WITH_EXITS if any(plan.exits for plan in plans) else SCHEMA_VERSION
-
-
-def canonical(content: Any) -> bytes:
-    """The one way to write plain values down: keys sorted, no space, UTF-8."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
 def identified(content: dict[str, Any]) -> Manifest:
     """The manifest of some keys, with the bundle's id.
 
@@ -356,15 +362,15 @@ def read_manifest(content: bytes) -> Manifest:
         BundleError: it is damaged, was changed, or is of another schema.
     """
     try:
-        plain = json.loads(content, parse_constant=_no_number, object_pairs_hook=_once)
+        plain = read_strictly(content)
     except (ValueError, RecursionError) as failure:
         raise BundleError(f"the manifest is no JSON: {shown(failure)}", where=MANIFEST) from None
     if not isinstance(plain, dict):
         raise BundleError("a JSON object is expected", where=MANIFEST)
-    if plain.get("schema_version") not in range(FIRST_VERSION, WITH_DIRECT_ANSWERS + 1):
+    if plain.get("schema_version") not in range(FIRST_VERSION, WITH_LANGUAGE + 1):
         given = shown(plain.get("schema_version", "none"), 20)
         raise BundleError(
-            f"the bundle's schema version is {given}, this version reads {FIRST_VERSION} to {WITH_DIRECT_ANSWERS}",
+            f"the bundle's schema version is {given}, this version reads {FIRST_VERSION} to {WITH_LANGUAGE}",
             where=MANIFEST,
             hint="export it again, or install the version of Split-Et-Impera that wrote it",
         )
@@ -382,15 +388,3 @@ def _validated(plain: dict[str, Any]) -> Manifest:
         first = failure.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise BundleError(f"{shown(place, 200)}: {shown(first['msg'], 200)}", where=MANIFEST) from None
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number")
-
-
-def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    pairs = list(pairs)
-    plain = dict(pairs)
-    if len(plain) < len(pairs):
-        raise ValueError("a key stands there twice")
-    return plain

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from splitimpera.bundle.manifest import Manifest, PlanEntry
     from splitimpera.export.bundling import Exported, PlanProof
+    from splitimpera.export.writing_proof import WritingProof
     from splitimpera.tasks.sameness import Comparison
 
 
@@ -126,7 +127,12 @@ def _proof(plan: PlanEntry, proof: PlanProof) -> Iterator[str]:
     def same(compared: Comparison) -> str:
         return f"{format_fraction(compared.equal)} {compared.words}, results differ by up to {compared.difference:.3g}"
 
+    from splitimpera.export.writing_proof import WritingProof
+
     final, promised = proof.proven, proof.promised
+    if isinstance(final, WritingProof):
+        yield from _written(plan, final)
+        return
     metric = QUALITIES[final.metric]
     first = proof.before or final
     yield ""
@@ -150,15 +156,32 @@ def _proof(plan: PlanEntry, proof: PlanProof) -> Iterator[str]:
         yield f"               {metric.format(final.quality)} {metric.title}, {format_time(final.seconds)} a frame"
 
 
+def _written(plan: PlanEntry, found: WritingProof) -> Iterator[str]:
+    """What was found of a language model's plan."""
+    from splitimpera.core.units import format_fraction, format_time
+
+    def same(count: int) -> str:
+        return f"{format_fraction(count / found.compared)} of the network's tokens"
+
+    yield ""
+    yield f"Plan {found.plan}: {found.compared} tokens written behind validation samples by all parts in their engine"
+    yield f"  programs     {same(found.plain)}, logits differ by up to {found.difference:.3g}"
+    for hop in plan.hops:
+        yield f"  with codec   {same(found.coded)} ({hop.codec}, {'lossless' if found.lossless else 'lossy'})"
+    yield f"  time         {format_time(found.seconds)} a token for the programs, one thread, here"
+
+
 def _next(manifest: Manifest, out: Path) -> Iterator[str]:
     plan = max(manifest.plans, key=lambda plan: len(plan.hops))
-    source = "samples" if manifest.samples else "SOURCE"
+    source = "--input samples" if manifest.samples else "--input SOURCE"
+    if manifest.language is not None:
+        source = "--prompt TEXT --tokens 64"
     if plan.hops:
         *others, last = plan.machines[1:]
         answers = " --answers HOST:PORT" if manifest.answered_directly(plan) else ""
         yield f"On {last}: splitimpera serve {out} --listen HOST:PORT"
         for machine in reversed(others):
             yield f"On {machine}: splitimpera serve {out} --machine {machine} --listen HOST:PORT --next HOST:PORT"
-        yield f"On {plan.machines[0]}: splitimpera infer {out} --server HOST:PORT{answers} --input {source}"
+        yield f"On {plan.machines[0]}: splitimpera infer {out} --server HOST:PORT{answers} {source}"
     else:
-        yield f"On {plan.machines[0]}: splitimpera infer {out} --input {source}"
+        yield f"On {plan.machines[0]}: splitimpera infer {out} {source}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from splitimpera.cli.prompts import check_alone, prompts_of, run_prompts
 from splitimpera.cli.serve import PORT, SWITCH_S
 from splitimpera.cli.verbosity import Verbose
 from splitimpera.core import units
@@ -38,13 +39,16 @@ POLICIES = ("wait", "drop-oldest", "drop-newest")
 def run(
     bundle: Annotated[Path, typer.Argument(help="What 'splitimpera export' wrote: a folder or a .zip.")],
     source: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--input",
             metavar="SOURCE",
             help="samples, a folder of images, .npy, .npz, file.py:factory, camera:0, a video, a data set's name, or -",
         ),
-    ],
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="Of a language model: write behind this.")] = None,
+    prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="The same behind each of its lines.")] = None,
+    tokens: Annotated[int, typer.Option(min=1, max=1 << 20, help="Most tokens that are written.")] = 64,
     server: Annotated[
         list[str] | None,
         typer.Option(metavar="HOST:PORT", help="Where 'splitimpera serve' listens; several, the preferred first."),
@@ -123,6 +127,18 @@ def run(
     if log is not None:
         check_file(log, "--log")
     opened = open_bundle(bundle)
+    if prompt is not None or prompts is not None or opened.manifest.language is not None:
+        asked = {"--input": source, "--answers": answers, "--mode": mode, "--hedge": hedge, "--stale": stale}
+        check_alone(asked | {"--deadline": deadline, "--emulate": emulate, "--server": addresses[1:]})
+        texts = prompts_of(prompt, prompts)
+        trusted = None
+        if opened.manifest.plan(plan).hops and addresses:
+            trusted = client_security(keys, authority, certificate, key, token_file, server_name, insecure)
+        sys.setswitchinterval(SWITCH_S)
+        way = (next(iter(addresses), None), plan, trusted, insecure)
+        return run_prompts(opened, texts, tokens, *way, threads, rate, frames, log, json)
+    if source is None:
+        raise LinkError("nothing is said that could be run", where="--input", hint="name a source of frames")
     wanted = _mode(mode, opened, plan, addresses, hedge or stale_s is not None or slowdown > 1)
     chosen, security = opened.manifest.plan(plan), None
     if wanted is Mode.DEVICE_ONLY or (wanted is None and not chosen.hops):

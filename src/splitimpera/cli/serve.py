@@ -54,6 +54,9 @@ def run(
     rate_limit: Annotated[
         float | None, typer.Option(metavar="N", help="Frames a second that each client may send (default: any number).")
     ] = None,
+    cache_memory: Annotated[
+        str, typer.Option(help="What the keys and values of language models may take, of all clients.")
+    ] = "256 MiB",
     threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of the engine.")] = 1,
     metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics (Prometheus), /healthz and /readyz here.")
@@ -97,6 +100,7 @@ def run(
 
     host, port = parsed_address(listen, "--listen", PORT)
     measured = None if metrics is None else parsed_address(metrics, "--metrics")
+    cache_bytes = _memory(cache_memory, "--cache-memory")
     wait_s, drain_s = _time(batch_wait, "--batch-wait"), _time(drain, "--drain")
     if bool(bundles) == (watch is not None):
         raise BundleError(
@@ -130,6 +134,7 @@ def run(
         clients=clients,
         rate_limit_hz=rate_limit,
         metrics=figures,
+        cache_bytes=cache_bytes,
         machine=machine,
         next_machine=next_machine,
     )
@@ -216,3 +221,13 @@ def _time(text: str, option: str) -> float:
     if not 0 <= seconds <= 3600:
         raise UnitError(f"'{text[:100]}' is out of range, it must be 0 to 1 h", where=option)
     return seconds
+
+
+def _memory(text: str, option: str) -> int:
+    try:
+        size = units.parse(text, units.SIZE)
+    except UnitError as error:
+        raise error.at(option) from None
+    if not 1 <= size <= 1 << 50:
+        raise UnitError(f"'{text[:100]}' is out of range, it must be 1 B or more", where=option)
+    return int(size)

@@ -9,6 +9,8 @@ import typer
 
 from splitimpera.cli.verbosity import Verbose
 
+TOKENS = "token-verification.json"
+
 
 def run(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a design, with its results.json.")],
@@ -56,6 +58,15 @@ def run(
         check_writable(anew, "--anew")
 
     from splitimpera.cli.terminal import console
+    from splitimpera.core.errors import DataError
+    from splitimpera.deploy.token_log import is_token_log
+
+    if is_token_log(logs[0]):
+        for option, asked in {"--calibrate": calibrate, "--anew": anew, "--bundle": bundle, "--plan": plan}.items():
+            if asked is not None:
+                raise DataError("this is not there for logs of language models", where=option, hint="leave it out")
+        return _verify_tokens(folder, logs, folder if out is None else out)
+
     from splitimpera.report.verified_tables import verification_tables
     from splitimpera.report.verified_writing import FILES, write_verification
     from splitimpera.verification.anew import write_anew
@@ -83,3 +94,23 @@ def run(
     if anew is not None:
         scenario, *_ = write_anew(anew, results, entry, given, prediction, verification.drift)
         console.print(f"The next scenario is written: splitimpera design {scenario}", soft_wrap=True)
+    return None
+
+
+def _verify_tokens(folder: Path, logs: list[Path], place: Path) -> None:
+    """Of a language model's logs."""
+    from json import dumps
+
+    from splitimpera.cli.terminal import console
+    from splitimpera.core.files import check_writable
+    from splitimpera.core.folders import write_together
+    from splitimpera.verification.token_verification import verify_tokens
+
+    check_writable(place, "--out", (TOKENS,))
+    found = verify_tokens(folder, logs)
+    write_together(place, {TOKENS: dumps(found.as_json(), indent=1).encode()}, "--out")
+    failed = f", {found.failed} of them failed" if found.failed else ""
+    console.print(f"plan {found.plan}: {found.requests} requests{failed}, {found.tokens} tokens", soft_wrap=True)
+    for line in (*map(str, found.quantities), *(f"but {caution}" for caution in found.cautions)):
+        console.print(line, soft_wrap=True)
+    console.print(f"Written to {place}: {TOKENS}", soft_wrap=True)

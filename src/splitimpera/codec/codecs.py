@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 import numpy as np
 
+from splitimpera.codec.arguments import no_argument, one_of, or_none, whole_number
 from splitimpera.codec.concealment import Concealer, Concealment, interleaved
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.elements import BFloat16, ElementCodec, Numbers, Plain, Scale, is_floating
@@ -20,6 +21,7 @@ from splitimpera.codec.fec import BoundedCodec, FecCodec
 from splitimpera.codec.given import UNEXPECTED_MODELS, array_dtype, arrays_of, checked_specs
 from splitimpera.codec.images import ImageCodec
 from splitimpera.codec.quantised import BITS, Quantised, calibrated_scale, channel_axis, coarser
+from splitimpera.codec.tokenwise import TokenCodec
 from splitimpera.codec.zstd import ZSTD_LEVEL, ZstdCodec, trained_dictionary
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import CodecError, shown
@@ -140,6 +142,9 @@ def parsed(name: str) -> CodecName:
             f"'{name}': +{useless} is for frames with gaps, which +{whole} cannot read",
             hint=f"leave +{useless} out, or take +rans-packets",
         )
+    coded = next((modifier for modifier in modifiers if modifier in (*CODERS, "interleaved")), None)
+    if argument == "token" and coded:
+        raise CodecError(f"'{name}': +{coded} does not go with :token", hint=f"leave +{coded} out, or take :channel")
     return CodecName(name, base, argument, modifiers)
 
 
@@ -204,7 +209,7 @@ def calibrate(name: str, calibration: Calibration) -> Constants:
     arrays: dict[str, Array] = {}
     constants = Constants(name, specs, calibration.packet_bytes, arrays)
     for index, spec in enumerate(specs):
-        if is_floating(spec) and asked.kind.family != "float":
+        if is_floating(spec) and asked.kind.family != "float" and asked.argument != "token":
             scale = _scale(asked, calibration, index)
             arrays[f"{index}.low"], arrays[f"{index}.step"] = scale.low, scale.step
         if is_floating(spec) and asked.concealment != "zero":
@@ -243,6 +248,10 @@ def codec_from(constants: Constants, expected: Sequence[TensorSpec] | None = Non
     codec: BoundedCodec
     if asked.kind.family == "image":
         codec, element_bytes = _image(constants, asked), 1
+    elif asked.argument == "token":
+        bits, fill = BITS[asked.base], Concealer(asked.concealment, constants.specs, _filling(constants, asked))
+        rows = TokenCodec(name, constants.specs, bits, fill, constants.packet_bytes)
+        codec, element_bytes = rows, rows.element_bytes
     else:
         raw = _elements(constants, asked)
         codec, element_bytes = raw, raw.element_bytes
@@ -269,6 +278,21 @@ def takes_images(specs: Sequence[TensorSpec]) -> bool:
 
 def _elements(constants: Constants, asked: CodecName) -> ElementCodec:
     numbers: list[Numbers] = []
+    for index, spec in enumerate(constants.specs):
+        if asked.kind.family == "quantised" and is_floating(spec):
+            numbers.append(Quantised(spec, _stored_scale(constants, index, BITS[asked.base]), BITS[asked.base]))
+        elif asked.base == "bfloat16" and is_floating(spec):
+            numbers.append(BFloat16(spec))
+        else:
+            numbers.append(Plain(spec, asked.base if asked.kind.family == "float" else None))
+    orders = [interleaved(spec.shape) for spec in constants.specs] if "interleaved" in asked.modifiers else None
+    return ElementCodec(
+        constants.name, numbers, Concealer(asked.concealment, constants.specs, _filling(constants, asked)), orders
+    )
+
+
+def _filling(constants: Constants, asked: CodecName) -> tuple[Array | None, ...]:
+    """The mean of each element of the tensors; None where zero stands for what is missing."""
     means: list[Array | None] = []
     for index, spec in enumerate(constants.specs):
         mean = None
@@ -277,14 +301,7 @@ def _elements(constants: Constants, asked: CodecName) -> ElementCodec:
             with np.errstate(over="ignore"):
                 mean = np.broadcast_to(given, spec.shape).astype(array_dtype(spec)).reshape(-1)
         means.append(mean)
-        if asked.kind.family == "quantised" and is_floating(spec):
-            numbers.append(Quantised(spec, _stored_scale(constants, index, BITS[asked.base]), BITS[asked.base]))
-        elif asked.base == "bfloat16" and is_floating(spec):
-            numbers.append(BFloat16(spec))
-        else:
-            numbers.append(Plain(spec, asked.base if asked.kind.family == "float" else None))
-    orders = [interleaved(spec.shape) for spec in constants.specs] if "interleaved" in asked.modifiers else None
-    return ElementCodec(constants.name, numbers, Concealer(asked.concealment, constants.specs, tuple(means)), orders)
+    return tuple(means)
 
 
 def _image(constants: Constants, asked: CodecName) -> ImageCodec:
@@ -352,40 +369,18 @@ def _counts(constants: Constants, raw: ElementCodec, per_channel: bool, expected
     return counts
 
 
-def _no_argument(given: str, name: str) -> None:
-    if given:
-        raise CodecError(f"'{name}': '{given}' follows what takes no argument", hint=f"leave ':{given}' out")
-
-
-def _channel(given: str, name: str) -> None:
-    if given not in ("", "channel"):
-        raise CodecError(f"'{name}': ':{given}' is not understood", hint="write ':channel', or nothing")
-
-
-def _whole(what: str, least: int, most: int, example: str) -> Callable[[str, str], None]:
-    def read(given: str, name: str) -> None:
-        if not (given.isascii() and given.isdecimal() and len(given) <= 4 and least <= int(given) <= most):
-            raise CodecError(f"'{name}' has no {what} from {least} to {most}", hint=f"write for example '{example}'")
-
-    return read
-
-
-def _or_none(read: Callable[[str, str], None]) -> Callable[[str, str], None]:
-    return lambda given, name: read(given, name) if given else None
-
-
 _LOSS = (*CONCEALMENTS, "interleaved", "fec")
 for _base in ("float32", "float16", "bfloat16"):
-    CODECS.register(_base)(CodecKind("float", _no_argument, ("zstd", *_LOSS)))
+    CODECS.register(_base)(CodecKind("float", no_argument, ("zstd", *_LOSS)))
 for _base in BITS:
-    CODECS.register(_base)(CodecKind("quantised", _channel, (*CODERS, *_LOSS)))
-CODECS.register("png")(CodecKind("image", _no_argument, ("fec",)))
-CODECS.register("jpeg")(CodecKind("image", _or_none(_whole("quality", 1, 95, "jpeg:75")), ("fec",)))
-CODECS.register("webp")(CodecKind("image", _or_none(_whole("quality", 1, 100, "webp:75")), ("fec",)))
+    CODECS.register(_base)(CodecKind("quantised", one_of("channel", "token"), (*CODERS, *_LOSS)))
+CODECS.register("png")(CodecKind("image", no_argument, ("fec",)))
+CODECS.register("jpeg")(CodecKind("image", or_none(whole_number("quality", 1, 95, "jpeg:75")), ("fec",)))
+CODECS.register("webp")(CodecKind("image", or_none(whole_number("quality", 1, 100, "webp:75")), ("fec",)))
 
 for _modifier in (*CONCEALMENTS, "interleaved"):
-    MODIFIERS.register(_modifier)(_no_argument)
+    MODIFIERS.register(_modifier)(no_argument)
 for _modifier in ("rans", "rans-packets"):
-    MODIFIERS.register(_modifier)(_channel)
-MODIFIERS.register("zstd")(_or_none(_whole("level", 1, 19, "+zstd:3")))
-MODIFIERS.register("fec")(_whole("percentage", 1, 200, "+fec:20"))
+    MODIFIERS.register(_modifier)(one_of("channel"))
+MODIFIERS.register("zstd")(or_none(whole_number("level", 1, 19, "+zstd:3")))
+MODIFIERS.register("fec")(whole_number("percentage", 1, 200, "+fec:20"))

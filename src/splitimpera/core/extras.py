@@ -9,7 +9,8 @@ from splitimpera.core.errors import MissingExtraError
 DESIGN = "filelock jinja2 markupsafe matplotlib numba onnx onnxscript platformdirs plotly scipy sklearn torch yaml"
 EXTRAS = {
     **dict.fromkeys(DESIGN.split(), "design"),
-    **{"constriction": "ans", "zfec": "fec", "cv2": "video", "ray": "ray", "transformers": "language"},
+    **{"constriction": "ans", "zfec": "fec", "cv2": "video", "ray": "ray"},
+    **{"tokenizers": "text", "transformers": "language"},
 }
 """Which extra of the package brings a library, by the name under which that is imported."""
 

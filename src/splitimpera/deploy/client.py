@@ -130,7 +130,7 @@ class Client:
         for session in filter(None, (self._connection, self._direct)):
             with contextlib.suppress(LinkError, TimeoutError):
                 self._loop.wait(asyncio.wait_for(session.close(), GRACE_S))
-        self._loop.wait(_all_ended())
+        self._loop.wait(all_ended())
         self._loop.close()
         self._loop = self._connection = self._direct = None
 
@@ -389,7 +389,7 @@ def check_trust(security: ClientSecurity | None, insecure: bool) -> None:
     )
 
 
-async def _all_ended() -> None:
+async def all_ended() -> None:
     """Let what was just cancelled or closed come to its end."""
     await asyncio.sleep(0)
     others = asyncio.all_tasks() - {asyncio.current_task()}

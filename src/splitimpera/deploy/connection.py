@@ -49,10 +49,16 @@ class Exchange:
     response_s: float | None
 
 
+Further = Callable[[Exchange], bool]
+"""Told of each response to a frame that may have several; whether another one follows it."""
+
+
 @dataclass(eq=False)
 class _Pending:
     payload_bytes: int
     told: Callable[[Exchange], None]
+    further: Further | None = None
+    patience_s: float = 0.0
     timer: asyncio.TimerHandle | None = None
     packets: int = 0
     sent_s: float | None = None
@@ -131,6 +137,7 @@ class Connection:
         give_up_s: float,
         told: Callable[[Exchange], None],
         number: int | None = None,
+        further: Further | None = None,
     ) -> None:
         """Send a frame.
 
@@ -139,6 +146,8 @@ class Connection:
             number: Of its plan's hop; None: of the one that the server was greeted with.
             give_up_s: When its response counts as lost, by the loop's clock.
             told: Called once with what became of it, where it was sent.
+            further: Whether another response follows one that came, for which as much time is left as for the first;
+                None: there is one. `told` is called for the last one alone.
 
         Raises:
             LinkError: the session is closed, or the frame is larger than the server takes.
@@ -149,7 +158,7 @@ class Connection:
             raise LinkError(
                 f"the frame has {len(payload.data)} bytes, the server takes {self.welcome.most_bytes} at most"
             )
-        pending = _Pending(len(payload.data), told)
+        pending = _Pending(len(payload.data), told, further, give_up_s - self._loop.time())
         name = frame % WORD
         self._frames = max(self._frames, frame + 1)
         self._pending[name] = pending
@@ -197,6 +206,9 @@ class Connection:
                 pending.response_s = message.last_s
                 if self.watch is not None:
                     self.watch.answered(id.frame, pending.response, message.last_s, pending.sent_s)
+                if pending.further is not None and pending.further(_exchange(pending)):
+                    self._wait_on(id.frame, pending)
+                    return
             self._finish(id.frame)
         elif id.kind is Kind.WELCOME and not self._greeted.done():
             try:
@@ -231,10 +243,14 @@ class Connection:
             pending.timer.cancel()
         if self.watch is not None and pending.response is None:
             self.watch.lost(number, monotonic())
-        sent_s = pending.sent_s
-        if sent_s is None and pending.response_s is not None:
-            sent_s = pending.response_s  # a response was quicker than the word that all was sent
-        pending.told(Exchange(pending.payload_bytes, pending.packets, sent_s, pending.response, pending.response_s))
+        pending.told(_exchange(pending))
+
+    def _wait_on(self, number: int, pending: _Pending) -> None:
+        """Another response of a frame follows."""
+        pending.response = pending.response_s = None
+        if pending.timer is not None:
+            pending.timer.cancel()
+        pending.timer = self._loop.call_later(pending.patience_s, self._finish, number)
 
     def _on_close(self, failure: LinkError | None) -> None:
         self._closed = True
@@ -281,6 +297,13 @@ async def connect(
     connection = Connection(session, hop, watch)
     await connection.greet(hello, limits)
     return connection
+
+
+def _exchange(pending: _Pending) -> Exchange:
+    sent_s = pending.sent_s
+    if sent_s is None and pending.response_s is not None:
+        sent_s = pending.response_s  # a response was quicker than the word that all was sent
+    return Exchange(pending.payload_bytes, pending.packets, sent_s, pending.response, pending.response_s)
 
 
 def _refusal(peer: str, data: bytes) -> LinkError:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from splitimpera.deploy.batching import FrameQueue, Policy, Waiting
 from splitimpera.deploy.halves import Passed, ReceivingHalf, ServerHalf
 from splitimpera.deploy.messages import Onward, Response, Status, result_bytes
+from splitimpera.deploy.sessions import Message
+from splitimpera.deploy.token_halves import Stepped
+from splitimpera.deploy.token_room import TokenRoom
 from splitimpera.deploy.worker import Batch, BatchTimes, Worker
 from splitimpera.records.traffic import Payload
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 Respond = Callable[[Any, int, int, Response], None]
 """Sends a response to a client: whose, number of the hop, number of the frame, the response."""
 
+TIDIED = 4
+"""How often caches are looked at that nobody uses, within the time after which they go."""
 _NAMES = {status: status.name.lower() for status in Status}
 
 
@@ -58,6 +63,7 @@ class Dispatch:
 
     Attributes:
         pass_on: Takes frames of plans that do not end here.
+        room: Where language models keep their caches; those of clients that leave go, and those that nobody uses.
     """
 
     def __init__(
@@ -74,11 +80,13 @@ class Dispatch:
         self.hurries = False
         """Whether no frame waits for others any more."""
         self.pass_on: PassOn = _nowhere
+        self.room = TokenRoom()
         self._respond_with, self._metrics = respond, metrics
         self._times = BatchTimes()
         self._queue = FrameQueue(room, each, policy, batch, self._times.takes_s)
         self._worker: Worker | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._tidying: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         if metrics is not None:
             metrics.queue.set_function(self._queue.__len__)  # asked for where it is read, which is seldom
@@ -110,6 +118,7 @@ class Dispatch:
         worker, queue = self._worker, self._queue
         if worker is None and len(queue):
             worker = self._worker = Worker(asyncio.get_running_loop(), self._done, self._times)
+            self._tidy()
         while worker is not None and not worker.busy and len(queue):
             if self.batch > 1 and not self.hurries:
                 wait_s = queue.oldest_s + self.batch_wait_s - monotonic()
@@ -136,6 +145,10 @@ class Dispatch:
         if not len(queue):
             self._idle.set()
 
+    def _tidy(self) -> None:
+        self.room.tidy()
+        self._tidying = asyncio.get_running_loop().call_later(self.room.idle_s / TIDIED, self._tidy)
+
     def _waited(self) -> None:
         self._timer = None
         self.pump()
@@ -152,6 +165,13 @@ class Dispatch:
             if found is None:
                 self.answer(waiting, Status.FAILED, Ran(batch.begun_s))
                 continue
+            if isinstance(found, Stepped):
+                self.answer(
+                    waiting, found.status, Ran(batch.begun_s, 1, found.decode_s, found.run_s), tensors=found.said
+                )
+                if found.further is not None:
+                    self._write_on(waiting, found.further)
+                continue
             ran = Ran(batch.begun_s, len(batch.frames), found.decode_s[place], found.run_s)
             if isinstance(found, Passed):
                 payload = found.payloads[place]
@@ -164,6 +184,18 @@ class Dispatch:
             result, specs = found.results[place], waiting.half.responding.response
             tensors = b"" if result is None else result_bytes(result, specs)
             self.answer(waiting, Status.DAMAGED if result is None else Status.OK, ran, tensors=tensors)
+
+    def _write_on(self, waiting: Waiting, further: bytes) -> None:
+        """Have the step that follows wait for its turn, as if the client had sent it now."""
+        now_s = monotonic()
+        message = Message(replace(waiting.message.frame, data=further), now_s, now_s)
+        again = replace(waiting, message=message)
+        if self.hurries:
+            self.answer(again, Status.STOPPING)
+            return
+        dropped = self._queue.put(again)  # what is run next is begun by whoever is through with this
+        if dropped is not None:
+            self.answer(dropped, Status.FULL, retry_s=self.backlog_s(now_s))
 
     def answer(
         self,
@@ -210,6 +242,7 @@ class Dispatch:
 
     def leave(self, client: object) -> list[Waiting]:
         """Take out what a client has here, for it is gone."""
+        self.room.leave(client)
         return self._queue.leave(client)
 
     def has_frames_of(self, halves: Collection[ReceivingHalf]) -> bool:
@@ -231,6 +264,8 @@ class Dispatch:
         """End the program's thread."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._tidying is not None:
+            self._tidying.cancel()
         if self._worker is not None:
             self._worker.stop()
             self._worker = None

@@ -210,7 +210,7 @@ def read_log(path: str | Path) -> tuple[RunLine, list[FrameLine]]:
     with open_file(path, DataError, what="log") as file:
         run: RunLine | None = None
         frames: list[FrameLine] = []
-        for number, (line, whole) in enumerate(_lines(file.readline, path), 1):
+        for number, (line, whole) in enumerate(log_lines(file.readline, path), 1):
             try:
                 if run is None:
                     run = RunLine.model_validate_json(line)
@@ -219,13 +219,13 @@ def read_log(path: str | Path) -> tuple[RunLine, list[FrameLine]]:
             except ValidationError as failure:
                 if not whole and run is not None:
                     break
-                raise DataError(_told(failure), where=f"'{shown_path(path)}', line {number}") from None
+                raise DataError(told(failure), where=f"'{shown_path(path)}', line {number}") from None
     if run is None:
         raise DataError("the log is empty", where=f"'{shown_path(path)}'")
     return run, frames
 
 
-def _lines(readline: object, path: str | Path) -> Iterator[tuple[bytes, bool]]:
+def log_lines(readline: object, path: str | Path) -> Iterator[tuple[bytes, bool]]:
     """Each line, and whether it is whole."""
     assert callable(readline)
     for _ in range(MOST_LINES):
@@ -238,6 +238,7 @@ def _lines(readline: object, path: str | Path) -> Iterator[tuple[bytes, bool]]:
     raise DataError(f"the log has more than {MOST_LINES} lines", where=f"'{shown_path(path)}'")
 
 
-def _told(failure: ValidationError) -> str:
+def told(failure: ValidationError) -> str:
+    """What is wrong with a line, in words."""
     first = failure.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, first['loc']))}: {shown(first['msg'], 200)}" if first["loc"] else shown(first["msg"])

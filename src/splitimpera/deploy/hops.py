@@ -10,6 +10,8 @@ from splitimpera.codec.framing import DTLS_RECORD_BYTES, HEADER_BYTES, IP_UDP_HE
 from splitimpera.core.errors import BundleError
 from splitimpera.deploy.halves import ReceivingHalf, receiving_halves
 from splitimpera.deploy.sessions import Pace
+from splitimpera.deploy.token_halves import TokenServerHalf, token_server_half
+from splitimpera.deploy.token_room import TokenRoom
 
 TIMES_LARGER = 4
 """A payload is smaller than so many times its tensors, whatever codes it: error correction triples it at most."""
@@ -25,6 +27,12 @@ def pace(hop: HopEntry, secure: bool) -> Pace:
 def largest_payload(hop: HopEntry) -> int:
     """No payload of a hop is larger, in bytes."""
     return TIMES_LARGER * sum(entry.spec.bytes for entry in hop.tensors) + BESIDES_BYTES
+
+
+def largest_frame(half: ReceivingHalf) -> int:
+    """No frame that comes to a half is larger, in bytes."""
+    window = largest_payload(half.hop)
+    return half.largest_bytes(window) if isinstance(half, TokenServerHalf) else window
 
 
 def served_plans(bundle: Bundle, names: Iterable[str] | None, machine: str | None) -> tuple[str, list[PlanEntry]]:
@@ -51,7 +59,11 @@ def served_plans(bundle: Bundle, names: Iterable[str] | None, machine: str | Non
 
 
 def halves_by_number(
-    bundle: Bundle, names: Iterable[str] | None, threads: int, machine: str | None = None
+    bundle: Bundle,
+    names: Iterable[str] | None,
+    threads: int,
+    machine: str | None = None,
+    room: TokenRoom | None = None,
 ) -> Mapping[int, ReceivingHalf]:
     """A machine's parts of plans, by the number of the hop that their frames come by.
 
@@ -59,13 +71,20 @@ def halves_by_number(
 
     Args:
         names, machine: As of `served_plans`.
+        room: Where language models keep their caches; None: in one of their own.
 
     Raises:
         BundleError: as of `served_plans`; or the files are not what was exported.
     """
     machine, plans = served_plans(bundle, names, machine)
     halves: dict[int, ReceivingHalf] = {}
-    for half in receiving_halves(bundle, [plan.id for plan in plans], machine, threads).values():
+    made: Iterable[ReceivingHalf]
+    if bundle.manifest.language is None:
+        made = receiving_halves(bundle, [plan.id for plan in plans], machine, threads).values()
+    else:
+        room = TokenRoom() if room is None else room
+        made = [token_server_half(bundle, plan, room, threads) for plan in plans]
+    for half in made:
         half.warm_up()
         other = halves.setdefault(half.hop.number, half)
         if _ways(half) != _ways(other):

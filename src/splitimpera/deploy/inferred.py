@@ -22,6 +22,7 @@ OUTCOMES: dict[Status, Outcome] = {
     Status.BUSY: "busy",
     Status.UNREACHABLE: "unreachable",
     Status.DIRECT: "lost",  # the response itself did not come
+    Status.LACKING: "failed",  # no frame is a step
 }
 
 

@@ -93,6 +93,8 @@ class Status(IntEnum):
     """The next machine could not be reached, or did not answer in time."""
     DIRECT = 8
     """It is answered, and the response went from the last machine directly to the session for answers."""
+    LACKING = 9
+    """A step of a language model behind tokens that are not there; the response says from which position on."""
 
 
 _STATUSES = {status.value: status for status in Status}

@@ -27,6 +27,7 @@ from splitimpera.deploy.halves import ReceivingHalf
 from splitimpera.deploy.messages import Answers, Hello, Reason, Refusal, Status, Welcome
 from splitimpera.deploy.serving_bundles import SHORT_ID, ServedBundle, ServedBundles, drained, load_bundle
 from splitimpera.deploy.sessions import Limits, Listener, Message, Session
+from splitimpera.deploy.token_room import CACHE_BYTES, TokenRoom
 from splitimpera.records.traffic import Payload
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Server:
         limits: What one client may make the server hold.
         clients: How many may be there at once.
         rate_limit_hz: How many frames a second each client may send; None: as many as it likes.
+        cache_bytes: What the caches of language models may take, of all clients together.
         machine: Which one this is; None: the last one of these plans.
         next_machine: Where frames of plans go on to that do not end here.
 
@@ -87,14 +89,13 @@ class Server:
         clients: int = MOST_CLIENTS,
         rate_limit_hz: float | None = None,
         metrics: Metrics | None = None,
+        cache_bytes: int = CACHE_BYTES,
         machine: str | None = None,
         next_machine: NextMachine | None = None,
     ) -> None:
         self.plans = None if plans is None else list(plans)
         self.threads, self.machine, self.next_machine = threads, machine, next_machine
         self.limits = limits or Limits()
-        self.bundles = ServedBundles(self._load(bundle))
-        self._door = Door(self.bundles)
         self.most_clients = clients
         if rate_limit_hz is not None:
             RateLimit(rate_limit_hz)  # it says which there are
@@ -102,6 +103,9 @@ class Server:
         each = min(FRAMES_EACH, self.limits.most_frames, queue)
         self._answers = DirectAnswers(self._send)
         self._dispatch = Dispatch(queue, each, queue_policy, batch, batch_wait_s, self._answers.respond, metrics)
+        self._dispatch.room = TokenRoom(cache_bytes)
+        self.bundles = ServedBundles(self._load(bundle))
+        self._door = Door(self.bundles)
         self._forwarding = Forwarding(next_machine, self._dispatch, self.limits)
         self._clients: dict[Session, Peer] = {}
         self._listeners: list[Listener] = []
@@ -210,7 +214,7 @@ class Server:
 
     def _load(self, bundle: Bundle) -> ServedBundle:
         goes_on = self.next_machine is not None
-        return load_bundle(bundle, self.plans, self.threads, self.limits, self.machine, goes_on)
+        return load_bundle(bundle, self.plans, self.threads, self.limits, self.machine, goes_on, self._dispatch.room)
 
     async def load(self, bundle: Bundle) -> ServedBundle:
         """A bundle, ready to be added; frames of others are run meanwhile. One that is here is returned as it is.
@@ -287,7 +291,7 @@ class Server:
         self._forwarding.leave(client)
         self._answers.leave(client)
         # who refers to each other stays until Python looks for circles, which it does seldom
-        client.session.on_message = client.session.on_close = _ignore
+        client.session.on_message, client.session.on_close = lambda _: None, lambda _: None
         if client.served is not None:
             client.served.sessions -= 1
             if self.metrics is not None:
@@ -393,7 +397,3 @@ class Server:
             if wait_s:
                 return self._dispatch.answer(waiting, Status.BUSY, retry_s=wait_s)
         return self._forwarding.take(waiting)
-
-
-def _ignore(_: object) -> None:
-    pass

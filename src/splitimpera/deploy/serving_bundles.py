@@ -11,8 +11,9 @@ from splitimpera.bundle.manifest import HopEntry
 from splitimpera.bundle.opened import Bundle
 from splitimpera.core.errors import BundleError
 from splitimpera.deploy.halves import MiddleHalf, ReceivingHalf
-from splitimpera.deploy.hops import halves_by_number, largest_payload, pace
+from splitimpera.deploy.hops import halves_by_number, largest_frame, pace
 from splitimpera.deploy.sessions import Limits, Pace
+from splitimpera.deploy.token_room import TokenRoom
 
 FRAMES_ON_THE_WAY = 4
 """So many of the largest frames of one client may be incomplete at once, and responses wait to be sent."""
@@ -79,6 +80,7 @@ def load_bundle(
     limits: Limits,
     machine: str | None = None,
     goes_on: bool = False,
+    room: TokenRoom | None = None,
 ) -> ServedBundle:
     """Load a bundle's programs, and run each of them once.
 
@@ -86,6 +88,7 @@ def load_bundle(
         plans, machine: As of `served_plans`.
         threads: How many threads the engine has.
         limits: What one client may make the server hold, at most; less where the bundle needs less.
+        room: Where language models keep their caches.
         goes_on: Whether it is known where frames go on to, of plans that do not end here.
 
     Raises:
@@ -93,7 +96,7 @@ def load_bundle(
             are not what was exported; or frames go on from here, and it is not known where.
     """
     floor = bundle.manifest.floor
-    loaded = halves_by_number(bundle, plans, threads, machine)
+    loaded = halves_by_number(bundle, plans, threads, machine, room)
     halves = {number: half for number, half in loaded.items() if half.hop.depth >= floor}
     if not halves:
         raise BundleError(
@@ -104,7 +107,7 @@ def load_bundle(
         raise BundleError(
             f"plan '{onward.plan.id}' does not end on '{machine}'", hint="say where its next machine is, by --next"
         )
-    largest = max(largest_payload(half.hop) for half in halves.values())
+    largest = max(largest_frame(half) for half in halves.values())
     # a frame, and several of them on their way, of what this bundle sends, and no more
     result = bundle.manifest.responding.most_bytes
     limits = replace(limits, most_bytes=min(limits.most_bytes, FRAMES_ON_THE_WAY * (largest + result)))

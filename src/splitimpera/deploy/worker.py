@@ -18,6 +18,7 @@ from typing import Any
 
 from splitimpera.deploy.batching import Waiting
 from splitimpera.deploy.halves import Passed, Predictions, Received, ReceivingHalf
+from splitimpera.deploy.token_halves import Stepped, TokenServerHalf
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Batch:
 
     frames: Sequence[Waiting]
     begun_s: float
-    found: Predictions | Passed | None = None
+    found: Predictions | Passed | Stepped | None = None
 
     @property
     def half(self) -> ReceivingHalf:
@@ -123,7 +124,7 @@ class Worker:
                 return
             self._loop.call_soon_threadsafe(self._through, batch)
 
-    def _timed(self, batch: Batch) -> Predictions | Passed | None:
+    def _timed(self, batch: Batch) -> Predictions | Passed | Stepped | None:
         begun_s = monotonic()
         found = predictions(batch.frames)
         self._times.add(batch.half, monotonic() - begun_s)
@@ -134,9 +135,11 @@ class Worker:
         self._done(batch)
 
 
-def predictions(frames: Sequence[Waiting]) -> Predictions | Passed | None:
+def predictions(frames: Sequence[Waiting]) -> Predictions | Passed | Stepped | None:
     """What the program makes of frames of one plan; None where it fails."""
     half = frames[0].half
+    if isinstance(half, TokenServerHalf):
+        return _stepped(half, frames[0])
     number = half.hop.number
     clients: list[Any] = [waiting.client for waiting in frames]
     before: list[dict[int, Any]] = [client.previous for client in clients] if half.remembers else []
@@ -150,3 +153,12 @@ def predictions(frames: Sequence[Waiting]) -> Predictions | Passed | None:
         if decoded:
             each[number] = decoded
     return found
+
+
+def _stepped(half: TokenServerHalf, waiting: Waiting) -> Stepped | None:
+    """What becomes of a step of a language model; None where the program fails."""
+    try:
+        return half.step(waiting.message.frame.data, waiting.client)
+    except Exception:  # as above
+        log.exception("the program failed on a step of plan %s", half.plan.id)
+        return None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from splitimpera.codec.codecs import takes_images
+from splitimpera.codec.elements import is_floating
 from splitimpera.core.errors import CutError
 from splitimpera.evaluation.token_blocks import TokenBlocks
 from splitimpera.graph.tracing import ModelGraph
@@ -115,7 +116,8 @@ def space_between(
     split_at, bottlenecks = [*split_at], [*bottlenecks]
 
     def over(way: Over) -> Iterator[Hop]:
-        places = [(0, 0.0, (*way.codecs, *always, *input_codecs))]
+        of_input = (*way.codecs, *always, *input_codecs)
+        places = [(0, 0.0, of_input if _real(cuts[0]) else always)]
         places += [(cut, 0.0, tuple(way.codecs)) for cut in split_at]
         places += [(cut, ratio, tuple(latent_codecs)) for cut, ratio in bottlenecks]
         for cut, ratio, codecs in places:
@@ -124,6 +126,11 @@ def space_between(
                     yield Hop(cut, codec, transport, way.link, ratio)
 
     return PlanSpace(tuple(devices), tuple(tuple(over(way)) for way in ways), len(cuts), whole_heads)
+
+
+def _real(cut: Cut) -> bool:
+    """Whether codecs differ in what they make of something that crosses; whole numbers are sent as they are."""
+    return any(is_floating(spec) for spec in cut.tensors)
 
 
 def build_plans(

@@ -21,7 +21,7 @@ from splitimpera.evaluation.testbed import Part, Testbed, route_of
 from splitimpera.evaluation.timeline import Timeline, timeline
 from splitimpera.evaluation.token_timeline import TokenTimeline
 from splitimpera.evaluation.values import Asking, Known, Values, Worth
-from splitimpera.evaluation.vectors import Bools, added, either, means_of_samples, values_of_groups
+from splitimpera.evaluation.vectors import Bools, added, either, means_of_samples, stacked, values_of_groups
 from splitimpera.records.exits import GOES_ON
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import Evaluation
@@ -174,6 +174,8 @@ def left_early(plan: Plan, testbed: Testbed, part: Part = "validation") -> Askin
 
 
 def _worth(found: Timeline | TokenTimeline, known: Known, alive: Bools, missing: FloatArray, quality: Quality) -> Worth:
+    if isinstance(found, TokenTimeline):  # whose quality is that of texts, whatever requests meet
+        return Worth(stacked([known.intact]), stacked([known.intact]), None, known)
     samples = known.intact.shape[0]
     shown = np.arange(missing.shape[1]) % samples
     whole, runs = known.intact[shown], []

@@ -154,7 +154,7 @@ def evaluate_all(
         rng, costs = rngs[plan.id], plan_costs(plan, testbed, measurements)
         enough = partial(settled, plan) if settled else None
         if workload.tokens is not None:
-            how = part, rng, replications, most_patterns, enough, intervals
+            how = part, rng, replications, enough, intervals
             return (yield from _written(plan, testbed, workload, costs, *how))
         timeline = Timeline(plan, workload, costs, rng.spawn(replications), workers)
         values = Values(plan, testbed, part, timeline.now_s.shape)
@@ -222,25 +222,27 @@ def _written(
     part: Part,
     rng: np.random.Generator,
     replications: int,
-    most: int | None,
     settled: Callable[[Interval], bool] | None,
     intervals: bool,
 ) -> Asking[Evaluated]:
-    """A plan of a language model: request i shows sample i, a window of text, of which nothing is lost."""
-    values = Values(plan, testbed, part, (replications, workload.frames * workload.senders))
+    """A plan of a language model: samples are windows of text, of which nothing is lost, whatever requests meet."""
+    samples = len(testbed.samples(part))
+    values, every = Values(plan, testbed, part, (1, samples)), np.ones((1, samples), dtype=bool)
     sizes = []
     for place in range(len(plan.hops)):
         yield from values.leaving(place)
         sizes.append((yield from values.sizes(place))[0])
-        values.receive((), values.content, values.alive)
+        values.receive((), values.content, every)
     yield from values.leaving(len(plan.hops))
+    worth = yield from values.worth(every, every, rng, None, settled)
     timeline = TokenTimeline.of(plan, workload, costs, sizes, rng.spawn(replications))
-    worth = yield from values.worth(timeline.alive, timeline.on_time, rng, most, settled)
     return Evaluated(summary(timeline, worth, testbed, intervals), worth.known)
 
 
 def frames_for(workload: Workload, samples: int) -> Workload:
-    """The workload with at least a frame a sample; the sizes of frames are the plan's."""
+    """The workload with at least a frame a sample, but for requests; the sizes of frames are the plan's."""
+    if workload.tokens is not None:
+        return workload
     return replace(workload, frames=max(workload.frames, samples), frame_bytes=workload.frame_bytes or 1)
 
 

@@ -149,7 +149,7 @@ def token_run(
         parts_s = np.stack(
             [
                 np.where(first, begun_s - arrival_s, 0.0),
-                np.where(sends, took.sent_s - begun_s, 0.0),
+                np.where(sends, np.maximum(took.sent_s - begun_s, 0.0), 0.0),  # in whole nanoseconds
                 np.where(sends, took.came_s - took.sent_s, 0.0),
                 took.started_s - came_s,
                 took.ended_s - took.started_s,
@@ -185,8 +185,7 @@ def _alone(shared: dict[str, Any], device_s: FloatArray) -> TokenRun:
     whole_s = np.add.reduceat(device_s, starts)
     arrival_s, users = requests.arrival_s[request[starts]], requests.user[request[starts]]
     begun_s = np.empty(len(starts))
-    for user in range(int(users[-1]) + 1):
-        mine = users == user
+    for mine in map(slice, *_bounds(users)):
         begun_s[mine] = serve(arrival_s[mine], [whole_s[mine]]) - whole_s[mine]
     begun_s = np.maximum(begun_s, arrival_s)  # by the rounding of sums
     counts = np.diff(np.append(starts, len(request)))
@@ -211,6 +210,12 @@ def _alone(shared: dict[str, Any], device_s: FloatArray) -> TokenRun:
         packets=none,
         lost_packets=none,
     )
+
+
+def _bounds(users: IntArray) -> tuple[IntArray, IntArray]:
+    """Where each user's entries begin and end."""
+    each = np.searchsorted(users, np.arange(users[-1] + 2))
+    return each[:-1], each[1:]
 
 
 def _since(first: npt.NDArray[np.bool_], arrival_s: FloatArray, written_s: FloatArray) -> FloatArray:

@@ -13,6 +13,7 @@ from splitimpera.core.errors import PlanError, shown
 from splitimpera.cost.spending import energy_j, fits
 from splitimpera.evaluation.stages import NOTHING_SENT, Sent
 from splitimpera.evaluation.token_run import PARTS, Crossing, TokenRun, token_run
+from splitimpera.net.budget import WorkError
 from splitimpera.net.directions import mean_rate_bps
 from splitimpera.net.replication import mostly
 from splitimpera.net.tcp import TcpLink
@@ -25,6 +26,9 @@ from splitimpera.records.token_outcome import TokenOutcome
 from splitimpera.records.token_times import TokenTimes
 from splitimpera.records.token_workload import TokenWorkload, draw_requests
 from splitimpera.records.traffic import Workload
+
+MOST_WRITTEN = 5_000_000
+"""That are simulated at once, in all replications: some 200 bytes each."""
 
 
 class TokenTimeline:
@@ -75,6 +79,13 @@ class TokenTimeline:
         for rng in rngs:
             *of_devices, asking = rng.spawn(len(plan.devices) + 1)
             requests = draw_requests(tokens, workload.fps, workload.frames, workload.senders, asking)
+            written = int(requests.output.sum()) * len(rngs)
+            if written > MOST_WRITTEN:
+                raise WorkError(
+                    f"{written:,} tokens are too many, at most {MOST_WRITTEN:,} are simulated at once",
+                    where="tokens",
+                    hint="take fewer frames, senders or replications, or shorter outputs",
+                )
             runs.append(token_run(requests, times, crossing, together, of_devices, rng))
         self.runs: tuple[TokenRun, ...] = tuple(runs)
         self.due_s: FloatArray = np.stack([run.requests.arrival_s for run in runs])

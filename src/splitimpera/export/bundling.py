@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from splitimpera.bundle.entries import tensor_entry
-from splitimpera.bundle.manifest import Answers, Manifest, PlanEntry, identified, pieces, rest_of, spans, version_of
+from splitimpera.bundle.manifest import Manifest, PlanEntry, identified, pieces, rest_of, spans
 from splitimpera.bundle.opened import Bundle
+from splitimpera.bundle.schema_versions import Answers, version_of
 from splitimpera.bundle.segments import Span, span_keys
 from splitimpera.bundle.task_entry import TaskEntry, task_entry
 from splitimpera.core.errors import BundleError, ModelError, ScenarioError, shown
@@ -33,6 +34,7 @@ from splitimpera.export.plan_entries import plan_entries
 from splitimpera.export.proof import Proven, prove
 from splitimpera.export.sample_file import input_entry, sample_file
 from splitimpera.export.segmenting import segments_of
+from splitimpera.export.writing_proof import WritingProof
 from splitimpera.models.imports import is_factory
 from splitimpera.models.threads import torch_threads
 from splitimpera.records.policy import POLICY, Policy, written_policy
@@ -50,7 +52,7 @@ class PlanProof:
         promised: Quality that the design predicts; None: it was not computed.
     """
 
-    proven: Proven
+    proven: Proven | WritingProof
     before: Proven | None
     promised: float | None
 
@@ -114,6 +116,10 @@ def export_bundle(
         )
     testbed = load_again(designs, track, say)
     with torch_threads(1):  # as the halves are run
+        if testbed.blocks is not None:
+            from splitimpera.export.language_bundling import exported_writing  # it needs what is made here
+
+            return exported_writing(designs, testbed, [*engines.values()], samples, bool(quantize), policy is not None)
         return _Export(designs, testbed, engines, samples, policy, floor, answers, track).made(quantize is not None)
 
 

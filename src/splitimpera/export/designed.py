@@ -26,6 +26,7 @@ from splitimpera.report.reading import read
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.scenario import load_scenario
 from splitimpera.setting import Setting, located, resolve
+from splitimpera.studies.bench import token_blocks
 from splitimpera.studies.early_exits import ID, network_of_plans, with_heads
 from splitimpera.tasks.quality import value_of
 from splitimpera.tasks.task import numbers_of
@@ -156,7 +157,8 @@ def load_again(designs: Sequence[Designed], track: Track[Any], say: Say) -> Test
     _check_network(graph, results)
     task = setting.fitted_task(graph, example_of(data))
     graph = network_of_plans(setting, graph, data.train, task, track)
-    testbed = with_truths(Testbed(graph, data, setting.workload, task=task), track)
+    blocks = token_blocks(model, graph, scenario) if scenario.workload.tokens else None
+    testbed = with_truths(Testbed(graph, data, setting.workload, task=task, blocks=blocks), track)
     _check_accuracy(testbed, results, track)
     splits = trained_for(
         bottlenecks_of(design.plan for design in designs),

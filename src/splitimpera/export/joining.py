@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from splitimpera.bundle.manifest import Answers
+from splitimpera.bundle.schema_versions import Answers
 from splitimpera.core.errors import PlanError, listed
 from splitimpera.core.units import format_bytes
 from splitimpera.cost.spending import memory_bytes

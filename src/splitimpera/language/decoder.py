@@ -58,7 +58,13 @@ class Decoder:
     @property
     def tied(self) -> bool:
         """Whether embedding and head share weights; a cut between them has these on both sides."""
-        return bool({id(each) for each in self.embed.parameters()} & {id(each) for each in self.head.parameters()})
+        return bool(self.tied_weights)
+
+    @property
+    def tied_weights(self) -> list[Tensor]:
+        """The weights that embedding and head share."""
+        of_head = {id(each) for each in self.head.parameters()}
+        return [each for each in self.embed.parameters() if id(each) in of_head]
 
     def empty(self, users: int = 1) -> tuple[Tensor, Tensor]:
         """Keys and values of a block without a past, each (users, H, 0, D)."""

@@ -43,6 +43,7 @@ from splitimpera.models.samples import Samples as Samples
 from splitimpera.models.spectrograms import LogMel
 from splitimpera.models.stored_arrays import is_stored
 from splitimpera.models.targets import check_kind
+from splitimpera.models.texts import is_text, text_data
 from splitimpera.models.wave_files import read_wave
 from splitimpera.models.wave_folders import WaveFiles, is_wave_folder, list_waves
 from splitimpera.tasks.task import TargetKind
@@ -89,7 +90,7 @@ def is_source(source: str, folder: Path) -> bool:
     return (
         source in DATASETS
         or is_factory(source)
-        or any(is_it(source, folder) for is_it in (_is_folder, _is_stored, _is_coco))
+        or any(is_it(source, folder) for is_it in (_is_folder, _is_stored, _is_coco, _is_text_file))
     )
 
 
@@ -100,10 +101,11 @@ def load_data(section: DataSection, folder: Path, kind: TargetKind = "class") ->
         section: `source` is a built-in name; a folder `class name/image` or `class name/sound.wav`, or of such folders
             `train`, `validation` and `test`; a folder of IDX files or of CIFAR's binary batches; a folder with COCO's
             `annotations`, or such a `.json` file; a folder as Pascal VOC has it; one of `images` and `masks`; an `.npz`
-            file or a folder of `.npy` files; `package.module:factory` or `file.py:factory`. A factory returns (inputs,
-            labels), a map-style dataset (anything with `__len__` and `__getitem__`) or a DataLoader; a mapping with
-            "train", "validation" and "test", each one of these; or a Dataset. uint8 and uint16 inputs (N, H, W, C) are
-            images and become float by `mean` and `std`.
+            file or a folder of `.npy` files; a `.txt` file, or with `tokens` a folder of these;
+            `package.module:factory` or `file.py:factory`. A factory returns (inputs, labels), a map-style dataset
+            (anything with `__len__` and `__getitem__`) or a DataLoader; a mapping with "train", "validation" and
+            "test", each one of these; or a Dataset. uint8 and uint16 inputs (N, H, W, C) are images and become float by
+            `mean` and `std`.
         folder: what relative paths start from.
         kind: how targets are read, which a task says.
 
@@ -122,6 +124,9 @@ def _loaded(section: DataSection, folder: Path, kind: TargetKind) -> Dataset:
     is_folder = not named and _is_folder(source, folder)
     packed = is_folder and is_packed(folder / source)
     stored = not named and _is_stored(source, folder)
+    if not named and _is_text(source, folder, "tokens" in section.model_fields_set):
+        return text_data(folder / source, section, folder, kind)
+    refuse(section, f"'{shown(source)}' is no text", "tokens")
     if is_folder and not packed and not stored and is_wave_folder(folder / source):
         return _wave_data(list_waves(folder / source, kind), section)
     refuse(section, f"'{shown(source)}' is no folder of WAV files", "audio")
@@ -134,7 +139,8 @@ def _loaded(section: DataSection, folder: Path, kind: TargetKind) -> Dataset:
     if is_folder or _is_coco(source, folder):
         return _image_data(_listed(folder / source, kind, section), section)
     raise DataError(
-        f"'{shown(source)}' is no built-in data set, no 'package.module:factory', no folder and no .npz or .json file",
+        f"'{shown(source)}' is no built-in data set, no 'package.module:factory', no folder and no .npz, .json or "
+        ".txt file",
         hint=nearest(source, DATASETS.names()),
     )
 
@@ -179,6 +185,14 @@ def _is_stored(source: str, folder: Path) -> bool:
 
 def _is_coco(source: str, folder: Path) -> bool:
     return bool(source.strip()) and is_coco(folder / source)
+
+
+def _is_text(source: str, folder: Path, asked: bool) -> bool:
+    return bool(source.strip()) and is_text(folder / source, asked)
+
+
+def _is_text_file(source: str, folder: Path) -> bool:
+    return _is_text(source, folder, asked=False)
 
 
 def _is_folder(source: str, folder: Path) -> bool:

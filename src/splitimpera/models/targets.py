@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from splitimpera.core.array_types import Row
+from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import DataError, shown
 from splitimpera.models.numbers import WHOLE, as_numbers, check_amount, class_indices, finite_inputs, kind_of
 from splitimpera.tasks.boxes import box_problem
@@ -95,6 +96,36 @@ class Read:
 
     def rows(self, places: Iterable[int]) -> list[Row]:
         return [self.read(int(self.index[place])) for place in places]
+
+
+@dataclass(frozen=True, eq=False)
+class NextOnes:
+    """What comes next at every position of windows (N, T): targets (T,), or (2, T) with bytes as `tasks.language` says.
+
+    Attributes:
+        windows: The windows' own tokens, int64 (N, T).
+        behind: The token behind each window, int64 (N,); -1 where its text ends.
+        sizes: The bytes of the token behind each position, int32 (N, T); None: one each.
+        index: int64 (n,), which of the windows these are.
+    """
+
+    windows: Tensor
+    behind: Tensor
+    sizes: Tensor | None
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, rows: Rows) -> NextOnes:
+        return NextOnes(self.windows, self.behind, self.sizes, self.index[rows])
+
+    def rows(self, places: Iterable[int]) -> list[Row]:
+        return [(self._row(int(self.index[place])),) for place in places]
+
+    def _row(self, window: int) -> Array:
+        wanted: Array = torch.cat([self.windows[window, 1:], self.behind[window, None]]).numpy()
+        return wanted if self.sizes is None else np.stack([wanted, self.sizes[window].numpy()]).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +218,7 @@ def targets_of(given: object, kind: TargetKind, count: int, name: str = "labels"
     """
     if kind == "none":
         return Nothing(count)
-    if isinstance(given, (Stacked, Listed, Read, Nothing)):
+    if isinstance(given, (Stacked, Listed, Read, NextOnes, Nothing)):
         return _counted(given, count, name)
     if kind == "boxes":
         return _counted(

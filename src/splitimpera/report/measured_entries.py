@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -35,7 +35,8 @@ class CodingTimeEntry(Entry):
     tokens: Count = 0
 
 
-Points = list[tuple[Count, Number]]
+Points = list[Annotated[tuple[Count, Number], Field(strict=False)]]
+"""JSON has lists, and no tuples."""
 
 
 class TokenTimesEntry(Entry):

@@ -3,6 +3,7 @@
 from splitimpera.core.bounds import check_pixels as check_pixels
 from splitimpera.scenario.data_section import AudioSection as AudioSection
 from splitimpera.scenario.data_section import DataSection as DataSection
+from splitimpera.scenario.data_section import TokensSection as TokensSection
 from splitimpera.scenario.exit_section import ExitsSection as ExitsSection
 from splitimpera.scenario.exit_section import ExitTrainSection as ExitTrainSection
 from splitimpera.scenario.loading import Run as Run
@@ -20,4 +21,4 @@ from splitimpera.scenario.tier_sections import DeviceSection as DeviceSection
 from splitimpera.scenario.tier_sections import LinkSection as LinkSection
 from splitimpera.scenario.tier_sections import RadioSection as RadioSection
 from splitimpera.scenario.token_section import LengthsSection as LengthsSection
-from splitimpera.scenario.token_section import TokensSection as TokensSection
+from splitimpera.scenario.token_section import RequestsSection as RequestsSection

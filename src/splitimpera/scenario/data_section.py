@@ -32,11 +32,19 @@ class AudioSection(Section):
         return self
 
 
+class TokensSection(Section):
+    """How texts become samples: tokens of a window, and what makes them, "bytes" or a folder with a tokenizer."""
+
+    window: Annotated[int, Field(ge=2, le=2**20)] = 256
+    tokenizer: Text = "bytes"
+
+
 class DataSection(Section):
     """Data; unless it is already divided, it is shuffled once with `seed` and divided.
 
     `limit` is how many of the samples are used, `workers` how many threads or processes read them; `skip_broken` leaves
-    out files that cannot be decoded, and boxes that no image can have. `audio` says how WAV files are heard.
+    out files that cannot be decoded, and boxes that no image can have. `audio` says how WAV files are heard, `tokens`
+    how texts are cut.
     """
 
     source: Text
@@ -52,6 +60,7 @@ class DataSection(Section):
     workers: Annotated[int, Field(ge=0, le=64)] = 2
     skip_broken: bool = False
     audio: AudioSection = AudioSection()
+    tokens: TokensSection = TokensSection()
 
     @field_validator("size")
     @classmethod

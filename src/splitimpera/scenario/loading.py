@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from splitimpera.core.errors import LIST_ENTRIES, ScenarioError, SplitImperaErro
 from splitimpera.core.files import read_file
 from splitimpera.core.registry import nearest
 from splitimpera.core.units import format_bytes
-from splitimpera.scenario.data_section import AudioSection, DataSection
+from splitimpera.scenario.data_section import AudioSection, DataSection, TokensSection
 from splitimpera.scenario.document import Place, key_words, read_document
 from splitimpera.scenario.exit_section import ExitsSection, ExitTrainSection
 from splitimpera.scenario.recorded import looks_like_results, read_recorded
@@ -254,8 +254,9 @@ def _written(value: object) -> str:
 def _known_keys(location: Place, kind: type[BaseModel]) -> list[str]:
     """The keys that the section at `location` may have."""
     section = kind
-    for part in location:
-        section = getattr(kind, "SECTIONS", _SECTIONS).get(part, section)
+    sections = getattr(kind, "SECTIONS", _SECTIONS)
+    for above, part in pairwise(("", *location)):
+        section = sections.get(f"{above}.{part}", sections.get(part, section))
     return list(section.model_fields)
 
 
@@ -263,6 +264,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "network": NetworkSection,
     "data": DataSection,
     "audio": AudioSection,
+    "data.tokens": TokensSection,
     "devices": DeviceSection,
     "links": LinkSection,
     "workload": WorkloadSection,

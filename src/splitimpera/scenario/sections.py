@@ -67,7 +67,7 @@ from splitimpera.scenario.tier_sections import (
     LinkSection,
     within,
 )
-from splitimpera.scenario.token_section import TokensSection
+from splitimpera.scenario.token_section import RequestsSection
 
 
 class NetworkSection(_Section):
@@ -114,7 +114,7 @@ class WorkloadSection(_Section):
     """
 
     fps: Annotated[Frequency, within("fps")]
-    tokens: TokensSection | None = None
+    tokens: RequestsSection | None = None
     frames: Annotated[int, Field(ge=LEAST_REQUESTS, le=int(BOUNDS["frames"].high))] = 1000
     deadline: Annotated[Seconds, within("deadline_s")] | None = None
     senders: Annotated[int, within("senders")] = 1

@@ -35,7 +35,7 @@ class LengthsSection(Section):
         return Lengths(self.mean, self.shape, self.sigma)
 
 
-class TokensSection(Section):
+class RequestsSection(Section):
     """What requests to a language model ask for; a frame of the workload is a request then.
 
     `context` is the most that prompt and output may come to, for which the caches of keys and values have room;
@@ -49,7 +49,7 @@ class TokensSection(Section):
     arrivals: Literal["regular", "poisson"] = "regular"
 
     @model_validator(mode="after")
-    def _within(self) -> TokensSection:
+    def _within(self) -> RequestsSection:
         for key, lengths in (("prompt", self.prompt), ("output", self.output)):
             if lengths.mean >= self.context:
                 raise ValueError(

@@ -11,6 +11,7 @@ from torch import nn
 
 from splitimpera.core.errors import DataError
 from splitimpera.core.progress import Track, no_progress
+from splitimpera.core.units import format_bytes
 from splitimpera.evaluation.plan_space import check_cuts
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.evaluation.token_blocks import TokenBlocks
@@ -59,14 +60,19 @@ def read_testbed(
     task = setting.fitted_task(graph, example_of(data))
     check_targets(task, data)
     setting.check_profiles(graph)  # before anything is computed
-    blocks = token_blocks(model, graph, scenario) if scenario.workload.tokens else None
+    blocks = token_blocks(model, graph, scenario, say) if scenario.workload.tokens else None
     check_cuts(scenario, graph, blocks)
     graph = network_of_plans(setting, graph, data.train, task, track)
     return Testbed(graph, data, setting.workload, device, autocast, task, blocks)
 
 
-def token_blocks(model: nn.Module, graph: ModelGraph, scenario: Scenario) -> TokenBlocks:
+def token_blocks(
+    model: nn.Module, graph: ModelGraph, scenario: Scenario, say: Callable[[str], object] = str
+) -> TokenBlocks:
     """The blocks of a language model that is asked for tokens.
+
+    Args:
+        say: Takes a line where embedding and head share weights.
 
     Raises:
         ModelError: the network is no such model, or knows fewer positions than are asked for.
@@ -74,6 +80,9 @@ def token_blocks(model: nn.Module, graph: ModelGraph, scenario: Scenario) -> Tok
     with located("network.model"):
         blocks = TokenBlocks(decoder_of(model), graph)
     blocks.check_context(scenario.workload.record().tokens.context)  # type: ignore[union-attr]
+    if blocks.decoder.tied:
+        size = format_bytes(sum(each.numel() * each.element_size() for each in blocks.decoder.tied_weights))
+        say(f"Embedding and head share weights: a split has these {size} on both sides, and they count on both.")
     return blocks
 
 

@@ -31,6 +31,7 @@ Trial = Callable[[Plan, Workload], Evaluation]
 """Evaluates a plan under a workload, with randomness that is the plan's own at every call."""
 
 MOST_PATTERNS = 1000
+REQUEST_REPLICATIONS = 2
 LOSING = "Losing packets"
 LEAVING = "Looking at early exits"
 CURVE_SAMPLES = 64
@@ -89,6 +90,8 @@ class Trials:
     def overloads(self, plan: Plan) -> bool:
         """Whether payloads alone take more than a link carries, and no device drops frames."""
         workload = self.testbed.workload
+        if workload.tokens is not None:
+            return False  # a simulated user sends no request before the last one is answered
         loads, goes_on = [], np.ones(1, dtype=bool)
         leaving, senders_of = self._leaving_at_best(plan), most_senders(plan.devices, workload.senders)[1:]
         route = route_of(plan.hops)
@@ -170,7 +173,7 @@ class Trials:
             self.times,
             known,
             self.rng(plan),
-            1 if self.once_if_overloaded and self.overloads(plan) else self.replications,
+            self._replications_of(plan, workload),
             workers=self.workers,
             needless=self.needless,
             remembered=self._links,
@@ -184,6 +187,12 @@ class Trials:
         bench, known = self.testbed.with_workload(workload), self.known.get(plan.id)
         sizes = None if known is None else known.sizes
         return timeline_alone(plan, bench, self.times, self.rng(plan), sizes=sizes, intervals=False)
+
+    def _replications_of(self, plan: Plan, workload: Workload) -> int:
+        """How often a trial simulates the links: requests of many tokens each say more than as many frames."""
+        if self.once_if_overloaded and self.overloads(plan):
+            return 1
+        return self.replications if workload.tokens is None else min(self.replications, REQUEST_REPLICATIONS)
 
     def loss_curves(self, plans: Iterable[Plan]) -> list[LossCurve]:
         """Quality against packet loss, of plans that were evaluated; `trial` knows then what other losses do.
