@@ -229,7 +229,9 @@ def tiers_words(results: Results) -> str:
         else:
             said.append(f"Broken arrows are responses{size}, which return to {plan.devices[0]}.")
     elif plan.hops and plan.tokens is not None:
-        said.append(f"Each token comes back to {plan.devices[0]}; what is sent for it has prompts spread over it.")
+        said.append(
+            f"Each token comes back to {plan.devices[0]}; what is sent for it includes its share of the prompt."
+        )
     elif plan.hops:
         said.append("No responses are sent back in this scenario: a frame is done where it is answered.")
     return " ".join(said)
