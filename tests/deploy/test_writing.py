@@ -11,8 +11,12 @@ from test_client import running
 
 from splitimpera.core.errors import BundleError, DataError, LinkError
 from splitimpera.deploy.keys import make_keys
+from splitimpera.deploy.messages import Status
 from splitimpera.deploy.security import ClientSecurity, ServerSecurity
 from splitimpera.deploy.server import Server
+from splitimpera.deploy.token_halves import Stepped, TokenServerHalf
+from splitimpera.deploy.token_room import TokenRoom
+from splitimpera.deploy.token_steps import PLACE, TOKEN
 from splitimpera.deploy.writing_client import WritingClient
 
 TOKENS = 20
@@ -118,6 +122,53 @@ def test_many_requests_in_a_small_room(bundle):
         finally:
             for client in clients:
                 client.close()
+
+
+@pytest.mark.parametrize("plan", ["rc", "sc5"])
+def test_a_token_that_does_not_come_is_asked_for_again(bundle, plan, monkeypatch):
+    step, slow = TokenServerHalf.step, [0.0, 0.0, 0.0, 0.5]
+
+    def held(half, data, client):
+        time.sleep(slow.pop(0) if slow else 0.0)
+        return step(half, data, client)
+
+    monkeypatch.setattr(TokenServerHalf, "step", held)
+    options = {"insecure": True, "timeout_s": 0.2}
+    with running(bundle) as (_, address), WritingClient(bundle, address, plan, **options) as client:
+        writing = client.write(PROMPT, TOKENS)
+        assert list(writing) == WANTED
+        assert writing.resumed >= 1
+
+
+def test_a_server_that_always_forgets_is_given_up(bundle, monkeypatch):
+    monkeypatch.setattr(TokenRoom, "held", lambda *_: 0)
+    options = {"insecure": True, "patience_s": 0.3}
+    with running(bundle) as (_, address), WritingClient(bundle, address, "sc5", **options) as client:
+        assert list(client.write(PROMPT, TOKENS)) == WANTED  # all of it is sent again each time
+        monkeypatch.setattr(TokenServerHalf, "step", lambda *_: Stepped(Status.LACKING, PLACE.pack(0)))
+        writing = client.write(PROMPT, TOKENS)
+        with pytest.raises(LinkError, match=r"no token came within 0.3 s"):
+            next(writing)
+        assert 3 < writing.resumed < 10
+
+
+@pytest.mark.parametrize("said", [b"", b"12345", TOKEN.pack(VOCABULARY)])
+def test_an_answer_that_is_no_token(bundle, said, monkeypatch):
+    monkeypatch.setattr(TokenServerHalf, "step", lambda *_: Stepped(Status.OK, said))
+    with running(bundle) as (_, address), WritingClient(bundle, address, "sc5", insecure=True) as client:
+        writing = client.write(PROMPT, TOKENS)
+        with pytest.raises(LinkError, match="the server answers"):
+            next(writing)
+
+
+def test_a_program_that_fails_is_said(bundle, monkeypatch):
+    def broken(*_):
+        raise ValueError
+
+    with running(bundle) as (_, address), WritingClient(bundle, address, "sc5", insecure=True) as client:
+        monkeypatch.setattr(TokenServerHalf, "step", broken)
+        with pytest.raises(LinkError, match="the server's program failed on it"):
+            next(client.write(PROMPT, TOKENS))
 
 
 def test_a_client_that_leaves_takes_its_caches_along(bundle):

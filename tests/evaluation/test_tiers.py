@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from beds import TIMES, known_bed, run, transport
 
-from splitimpera.core.errors import CutError
+from splitimpera.core.errors import CodecError, CutError
 from splitimpera.evaluation.costing import plan_costs
 from splitimpera.evaluation.plan_space import Over, space_between
 from splitimpera.evaluation.stopwatch import measure
@@ -18,6 +18,7 @@ from splitimpera.evaluation.timeline import timeline
 from splitimpera.net.transports import TRANSPORTS
 from splitimpera.records.costs import Cost, DeviceCosts
 from splitimpera.records.device import Device
+from splitimpera.records.graph import Cut, TensorSpec
 from splitimpera.records.link import Link
 from splitimpera.records.plan import Hop, Plan
 from splitimpera.records.spans import Span
@@ -262,3 +263,16 @@ def test_what_was_not_trained_is_refused(bed):
         bed.call(Span(1, 3, 4.0), (bed.data.test.inputs[:1],))
     with pytest.raises(CutError, match="no bottleneck of ratio 4 was trained at cut 1"):
         bed.call(Span(2, 3, behind=(1, 4.0)), (bed.data.test.inputs[:1],))
+
+
+def test_concealment_by_the_token_before_is_for_cuts_with_tokens():
+    """The image at the input has none, and is sent as it is anyway; a cut that was asked for is refused."""
+    image, maps, tokens = TensorSpec("input", (3, 8, 8)), TensorSpec("stem", (8, 4, 4)), TensorSpec("blocks.0", (16, 8))
+    specs = image, maps, replace(tokens, channel_dim=1), TensorSpec("head", (10,))
+    cuts = [Cut(place, spec.name, (spec,), (spec.name,), 0, 0, 0, 0) for place, spec in enumerate(specs)]
+    tiers = Device("camera"), Device("server")
+    ways = [Over(Link("wifi"), ["uint8:token+before"], ["udp"])]
+    plans = space_between(tiers, ways, cuts, [2]).plans()
+    assert [plan.id for plan in plans] == ["LC", "RC-uint8-udp", "RC-png-udp", "SC2-uint8token+before-udp"]
+    with pytest.raises(CodecError, match=r"stem: .*this has no tokens: its shape is \(8, 4, 4\)"):
+        space_between(tiers, ways, cuts, [1, 2])

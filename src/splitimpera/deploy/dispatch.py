@@ -90,6 +90,7 @@ class Dispatch:
         self._idle = asyncio.Event()
         if metrics is not None:
             metrics.queue.set_function(self._queue.__len__)  # asked for where it is read, which is seldom
+            metrics.cache_bytes.set_function(lambda: self.room.bytes)
 
     def __len__(self) -> int:
         """How many frames wait."""

@@ -41,6 +41,7 @@ class Metrics:
         self.batch = Histogram("batch_frames", "Frames that were run together", buckets=BATCHES, **known)
         self.queue = Gauge("queue_frames", "Frames that wait", **known)
         self.clients = Gauge("clients", "Clients that were taken in", **known)
+        self.cache_bytes = Gauge("cache_bytes", "Keys and values of language models", **known)
         self.bundles = Gauge("bundles", "Bundles that are served, with those that clients are leaving", **known)
         self.plan_frames = Counter("plan_frames", "Frames that came, by plan", ["plan"], **known)
         self._of_plan: dict[str, Any] = {}

@@ -39,6 +39,8 @@ PATIENCE_S = 60.0
 """After so long without a token it is given up."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
 LEAVE_S = 1.0
+AT_ONCE = 3
+"""So often what the server lacks is sent again without a pause."""
 WRONG = {
     Status.FAILED: "the server's program failed on it",
     Status.DAMAGED: "the server cannot read what was sent",
@@ -120,8 +122,8 @@ class WritingClient:
             LinkError: as of `open`.
         """
         assert self.hop is not None
-        if self._connection is not None and self._connection.failure is None:
-            return self._connection
+        if self.joined is not None:
+            return self.joined
         if self.loop is None:
             self.loop = LentLoop()
         token = (self.security.token if self.security is not None else None) or ""
@@ -129,6 +131,11 @@ class WritingClient:
         joining = connect(*self.address, self.hop, hello, self.security, self.limits)
         self._connection = self.loop.wait(joining)
         return self._connection
+
+    @property
+    def joined(self) -> Connection | None:
+        """The session that is open; None: there is none."""
+        return None if self._connection is None or self._connection.failure is not None else self._connection
 
     @property
     def round_trip_s(self) -> float:
@@ -243,11 +250,10 @@ class Writing:
         self._over = True
         self._answers.close()
         client = self._client
-        with suppress(LinkError):
-            if client.hop is not None and client.loop is not None and self.sent_bytes:
-                connection, loop = client.connection(), client.loop
-                over = Payload(Step(self.request, 0, 0, ()).to_bytes())
-                loop.call(_sent_away, connection, next(client.frames), over, loop.loop.time() + LEAVE_S)
+        loop, connection = client.loop, client.joined
+        if loop is not None and connection is not None and self.sent_bytes:
+            over = Payload(Step(self.request, 0, 0, ()).to_bytes())
+            loop.call(_sent_away, connection, next(client.frames), over, loop.loop.time() + LEAVE_S)
 
     def _token(self, ids: Sequence[int]) -> int:
         """The token behind some more."""
@@ -257,18 +263,19 @@ class Writing:
             return token
         newest = reading.pieces[-1][0]
         until_s, wait_s, position = monotonic() + self._client.patience_s, FIRST_WAIT_S, newest
+        tries = 0
         asks = not self._answers.expects  # where the server writes on, nothing is asked for
         while True:
             found = self._asked(position) if asks else self._answer()
             if isinstance(found, int):
                 return found
-            position, asks = newest, True
+            position, asks, tries = newest, True, tries + 1
             self.resumed += 1
-            if found is not None and found.response is not None and found.response.status is Status.LACKING:
-                position = place_of(found.response.tensors)
-                pause_s = 0.0
-            else:
-                pause_s = wait_s if found is None or found.response is None else found.response.retry_s or wait_s
+            response, pause_s = None if found is None else found.response, 0.0
+            if response is not None and response.status is Status.LACKING:
+                position = place_of(response.tensors)
+            if response is None or response.status is not Status.LACKING or tries > AT_ONCE:
+                pause_s = wait_s if response is None else response.retry_s or wait_s
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             if monotonic() + pause_s > until_s:
                 raise self._failure or UnreachableError(
@@ -343,7 +350,7 @@ class Writing:
     def _give_up(self, connection: Connection | None) -> None:
         """End a session by which nothing comes, so that another is opened."""
         client = self._client
-        connection = connection or client._connection
+        connection = connection or client.joined
         if connection is not None and client.loop is not None and connection.failure is None:
             client.loop.wait(_closed(connection))
 
