@@ -268,7 +268,7 @@ def test_the_drawing_says_what_a_token_sends(results):
 def test_codecs_with_a_scale_a_token_are_called_so():
     plan = checked(token_values([answered("SC3-uint8:token+before-tcp")], ["tpot <= 1 s"], token_curves=[])).plans[0]
     assert plan_words(plan, {3: "blocks.0"}) == (
-        "Split after blocks.0, 8-bit per token, lost values the token's before, over TCP"
+        "Split after blocks.0, 8-bit per token, lost values the token before's, over TCP"
     )
 
 
