@@ -90,7 +90,7 @@ def program(start, stop, last):
             for name in "qkv"
         ]
         keys, values = (
-            add("Concat", add("Gather", past, f"at{place}", axis=0), new, axis=2)
+            add("Concat", add("Transpose", add("Gather", past, f"at{place}", axis=1), perm=[1, 2, 0, 3]), new, axis=2)
             for past, new in (("keys", heads[1]), ("values", heads[2]))
         )
         scores = add("MatMul", heads[0], add("Transpose", keys, perm=[0, 1, 3, 2]))
@@ -101,23 +101,22 @@ def program(start, stop, last):
         hidden = add("Add", hidden, add("MatMul", found, f"o{block}"))
         wide = add("Tanh", add("MatMul", hidden, f"in{block}"))
         hidden = add("Add", hidden, add("MatMul", wide, f"out{block}"))
-        kept["keys"].append(add("Unsqueeze", keys, "first"))
-        kept["values"].append(add("Unsqueeze", values, "first"))
+        kept["keys"].append(add("Unsqueeze", heads[1], "first"))
+        kept["values"].append(add("Unsqueeze", heads[2], "first"))
     made = [add("MatMul", hidden, "head") if last else hidden]
-    for past, parts in kept.items():
-        if not parts:  # as many places more of no block
-            stored["nowhere"] = np.zeros((0, 1, HEADS, 1, SIZE), np.float32)
-            grown = add("Expand", "nowhere", add("Concat", *_shape_of_none(add, stored), axis=0))
-            made.append(add("Concat", past, grown, axis=3))
+    for parts in kept.values():
+        if not parts:  # as many places of no block
+            stored["nowhere"] = np.zeros((1, 0, 1, HEADS, SIZE), np.float32)
+            made.append(add("Expand", "nowhere", add("Concat", *_shape_of_none(add, stored), axis=0)))
         else:
-            made.append(add("Concat", *parts, axis=0))
-    names = ["y", "kept_keys", "kept_values"]
+            made.append(add("Transpose", add("Concat", *parts, axis=0), perm=[3, 0, 1, 2, 4]))
+    names = ["y", "new_keys", "new_values"]
     nodes += [helper.make_node("Identity", [one], [name]) for one, name in zip(made, names, strict=True)]
     floats, whole = TensorProto.FLOAT, TensorProto.INT64
-    cache = [stop - start, 1, HEADS, "p", SIZE]
+    cache = ["p", stop - start, 1, HEADS, SIZE]
     given = [("x", whole, [1, "n"]) if start == 0 else ("x", floats, [1, "n", WIDTH]), ("positions", whole, ["n"])]
     given += [("keys", floats, cache), ("values", floats, cache)]
-    grown = [stop - start, 1, HEADS, "kept", SIZE]
+    grown = ["new", stop - start, 1, HEADS, SIZE]
     out = [("y", floats, [1, "n", VOCABULARY if last else WIDTH]), *((name, floats, grown) for name in names[1:])]
     graph = helper.make_graph(
         nodes,
@@ -131,8 +130,8 @@ def program(start, stop, last):
 
 
 def _shape_of_none(add, stored):
-    stored["sides"], stored["size"] = np.array([0, 1, HEADS]), np.array([SIZE])
-    return "sides", add("Shape", "positions"), "size"
+    stored["sides"] = np.array([0, 1, HEADS, SIZE])
+    return add("Shape", "positions"), "sides"
 
 
 def spec(cut):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from splitimpera.deploy.token_past import no_past
 from splitimpera.deploy.token_room import REQUESTS_EACH, TokenRoom
 
 TOKEN = 2 * 2 * 3 * 4 * 4
@@ -12,8 +13,8 @@ TOKEN = 2 * 2 * 3 * 4 * 4
 
 
 def past(tokens, value=1.0):
-    array = np.full((2, 1, 3, tokens, 4), value, np.float32)
-    return array, array.copy()
+    array = np.full((tokens, 2, 1, 3, 4), value, np.float32)
+    return no_past(32, array.shape[1:]).with_more(array, array)
 
 
 class Clock:
@@ -32,7 +33,7 @@ def test_what_was_read_is_there_and_a_step_back_cuts_it_short():
     room = TokenRoom()
     keep(room, "ann", 1, 5)
     assert (room.held("ann", 1), room.bytes) == (5, 5 * TOKEN)
-    assert room.past("ann", 1, 3)[0].shape == (2, 1, 3, 3, 4)
+    assert room.past("ann", 1, 3).tokens == 3
     room.keep("ann", 1, past(4))
     assert (room.held("ann", 1), room.bytes) == (4, 4 * TOKEN)
     assert room.past("ann", 1, 0) is None

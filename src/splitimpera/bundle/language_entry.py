@@ -28,9 +28,9 @@ class LanguageEntry(Entry):
     """A language model that reads and writes tokens with caches.
 
     Each program takes (x, positions (n,) int64, keys, values) and returns (y, keys, values), for n tokens behind p
-    others; keys and values are float32 (blocks of the program, 1, heads, p, size of a head), then with p + n tokens. x
-    is ids (1, n) int64 behind cut 0, hidden states (1, n, width) behind any other; y is logits (1, n, vocabulary) in
-    front of the last cut, hidden states in front of any other.
+    others; it is given the keys and values of these, float32 (p, blocks of the program, 1, heads, size of a head), and
+    returns those of its n tokens alone. x is ids (1, n) int64 behind cut 0, hidden states (1, n, width) behind any
+    other; y is logits (1, n, vocabulary) in front of the last cut, hidden states in front of any other.
 
     Attributes:
         vocabulary: How many tokens there are.
@@ -72,10 +72,10 @@ class LanguageEntry(Entry):
         """
         return {each.cut: each.blocks for each in self.blocks}[cut]
 
-    def cache_shape(self, blocks: int) -> tuple[int, int, int, int, int]:
-        """Of keys, and of values, of so many blocks without a token."""
+    def kept_shape(self, blocks: int) -> tuple[int, int, int, int]:
+        """Of the keys, and of the values, that so many blocks keep of a token."""
         heads, size = self.key_value_shape
-        return blocks, 1, heads, 0, size
+        return blocks, 1, heads, size
 
     def cache_bytes(self, blocks: int) -> int:
         """What keys and values of so many blocks take at the whole context."""

@@ -13,6 +13,7 @@ import numpy as np
 from splitimpera.codec.given import array_dtype
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import BundleError, SplitImperaError, shown
+from splitimpera.core.memory import hand_back
 from splitimpera.core.registry import Registry
 from splitimpera.records.graph import TensorSpec
 
@@ -98,6 +99,9 @@ def _onnx(content: bytes, threads: int) -> Program:
     # idle workers that spin would take the second core
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session.disable_fallback()  # to other providers, for which it would need the file again
+    session._model_bytes = None  # else it keeps the file beside the weights that it made of it
+    hand_back()
     names = [given.name for given in session.get_inputs()]
 
     def run(tensors: Sequence[Array]) -> tuple[Array, ...]:

@@ -17,8 +17,9 @@ from splitimpera.core.errors import BundleError, CodecError, LinkError
 from splitimpera.deploy.halves import ReceivingHalf
 from splitimpera.deploy.machine_layers import Layers
 from splitimpera.deploy.messages import Status
+from splitimpera.deploy.token_past import Past
 from splitimpera.deploy.token_programs import TokenCodec, TokenProgram, language_of, token_program
-from splitimpera.deploy.token_room import Past, TokenRoom
+from splitimpera.deploy.token_room import TokenRoom
 from splitimpera.deploy.token_steps import PLACE, TOKEN, Piece, Step, largest_step
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from splitimpera.codec.constants import Constants
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import BundleError, CodecError
 from splitimpera.deploy.inference import Program, load_program
-from splitimpera.deploy.token_room import Past
+from splitimpera.deploy.token_past import Past, no_past
 from splitimpera.records.traffic import Codec
 
 CODECS_KEPT = 64
@@ -48,21 +48,19 @@ class TokenProgram:
             past: Keys and values of those before; None: there are none.
 
         Returns:
-            logits (n, vocabulary) or hidden states (n, width), and keys and values of all.
+            logits (n, vocabulary) or hidden states (n, width), and keys and values of all, in the memory of `past`.
         """
         if past is None:
-            nothing = np.zeros(self.language.cache_shape(self.blocks), np.float32)
-            past = nothing, nothing
-        first = past[0].shape[3]
-        positions = np.arange(first, first + len(x), dtype=np.int64)
-        keys, values = (np.ascontiguousarray(array) for array in past)
-        y, *kept = self.program((x[None], positions, keys, values))
-        shape = list(self.language.cache_shape(self.blocks))
-        shape[3] = first + len(x)
+            past = no_past(self.language.context, self.language.kept_shape(self.blocks))
+        positions = np.arange(past.tokens, past.tokens + len(x), dtype=np.int64)
+        y, keys, values = self.program((x[None], positions, *past.filled))
         width = self.language.vocabulary if self.last else self.language.width
-        if y.shape != (1, len(x), width) or [list(array.shape) for array in kept] != [shape, shape]:
+        if y.shape != (1, len(x), width) or len(keys) != len(x):
             raise BundleError("a program returns other tensors than the manifest says")
-        return y[0], (kept[0], kept[1])
+        try:
+            return y[0], past.with_more(keys, values)
+        except ValueError as failure:
+            raise BundleError(f"a program returns other tensors than the manifest says: {failure}") from None
 
     def warm_up(self) -> None:
         """Run it with a few tokens, and one behind them: an engine's first run takes longer."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
 
-from splitimpera.core.array_types import Array
+from splitimpera.deploy.token_past import Past
 
 CACHE_BYTES = 256 << 20
 IDLE_S = 60.0
@@ -21,8 +21,6 @@ REQUESTS_EACH = 64
 SHARE = 4
 """One client may fill this part of the room, and one cache in any case."""
 
-Past = tuple[Array, Array]
-"""Keys and values, each (blocks, 1, heads, tokens, size)."""
 Place = tuple[Hashable, Hashable]
 
 
@@ -33,11 +31,11 @@ class _Cache:
 
     @property
     def tokens(self) -> int:
-        return 0 if self.past is None else int(self.past[0].shape[3])
+        return 0 if self.past is None else self.past.tokens
 
     @property
     def bytes(self) -> int:
-        return 0 if self.past is None else sum(array.nbytes for array in self.past)
+        return 0 if self.past is None else self.past.bytes
 
 
 class TokenRoom:
@@ -51,12 +49,13 @@ class TokenRoom:
 
     Example:
         >>> import numpy as np
-        >>> room, keys = TokenRoom(), np.ones((2, 1, 4, 3, 8), np.float32)
+        >>> from splitimpera.deploy.token_past import no_past
+        >>> room, keys = TokenRoom(), np.ones((3, 2, 1, 4, 8), np.float32)
         >>> room.past("client", 1, 0), room.held("client", 1)
         (None, 0)
-        >>> room.keep("client", 1, (keys, keys))
-        >>> room.held("client", 1), room.bytes, room.past("client", 1, 2)[0].shape
-        (3, 1536, (2, 1, 4, 2, 8))
+        >>> room.keep("client", 1, no_past(16, (2, 1, 4, 8)).with_more(keys, keys))
+        >>> room.held("client", 1), room.bytes, room.past("client", 1, 2).tokens
+        (3, 1536, 2)
     """
 
     def __init__(
@@ -105,8 +104,7 @@ class TokenRoom:
             self._caches.move_to_end((client, request))
             if cache.past is None or not first:
                 return None
-            keys, values = cache.past
-            return keys[:, :, :, :first], values[:, :, :, :first]
+            return cache.past.first(first)
 
     def keep(self, client: Hashable, request: Hashable, past: Past) -> None:
         """Put a longer cache in the place of the one that `past` gave; not where that has gone meanwhile."""

@@ -50,6 +50,13 @@ class TokenBlocks:
         run = self.run(start, end)
         return cache_bytes(self.decoder, run.start, run.stop, tokens, users, self.decoder.dtype.itemsize)
 
+    def laid_out_bytes(self, start: int, end: int) -> int:
+        """Weights that lie in memory twice between two cuts: an engine looks ids up in the table of an embedding, and
+        multiplies by a copy laid out for that where the head shares it.
+        """
+        whole = start == 0 and end == len(self.graph.cuts) - 1
+        return sum(weight.nbytes for weight in self.decoder.tied_weights) if whole else 0
+
     def check_context(self, context: int) -> None:
         """Refuse requests that the network has no positions for.
 

@@ -28,8 +28,8 @@ def token_costs(
 ) -> DeviceCosts:
     """The costs of one device, by the hops on either side.
 
-    Its memory holds the weights, the activations of a window, and the caches of a whole context: its user's on a first
-    device, those of all users on a server.
+    Its memory holds the weights, twice those that embedding and head share where it has both, the activations of a
+    window, and the caches of a whole context: its user's on a first device, those of all users on a server.
 
     Raises:
         DataError: a time was not measured on this machine.
@@ -53,7 +53,7 @@ def token_costs(
             times = _with_coding(times, direction, device, testbed, measurements, hop)  # type: ignore[arg-type]
     cache_bytes = blocks.cache_bytes(start, end, asked.context, users) if start < end else 0
     one = Cost(float(times.decode_s(asked.prompt.mean)), times.how, times.spread)
-    needed_bytes = work.memory_bytes + cache_bytes
+    needed_bytes = work.memory_bytes + blocks.laid_out_bytes(start, end) + cache_bytes
     return DeviceCosts((one,), None, None, needed_bytes, (), times, blocks.window, cache_bytes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
 
 from splitimpera.bundle.manifest import FILE_BYTES
 from splitimpera.core.errors import ModelError
@@ -18,7 +19,7 @@ EXAMPLE_TOKENS, EXAMPLE_PAST = 3, 5
 
 
 def block_program(run: BlockRun) -> bytes:
-    """The content of an ONNX file: (x, positions, keys, values) -> (y, keys, values), as `BlockRun` has them.
+    """The content of an ONNX file: (x, positions, keys, values) -> (y, keys, values), as `LanguageEntry` says.
 
     Raises:
         ModelError: the exporter or the engine has no way to run these blocks, or they are too large for one file.
@@ -35,9 +36,31 @@ def block_program(run: BlockRun) -> bytes:
     return content
 
 
+class _TokensFirst(nn.Module):
+    """A run whose past has its tokens in front, (p, B, N, H, D), and that gives the keys and values of the new ones
+    alone, (n, B, N, H, D): those that it is given are neither copied as a whole nor given back.
+    """
+
+    def __init__(self, run: BlockRun) -> None:
+        super().__init__()
+        self.run = run
+
+    def forward(self, x: Tensor, positions: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        past, blocks = keys.shape[0], len(self.run.blocks)
+        pasts = [(keys[:, place].movedim(0, 2), values[:, place].movedim(0, 2)) for place in range(blocks)]
+        y, kept = self.run.step(x, positions, pasts)
+        if not kept:
+            nothing = keys.new_zeros(len(positions), *keys.shape[1:])
+            return y, nothing, nothing.clone()
+        new_keys, new_values = (
+            torch.stack([pair[which][:, :, past:] for pair in kept]).movedim(3, 0) for which in range(2)
+        )
+        return y, new_keys, new_values
+
+
 def _exported(run: BlockRun) -> bytes:
     decoder = run.decoder
-    keys, values = (past.new_zeros(*past.shape[:3], EXAMPLE_PAST, past.shape[4]) for past in run.empty())
+    keys, values = (past.movedim(3, 0).new_zeros(EXAMPLE_PAST, *past.shape[:3], past.shape[4]) for past in run.empty())
     positions = torch.arange(EXAMPLE_PAST, EXAMPLE_PAST + EXAMPLE_TOKENS)
     x = (
         torch.zeros(1, EXAMPLE_TOKENS, dtype=torch.int64)
@@ -46,14 +69,14 @@ def _exported(run: BlockRun) -> bytes:
     )
     any_number = torch.export.Dim.DYNAMIC
     program = torch.onnx.export(
-        run,
+        _TokensFirst(run).eval(),
         (x, positions, keys, values),
         dynamo=True,
         opset_version=OPSET,
         verbose=False,
-        dynamic_shapes=({1: any_number}, {0: any_number}, {3: any_number}, {3: any_number}),
+        dynamic_shapes=({1: any_number}, {0: any_number}, {0: any_number}, {0: any_number}),
         input_names=["x", "positions", "keys", "values"],
-        output_names=["y", "kept_keys", "kept_values"],
+        output_names=["y", "new_keys", "new_values"],
     )
     assert program is not None
     content: bytes = without_notes(program.model_proto).SerializeToString(deterministic=True)

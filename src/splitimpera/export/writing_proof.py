@@ -20,8 +20,9 @@ from splitimpera.core.array_types import Array
 from splitimpera.core.errors import BundleError
 from splitimpera.core.units import format_fraction
 from splitimpera.deploy.token_halves import token_device_half, token_server_half
+from splitimpera.deploy.token_past import Past
 from splitimpera.deploy.token_programs import TokenCodec, TokenProgram
-from splitimpera.deploy.token_room import Past, TokenRoom
+from splitimpera.deploy.token_room import TokenRoom
 from splitimpera.language.block_runs import BlockRun
 from splitimpera.language.decoder import Decoder
 from splitimpera.language.greedy import write_greedily

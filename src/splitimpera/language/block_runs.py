@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -46,18 +47,23 @@ class BlockRun(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor, positions: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y, kept = self.step(x, positions, [*zip(keys.unbind(), values.unbind(), strict=True)])
+        if not kept:  # as many tokens more of no block
+            none = keys.new_zeros(*keys.shape[:3], len(positions), keys.shape[4])
+            return y, torch.cat([keys, none], dim=3), torch.cat([values, none], dim=3)
+        return y, torch.stack([pair[0] for pair in kept]), torch.stack([pair[1] for pair in kept])
+
+    def step(
+        self, x: Tensor, positions: Tensor, pasts: Sequence[tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """The same with the keys and values of each block apart, each (N, H, p, D), then (N, H, p + n, D)."""
         if self.embed is not None:
             x = self.embed(x, positions)
         kept: list[tuple[Tensor, Tensor]] = []
-        for place, block in enumerate(self.blocks):
-            x, block_keys, block_values = block(x, positions, keys[place], values[place])
-            kept.append((block_keys, block_values))
-        if self.head is not None:
-            x = self.head(x)
-        if not kept:  # as many tokens more of no block
-            none = keys.new_zeros(*keys.shape[:3], len(positions), keys.shape[4])
-            return x, torch.cat([keys, none], dim=3), torch.cat([values, none], dim=3)
-        return x, torch.stack([pair[0] for pair in kept]), torch.stack([pair[1] for pair in kept])
+        for block, (keys, values) in zip(self.blocks, pasts, strict=True):
+            x, keys, values = block(x, positions, keys, values)
+            kept.append((keys, values))
+        return x if self.head is None else self.head(x), kept
 
     def empty(self, users: int = 1) -> tuple[Tensor, Tensor]:
         """Keys and values without a past, each (B, users, H, 0, D)."""
