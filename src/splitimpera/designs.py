@@ -16,6 +16,7 @@ from splitimpera.studies.early_exits import ExitCurve
 from splitimpera.studies.loss_curve import LossCurve
 from splitimpera.studies.sensitivity import Change, Sensitivity
 from splitimpera.studies.shown import Shown
+from splitimpera.studies.token_sweep import TokenCurve
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,7 @@ class Design:
         exit_curves: of early exits, how good the answers are against the share of frames that leave at each.
         shown: some test samples with the responses of the network and of the recommended plan, where there is anything
             to see.
+        token_curves: of requests to a language model, how long they wait for tokens at other rates and delays.
     """
 
     setting: Setting
@@ -63,6 +65,7 @@ class Design:
     capacity: Capacity | None = None
     shown: Shown | None = None
     exit_curves: tuple[ExitCurve, ...] = ()
+    token_curves: tuple[TokenCurve, ...] = ()
 
     @property
     def change(self) -> Change | None:

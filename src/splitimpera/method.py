@@ -44,6 +44,7 @@ from splitimpera.studies.pruning import covering, is_large, worth_evaluating
 from splitimpera.studies.sensitivity import Change, Sensitivity
 from splitimpera.studies.shown import shown_samples
 from splitimpera.studies.sweeps import shortlist
+from splitimpera.studies.token_sweep import TokenCurve, token_curves, token_plans
 from splitimpera.studies.trial import Trials
 from splitimpera.tasks.qualities import QUALITIES, title_of
 from splitimpera.tasks.quality import value_of
@@ -243,6 +244,7 @@ class _Run:
             capacity=capacity,
             shown=shown_samples(testbed, chosen, np.random.default_rng(self.seed), self.say),
             exit_curves=() if exits is None else exits.curves(),
+            token_curves=_waits(recommendation, trials),
         )
 
     def _valued(self, found: Mapping[str, Evaluation], trials: Trials) -> dict[str, Evaluation]:
@@ -302,6 +304,12 @@ def _drawn_curves(found: Recommendation, short: Sequence[Plan], trials: Trials) 
     others = [plan for plan in over_udp if plan.id not in shown]
     curves = trials.loss_curves([*shown.values(), *others])[: len(shown)]
     return tuple(sorted(curves, key=lambda curve: curve.plan.hops[0].cut))
+
+
+def _waits(found: Recommendation, trials: Trials) -> tuple[TokenCurve, ...]:
+    """How long requests to a language model wait for tokens, were the link another one."""
+    workload = trials.testbed.workload
+    return () if workload.tokens is None else token_curves(token_plans(found), workload, trials.timing, trials.track)
 
 
 def _threads(setting: Setting, measurements: Measurements | None) -> int | None:

@@ -11,6 +11,8 @@ from splitimpera.evaluation.plan_space import build_plans
 from splitimpera.evaluation.replay import replay
 from splitimpera.evaluation.run import evaluate_all
 from splitimpera.evaluation.token_stopwatch import measure_tokens
+from splitimpera.studies.token_sweep import token_curves
+from splitimpera.studies.trial import Trials
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +74,18 @@ def test_more_users_wait_for_one_another(times):
     plan = plans_for(few)[2]
     alone, shared = (sei.evaluate(plan, one, times, np.random.default_rng(0), replications=2) for one in (few, many))
     assert shared.utilisation["server"] > 2 * alone.utilisation["server"]
+
+
+def test_a_link_is_varied_before_and_after_predictions_are_known(bed, times):
+    """Whatever was evaluated, each plan has its curves; what was evaluated is timed with the sizes of all samples."""
+    plans = plans_for(bed)
+    trials = Trials(bed, times, 0, 2)
+    before = token_curves(plans[:3], bed.workload, trials.timing)
+    trials.evaluated([plans[2]])
+    after = token_curves(plans[:3], bed.workload, trials.timing)
+    assert [curve.plan.id for curve in before] == 2 * [plan.id for plan in plans[:3]]
+    for one, other in zip(before, after, strict=True):
+        assert other.metrics == one.metrics  # float16 sends as much of each token
+    split = before[5]
+    assert np.diff(split.metrics["tpot"]) == pytest.approx(2 * np.diff(split.values), rel=0.05)
+    assert not trials.timing(plans[0], bed.workload).valued

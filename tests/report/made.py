@@ -189,6 +189,7 @@ def made_values(evaluations, requirements, objective="balanced", **changes):
             "fps": 0.0,
             "values_threads": 0,
             "waited": 0.0,
+            "runs": [],
         },
         "base_quality": 0.97,
         "base_quality_ci": [0.95, 0.99],
@@ -228,6 +229,7 @@ def made_values(evaluations, requirements, objective="balanced", **changes):
         "capacity": None,
         "shown": None,
         "exit_curves": [],
+        "token_curves": [],
     } | changes
 
 

@@ -39,6 +39,7 @@ def timeline_alone(
     sizes: Sequence[IntArray] | None = None,
     leaving: Sequence[IntArray | None] = (),
     workers: int = 1,
+    intervals: bool = True,
 ) -> Evaluation:
     """A plan's evaluation without its quality.
 
@@ -47,7 +48,7 @@ def timeline_alone(
         leaving: At which of each device's early exits each sample leaves, as `left_early` finds it.
     """
     found = _timeline(plan, testbed, measurements, rng, replications, sizes, workers, leaving=leaving)
-    return summary(found, None, testbed, intervals=True)
+    return summary(found, None, testbed, intervals)
 
 
 def replay(

@@ -11,6 +11,7 @@ from splitimpera.bundle.task_entry import task_entry
 from splitimpera.core.errors import BundleError, ScenarioError
 from splitimpera.core.files import read_file
 from splitimpera.cost.profiles import fingerprint
+from splitimpera.deploy.token_text import PackedTokens
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.evaluation.token_blocks import TokenBlocks
 from splitimpera.evaluation.truths import response_bytes
@@ -111,6 +112,7 @@ def _parts(designs: Sequence[Designed], testbed: Testbed, blocks: TokenBlocks) -
     if tokenizer != BYTES:
         path = scenario.folder / tokenizer / TOKENIZER
         content = read_file(path, TOKENIZER_BYTES, BundleError, what="tokenizer")
+        PackedTokens(content, blocks.decoder.vocabulary)  # it says what does not fit
     return LanguageParts(blocks.decoder, before, specs, None if asked is None else asked.context, content)
 
 

@@ -98,15 +98,21 @@ def _ranges(judgements: Sequence[Judgement]) -> str:
 def reasons_against(best: Verdict, relax: Sequence[str], verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     if not best.can_run:
         return ("No plan can run.", *_cannot_run(verdicts))
+    frame = _frame_word(best.evaluation)
     reasons = [f"No plan meets every requirement; {best.id} comes nearest and violates {_listed(best.violations)}."]
     if best.open:
         reasons.append(f"That is close: {_ranges(best.violations)}. More replications may let it in.")
     reasons.append(
         f"It would be feasible if the requirements read: {', '.join(relax)}."
         if relax
-        else "No other requirements would help: frames come faster than any plan can respond. Send fewer a second."
+        else f"No other requirements would help: {frame}s come faster than any plan can respond. Send fewer a second."
     )
     return (*reasons, *_cannot_run(verdicts))
+
+
+def _frame_word(evaluation: Evaluation) -> str:
+    """What a frame of the workload is called."""
+    return "frame" if evaluation.tokens is None else "request"
 
 
 def _cannot_run(verdicts: Sequence[Verdict]) -> list[str]:
@@ -192,7 +198,8 @@ class Rivals:
         if rival.plan.hops and not best.plan.hops:
             gains.append("without any network")
         elif rival.payload_bytes > best.payload_bytes:
-            gains.append(f"with {units.format_bytes(rival.payload_bytes - best.payload_bytes)} less a frame to send")
+            less_bytes = rival.payload_bytes - best.payload_bytes
+            gains.append(f"with {units.format_bytes(less_bytes)} less a {_frame_word(best)} to send")
         return f", and {' '.join(gains)}" if gains else ""
 
     def _last_word(self, best: Verdict, second: Verdict) -> str:

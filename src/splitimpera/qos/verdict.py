@@ -84,7 +84,8 @@ class Judgement:
         if math.isnan(self.value):
             return f"{text}, for its {self.requirement.metric} is not known"
         if math.isinf(self.value):
-            return f"{text}, for no frame gets a response"
+            of_tokens = self.requirement.metric.startswith(("ttft", "tpot"))
+            return f"{text}, for {'some requests are never answered' if of_tokens else 'no frame gets a response'}"
         by = percent(self.margin, "+") if self.margin >= -1 else f"{self.value / self.requirement.limit:.3g} times it"
         return f"{text} with {self.written} ({by})"
 
@@ -196,7 +197,7 @@ def _compare(place: int, chance: Chance, requirement: Requirement) -> Judgement:
 
 def needs_stability(metric: str) -> bool:
     """Whether a metric means nothing where latency grows with the number of frames."""
-    return metric == "fps" or metric.startswith(("latency_", "on_time_"))
+    return metric == "fps" or metric.startswith(("latency_", "on_time_", "ttft"))
 
 
 def _penalties(judgements: Iterable[Judgement]) -> float:

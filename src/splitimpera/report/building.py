@@ -6,7 +6,6 @@ import json
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import isfinite
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from splitimpera.qos.verdict import Judgement, Verdict
 from splitimpera.records.graph import Cut
 from splitimpera.records.outcome import Evaluation
 from splitimpera.records.requirement import BALANCED, Requirement
+from splitimpera.report.entry import finite
 from splitimpera.report.measured_entries import MeasurementsEntry
 from splitimpera.report.schema import (
     SCHEMA_VERSION,
@@ -48,6 +48,7 @@ from splitimpera.report.schema import (
     ViolationEntry,
 )
 from splitimpera.report.shown_entries import SeenClassEntry, ShownEntry, ShownSampleEntry
+from splitimpera.report.token_building import token_curve_entry, tokens_entry
 from splitimpera.studies.sensitivity import Change, Sensitivity
 from splitimpera.studies.shown import Shown
 
@@ -140,6 +141,7 @@ def results_of(design: Design) -> Results:
             )
             for curve in design.exit_curves
         ],
+        token_curves=list(map(token_curve_entry, design.token_curves)),
     )
 
 
@@ -205,8 +207,8 @@ def plan_entry(verdict: Verdict) -> PlanEntry:
         codec=first.codec if first else None,
         bottleneck=first.bottleneck if first else 0.0,
         transport=first.transport if first else None,
-        metrics=_quality(evaluation) | {name: _finite(value) for name, value in evaluation.metrics().items()},
-        intervals={name: [_finite(end) for end in ends] for name, ends in evaluation.intervals.items()},
+        metrics=_quality(evaluation) | {name: finite(value) for name, value in evaluation.metrics().items()},
+        intervals={name: [finite(end) for end in ends] for name, ends in evaluation.intervals.items()},
         quality_ci=list(evaluation.quality_ci) if evaluation.valued else None,
         loss_patterns=evaluation.loss_patterns,
         latency_p95_replications_s=[_quantile(run, 0.95) for run in evaluation.latency_s],
@@ -216,7 +218,7 @@ def plan_entry(verdict: Verdict) -> PlanEntry:
         stable=evaluation.stable,
         parts_s=evaluation.parts_s,
         estimates=list(evaluation.estimates),
-        utilisation={stage: _finite(share) for stage, share in evaluation.utilisation.items()},
+        utilisation={stage: finite(share) for stage, share in evaluation.utilisation.items()},
         busiest_stage=evaluation.busiest_stage,
         device_p50_s=evaluation.device_p50_s,
         device_p95_s=evaluation.device_p95_s,
@@ -230,22 +232,23 @@ def plan_entry(verdict: Verdict) -> PlanEntry:
         judgements=[_judgement(judgement) for judgement in verdict.judgements],
         violations=[_violation(judgement) for judgement in verdict.violations],
         soft_violations=[_violation(judgement) for judgement in verdict.soft_violations],
-        score=_finite(verdict.score),
-        penalty=_finite(verdict.penalty),
+        score=finite(verdict.score),
+        penalty=finite(verdict.penalty),
         pareto=verdict.pareto,
         exits=[
             ExitEntry(
                 cut=exit.cut,
                 thresholds=list(exit.thresholds),
                 share=exit.share,
-                quality=_finite(exit.quality),
+                quality=finite(exit.quality),
                 latency_s=list(exit.latency_s),
             )
             for exit in evaluation.exits
         ],
-        went_on_quality=_finite(evaluation.went_on_quality),
+        went_on_quality=finite(evaluation.went_on_quality),
         went_on_latency_s=list(evaluation.went_on_latency_s),
         stood_in=evaluation.stood_in,
+        tokens=None if evaluation.tokens is None else tokens_entry(evaluation.tokens),
     )
 
 
@@ -267,7 +270,7 @@ def _cut(cut: Cut, design: Design) -> CutEntry:
         parameters_tail=cut.parameters_tail,
         single=cut.single,
         block=cut.block,
-        cs=None if cs is None else _finite(cs),
+        cs=None if cs is None else finite(cs),
     )
 
 
@@ -275,8 +278,8 @@ def _judgement(judgement: Judgement) -> JudgementEntry:
     return JudgementEntry(
         requirement=judgement.requirement.text,
         metric=judgement.requirement.metric,
-        value=_finite(judgement.value),
-        margin=_finite(judgement.margin),
+        value=finite(judgement.value),
+        margin=finite(judgement.margin),
         certainty=judgement.certainty,
         unbounded=judgement.unbounded,
         met=judgement.met,
@@ -287,15 +290,15 @@ def _violation(judgement: Judgement) -> ViolationEntry:
     return ViolationEntry(
         requirement=judgement.requirement.text,
         metric=judgement.requirement.metric,
-        value=_finite(judgement.value),
+        value=finite(judgement.value),
         limit=judgement.requirement.limit,
-        margin=_finite(judgement.margin),
+        margin=finite(judgement.margin),
         unbounded=judgement.unbounded,
     )
 
 
 def _change(change: Change) -> ChangeEntry:
-    return ChangeEntry(**asdict(change) | {"ratio": _finite(change.ratio)})
+    return ChangeEntry(**asdict(change) | {"ratio": finite(change.ratio)})
 
 
 def _shown(shown: Shown) -> ShownEntry:
@@ -334,7 +337,7 @@ def _distribution(evaluation: Evaluation) -> tuple[list[float], ...] | tuple[Non
 
     None where there is none: for an unstable plan, and where no frame is answered.
     """
-    answered = [run[~np.isnan(run)] for run in evaluation.latency_s]
+    answered = [run[np.isfinite(run)] for run in evaluation.latency_s]
     replications = np.array([np.quantile(run, SHARES) for run in answered if len(run)])
     if not evaluation.stable or not len(replications):
         return None, None, None
@@ -345,14 +348,9 @@ def _distribution(evaluation: Evaluation) -> tuple[list[float], ...] | tuple[Non
 
 def _quantile(latency_s: FloatArray, share: float) -> float | None:
     """Of the answered frames; None where there are none."""
-    answered = latency_s[~np.isnan(latency_s)]
+    answered = latency_s[np.isfinite(latency_s)]
     return float(np.quantile(answered, share)) if len(answered) else None
 
 
 def _list(values: FloatArray) -> list[float | None]:
-    return [_finite(value) for value in values.tolist()]
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no infinity."""
-    return float(value) if isfinite(value) else None
+    return [finite(value) for value in values.tolist()]

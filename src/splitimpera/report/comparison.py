@@ -15,9 +15,17 @@ from rich.text import Text
 from splitimpera.core import units
 from splitimpera.records.requirement import METRICS
 from splitimpera.report.schema import PlanEntry, RequirementEntry, Results
-from splitimpera.report.selection import metric_names
+from splitimpera.report.selection import main_times, metric_names
 from splitimpera.report.tables import outside, verdict_style
-from splitimpera.report.words import decision_words, format_metric, plan_words, short_name, value_words, verdict_words
+from splitimpera.report.words import (
+    UNBOUNDED,
+    decision_words,
+    format_metric,
+    plan_words,
+    short_name,
+    value_words,
+    verdict_words,
+)
 
 PLANS_SHOWN = 12
 SAME = 1e-4
@@ -130,7 +138,7 @@ def change_of(pair: Pair, metric: str) -> str:
 
 
 def _value(plan: PlanEntry | None, metric: str) -> float | None:
-    if plan is None or (not plan.stable and metric.startswith("latency_")):
+    if plan is None or (not plan.stable and metric.startswith(UNBOUNDED)):
         return None
     return plan.metrics.get(metric)
 
@@ -199,7 +207,8 @@ def _plans(comparison: Comparison) -> RenderableType:
 def shown_metrics(comparison: Comparison) -> list[str]:
     """The quality of either run, and the main metrics."""
     qualities = dict.fromkeys(run.quality for run in runs(comparison))
-    return [*qualities, "latency_p95", "fps", "payload_bytes"]
+    waits = dict.fromkeys(metric for run in runs(comparison) for metric in main_times(run))
+    return [*qualities, *waits, "fps", *(["payload_bytes"] if "latency_p95" in waits else [])]
 
 
 def _worth_showing(comparison: Comparison) -> list[Pair]:

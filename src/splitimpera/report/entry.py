@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,3 +28,8 @@ class NamedEntry(Entry):
     """What has a name."""
 
     name: str
+
+
+def finite(value: float | None) -> float | None:
+    """A number as a file may hold it: JSON has no infinity."""
+    return float(value) if value is not None and isfinite(value) else None

@@ -5,7 +5,7 @@ The page finds traces and lines by their `meta` and `name`, and moves them when 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -16,6 +16,7 @@ from splitimpera.report.palette import COLOURS, PALETTE, PARTS, STAR_COLOUR
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.report.selection import breakdown_plans, configurations, front, latency_plans, placed
 from splitimpera.report.style import draw_limits, faint, plain, quality_axis, text, time_axis
+from splitimpera.report.token_words import frame_word
 from splitimpera.report.words import format_metric, plan_words, verdict_lines
 
 _Placed = tuple[PlanEntry, float, float]
@@ -133,7 +134,7 @@ def latency_figure(results: Results) -> go.Figure:
             **shown,
         )
     figure.update_xaxes(title_text="latency", **time_axis(reached, results, "latency"))
-    figure.update_yaxes(title_text="frames with a response by then", tickformat=".0%")
+    figure.update_yaxes(title_text=f"{frame_word(results)}s with a response by then", tickformat=".0%")
     draw_limits(figure, results, "latency", upright=True)
     plain(figure, height=520)
     # many plans: beside the figure, where the legend scrolls
@@ -176,10 +177,28 @@ def loss_figure(results: Results) -> go.Figure:
 
 def breakdown_figure(results: Results) -> go.Figure:
     """Where the time of a frame goes in the best plans: device, encode, link, queue, server; hatched: estimated."""
-    plans, names = breakdown_plans(results)[::-1], results.cut_names
+    plans = breakdown_plans(results)[::-1]
     figure = go.Figure()
+    add_parts(figure, plans, [plan.parts_s for plan in plans], results)
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(title_text=f"mean time of a {frame_word(results)}", ticksuffix="s", tickformat="~s")
+    figure.update_yaxes(automargin=True)
+    draw_limits(figure, results, "latency", upright=True, words=False)
+    plain(figure, height=160 + 28 * max(len(plans), 6))
+    figure.update_layout(legend_traceorder="normal")
+    return figure
+
+
+def add_parts(
+    figure: go.Figure, plans: Sequence[PlanEntry], of_plans: Sequence[Mapping[str, float]], results: Results
+) -> None:
+    """A bar a plan, in order from below, of the seconds that its parts take; hatched: estimated."""
+    names = results.cut_names
     for kind, colour in PARTS.items():
-        parts = [{n: t for n, t in plan.parts_s.items() if part_kind(n, plan) == kind} for plan in plans]
+        parts = [
+            {name: time_s for name, time_s in of_plan.items() if part_kind(name, plan) == kind}
+            for of_plan, plan in zip(of_plans, plans, strict=True)
+        ]
         guessed = [any(name in plan.estimates for name in part) for part, plan in zip(parts, plans, strict=True)]
         figure.add_bar(
             x=[sum(part.values()) for part in parts],
@@ -192,13 +211,6 @@ def breakdown_figure(results: Results) -> go.Figure:
             ],
             hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<extra></extra>",
         )
-    figure.update_layout(barmode="stack")
-    figure.update_xaxes(title_text="mean time of a frame", ticksuffix="s", tickformat="~s")
-    figure.update_yaxes(automargin=True)
-    draw_limits(figure, results, "latency", upright=True, words=False)
-    plain(figure, height=160 + 28 * max(len(plans), 6))
-    figure.update_layout(legend_traceorder="normal")
-    return figure
 
 
 def part_kind(part: str, plan: PlanEntry) -> str:
@@ -206,9 +218,14 @@ def part_kind(part: str, plan: PlanEntry) -> str:
     device, _, work = part.partition(": ")
     if work in ("queue", "encode"):
         return work
-    if not work:
+    if on_link(part):
         return "link"
     return "device" if device == plan.devices[0] else "server"
+
+
+def on_link(part: str) -> bool:
+    """Whether a part of a frame's time is a link's: it bears its name alone, or the way that tokens go."""
+    return part.partition(": ")[2] in ("", "up", "down")
 
 
 def _details(parts: dict[str, float], plan: PlanEntry) -> str:

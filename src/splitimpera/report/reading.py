@@ -132,6 +132,10 @@ def _contradictions(results: Results) -> Iterator[str]:
             yield "exit_curves: not one value a share"
         if exits.cut not in cuts or len(exits.quality_high) != len(exits.share):
             yield "exit_curves: one is at no cut, or its interval is missing"
+    for waits in results.token_curves:
+        each = (waits.ttft_s, waits.ttft_p95_s, waits.tpot_s, waits.tpot_p95_s)
+        if any(len(values) != len(waits.values) for values in each):
+            yield "token_curves: not one value a rate or delay"
     if decision.objective not in (BALANCED, *METRICS):
         yield f"recommendation.objective: '{shown(decision.objective)}' is not known"
     if (decision.plan or decision.nearest) not in ids:

@@ -28,6 +28,7 @@ from splitimpera.report.entry import (
 )
 from splitimpera.report.measured_entries import MeasurementsEntry
 from splitimpera.report.shown_entries import ShownEntry
+from splitimpera.report.token_entries import TokenCurveEntry, TokensEntry
 
 SCHEMA_VERSION: Literal[8] = 8
 READ_VERSIONS = (7, 8)  # version 7 has no early exits
@@ -224,6 +225,7 @@ class PlanEntry(Entry):
     went_on_quality: Maybe = None
     went_on_latency_s: list[Number] = Field(default_factory=list)
     stood_in: Share = 0.0
+    tokens: TokensEntry | None = None
 
 
 class LossCurveEntry(Entry):
@@ -345,6 +347,7 @@ class Results(Entry):
     capacity: CapacityEntry | None
     shown: ShownEntry | None
     exit_curves: list[ExitCurveEntry] = Field(default_factory=list)
+    token_curves: list[TokenCurveEntry] = Field(default_factory=list)
 
     @property
     def quality_metric(self) -> Metric:
@@ -366,6 +369,11 @@ class Results(Entry):
         """The plan with early exits that is drawn: the recommended one, or the best; None: there is none."""
         early = [plan for plan in self.plans if plan.exits]
         return next((plan for plan in early if plan.id == self.recommendation.plan), next(iter(early), None))
+
+    @property
+    def asks_tokens(self) -> bool:
+        """Whether frames are requests to a language model."""
+        return any(plan.tokens is not None for plan in self.plans)
 
     @property
     def by_id(self) -> dict[str, PlanEntry]:

@@ -115,6 +115,26 @@ def breakdown_plans(results: Results) -> list[PlanEntry]:
     return best_and_each_kind([plan for plan in results.plans if plan.stable], BREAKDOWN_PLANS)
 
 
+def token_metrics(results: Results) -> tuple[str, str]:
+    """By which metrics the wait for the first token and for the next ones is shown: those that requirements are on."""
+    wanted = {requirement.metric for requirement in results.requirements}
+    first = "ttft" if "ttft" in wanted and "ttft_p95" not in wanted else "ttft_p95"
+    return first, "tpot_p95" if "tpot_p95" in wanted and "tpot" not in wanted else "tpot"
+
+
+def main_times(results: Results) -> tuple[str, ...]:
+    """The metrics of time that narrow tables have room for."""
+    return token_metrics(results) if results.asks_tokens else ("latency_p95",)
+
+
+def token_plans(results: Results) -> list[PlanEntry]:
+    """Those whose waits for tokens are drawn: the recommended plan, or the nearest one, the best LC and the best RC."""
+    decision, asked = results.recommendation, [plan for plan in results.plans if plan.tokens is not None]
+    chosen = [plan for plan in asked if plan.id == (decision.plan or decision.nearest)]
+    firsts = [next((plan for plan in asked if plan.configuration == kind), None) for kind in ("LC", "RC")]
+    return chosen + [plan for plan in firsts if plan is not None and plan not in chosen]
+
+
 def drawn_classes(results: Results) -> list[str]:
     """At most `CLASSES_DRAWN`, where there are more those whose curves are furthest from that of all samples."""
     curves = results.curve.per_class

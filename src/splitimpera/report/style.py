@@ -99,4 +99,5 @@ def draw_limits(figure: go.Figure, results: Results, metric: str, *, upright: bo
             figure.add_annotation(x=at, xanchor=side, y=0, yref="paper", yanchor="bottom", yshift=8, **note)
         else:
             figure.add_hline(y=limit, **style)
-            figure.add_annotation(x=1, xref="paper", xanchor="right", y=limit, yanchor="bottom", **note)
+            at = log10(limit) if figure.layout.yaxis.type == "log" else limit
+            figure.add_annotation(x=1, xref="paper", xanchor="right", y=at, yanchor="bottom", **note)

@@ -17,8 +17,10 @@ from splitimpera.core import units
 from splitimpera.core.errors import printable
 from splitimpera.report.layer_names import LINE_CHARACTERS, wrapped
 from splitimpera.report.schema import PlanEntry, Results, ViolationEntry
-from splitimpera.report.selection import best_and_each_kind, curve_points, metric_names
+from splitimpera.report.selection import best_and_each_kind, curve_points, main_times, metric_names
+from splitimpera.report.token_words import TITLES, sender_word
 from splitimpera.report.words import (
+    UNBOUNDED,
     WORDS,
     capacity_words,
     certainty_words,
@@ -35,8 +37,8 @@ from splitimpera.report.words import (
 PLANS_SHOWN = 12
 CURVE_ROWS = 40
 PLAN_CHARACTERS = 20
-CSV_UNITS = {"energy": "energy_j", "device_memory": "device_memory_bytes"}
-"""Metrics whose column says the unit that their name leaves open; latencies get `_s`."""
+CSV_UNITS = {"energy": "energy_j", "device_memory": "device_memory_bytes", "token_energy": "token_energy_j"}
+"""Metrics whose column says the unit that their name leaves open; times get `_s`."""
 
 
 def plans_csv(results: Results) -> str:
@@ -58,7 +60,7 @@ def csv_of(plans: Sequence[PlanEntry], metrics: Sequence[str]) -> str:
         ]
     )
     for plan in plans:
-        silent = "latency_" if not plan.stable else "nothing"
+        silent = UNBOUNDED if not plan.stable else ()
         values = [None if name.startswith(silent) else plan.metrics.get(name) for name in metrics]
         row = [
             *(plan.id, plan.configuration, plan.cut, plan.codec, plan.bottleneck, plan.transport),
@@ -77,7 +79,7 @@ def _violated(violation: ViolationEntry) -> str:
 
 
 def _column(metric: str) -> str:
-    return f"{metric}_s" if metric.startswith("latency_") else CSV_UNITS.get(metric, metric)
+    return f"{metric}_s" if metric.startswith(("latency_", "ttft", "tpot")) else CSV_UNITS.get(metric, metric)
 
 
 def _cell(value: object) -> object:
@@ -119,7 +121,7 @@ def recommendation(results: Results) -> RenderableType:
     if decision.change:
         lines.append(f"The smallest change that helps: {change_words(decision.change)}.")
     if results.capacity:
-        lines.append(capacity_words(results.capacity))
+        lines.append(capacity_words(results.capacity, sender_word(results)))
     lines += [found.text for found in results.sensitivity]
     content = outside("\n".join(lines))
     if decision.plan:
@@ -164,8 +166,12 @@ def _plans(results: Results) -> RenderableType:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("plan", overflow="fold")
     wanted = {requirement.metric for requirement in results.requirements}
-    more = [name for name in ("energy", "device_memory", "cut_depth") if name in wanted]
-    for name in ("bytes", results.quality_title, "p95", "fps", *map(short_name, more)):
+    more = [name for name in ("energy", "token_energy", "tokens_per_s", "device_memory", "cut_depth") if name in wanted]
+    times = main_times(results)
+    headings = ["bytes", results.quality_title, "p95", "fps"]
+    if results.asks_tokens:  # of which what a request sends says little
+        headings = ["\n".join(results.quality_title.rsplit(" ", 1)), *(TITLES[name] for name in times), "req/s"]
+    for name in (*headings, *map(short_name, more)):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=None if more else 17)  # where there is room for it
     shown = best_and_each_kind(plans, PLANS_SHOWN)
@@ -173,9 +179,9 @@ def _plans(results: Results) -> RenderableType:
         fps = plan.metrics["fps"]
         table.add_row(
             name_cell(plan.id, PLAN_CHARACTERS),
-            value_words(plan, "payload_bytes") if plan.hops else "-",
+            *([] if results.asks_tokens else [value_words(plan, "payload_bytes") if plan.hops else "-"]),
             value_words(plan, quality),
-            value_words(plan, "latency_p95"),
+            *(value_words(plan, name) for name in times),
             "-" if fps is None else f"{fps:.3g}",
             *(format_metric(name, plan.metrics.get(name)) for name in more),
             outside(worst_words(plan), verdict_style(plan)),

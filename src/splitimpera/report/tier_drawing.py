@@ -196,6 +196,8 @@ def _sizes(plan: PlanEntry, hop: HopEntry, results: Results) -> list[str]:
     payload_bytes = plan.metrics["payload_bytes"]
     if len(plan.hops) == 1 and payload_bytes is not None:
         mean = ["mean of all frames"] if plan.exits else []
+        if plan.tokens is not None:
+            return [f"{units.format_bytes(plan.tokens.bytes_per_token)} a token"]
         return [f"{units.format_bytes(payload_bytes)} a frame", *mean]
     cut = next((cut for cut in results.cuts if cut.index == hop.cut), None)
     if cut is None:
@@ -226,6 +228,10 @@ def tiers_words(results: Results) -> str:
             said.append(f"Responses{size} return to {plan.devices[0]} {way}.")
         else:
             said.append(f"Broken arrows are responses{size}, which return to {plan.devices[0]}.")
+    elif plan.hops and plan.tokens is not None:
+        said.append(
+            f"Each token comes back to {plan.devices[0]}; what is sent for it includes its share of the prompt."
+        )
     elif plan.hops:
         said.append("No responses are sent back in this scenario: a frame is done where it is answered.")
     return " ".join(said)

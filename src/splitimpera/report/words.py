@@ -60,6 +60,9 @@ WORDS = {
     "on_front": "yes",
 }
 
+UNBOUNDED = ("latency_", "ttft")
+"""What the names of metrics begin with that an unstable plan has no bound on."""
+
 _BASES = {
     **{"float32": "32-bit floats", "float16": "16-bit floats", "bfloat16": "bfloat16"},
     **{"uint8": "8-bit", "uint6": "6-bit", "uint4": "4-bit", "uint2": "2-bit"},
@@ -68,6 +71,7 @@ _BASES = {
 _MODIFIERS = {
     **{"rans": "entropy-coded", "rans-packets": "entropy-coded packets", "zstd": "zstd", "interleaved": "interleaved"},
     **{"zero": "lost values 0", "mean": "lost values the mean", "last": "lost values the last frame's"},
+    "before": "lost values the token's before",
 }
 _TRANSPORTS = {
     **{"tcp": "TCP", "tcp-cubic": "TCP", "tcp-reno": "TCP Reno"},
@@ -147,8 +151,8 @@ def codec_words(codec: str) -> list[str]:
     first, *modifiers = codec.split("+")
     base, _, argument = first.partition(":")
     words = [_BASES.get(base, base)]
-    if argument == "channel":
-        words[0] += " per channel"
+    if argument in ("channel", "token"):
+        words[0] += f" per {argument}"
     elif argument:
         words[0] += f" of quality {argument}"
     for modifier in modifiers:
@@ -301,7 +305,7 @@ def decision_words(results: Results) -> str:
 
 def value_words(plan: PlanEntry | None, metric: str) -> str:
     """A metric of a plan; an unstable one has no latency."""
-    if plan is not None and not plan.stable and metric.startswith("latency_"):
+    if plan is not None and not plan.stable and metric.startswith(UNBOUNDED):
         return WORDS["unstable"]
     value = None if plan is None else plan.metrics.get(metric)
     return "-" if value is None else format_metric(metric, value)
@@ -338,12 +342,12 @@ def change_words(change: ChangeEntry) -> str:
     return f"{change.text}: then {change.plan} is feasible"
 
 
-def capacity_words(capacity: CapacityEntry) -> str:
-    """How many sensors may send at once, and what gives way then."""
+def capacity_words(capacity: CapacityEntry, sender: str = "sensor") -> str:
+    """How many sensors, or users, may send at once, and what gives way then."""
     senders, busiest = capacity.senders, capacity.busiest_stage
     if not senders:
-        return f"Capacity: not even 1 sensor, {busiest} cannot keep up."
-    sensors = "1 sensor" if senders == 1 else f"{senders} sensors"
+        return f"Capacity: not even 1 {sender}, {busiest} cannot keep up."
+    sensors = f"1 {sender}" if senders == 1 else f"{senders} {sender}s"
     return f"Capacity: {sensors}" + (f"; with one more, {busiest} cannot keep up." if busiest else " or more.")
 
 

@@ -18,6 +18,7 @@ from splitimpera.records.plan import Plan
 
 MOST_SENDERS = 1000
 MOST_FRAMES = 200_000
+MOST_TOKENS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ def find_capacity(
         leaving: At which of each device's early exits each sample leaves.
     """
     workload = frames_for(testbed.workload, len(testbed.samples("validation")))
-    most = max(1, min(MOST_SENDERS, MOST_FRAMES // workload.frames))
+    of_each = float(workload.frames)
+    if workload.tokens is not None:
+        of_each *= workload.tokens.output.mean * MOST_FRAMES / MOST_TOKENS
+    most = max(1, min(MOST_SENDERS, int(MOST_FRAMES / of_each)))
     costs = plan_costs(plan, testbed, measurements)
     provisional = [*map(testbed.provisional, route_of(plan.hops))]
     of_hops = [one.sizes for one in provisional] if sizes is None else sizes

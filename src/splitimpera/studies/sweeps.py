@@ -123,8 +123,9 @@ def _speed(place: int, name: str) -> Sweep:
 def _frames(workload: Workload) -> Sweep:
     # as slow as can be simulated, at most
     fps, slowest = workload.fps, max(BOUNDS["fps"].low, workload.frames / MOST_DUE_S)
-    words = _words(lambda value: f"{value:.3g}", "at most {} frames a second")
-    parameter = Parameter("frames a second", fps, max(fps * FEWEST_FPS, slowest), "/s", *words)
+    what = "frames a second" if workload.tokens is None else "requests a second of each user"
+    words = _words(lambda value: f"{value:.3g}", f"at most {{}} {what}")
+    parameter = Parameter(what, fps, max(fps * FEWEST_FPS, slowest), "/s", *words)
     return Sweep(parameter, lambda plan, workload, value: (plan, replace(workload, fps=value)))
 
 

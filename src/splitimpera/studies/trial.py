@@ -182,6 +182,12 @@ class Trials:
             self._tried[key] = found
         return found
 
+    def timing(self, plan: Plan, workload: Workload) -> Evaluation:
+        """A `Trial` of any plan, without its quality and intervals: of one replication."""
+        bench, known = self.testbed.with_workload(workload), self.known.get(plan.id)
+        sizes = None if known is None else known.sizes
+        return timeline_alone(plan, bench, self.times, self.rng(plan), sizes=sizes, intervals=False)
+
     def _replications_of(self, plan: Plan, workload: Workload) -> int:
         """How often a trial simulates the links: requests of many tokens each say more than as many frames."""
         if self.once_if_overloaded and self.overloads(plan):

@@ -9,7 +9,7 @@
  */
 const decide = (() => {
   const CERTAINTIES = ["certain", "likely", "unlikely"];
-  const NEEDS_STABILITY = /^(fps$|latency_|on_time_)/;
+  const NEEDS_STABILITY = /^(fps$|latency_|on_time_|ttft)/;
 
   const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
   const ascending = (numbers) => [...numbers].sort((a, b) => a - b);

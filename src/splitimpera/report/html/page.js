@@ -145,7 +145,7 @@
       if (sorting.key === "busiest") return rows.get(id).cells[columns.indexOf("busiest")].textContent;
       if (sorting.key === "score") return of.get(id).score;
       if (sorting.key === "pareto") return of.get(id).pareto ? 0 : 1;
-      return !stable && sorting.key.startsWith("latency_") ? null : metrics[sorting.key] ?? null;
+      return !stable && /^(latency_|ttft)/.test(sorting.key) ? null : metrics[sorting.key] ?? null;
     };
     const sorted = [...plans].sort((a, b) => {
       const [first, second] = [value(a), value(b)];

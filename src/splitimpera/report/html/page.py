@@ -15,9 +15,11 @@ from splitimpera.report.html import plan_table as table
 from splitimpera.report.html.rendering import as_data, asset, render
 from splitimpera.report.interactive import figures
 from splitimpera.report.palette import COLOURS
+from splitimpera.report.plan_figures import on_link
 from splitimpera.report.schema import Results, SectionEntry, SensitivityEntry
 from splitimpera.report.selection import breakdown_plans, drawn_classes, shown_plans
 from splitimpera.report.tier_drawing import tiers_svg, tiers_words
+from splitimpera.report.token_words import frame_word, sender_word, tokens_words, waits_words
 from splitimpera.report.words import (
     WORDS,
     capacity_words,
@@ -44,6 +46,7 @@ CHAPTERS = {
     "layers": "Layers",
     "latency": "Latency",
     "breakdown": "Where the time goes",
+    "tokens": "Tokens",
     "exits": "Early exits",
     "losses": "Packet loss",
     "sensitivity": "Sensitivity",
@@ -60,6 +63,10 @@ FIGURES = {
     "layers": "multiply-accumulates, parameters and output bytes of each layer",
     "latency": "the latency distributions of the plans",
     "breakdown": "the time of a frame in each part of the best plans",
+    "first_token": "where the time to the first token goes",
+    "next_token": "where the time from each token to its next goes",
+    "over_rate": "the times to the first token and from token to token over the link's rate",
+    "over_delay": "the times to the first token and from token to token over the link's delay",
     "loss": "quality of the best plans against packet loss",
     "exits": "quality against the share of frames that leave at each early exit",
     "answered": "the latency of frames by who answers them",
@@ -73,7 +80,7 @@ def report_html(results: Results) -> str:
     decision, plans = results.recommendation, results.plans
     choice, certainty = choice_words(results), certainty_words(results)
     there = {"losses": "loss" in drawn, "sensitivity": bool(results.sensitivity), "samples": bool(results.shown)}
-    there["exits"] = "exits" in drawn
+    there |= {"exits": "exits" in drawn, "tokens": results.asks_tokens}
     wanted = table.columns(results)
     data = table.data(results) | {"figures": {name: json.loads(figure.to_json()) for name, figure in drawn.items()}}
     return render(
@@ -94,7 +101,10 @@ def report_html(results: Results) -> str:
         tested=None
         if decision.test_quality is None or decision.test_quality_ci is None
         else _quality(results, decision.test_quality, decision.test_quality_ci),
-        capacity=capacity_words(results.capacity) if results.capacity else "",
+        capacity=capacity_words(results.capacity, sender_word(results)) if results.capacity else "",
+        frame=frame_word(results),
+        tokens=tokens_words(results),
+        waits=waits_words(results),
         others=_others(results),
         sliders=table.sliders(results),
         replications=_replications(results),
@@ -181,7 +191,7 @@ def _measured(results: Results) -> str:
     """Which times were measured on the machine that has them, and which were not."""
     plans = breakdown_plans(results)
     worked = dict.fromkeys(
-        part for plan in plans for part in plan.parts_s if ": " in part and not part.endswith(": queue")
+        part for plan in plans for part in plan.parts_s if not on_link(part) and not part.endswith(": queue")
     )
     guessed = {part for plan in plans for part in plan.estimates}
     said = [

@@ -10,8 +10,10 @@ from splitimpera.core import units
 from splitimpera.records.requirement import METRICS
 from splitimpera.report.limits import Stop, stops
 from splitimpera.report.schema import PlanEntry, RequirementEntry, Results, ViolationEntry
-from splitimpera.report.selection import metric_names, shown_plans
+from splitimpera.report.selection import metric_names, shown_plans, token_metrics
+from splitimpera.report.token_words import TITLES
 from splitimpera.report.words import (
+    UNBOUNDED,
     WORDS,
     format_metric,
     margin_words,
@@ -85,16 +87,14 @@ def columns(results: Results) -> list[Column]:
         Column("id", "plan", lambda plan: [Line(plan.id)], number=False),
         Column("verdict", "verdict", verdict, number=False),
         Column(quality, results.quality_title, lambda plan: _quality(plan, quality)),
-        *(
-            Column(f"latency_{name}", name, lambda plan, name=name: _latency(plan, name))  # type: ignore[misc]
-            for name in ("p50", "p95", "p99")
-        ),
+        *(_of_tokens(results) if results.asks_tokens else _of_frames()),
         Column("exits", "leave early", lambda plan: _exits(plan, results)),
-        Column("fps", "fps", lambda plan: [_number(plan.metrics["fps"])]),
+        Column("fps", "requests/s" if results.asks_tokens else "fps", lambda plan: [_number(plan.metrics["fps"])]),
         Column("payload_bytes", "bytes", lambda plan: _of_hops(plan, "payload_bytes")),
         Column("lost_packet_rate", "lost", lambda plan: _of_hops(plan, "lost_packet_rate")),
         Column("dropped_frames", "dropped", lambda plan: [_metric(plan, "dropped_frames")]),
         Column("energy", "energy", lambda plan: [_metric(plan, "energy")]),
+        Column("token_energy", "energy a token", lambda plan: [_metric(plan, "token_energy")]),
         Column("device_memory", "memory", _memory),
         Column("cut_depth", "layers first", lambda plan: [_number(plan.metrics.get("cut_depth"))]),
         Column("busiest", "busiest", _busiest, number=False),
@@ -111,6 +111,25 @@ def columns(results: Results) -> list[Column]:
     if any(plan.device_p95_s for plan in results.plans):
         always.add("device_p95")
     return [column for column in found if column.key in always or (column.key in known and column.key not in silent)]
+
+
+def _of_frames() -> list[Column]:
+    """How long frames take."""
+    return [
+        Column(f"latency_{name}", name, lambda plan, name=name: _latency(plan, name))  # type: ignore[misc]
+        for name in ("p50", "p95", "p99")
+    ]
+
+
+def _of_tokens(results: Results) -> list[Column]:
+    """How long requests to a language model take: to the first token, from token to token, to the last."""
+    first, following = token_metrics(results)
+    waits = dict.fromkeys(("ttft", first, "tpot", following, "tpot_p95"))
+    return [
+        *(Column(name, TITLES[name], lambda plan, name=name: _waits(plan, name)) for name in waits),  # type: ignore[misc]
+        Column("tokens_per_s", "tokens/s", lambda plan: [_number(plan.metrics.get("tokens_per_s"))]),
+        Column("latency_p95", "whole answer p95", lambda plan: _latency(plan, "p95")),
+    ]
 
 
 def rows(results: Results, wanted: Sequence[Column]) -> list[Row]:
@@ -200,9 +219,22 @@ def _latency(plan: PlanEntry, name: str) -> list[Line]:
     return lines
 
 
+def _waits(plan: PlanEntry, name: str) -> list[Line]:
+    """How long requests wait for tokens, with the interval; for the first one of an unstable plan without bound."""
+    if not plan.stable and name.startswith(UNBOUNDED):
+        return [Line("", WORDS["unstable"])]
+    low, high = plan.intervals.get(name, [None, None])
+    ends = [] if low is None or high is None or low == high else [Line("", _range(name, (low, high)))]
+    return [_metric(plan, name), *ends]
+
+
 def _memory(plan: PlanEntry) -> list[Line]:
-    sizes = zip(plan.devices, plan.memory_bytes, strict=False)
-    return [Line(f"{device} {units.format_bytes(size)}") for device, size in sizes]
+    """What each device holds; of language models the keys and values in it."""
+    caches = plan.tokens.cache_bytes if plan.tokens is not None else []
+    of_caches = [f"{units.format_bytes(size)} of it caches" if size else "" for size in caches]
+    said = [*of_caches, *[""] * len(plan.devices)]
+    sizes = zip(plan.devices, plan.memory_bytes, said, strict=False)
+    return [Line(f"{device} {units.format_bytes(size)}", note) for device, size, note in sizes]
 
 
 def _device_p95(plan: PlanEntry) -> list[Line]:
