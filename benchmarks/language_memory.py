@@ -6,8 +6,9 @@
 For each network and each of its plans (LC or RC: all blocks in one place; SC: cut behind a third and behind half of the
 blocks) a design's prediction, of the network traced on a window as long as the prompt, is held against a process that
 runs the exported blocks by ONNX Runtime, without PyTorch: it reads a prompt and writes until the context is full
-(`token_process`). What counts is the memory at the end over that of the same process with an empty program. The last
-row of a network is a server of several users. Times are predicted by `time_tokens`, which runs PyTorch, on one thread
+(`token_process`). What counts is the process's own memory at the end, over that of the same process with an empty
+program; resident memory also has what the engine's library has read from its file. The last row of a network is a
+server of several users. Times are predicted by `time_tokens`, which runs PyTorch, on one thread
 as all is here. Weights are random, the shapes are those of real networks; "bytes" is that of examples/language,
 untrained. Exit code 1 where memory is off by more than 15 %. Needs transformers, and Linux.
 """
@@ -71,7 +72,7 @@ class Row:
 
     @property
     def off(self) -> float:
-        return self.predicted / self.measured["full"] - 1
+        return self.predicted / self.measured["full_private"] - 1
 
     @property
     def holds(self) -> bool:
@@ -79,7 +80,7 @@ class Row:
 
     def cells(self) -> list[str]:
         found, users = self.measured, f", {self.users} users" if self.users > 1 else ""
-        sizes = [self.weights, self.activations, self.cache, self.predicted, found["full"]]
+        sizes = [self.weights, self.activations, self.cache, self.predicted, found["full_private"]]
         most = max(found["prefill_most"], found["full_most"])
         ratios = [self.times[name] / found[name] for name in ("prefill_s", "decode_s", "decode_full_s")]
         return [
@@ -87,13 +88,13 @@ class Row:
             self.part + users,
             *(f"{size:.1f}" for size in sizes),
             f"{100 * self.off:+.1f} %",
-            *(f"{size:.0f}" for size in (found["full_private"], most, found["load_most"])),
+            *(f"{size:.0f}" for size in (found["full"], most, found["load_most"])),
             *(f"{1e3 * found[name]:.1f}" for name in ("prefill_s", "decode_s", "decode_full_s")),
             " ".join(f"{ratio:.2f}" for ratio in ratios),
         ]
 
 
-HEAD = ["network", "part", "weights", "activations", "cache", "predicted", "measured, MB", "off", "private"]
+HEAD = ["network", "part", "weights", "activations", "cache", "predicted", "measured, MB", "off", "resident"]
 HEAD += ["most while running", "most while loading", "prefill, ms", "a token, ms", "at the end, ms", "predicted times"]
 
 

@@ -26,7 +26,7 @@ from splitimpera.net.transports import check
 from splitimpera.net.workloads import build_workload
 from splitimpera.records.device import Device
 from splitimpera.records.link import Link
-from splitimpera.records.requirement import METRICS, check_metrics, check_objective, quality_of
+from splitimpera.records.requirement import METRICS, TOKEN_METRICS, check_metrics, check_objective, quality_of
 from splitimpera.records.traffic import Workload
 from splitimpera.scenario import Scenario, load_scenario
 from splitimpera.tasks.making import made_task, make_task, metric_of
@@ -217,9 +217,12 @@ def _check_metrics(scenario: Scenario, first: Device, task: Task) -> None:
     with located("requirements"):
         spending = power_w(first) is not None and first.radio is not None
         own = [name for metric in task.metrics for name in (metric, f"on_time_{metric}")]
-        others = [name for name in METRICS if quality_of(name) is None and (spending or name != "energy")]
-        available = [*own, *others]
-        why = {"energy": "give devices[0] a power (or a preset) and a radio"}
+        lacking = set() if spending else {"energy", "token_energy"}
+        why = dict.fromkeys(lacking, "give devices[0] a power (or a preset) and a radio")
+        if scenario.workload.tokens is None:
+            lacking |= TOKEN_METRICS
+            why |= dict.fromkeys(TOKEN_METRICS, "it is of requests to a language model: give workload.tokens")
+        available = [*own, *(name for name in METRICS if quality_of(name) is None and name not in lacking)]
         check_metrics(scenario.requirements, available, why)
         check_objective(scenario.objective, available, why)
 

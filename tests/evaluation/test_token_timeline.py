@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from splitimpera.core.errors import PlanError, SimulationError
+from splitimpera.deploy.token_steps import STEP_BYTES
+from splitimpera.evaluation.token_run import TOKEN_BYTES
 from splitimpera.evaluation.token_timeline import TokenTimeline
 from splitimpera.net.budget import WorkError
 from splitimpera.net.tcp import LINUX_CUBIC
@@ -73,7 +75,7 @@ def test_a_server_that_runs_the_whole_model_streams():
     """The first token pays both ways; the others come as fast as the server writes them."""
     found = run(remote(), asked(), bytes_per_token=4.0)
     steps_s = 0.004 + 1e-5 * np.arange(51, 55)
-    first_s = takes_s(51 * 4) + 0.007 + takes_s(4) + TURNAROUND_S
+    first_s = takes_s(51 * 4 + STEP_BYTES) + 0.007 + takes_s(TOKEN_BYTES) + TURNAROUND_S
     assert found.tokens.ttft_s == pytest.approx(np.full((1, 3), first_s), abs=EXACT)
     assert found.tokens.tpot_s == pytest.approx(np.full((1, 3), steps_s.mean()), abs=EXACT)
     assert found.tokens.tpot_s.mean() < 2 * DELAY_S
@@ -86,8 +88,8 @@ def test_a_split_pays_the_round_trip_for_every_token():
     """METHOD 8: the time per token is no less than the round trip and what both sides take."""
     found = run(remote(cut=3), asked(), encode_s=1e-4, decode_s=2e-4)
     both_s = 0.012 + 3e-5 * np.arange(51, 55) + 3e-4
-    round_trip_s = takes_s(1000) + takes_s(4) + TURNAROUND_S
-    first_s = 0.06 + 0.007 + 51 * 3e-4 + takes_s(51_000) + takes_s(4) + TURNAROUND_S
+    round_trip_s = takes_s(1000 + STEP_BYTES) + takes_s(TOKEN_BYTES) + TURNAROUND_S
+    first_s = 0.06 + 0.007 + 51 * 3e-4 + takes_s(51_000 + STEP_BYTES) + takes_s(TOKEN_BYTES) + TURNAROUND_S
     assert found.tokens.tpot_s == pytest.approx(np.full((1, 3), round_trip_s + both_s.mean()), abs=EXACT)
     assert found.tokens.gaps_s == pytest.approx(np.tile(round_trip_s + both_s, 3)[None], abs=EXACT)
     # the first prompt meets a window that is still small; the others come when it is open, or closed by idling
@@ -96,15 +98,15 @@ def test_a_split_pays_the_round_trip_for_every_token():
     assert found.estimates == ("phone: network",)
     parts = found.tokens.tpot_parts_s
     assert parts["phone: network"] == pytest.approx(0.008 + 2e-5 * 52.5 + 1e-4, abs=EXACT)
-    assert parts["link: up"] == pytest.approx(takes_s(1000), abs=EXACT)
+    assert parts["link: up"] == pytest.approx(takes_s(1000 + STEP_BYTES), abs=EXACT)
     assert parts["server: network"] == pytest.approx(0.004 + 1e-5 * 52.5 + 2e-4, abs=EXACT)
-    assert parts["link: down"] == pytest.approx(takes_s(4) + TURNAROUND_S, abs=EXACT)
+    assert parts["link: down"] == pytest.approx(takes_s(TOKEN_BYTES) + TURNAROUND_S, abs=EXACT)
     assert parts["server: queue"] == pytest.approx(0, abs=EXACT)
 
 
 def test_a_short_prompt_fits_the_first_window():
     found = run(remote(cut=3), asked(prompt=11))
-    first_s = 0.02 + 0.003 + takes_s(11_000) + takes_s(4) + TURNAROUND_S
+    first_s = 0.02 + 0.003 + takes_s(11_000 + STEP_BYTES) + takes_s(TOKEN_BYTES) + TURNAROUND_S
     assert found.tokens.ttft_s == pytest.approx(np.full((1, 3), first_s), abs=EXACT)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from splitimpera.core.errors import RequirementError
 from splitimpera.records.token_workload import Lengths, TokenWorkload
 from splitimpera.scenario import Scenario
+from splitimpera.setting import resolve
 
 TOKENS = {"prompt": 64, "output": {"mean": 32, "shape": "geometric"}, "context": 256}
 
@@ -84,3 +86,12 @@ def test_lengths_that_make_no_sense_are_refused(tokens, said):
 )
 def test_what_requests_do_not_go_with_is_refused(more, said):
     assert said in problem(**more)
+
+
+@pytest.mark.parametrize("metric", ["ttft", "ttft_p95", "tpot", "tpot_p95", "tokens_per_s", "token_energy"])
+def test_metrics_of_tokens_need_requests(metric):
+    sign = ">=" if metric == "tokens_per_s" else "<="
+    unit = {"tokens_per_s": "tokens/s", "token_energy": "J"}.get(metric, "s")
+    asked = document(requirements=[f"{metric} {sign} 1 {unit}"])
+    with pytest.raises(RequirementError, match=r"workload\.tokens"):
+        resolve(Scenario.model_validate(asked | {"workload": {"fps": 1}}))

@@ -129,14 +129,14 @@ def run(
     opened = open_bundle(bundle)
     if prompt is not None or prompts is not None or opened.manifest.language is not None:
         asked = {"--input": source, "--answers": answers, "--mode": mode, "--hedge": hedge, "--stale": stale}
-        check_alone(asked | {"--deadline": deadline, "--emulate": emulate, "--server": addresses[1:]})
+        check_alone(asked | {"--deadline": deadline, "--server": addresses[1:]})
         texts = prompts_of(prompt, prompts)
         trusted = None
         if opened.manifest.plan(plan).hops and addresses:
             trusted = client_security(keys, authority, certificate, key, token_file, server_name, insecure)
         sys.setswitchinterval(SWITCH_S)
-        way = (next(iter(addresses), None), plan, trusted, insecure)
-        return run_prompts(opened, texts, tokens, *way, threads, rate, frames, log, json)
+        way = (next(iter(addresses), None), plan, trusted, insecure, emulate)
+        return run_prompts(opened, texts, tokens, *way, slowdown, threads, rate, frames, log, json)
     if source is None:
         raise LinkError("nothing is said that could be run", where="--input", hint="name a source of frames")
     wanted = _mode(mode, opened, plan, addresses, hedge or stale_s is not None or slowdown > 1)

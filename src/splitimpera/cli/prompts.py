@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,8 @@ def run_prompts(
     plan: str | None,
     security: ClientSecurity | None,
     insecure: bool,
+    emulate: Path | None,
+    slowdown: float,
     threads: int,
     fps: float | None,
     requests: int | None,
@@ -73,7 +76,11 @@ def run_prompts(
 
     if server is not None and not bundle.manifest.plan(plan).hops:
         server, security, insecure = None, None, False
-    with WritingClient(bundle, server, plan, security=security, insecure=insecure, threads=threads) as client:
+    with ExitStack() as after:
+        if emulate is not None:
+            server, security = _emulated(emulate, server, security, after)
+        options = {"security": security, "insecure": insecure, "threads": threads, "slowdown": slowdown}
+        client = after.enter_context(WritingClient(bundle, server, plan, **options))  # type: ignore[arg-type]
         ids = [client.tokenizer.ids(text) for text in prompts]
         for each in ids:
             client.write(each, tokens)  # all of them are looked at before any is run
@@ -94,6 +101,23 @@ def run_prompts(
                     _print_summary(going.tally, first.plan, first.carrier, first.secure, json)
         except OSError as failure:
             raise output_error(log or Path(), failure, "--log") from None
+
+
+def _emulated(
+    trace: Path, server: tuple[str, int] | None, security: ClientSecurity | None, after: ExitStack
+) -> tuple[tuple[str, int], ClientSecurity | None]:
+    """Where a relay to the server is whose link changes as a trace says, and whom to trust there."""
+    import numpy as np
+
+    from splitimpera.deploy.emulated_link import ChangingLink, EmulatedLink
+    from splitimpera.net.traces import load_trace
+
+    if server is None:
+        raise LinkError("there is no server", where="--emulate", hint="name one by '--server'")
+    relay = EmulatedLink(server, ChangingLink(load_trace(trace), np.random.default_rng()))
+    if security is not None and security.server_name is None:
+        security = replace(security, server_name=server[0])
+    return after.enter_context(relay).address, security
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from splitimpera.core.errors import LinkError
 
 STEP = Struct("!IIII")
 PIECE = Struct("!II")
+STEP_BYTES = STEP.size + PIECE.size
+"""What a step of one piece adds to what crosses; the frame's header comes on top."""
 PLACE = Struct("!I")
 """In a response of status LACKING: from which position on the cache lacks tokens."""
 TOKEN = Struct("!I")

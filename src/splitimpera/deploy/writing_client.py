@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from splitimpera.bundle.opened import Bundle
 from splitimpera.core.errors import DataError, LinkError, UnreachableError
+from splitimpera.deploy.adaptive_plans import slowed
 from splitimpera.deploy.client import all_ended, check_trust, parsed_address
 from splitimpera.deploy.connection import Connection, Exchange, connect
 from splitimpera.deploy.lent_loop import LentLoop
@@ -60,6 +61,7 @@ class WritingClient:
         threads: How many threads the engine has.
         timeout_s: After so long without a token another session is opened.
         patience_s: After so long without a token, whatever was tried, it is given up.
+        slowdown: The device takes so many times as long, to stand in for a slower one.
 
     Raises:
         BundleError: the bundle is no language model's, has no such plan, or its files are not what was exported.
@@ -82,6 +84,7 @@ class WritingClient:
         threads: int = 1,
         timeout_s: float = TIMEOUT_S,
         patience_s: float = PATIENCE_S,
+        slowdown: float = 1.0,
         limits: Limits | None = None,
     ) -> None:
         self.bundle, self.language = bundle, language_of(bundle)
@@ -94,7 +97,7 @@ class WritingClient:
             check_trust(security, insecure)
             self.address = parsed_address(address) if isinstance(address, str) else address
         self.security, self.timeout_s, self.patience_s = security, timeout_s, patience_s
-        self.threads = threads
+        self.threads, self.slowdown = threads, slowdown
         self.half: TokenDeviceHalf = token_device_half(bundle, self.plan, threads)
         self.half.warm_up()
         self.limits = limits or Limits()
@@ -259,6 +262,7 @@ class Writing:
         """The token behind some more."""
         reading = self._reading
         token = self._client.half.read(reading, ids)
+        slowed(reading.head_s + reading.encode_s, self._client.slowdown)
         if token is not None:
             return token
         newest = reading.pieces[-1][0]

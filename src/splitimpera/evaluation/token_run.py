@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.cost.spread import Spread, drawn
+from splitimpera.deploy.messages import RESPONSE_BYTES
+from splitimpera.deploy.token_steps import STEP_BYTES, TOKEN
 from splitimpera.evaluation.pipeline import serve
 from splitimpera.net.tcp import TcpParameters
 from splitimpera.net.turns import Turns, take_turns
@@ -28,8 +30,8 @@ from splitimpera.records.link import Link
 from splitimpera.records.token_times import TokenTimes
 from splitimpera.records.token_workload import Requests
 
-TOKEN_BYTES = 4
-"""What the server's choice of a token takes as payload."""
+TOKEN_BYTES = RESPONSE_BYTES + TOKEN.size
+"""What the deployed server sends with a token of its choice."""
 
 PARTS = ("device queue", "device", "up", "server queue", "server", "down")
 """Where the time of a token goes: waiting for the user's request before, what the device takes, the way to the server,
@@ -135,7 +137,7 @@ def token_run(
         user=requests.user[request],
         arrival_s=np.where(first, arrival_s, np.nan),
         device_s=device_s,
-        up_bytes=up_bytes,
+        up_bytes=np.where(sends, up_bytes + STEP_BYTES, 0),
         server_s=alone_s[1],
         slower=draws[1],
         coding_s=np.where(sends, counted * crossing.decode_s, 0.0),

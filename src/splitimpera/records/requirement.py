@@ -59,6 +59,10 @@ _OTHERS: dict[str, Metric] = {
 }
 
 
+TOKEN_METRICS = frozenset({"ttft", "ttft_p95", "tpot", "tpot_p95", "tokens_per_s", "token_energy"})
+"""Of requests to a language model."""
+
+
 class _Metrics(Mapping[str, Metric]):
     """All that requirements may speak of: the tasks' qualities, the same in time, and what does not depend on them."""
 
