@@ -1,7 +1,7 @@
 """Bits per byte of the example's language model over UDP, by what stands where a packet with hidden states is lost.
 
     python benchmarks/language_losses.py [--losses 0.01 0.03 0.1] [--codecs NAME ...] [--cuts NAME ...]
-        [--frames 1000] [--replications 1] [--markdown FILE]
+        [--mtu "1500 B"] [--frames 1000] [--replications 1] [--markdown FILE]
 
 Designs of the network of examples/language without `workload.tokens`: a frame is a window of 256 bytes that is read
 once. Every frame is decoded with the gaps that the simulated link tears into it, and read by the layers behind.
@@ -22,7 +22,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "language"
 CONCEALMENTS = ("zero", "mean", "before")
 
 
-def scenario(folder: Path, loss: float, cuts: list[str], codecs: list[str], frames: int) -> Path:
+def scenario(folder: Path, loss: float, mtu: str, cuts: list[str], codecs: list[str], frames: int) -> Path:
     """The file of a scenario in which every plan keeps up and windows are late by nothing but their losses."""
     content = {
         "name": "language-udp",
@@ -30,7 +30,7 @@ def scenario(folder: Path, loss: float, cuts: list[str], codecs: list[str], fram
         "network": {"model": f"{EXAMPLE}/network.py:build"},
         "data": {"source": f"{EXAMPLE}/data.py:windows"},
         "devices": [{"name": "board", "preset": "raspberry-pi-4"}, {"name": "server", "preset": "laptop-cpu"}],
-        "links": [{"name": "radio", "rate": "10 Mbit/s", "delay": "8 ms", "loss": loss}],
+        "links": [{"name": "radio", "rate": "10 Mbit/s", "delay": "8 ms", "loss": loss, "mtu": mtu}],
         "workload": {"fps": 1, "frames": frames},
         "plans": {
             "cuts": cuts,
@@ -47,6 +47,7 @@ def scenario(folder: Path, loss: float, cuts: list[str], codecs: list[str], fram
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--losses", nargs="+", type=float, default=[0.01, 0.03, 0.1])
+    parser.add_argument("--mtu", default="1500 B", help="200 B: one token of uint8:token a packet")
     parser.add_argument("--cuts", nargs="+", default=["blocks.0", "blocks.2"], help="in the network's order")
     parser.add_argument("--codecs", nargs="+", default=["uint8:token"])
     parser.add_argument("--frames", type=int, default=1000)
@@ -60,7 +61,7 @@ def main() -> None:
     print("\n".join(lines), flush=True)
     for loss in given.losses:
         with tempfile.TemporaryDirectory() as folder:
-            path = scenario(Path(folder), loss, given.cuts, given.codecs, given.frames)
+            path = scenario(Path(folder), loss, given.mtu, given.cuts, given.codecs, given.frames)
             found = sei.design(path, replications=given.replications, explore=False, every_accuracy=True)
         whole = next(one.quality for one in found.evaluations if not one.plan.hops)
         hops = {one.plan.hops[0]: one.quality for one in found.evaluations if one.plan.hops}
