@@ -216,6 +216,7 @@ def test_text_in_pieces_with_its_past_is_as_in_one(untrained, ends):
     assert all(keys.shape == values.shape == (2, 4, ends[-1], 32) for keys, values in pasts)
 
 
+@pytest.mark.slow
 def test_it_is_split_behind_every_block_where_one_tensor_crosses(untrained):
     ids = ids_of(3, 32)
     graph, whole = sei.trace(untrained, ids[:2]), untrained(ids)

@@ -181,6 +181,7 @@ def test_names_from_a_results_file_are_no_commands_for_the_terminal(runs):
     assert "[/bold]" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -102,6 +102,7 @@ def test_networks_of_other_packages_by_name_and_by_import_path(library, name, fo
     assert not values["not_finite"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -54,6 +54,7 @@ def serving(folder, *options):
         process.communicate()
 
 
+@pytest.mark.slow
 def test_text_comes_as_it_is_written_and_a_log_says_when(folder):
     with serving(folder) as address:
         way = ("infer", "bundle", "--server", address, *KEYS, "--tokens", "10")

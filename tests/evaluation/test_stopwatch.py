@@ -68,6 +68,7 @@ def test_programs_are_timed_on_one_thread_as_they_are_deployed(bed, cache, monke
     assert seen == [1]
 
 
+@pytest.mark.slow
 def test_times_are_kept_by_what_was_timed_and_how(bed, cache, counted):
     plans = [plan(1, devices=HERE)]
     first = measure(plans, bed, fps=500.0, budget_s=0.5)

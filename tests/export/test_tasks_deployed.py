@@ -168,6 +168,7 @@ def test_a_plan_without_a_server_makes_its_responses_itself(runs):
     assert exported.manifest.task.most == local.manifest.task.most == 100
 
 
+@pytest.mark.slow
 def test_a_task_of_the_users_own_is_not_run_by_other_machines_and_that_is_said(runs, tmp_path):
     folder, exported, bundle = runs("own")
     assert bundle.manifest.task.kind == "raw"
@@ -235,6 +236,7 @@ def test_inputs_of_other_sources_are_judged_where_their_targets_are_known(runs, 
         open_source(str(tmp_path / "mine.npz"), other)
 
 
+@pytest.mark.slow
 def test_a_folders_classes_are_no_targets_of_masks(runs, tmp_path):
     _, _, bundle = runs("segmentation")
     images = Source("folder", [Sample(np.zeros((3, 16, 16), np.float32), 0, 1, (np.array(1),))], 1)

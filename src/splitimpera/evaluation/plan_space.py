@@ -121,7 +121,7 @@ def space_between(
 
     def over(way: Over) -> Iterator[Hop]:
         of_input = (*(codec for codec in way.codecs if _fits_input(codec, cuts[0])), *always, *input_codecs)
-        places = [(0, 0.0, of_input if _real(cuts[0]) else always)]
+        places = [(0, 0.0, of_input if _real(cuts[0]) else of_input[:1])]
         places += [(cut, 0.0, tuple(way.codecs)) for cut in split_at]
         for cut, _, codecs in places[1:]:
             for codec in codecs:

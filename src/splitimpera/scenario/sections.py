@@ -115,7 +115,7 @@ class WorkloadSection(_Section):
 
     fps: Annotated[Frequency, within("fps")]
     tokens: RequestsSection | None = None
-    frames: Annotated[int, Field(ge=LEAST_REQUESTS, le=int(BOUNDS["frames"].high))] = 1000
+    frames: Annotated[int, Field(le=int(BOUNDS["frames"].high))] = 1000
     deadline: Annotated[Seconds, within("deadline_s")] | None = None
     senders: Annotated[int, within("senders")] = 1
     response: ResponseBytes = 0
@@ -125,8 +125,9 @@ class WorkloadSection(_Section):
     @classmethod
     def _enough(cls, frames: int, known: ValidationInfo) -> int:
         """Requests of many tokens each say more than as many frames."""
-        if frames < LEAST_FRAMES and not known.data.get("tokens"):
-            raise PydanticKnownError("greater_than_equal", {"ge": LEAST_FRAMES})
+        least = LEAST_REQUESTS if known.data.get("tokens") else LEAST_FRAMES
+        if frames < least:
+            raise PydanticKnownError("greater_than_equal", {"ge": least})
         return frames
 
     @model_validator(mode="after")
