@@ -31,7 +31,6 @@ Trial = Callable[[Plan, Workload], Evaluation]
 """Evaluates a plan under a workload, with randomness that is the plan's own at every call."""
 
 MOST_PATTERNS = 1000
-REQUEST_REPLICATIONS = 2
 LOSING = "Losing packets"
 LEAVING = "Looking at early exits"
 CURVE_SAMPLES = 64
@@ -189,10 +188,10 @@ class Trials:
         return timeline_alone(plan, bench, self.times, self.rng(plan), sizes=sizes, intervals=False)
 
     def _replications_of(self, plan: Plan, workload: Workload) -> int:
-        """How often a trial simulates the links: requests of many tokens each say more than as many frames."""
-        if self.once_if_overloaded and self.overloads(plan):
+        """How often a trial simulates the links: requests of many tokens each say as much as many frames."""
+        if workload.tokens is not None or (self.once_if_overloaded and self.overloads(plan)):
             return 1
-        return self.replications if workload.tokens is None else min(self.replications, REQUEST_REPLICATIONS)
+        return self.replications
 
     def loss_curves(self, plans: Iterable[Plan]) -> list[LossCurve]:
         """Quality against packet loss, of plans that were evaluated; `trial` knows then what other losses do.
