@@ -74,6 +74,7 @@ def test_lengths_that_make_no_sense_are_refused(tokens, said):
         ({"bottlenecks": {"ratios": [4]}}, "leave out bottlenecks"),
         ({"exits": {"at": "auto"}}, "leave out exits"),
         ({"devices": [{"name": "phone"}, {"name": "server", "batch": 4}]}, "workload.tokens.together"),
+        ({"devices": [{"name": "phone", "profile": "phone.json"}, {"name": "server"}]}, "times of single tokens"),
         ({"devices": [{"name": "phone", "queue": "drop-newest"}, {"name": "server"}]}, "devices[0].queue"),
         (
             {

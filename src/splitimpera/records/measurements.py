@@ -171,7 +171,10 @@ class Measurements:
         for run in self.runs:
             if (run.start, run.end) == (start, end) and run.context >= context and run.together >= together:
                 return run.times
-        raise DataError(f"the blocks from cut {start} to cut {end} were not timed token by token", hint=_HINT)
+        raise DataError(
+            f"the blocks from cut {start} to cut {end} were not timed token by token",
+            hint="time the plans on this machine, or give their devices a preset",
+        )
 
     def joined(self, more: Measurements) -> Measurements:
         """These, and of others of the same machine and network what was not timed here."""

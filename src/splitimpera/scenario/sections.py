@@ -331,6 +331,11 @@ class Scenario(_Section):
                 + ("exits" if self.exits is not None else "bottlenecks")
             )
         for place, device in enumerate(self.devices):
+            if device.profile is not None:
+                raise ValueError(
+                    f"devices[{place}].profile: a profile has no times of single tokens; leave it out, and the device "
+                    "is timed where the design runs, or give a preset"
+                )
             if device.batch > 1 or device.queue != "wait":
                 wrong = "batch" if device.batch > 1 else "queue"
                 instead = "; workload.tokens.together says how many requests go together" if wrong == "batch" else ""
