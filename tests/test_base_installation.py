@@ -58,7 +58,7 @@ print(json.dumps(said))
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
     """Exit code, output and error messages of commands, and the errors of names, where all extras are missing."""
-    asked = COMMANDS | {"help": ["--help"], "init": ["scenario", "init", "written.yaml"]}
+    asked = COMMANDS | {"help": ["--help"], "init": ["scenario", "init", "written.yaml"], "doctor": ["doctor"]}
     folder = tmp_path_factory.mktemp("without")
     run = subprocess.run(
         [sys.executable, "-c", WITHOUT, json.dumps(asked)], cwd=folder, capture_output=True, text=True, check=False
@@ -82,7 +82,8 @@ def test_a_name_that_lacks_its_extra_says_the_line(said):
 
 
 def test_what_needs_no_extra_works_without(said):
-    assert said["help"][0] == said["init"][0] == 0
+    assert said["help"][0] == said["init"][0] == said["doctor"][0] == 0
+    assert "without filelock" in said["doctor"][1]
     assert "design" in said["help"][1]
 
 

@@ -11,6 +11,7 @@ import typer
 from splitimpera.cli import (
     compare,
     design,
+    doctor,
     export,
     infer,
     keys,
@@ -37,6 +38,8 @@ MISUSE: type[Any] = typer.BadParameter.__bases__[0]
 app = typer.Typer(
     name="splitimpera",
     help="Find where to split a neural network between a device and a server, and why.",
+    epilog="Begin with 'splitimpera scenario init', which writes a scenario, and 'splitimpera design scenario.yaml'. "
+    "'splitimpera doctor' checks the installation.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -54,6 +57,7 @@ app.command("compare")(compare.run)
 app.command("profile")(profile.run)
 app.command("saliency")(saliency.run)
 app.command("simulate")(simulate.run)
+app.command("doctor")(doctor.run)
 app.add_typer(study.app, name="study")
 app.add_typer(scenario.app, name="scenario")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from splitimpera.core.errors import OutputError, shown
+from splitimpera.core.errors import OutputError, ScenarioError, shown
 
 app = typer.Typer(help="Write or check a scenario file.", no_args_is_help=True)
 
@@ -15,18 +15,35 @@ app = typer.Typer(help="Write or check a scenario file.", no_args_is_help=True)
 @app.command()
 def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")] = Path("scenario.yaml"),
+    model: Annotated[
+        str | None,
+        typer.Option("--for", metavar="MODEL", help="Your network, file.py:factory: what it tells is filled in."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="SOURCE", help="With --for: your data, a folder or file.py:factory.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a commented scenario to start from; it runs as is."""
     from importlib.resources import files
 
-    from splitimpera.cli.terminal import console
+    from splitimpera.cli.terminal import console, progress
     from splitimpera.core.files import check_file, write_output
 
     check_file(file, "FILE")
     if file.exists() and not force:
         raise OutputError(f"'{shown(file)}' exists already", hint="name another file, or add --force to replace it")
-    write_output(file, (files("splitimpera.cli") / "scenario.yaml").read_bytes(), "FILE")
+    if model is None and data is None:
+        text = (files("splitimpera.cli") / "scenario.yaml").read_bytes()
+    elif model is None or data is None:
+        given, lacking = ("--for", "--data") if data is None else ("--data", "--for")
+        raise ScenarioError(f"{lacking} is missing: network and data are looked at together", where=given)
+    else:
+        from splitimpera.drafting import draft
+
+        with progress() as track:
+            text = draft(model, data, file.parent, track, console.print).encode()
+    write_output(file, text, "FILE")
     console.print(f"Wrote {file}. Next: splitimpera design {file}", soft_wrap=True)
 
 
