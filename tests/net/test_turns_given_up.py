@@ -27,7 +27,9 @@ def requests_of(users, requests, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="a connection is given up that nothing but rare losses meet; once in some 2 700 such runs")
+@pytest.mark.xfail(
+    strict=True, reason="a connection is given up that nothing but rare losses meet; once in some 2 700 such runs"
+)
 def test_no_connection_is_given_up_at_half_a_percent_of_loss():
     link = Link(rate_bps=1e5, delay_s=0.02, loss=0.005)
     turns = requests_of(4, 100, np.random.default_rng(SEED))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,6 +28,9 @@ WITH_DIRECT_ANSWERS: Literal[6] = 6
 """Of logs of runs whose answers may come from the last machine directly."""
 LINE_BYTES = 1 << 20
 MOST_LINES = 10_000_000
+
+First = TypeVar("First", bound=BaseModel)
+Each = TypeVar("Each", bound=BaseModel)
 
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
@@ -207,22 +210,27 @@ def read_log(path: str | Path) -> tuple[RunLine, list[FrameLine]]:
     Raises:
         DataError: it is no log, or is damaged.
     """
+    return read_lines(path, RunLine, FrameLine)
+
+
+def read_lines(path: str | Path, first: type[First], each: type[Each]) -> tuple[First, list[Each]]:
+    """The same of a log whose first line and all others are of these kinds."""
     with open_file(path, DataError, what="log") as file:
-        run: RunLine | None = None
-        frames: list[FrameLine] = []
+        run: First | None = None
+        others: list[Each] = []
         for number, (line, whole) in enumerate(log_lines(file.readline, path), 1):
             try:
                 if run is None:
-                    run = RunLine.model_validate_json(line)
+                    run = first.model_validate_json(line)
                 else:
-                    frames.append(FrameLine.model_validate_json(line))
+                    others.append(each.model_validate_json(line))
             except ValidationError as failure:
                 if not whole and run is not None:
                     break
                 raise DataError(told(failure), where=f"'{shown_path(path)}', line {number}") from None
     if run is None:
         raise DataError("the log is empty", where=f"'{shown_path(path)}'")
-    return run, frames
+    return run, others
 
 
 def log_lines(readline: object, path: str | Path) -> Iterator[tuple[bytes, bool]]:

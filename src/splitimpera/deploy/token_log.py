@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from splitimpera.core.errors import DataError, shown, shown_path
+from splitimpera.core.errors import DataError, shown
 from splitimpera.core.files import open_file
-from splitimpera.deploy.frame_log import Count, Seconds, log_lines, told
+from splitimpera.deploy.frame_log import Count, Seconds, log_lines, read_lines
 from splitimpera.records.token_workload import MOST_TOKENS
 
 KIND: Literal["tokens"] = "tokens"
@@ -100,22 +100,7 @@ def read_token_log(path: str | Path) -> tuple[WritingRunLine, list[RequestLine]]
     Raises:
         DataError: it is no log of a language model, or is damaged.
     """
-    with open_file(path, DataError, what="log") as file:
-        run: WritingRunLine | None = None
-        requests: list[RequestLine] = []
-        for number, (line, whole) in enumerate(log_lines(file.readline, path), 1):
-            try:
-                if run is None:
-                    run = WritingRunLine.model_validate_json(line)
-                else:
-                    requests.append(RequestLine.model_validate_json(line))
-            except ValidationError as failure:
-                if not whole and run is not None:
-                    break
-                raise DataError(told(failure), where=f"'{shown_path(path)}', line {number}") from None
-    if run is None:
-        raise DataError("the log is empty", where=f"'{shown_path(path)}'")
-    return run, requests
+    return read_lines(path, WritingRunLine, RequestLine)
 
 
 def is_token_log(path: str | Path) -> bool:
