@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from splitimpera.core.version import __version__
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from figures import figures  # noqa: E402
 
 project = "Split-Et-Impera"
 author = "The Split-Et-Impera developers"
@@ -25,6 +29,7 @@ exclude_patterns = ["adr/template.md"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist", "substitution"]
 myst_heading_anchors = 4
+myst_substitutions = figures()
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE.parent / "build" / "gallery")
 nb_execution_raise_on_error = True
