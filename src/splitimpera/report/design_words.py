@@ -16,7 +16,6 @@ from splitimpera.report.words import (
     WORDS,
     codec_words,
     known_violations,
-    sentence,
     shape_words,
     transport_words,
     value_words,
@@ -67,14 +66,14 @@ class PlanWords:
 
     @property
     def said(self) -> str:
-        """All of it in sentences."""
+        """All of it in a sentence."""
         steps = [
             _joined([f"{device.name} runs {device.layers}", *device.costs, *device.notes]) for device in self.devices
         ]
         for place, link in enumerate(self.links):
             steps.insert(2 * place + 1, _joined([f"{link.name} carries {link.sent}", link.time, link.like]))
         steps += [_joined([f"{figure.title} {figure.value}", figure.limit]) for figure in self.figures]
-        return ". ".join([*map(sentence, steps), *self.misses]) + "."
+        return "; ".join([*steps, *self.misses]) + "."
 
 
 def input_words(results: Results) -> tuple[str, list[str]]:

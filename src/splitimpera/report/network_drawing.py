@@ -191,7 +191,7 @@ def _band(drawing: Drawing, results: Results, at: dict[int, float], step: float,
 def _round_sizes(most: float) -> list[float]:
     """One or two below the most, which stand far enough from each other."""
     power = floor(log10(most))
-    first = next(digit for digit in (5, 2, 1) if digit * 10.0**power <= most)
+    first = next(digit for digit in (5, 2, 1) if digit * 10.0**power <= most or digit == 1)
     return [size for size in (first * 10.0**power, first * 10.0 ** (power - 1)) if size >= 1]
 
 
