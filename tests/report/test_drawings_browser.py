@@ -100,10 +100,13 @@ def browser(tmp_path_factory):
 
 def test_no_words_lie_on_each_other_or_leave_their_place(browser, tmp_path):
     drawn = [
-        f'<div id="{name} {draw.__name__} {narrow}">{draw(results, narrow=narrow)}</div>'
+        f'<div id="{name} {kind}">{drawing}</div>'
         for name, results in every_result()
-        for draw in (design_svg, network_svg)
-        for narrow in (False, True)
+        for kind, drawing in {
+            "across": design_svg(results),
+            "down": design_svg(results, narrow=True),
+            **{f"network {width}": network_svg(results, width=width) for width in (1168, 640, 360)},
+        }.items()
     ]
     path = tmp_path / "all.html"
     path.write_text(f"<!doctype html><meta charset=utf-8>{''.join(drawn)}")
@@ -119,9 +122,10 @@ def test_one_of_two_is_shown_as_there_is_room_and_the_page_gets_no_wider(browser
     page = browser.open(path.as_uri(), 1280)
     shown = "[...document.querySelectorAll('.design')].map((it) => it.checkVisibility())"
     assert page.run(shown) == [True, False]
-    for width in (640, 390):
+    for width, place in ((1280, 0), (900, 1), (390, 2)):
         page.resize(width)
-        assert page.run(shown) == [False, True]
+        assert page.run(shown) == [width == 1280, width < 1280]
+        assert page.run(shown.replace("design", "network")) == [place == each for each in range(3)]
         assert page.run("document.documentElement.scrollWidth") <= width
     named = page.run("[...document.querySelectorAll('.sei-drawing')].every((it) => it.querySelector('title, desc'))")
     assert named

@@ -80,13 +80,13 @@ def test_each_cut_says_what_it_is_where_the_mouse_stands():
     assert said[0] == "cut 0 after input: 8 x 8 x 8, 2.05 kB"
 
 
-@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("wide", [1168, 640, 360])
 @pytest.mark.parametrize("layers", [5, 20, 160, 1500])
-def test_however_many_layers_all_lie_beside_each_other(layers, narrow):
-    drawing = network_svg(checked(deep_values(layers)), narrow=narrow)
+def test_however_many_layers_all_lie_beside_each_other(layers, wide):
+    drawing = network_svg(checked(deep_values(layers)), width=wide)
     drawn = ElementTree.fromstring(drawing)
     width = float(drawn.attrib["viewBox"].split()[2])
-    assert width == (360 if narrow else 1168)
+    assert width == wide
     bars = [rect for rect in drawn.iter(f"{SVG}rect") if (rect.get("class") or "").startswith("band")]
     assert len(bars) == layers  # of the input, too; one is chosen
     assert all(0 <= float(bar.attrib["x"]) <= width - float(bar.attrib["width"]) for bar in bars)

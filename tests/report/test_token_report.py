@@ -263,7 +263,7 @@ def test_two_runs_are_compared_by_their_waits(results):
 
 def test_the_drawing_says_what_a_token_sends(results):
     drawn = design_svg(results).replace("\N{NO-BREAK SPACE}", " ")
-    assert ">378 B a token<" in drawn
+    assert "378 B a token" in drawn
     assert ">TTFT p95, at most 400 ms<" in drawn
     assert "Each token comes back to camera" in responses_words(results)
 

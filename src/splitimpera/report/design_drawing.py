@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from markupsafe import Markup
-
 from splitimpera.report.design_words import (
     DeviceWords,
     Figure,
@@ -23,17 +21,19 @@ from splitimpera.report.design_words import (
     responses_words,
     state_words,
 )
-from splitimpera.report.html.rendering import render
+from splitimpera.report.html.rendering import for_page
 from splitimpera.report.palette import COLOURS
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.report.selection import compared_plans, drawn_plan
 from splitimpera.report.svg import Drawing, fitted, line_height, text_width
 from splitimpera.report.words import certainty_words, choice_words, plan_words
 
-WIDTHS = {1: 720.0, 2: 1168.0, 3: 1168.0}
+WIDTHS = {1: 720.0, 2: 1060.0, 3: 1168.0}
 """Of a drawing with so many devices beside each other; of more they lie below each other."""
 DOWN, NARROW = 720.0, 360.0
-INPUT, OUTCOME, GAP, PAD, INSET, MARK = 118.0, 200.0, 12.0, 14.0, 36.0, 16.0
+LEAST = 930
+"""Pixels of a page that it goes across."""
+INPUT, OUTCOME, GAP, PAD, INSET, MARK = 110.0, 196.0, 12.0, 14.0, 36.0, 16.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Columns:
     def of(cls, devices: int) -> Columns:
         width = WIDTHS[devices]
         free = width - INPUT - OUTCOME - INSET
-        device = free / (2 * devices - 1 + 0.25 * (devices == 2))
+        device = free / (2 * devices - 1)
         link = (free - devices * device) / max(devices - 1, 1)
         return cls(width, device, link, [INPUT + place * (device + link) for place in range(devices)])
 
@@ -103,8 +103,7 @@ def design_svg(results: Results, *, narrow: bool = False, heading: bool = True) 
 
 def design_html(results: Results, *, heading: bool = False) -> str:
     """The drawing for a page: across where there is room, downwards where there is not."""
-    wide, narrow = (Markup(design_svg(results, narrow=narrow, heading=heading)) for narrow in (False, True))
-    return render("drawing", wide=wide, narrow=narrow)
+    return for_page({LEAST: design_svg(results, heading=heading), 0: design_svg(results, narrow=True, heading=heading)})
 
 
 def _said(results: Results, others: Sequence[PlanEntry], words: PlanWords) -> str:
@@ -235,29 +234,28 @@ def _small_down(drawing: Drawing, y: float, words: PlanWords) -> float:
 
 
 def _device(device: DeviceWords) -> list[Line]:
-    costs = [Line(", ".join(device.costs), "strong", room=5)]
-    notes = [Line(note, "small", "bad" if note.startswith("overloaded") else "soft") for note in device.notes]
+    notes = [Line(note, "small", "soft") for note in device.notes]
+    costs = [Line(", ".join(device.costs), "strong", room=5), Line(device.overloaded, "small", "bad")]
     return [Line(device.name, "head"), Line(device.layers), Line(device.span, "small", "soft"), *costs, *notes]
 
 
 def _link(link: LinkWords) -> tuple[list[Line], list[Line]]:
     """What stands above and what below an arrow."""
-    tone = "bad" if link.time.startswith("overloaded") else ""
-    below = [
-        Line(link.sent, "strong"),
-        Line(link.time, "strong" if not tone else "small", tone),
-        Line(link.coded, "small", "soft"),
-    ]
-    return [Line(link.name, "strong"), Line(link.like, "small", "soft")], below
+    costs = [Line(", ".join(link.costs), "strong"), Line(link.overloaded, "small", "bad")]
+    coded = ", ".join(filter(None, [link.packets, link.coded]))
+    return [Line(link.name, "strong"), Line(link.like, "small", "soft")], [*costs, Line(coded, "small", "soft")]
 
 
 def _small_device(device: DeviceWords) -> list[Line]:
-    notes = [Line(note, "small", "bad") for note in device.notes if note.startswith("overloaded")]
-    return [Line(device.layers, "small"), Line(", ".join(device.costs), "small"), *notes]
+    return [
+        Line(device.layers, "small"),
+        Line(", ".join(device.costs), "small"),
+        Line(device.overloaded, "small", "bad"),
+    ]
 
 
 def _small_link(link: LinkWords) -> list[Line]:
-    return [Line(link.sent, "small"), Line(link.time, "small", "bad" if link.time.startswith("overloaded") else "")]
+    return [Line(", ".join(link.costs), "small"), Line(link.packets, "small"), Line(link.overloaded, "small", "bad")]
 
 
 def _figures(drawing: Drawing, x: float, y: float, words: PlanWords) -> None:

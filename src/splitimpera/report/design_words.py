@@ -25,24 +25,26 @@ from splitimpera.report.words import (
 
 @dataclass(frozen=True)
 class DeviceWords:
-    """A device: what it is called, how many layers it runs and which, what that costs, and what else is to be said."""
+    """A device: its name, how many layers it runs and which, what a frame takes there, and what else is to be said."""
 
     name: str
     layers: str
     span: str
     costs: list[str]
     notes: list[str]
+    overloaded: str
 
 
 @dataclass(frozen=True)
 class LinkWords:
-    """A link: its name, what it is like, what a frame sends over it, how long that takes, and how it is coded."""
+    """A link: its name, what it is like, what a frame takes on it, in how many packets it goes, how it is coded."""
 
     name: str
     like: str
-    sent: str
-    time: str
+    costs: list[str]
+    packets: str
     coded: str
+    overloaded: str
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,13 @@ class PlanWords:
     def said(self) -> str:
         """All of it in a sentence."""
         steps = [
-            _joined([f"{device.name} runs {device.layers}", *device.costs, *device.notes]) for device in self.devices
+            _joined([f"{device.name} runs {device.layers}", *device.costs, *device.notes, device.overloaded])
+            for device in self.devices
         ]
         for place, link in enumerate(self.links):
-            steps.insert(2 * place + 1, _joined([f"{link.name} carries {link.sent}", link.time, link.like]))
+            steps.insert(
+                2 * place + 1, _joined([link.name, link.like, *link.costs, link.packets, link.coded, link.overloaded])
+            )
         steps += [_joined([f"{figure.title} {figure.value}", figure.limit]) for figure in self.figures]
         return "; ".join([*steps, *self.misses]) + "."
 
@@ -173,14 +178,11 @@ def _device(plan: PlanEntry, place: int, results: Results) -> DeviceWords:
         )
     if any(part.startswith(f"{name}: ") for part in plan.estimates) and last > first:
         notes.append("times estimated")
-    load = plan.utilisation.get(name)
-    if load is not None and load > 1:
-        notes.append(f"overloaded: {units.format_fraction(_short(load))} busy")
     for exit in plan.exits:
         if first < exit.cut <= last:
             where = results.cut_names.get(exit.cut, f"cut {exit.cut}")
             notes.append(f"{units.format_fraction(_short(exit.share))} leave after {where}")
-    return DeviceWords(name, layers, span, costs, notes)
+    return DeviceWords(name, layers, span, costs, notes, _overload(plan, name))
 
 
 def _coming(plan: PlanEntry, place: int, results: Results) -> float:
@@ -218,24 +220,29 @@ def _link(plan: PlanEntry, hop: HopEntry, coming: float, results: Results) -> Li
     like += [f"{units.format_fraction(numbers['loss'])} loss"] if "loss" in numbers else []
     coded = [f"{hop.bottleneck:g}x bottleneck"] if hop.bottleneck else []
     coded += [*codec_words(hop.codec), f"over {transport_words(hop.transport)}"]
-    load = plan.utilisation.get(hop.link)
-    took = ", ".join(_times(plan, hop.link, coming)) if plan.stable else ""
-    if load is not None and load > 1:
-        took = f"overloaded: {units.format_fraction(_short(load))} busy"
-    return LinkWords(hop.link, ", ".join(like), _sent(plan, hop), took, ", ".join(coded).replace(" %", f"{KEPT}%"))
+    costs = [*(_times(plan, hop.link, coming) if plan.stable else []), _sent(plan, hop)]
+    packets = ""
+    if hop.packets and plan.stable:
+        packets = f"in {_short(hop.packets):g}{KEPT}packet{'' if _short(hop.packets) == 1 else 's'}"
+    coding = ", ".join(coded).replace(" %", f"{KEPT}%")
+    return LinkWords(hop.link, ", ".join(like), list(filter(None, costs)), packets, coding, _overload(plan, hop.link))
 
 
 def _sent(plan: PlanEntry, hop: HopEntry) -> str:
-    """What a frame sends over a link."""
+    """The bytes of a frame, or of a token, over a link."""
     if plan.tokens is not None:
-        return f"{_bytes(plan.tokens.bytes_per_token)} a token"
-    if hop.payload_bytes is not None and hop.packets is not None:
-        packets = _short(hop.packets)
-        return f"{_bytes(hop.payload_bytes)} in {packets:g} packet{'' if packets == 1 else 's'}"
-    payload_bytes = plan.metrics.get("payload_bytes")
+        return _kept(f"{_bytes(plan.tokens.bytes_per_token)} a token")
+    payload_bytes = plan.metrics.get("payload_bytes") if hop.payload_bytes is None else hop.payload_bytes
     if payload_bytes is None:
         return ""
-    return _bytes(payload_bytes) if len(plan.hops) == 1 else f"{_bytes(payload_bytes)} over all links"
+    together = hop.payload_bytes is None and len(plan.hops) > 1
+    return f"{_bytes(payload_bytes)}{' over all links' if together else ''}"
+
+
+def _overload(plan: PlanEntry, name: str) -> str:
+    """That a device or a link has more to do than it can; else nothing."""
+    load = plan.utilisation.get(name)
+    return f"overloaded, {_kept(units.format_fraction(_short(load)))} busy" if load is not None and load > 1 else ""
 
 
 def _shown_metrics(results: Results) -> list[str]:

@@ -9,10 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import floor, isfinite, log10, sqrt
 
-from markupsafe import Markup
-
 from splitimpera.core import units
-from splitimpera.report.html.rendering import render
+from splitimpera.report.html.rendering import for_page
 from splitimpera.report.layer_names import common_prefix
 from splitimpera.report.palette import COLOURS, STAR_COLOUR
 from splitimpera.report.schema import CutEntry, Results
@@ -20,7 +18,7 @@ from splitimpera.report.selection import CurvePoint, curve_points, drawn_plan
 from splitimpera.report.svg import Drawing, fitted, text_width
 from splitimpera.report.words import shape_words
 
-WIDTH, NARROW = 1168.0, 360.0
+WIDTH, MIDDLE, NARROW = 1168.0, 640.0, 360.0
 LEFT, RIGHT = 62.0, 10.0
 CURVE, BAND, ROW = 110.0, 130.0, 16.0
 ROWS = 3
@@ -49,18 +47,17 @@ class Name:
         return not lower.left - 3 < upper.at < lower.right + 3
 
 
-def network_svg(results: Results, *, narrow: bool = False) -> str:
+def network_svg(results: Results, *, width: float = WIDTH) -> str:
     """The network from its input to its end, as an SVG element: cumulative saliency above, what crosses below.
 
     Empty where no cut is known.
 
     Args:
-        narrow: 360 pixels wide, for small screens.
+        width: In pixels, 360 or more. Where it has room for that, each cut says what it is where the mouse stands.
 
     Example:
         `Path("network.svg").write_text(network_svg(read(Path("runs/digits"))), encoding="utf-8")`
     """
-    width = NARROW if narrow else WIDTH
     cuts = {cut.index: cut for cut in results.cuts}
     if not cuts:
         return ""
@@ -83,7 +80,7 @@ def network_svg(results: Results, *, narrow: bool = False) -> str:
         drawing.rect(at[cut] - 1, top - 4, 2, bottom + BAND + 10 - top, fill=colour)
     if points:
         _curve(drawing, points, at, levels, top)
-    bottom = _band(drawing, results, at, step, bottom + 6, narrow)
+    bottom = _band(drawing, results, at, step, bottom + 6)
     for cut in sorted({hop.cut for plan in results.plans for hop in plan.hops} & cuts.keys()):
         drawing.rect(at[cut] - 2, bottom + 5, 4, 4, corner=2, fill=colour)
     y = _devices(drawing, results, at, step, bottom + 14)
@@ -91,11 +88,13 @@ def network_svg(results: Results, *, narrow: bool = False) -> str:
 
 
 def network_html(results: Results) -> str:
-    """The drawing for a page: wide or narrow, as there is room; empty where no cut is known."""
+    """The drawing for a page, as wide as there is room; empty where no cut is known."""
     if not results.cuts:
         return ""
-    wide, narrow = (Markup(network_svg(results, narrow=narrow)) for narrow in (False, True))
-    return render("drawing", wide=wide, narrow=narrow)
+    return for_page(
+        {int(0.88 * width): network_svg(results, width=width) for width in (WIDTH, MIDDLE)}
+        | {0: network_svg(results, width=NARROW)}
+    )
 
 
 def network_words(results: Results) -> str:
@@ -163,7 +162,7 @@ def _curve(
             drawing.path(f"M{x:.1f} {y - 5.5:.1f} l5 5.5 l-5 5.5 l-5 -5.5 z", "candidate", style=f"fill:{STAR_COLOUR}")
 
 
-def _band(drawing: Drawing, results: Results, at: dict[int, float], step: float, top: float, narrow: bool) -> float:
+def _band(drawing: Drawing, results: Results, at: dict[int, float], step: float, top: float) -> float:
     """What crosses at each cut, as the width of a pipe of that cross-section; where it ends below."""
     most, middle = max(1, *(cut.bytes for cut in results.cuts)), top + BAND / 2
     reasons = {candidate.cut: ", ".join(candidate.reasons) for candidate in results.candidates}
@@ -184,7 +183,9 @@ def _band(drawing: Drawing, results: Results, at: dict[int, float], step: float,
         gap = min(1.0, step / 6)
         place = at[cut.index] - step / 2 + gap / 2, middle - height, step - gap, 2 * height
         kind = "" if cut.index in chosen else "band several" if len(cut.shapes) > 1 else "band"
-        drawing.rect(*place, kind, fill=colour if cut.index in chosen else "", said="" if narrow else said)
+        drawing.rect(
+            *place, kind, fill=colour if cut.index in chosen else "", said=said if drawing.width >= WIDTH else ""
+        )
     return top + BAND
 
 

@@ -9,15 +9,15 @@ from splitimpera.core.errors import printable
 from splitimpera.report.layer_names import wrapped
 from splitimpera.report.palette import SCHEMES
 
+KEPT = "\N{NO-BREAK SPACE}"
 SIZES = {"value": 22.0, "head": 15.0, "small": 11.5}
 """Of letters, in pixels, by kind; of all others `SIZE`."""
 SIZE = 13.0
-KEPT = "\N{NO-BREAK SPACE}"
 LONGEST = 1000
 """So many characters are more than any room has lines for."""
 BOLD = ("value", "head", "strong")
 _WIDTHS = {0.36: "'ijlIJ|.,:;!-/ ()[]ft", 0.53: 'rszck?"*_`\\', 0.64: "", 0.83: "wCDGHNOQU&+<=>^~#", 1.0: "mMW@%"}
-_LETTERS = {letter: width for width, letters in _WIDTHS.items() for letter in letters}
+_LETTERS = {KEPT: 0.36} | {letter: width for width, letters in _WIDTHS.items() for letter in letters}
 
 
 class Drawing:
