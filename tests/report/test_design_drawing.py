@@ -241,10 +241,12 @@ def test_words_are_broken_where_there_is_room_and_the_end_of_long_ones_is_kept()
     lines = fitted("encoder.layers.encoder_layer_0.self_attention", 150)
     assert "".join(lines) == "encoder.layers.encoder_layer_0.self_attention"
     for words in ("x" * 5000, "w " * 3000, "a.b" * 500, "", "W" * 40):
-        lines = fitted(words, 100, most=2)
-        assert len(lines) <= 2
-        assert all(text_width(line) <= 100 for line in lines)
-    assert fitted("one.two.three.four.five", 60, most=1)[0].startswith("...")
+        for name in (False, True):
+            lines = fitted(words, 100, most=2, name=name)
+            assert len(lines) <= 2
+            assert all(text_width(line) <= 100 for line in lines)
+    assert fitted("one.two.three.four.five", 70, most=1, name=True)[0].endswith(".five")
+    assert fitted("the first words of many that follow", 120, most=1)[0].startswith("the first")
 
 
 def test_unknown_values_are_said_to_be_so():

@@ -38,12 +38,13 @@ INPUT, OUTCOME, GAP, PAD, INSET, MARK = 110.0, 196.0, 12.0, 14.0, 36.0, 16.0
 
 @dataclass(frozen=True)
 class Line:
-    """Words on a line of their own; `room` above it."""
+    """Words on a line of their own; `room` above it; `name`: whether they are one, of which the end is kept."""
 
     words: str
     kind: str = ""
     tone: str = ""
     room: float = 0.0
+    name: bool = False
 
 
 @dataclass(frozen=True)
@@ -227,23 +228,32 @@ def _small_down(drawing: Drawing, y: float, words: PlanWords) -> float:
         rows.append((device.name, _small_device(device)))
         rows += [(link.name, _small_link(link))] if link is not None else []
     for name, cell in rows:
-        named = _lines([Line(name, "small", "soft")], label - GAP)
+        named = _lines([Line(name, "small", "soft", name=True)], label - GAP)
         y = max(_draw(drawing, 0, y, named), _draw(drawing, label, y, _lines(cell, drawing.width - label))) + 2
     drawing.text(0, y + line_height("small") * 0.8, "outcome", "small", tone="soft")
     return _small_figures(drawing, label, y, words.figures)
 
 
 def _device(device: DeviceWords) -> list[Line]:
-    notes = [Line(note, "small", "soft") for note in device.notes]
+    notes = [Line(", ".join(device.notes), "small", "soft")]
     costs = [Line(", ".join(device.costs), "strong", room=5), Line(device.overloaded, "small", "bad")]
-    return [Line(device.name, "head"), Line(device.layers), Line(device.span, "small", "soft"), *costs, *notes]
+    return [
+        Line(device.name, "head", name=True),
+        Line(device.layers),
+        Line(device.span, "small", "soft", name=True),
+        *costs,
+        *notes,
+    ]
 
 
 def _link(link: LinkWords) -> tuple[list[Line], list[Line]]:
     """What stands above and what below an arrow."""
     costs = [Line(", ".join(link.costs), "strong"), Line(link.overloaded, "small", "bad")]
     coded = ", ".join(filter(None, [link.packets, link.coded]))
-    return [Line(link.name, "strong"), Line(link.like, "small", "soft")], [*costs, Line(coded, "small", "soft")]
+    return [Line(link.name, "strong", name=True), Line(link.like, "small", "soft")], [
+        *costs,
+        Line(coded, "small", "soft"),
+    ]
 
 
 def _small_device(device: DeviceWords) -> list[Line]:
@@ -293,7 +303,7 @@ def _lines(lines: Sequence[Line], room: float) -> list[Line]:
     """The same in lines that fit; what says nothing has none."""
     found = []
     for line in lines:
-        for place, part in enumerate(fitted(line.words, room, line.kind) if line.words else ()):
+        for place, part in enumerate(fitted(line.words, room, line.kind, name=line.name) if line.words else ()):
             found.append(Line(part, line.kind, line.tone, 0.0 if place else line.room))
     return found
 

@@ -173,9 +173,8 @@ def _device(plan: PlanEntry, place: int, results: Results) -> DeviceWords:
         costs.append(_bytes(plan.memory_bytes[place]))
     if not place:
         energy_j = plan.tokens.token_energy_j if plan.tokens else plan.energy_j
-        costs += (
-            [] if energy_j is None else [f"{units.format_energy(_short(energy_j))}{' a token' if plan.tokens else ''}"]
-        )
+        if energy_j is not None:
+            costs.append(_kept(f"{units.format_energy(_short(energy_j))}{' a token' if plan.tokens else ''}"))
     if any(part.startswith(f"{name}: ") for part in plan.estimates) and last > first:
         notes.append("times estimated")
     for exit in plan.exits:
@@ -202,7 +201,8 @@ def _times(plan: PlanEntry, name: str, coming: float) -> list[str]:
     """What a device, or a link, takes for a frame that comes; waiting included where that has an end."""
     if plan.tokens is not None:
         ways = [("first token", plan.tokens.ttft_parts_s), ("each next", plan.tokens.tpot_parts_s)]
-        return [f"{title} {_time(_took(plan, name, parts))}" for title, parts in ways if _took(plan, name, parts)]
+        took = {title: _took(plan, name, parts_s) for title, parts_s in ways}
+        return [_kept(f"{title} {_time(time_s)}") for title, time_s in took.items() if time_s]
     time_s = _took(plan, name, plan.parts_s) / coming if coming > 0 else 0.0
     return [_time(time_s)] if time_s else []
 
@@ -218,7 +218,7 @@ def _link(plan: PlanEntry, hop: HopEntry, coming: float, results: Results) -> Li
     like = [units.format_rate(numbers["rate"])] if "rate" in numbers else []
     like += [f"{units.format_time(numbers['delay'])} delay"] if "delay" in numbers else []
     like += [f"{units.format_fraction(numbers['loss'])} loss"] if "loss" in numbers else []
-    coded = [f"{hop.bottleneck:g}x bottleneck"] if hop.bottleneck else []
+    coded = [_kept(f"{hop.bottleneck:g}x bottleneck")] if hop.bottleneck else []
     coded += [*codec_words(hop.codec), f"over {transport_words(hop.transport)}"]
     costs = [*(_times(plan, hop.link, coming) if plan.stable else []), _sent(plan, hop)]
     packets = ""
@@ -242,7 +242,7 @@ def _sent(plan: PlanEntry, hop: HopEntry) -> str:
 def _overload(plan: PlanEntry, name: str) -> str:
     """That a device or a link has more to do than it can; else nothing."""
     load = plan.utilisation.get(name)
-    return f"overloaded, {_kept(units.format_fraction(_short(load)))} busy" if load is not None and load > 1 else ""
+    return f"overloaded, {_kept(units.format_fraction(_short(load)))}" if load is not None and load > 1 else ""
 
 
 def _shown_metrics(results: Results) -> list[str]:

@@ -126,7 +126,7 @@ def _names(
     placed: list[Name] = []
     for cut, first in wanted:
         words = cuts[cut].name.removeprefix(prefix)
-        (words,) = fitted(words, 0.45 * width, "small", most=1)
+        (words,) = fitted(words, 0.45 * width, "small", most=1, name=True)
         words += f", {_bytes(cuts[cut])}" if first else ""
         room = text_width(words, "small") * (1.12 if first else 1.0)
         left = min(max(at[cut] - room / 2, 0.0), width - room)
@@ -206,7 +206,7 @@ def _devices(drawing: Drawing, results: Results, at: dict[int, float], step: flo
             continue
         left, right = first + 1, end + (step / 2 if end == at[last] else 0) - 1
         drawing.path(f"M{left:.1f} {y:.1f} v4 H{right:.1f} v-4", "way")
-        (words,) = fitted(name, max(right - left, 40), "small", most=1)
+        (words,) = fitted(name, max(right - left, 40), "small", most=1, name=True)
         if text_width(words, "small") <= right - left + 8:
             drawing.text((left + right) / 2, y + 18, words, "small", "middle")
     return y + 24

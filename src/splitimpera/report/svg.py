@@ -81,7 +81,8 @@ class Drawing:
             (end[0] - 6 * along[0] + side * 4 * along[1], end[1] - 6 * along[1] + side * 4 * along[0])
             for side in (1, -1)
         ]
-        self.path(f"M{_at(start)} L{_at(end)} M{_at(barbs[0])} L{_at(end)} L{_at(barbs[1])}", kind)
+        self.path(f"M{_at(start)} L{_at(end)}", kind)
+        self.path(f"M{_at(barbs[0])} L{_at(end)} L{_at(barbs[1])}", f"{kind} tip")
 
     def mark(self, x: float, y: float, good: bool) -> None:
         """A tick or a cross, 10 pixels wide, on a baseline."""
@@ -116,13 +117,14 @@ def text_width(words: str, kind: str = "") -> float:
     )
 
 
-def fitted(words: str, room: float, kind: str = "", most: int = 3) -> list[str]:
+def fitted(words: str, room: float, kind: str = "", most: int = 3, *, name: bool = False) -> list[str]:
     """Words in lines that a room is wide enough for: broken at spaces, long names where their parts join.
 
-    Of what takes more than `most` lines the end is kept, which tells layers apart.
+    Of what takes more than `most` lines the beginning is kept; of a `name` the end, which tells layers apart.
     """
     lines = [""]
-    for word in _harmless(words[-LONGEST:]).split(" "):
+    harmless = _harmless(words[-LONGEST:] if name else words[:LONGEST])
+    for word in harmless.split(" "):
         for place, part in enumerate(_parts(word, room, kind)):
             joint = "" if place or not lines[-1] else " "
             if lines[-1] and text_width(lines[-1] + joint + part, kind) > room:
@@ -131,10 +133,12 @@ def fitted(words: str, room: float, kind: str = "", most: int = 3) -> list[str]:
                 lines[-1] += joint + part
     if len(lines) <= most:
         return lines
-    kept = lines[-most:]
-    while kept[0] and text_width(f"...{kept[0]}", kind) > room:
-        kept[0] = kept[0][1:]
-    return [f"...{kept[0]}", *kept[1:]]
+    kept = lines[-most:] if name else lines[:most]
+    cut, shorter = (0, slice(1, None)) if name else (-1, slice(None, -1))
+    while kept[cut] and text_width(f"...{kept[cut]}", kind) > room:
+        kept[cut] = kept[cut][shorter]
+    kept[cut] = f"...{kept[cut]}" if name else f"{kept[cut].rstrip()}..."
+    return kept
 
 
 def _parts(word: str, room: float, kind: str) -> Sequence[str]:
@@ -200,7 +204,7 @@ def _style() -> str:
         ".sei-drawing path.mark,.sei-drawing path.curve{stroke-width:2}",
         ".sei-drawing path.rule{stroke-width:1}",
         ".sei-drawing .band{fill-opacity:.6}.sei-drawing .several{fill-opacity:.3}",
-        ".sei-drawing path.back{stroke-dasharray:3 4}",
+        ".sei-drawing path.back{stroke-dasharray:3 4}.sei-drawing path.tip{stroke-dasharray:none}",
     ]
     return "".join(rules)
 
