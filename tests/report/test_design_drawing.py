@@ -41,7 +41,7 @@ def test_the_chosen_plan_from_its_input_to_its_outcome():
         "radio",
         "300 kbit/s, 20 ms delay, 3 % loss",
         "10 ms, 1 kB",
-        "8-bit, over UDP",
+        "over UDP, 8-bit",
     ]
     assert {"50 ms", "latency p95, at most 60 ms", "95 %", "accuracy, at least 90 %"} <= set(words)
 
@@ -68,9 +68,9 @@ def test_times_are_those_of_the_results_and_add_up():
 
 def test_packets_and_bytes_of_each_hop_where_they_are_known():
     sent = replace(four_plans()[0], crossing=((312.4, 4.0),))
-    assert "in 4 packets, 8-bit, over UDP" in words_of(design_svg(made_results([sent], REQUIREMENTS)))
+    assert "in 4 packets over UDP, 8-bit" in words_of(design_svg(made_results([sent], REQUIREMENTS)))
     again = replace(sent, crossing=((312.4, 1.0),))
-    assert "in 1 packet, 8-bit, over UDP" in words_of(design_svg(made_results([again], REQUIREMENTS)))
+    assert "in 1 packet over UDP, 8-bit" in words_of(design_svg(made_results([again], REQUIREMENTS)))
 
 
 def test_memory_and_energy_stand_where_they_are_known():

@@ -249,7 +249,7 @@ def _device(device: DeviceWords) -> list[Line]:
 def _link(link: LinkWords) -> tuple[list[Line], list[Line]]:
     """What stands above and what below an arrow."""
     costs = [Line(", ".join(link.costs), "strong"), Line(link.overloaded, "small", "bad")]
-    coded = ", ".join(filter(None, [link.packets, link.coded]))
+    coded = f"{link.packets} {link.coded}".strip()
     return [Line(link.name, "strong", name=True), Line(link.like, "small", "soft")], [
         *costs,
         Line(coded, "small", "soft"),

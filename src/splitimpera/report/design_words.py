@@ -218,8 +218,9 @@ def _link(plan: PlanEntry, hop: HopEntry, coming: float, results: Results) -> Li
     like = [units.format_rate(numbers["rate"])] if "rate" in numbers else []
     like += [f"{units.format_time(numbers['delay'])} delay"] if "delay" in numbers else []
     like += [f"{units.format_fraction(numbers['loss'])} loss"] if "loss" in numbers else []
-    coded = [_kept(f"{hop.bottleneck:g}x bottleneck")] if hop.bottleneck else []
-    coded += [*codec_words(hop.codec), f"over {transport_words(hop.transport)}"]
+    coded = [_kept(f"over {transport_words(hop.transport)}")]
+    coded += [_kept(f"{hop.bottleneck:g}x bottleneck")] if hop.bottleneck else []
+    coded += codec_words(hop.codec)
     costs = [*(_times(plan, hop.link, coming) if plan.stable else []), _sent(plan, hop)]
     packets = ""
     if hop.packets and plan.stable:
