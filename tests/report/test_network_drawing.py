@@ -70,7 +70,7 @@ def test_the_chosen_cut_has_the_colour_of_its_plan_and_its_name():
     rects, words = parts_of(network_svg(results))
     assert [place for place, rect in enumerate(rects) if rect.get("fill") == COLOURS["SC"]] == [3]
     assert "block.add, 2.05 kB" in words
-    assert "The recommended plan cuts after block.add." in network_words(results)
+    assert "The recommended plan sends what crosses after block.add." in network_words(results)
 
 
 def test_each_cut_says_what_it_is_where_the_mouse_stands():
@@ -104,7 +104,9 @@ def test_where_several_tensors_cross_it_is_fainter_and_says_so():
 
 
 def test_devices_stand_below_their_layers():
-    _, words = parts_of(network_svg(checked(chain_values())))
+    results = checked(chain_values())
+    assert "The recommended plan sends the input and what crosses after block.add." in network_words(results)
+    _, words = parts_of(network_svg(results))
     assert "gateway" in words
     assert "server" in words
     assert "camera" not in words  # it runs none
@@ -112,7 +114,7 @@ def test_devices_stand_below_their_layers():
 
 def test_a_plan_without_a_cut_and_a_network_without_a_curve():
     alone = made_results([evaluation("LC", p95_s=0.01)], REQUIREMENTS)
-    assert "The recommended plan cuts nowhere." in network_words(alone)
+    assert "The recommended plan sends nothing." in network_words(alone)
     values = made_values(four_plans(), REQUIREMENTS)
     values["curve"] |= {"cuts": [], "per_class": {}}
     bare = checked(values)

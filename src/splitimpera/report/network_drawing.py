@@ -100,7 +100,9 @@ def network_html(results: Results) -> str:
 def network_words(results: Results) -> str:
     """What the drawing shows."""
     names, plan = results.cut_names, drawn_plan(results)
-    where = " and ".join(dict.fromkeys(names.get(hop.cut, f"cut {hop.cut}") for hop in plan.hops))
+    sent = dict.fromkeys(
+        f"what crosses after {names.get(hop.cut, f'cut {hop.cut}')}" if hop.cut else "the input" for hop in plan.hops
+    )
     said = [
         "The pipe's cross-section is the bytes that cross at each cut, uncoded: its width goes with their square root."
     ]
@@ -110,7 +112,7 @@ def network_words(results: Results) -> str:
         said.append("The line above is cumulative saliency (log10 CS); diamonds are the candidates.")
     said.append("Dots below are the cuts of the plans that were simulated.")
     kind = "recommended" if results.recommendation.plan else "nearest"
-    said.append(f"The {kind} plan cuts after {where}." if where else f"The {kind} plan cuts nowhere.")
+    said.append(f"The {kind} plan sends {' and '.join(sent) or 'nothing'}.")
     return " ".join(said)
 
 

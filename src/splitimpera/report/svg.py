@@ -167,7 +167,7 @@ def _at(point: tuple[float, float]) -> str:
 
 
 def _style() -> str:
-    """Colours follow the system, or what a page around says (`data-theme` of Sphinx, JupyterLab's own).
+    """Colours follow the system, or what a page around says (`data-theme` of Sphinx, those of notebooks).
 
     Each colour is written twice: for those that know no variables as it is on light paper.
     """
@@ -175,8 +175,8 @@ def _style() -> str:
     rules = [
         f".sei-drawing{{{light}font:{SIZE:g}px system-ui,sans-serif;font-variant-numeric:tabular-nums}}",
         f"@media screen and (prefers-color-scheme:dark){{.sei-drawing{{{dark}}}}}",
-        f"[data-theme=light] .sei-drawing,[data-jp-theme-light=true] .sei-drawing{{{light}}}",
-        f"[data-theme=dark] .sei-drawing,[data-jp-theme-light=false] .sei-drawing{{{dark}}}",
+        f"[data-theme=light] .sei-drawing,[data-jp-theme-light=true] .sei-drawing,.vscode-light .sei-drawing{{{light}}}",
+        f"[data-theme=dark] .sei-drawing,[data-jp-theme-light=false] .sei-drawing,.vscode-dark .sei-drawing{{{dark}}}",
         *(f".sei-drawing .{kind}{{font-size:{size:g}px}}" for kind, size in SIZES.items()),
         *(f".sei-drawing .{kind}{{font-weight:650}}" for kind in BOLD),
     ]
