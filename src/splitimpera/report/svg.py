@@ -175,8 +175,10 @@ def _style() -> str:
     rules = [
         f".sei-drawing{{{light}font:{SIZE:g}px system-ui,sans-serif;font-variant-numeric:tabular-nums}}",
         f"@media screen and (prefers-color-scheme:dark){{.sei-drawing{{{dark}}}}}",
-        f"[data-theme=light] .sei-drawing,[data-jp-theme-light=true] .sei-drawing,.vscode-light .sei-drawing{{{light}}}",
-        f"[data-theme=dark] .sei-drawing,[data-jp-theme-light=false] .sei-drawing,.vscode-dark .sei-drawing{{{dark}}}",
+        *(
+            f":is([data-theme={name}],[data-jp-theme-light={is_light}],.vscode-{name}) .sei-drawing{{{colours}}}"
+            for name, is_light, colours in (("light", "true", light), ("dark", "false", dark))
+        ),
         *(f".sei-drawing .{kind}{{font-size:{size:g}px}}" for kind, size in SIZES.items()),
         *(f".sei-drawing .{kind}{{font-weight:650}}" for kind in BOLD),
     ]
