@@ -80,8 +80,8 @@ def test_each_cut_says_what_it_is_where_the_mouse_stands():
     assert said[0] == "cut 0 after input: 8 x 8 x 8, 2.05 kB"
 
 
-@pytest.mark.parametrize("wide", [1168, 640, 360])
-@pytest.mark.parametrize("layers", [5, 20, 160, 1500])
+@pytest.mark.parametrize("wide", [1168, 360])
+@pytest.mark.parametrize("layers", [5, 160])
 def test_however_many_layers_all_lie_beside_each_other(layers, wide):
     drawing = network_svg(checked(deep_values(layers)), width=wide)
     drawn = ElementTree.fromstring(drawing)
