@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 
+import numpy as np
 from PIL import Image
 
 import splitimpera as sei
@@ -20,16 +21,16 @@ sys.path.insert(0, str(ROOT / "tests"))
 from browser import Page, chromium  # noqa: E402
 
 PICTURES = ROOT / "docs" / "images" / "report"
-PARTS = {  # from the top of one element (the page's own, where it has no name) to that of another, and no higher than so
-    "decision": ("", "what-if", 700),
-    "what-if": ("what-if", "splits", 600),
-    "splits": ("splits", "layers", 540),
+PARTS = {  # from below one heading (the page's top, where there is none) to the next one named, and no higher than so
+    "decision": ("", "what-if", 560),
+    "what-if": ("what-if", "splits", 550),
+    "splits": ("splits", "layers", 430),
     "breakdown": ("breakdown", "losses", 700),
     "losses": ("losses", "sensitivity", 700),
-    "sensitivity": ("sensitivity", "all-plans", 390),
+    "sensitivity": ("sensitivity", "all-plans", 310),
 }
-WIDTH, WHOLE = 960, 12000  # pixels of the page; it is that high, so that it is drawn in one piece
-COLOURS = 48  # of a picture: its most frequent ones; what is drawn has few, and files stay small
+WIDTH, WHOLE = 1200, 12000  # pixels of the page; it is that high, so that it is drawn in one piece
+COLOURS = 56  # of a picture: its most frequent ones; what is drawn has few, and files stay small
 STILL_S = 3.0  # the page is done when its layout has not changed for so long
 
 
@@ -44,17 +45,20 @@ def take(report: Path) -> None:
             _wait_until_still(page)
             with Image.open(page.screenshot(Path(folder) / "page.png")) as whole:
                 for name, (first, last, tallest) in PARTS.items():
-                    top, bottom = _top(page, first), _top(page, last)
+                    top, bottom = _below(page, first), _top(page, last)
                     part = whole.convert("RGB").crop((0, top, WIDTH, min(bottom, top + tallest)))
                     _few_colours(part).save(PICTURES / f"{name}-{scheme}.png", optimize=True)
 
 
 def _few_colours(picture: Image.Image) -> Image.Image:
-    counted = picture.getcolors(picture.width * picture.height) or []
-    frequent = [colour for _, colour in sorted(counted, reverse=True)[:COLOURS]]
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([value for colour in frequent for value in colour])
-    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
+    """Each pixel as the nearest of the most frequent colours, so that these stay as they are."""
+    pixels = np.asarray(picture, dtype=np.int32)
+    colours, places, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    kept = colours[np.argsort(counts)[::-1][:COLOURS]]
+    nearest = ((colours[:, None] - kept[None]) ** 2).sum(2).argmin(1)
+    found = Image.fromarray(nearest[places].reshape(pixels.shape[:2]).astype(np.uint8), "P")
+    found.putpalette(kept.astype(np.uint8).tobytes())
+    return found
 
 
 def _wait_until_still(page: Page) -> None:
@@ -68,7 +72,12 @@ def _wait_until_still(page: Page) -> None:
 
 
 def _top(page: Page, name: str) -> int:
-    return round(page.run(f"document.getElementById('{name}').getBoundingClientRect().top + scrollY")) if name else 0
+    return round(page.run(f"document.getElementById('{name}').getBoundingClientRect().top + scrollY"))
+
+
+def _below(page: Page, name: str) -> int:
+    heading = f"document.getElementById('{name}')"
+    return round(page.run(f"{heading}.nextElementSibling.getBoundingClientRect().top + scrollY - 4")) if name else 0
 
 
 def main() -> None:
