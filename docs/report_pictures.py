@@ -22,7 +22,7 @@ from browser import Page, chromium  # noqa: E402
 
 PICTURES = ROOT / "docs" / "images" / "report"
 PARTS = {  # from below one heading (the page's top, where there is none) to the next one named, and no higher than so
-    "decision": ("", "what-if", 560),
+    "decision": ("", "what-if", 580),
     "what-if": ("what-if", "splits", 550),
     "splits": ("splits", "layers", 430),
     "breakdown": ("breakdown", "losses", 700),
@@ -30,7 +30,7 @@ PARTS = {  # from below one heading (the page's top, where there is none) to the
     "sensitivity": ("sensitivity", "all-plans", 310),
 }
 WIDTH, WHOLE = 1200, 12000  # pixels of the page; it is that high, so that it is drawn in one piece
-COLOURS = 56  # of a picture: its most frequent ones; what is drawn has few, and files stay small
+COLOURS, AREA = 56, 16  # of a picture, so that files stay small; from so many pixels on an area keeps its colour
 STILL_S = 3.0  # the page is done when its layout has not changed for so long
 
 
@@ -51,12 +51,15 @@ def take(report: Path) -> None:
 
 
 def _few_colours(picture: Image.Image) -> Image.Image:
-    """Each pixel as the nearest of the most frequent colours, so that these stay as they are."""
+    """Each pixel as the nearest of a few colours: those of areas, however small, and the most frequent others."""
     pixels = np.asarray(picture, dtype=np.int32)
     colours, places, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
-    kept = colours[np.argsort(counts)[::-1][:COLOURS]]
+    places = places.reshape(pixels.shape[:2])
+    inside = (places[1:, 1:] == places[:-1, 1:]) & (places[1:, 1:] == places[1:, :-1])
+    areas = np.bincount(places[1:, 1:][inside], minlength=len(colours))
+    kept = colours[np.lexsort((counts, np.where(areas >= AREA, areas, 0)))[::-1][:COLOURS]]
     nearest = ((colours[:, None] - kept[None]) ** 2).sum(2).argmin(1)
-    found = Image.fromarray(nearest[places].reshape(pixels.shape[:2]).astype(np.uint8), "P")
+    found = Image.fromarray(nearest[places].astype(np.uint8), "P")
     found.putpalette(kept.astype(np.uint8).tobytes())
     return found
 
