@@ -12,7 +12,8 @@ pytestmark = pytest.mark.alone
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs/guides/python.md").read_text()
 BLOCKS = {
-    name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, text in {"readme": README, "guide": GUIDE}.items()
+    name: re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for name, text in {"readme": README, "guide": GUIDE}.items()
 }
 
 

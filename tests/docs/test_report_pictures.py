@@ -1,4 +1,4 @@
-"""The pictures of the report: all are there, small, and shown in both colour schemes with words for who cannot see them."""
+"""The pictures of the report: all are there, small, and shown in both colour schemes with the same words."""
 
 from __future__ import annotations
 

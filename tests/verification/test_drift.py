@@ -126,7 +126,7 @@ def test_a_slower_link_is_told_by_its_rate(tmp_path):
 
 
 def test_frames_that_come_in_one_piece_say_nothing_of_the_rate(tmp_path):
-    log = changed(logged(tmp_path / "run.jsonl", "SC1-float32-tcp"), lambda line: {"assembled_s": 0.0})
+    log = changed(logged(tmp_path / "run.jsonl", "SC1-float32-tcp"), lambda _: {"assembled_s": 0.0})
     assert "goodput" not in [one.key for one in verify(gate(), [log]).drift]
 
 
