@@ -42,7 +42,7 @@ def saliency_figure(results: Results) -> go.Figure:
         mode="lines+markers",
         line={"color": CURVE_COLOUR},
         customdata=[
-            [point.cut.index, shape_words(*point.cut.shapes), name] for point, name in zip(points, full, strict=True)
+            [point.cut.index, shape_words(point.cut.shapes[0]), name] for point, name in zip(points, full, strict=True)
         ],
         hovertemplate="cut %{customdata[0]}, after %{customdata[2]}<br>"
         "log10 CS %{y:.2f}, sends %{customdata[1]}<extra></extra>",
