@@ -23,14 +23,14 @@ from browser import Page, chromium  # noqa: E402
 PICTURES = ROOT / "docs" / "images" / "report"
 PARTS = {  # from below one heading (the page's top, where there is none) to the next one named, and no higher than so
     "decision": ("", "what-if", 580),
-    "what-if": ("what-if", "splits", 550),
+    "what-if": ("what-if", "splits", 525),
     "splits": ("splits", "layers", 430),
     "breakdown": ("breakdown", "losses", 700),
     "losses": ("losses", "sensitivity", 700),
     "sensitivity": ("sensitivity", "all-plans", 310),
 }
 WIDTH, WHOLE = 1200, 12000  # pixels of the page; it is that high, so that it is drawn in one piece
-COLOURS, AREA = 56, 16  # of a picture, so that files stay small; from so many pixels on an area keeps its colour
+COLOURS = 56  # of a picture, so that files stay small
 STILL_S = 3.0  # the page is done when its layout has not changed for so long
 
 
@@ -51,16 +51,17 @@ def take(report: Path) -> None:
 
 
 def _few_colours(picture: Image.Image) -> Image.Image:
-    """Each pixel as the nearest of a few colours: those of areas, however small, and the most frequent others."""
-    pixels = np.asarray(picture, dtype=np.int32)
+    """Each pixel as the nearest of a few colours: one after the other the one that the picture would miss most."""
+    pixels = np.asarray(picture, dtype=np.int64)
     colours, places, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
-    places = places.reshape(pixels.shape[:2])
-    inside = (places[1:, 1:] == places[:-1, 1:]) & (places[1:, 1:] == places[1:, :-1])
-    areas = np.bincount(places[1:, 1:][inside], minlength=len(colours))
-    kept = colours[np.lexsort((counts, np.where(areas >= AREA, areas, 0)))[::-1][:COLOURS]]
-    nearest = ((colours[:, None] - kept[None]) ** 2).sum(2).argmin(1)
-    found = Image.fromarray(nearest[places].astype(np.uint8), "P")
-    found.putpalette(kept.astype(np.uint8).tobytes())
+    kept, away = [], np.full(len(colours), 1.0)
+    for _ in range(COLOURS):
+        kept.append(int(np.argmax(counts * away)))
+        far = ((colours - colours[kept[-1]]) ** 2).sum(1) ** 1.5  # a few pixels of a colour of its own count, too
+        away = far if len(kept) == 1 else np.minimum(away, far)
+    nearest = ((colours[:, None] - colours[kept]) ** 2).sum(2).argmin(1)
+    found = Image.fromarray(nearest[places].reshape(pixels.shape[:2]).astype(np.uint8), "P")
+    found.putpalette(colours[kept].astype(np.uint8).tobytes())
     return found
 
 

@@ -1,6 +1,6 @@
-"""The way of docs/start/own_network.md, line by line: from a network and a folder of pictures to two programs on loopback.
+"""The way of docs/start/own_network.md, line by line: from a network and a folder of pictures to two programs.
 
-The page's network would be fetched; a small one of the test's own stands in for it, on a device too small for all of it.
+The page's network would be fetched; a small one of the test's own stands in for it, on a device too small for it.
 """
 
 from __future__ import annotations
