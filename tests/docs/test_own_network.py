@@ -34,7 +34,7 @@ def make():
 def lines():
     """The commands of the page that this test runs, as arguments of `splitimpera`, in order."""
     for block in re.findall(REMARK + r"```sh\n(.*?)```", PAGE, re.DOTALL):
-        for line in block.splitlines():
+        for line in block.replace("\\\n", "").splitlines():
             words = shlex.split(line.replace("torchvision/mobilenet_v2@pretrained", "net.py:make"), comments=True)
             if words and words[0] == "splitimpera":
                 yield words[1:]
