@@ -24,6 +24,8 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "local_files",
+    "schema_keys",
+    "command_options",
 ]
 exclude_patterns = ["adr/template.md", "_ext"]
 suppress_warnings = ["config.cache"]  # of functions in the configuration
