@@ -26,6 +26,7 @@ extensions = [
     "local_files",
     "schema_keys",
     "command_options",
+    "public_names",
 ]
 exclude_patterns = ["adr/template.md", "_ext"]
 suppress_warnings = ["config.cache"]  # of functions in the configuration
@@ -37,6 +38,20 @@ nb_execution_cache_path = str(HERE.parent / "build" / "gallery")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
 nb_merge_streams = True
+
+autodoc_default_options = {"members": True, "exclude-members": "model_post_init, model_config"}
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+python_display_short_literal_types = True
+napoleon_use_ivar = True  # attributes once, where the class describes them
+napoleon_numpy_docstring = False
+default_role = "code"
+nitpicky = True
+# errors that docstrings name are all described; types of signatures are also those of other packages, whose
+# inventories are not here, and of records within
+nitpick_ignore_regex = [("py:(class|obj)", ".*")]
 
 mathjax_path = "mathjax/tex-chtml.js"
 mathjax3_config = {"options": {"enableMenu": False}}  # the menu would load what is not copied

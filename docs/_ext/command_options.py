@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -69,14 +70,15 @@ def option_lines(name: str, kind: Any, told: Any, default: Any) -> list[str]:
         spelled.append(f"--no-{long[2:]}")
     title = ", ".join(f"{each} {value}".rstrip() for each in spelled) if given else told.metavar or name.upper()
     ends = [f"{word} {end:.10g}" for word, end in (("from", told.min), ("to", told.max)) if end is not None]
-    notes = [" ".join(ends)] if ends else []
+    notes = [" ".join(ends).capitalize()] if ends else []
     repeated = list in (typing.get_origin(kind), *map(typing.get_origin, typing.get_args(kind)))
-    notes += ["may be repeated"] if repeated else []
+    notes += ["May be repeated"] if repeated else []
     if default is inspect.Parameter.empty or default is ...:
-        notes.append("required")
+        notes.append("Required")
     elif "default" not in told.help and default not in (None, "", False, []) and not flag:
-        notes.append(f"default: `{default}`")
-    return [f"````{{option}} {title}", told.help + (f" ({'; '.join(notes)})" if notes else ""), "````", ""]
+        notes.append(f"Default: `{default}`")
+    text = re.sub(r"[<*_$\[\]]", r"\\\g<0>", told.help)
+    return [f"````{{option}} {title}", " ".join([text, *(f"{note}." for note in notes)]), "````", ""]
 
 
 class Command(SphinxDirective):

@@ -91,6 +91,7 @@ class Plan:
 
     @property
     def configuration(self) -> Configuration:
+        """What kind of plan it is: "LC", "RC", "SC" or "EE"."""
         if self.exits:
             return "EE"
         if not self.hops:

@@ -271,6 +271,7 @@ class Deliveries:
 
     @property
     def lost_packet_rate(self) -> float:
+        """Share of the data packets that the link dropped, 0 to 1."""
         packets = int(self.packets.sum())
         return float(self.lost_packets.sum()) / packets if packets else 0.0
 
