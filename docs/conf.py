@@ -45,6 +45,7 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_display_short_literal_types = True
+maximum_signature_line_length = 88
 napoleon_use_ivar = True  # attributes once, where the class describes them
 napoleon_numpy_docstring = False
 default_role = "code"

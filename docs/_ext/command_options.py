@@ -93,9 +93,17 @@ class Command(SphinxDirective):
         if function is None:
             raise self.error(f"there is no command '{name}'")
         every = list(parameters(function))
-        words = [told.metavar or key.upper() for key, _, told, _ in every if isinstance(told, typer.models.ArgumentInfo)]
+        words = [
+            told.metavar or key.upper() for key, _, told, _ in every if isinstance(told, typer.models.ArgumentInfo)
+        ]
         lines = ["```text", " ".join(["splitimpera", name, *words, "[OPTIONS]"]), "```", ""]
-        lines += [*inspect.cleandoc(function.__doc__ or "").split("\n"), "", f"```{{program}} splitimpera {name}", "```", ""]
+        lines += [
+            *inspect.cleandoc(function.__doc__ or "").split("\n"),
+            "",
+            f"```{{program}} splitimpera {name}",
+            "```",
+            "",
+        ]
         for key, kind, told, default in every:
             if not told.help:
                 log.warning("%s: '%s' has no help", name, key, location=self.get_location())
