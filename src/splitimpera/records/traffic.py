@@ -54,6 +54,10 @@ class Workload:
         response_bytes: Size of the response that goes back when a frame is complete; 0: none is simulated.
         direct: By which way answers of plans with devices in the middle come back; None: along the hops.
         tokens: What each frame asks of a language model, as a request; None: frames are samples, answered at once.
+
+    Example:
+        >>> Workload(fps=20, frames=3).due_s()
+        array([0.  , 0.05, 0.1 ])
     """
 
     fps: float
