@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from splitimpera.core.version import __version__
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
-os.environ["PLOTLY_RENDERER"] = "notebook_connected"  # of executed pages; its scripts are then taken from the site
 
 project = "Split-Et-Impera"
 author = "The Split-Et-Impera developers"

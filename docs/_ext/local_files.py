@@ -1,9 +1,8 @@
-"""All that a page loads is beside it: MathJax, Plotly, and the repository's folders that pages link to."""
+"""What pages load or link to is beside them: MathJax, and the repository's folders."""
 
 from __future__ import annotations
 
 import importlib.util
-import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -17,14 +16,6 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 LEFT_OUT = {"__pycache__", "runs"}
 """Folders that running an example leaves."""
-
-PLOTLY = re.compile(r'<script[^>]*\bsrc="https://cdn\.plot\.ly/[^"]*"[^>]*></script>')
-ELSEWHERE = re.compile(
-    r'<script[^>]*\bsrc="https://cdnjs\.cloudflare\.com/[^"]*mathjax[^"]*"[^>]*></script>'
-    r'|<script type="module">\s*import "https://cdn\.plot\.ly/[^"]*"\s*</script>',
-    re.IGNORECASE,
-)
-"""What Plotly puts beside its figures; figures here have no formulas."""
 
 
 def folder_of(package: str) -> Path:
@@ -42,18 +33,6 @@ def copy_mathjax(app: Sphinx) -> None:
     for part in ("output/chtml", "input/tex/extensions"):
         shutil.copytree(source / part, target / part, dirs_exist_ok=True)
     shutil.copyfile(source / "tex-chtml.js", target / "tex-chtml.js")
-
-
-def use_local_plotly(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:
-    """Plotly's scripts from the site itself, one copy for all pages."""
-    body = context.get("body", "")
-    if "cdn.plot.ly" not in body:
-        return
-    target = Path(app.outdir) / "_static" / "plotly.min.js"
-    if not target.exists():
-        shutil.copyfile(folder_of("plotly") / "package_data" / "plotly.min.js", target)
-    local = f'<script charset="utf-8" src="{context["pathto"]("_static/plotly.min.js", 1)}"></script>'
-    context["body"] = PLOTLY.sub(local, ELSEWHERE.sub("", body))
 
 
 class LinkedFolders(SphinxPostTransform):
@@ -88,7 +67,6 @@ def archived(folder: Path, root: Path, target: Path) -> str:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.connect("html-page-context", use_local_plotly)
     app.add_post_transform(LinkedFolders)
     app.connect("build-finished", lambda app, failure: None if failure else copy_mathjax(app))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
