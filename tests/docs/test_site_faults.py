@@ -22,6 +22,10 @@ reference/exit_codes
 page
 ```
 """
+SMALLER = """
+extensions = [each for each in extensions if each != "executed"]  # of the gallery
+exclude_patterns.append("validation.md")
+"""
 PAGE = """# A page
 
 [This](reference/python.md), [examples](../examples/some), {py:exc}`~splitimpera.core.errors.PlanError`, and $x^2$.
@@ -55,6 +59,11 @@ def copy(tmp_path):
     for name in ("conf.py", "reference/python.md", "reference/command_line.md", "reference/exit_codes.md"):
         text = (DOCS / name).read_text().replace("[installation](../install.md)", "installation")
         (source / name).write_text(text)
+    for path in (*DOCS.glob("*.py"), DOCS / "validation.md"):  # what the configuration reads
+        if path.name != "conf.py":
+            shutil.copy(path, source)
+    with (source / "conf.py").open("a") as configuration:
+        configuration.write(SMALLER)
     (source / "index.md").write_text(INDEX)
     (source / "page.md").write_text(PAGE)
     (tmp_path / "examples" / "some" / "runs").mkdir(parents=True)
