@@ -8,7 +8,7 @@ from pathlib import Path
 from splitimpera.core.version import __version__
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "_ext"))
+sys.path[:0] = [str(HERE), str(HERE / "_ext")]
 
 project = "Split-Et-Impera"
 author = "The Split-Et-Impera developers"
@@ -27,7 +27,10 @@ extensions = [
     "public_names",
 ]
 exclude_patterns = ["adr/template.md", "_ext"]
-suppress_warnings = ["config.cache"]  # of functions in the configuration
+suppress_warnings = [
+    "config.cache",  # of functions in the configuration
+    "myst-nb.lexer",  # cells have no language where they are not run: -D nb_execution_mode=off
+]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist", "substitution"]
 myst_heading_anchors = 4
