@@ -103,6 +103,11 @@ def design(
 
     Raises:
         SplitImperaError: something that the scenario names is wrong, missing or does not fit.
+
+    Example:
+        found = sei.design("scenario.yaml", seed=1)
+        print(found.recommendation.reasons)
+        sei.save(found, "runs/mine")
     """
     if replications < 1:
         raise ScenarioError(f"{replications} is out of range, it must be 1 or more", where="replications")

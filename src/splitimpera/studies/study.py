@@ -80,6 +80,10 @@ def study(
     Raises:
         SplitImperaError: the study's file is wrong, or none of its cells can be evaluated; its folder cannot be
             written, holds another study, or has another writer. A cell or a plan that fails alone stops nothing.
+
+    Example:
+        found = sei.study("study.yaml", "runs/mine", workers=2)
+        found.frame().groupby("id")["latency_p95"].min()
     """
     if not isinstance(study, Study):
         study = load_study(study)
