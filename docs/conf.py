@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from splitimpera.core.version import __version__
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
 
 project = "Split-Et-Impera"
 author = "The Split-Et-Impera developers"
@@ -20,13 +22,15 @@ extensions = [
     "sphinx-mathjax-offline",
     "sphinx_copybutton",
     "sphinx_design",
+    "executed",  # docs/executed.py: where outputs are kept, Plotly, thumbnails
 ]
 exclude_patterns = ["adr/template.md"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist", "substitution"]
 myst_heading_anchors = 4
 nb_execution_mode = "cache"
-nb_execution_cache_path = str(HERE.parent / "build" / "gallery")
+nb_execution_in_temp = True
+nb_output_stderr = "remove"  # that a network is trained, at the first build alone
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
 
