@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from splitimpera.saliency.curve import SaliencyCurve
     from splitimpera.studies.study_results import StudyResults
 
-ROWS_SHOWN = 20
+ROWS_SHOWN = 10
 
 
 def register() -> None:
