@@ -25,6 +25,7 @@ extensions = [
     "schema_keys",
     "command_options",
     "public_names",
+    "executed",  # docs/executed.py: where outputs are kept, Plotly, thumbnails
 ]
 exclude_patterns = ["adr/template.md", "_ext"]
 suppress_warnings = [
@@ -35,7 +36,8 @@ suppress_warnings = [
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist", "substitution"]
 myst_heading_anchors = 4
 nb_execution_mode = "cache"
-nb_execution_cache_path = str(HERE.parent / "build" / "gallery")
+nb_execution_in_temp = True
+nb_output_stderr = "remove"  # that a network is trained, at the first build alone
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
 nb_merge_streams = True

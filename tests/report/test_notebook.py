@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
+from html import unescape
 from types import SimpleNamespace
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 from made import evaluation, four_plans, made_results
+from made_study import two_ranges
 
 import splitimpera
 from splitimpera.core.errors import SplitImperaError
 from splitimpera.designs import Design
 from splitimpera.qos.recommendation import recommend
+from splitimpera.report import policy_html, study_html
 from splitimpera.report.interactive import figures
 from splitimpera.report.notebook import (
     ROWS_SHOWN,
@@ -26,6 +30,7 @@ from splitimpera.report.notebook import (
     plans_frame,
 )
 from splitimpera.saliency.curve import SaliencyCurve
+from splitimpera.studies.policy_study import policy_of
 
 REQUIREMENTS = ["accuracy >= 90 %", "latency_p95 <= 60 ms"]
 
@@ -57,6 +62,11 @@ def test_in_a_notebook_what_a_design_makes_is_shown_as_html(monkeypatch):
     for shown in (results, decision, curve):
         make = printers[type(shown).__module__, type(shown).__name__]
         assert "<div><p><strong>" in make(shown)
+    study = two_ranges()
+    for shown, page in ((study, study_html(study)), (policy_of(study, 3), policy_html(policy_of(study, 3)))):
+        frame = printers[type(shown).__module__, type(shown).__name__](shown)
+        (inner,) = re.findall(r'^<iframe title="[^"]+" srcdoc="([^"]*)"[^<>]*></iframe>$', frame)
+        assert unescape(inner) == page
     assert (Design.__module__, Design.__name__) in printers
     assert "after layer" in printers[SaliencyCurve.__module__, SaliencyCurve.__name__](curve)
 

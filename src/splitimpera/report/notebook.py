@@ -1,4 +1,4 @@
-"""For notebooks: designs, recommendations and curves as HTML, tables as pandas frames."""
+"""For notebooks: designs, recommendations, curves, studies and policies as HTML, tables as pandas frames."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
     from splitimpera.designs import Design
     from splitimpera.qos.recommendation import Recommendation
+    from splitimpera.records.policy import Policy
     from splitimpera.report.schema import Results
     from splitimpera.saliency.curve import SaliencyCurve
+    from splitimpera.studies.study_results import StudyResults
 
-ROWS_SHOWN = 20
+ROWS_SHOWN = 10
 
 
 def register() -> None:
-    """Tell the running IPython how to show a `Design`, a `Recommendation` and a `SaliencyCurve`.
+    """Tell the running IPython how to show what `SHOWN` lists.
 
     `import splitimpera` does so in a notebook. By name, so that nothing is imported before it is shown.
     """
@@ -80,13 +82,36 @@ def html_of_curve(curve: SaliencyCurve) -> str:
     return html_table(caption, ["cut", "after layer", "bytes", "CS", "candidate"], rows)
 
 
+def html_of_study(results: StudyResults) -> str:
+    """The study's own page, in a frame."""
+    from splitimpera.report.html.study_page import study_html
+
+    return html_frame(study_html(results), f"The study {results.name}: which designs win where")
+
+
+def html_of_policy(policy: Policy) -> str:
+    """The policy's own page, in a frame."""
+    from splitimpera.report.html.policy_page import policy_html
+
+    return html_frame(policy_html(policy), "The policy: which plan is used where")
+
+
 SHOWN: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("designs", "Design", html_of_design),
     ("report.schema", "Results", html_of_results),
     ("qos.recommendation", "Recommendation", html_of_recommendation),
     ("saliency.curve", "SaliencyCurve", html_of_curve),
+    ("studies.study_results", "StudyResults", html_of_study),
+    ("records.policy", "Policy", html_of_policy),
 )
 """Module, class, and what makes HTML of it."""
+
+
+def html_frame(page: str, title: str) -> str:
+    """A whole page within another one, with styles and scripts of its own."""
+    from splitimpera.report.html.rendering import render
+
+    return render("frame", page=page, title=title)
 
 
 def html_table(
