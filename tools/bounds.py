@@ -26,10 +26,10 @@ TESTS = (
     "codec",
     "core",
     "export/test_export.py",
+    "deploy/test_datagrams.py",
     "partition",
     "qos",
     "records",
-    "report/test_schema.py",
     "scenario",
 )
 SCENARIO = "examples/digits/local.yaml"

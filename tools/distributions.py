@@ -139,7 +139,7 @@ def install(programs: Path, *what: str | Path, pins: Path) -> None:
     Raises:
         CheckError: it cannot be installed.
     """
-    options = ("--quiet", "--disable-pip-version-check", "--constraint", pins)
+    options = ("--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--constraint", pins)
     run(programs / "python", "-m", "pip", "install", *options, *what, cwd=programs.parent)
 
 

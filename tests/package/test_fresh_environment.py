@@ -103,7 +103,7 @@ def test_a_users_program_passes_strict_types(fresh, tmp_path):
     check = [sys.executable, "-m", "mypy", "--strict", "--python-executable", fresh / "python"]
     told = run(*check, "--cache-dir", tmp_path / "cache", "program.py", cwd=tmp_path, check=False)
     assert told.returncode == 0, told.stdout
-    assert 'Revealed type is "builtins.str"' in told.stdout
+    assert re.search(r'Revealed type is "(builtins\.)?str"', told.stdout)
     (tmp_path / "program.py").write_text(TYPED.replace("loss=0.02", 'loss="little"'))
     told = run(*check, "--cache-dir", tmp_path / "cache", "program.py", cwd=tmp_path, check=False)
     assert 'incompatible type "str"; expected "float"' in told.stdout
