@@ -10,6 +10,7 @@ import typer
 
 from splitimpera.cli import (
     compare,
+    completion,
     design,
     doctor,
     export,
@@ -58,6 +59,7 @@ app.command("profile")(profile.run)
 app.command("saliency")(saliency.run)
 app.command("simulate")(simulate.run)
 app.command("doctor")(doctor.run)
+app.command("completion")(completion.run)
 app.add_typer(study.app, name="study")
 app.add_typer(scenario.app, name="scenario")
 
@@ -93,6 +95,7 @@ def run() -> int:
 
         warnings.showwarning = show
         try:
+            completion.prepare()
             # 0, or what a command that ends early wants
             return int(app(standalone_mode=False) or 0)
         except SplitImperaError as error:
