@@ -70,7 +70,7 @@ def test_the_task_is_the_one_that_both_fit(folder, model, data, task, metric):
     found, text, said = drafted(folder, model, data)
     assert found["task"] == task
     assert metric in text
-    assert f"Task {task}: float32 (1, 12, 12) -> float32" in said[0]
+    assert f"Task {task}: float32 (1, 12, 12) -> float32" in said[-1]
 
 
 def test_what_is_required_is_nearly_what_the_network_has(folder):

@@ -89,6 +89,10 @@ def run(
     from rich.text import Text
 
     from splitimpera.cli.terminal import console, progress
+    from splitimpera.net.compilation import begin_compiling, transports_in
+
+    begin_compiling(transports_in(wanted), console.print)  # beside the imports, and all that comes before it is needed
+
     from splitimpera.core.errors import SplitImperaError, shown
     from splitimpera.core.kept import KeptFile
     from splitimpera.cost.measured_times import read_measurements

@@ -112,6 +112,10 @@ def _evaluated(
     folder = (home / STUDY).absolute()
 
     from splitimpera.cli.terminal import console, progress
+    from splitimpera.net.compilation import begin_compiling, transports_in
+
+    begin_compiling(transports_in(wanted.scenario({})), console.print)
+
     from splitimpera.cost.spending import memory_bytes
     from splitimpera.setting import resolve
     from splitimpera.studies.study import study

@@ -41,10 +41,21 @@ def init(
     else:
         from splitimpera.drafting import draft
 
+        folder = file.parent
         with progress() as track:
-            text = draft(model, data, file.parent, track, console.print).encode()
+            text = draft(_seen_from(folder, model), _seen_from(folder, data), folder, track, console.print).encode()
     write_output(file, text, "FILE")
     console.print(f"Wrote {file}. Next: splitimpera design {file}", soft_wrap=True)
+
+
+def _seen_from(folder: Path, name: str) -> str:
+    """A path that is there from here, as the scenario has it: from its own folder."""
+    import os
+
+    place, colon, factory = name.partition(":")
+    if not Path(place).exists() or (folder / place).exists():
+        return name
+    return f"{Path(os.path.relpath(place, folder)).as_posix()}{colon}{factory}"
 
 
 @app.command()

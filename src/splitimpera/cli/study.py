@@ -64,6 +64,10 @@ def run(
     place = folder.absolute()  # before the user's code runs, which may go elsewhere
 
     from splitimpera.cli.terminal import console, progress
+    from splitimpera.net.compilation import begin_compiling, transports_in
+
+    begin_compiling(transports_in(wanted.scenario({})), console.print)
+
     from splitimpera.report import study_account
     from splitimpera.studies.study import study as run_study
     from splitimpera.studies.study_files import JOURNAL
