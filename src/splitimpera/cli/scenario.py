@@ -17,14 +17,23 @@ def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")] = Path("scenario.yaml"),
     model: Annotated[
         str | None,
-        typer.Option("--for", metavar="MODEL", help="Your network, file.py:factory: what it tells is filled in."),
+        typer.Option(
+            "--for",
+            metavar="MODEL",
+            help="Your network, such as my_model.py:make, where make() returns it. What it tells is filled in.",
+        ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", metavar="SOURCE", help="With --for: your data, a folder or file.py:factory.")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="SOURCE",
+            help="With --for: your data, a folder, an .npz or .txt file, or such a function.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a commented scenario to start from; it runs as is."""
+    """Write a commented scenario to start from, an example or for your own network and data; it runs as is."""
     from importlib.resources import files
 
     from splitimpera.cli.terminal import console, progress

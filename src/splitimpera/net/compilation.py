@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,8 @@ KERNELS = {
     **dict.fromkeys(("udp", "udp-interleaved"), "run_udp"),
     "udp-arq": "run_arq",
 }
-FUNCTIONS = {"run_udp": 25, "run_arq": 29, "run_tcp": 119}
-"""How many functions each kernel compiles; progress is counted in them."""
+FUNCTIONS = {"run_udp": 25, "run_arq": 35, "run_tcp": 138}
+"""How many functions each kernel compiles by itself; progress is counted in them. Several share some."""
 STARTED = "The simulator is being compiled, in the background: once, about 20 s."
 STAGE = "Compiling the simulator"
 
@@ -70,18 +69,21 @@ def wait_until_compiled(track: Track[Any] = no_progress) -> None:
     global _child
     if _child is None:
         return
-    if _child.poll() is None:
-        for _ in track(islice(_functions(_child), _expected), STAGE, _expected):
-            pass
-    _child.communicate()
-    _child = None
+    child, _child = _child, None
+    with child:  # which ends it, where waiting is interrupted
+        if child.poll() is None:
+            for _ in track(_functions(child), STAGE, _expected):
+                pass
 
 
-def _functions(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    """One item a compiled function."""
+def _functions(child: subprocess.Popen[bytes]) -> Iterator[int]:
+    """One item a compiled function; over when the process has written all to the cache."""
     assert child.stdout is not None
-    while function := child.stdout.read(1):
-        yield function
+    for number in range(_expected):
+        if not child.stdout.read(1):
+            break
+        yield number
+    child.wait()
 
 
 # In the other process ------------------------------------------------------------------------------------------------
