@@ -38,6 +38,12 @@ def masks():
 def regressor():
     return nn.Sequential(nn.Flatten(), nn.Linear(144, 8), nn.ReLU(), nn.Linear(8, 2))
 
+def one_number():
+    return nn.Sequential(nn.Flatten(), nn.Linear(144, 8), nn.ReLU(), nn.Linear(8, 1), nn.Flatten(0))
+
+def numbers():
+    return X, torch.rand(40)
+
 def values():
     return X, torch.rand(40, 2) * 3
 
@@ -164,7 +170,8 @@ def test_paths_may_be_as_they_are_seen_from_here(folder, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "data"), [("classifier", "pictures"), ("small_only", "photos"), ("segmenter", "masks")]
+    ("model", "data"),
+    [("classifier", "pictures"), ("small_only", "photos"), ("segmenter", "masks"), ("one_number", "numbers")],
 )
 def test_what_is_drafted_is_designed(folder, model, data):
     if data == "photos":

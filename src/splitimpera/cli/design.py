@@ -49,7 +49,9 @@ def run(
     every_accuracy: Annotated[
         bool,
         typer.Option(
-            "--all", help="Compute the quality of every plan, its accuracy say, also of those that no quality can save."
+            "--all",
+            help="Compute the quality, such as accuracy, of every plan, also of those that violate a requirement "
+            "whatever they predict.",
         ),
     ] = False,
     fresh_times: Annotated[
