@@ -54,8 +54,8 @@ app = typer.Typer(
     name="splitimpera",
     cls=_InOrder,
     help="Find where to split a neural network between a device and a server, and why.",
-    epilog="Begin with 'splitimpera scenario init', which writes a scenario, an example or one for your own network and "
-    "data, and 'splitimpera design scenario.yaml'. 'splitimpera doctor' checks the installation.",
+    epilog="Begin with 'splitimpera scenario init', which writes a scenario, an example or one for your own network "
+    "and data, and 'splitimpera design scenario.yaml'. 'splitimpera doctor' checks the installation.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
