@@ -37,7 +37,7 @@ def test_it_runs_and_shows_each_step():
     assert "meets every requirement" in design
     assert "<strong>Plan SC" in plan
     assert any("application/vnd.plotly.v1+json" in data for data in shown)
-    assert any("(50, 'of', 50, " in data.get("text/plain", "") for data in shown)
+    assert any("50 of 50 frames were answered" in data.get("text/plain", "") for data in shown)
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", compared)
     (_, *accuracy), (_, *latency), (_, *payload) = (cells[row : row + 3] for row in (0, 3, 6))
     predicted, measured = (float(share.rstrip("%")) for share in accuracy)
