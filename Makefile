@@ -7,10 +7,14 @@ READY := $(VENV)/.ready
 # pinned, and so are the build's own needs, by one variable up to pip 25.2 and by the other from then on
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test coverage slow check format constraints schema audit browser clean
+.PHONY: demo docs test coverage slow check format constraints schema audit browser clean
 
 demo: $(READY)
 	$(BIN)/splitimpera design examples/digits/scenario.yaml
+
+# The site: build/site/index.html, which opens from disk. The gallery's examples are run, those that did not change only once.
+docs: $(READY)
+	$(BIN)/sphinx-build --jobs 2 --fail-on-warning --keep-going --doctree-dir build/doctrees docs build/site
 
 # Two processes, each with one thread: more threads would only wait for one another.
 test: $(READY)
