@@ -24,6 +24,7 @@ from splitimpera.evaluation.token_stopwatch import measure_tokens
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import rounding, torch_device, torch_precision
 from splitimpera.models.threads import torch_threads
+from splitimpera.net.compilation import wait_until_compiled
 from splitimpera.qos.hopeless import hopeless, infeasible
 from splitimpera.qos.recommendation import Recommendation, recommend
 from splitimpera.qos.settled import Settled
@@ -205,6 +206,7 @@ class _Run:
             needless=lambda evaluation: infeasible(evaluation, wanted),
             track=self.track,
         )
+        wait_until_compiled(self.track)
         begun_s = time.monotonic()
         found = {one.plan.id: one for one in trials.timelines(plans)}
         replay_s = (time.monotonic() - begun_s) / len(plans)
