@@ -79,7 +79,7 @@ def test_tables_are_short_and_harmless():
 
 def test_figures_are_plotlys():
     drawn = figures(made_results(four_plans(), REQUIREMENTS))
-    assert set(drawn) == {"plans", "saliency", "classes", "layers", "latency", "breakdown"}
+    assert set(drawn) == {"plans", "classes", "layers", "latency", "breakdown"}
     assert all(isinstance(figure, go.Figure) for figure in drawn.values())
 
 

@@ -43,8 +43,8 @@ def html_of_design(design: Design) -> str:
 def html_of_results(results: Results) -> str:
     """The same from results."""
     from splitimpera.records.requirement import title_of
+    from splitimpera.report.design_drawing import design_html
     from splitimpera.report.selection import main_times
-    from splitimpera.report.tier_drawing import tiers_svg
     from splitimpera.report.words import change_words, choice_words, value_words, verdict_words
 
     decision = results.recommendation
@@ -53,7 +53,7 @@ def html_of_results(results: Results) -> str:
     rows = [[plan.id, *(value_words(plan, name) for name in metrics), verdict_words(plan)] for plan in results.plans]
     change = [f"The smallest change that helps: {change_words(decision.change)}."] if decision.change else []
     table = html_table(caption, ["plan", *map(title_of, metrics), "verdict"], rows, [*decision.reasons, *change])
-    return tiers_svg(results) + table
+    return design_html(results) + table
 
 
 def html_of_recommendation(recommendation: Recommendation) -> str:

@@ -107,7 +107,7 @@ def _hop_words(hop: HopEntry, target: object, cut_names: Mapping[int, str], firs
     base, *more = codec_words(hop.codec)
     over = f"over {transport_words(hop.transport)}"
     if hop.cut == 0:
-        values = base.replace("-bit", "-bit values")
+        values = base if base.endswith("floats") else base.replace("-bit", "-bit values")
         return f"{'S' if first else 's'}end the input as {', '.join([values, *more])} {over} to {target}"
     parts = [f"{'S' if first else 's'}plit after {cut_names.get(hop.cut, f'cut {hop.cut}')}"]
     if hop.bottleneck:
