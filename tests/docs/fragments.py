@@ -1,4 +1,4 @@
-"""YAML of the documents, held against the models: a whole scenario or study, some of its keys, or one of its sections."""
+"""YAML of the documents, held against the models: a whole scenario or study, some of its keys, or a section."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ BASES.append(
         "requirements": ["bits_per_byte <= 3"],
     }
 )
-"""A scenario that a fragment is put into: of a classifier, or of a language model."""
+BASES.append(BASES[0] | {"devices": [{"name": name} for name in ("sensor", "gateway", "cloud")]})
+"""A scenario that a fragment is put into: of a classifier, of a language model, of three machines."""
 
 STUDY: dict[str, Any] = {"scenario": "scenario.yaml"}
 

@@ -1,11 +1,12 @@
 """The code blocks of the documents: what they are, and how those of a page are run.
 
-A page's `sh` and `python` blocks run in order, in one fresh folder with a link `examples`, as a process of the page's own.
-Python's names stay from block to block, and so do files. Commands and addresses are those of the page, but:
+A page's `sh` and `python` blocks run in order, in one fresh folder with a link `examples`, as a process of the page's
+own. Python's names stay from block to block, and so do files. Commands and addresses are those of the page, but:
 
-- a port is a free one, and another machine of the page is this one, so that pages can run beside each other and anywhere;
-- `splitimpera serve` goes on beside the page's other commands once it listens, as in a terminal of its own, and must end at
-  SIGTERM when the page is through;
+- a port is a free one, and another machine is this one, so that pages run beside each other and anywhere;
+- `splitimpera serve` goes on beside the page's other commands once it listens, as in a terminal of its own, and must end
+  with exit code 0 at SIGTERM when the page is through;
+- `<!-- before: COMMAND -->` runs a command that the page takes for done;
 - `make` is asked whether it knows the target; what `pip` would install is held against pyproject.toml.
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import itertools
 import os
 import re
 import signal
@@ -30,6 +30,7 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ("sh", "python")
 REMARK = re.compile(r"<!-- (not run|run by): (.+?) -->|<!-- slow -->")
+BEFORE = re.compile(r"<!-- before: (.+?) -->")
 OWN_PORTS = re.compile(r"\b(?:743\d|943\d|6379)\b")
 OTHER_MACHINES = re.compile(r"\b10\.0\.0\.\d+\b|\b(?:server|cloud|gateway)(?=:743\d)")
 PATIENCE_S = 20
@@ -107,7 +108,12 @@ def blocks_of(text: str, page: str, above: int = 0) -> list[Block]:
     remark = ""
     for token in MarkdownIt().parse(text):
         if token.type == "html_block":
-            remark = token.content.strip()
+            remark = ""
+            for said in token.content.strip().splitlines():
+                if before := BEFORE.fullmatch(said):
+                    found.append(Block(page, above + token.map[0] + 1, "sh", before[1] + "\n"))
+                else:
+                    remark = said
         elif token.type in ("fence", "code_block"):
             language = token.info.split()[0] if token.info.strip() else ""
             line = above + token.map[0] + 1
@@ -130,13 +136,15 @@ def installs(text: str) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wrong = []
     for line in re.findall(r"^(?:\S*/)?pip install (.*)", text, re.MULTILINE):
-        for extra in itertools.chain.from_iterable(found.split(",") for found in re.findall(r"\[([\w,-]+)\]", line)):
-            if extra not in project["optional-dependencies"]:
-                wrong.append(f"there is no extra [{extra}]: {line}")
+        extras = ",".join(re.findall(r"\[([\w,-]+)\]", line)).split(",")
+        unknown = {*extras} - {"", *project["optional-dependencies"]}
+        wrong += [f"there is no extra [{extra}]: {line}" for extra in sorted(unknown)]
         named = re.findall(r"(?<![\w-])split-et-impera(?![\w-])|(?<!\S)'?\.(?![\w.])", line)
         if not named:
             wrong.append(f"it installs something else: {line}")
-        wrong += [f"no file {file}: {line}" for file in re.findall(r"--constraint (\S+)", line) if not (ROOT / file).exists()]
+        wrong += [
+            f"no file {file}: {line}" for file in re.findall(r"--constraint (\S+)", line) if not (ROOT / file).exists()
+        ]
     return wrong
 
 
