@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice, repeat
 from typing import Any
 
 from splitimpera.core.errors import ScenarioError
@@ -74,7 +73,7 @@ def _of_one_length(base: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str
         mappings = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
         found[key] = {**base[key], **value} if mappings else value
     if "links" not in keys:
-        found["links"] = list(islice(repeat(base["links"][0]), len(found["devices"]) - 1))
+        found["links"] = [{**base["links"][0], "name": f"link{place}"} for place in range(len(found["devices"]) - 1)]
     elif "devices" not in keys:
-        found["devices"] = [{"name": f"device {place}"} for place in range(len(found["links"]) + 1)]
+        found["devices"] = [{"name": f"device{place}"} for place in range(len(found["links"]) + 1)]
     return found

@@ -4,8 +4,8 @@ A page's `sh` and `python` blocks run in order, in one fresh folder with a link 
 own. Python's names stay from block to block, and so do files. Commands and addresses are those of the page, but:
 
 - a port is a free one, and another machine is this one, so that pages run beside each other and anywhere;
-- `splitimpera serve` goes on beside the page's other commands once it listens, as in a terminal of its own, and must end
-  with exit code 0 at SIGTERM when the page is through;
+- `splitimpera serve` goes on beside the page's other commands once it listens, as in a terminal of its own, and must
+  end with exit code 0 at SIGTERM when the page is through;
 - `<!-- before: COMMAND -->` runs a command that the page takes for done;
 - `make` is asked whether it knows the target; what `pip` would install is held against pyproject.toml.
 """
