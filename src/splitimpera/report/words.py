@@ -351,9 +351,10 @@ def capacity_words(capacity: CapacityEntry, sender: str = "sensor") -> str:
     return f"Capacity: {sensors}" + (f"; with one more, {busiest} cannot keep up." if busiest else " or more.")
 
 
-def shape_words(shape: Sequence[int]) -> str:
-    """A tensor's shape: "8 x 7 x 7"."""
-    return " x ".join(map(str, shape))
+def shape_words(*shapes: Sequence[int]) -> str:
+    """Tensors' shapes: "8 x 7 x 7", "8 x 7 x 7 + 4 x 14 x 14", and of three "8 x 7 x 7 + 2 more"."""
+    first, *rest = (" x ".join(map(str, shape)) for shape in shapes)
+    return f"{first} + {len(rest)} more" if len(rest) > 1 else " + ".join([first, *rest])
 
 
 VIEWS = {

@@ -36,6 +36,9 @@ FILES = ("results.json", *DRAWN)
 def save(design: Design, folder: str | Path) -> list[Path]:
     """Write results.json, plans.csv, report.html and the figures; each appears whole or not at all.
 
+    Returns:
+        The files that it has written.
+
     Raises:
         OutputError: the folder cannot be written; what was there is as it was.
     """

@@ -183,7 +183,7 @@ def _candidates(results: Results) -> list[list[str]]:
     rows = []
     for candidate in results.candidates:
         cut = cuts[candidate.cut]
-        cells = [str(cut.index), candidate.name, shape_words(cut.shapes[0]), units.format_bytes(cut.bytes)]
+        cells = [str(cut.index), candidate.name, shape_words(*cut.shapes), units.format_bytes(cut.bytes)]
         cells += [units.format_count(cut.macs_head), units.format_count(cut.macs_tail)]
         rows.append([*cells, ", ".join(candidate.reasons)])
     return rows
