@@ -74,7 +74,7 @@ def make_thumbnails(app: Sphinx, failure: Exception | None) -> None:
         html, thumbnail = page.read_text(), folder / "thumbnails" / page.stem
         if picture := PICTURE.search(html):
             shutil.copyfile(Path(app.outdir) / picture[1], thumbnail.with_suffix(".png"))
-        elif drawing := DRAWING.search(html):
+        elif drawing := DRAWING.search(html, max(html.find("cell_output"), 0)):  # not an icon of the theme
             thumbnail.with_suffix(".svg").write_text(drawing[0])
     shown = re.findall(r'src="(thumbnails/[^"]+)"', (folder / "index.html").read_text())
     if missing := [name for name in shown if not (folder / name).is_file()]:
