@@ -71,7 +71,8 @@ def add_plotly(app: Sphinx, page: str, template: str, context: dict[str, Any], d
 def make_thumbnails(app: Sphinx, failure: Exception | None) -> None:
     """The first picture of each page of the gallery, by the page's name, for the index; else its first drawing."""
     folder = Path(app.outdir) / "gallery"
-    if failure is not None or app.builder.format != "html" or not folder.is_dir():
+    unexecuted = app.config.nb_execution_mode == "off"
+    if failure is not None or unexecuted or app.builder.format != "html" or not folder.is_dir():
         return
     (folder / "thumbnails").mkdir(exist_ok=True)
     for page in folder.glob("*.html"):

@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT
 from packaging.requirements import Requirement
 
-from splitimpera.codec.codecs import Calibration, calibrate, codec_from, extras_of
+from splitimpera.codec.codec_names import extras_of
+from splitimpera.codec.codecs import Calibration, calibrate, codec_from
 from splitimpera.core import extras
 from splitimpera.core.errors import MissingExtraError
 from splitimpera.records.graph import TensorSpec

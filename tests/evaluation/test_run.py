@@ -306,6 +306,7 @@ def test_two_hops_run_by_the_same_path(testbed):
     result = run(testbed, Plan("three tiers", (CAMERA, edge, SERVER), hops))
     assert result.quality >= 0.9
     assert result.payload_bytes == 4 * 6 * 6 * 4 + 6 * 1 * 1
+    assert result.crossing == ((4 * 6 * 6 * 4, 1.0), (6 * 1 * 1, 1.0))
     device = 0.010 + 0.001
     assert result.latency_s[0, 0] > device + 2 * 0.0021 + 0.002 + 0.002
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from splitimpera.codec.codecs import parsed, takes_images
+from splitimpera.codec.codec_names import parsed
+from splitimpera.codec.codecs import takes_images
 from splitimpera.codec.elements import is_floating
 from splitimpera.codec.token_rows import are_tokens, check_tokens
 from splitimpera.core.errors import CutError

@@ -24,6 +24,7 @@ from splitimpera.evaluation.plan_space import plans_of
 from splitimpera.evaluation.stopwatch import busy_line, measure
 from splitimpera.evaluation.testbed import Coding, Testbed, coding_of
 from splitimpera.models.threads import torch_threads
+from splitimpera.net.compilation import wait_until_compiled
 from splitimpera.partition.bottleneck import bottleneck_for
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.plan import Hop, Plan
@@ -80,6 +81,10 @@ def study(
     Raises:
         SplitImperaError: the study's file is wrong, or none of its cells can be evaluated; its folder cannot be
             written, holds another study, or has another writer. A cell or a plan that fails alone stops nothing.
+
+    Example:
+        found = sei.study("study.yaml", "runs/mine", workers=2)
+        found.frame().groupby("id")["latency_p95"].min()
     """
     if not isinstance(study, Study):
         study = load_study(study)
@@ -146,6 +151,8 @@ class _Run:
                 if self._left(cells):
                     # what was learned for all cells serves each, whichever are left
                     search = self.study.goal == "search"
+                    if search:
+                        wait_until_compiled(self.track)
                     ground = self._searched(testbed, ground, cells) if search else self._trained(ground)
                     ground = self._learned(testbed, ground, cells)
                     if ground.failed:  # without some plans these are other cells, so that they can be completed later
@@ -367,6 +374,7 @@ class _Run:
         return {coding: digest(repr((base, coding, sorted(those)))) for coding, those in losing.items()}
 
     def _replay(self, ground: Ground, todo: Sequence[_Cell]) -> None:
+        wait_until_compiled(self.track)
         tasks = [cell.values for cell in todo]
         for done in self._done(replaying, ground, tasks, "Evaluating the cells"):
             key = self.keys[todo[done.place].index]
