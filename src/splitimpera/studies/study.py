@@ -151,8 +151,6 @@ class _Run:
                 if self._left(cells):
                     # what was learned for all cells serves each, whichever are left
                     search = self.study.goal == "search"
-                    if search:
-                        wait_until_compiled(self.track)
                     ground = self._searched(testbed, ground, cells) if search else self._trained(ground)
                     ground = self._learned(testbed, ground, cells)
                     if ground.failed:  # without some plans these are other cells, so that they can be completed later
@@ -305,6 +303,7 @@ class _Run:
 
     def _searched(self, testbed: Testbed, ground: Ground, cells: Sequence[_Cell]) -> Ground:
         """The ground with the bottlenecks that a search over all cells has trained fully."""
+        wait_until_compiled(self.track)
         if not ground.places:
             raise ScenarioError(
                 "there are no bottlenecks to search for", where="bottlenecks.ratios", hint="give ratios"
