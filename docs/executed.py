@@ -80,7 +80,8 @@ def make_thumbnails(app: Sphinx, failure: Exception | None) -> None:
         if picture := PICTURE.search(html):
             shutil.copyfile(Path(app.outdir) / picture[1], thumbnail.with_suffix(".png"))
         elif drawing := DRAWING.search(html, max(html.find("cell_output"), 0)):  # not an icon of the theme
-            thumbnail.with_suffix(".svg").write_text(drawing[0])
+            on_white = drawing[0].replace("@media screen and (prefers-color-scheme:dark)", "@media not all")
+            thumbnail.with_suffix(".svg").write_text(on_white)
     shown = re.findall(r'src="(thumbnails/[^"]+)"', (folder / "index.html").read_text())
     if missing := [name for name in shown if not (folder / name).is_file()]:
         raise ExtensionError(f"gallery/index.md shows what no page has: {', '.join(missing)}")
