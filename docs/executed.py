@@ -24,6 +24,9 @@ START = Path(__file__).with_name("page_start.py")
 PICTURE = re.compile(r'<img\b[^>]*\bsrc="(?:\.\./)*(_images/[^"]+\.png)"')
 DRAWING = re.compile(r'<svg\b[^>]*\brole="img".*?</svg>', re.DOTALL)
 
+FIT = "addEventListener('load', () => dispatchEvent(new Event('resize')))"
+"""Figures are drawn while the page is read; they are to have the width that is there in the end."""
+
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", prepare)
@@ -62,6 +65,7 @@ def add_plotly(app: Sphinx, page: str, template: str, context: dict[str, Any], d
     """Pages with figures of Plotly load it, from beside them."""
     if "plotly-graph-div" in context.get("body", ""):
         app.add_js_file("plotly.min.js", priority=100)
+        app.add_js_file(None, body=FIT)
 
 
 def make_thumbnails(app: Sphinx, failure: Exception | None) -> None:
@@ -75,8 +79,9 @@ def make_thumbnails(app: Sphinx, failure: Exception | None) -> None:
         html, thumbnail = page.read_text(), folder / "thumbnails" / page.stem
         if picture := PICTURE.search(html):
             shutil.copyfile(Path(app.outdir) / picture[1], thumbnail.with_suffix(".png"))
-        elif drawing := DRAWING.search(html):
-            thumbnail.with_suffix(".svg").write_text(drawing[0])
+        elif drawing := DRAWING.search(html, max(html.find("cell_output"), 0)):  # not an icon of the theme
+            on_white = drawing[0].replace("@media screen and (prefers-color-scheme:dark)", "@media not all")
+            thumbnail.with_suffix(".svg").write_text(on_white)
     shown = re.findall(r'src="(thumbnails/[^"]+)"', (folder / "index.html").read_text())
     if missing := [name for name in shown if not (folder / name).is_file()]:
         raise ExtensionError(f"gallery/index.md shows what no page has: {', '.join(missing)}")

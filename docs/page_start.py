@@ -10,6 +10,8 @@ from plotly.io.base_renderers import MimetypeRenderer  # type: ignore[import-unt
 Path("examples").symlink_to(Path(os.environ["GALLERY_ROOT"]) / "examples")
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # the command
 os.environ["COLUMNS"] = "96"  # of what it prints
+for wish in ("FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR"):  # a kernel's: colours and moving bars, which no page shows
+    os.environ.pop(wish, None)
 
 
 class _OnPage(MimetypeRenderer):
