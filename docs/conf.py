@@ -10,6 +10,8 @@ from splitimpera.core.version import __version__
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "_ext")]
 
+from figures import figures  # noqa: E402
+
 project = "Split-Et-Impera"
 author = "The Split-Et-Impera developers"
 release = version = __version__
@@ -35,10 +37,10 @@ suppress_warnings = [
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist", "substitution"]
 myst_heading_anchors = 4
+myst_substitutions = figures()
 nb_execution_mode = "cache"
 nb_execution_in_temp = True
 nb_output_stderr = "remove"  # that a network is trained, at the first build alone
-nb_merge_streams = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
 nb_merge_streams = True
