@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # pinned, and so are the build's own needs, by one variable up to pip 25.2 and by the other from then on
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet
 
-.PHONY: demo docs test coverage slow check format constraints schema audit browser clean
+.PHONY: demo docs test coverage slow package check format constraints schema audit release browser clean
 
 demo: $(READY)
 	$(BIN)/splitimpera design examples/digits/scenario.yaml
@@ -26,8 +26,16 @@ coverage: $(READY)
 
 # first those that two processes share, then those that time the machine or fill it
 slow: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not alone' --numprocesses 2 --dist worksteal
-	$(BIN)/pytest -m 'slow and alone'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not alone' --ignore tests/package --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m 'slow and alone' --ignore tests/package
+
+# Sources and wheel: built, looked through, and installed into a fresh environment; the container files.
+package: $(READY)
+	$(BIN)/pytest -m slow tests/package
+
+# The check list of a release. It ends with a table of what passed, and uploads nothing.
+release: $(READY)
+	$(BIN)/python tools/release.py
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -57,8 +65,10 @@ constraints: $(READY)
 		--extra dev --extra pins --build-deps-for editable --output-file constraints.txt pyproject.toml
 	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9]*$$/\1/' constraints.txt
 
-# docs/results.schema.json and docs/verification.schema.json, after a change of the models.
+# docs/*.schema.json, after a change of the models.
 schema: $(READY)
+	$(BIN)/python -m splitimpera.scenario.file_schema scenario > docs/scenario.schema.json
+	$(BIN)/python -m splitimpera.scenario.file_schema study > docs/study.schema.json
 	$(BIN)/python -m splitimpera.report.schema > docs/results.schema.json
 	$(BIN)/python -m splitimpera.report.verified > docs/verification.schema.json
 
@@ -68,4 +78,4 @@ audit: $(READY)
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .coverage .import_linter_cache
+	rm -rf $(VENV) runs dist .pytest_cache .mypy_cache .ruff_cache .coverage .import_linter_cache

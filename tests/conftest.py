@@ -10,7 +10,7 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SCENARIOS = sorted(path for path in ROOT.glob("examples/*/*.yaml") if path.name != "study.yaml")
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools")]
 
 # the first call of a simulator compiles it
 settings.register_profile("untimed", deadline=None, max_examples=60)

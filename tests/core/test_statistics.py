@@ -39,7 +39,7 @@ def test_students_factors_are_the_tables(freedom, factor):
 
 def test_students_interval_by_hand():
     low, high = student_interval(np.array([1.0, 2.0, 3.0]))
-    assert high - 2 == 2 - low == pytest.approx(4.30265 / np.sqrt(3), rel=1e-5)
+    assert (high - 2, 2 - low) == pytest.approx((4.30265 / np.sqrt(3),) * 2, rel=1e-5)
     assert student_interval(np.array([1.0])) == (-inf, inf)
 
 

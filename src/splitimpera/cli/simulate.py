@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from splitimpera.cli.completion import among
 from splitimpera.cli.verbosity import Verbose
 from splitimpera.core import units
 from splitimpera.core.errors import SimulationError, SplitImperaError, UnitError, shown
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 SEEDS_AT_MOST = 1000
 MOST_DIGITS = 30
 ENGINES = ("native", "ns3")
+TRANSPORTS = ("tcp", "tcp-cubic", "tcp-reno", "udp", "udp-arq", "udp-interleaved")
+"""What completes `--transport`, without the import of what simulates them."""
 
 OPTIONS = {
     **{"rate_bps": "--rate", "delay_s": "--delay", "loss": "--loss", "loss_burst": "--loss-burst"},
@@ -43,6 +46,15 @@ OPTIONS = {
 """The option that sets each field of the records, so that an error names what the user wrote."""
 
 
+def presets() -> Iterable[str]:
+    """Their names from the file alone, for whoever presses Tab waits for it."""
+    from importlib.resources import files
+
+    import yaml
+
+    return cast(dict[str, object], yaml.safe_load((files("splitimpera.net") / "presets.yaml").read_bytes()))
+
+
 def run(
     size: Annotated[str, typer.Option("--bytes", help="Size of a frame, such as 100352 or '100 kB'.")],
     fps: Annotated[str, typer.Option(help="Frames per second of each sender.")],
@@ -52,7 +64,11 @@ def run(
         str | None, typer.Option(help="Packet loss rate on the uplink, such as '1 %' (default: 0).")
     ] = None,
     transport: Annotated[
-        str, typer.Option(help="udp, udp-interleaved, udp-arq, tcp-cubic, or tcp-reno; tcp is tcp-cubic.")
+        str,
+        typer.Option(
+            help="udp, udp-interleaved, udp-arq, tcp-cubic, or tcp-reno; tcp is tcp-cubic.",
+            autocompletion=among(lambda: TRANSPORTS),
+        ),
     ] = "tcp",
     frames: Annotated[str, typer.Option(metavar="INTEGER", help="Number of frames of each sender.")] = "1000",
     replications: Annotated[
@@ -60,7 +76,10 @@ def run(
     ] = "5",
     seed: Annotated[str, typer.Option(metavar="INTEGER", help="Random seed of the simulation.")] = "1",
     preset: Annotated[
-        str | None, typer.Option(help="Link preset, such as lte or wifi-5; other options override its values.")
+        str | None,
+        typer.Option(
+            help="Link preset, such as lte or wifi-5; other options override its values.", autocompletion=among(presets)
+        ),
     ] = None,
     trace: Annotated[
         Path | None, typer.Option(help="Trace file: how the link changes over time (CSV or Mahimahi).")
@@ -88,7 +107,10 @@ def run(
     ] = None,
     senders: Annotated[str, typer.Option(metavar="INTEGER", help="Number of devices that share the link.")] = "1",
     response: Annotated[str | None, typer.Option(help="Size of the response on the downlink (default: none).")] = None,
-    engine: Annotated[str, typer.Option(help="Simulator: native, or ns3 if it is installed.")] = "native",
+    engine: Annotated[
+        str,
+        typer.Option(help="Simulator: native, or ns3 if it is installed.", autocompletion=among(lambda: ENGINES)),
+    ] = "native",
     json: Annotated[Path | None, typer.Option(help="Write all numbers to this file (JSON).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the latency distribution to this file (PNG).")] = None,
     verbose: Verbose = 0,
@@ -101,11 +123,11 @@ def run(
             check_file(path, argument)
     runs, first_seed = _count(replications, "--replications", 1, SEEDS_AT_MOST), _count(seed, "--seed", 0, 2**63 - 1)
 
-    from splitimpera.net.transports import TRANSPORTS
+    from splitimpera.net.transports import TRANSPORTS as KNOWN
     from splitimpera.records.traffic import Workload
 
     with _option("--transport"):
-        TRANSPORTS[transport]
+        KNOWN[transport]
     changes = {
         "rate_bps": _parsed(rate, "--rate", units.BIT_RATE),
         "delay_s": _parsed(delay, "--delay", units.TIME),
@@ -130,12 +152,17 @@ def run(
         link = _link({name: value for name, value in changes.items() if value is not None}, preset, trace, drops)
     simulate, workers = _engine(engine)
 
-    from splitimpera.cli.terminal import console
+    from splitimpera.cli.terminal import console, progress
     from splitimpera.core.files import write_output
+    from splitimpera.net.compilation import begin_compiling, wait_until_compiled
     from splitimpera.net.replication import replicate
     from splitimpera.report.simulation import latency_png, settings_line, simulation_json, summary
 
     name = "tcp-cubic" if transport == "tcp" else transport
+    if engine == "native":
+        begin_compiling([name], console.print)
+        with progress() as track:
+            wait_until_compiled(track)
     with _option():
         result = replicate(link, workload, name, runs, first_seed, run=simulate, workers=workers)
     console.print(settings_line(result, engine), highlight=False, markup=False, soft_wrap=True)

@@ -151,7 +151,7 @@ def _curve(results: Results) -> RenderableType:
         table.add_row(
             str(cut.index),
             name_cell(cut.name),
-            shape_words(cut.shapes[0]),
+            shape_words(*cut.shapes),
             units.format_bytes(cut.bytes),
             f"{point.log_cs:.2f}",
             outside(peak),

@@ -1,4 +1,7 @@
-"""The steps of the container file, one after the other, in a folder in place of the container's root."""
+"""The container files: their rules, and the steps of the server's, one after the other, in a folder in place of a root.
+
+Where a program that builds containers and its base image are at hand, both are built.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,19 @@ from splitimpera.deploy.keys import make_keys
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 FILE = ROOT / "examples" / "operations" / "Containerfile"
-KNOWN = {"FROM", "COPY", "RUN", "ENV", "EXPOSE", "USER", "STOPSIGNAL", "ENTRYPOINT", "CMD", "HEALTHCHECK"}
+FILES = (FILE, FILE.with_suffix(".design"))
+KNOWN = {"FROM", "COPY", "RUN", "ENV", "USER", "ENTRYPOINT", "CMD", "HEALTHCHECK"}
+OF_SERVERS, OF_DESIGNS = {"EXPOSE", "STOPSIGNAL"}, {"ARG", "WORKDIR"}
+BUILDERS = ("podman", "buildah", "docker")
 
 
-def steps():
-    text = re.sub(r"^#.*\n", "", FILE.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+def steps(file=FILE):
+    text = re.sub(r"^#.*\n", "", file.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     return [tuple(line.split(maxsplit=1)) for line in text.splitlines() if line.strip()]
 
 
-def value(name):
-    (found,) = (rest for step, rest in steps() if step == name)
+def value(name, file=FILE):
+    (found,) = (rest for step, rest in steps(file) if step == name)
     return found
 
 
@@ -38,12 +44,38 @@ def inside(root, words):
     return [re.sub(r"(?<![\w.])/(opt|source|bundle|keys)\b", rf"{root}/\1", word) for word in words]
 
 
-def test_the_steps_are_known_and_say_which_python():
-    assert {step for step, _ in steps()} == KNOWN
-    version = re.fullmatch(r"python:3\.(\d+)-slim", value("FROM"))
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_the_steps_are_known_and_nothing_runs_as_root(file):
+    assert {step for step, _ in steps(file)} == KNOWN | (OF_SERVERS if file == FILE else OF_DESIGNS)
+    version = re.fullmatch(r"python:3\.(\d+)-slim", value("FROM", file))
     assert int(version[1]) >= 11
-    assert value("USER").isdecimal()
-    assert value("USER") != "0"
+    assert int(value("USER", file)) > 0
+    names = [step for step, _ in steps(file)]
+    assert names.index("USER") > max(at for at, step in enumerate(names) if step in ("RUN", "COPY"))
+    assert all("--no-cache-dir" in rest for step, rest in steps(file) if step == "RUN" and " pip " in rest)
+    copied = [name for step, rest in steps(file) if step == "COPY" for name in rest.split()[:-1]]
+    assert all((ROOT / name).exists() for name in copied)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_the_linter_finds_no_fault(file):
+    linter = shutil.which("hadolint") or shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    if linter is None:
+        pytest.skip("hadolint is not installed; make installs it")
+    told = subprocess.run([linter, "--no-color", str(file)], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_it_is_built_where_that_can_be(file):
+    for builder in filter(shutil.which, BUILDERS):
+        pull = [builder, "pull", value("FROM", file)]
+        if subprocess.run(pull, capture_output=True, check=False, timeout=300).returncode == 0:
+            command = [builder, "build", "--file", str(file), "--tag", f"{file.name.lower()}-tried", str(ROOT)]
+            built = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3600)
+            assert built.returncode == 0, built.stdout + built.stderr
+            return
+    pytest.skip("nothing here builds containers, or the base image cannot be had")
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +103,11 @@ def root(tmp_path_factory):
                 else:
                     shutil.copytree(ROOT / source, place, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
         elif step == "RUN":
-            words = inside(root, rest.split())
-            words[0] = sys.executable if words[0] == "python" else words[0]
-            done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=900, check=False)
-            assert done.returncode == 0, done.stderr
+            for command in rest.split(" && "):
+                words = inside(root, command.split())
+                words[0] = sys.executable if words[0] == "python" else words[0]
+                done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=900, check=False)
+                assert done.returncode == 0, done.stderr
     make_bundle(root / "bundle")
     make_keys(root / "keys")
     return root

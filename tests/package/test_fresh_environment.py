@@ -1,4 +1,4 @@
-"""The base installation in an environment of its own, outside the repository, where nothing else is."""
+"""What is handed out, built once, and the base installation of it in an environment where nothing else is."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import distributions
 import pytest
 from conftest import ROOT
 from other_packages import torchvision_if_there
@@ -32,7 +34,21 @@ from splitimpera.cli import main
 main()
 """
 """The command line, which notes the most memory that it had (kB): what the parent had before counts in `rusage`."""
-PINNED = dict.fromkeys(("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"), str(ROOT / "constraints.txt"))
+TYPED = """
+import splitimpera as sei
+from splitimpera.bundle.opened import Bundle, open_bundle
+
+link: sei.Link = sei.Link(rate_bps=1e6, delay_s=0.005, loss=0.02)
+rate: float = link.rate_bps
+
+
+def plans_of(path: str) -> Bundle:
+    return open_bundle(path)
+
+
+reveal_type(sei.__version__)
+"""
+"""A user's program."""
 
 
 def run(*command, cwd, **options):
@@ -51,15 +67,46 @@ def index(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def fresh(index, tmp_path_factory):
+def built(index, tmp_path_factory):
+    return distributions.build(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def fresh(built, tmp_path_factory):
     """The folder of a fresh environment's programs."""
-    folder = tmp_path_factory.mktemp("fresh")
-    run(sys.executable, "-m", "venv", "env", cwd=folder, check=True)
-    programs = folder / "env" / "bin"
-    command = [programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT)]
-    made = subprocess.run(command, env=ENVIRONMENT | PINNED, capture_output=True, text=True, timeout=600, check=False)
-    assert made.returncode == 0, made.stderr
-    return programs
+    return distributions.environment(tmp_path_factory.mktemp("fresh") / "env", built.wheel)
+
+
+def test_sources_and_wheel_have_what_they_are_to_have(built):
+    distributions.contents_of(built)
+
+
+def test_the_sources_make_the_same_wheel(built, tmp_path):
+    distributions.same_wheel(built, tmp_path)
+
+
+def test_indexes_take_the_metadata(built):
+    distributions.metadata_of(built)
+
+
+def test_what_is_too_much_in_a_wheel_is_told(built, tmp_path):
+    spoilt = tmp_path / built.wheel.name
+    spoilt.write_bytes(built.wheel.read_bytes())
+    with zipfile.ZipFile(spoilt, "a") as archive:
+        archive.writestr("tests/conftest.py", "")
+    with pytest.raises(distributions.CheckError, match=r"tests/conftest\.py"):
+        distributions.contents_of(distributions.Distributions(built.sdist, spoilt))
+
+
+def test_a_users_program_passes_strict_types(fresh, tmp_path):
+    (tmp_path / "program.py").write_text(TYPED)
+    check = [sys.executable, "-m", "mypy", "--strict", "--python-executable", fresh / "python"]
+    told = run(*check, "--cache-dir", tmp_path / "cache", "program.py", cwd=tmp_path, check=False)
+    assert told.returncode == 0, told.stdout
+    assert re.search(r'Revealed type is "(builtins\.)?str"', told.stdout)
+    (tmp_path / "program.py").write_text(TYPED.replace("loss=0.02", 'loss="little"'))
+    told = run(*check, "--cache-dir", tmp_path / "cache", "program.py", cwd=tmp_path, check=False)
+    assert 'incompatible type "str"; expected "float"' in told.stdout
 
 
 def test_no_extra_is_there(fresh, tmp_path):
