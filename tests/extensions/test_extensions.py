@@ -72,6 +72,7 @@ def test_the_entry_points_bring_it(installed, name):
     assert name in NAMES[name].names()
 
 
+@pytest.mark.slow
 def test_a_command_in_another_process_finds_it(tmp_path):
     arguments = "simulate --transport udp-coap --bytes 3000 --fps 1 --frames 20 --rate 1Mbit/s --delay 10ms".split()
     code = f"import sys; sys.path.insert(0, {str(install(tmp_path))!r}); sys.argv[1:] = {arguments!r}\n"
