@@ -226,7 +226,9 @@ class _Run:
                 found |= {one.plan.id: one for one in trials.evaluated(unknown, settled=lambda *_: True)}
                 recommendation = self._recommend(found)
             loss_curves = _drawn_curves(recommendation, short, trials)
-            changed, sensitivities = explored(setting, testbed.workload, recommendation, trials.trial, self.track)
+            changed, sensitivities = explored(
+                setting, testbed.workload, recommendation, short, trials.trial, self.track
+            )
         chosen = recommendation.chosen.evaluation.plan if recommendation.chosen is not None else None
         if explores and chosen is not None:
             known = trials.known[chosen.id]

@@ -133,6 +133,17 @@ def test_the_shortlist_has_the_best_of_each_configuration(testbed):
     assert [each.id for each in short] == [verdict.id for verdict in verdicts if verdict.id in {e.id for e in short}]
 
 
+def test_where_nothing_is_feasible_the_shortlist_has_each_way_to_fail(testbed):
+    """Five plans are late by a tenth; one is in time, with a third of the layers that the device is to have."""
+    evaluations = [run(testbed, replace(plan(3), id=f"late{n}")) for n in range(5)]
+    evaluations.append(run(testbed, replace(plan(1, rate_bps=1e9), id="shallow")))
+    limit = evaluations[0].metrics()["latency_p95"] / 1.1
+    assert evaluations[-1].metrics()["latency_p95"] < limit
+    verdicts = recommend(evaluations, [f"latency_p95 <= {limit * 1e3} ms", "cut_depth >= 3 layers"]).verdicts
+    assert [verdict.feasible for verdict in verdicts] == [False] * 6
+    assert [each.id for each in shortlist(verdicts)] == [*(verdict.id for verdict in verdicts[:4]), "shallow"]
+
+
 def test_the_sensors_that_a_server_carries_and_what_gives_way(testbed):
     """The server takes 3.1 ms a frame; at 10 frames a second 32 sensors fill 99.2 % of it, 33 fill 102.3 %."""
     split = plan(2, rate_bps=1e9)

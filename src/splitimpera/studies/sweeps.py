@@ -130,13 +130,20 @@ def _frames(workload: Workload) -> Sweep:
 
 
 def shortlist(verdicts: Sequence[Verdict]) -> list[Plan]:
-    """The plans that are evaluated anew: the best few of each configuration."""
+    """The plans that are evaluated anew: the best few of each configuration.
+
+    Where no plan is feasible, also the best of those that miss other requirements than these few: another change helps.
+    """
     chosen: list[Plan] = []
-    counts = Counter[str]()
+    counts, missed = Counter[str](), set[tuple[str, frozenset[Requirement]]]()
+    satisfiable = any(verdict.feasible for verdict in verdicts)
     for verdict in verdicts:
         plan = verdict.evaluation.plan
-        if verdict.can_run and counts[plan.configuration] < OF_EACH:
+        misses = plan.configuration, frozenset(each.requirement for each in verdict.violations)
+        another = not satisfiable and misses not in missed
+        if verdict.can_run and (counts[plan.configuration] < OF_EACH or another):
             counts[plan.configuration] += 1
+            missed.add(misses)
             chosen.append(plan)
     return chosen
 
