@@ -139,9 +139,9 @@ def _curve(results: Results) -> RenderableType:
     line = Text.assemble("log10 CS  ", (sparkline(logs), "cyan"), f"  {np.nanmin(logs):.2f} to {np.nanmax(logs):.2f}")
     shown = points if len(points) <= CURVE_ROWS else [point for point in points if point.reasons]
     table = Table(title="Cumulative saliency: where the network may be split", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("cut", justify="right")
-    table.add_column("after layer", overflow="fold")
-    table.add_column("sends", no_wrap=True)
+    table.add_column("cut", justify="right", no_wrap=True)
+    table.add_column("after layer", overflow="fold", min_width=12)
+    table.add_column("sends")
     for name in ("bytes", "log10 CS"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("peak", no_wrap=True)
