@@ -212,7 +212,8 @@ def _text(model: str, fit: Fit, requirement: str, quality: str) -> str:
     between = f"{len(blocks)} between blocks: {names}" if blocks else "none between blocks"
     return f"""\
 # A first scenario for {json.dumps(model)}: what network and data tell is filled in, machines, link and limits are
-# examples. Quantities carry their units: "100 Mbit/s", "5 ms", "3 %", "1500 B". Every key: docs/scenario.md.
+# examples. Quantities carry their units: "100 Mbit/s", "5 ms", "3 %", "1500 B".
+# Every key: the documentation's page "The scenario file".
 
 task: {fit.task.name}
 
@@ -224,7 +225,7 @@ data:
 
 devices:                       # from the sensor to the server
   - name: device
-    preset: raspberry-pi-4     # an estimate; others: docs/devices.md. Leave it out, and this machine is timed
+    preset: raspberry-pi-4     # an estimate; others: its page "Devices". Leave it out, and this machine is timed
     # profile: device.json     # better: measured on the device by 'splitimpera profile'
   - name: server
     preset: laptop-cpu

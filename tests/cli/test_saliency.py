@@ -211,7 +211,7 @@ def test_unknown_networks_of_a_package():
     with pytest.raises(ModelError, match="torchvision has no network 'resnet51'; did you mean 'resnet"):
         load_from_library("torchvision/resnet51")
     package("timm")
-    with pytest.raises(ModelError, match="timm has no network"):
+    with pytest.raises(ModelError, match="timm has no network 'resnet51x'; did you mean 'resnet"):
         load_from_library("timm/resnet51x")
     package("transformers")
     with pytest.raises(ModelError, match=r"no network class 'ViTForImageClasification'"):

@@ -101,6 +101,19 @@ def test_a_long_stage_says_how_far_it_is_also_within_a_step(monkeypatch):
     assert re.fullmatch(r"Training the bottleneck at features.13: \d+\.\d s", lines[-1])
 
 
+def test_a_stage_that_was_not_expected_tells_what_is_left_of_it_alone(monkeypatch):
+    now_s = 0.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now_s)
+    with terminal.progress() as stages:
+        stages.expect({"Training": 3.0, "Testing": 1.0})
+        for work, total in (("Training", 1), ("Simulating", 4)):
+            left = []
+            for _ in stages(range(total), work, total):
+                left.append(stages.left_s)
+                now_s += 10.0
+        assert left == [None, 30.0, 20.0, 10.0]
+
+
 def test_a_stage_that_fails_says_nothing_more_and_leaves_no_thread(monkeypatch):
     def failing():
         yield 1

@@ -447,6 +447,7 @@ def test_the_command_says_what_it_found_and_what_to_do_next(run, tmp_path, monke
         "camera needs manifest.json, camera/layers-0-2.pt2",
         "links[0].security: tls; workload.response: runtime",
         "Written: out.zip (what 'device' needs)",
+        "First splitimpera keys KEYS --host SERVER; then, with --keys KEYS in each line:",
         "On camera: splitimpera infer out.zip --server HOST:PORT --input samples",
     ):
         assert words in done.stdout, words

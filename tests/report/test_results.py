@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -149,6 +150,19 @@ def test_the_account_fits_the_terminal_and_says_what_was_not_computed(accuracy, 
     said = capsys.readouterr().out
     assert "-88%" in said
     assert ("accuracy -: not computed" in said) == np.isnan(accuracy)
+
+
+def test_the_table_of_cuts_keeps_its_numbers_beside_long_names(capsys):
+    made = made_results([evaluation("LC")], REQUIREMENTS)
+    long = {"name": "blocks.3.3.conv_pwl", "shapes": [[64, 140, 140]] * 2}
+    cuts = [cut.model_copy(update={"index": 10 * cut.index, **long}) for cut in made.cuts]
+    (one,) = made.candidates
+    candidates = [one.model_copy(update={"cut": 10 * one.cut, "reasons": ["local", "smallest"]})]
+    curve = made.curve.model_copy(update={"cuts": [10 * cut for cut in made.curve.cuts]})
+    show(made.model_copy(update={"cuts": cuts, "candidates": candidates, "curve": curve}), Console(width=80))
+    said = capsys.readouterr().out
+    for cut in curve.cuts:
+        assert re.search(rf"^ +{cut} +blocks", said, re.MULTILINE), said
 
 
 def test_the_front_is_what_none_is_quicker_and_better_than():

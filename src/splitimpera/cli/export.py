@@ -179,6 +179,7 @@ def _next(manifest: Manifest, out: Path) -> Iterator[str]:
     if plan.hops:
         *others, last = plan.machines[1:]
         answers = " --answers HOST:PORT" if manifest.answered_directly(plan) else ""
+        yield "First splitimpera keys KEYS --host SERVER; then, with --keys KEYS in each line:"
         yield f"On {last}: splitimpera serve {out} --listen HOST:PORT"
         for machine in reversed(others):
             yield f"On {machine}: splitimpera serve {out} --machine {machine} --listen HOST:PORT --next HOST:PORT"

@@ -107,9 +107,9 @@ class Stages:
     def left_s(self) -> float | None:
         """Seconds that are left, at the pace so far; None while too little is done to tell.
 
-        Of the stage alone, where it was not said how much all will be.
+        Of the stage alone, where it was not said how much all, or this one, will be.
         """
-        if self.work:
+        if self._stage in self.work:
             share, spent_s = self.share, sum(self.spent_s.get(stage, 0.0) for stage in self.work)
         else:
             share, spent_s = self.done.get(self._stage, 0.0), self.spent_s.get(self._stage, 0.0)

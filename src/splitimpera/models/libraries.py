@@ -17,6 +17,11 @@ from splitimpera.models.imports import contained, exception_text, telling
 
 Maker = Callable[[str, bool], nn.Module]
 
+OFFLINE = (
+    "'@pretrained' may have to download weights; with a file of them, write a function that returns the network "
+    "with load_state_dict, and name it as FILE.py:FUNCTION"
+)
+
 LIBRARIES: Registry[Maker] = Registry("library")
 
 
@@ -35,7 +40,7 @@ def load_from_library(name: str) -> nn.Module:
     network, _, wish = rest.partition("@")
     if wish not in ("", "pretrained"):
         raise ModelError(f"'{shown(name)}' asks for '{shown(wish)}'", hint="only '@pretrained' may follow the name")
-    with contained(), telling(ModelError, f"{library} cannot make '{shown(network)}'"):
+    with contained(), telling(ModelError, f"{library} cannot make '{shown(network)}'", OFFLINE if wish else ""):
         try:
             return LIBRARIES[library](network, bool(wish))
         except ImportError as failure:
@@ -62,7 +67,7 @@ def _torchvision(name: str, pretrained: bool) -> nn.Module:
 def _timm(name: str, pretrained: bool) -> nn.Module:
     timm = import_module("timm")
     if not timm.is_model(name):
-        raise ModelError(f"timm has no network '{shown(name)}'", hint="timm.list_models() lists them")
+        raise ModelError(f"timm has no network '{shown(name)}'", hint=nearest(name, timm.list_models()))
     model: nn.Module = timm.create_model(name, pretrained=pretrained)
     return model
 

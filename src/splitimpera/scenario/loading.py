@@ -44,7 +44,7 @@ S = TypeVar("S", bound=BaseModel)
 log = logging.getLogger(__name__)
 
 LARGEST_BYTES = 1_000_000
-START = "'splitimpera scenario init' writes one to start from"
+START = "the documentation's page 'The scenario file' has every key"
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def _words(detail: ErrorDetails, location: Place, kind: type[BaseModel]) -> tupl
             wanted = f"at least {low}" if low is not None else f"at most {high}"
             return f"{context['actual_length']} entries are given, {wanted} expected", ""
         case "model_type" | "dict_type":
-            return f"{given} is not a mapping of keys", "see docs/scenario.md"
+            return f"{given} is not a mapping of keys", "the documentation's page 'The scenario file' has every key"
         case "string_pattern_mismatch":
             return f"{given} is not a name", "use letters, digits, '-', '_' and '.', no spaces or slashes"
         case "string_type":
