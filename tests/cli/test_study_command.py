@@ -60,12 +60,17 @@ def test_other_mistakes_have_messages(tmp_path, monkeypatch):
         (["status", "."], "study run"),
         (["page", "."], "study run"),
         (["run", ROOT / "examples" / "study" / "study.yaml", "--max-time", "soon"], "--max-time"),
-        (["run", ROOT / "examples" / "study" / "scenario.yaml"], "this key is unknown"),
+        (["run", ROOT / "examples" / "study" / "scenario.yaml"], "this is a scenario, a study is expected"),
     ):
         code, _, errors = called("study", *map(str, arguments))
         assert code == 2, arguments
         assert said in errors, arguments
     assert not list(tmp_path.iterdir())
+    code, _, errors = called("scenario", "check", str(ROOT / "examples" / "study" / "study.yaml"))
+    assert (code, "this is a study, a scenario is expected" in errors) == (2, True)
+    (tmp_path / "study.journal").write_text("")
+    code, _, errors = called("study", "status", ".")
+    assert (code, "has not got as far as its cells" in errors) == (2, True)
 
 
 @pytest.mark.slow

@@ -104,6 +104,13 @@ def test_the_words_at_the_top_say_what_wins_where():
     assert "All on the device LC wins in 5 of 12 cells: wherever" in told
 
 
+def test_a_design_that_wins_along_both_axes_is_told_with_both():
+    wins = wins_of(won_by([0, 0, 0, 0, 1, 1, 0, 1, 2, 0, 2, 1]))
+    assert win_words(wins.designs[0], wins) == (
+        "wins in 6 of 12 cells: wherever the link rate is 1 Mbit/s, or wherever the link loss is 0 %"
+    )
+
+
 def test_what_is_not_done_is_not_claimed():
     pattern = [0, 0, 0, 0, 0, "left", 1, "failed", 1, None, None, None]
     wins = wins_of(won_by(pattern))
@@ -152,7 +159,7 @@ def test_whatever_wins_the_words_are_true(pattern):
         if found := re.fullmatch("wherever (.+), nowhere else", words):
             assert places_meant(found[1], wins.axes) == places
             continue
-        for kind, condition in re.findall(r"(wherever|only where) (.+?)(?=, and only|$)", words):
+        for kind, condition in re.findall(r"(wherever|only where) (.+?)(?=, or wherever|, and only|$)", words):
             meant = places_meant(condition, wins.axes)
             assert meant != every
             if kind == "wherever":

@@ -85,6 +85,7 @@ def test_a_document_with_other_values():
         ("links[1].rate", "'links' has 1 entries"),
         ("workload[0]", "'workload' has 0 entries"),
         ("workload.fps.high", "'workload.fps' is no section"),
+        ("links.rate", r"write links\[0\].rate"),
         ("links[x].rate", "no key"),
         ("links.[0]", "no key"),
         ("", "no key"),

@@ -127,3 +127,27 @@ def test_the_driver_may_stop_in_the_middle():
     found = iter(Pool(2)(worker, iter(range(10**9))))
     assert isinstance(next(found), Done)
     found.close()
+
+
+def large(content):
+    return worker()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals are sent there")
+def test_ctrl_c_while_processes_begin_prints_no_traceback(tmp_path):
+    script = "from functools import partial\nfrom splitimpera.studies.maps import Pool\nfrom test_maps import large\n"
+    script += "if __name__ == '__main__':\n    print('begins', flush=True)\n    try:\n"
+    script += (
+        "        list(Pool(2)(partial(large, bytes(10**7)), range(9)))\n    except KeyboardInterrupt:\n        pass\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    driver = subprocess.Popen(
+        [sys.executable, "script.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+    driver.stdout.readline()
+    time.sleep(0.3)
+    driver.send_signal(signal.SIGINT)
+    _, errors = driver.communicate(timeout=60)
+    assert (driver.returncode, errors) == (0, b"")

@@ -72,7 +72,8 @@ def run(
     check_file(page, "--out")
     if (source / FACTS).is_file():
         if over is not None:
-            raise ScenarioError("a study has its own link conditions", where="--over", hint="name the design's folder")
+            hint = "leave the option out, or give a scenario or the folder of a design"
+            raise ScenarioError("a study has its own link conditions", where="--over", hint=hint)
         from splitimpera.studies.study_files import read_study
 
         results = read_study(source)

@@ -72,7 +72,7 @@ def run(
 
     from splitimpera.report import study_account
     from splitimpera.studies.study import study as run_study
-    from splitimpera.studies.study_files import JOURNAL
+    from splitimpera.studies.study_files import FACTS, JOURNAL
 
     using: Map | None = None
     joined: AbstractContextManager[object] = nullcontext()
@@ -96,7 +96,9 @@ def run(
                 say=console.print,
             )
     except (KeyboardInterrupt, SplitImperaError):
-        if (place / JOURNAL).exists():
+        if (place / JOURNAL).exists() and not (place / FACTS).exists():
+            console.print("No cell was begun, and an unfinished training is not kept: the same command begins it anew.")
+        elif (place / JOURNAL).exists():
             console.print(f"What was found is kept in {folder}: the same command goes on.")
         raise
     written = _written(found, place)

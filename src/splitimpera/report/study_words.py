@@ -38,7 +38,8 @@ def headline(wins: Wins) -> str:
         return f"{len(wins.designs)} designs win somewhere, {most} most often: in {count} of {wins.total} cells{each}"
     if count == wins.total:
         return f"{first.id} wins in all {count} cells"
-    return f"{first.id} wins in {count} of {wins.total} cells, and no other design does in any"
+    so_far = " so far" if _undone(wins) else ""
+    return f"{first.id} wins in {count} of {wins.total} cells{so_far}, and no other design does in any"
 
 
 def win_words(design: Design, wins: Wins) -> str:
@@ -64,7 +65,7 @@ def where_words(places: Collection[Place], wins: Wins) -> str:
     if whole and len(only) == sum(len(some) < len(axis) for (some, _), axis in zip(shares, wins.axes, strict=True)):
         return f"wherever {' and '.join(only)}, {so_far}nowhere else"
     every = list(_conditions(wins.axes, [all_of for _, all_of in shares]))
-    clauses = [f"wherever {every[0]}"] if every else []
+    clauses = [", or ".join(f"wherever {condition}" for condition in every[:CLAUSES])] if every else []
     if only:
         clauses.append(f"{so_far}only where {' and '.join(only[:CLAUSES])}")
     return ", and ".join(clauses)

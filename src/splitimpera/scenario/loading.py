@@ -110,6 +110,13 @@ def load_run(path: str | Path) -> Run:
     return Run(scenario)
 
 
+_OWN_KEY = {"scenario": "network", "study": "scenario"}
+_COMMANDS = {
+    "scenario": "'splitimpera design' takes it, or a study that names it (docs/studies.md)",
+    "study": "'splitimpera study run' checks and runs it",
+}
+
+
 def mapping_in(raw: bytes, path: Path, what: str, hint: str) -> tuple[dict[str, Any], dict[Place, int]]:
     """The keys of a YAML file, with a name if it has none, and the line of each.
 
@@ -132,6 +139,9 @@ def mapping_in(raw: bytes, path: Path, what: str, hint: str) -> tuple[dict[str, 
     if not isinstance(content, dict):
         kind = "empty" if content is None else "a list" if isinstance(content, list) else _written(content)
         raise ScenarioError(f"a {what} is a mapping of keys, this is {kind}", where=str(path), hint=hint)
+    other = "study" if what == "scenario" else "scenario"
+    if _OWN_KEY[what] not in content and _OWN_KEY[other] in content:
+        raise ScenarioError(f"this is a {other}, a {what} is expected", where=str(path), hint=_COMMANDS[other])
     if "name" not in content:
         content["name"] = path.parent.resolve().name if path.stem == what else path.stem
     return content, lines

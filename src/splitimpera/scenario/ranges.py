@@ -179,7 +179,8 @@ def changed(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
                     raise ScenarioError(f"'{name}' has {count} entries", where=key, hint="count from 0")
             elif not isinstance(inside, dict):
                 name = key_words(tuple(way[:place]))
-                raise ScenarioError(f"'{name}' is no section with keys", where=key)
+                hint = f"it is a list: write {name}[0].{part} for its first entry" if isinstance(inside, list) else ""
+                raise ScenarioError(f"'{name}' is no section with keys", where=key, hint=hint)
             if place == len(way):
                 inside[part] = value
             elif isinstance(part, int):

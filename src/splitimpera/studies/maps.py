@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import threading
@@ -18,6 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from ctypes import Array, c_ubyte
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
@@ -121,7 +123,12 @@ class Pool:
         """Do tasks until there are none left, or a process dies; returns those that it may have died of."""
         context = multiprocessing.get_context("spawn")
         begun = context.Event()
-        pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(work, begun))
+        pickled = pickle.dumps(work)
+        shared = context.RawArray(
+            "B", len(pickled)
+        )  # what goes through a process's pipe keeps the driver until it is read
+        memoryview(shared).cast("B")[:] = pickled
+        pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(shared, begun))
         running: dict[Future[Done], Task] = {}
         given: list[Task] = []
         processes: list[BaseProcess] = []
@@ -189,8 +196,9 @@ def _began(begun: Event, processes: Iterable[BaseProcess]) -> None:
 _making: Callable[[], Worker] | None = None
 
 
-def _begin(work: Work, begun: Event) -> None:
+def _begin(shared: Array[c_ubyte], begun: Event) -> None:
     global _making
+    work: Work = pickle.loads(memoryview(shared).cast("B"))
     begun.set()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it

@@ -81,6 +81,8 @@ def read_facts(folder: Path) -> Facts:
     """
     path = folder / FACTS
     hint = "give the folder that 'splitimpera study run' wrote to"
+    if (folder / JOURNAL).exists() and not path.exists():
+        raise OutputError(f"the study in '{shown_path(folder)}' has not got as far as its cells", hint="let it run on")
     raw = read_file(path, LARGEST_BYTES, OutputError, what="study file", hint=hint)
     try:
         version = json.loads(raw).get("version") if raw[:1] == b"{" else None
