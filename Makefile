@@ -65,8 +65,10 @@ constraints: $(READY)
 		--extra dev --extra pins --build-deps-for editable --output-file constraints.txt pyproject.toml
 	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9]*$$/\1/' constraints.txt
 
-# docs/results.schema.json and docs/verification.schema.json, after a change of the models.
+# docs/*.schema.json, after a change of the models.
 schema: $(READY)
+	$(BIN)/python -m splitimpera.scenario.file_schema scenario > docs/scenario.schema.json
+	$(BIN)/python -m splitimpera.scenario.file_schema study > docs/study.schema.json
 	$(BIN)/python -m splitimpera.report.schema > docs/results.schema.json
 	$(BIN)/python -m splitimpera.report.verified > docs/verification.schema.json
 

@@ -23,7 +23,8 @@ import numba
 import numpy as np
 from scipy.optimize import nnls
 
-from splitimpera.codec.codecs import CODECS, Calibration, make_codec, parsed
+from splitimpera.codec.codec_names import CODECS, parsed
+from splitimpera.codec.codecs import Calibration, make_codec
 from splitimpera.codec.elements import image_scale
 from splitimpera.cost.codec_model import DIRECTIONS, Direction, modelled_s, reference
 from splitimpera.cost.coding import CHANNELS, coding

@@ -18,7 +18,8 @@ from statistics import median
 
 import numpy as np
 
-from splitimpera.codec.codecs import Calibration, make_codec, parsed
+from splitimpera.codec.codec_names import parsed
+from splitimpera.codec.codecs import Calibration, make_codec
 from splitimpera.core.array_types import Array
 from splitimpera.records.graph import TensorSpec
 

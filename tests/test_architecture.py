@@ -19,8 +19,7 @@ def modules(folder):
 
 def drawn():
     """The rooms in the order of the document's first drawing, the lowest first."""
-    lines = DOCUMENT.split("\n\n")[1]
-    return re.findall(r"\w+", lines)
+    return re.findall(r"\w+", DOCUMENT.split("```text\n")[1].split("```")[0])
 
 
 def contract():

@@ -24,6 +24,7 @@ WITH_EXAMPLES = {
         "load_scenario",
         "make_codec",
     ),
+    *("Device", "Link", "Pixels", "Plan", "Samples", "Workload"),
     *("measure", "packetise", "recommend", "resolve", "simulate", "split", "trace"),
 }
 

@@ -27,7 +27,7 @@ class Accuracy:
     interval: tuple[float, float]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Design:
     """All that a design run found.
 
@@ -66,6 +66,11 @@ class Design:
     shown: Shown | None = None
     exit_curves: tuple[ExitCurve, ...] = ()
     token_curves: tuple[TokenCurve, ...] = ()
+
+    def __repr__(self) -> str:
+        chosen, name = self.recommendation.chosen, self.setting.scenario.name
+        decision = f"{chosen.id} recommended, {chosen.certainty}" if chosen else "none is feasible"
+        return f"<Design '{name}': {len(self.evaluations)} plans, {decision}>"
 
     @property
     def change(self) -> Change | None:

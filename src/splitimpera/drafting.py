@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from math import floor, isfinite
 from pathlib import Path
@@ -13,12 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from splitimpera.core.errors import DataError, ModelError, SplitImperaError
+from splitimpera.core.errors import DataError, ModelError, SplitImperaError, shown
 from splitimpera.core.progress import Track, no_progress
 from splitimpera.evaluation.testbed import Testbed
-from splitimpera.evaluation.truths import example_of, outputs_of
+from splitimpera.evaluation.truths import check_targets, example_of, outputs_of
 from splitimpera.graph.sampled import trace_on
-from splitimpera.graph.tracing import ModelGraph
+from splitimpera.graph.tracing import ModelGraph, trace
 from splitimpera.models.datasets import Dataset, is_source, load_data
 from splitimpera.models.libraries import is_library_name
 from splitimpera.models.networks import load_network
@@ -31,8 +32,9 @@ from splitimpera.tasks.task import Output, Task, numbers_of
 
 TASKS = "detection", "segmentation", "classification", "language", "multilabel", "regression", "agreement"
 """In the order in which they are tried: the first that network and data fit. Without labels there is agreement."""
-SIZES = (None, (224, 224))
-"""To which images are resized that are of different sizes, or of one that the network does not take."""
+SIDES = 224, 256, 299, 384, 512, 192, 160, 128, 96, 64, 48, 32, 28
+"""To which squares images are resized that are of different sizes, or of one that the network does not take: the first
+that it takes."""
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of the pixels that most published networks were trained with."""
 LOOKED_AT = 200
@@ -74,9 +76,13 @@ def draft(
         SplitImperaError: there is no such network or data, or no task fits both; says why.
     """
     if not is_source(source, folder):
-        raise DataError(f"no data are found at '{source}'", where="--data", hint="name a folder, or file.py:factory")
+        raise DataError(
+            f"no data are found at '{shown(source)}', or none of a known kind",
+            where="--data",
+            hint="name a folder of images or sounds, an .npz or .txt file, or file.py:factory",
+        )
     network = load_network(NetworkSection(model=model), folder, track)
-    fit = _fitting(network, model, source, folder)
+    fit = _fitting(network, source, folder, say)
     value, count = _quality(fit)
     metric = fit.task.quality.name
     said = f"{QUALITIES[metric].format(value)} {QUALITIES[metric].title}" if isfinite(value) else "of unknown quality"
@@ -86,37 +92,79 @@ def draft(
     return _text(model, fit, _requirement(metric, value), f"{said} on {count} validation samples")
 
 
-def _fitting(network: nn.Module, model: str, source: str, folder: Path) -> Fit:
-    """The first task that fits; what kept the likeliest ones from it is said where none does."""
-    failures: dict[str, SplitImperaError] = {}
-    graphs: dict[object, ModelGraph] = {}
-    for size in SIZES:
+def _fitting(network: nn.Module, source: str, folder: Path, say: Callable[[str], object]) -> Fit:
+    """The first task that fits; what kept the likeliest ones from it is said where none does, or only agreement."""
+    failures: dict[str, _Failure] = {}
+    for size in _sizes(network, source, folder):
+        section = DataSection(source=source) if size is None else DataSection(source=source, size=size)
         for name in TASKS:
-            task = make_task(name, {})
-            section = _section(source, size, model)
-            try:
-                data = load_data(section, folder, task.targets)
-                key = size, task.targets
-                if key not in graphs:
-                    graphs[key] = trace_on(network, data.validation, say=str)
-                graph, example = graphs[key], example_of(data)
-                fitted = task.fitted(graph.outputs, task.metrics[0], graph.inputs, example)
-                if example is not None and (problem := fitted.check(example)):
-                    raise DataError(f"its targets do not fit: {problem}")
-            except SplitImperaError as failure:
-                failures.setdefault(name, failure)
+            found = _fit(network, name, section, folder)
+            if isinstance(found, _Failure):
+                failures[name] = max(failures.get(name, found), found, key=lambda failure: failure.got_to)
                 continue
-            return Fit(graph, data, fitted, section)
-    reasons = "; ".join(f"{name}: {failure.problem}" for name, failure in failures.items())
+            if name == "agreement":
+                say(f"No labels are used: {_reasons(failures, 2) or failures['classification'].problem}.")
+            return found
+    furthest = max(failure.got_to for failure in failures.values())
+    if furthest == 0:
+        failures = {"agreement": failures["agreement"]}  # it needs the inputs alone: there are none
     raise ModelError(
-        f"no task fits both network and data ({reasons})",
-        hint="'splitimpera scenario init' without --for writes an example; docs/tasks.md says what each task takes",
+        f"no task fits both network and data ({_reasons(failures, furthest)})",
+        hint="a function of yours can return the data as the network takes them: --data file.py:factory; "
+        "docs/tasks.md says what each task takes",
     )
 
 
-def _section(source: str, size: tuple[int, int] | None, model: str) -> DataSection:
-    given: dict[str, Any] = {"source": source} if size is None else {"source": source, "size": size}
-    return DataSection(**given)
+@dataclass(frozen=True)
+class _Failure:
+    """Why a task does not fit.
+
+    Attributes:
+        got_to: 0: the data cannot be read for it; 1: the network does not take them; 2: what it returns is not what the
+            task takes, or not what the targets are.
+    """
+
+    got_to: int
+    problem: str
+
+
+def _fit(network: nn.Module, name: str, section: DataSection, folder: Path) -> Fit | _Failure:
+    task, got_to = make_task(name, {}), 0
+    try:
+        data = load_data(section, folder, task.targets)
+        got_to = 1
+        graph = trace_on(network, data.validation, say=str)
+        got_to, example = 2, example_of(data)
+        fitted = task.fitted(graph.outputs, task.metrics[0], graph.inputs, example)
+        check_targets(fitted, data)
+    except SplitImperaError as failure:
+        return _Failure(got_to, failure.problem)
+    return Fit(graph, data, fitted, section)
+
+
+def _reasons(failures: dict[str, _Failure], got_to: int) -> str:
+    """What kept the tasks that got so far from going further; what several have in common is said once."""
+    tasks: dict[str, list[str]] = {}
+    for name, failure in failures.items():
+        if failure.got_to == got_to:
+            tasks.setdefault(failure.problem, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {problem}" for problem, names in tasks.items())
+
+
+def _sizes(network: nn.Module, source: str, folder: Path) -> Iterator[tuple[int, int] | None]:
+    """To what images are to be resized: first to nothing."""
+    yield None
+    try:
+        data = load_data(DataSection(source=source, size=(SIDES[0], SIDES[0])), folder, "none")
+    except SplitImperaError:  # these data have no size to be chosen
+        return
+    channels = data.validation.read(slice(0, 1)).shape[1]
+    for side in SIDES:
+        with suppress(SplitImperaError):
+            trace(network, torch.zeros(1, channels, side, side), say=str)
+            yield side, side
+            return
+    yield SIDES[0], SIDES[0]  # whose failure says more than that of images of different sizes
 
 
 def _quality(fit: Fit) -> tuple[float, int]:
@@ -160,6 +208,7 @@ def _text(model: str, fit: Fit, requirement: str, quality: str) -> str:
     )
     transports = "[tcp]" if fit.task.name == "language" else "[tcp, udp]"
     codecs = "[float16, 'uint8:token']" if fit.task.name == "language" else "[float32, uint8]"
+    count = len(graph.cuts) - 2
     between = f"{len(blocks)} between blocks: {names}" if blocks else "none between blocks"
     return f"""\
 # A first scenario for {json.dumps(model)}: what network and data tell is filled in, machines, link and limits are
@@ -188,7 +237,7 @@ workload:
   fps: 5                       # frames a second from the sensor
 
 plans:
-  cuts: {cuts:<22} # {len(graph.cuts) - 2} cuts, {between}
+  cuts: {cuts:<22} # {count} {"cut" if count == 1 else "cuts"}, {between}
   codecs: {codecs}
   transports: {transports}
 

@@ -153,14 +153,14 @@ def _cache() -> Check:
 
 
 def _kernels() -> Check:
-    from splitimpera.net.kernels.compiling import cache_folder
+    from splitimpera.net.kernels.compiling import cache_folder, is_kept
 
     try:
         folder: Path = cache_folder()
     except OSError as failure:
         advice = "each start compiles it anew; let NUMBA_CACHE_DIR name a folder that can be written"
         return Check("simulator", "note", str(failure), advice)
-    if any(folder.rglob("*.nbc")):
+    if is_kept("run_tcp"):
         return Check("simulator", "ok", f"compiled, in {folder}")
     return Check("simulator", "note", "not compiled yet", "the first simulation takes some 20 s longer")
 

@@ -24,6 +24,7 @@ from splitimpera.evaluation.token_stopwatch import measure_tokens
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.models.accelerators import rounding, torch_device, torch_precision
 from splitimpera.models.threads import torch_threads
+from splitimpera.net.compilation import wait_until_compiled
 from splitimpera.qos.hopeless import hopeless, infeasible
 from splitimpera.qos.recommendation import Recommendation, recommend
 from splitimpera.qos.settled import Settled
@@ -103,6 +104,11 @@ def design(
 
     Raises:
         SplitImperaError: something that the scenario names is wrong, missing or does not fit.
+
+    Example:
+        found = sei.design("scenario.yaml", seed=1)
+        print(found.recommendation.reasons)
+        sei.save(found, "runs/mine")
     """
     if replications < 1:
         raise ScenarioError(f"{replications} is out of range, it must be 1 or more", where="replications")
@@ -200,6 +206,7 @@ class _Run:
             needless=lambda evaluation: infeasible(evaluation, wanted),
             track=self.track,
         )
+        wait_until_compiled(self.track)
         begun_s = time.monotonic()
         found = {one.plan.id: one for one in trials.timelines(plans)}
         replay_s = (time.monotonic() - begun_s) / len(plans)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from splitimpera.codec.codecs import codec_kind
+from splitimpera.codec.codec_names import codec_kind
 from splitimpera.core.array_types import Row as TargetRow
 from splitimpera.core.errors import ScenarioError, SplitImperaError, shown
 from splitimpera.core.registry import nearest

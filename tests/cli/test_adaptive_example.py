@@ -25,6 +25,11 @@ def command(line, **changes):
     return [sys.executable, "-m", "splitimpera", *(changes.get(word, word) for word in words)]
 
 
+def test_the_page_of_adaptation_has_the_same_lines():
+    page = " ".join((ROOT / "docs" / "adaptation.md").read_text().replace("\\\n", " ").split())
+    assert [line for line in LINES if " ".join(line.split()) not in page] == []
+
+
 @pytest.mark.slow
 def test_the_example_switches_falls_back_and_returns(tmp_path):
     from browser import CHROMIUM, open_page

@@ -242,6 +242,8 @@ def test_an_example_runs_and_prints_its_recommendation(finished):
         "report.html",
         "saliency.png",
         "plans.png",
+        "design.svg",
+        "network.svg",
     }
 
 

@@ -15,7 +15,7 @@ from report.made import four_plans, made_values
 
 pytestmark = pytest.mark.alone
 
-RESULTS = ("plans.csv", "plans.png", "report.html", "results.json", "saliency.png")
+RESULTS = ("design.svg", "network.svg", "plans.csv", "plans.png", "report.html", "results.json", "saliency.png")
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
 TITLE = "\x1b]0;pwned\x07\x1b[2J[/bold][red]\x9b31m\u202e"
 """What a terminal takes for commands, and Rich for markup."""

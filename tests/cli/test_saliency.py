@@ -189,6 +189,19 @@ def test_a_package_that_is_not_there_says_what_to_install(monkeypatch):
         load_from_library("timm/resnet18")
 
 
+def test_a_torchvision_of_another_torch_is_told(monkeypatch):
+    from splitimpera.core.errors import ModelError
+    from splitimpera.models import libraries
+
+    def missing(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(libraries, "import_module", missing)
+    with pytest.raises(ModelError, match="built for another torch") as caught:
+        libraries.load_from_library("torchvision/mobilenet_v2")
+    assert "pip install --force-reinstall torch torchvision" in str(caught.value)
+
+
 @pytest.mark.slow
 def test_unknown_networks_of_a_package():
     from splitimpera.core.errors import ModelError

@@ -69,6 +69,20 @@ def stage(monkeypatch, steps, total, every_s=30.0):
             yield step, out
 
 
+def test_bars_move_on_a_terminal_alone(monkeypatch):
+    """Not into a pipe whose reader only asks for colours, and not into a notebook's cell."""
+    asked = PlainConsole()
+    asked.file = io.StringIO()
+    asked._force_terminal = True
+    monkeypatch.setattr(terminal, "console", asked)
+    assert not terminal.moves()
+    monkeypatch.setattr(asked.file, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    assert terminal.moves()
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    assert not terminal.moves()
+
+
 def test_a_stage_prints_one_line_with_its_time(monkeypatch):
     for _, out in stage(monkeypatch, range(3), 3):
         assert out.getvalue() == ""

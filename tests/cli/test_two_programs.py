@@ -1,4 +1,4 @@
-"""From a scenario to two running programs and back, by the README's own lines, encrypted, on loopback."""
+"""From a scenario to two running programs and back, by the lines of docs/deploy.md, encrypted, on loopback."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from splitimpera.deploy.frame_log import read_log
 pytestmark = pytest.mark.alone
 
 FRAMES = 500
-LINES = re.search(r"## Two programs.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+LINES = re.search(r"## First on one machine.*?```sh\n(.*?)```", (ROOT / "docs/deploy.md").read_text(), re.DOTALL)
 
 
 def command(line, **changes):
-    """A line of the README as arguments, without its comment."""
+    """A line of the guide as arguments, without its comment."""
     words = line.split("#")[0].split()[1:]
     return [sys.executable, "-m", "splitimpera", *(changes.get(word, word) for word in words)]
 
 
 def ran(line, folder, **changes):
-    """What a line of the README says, run in a folder."""
+    """What a line of the guide says, run in a folder."""
     done = subprocess.run(
         command(line, **changes), cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )
@@ -52,7 +52,7 @@ def program(words, folder):
 
 
 @pytest.mark.slow
-def test_the_readmes_lines_design_export_serve_infer_and_verify(tmp_path):
+def test_the_guides_lines_design_export_serve_infer_and_verify(tmp_path):
     from browser import CHROMIUM, open_page
 
     (tmp_path / "examples").symlink_to(ROOT / "examples")

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from splitimpera.codec.codecs import Calibration, codec_kind, make_codec, parsed
+from splitimpera.codec.codec_names import codec_kind, parsed
+from splitimpera.codec.codecs import Calibration, make_codec
 from splitimpera.core.errors import CodecError, UnknownNameError
 from splitimpera.records.graph import TensorSpec
 

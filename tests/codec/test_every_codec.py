@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from splitimpera.codec.codecs import Calibration, calibrate, codec_from, make_codec, parsed
+from splitimpera.codec.codec_names import parsed
+from splitimpera.codec.codecs import Calibration, calibrate, codec_from, make_codec
 from splitimpera.codec.concealment import LastFrame
 from splitimpera.codec.elements import image_scale
 from splitimpera.core.errors import CodecError
@@ -342,7 +343,7 @@ def test_hostile_payloads_end_in_an_error_or_in_tensors_and_in_little_memory():
 
 
 def test_every_base_and_modifier_is_tested_here():
-    from splitimpera.codec.codecs import CODECS, MODIFIERS
+    from splitimpera.codec.codec_names import CODECS, MODIFIERS
 
     names = [
         parsed(name)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitimpera.codec.codecs import Calibration, calibrate, codec_from, make_codec, parsed
+from splitimpera.codec.codec_names import parsed
+from splitimpera.codec.codecs import Calibration, calibrate, codec_from, make_codec
 from splitimpera.core.errors import CodecError
 from splitimpera.records.graph import TensorSpec
 

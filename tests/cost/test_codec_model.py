@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 from conftest import ROOT
 
-from splitimpera.codec.codecs import CODECS, CODERS, CONCEALMENTS, parsed
+from splitimpera.codec.codec_names import CODECS, CODERS, CONCEALMENTS, parsed
 from splitimpera.core.errors import CodecError, SplitImperaError
 from splitimpera.cost.codec_model import DIRECTIONS, modelled_s, reference, stage
 from splitimpera.cost.device_presets import DEVICES

@@ -19,7 +19,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
 def test_the_example_runs(tmp_path):
     make_bundle(tmp_path / "bundle")
     np.save(tmp_path / "image.npy", samples()[0])
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    example = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[-1]
     code = f"import numpy\nimage = numpy.load('image.npy')\n{example}"
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr

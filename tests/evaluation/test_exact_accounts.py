@@ -151,6 +151,7 @@ def test_packets_that_a_codec_fills_leave_room_for_the_header(testbed):
     result = run(testbed, plan(1, "float32+fec:20", mtu_bytes=500, app_header_bytes=100))
     assert result.quality == 1.0
     assert result.payload_bytes == 4 * 6 * 6 * 4 + 372
+    assert result.crossing == ((result.payload_bytes, 3.0),)
 
 
 class Shown(Sums):

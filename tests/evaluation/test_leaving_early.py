@@ -90,6 +90,7 @@ def test_who_leaves_costs_neither_link_nor_server(bed):
     goes_on = looks(bed, 2)[0] < half(bed, 2)[0]
     share = goes_on.mean()
     assert early.payload_bytes == pytest.approx(share * without.payload_bytes)
+    assert early.crossing == without.crossing == ((without.payload_bytes, 1.0),)  # of those that cross
     for stage in ("link", "server"):
         assert early.utilisation[stage] == pytest.approx(share * without.utilisation[stage])
     on_camera_s = 10 * (0.002 + HEAD_S) + share * 0.001
@@ -104,6 +105,7 @@ def test_who_leaves_costs_neither_link_nor_server(bed):
 def test_where_all_leave_nothing_is_sent(bed):
     found = run(bed, leaving_at(plan(3, rate_bps=1e6), (1, ALL)), replications=2)
     assert found.payload_bytes == found.lost_packet_rate == 0
+    assert found.crossing == ((0, 0),)
     assert found.utilisation["link"] == found.utilisation["server"] == 0
     assert found.fps == pytest.approx(1 / (10 * (0.001 + HEAD_S)))
     assert found.stable

@@ -10,6 +10,7 @@ from networks import make
 from torch import nn
 
 import splitimpera as sei
+from splitimpera.core.errors import CutError
 from splitimpera.core.statistics import wilson_interval
 from splitimpera.evaluation.plan_space import build_plans
 from splitimpera.evaluation.run import evaluate_all
@@ -306,6 +307,7 @@ def test_two_hops_run_by_the_same_path(testbed):
     result = run(testbed, Plan("three tiers", (CAMERA, edge, SERVER), hops))
     assert result.quality >= 0.9
     assert result.payload_bytes == 4 * 6 * 6 * 4 + 6 * 1 * 1
+    assert result.crossing == ((4 * 6 * 6 * 4, 1.0), (6 * 1 * 1, 1.0))
     device = 0.010 + 0.001
     assert result.latency_s[0, 0] > device + 2 * 0.0021 + 0.002 + 0.002
 
@@ -349,6 +351,13 @@ def test_plans_cover_every_configuration_codec_and_transport(testbed):
         "SC2-float32-udp",
     ]
     assert [p.configuration for p in plans] == ["LC"] + ["RC"] * 8 + ["SC"] * 2
+
+
+@pytest.mark.parametrize("places", [{"split_at": [99]}, {"split_at": [-1]}, {"split_at": [], "bottlenecks": [(99, 4)]}])
+def test_a_cut_that_is_not_there_makes_no_plans(places):
+    graph = sei.trace(make("Chain"), torch.zeros(1, 3, 8, 8))
+    with pytest.raises(CutError, match=r"there is no cut (99|-1): the network has"):
+        build_plans((CAMERA, SERVER), Link(), graph.cuts, codecs=["float32"], transports=["udp"], **places)
 
 
 def test_no_png_for_what_is_no_picture():

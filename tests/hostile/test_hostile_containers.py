@@ -11,7 +11,8 @@ import torch
 from harness import attack, refused_or_taken
 from hypothesis import strategies as st
 
-from splitimpera.codec.codecs import CODECS, Calibration, calibrate, codec_from
+from splitimpera.codec.codec_names import CODECS
+from splitimpera.codec.codecs import Calibration, calibrate, codec_from
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.container import START_BYTES, Container, read_container, write_container
 from splitimpera.codec.elements import image_scale

@@ -292,3 +292,24 @@ def four_plans():
         evaluation("RC-png-tcp", accuracy=0.99, p95_s=0.3, cut=0, size=4000.0),
         evaluation("LC", accuracy=0.97, p95_s=9.0, fps=5.0, stable=False),
     ]
+
+
+CHAIN = ["camera", "gateway", "server"]
+
+
+def hop(cut, link, codec="uint8"):
+    return {"cut": cut, "codec": codec, "bottleneck": 0.0, "transport": "udp", "link": link}
+
+
+def chain_values(count=3, cuts=(0, 3)):
+    """Results whose recommended plan runs on a chain of devices, as many as wanted."""
+    values = made_values(four_plans(), ["accuracy >= 90 %", "latency_p95 <= 60 ms", "fps >= 20"])
+    names = CHAIN if count == 3 else [f"device {place}" for place in range(count)]
+    values["scenario"]["devices"] = [{"name": name, "count": 1 + 7 * (not place)} for place, name in enumerate(names)]
+    values["links"] = [
+        {"name": f"link {place}", "rate": 1e6, "delay": 0.005, "loss": 0.02} for place in range(count - 1)
+    ]
+    for plan in values["plans"]:
+        plan["devices"] = names
+        plan["hops"] = [hop(cut, f"link {place}") for place, cut in enumerate(cuts)]
+    return values

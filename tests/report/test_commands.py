@@ -40,7 +40,7 @@ def test_a_report_is_made_anew_from_its_results(command, tmp_path):
     before = (folder / "results.json").read_bytes()
     code, said = command("report", folder)
     assert code == 0
-    assert "plans.csv, plans.png, report.html, saliency.png" in said.out
+    assert "design.svg, network.svg, plans.csv, plans.png, report.html, saliency.png" in said.out
     assert "Split after block.add, 8-bit, over UDP</span>" in (folder / "report.html").read_text()
     assert (folder / "plans.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "results.json").read_bytes() == before

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
+from html import unescape
 from types import SimpleNamespace
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+import torch
 from made import evaluation, four_plans, made_results
+from made_study import two_ranges
+from torch import nn
 
 import splitimpera
 from splitimpera.core.errors import SplitImperaError
 from splitimpera.designs import Design
+from splitimpera.graph.tracing import trace
+from splitimpera.net.transports import simulate
 from splitimpera.qos.recommendation import recommend
+from splitimpera.records.device import Device
+from splitimpera.records.link import Link
+from splitimpera.records.plan import Hop, Plan
+from splitimpera.records.traffic import Workload
+from splitimpera.report import policy_html, study_html
 from splitimpera.report.interactive import figures
 from splitimpera.report.notebook import (
     ROWS_SHOWN,
     curve_frame,
+    html_of_deliveries,
+    html_of_evaluation,
+    html_of_graph,
+    html_of_plan,
     html_of_recommendation,
     html_of_results,
     html_table,
@@ -26,6 +42,7 @@ from splitimpera.report.notebook import (
     plans_frame,
 )
 from splitimpera.saliency.curve import SaliencyCurve
+from splitimpera.studies.policy_study import policy_of
 
 REQUIREMENTS = ["accuracy >= 90 %", "latency_p95 <= 60 ms"]
 
@@ -57,6 +74,11 @@ def test_in_a_notebook_what_a_design_makes_is_shown_as_html(monkeypatch):
     for shown in (results, decision, curve):
         make = printers[type(shown).__module__, type(shown).__name__]
         assert "<div><p><strong>" in make(shown)
+    study = two_ranges()
+    for shown, page in ((study, study_html(study)), (policy_of(study, 3), policy_html(policy_of(study, 3)))):
+        frame = printers[type(shown).__module__, type(shown).__name__](shown)
+        (inner,) = re.findall(r'^<iframe title="[^"]+" srcdoc="([^"]*)"[^<>]*></iframe>$', frame)
+        assert unescape(inner) == page
     assert (Design.__module__, Design.__name__) in printers
     assert "after layer" in printers[SaliencyCurve.__module__, SaliencyCurve.__name__](curve)
 
@@ -69,6 +91,52 @@ def find_curve():
     return SaliencyCurve((1, 2, 3), names, scores, sizes, (1, 2, 3), per_class, {0: 9}, (), (True,) * 3, 9, 512)
 
 
+def test_a_network_shows_its_layers_and_what_crosses_after_each():
+    page = html_of_graph(trace(Residual().eval(), torch.zeros(1, 3, 8, 8)))
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in page.split("<tr>")[2:]]
+    assert [row[1] for row in rows] == ["stem", "conv", "add", "mean", "head"]
+    assert rows[0][2:] == ["conv2d", "4 x 8 x 8", "112", "6.912 k", "1.024 kB"]
+    assert rows[1][-1] == "2.048 kB, 2 tensors"
+    assert "5 layers" in page
+
+
+def test_a_plan_shows_its_way():
+    hop = Hop(3, "uint8+rans", "udp", Link("lora", rate_bps=1e4))
+    page = html_of_plan(Plan("SC3-uint8+rans-udp", (Device("sensor"), Device("cloud")), (hop,)))
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page)
+    assert cells == ["sensor", "", "", "", "", "cloud", "lora", "after 3 layers", "8-bit, entropy-coded", "UDP"]
+
+
+def test_an_evaluation_shows_its_metrics_with_intervals():
+    (first, *_) = four_plans()
+    page = html_of_evaluation(first)
+    assert f"Plan {first.plan.id}" in page
+    assert "p95 latency" in page or "latency_p95" in page
+
+
+def test_deliveries_show_what_was_lost():
+    workload = Workload(fps=10.0, frames=1000, frame_bytes=5000)
+    page = html_of_deliveries(simulate(Link(loss=0.2), workload, "udp", np.random.default_rng(0)))
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page)
+    shown = dict(zip(cells[::2], cells[1::2], strict=True))
+    assert shown["frames"] == "1000"
+    assert shown["packets"] == "4000"
+    assert shown["sent again"] == "0"
+    assert 30 < int(shown["used whole"].split()[0]) / 10 < 50  # 0.8 ** 4
+    assert 700 < int(shown["lost packets"].split()[0]) < 900
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        return self.head((x + self.conv(x)).mean((2, 3)))
+
+
 def test_tables_are_short_and_harmless():
     page = html_table("<b>", ["<i>"], [["<u>"]] * (ROWS_SHOWN + 3))
     assert page.count("&lt;u&gt;") == ROWS_SHOWN
@@ -79,7 +147,7 @@ def test_tables_are_short_and_harmless():
 
 def test_figures_are_plotlys():
     drawn = figures(made_results(four_plans(), REQUIREMENTS))
-    assert set(drawn) == {"plans", "saliency", "classes", "layers", "latency", "breakdown"}
+    assert set(drawn) == {"plans", "classes", "layers", "latency", "breakdown"}
     assert all(isinstance(figure, go.Figure) for figure in drawn.values())
 
 

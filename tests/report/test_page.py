@@ -309,7 +309,7 @@ def test_wide_and_narrow_light_and_dark_and_on_paper(shown, width, tmp_path):
     page = shown(checked(results), width)
     assert page.run("document.documentElement.scrollWidth") <= width
     plots = page.run("[...document.querySelectorAll('.plot')].map((plot) => plot.querySelectorAll('svg').length > 0)")
-    assert plots == [True] * 6
+    assert plots == [True] * 5
     images = page.run("[...document.querySelectorAll('.views img')].map((it) => [it.naturalWidth, it.clientWidth])")
     assert len(images) == 10
     assert all(natural == 16 and 100 < drawn < width for natural, drawn in images)

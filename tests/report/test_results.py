@@ -230,7 +230,7 @@ def test_no_figure_is_drawn_of_nothing():
     values["curve"] |= {"cuts": [], "per_class": {}}
     results = checked(values)
     assert list(figures(results)) == ["layers"]
-    assert report_html(results).count("There is nothing to draw.") == 4
+    assert report_html(results).count("There is nothing to draw.") == 3
 
 
 @pytest.mark.slow

@@ -21,13 +21,14 @@ from splitimpera.records.requirement import parse_requirement
 from splitimpera.records.token_outcome import TokenOutcome
 from splitimpera.report import figures, plans_csv, report_html, show
 from splitimpera.report.comparison import change_of, compare, shown_metrics
+from splitimpera.report.design_drawing import design_svg
+from splitimpera.report.design_words import responses_words
 from splitimpera.report.html.plan_table import columns, rows
 from splitimpera.report.notebook import html_of_results
 from splitimpera.report.palette import COLOURS
 from splitimpera.report.reading import checked
 from splitimpera.report.schema import json_schema
 from splitimpera.report.selection import token_metrics, token_plans
-from splitimpera.report.tier_drawing import tiers_svg, tiers_words
 from splitimpera.report.token_building import tokens_entry
 from splitimpera.report.token_words import tokens_words
 from splitimpera.report.words import plan_words
@@ -261,8 +262,10 @@ def test_two_runs_are_compared_by_their_waits(results):
 
 
 def test_the_drawing_says_what_a_token_sends(results):
-    assert "377.6 B a token" in tiers_svg(results)
-    assert "Each token comes back to camera" in tiers_words(results)
+    drawn = design_svg(results).replace("\N{NO-BREAK SPACE}", " ")
+    assert "378 B a token" in drawn
+    assert ">TTFT p95, at most 400 ms<" in drawn
+    assert "Each token comes back to camera" in responses_words(results)
 
 
 def test_codecs_with_a_scale_a_token_are_called_so():

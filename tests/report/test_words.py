@@ -22,6 +22,7 @@ from splitimpera.report.words import (
     margin_words,
     not_drawn_words,
     plan_words,
+    shape_words,
     verdict_lines,
     verdict_words,
     worst_words,
@@ -155,3 +156,9 @@ def test_nothing_feasible_is_said_so():
 )
 def test_a_capacity_in_words(senders, busiest, words):
     assert capacity_words(CapacityEntry(senders=senders, busiest_stage=busiest)) == words
+
+
+def test_all_tensors_that_cross_are_named():
+    assert shape_words((8, 7, 7)) == "8 x 7 x 7"
+    assert shape_words((8, 7, 7), (4, 14, 14)) == "8 x 7 x 7 + 4 x 14 x 14"
+    assert shape_words((8, 7, 7), (4, 14, 14), (4, 7, 7)) == "8 x 7 x 7 + 2 more"

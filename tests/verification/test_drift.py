@@ -125,6 +125,11 @@ def test_a_slower_link_is_told_by_its_rate(tmp_path):
     assert one.told.startswith("Frames come in at 0.35 times the predicted rate, ")
 
 
+def test_frames_that_come_in_one_piece_say_nothing_of_the_rate(tmp_path):
+    log = changed(logged(tmp_path / "run.jsonl", "SC1-float32-tcp"), lambda _: {"assembled_s": 0.0})
+    assert "goodput" not in [one.key for one in verify(gate(), [log]).drift]
+
+
 def test_packets_and_frames_that_are_lost_more_often_are_told(tmp_path):
     def lossy(line):
         often = line.frame >= 240 and line.outcome == "ok" and line.frame % 3 == 0

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
@@ -39,6 +39,10 @@ MANIFEST_BYTES = 4 << 20
 FILE_BYTES = 2 << 30
 """The largest file of a bundle, which is what one ONNX file may have."""
 KEYS_AT_MOST = 10_000
+
+Spoken = Literal["tcp", "udp", "udp-interleaved", "udp-arq"]
+SPOKEN: tuple[Spoken, ...] = get_args(Spoken)
+"""The transports that the two programs speak; others are simulated."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -79,7 +83,7 @@ class HopEntry(Entry):
     constants: Path | None
     packet_bytes: Annotated[int, Field(ge=1, lt=1 << 16)]
     number: Whole
-    transport: Literal["tcp", "udp", "udp-interleaved", "udp-arq"]
+    transport: Spoken
     deadline_s: Annotated[Number, Field(gt=0)] | None
     link: LinkEntry
 

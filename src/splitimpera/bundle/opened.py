@@ -100,6 +100,10 @@ def open_bundle(path: str | Path) -> Bundle:
 
     Raises:
         BundleError: there is none, or it is damaged.
+
+    Example:
+        with Client(open_bundle("bundle"), "10.0.0.2:7433", security=security) as client:
+            print(client.infer(image).name)
     """
     path = Path(path)
     place: _Place

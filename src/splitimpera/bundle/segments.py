@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -15,7 +15,8 @@ from splitimpera.bundle.entries import Entry, Path, Tensors, Whole
 from splitimpera.records.spans import NETWORK, Place
 from splitimpera.records.spans import Span as Span
 
-Engine = Literal["onnx", "torch"]
+Engine = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,31}$")]
+"""What runs a program: "onnx", "torch", or an engine of an extension's that both machines have."""
 Ratio = Annotated[float, Field(ge=0, le=1e6)]
 _Tensors = tuple[int, float, Place]
 """What crosses a cut, or the latents of the bottleneck of a ratio there, and behind which bottleneck that is made."""

@@ -7,6 +7,7 @@ import warnings
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from splitimpera.cli import (
     compare,
@@ -36,11 +37,26 @@ from splitimpera.core.version import __version__
 MISUSE: type[Any] = typer.BadParameter.__bases__[0]
 """Arguments that cannot be understood; the class is Typer's or Click's, as their version has it."""
 
+ORDER = (
+    *("scenario", "design", "report", "compare", "study"),
+    *("saliency", "simulate", "profile"),
+    *("export", "keys", "serve", "infer", "verify", "policy", "timeline"),
+    "doctor",
+)
+"""In which the commands are listed: as one comes to need them."""
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: (*ORDER, name).index(name))
+
+
 app = typer.Typer(
     name="splitimpera",
+    cls=_InOrder,
     help="Find where to split a neural network between a device and a server, and why.",
-    epilog="Begin with 'splitimpera scenario init', which writes a scenario, and 'splitimpera design scenario.yaml'. "
-    "'splitimpera doctor' checks the installation.",
+    epilog="Begin with 'splitimpera scenario init', which writes a scenario, an example or one for your own network "
+    "and data, and 'splitimpera design scenario.yaml'. 'splitimpera doctor' checks the installation.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

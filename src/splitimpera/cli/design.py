@@ -49,7 +49,9 @@ def run(
     every_accuracy: Annotated[
         bool,
         typer.Option(
-            "--all", help="Compute the quality of every plan, its accuracy say, also of those that no quality can save."
+            "--all",
+            help="Compute the quality, such as accuracy, of every plan, also of those that violate a requirement "
+            "whatever they predict.",
         ),
     ] = False,
     fresh_times: Annotated[
@@ -89,6 +91,10 @@ def run(
     from rich.text import Text
 
     from splitimpera.cli.terminal import console, progress
+    from splitimpera.net.compilation import begin_compiling, transports_in
+
+    begin_compiling(transports_in(wanted), console.print)  # beside the imports, and all that comes before it is needed
+
     from splitimpera.core.errors import SplitImperaError, shown
     from splitimpera.core.kept import KeptFile
     from splitimpera.cost.measured_times import read_measurements

@@ -30,7 +30,7 @@ def run(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace those that are there.")] = False,
 ) -> None:
-    """Make a small authority, certificates of it for a server and a client, and a token."""
+    """Make what a server and a client show each other: a small authority, its certificates for both, and a token."""
     from splitimpera.cli.terminal import console
     from splitimpera.core.errors import shown_path
     from splitimpera.deploy.keys import LOCAL, make_keys

@@ -48,7 +48,7 @@ def run(
     ] = None,
     verbose: Verbose = 0,
 ) -> None:
-    """Choose a few plans, and for every condition of the link the one that is used.
+    """Choose a few plans, and which of them to use in each condition of the link.
 
     The plans are evaluated at each condition; interrupted at any time, the same command goes on where it was.
     """
@@ -112,6 +112,10 @@ def _evaluated(
     folder = (home / STUDY).absolute()
 
     from splitimpera.cli.terminal import console, progress
+    from splitimpera.net.compilation import begin_compiling, transports_in
+
+    begin_compiling(transports_in(wanted.scenario({})), console.print)
+
     from splitimpera.cost.spending import memory_bytes
     from splitimpera.setting import resolve
     from splitimpera.studies.study import study

@@ -109,7 +109,7 @@ def run(
         raise DataError("give either --input or --data, which say how large the input is", where="--input", hint=hint)
 
     from splitimpera.cli.terminal import console, progress
-    from splitimpera.codec.codecs import codec_kind
+    from splitimpera.codec.codec_names import codec_kind
     from splitimpera.core.units import format_bytes
     from splitimpera.cost.engines import ENGINES
     from splitimpera.cost.measuring import chosen_cuts, profile_network

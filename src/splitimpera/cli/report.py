@@ -14,7 +14,7 @@ def run(
         Path | None, typer.Option(help="Write only the page, to this file (default: page, figures and table in DIR).")
     ] = None,
 ) -> None:
-    """Make a design's report anew from its results.json."""
+    """Redraw a design's report from its results.json."""
     from splitimpera.core.files import check_file
     from splitimpera.report import read
 

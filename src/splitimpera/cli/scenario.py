@@ -17,14 +17,23 @@ def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")] = Path("scenario.yaml"),
     model: Annotated[
         str | None,
-        typer.Option("--for", metavar="MODEL", help="Your network, file.py:factory: what it tells is filled in."),
+        typer.Option(
+            "--for",
+            metavar="MODEL",
+            help="Your network, such as my_model.py:make, where make() returns it. What it tells is filled in.",
+        ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", metavar="SOURCE", help="With --for: your data, a folder or file.py:factory.")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="SOURCE",
+            help="With --for: your data, a folder, an .npz or .txt file, or such a function.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a commented scenario to start from; it runs as is."""
+    """Write a commented scenario to start from, an example or for your own network and data; it runs as is."""
     from importlib.resources import files
 
     from splitimpera.cli.terminal import console, progress
@@ -41,10 +50,21 @@ def init(
     else:
         from splitimpera.drafting import draft
 
+        folder = file.parent
         with progress() as track:
-            text = draft(model, data, file.parent, track, console.print).encode()
+            text = draft(_seen_from(folder, model), _seen_from(folder, data), folder, track, console.print).encode()
     write_output(file, text, "FILE")
     console.print(f"Wrote {file}. Next: splitimpera design {file}", soft_wrap=True)
+
+
+def _seen_from(folder: Path, name: str) -> str:
+    """A path that is there from here, as the scenario has it: from its own folder."""
+    import os
+
+    place, colon, factory = name.partition(":")
+    if not Path(place).exists() or (folder / place).exists():
+        return name
+    return f"{Path(os.path.relpath(place, folder)).as_posix()}{colon}{factory}"
 
 
 @app.command()

@@ -152,12 +152,17 @@ def run(
         link = _link({name: value for name, value in changes.items() if value is not None}, preset, trace, drops)
     simulate, workers = _engine(engine)
 
-    from splitimpera.cli.terminal import console
+    from splitimpera.cli.terminal import console, progress
     from splitimpera.core.files import write_output
+    from splitimpera.net.compilation import begin_compiling, wait_until_compiled
     from splitimpera.net.replication import replicate
     from splitimpera.report.simulation import latency_png, settings_line, simulation_json, summary
 
     name = "tcp-cubic" if transport == "tcp" else transport
+    if engine == "native":
+        begin_compiling([name], console.print)
+        with progress() as track:
+            wait_until_compiled(track)
     with _option():
         result = replicate(link, workload, name, runs, first_seed, run=simulate, workers=workers)
     console.print(settings_line(result, engine), highlight=False, markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from splitimpera.studies.maps import Map
     from splitimpera.studies.study_results import StudyResults
 
-app = typer.Typer(help="Which designs win where, over ranges of a scenario.", no_args_is_help=True)
+app = typer.Typer(help="Find which designs win where, over ranges of a scenario.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that 'splitimpera study run' wrote to.")]
 
@@ -27,12 +27,14 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Processes of this machine (default: one a core).")
     ] = None,
-    ray: Annotated[bool, typer.Option("--ray", help="Work on Ray: one of its own, or --ray-address.")] = False,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Run on Ray: a cluster started here, or that of --ray-address.")
+    ] = False,
     ray_address: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster to join, or 'auto' for the one here.")
     ] = None,
     max_time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Begin nothing after this long, as '30 min' or '2 h'.")
+        str | None, typer.Option(metavar="TIME", help="Begin nothing after this long, such as '30 min' or '2 h'.")
     ] = None,
     max_trainings: Annotated[
         int | None, typer.Option(min=0, help="Train no more bottlenecks than this; plans with others are left out.")
@@ -64,6 +66,10 @@ def run(
     place = folder.absolute()  # before the user's code runs, which may go elsewhere
 
     from splitimpera.cli.terminal import console, progress
+    from splitimpera.net.compilation import begin_compiling, transports_in
+
+    begin_compiling(transports_in(wanted.scenario({})), console.print)
+
     from splitimpera.report import study_account
     from splitimpera.studies.study import study as run_study
     from splitimpera.studies.study_files import JOURNAL

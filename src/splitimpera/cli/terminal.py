@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -52,6 +53,14 @@ class PlainConsole(Console):
 console = PlainConsole()
 
 
+def moves() -> bool:
+    """Whether bars may move: on a terminal that somebody watches.
+
+    FORCE_COLOR asks for colours alone, and the pseudo-terminal of a notebook's cell would keep every step.
+    """
+    return console.is_terminal and console.file.isatty() and "JPY_PARENT_PID" not in os.environ
+
+
 log = logging.getLogger(__name__)
 
 LEAST_SHARE = 0.02
@@ -69,7 +78,7 @@ def progress() -> Iterator[Stages]:
         TextColumn("{task.fields[steps]}", markup=False),
         TextColumn("{task.fields[left]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console, transient=True, disable=not moves()) as bars:
         yield Stages(bars)
 
 
@@ -109,7 +118,7 @@ class Stages:
     def __call__(self, steps: Iterable[T], description: str, total: int) -> Iterator[T]:
         self._stage = description
         steps = self._counted(_logged(steps, description, total), description, total)
-        if not console.is_terminal:
+        if not moves():
             yield from _lines(steps, description, total, self._left)
             return
         bar = self.bars.add_task(description, total=total, steps="", left="") if not self.work else self._whole()

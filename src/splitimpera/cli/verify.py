@@ -47,7 +47,7 @@ def run(
     ] = None,
     verbose: Verbose = 0,
 ) -> None:
-    """Hold a deployed run against what its design predicted: latency, each part, losses, accuracy, requirements."""
+    """Compare a deployed run with what its design predicted: latency, each part, losses, accuracy, requirements."""
     from splitimpera.core.files import check_file, check_writable
 
     if out is not None:

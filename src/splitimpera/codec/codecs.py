@@ -1,19 +1,18 @@
-"""Codecs by name: "float32", "uint4:channel+rans", "uint8+interleaved+mean+fec:20", "jpeg:90".
+"""Codecs by their names: what a name asks for is first calibrated, then built from the constants that this gives.
 
-A name is base[:argument] and any number of +modifier[:argument], in any order. What a name asks for is first
-calibrated, then built from the constants that this gives, by the sender and by the receiver alike.
+Sender and receiver build it alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from splitimpera.codec.arguments import no_argument, one_of, or_none, whole_number
-from splitimpera.codec.concealment import Concealer, Concealment, interleaved
+from splitimpera.codec.codec_names import CODERS, LIBRARIES, CodecName, parsed
+from splitimpera.codec.concealment import Concealer, interleaved
 from splitimpera.codec.constants import Constants
 from splitimpera.codec.elements import BFloat16, ElementCodec, Numbers, Plain, Scale, is_floating
 from splitimpera.codec.entropy import RansCodec, RansPacketsCodec, Symbols, symbol_counts
@@ -26,19 +25,11 @@ from splitimpera.codec.tokenwise import TokenCodec
 from splitimpera.codec.zstd import ZSTD_LEVEL, ZstdCodec, trained_dictionary
 from splitimpera.core.array_types import Array
 from splitimpera.core.errors import CodecError, shown
-from splitimpera.core.extras import EXTRAS, needed
-from splitimpera.core.registry import Registry
+from splitimpera.core.extras import needed
 from splitimpera.records.graph import TensorSpec
 from splitimpera.records.traffic import Codec
 
-Family = Literal["float", "quantised", "image"]
-
 PACKET_BYTES = 1400
-NAME_CHARACTERS = 200
-CONCEALMENTS = ("zero", "mean", "last", "before")
-CODERS = ("rans", "rans-packets", "zstd")
-LIBRARIES = {"rans": "constriction", "rans-packets": "constriction", "fec": "zfec"}
-"""What a modifier needs that only an extra of the package brings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,105 +48,6 @@ class Calibration:
     tensors: tuple[Array, ...]
     images: Scale | None = None
     packet_bytes: int = PACKET_BYTES
-
-
-@dataclass(frozen=True)
-class CodecKind:
-    """One base: its family, and whether it is for images only.
-
-    Attributes:
-        argument: reads what follows the colon; raises CodecError for anything that makes no sense.
-        modifiers: which may follow it.
-    """
-
-    family: Family
-    argument: Callable[[str, str], object]
-    modifiers: tuple[str, ...]
-
-    @property
-    def images_only(self) -> bool:
-        return self.family == "image"
-
-
-@dataclass(frozen=True)
-class CodecName:
-    """A codec's name, taken apart.
-
-    Attributes:
-        modifiers: each with its argument, "" where there is none.
-    """
-
-    text: str
-    base: str
-    argument: str = ""
-    modifiers: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> CodecKind:
-        return CODECS[self.base]
-
-    @property
-    def concealment(self) -> Concealment:
-        return cast(Concealment, next((name for name in CONCEALMENTS if name in self.modifiers), "zero"))
-
-
-CODECS: Registry[CodecKind] = Registry("codec")
-MODIFIERS: Registry[Callable[[str, str], object]] = Registry("codec modifier")
-"""How each modifier reads its argument."""
-
-
-def codec_kind(name: str) -> CodecKind:
-    """The kind that a name such as "jpeg:90" asks for.
-
-    Raises:
-        UnknownNameError: there is no such base or modifier.
-        CodecError: one takes no such argument, or they do not go together.
-    """
-    return parsed(name).kind
-
-
-def parsed(name: str) -> CodecName:
-    """A name taken apart; raises as `codec_kind`."""
-    if not isinstance(name, str) or len(name) > NAME_CHARACTERS:
-        raise CodecError(f"'{shown(name)}' is no codec's name")
-    first, *rest = name.split("+")
-    base, _, argument = first.partition(":")
-    kind = CODECS[base]
-    kind.argument(argument, name)
-    modifiers: dict[str, str] = {}
-    for part in rest:
-        modifier, _, given = part.partition(":")
-        MODIFIERS[modifier](given, name)
-        if modifier in modifiers:
-            raise CodecError(f"'{name}': +{modifier} stands there twice")
-        if modifier not in kind.modifiers:
-            known = ", ".join(f"+{other}" for other in kind.modifiers)
-            raise CodecError(f"'{name}': +{modifier} does not go with {base}", hint=f"{base} takes {known}")
-        modifiers[modifier] = given
-    for group in (CODERS, CONCEALMENTS):
-        both = [f"+{modifier}" for modifier in modifiers if modifier in group]
-        if len(both) > 1:
-            raise CodecError(f"'{name}': {' and '.join(both)} exclude each other")
-    whole = next((modifier for modifier in modifiers if modifier in ("rans", "zstd")), None)
-    useless = next((modifier for modifier in modifiers if modifier in (*CONCEALMENTS, "interleaved")), None)
-    if whole and useless:
-        raise CodecError(
-            f"'{name}': +{useless} is for frames with gaps, which +{whole} cannot read",
-            hint=f"leave +{useless} out, or take +rans-packets",
-        )
-    coded = next((modifier for modifier in modifiers if modifier in (*CODERS, "interleaved")), None)
-    if argument == "token" and coded:
-        raise CodecError(f"'{name}': +{coded} does not go with :token", hint=f"leave +{coded} out, or take :channel")
-    return CodecName(name, base, argument, modifiers)
-
-
-def extras_of(name: str) -> list[str]:
-    """The extras of the package that a codec needs wherever it is used; raises as `codec_kind`.
-
-    >>> extras_of("uint8+rans+fec:20")
-    ['ans', 'fec']
-    """
-    return sorted({EXTRAS[LIBRARIES[modifier]] for modifier in parsed(name).modifiers if modifier in LIBRARIES})
 
 
 def make_codec(name: str, calibration: Calibration) -> Codec:
@@ -212,7 +104,10 @@ def calibrate(name: str, calibration: Calibration) -> Constants:
     arrays: dict[str, Array] = {}
     constants = Constants(name, specs, calibration.packet_bytes, arrays)
     for index, spec in enumerate(specs):
-        if is_floating(spec) and asked.kind.family != "float" and asked.argument != "token":
+        if is_floating(spec) and asked.kind.calibrated is not None:
+            made = asked.kind.calibrated(spec, asked.argument, calibration.tensors[index])
+            arrays |= {f"{index}.{key}": array for key, array in made.items()}
+        if is_floating(spec) and asked.kind.family in ("quantised", "image") and asked.argument != "token":
             scale = _scale(asked, calibration, index)
             arrays[f"{index}.low"], arrays[f"{index}.step"] = scale.low, scale.step
         if is_floating(spec) and asked.concealment != "zero":
@@ -286,6 +181,8 @@ def _elements(constants: Constants, asked: CodecName) -> ElementCodec:
     for index, spec in enumerate(constants.specs):
         if asked.kind.family == "quantised" and is_floating(spec):
             numbers.append(Quantised(spec, _stored_scale(constants, index, BITS[asked.base]), BITS[asked.base]))
+        elif asked.kind.numbers is not None and is_floating(spec):
+            numbers.append(asked.kind.numbers(spec, asked.argument, partial(_stored, constants, index)))
         elif asked.base == "bfloat16" and is_floating(spec):
             numbers.append(BFloat16(spec))
         else:
@@ -342,6 +239,10 @@ def _means(tensors: Array, spec: TensorSpec) -> Array:
     return means
 
 
+def _stored(constants: Constants, index: int, key: str, kind: str) -> Array:
+    return constants.array(f"{index}.{key}", kind)
+
+
 def _stored_scale(constants: Constants, index: int, bits: int) -> Scale:
     spec = constants.specs[index]
     low, step = (_broadcast(constants, f"{index}.{key}", spec) for key in ("low", "step"))
@@ -372,20 +273,3 @@ def _counts(constants: Constants, raw: ElementCodec, per_channel: bool, expected
             )
         counts.append(constants.array(f"{index}.counts", "u", (rows.rows, rows.alphabet)))
     return counts
-
-
-_LOSS = (*CONCEALMENTS, "interleaved", "fec")
-for _base in ("float32", "float16", "bfloat16"):
-    CODECS.register(_base)(CodecKind("float", no_argument, ("zstd", *_LOSS)))
-for _base in BITS:
-    CODECS.register(_base)(CodecKind("quantised", one_of("channel", "token"), (*CODERS, *_LOSS)))
-CODECS.register("png")(CodecKind("image", no_argument, ("fec",)))
-CODECS.register("jpeg")(CodecKind("image", or_none(whole_number("quality", 1, 95, "jpeg:75")), ("fec",)))
-CODECS.register("webp")(CodecKind("image", or_none(whole_number("quality", 1, 100, "webp:75")), ("fec",)))
-
-for _modifier in (*CONCEALMENTS, "interleaved"):
-    MODIFIERS.register(_modifier)(no_argument)
-for _modifier in ("rans", "rans-packets"):
-    MODIFIERS.register(_modifier)(one_of("channel"))
-MODIFIERS.register("zstd")(or_none(whole_number("level", 1, 19, "+zstd:3")))
-MODIFIERS.register("fec")(whole_number("percentage", 1, 200, "+fec:20"))

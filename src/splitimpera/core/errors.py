@@ -16,6 +16,7 @@
     ├── RequirementError     a requirement that cannot be used
     ├── BundleError          a bundle that is damaged, was changed, or does not fit
     ├── LinkError            a peer that cannot be reached, refuses, or does not keep to the protocol
+    ├── ExtensionError       an installed package that extends this one and cannot be imported
     ├── MissingExtraError    a library that an extra of the package brings is not installed
     └── OutputError          a folder or file that cannot be written
 
@@ -187,6 +188,10 @@ class LinkError(SplitImperaError):
 
 class UnreachableError(LinkError):
     """Nobody is there, or nothing comes back."""
+
+
+class ExtensionError(SplitImperaError):
+    """A package that extends this one cannot be imported."""
 
 
 class MissingExtraError(SplitImperaError, ImportError):

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Generic, TypeVar
 
 from splitimpera.core.errors import LIST_ENTRIES, VALUE_CHARACTERS, UnknownNameError, listed, shown
+from splitimpera.core.extensions import import_extensions
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -26,8 +27,16 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Names of one kind of thing, in the order in which they were registered.
 
+    A name that is not there is looked for in what installed packages bring (`core.extensions`).
+
     Args:
         kind: what is registered, in the singular, as an error message would call it.
+
+    Example:
+        >>> shapes: Registry[int] = Registry("shape")
+        >>> _ = shapes.register("triangle")(3)
+        >>> shapes["triangle"], "square" in shapes
+        (3, False)
     """
 
     def __init__(self, kind: str) -> None:
@@ -53,15 +62,15 @@ class Registry(Generic[T]):
         del self._entries[name]
 
     def __getitem__(self, name: str) -> T:
-        try:
-            return self._entries[name]
-        except KeyError:
-            raise UnknownNameError(
-                f"no {self.kind} is called '{shown(name)}'", hint=nearest(name, self._entries)
-            ) from None
+        if name not in self:
+            raise UnknownNameError(f"no {self.kind} is called '{shown(name)}'", hint=nearest(name, self._entries))
+        return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
+        if name not in self._entries:
+            import_extensions()
         return name in self._entries
 
     def names(self) -> tuple[str, ...]:
+        import_extensions()
         return tuple(self._entries)

@@ -15,9 +15,11 @@ from typing import Any, Literal
 
 import yaml
 
-from splitimpera.codec.codecs import CODERS, PACKET_BYTES, CodecName, parsed
+from splitimpera.codec.codec_names import CODERS, CodecName, parsed
+from splitimpera.codec.codecs import PACKET_BYTES
 from splitimpera.codec.fec import Layout, repair_packets
 from splitimpera.codec.quantised import BITS
+from splitimpera.core.errors import CodecError
 from splitimpera.records.device import Roofline
 
 Direction = Literal["encode", "decode"]
@@ -101,9 +103,17 @@ def _stages(name: CodecName, direction: Direction, elements: float, channels: in
 
 
 def _base(name: CodecName) -> str:
+    if name.kind.family == "own":
+        if not name.kind.like:
+            raise CodecError(
+                f"nobody measured how long '{name.base}' takes on other machines",
+                where=name.text,
+                hint="take a profile of the device (profile --codecs), or say with like= what takes as long",
+            )
+        return name.kind.like
     return "webp:lossy" if name.base == "webp" and name.argument else name.base
 
 
 def _bits(name: CodecName) -> float:
     """Of an element as it is written; what an entropy code or image format saves is not known before."""
-    return {**FLOAT_BITS, **BITS}.get(name.base, 8)
+    return {**FLOAT_BITS, **BITS}.get(_base(name), 8)

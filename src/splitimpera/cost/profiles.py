@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from splitimpera.codec.codecs import codec_kind
+from splitimpera.codec.codec_names import codec_kind
 from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import DataError, SplitImperaError, shown, shown_path
 from splitimpera.core.files import read_file, write_output

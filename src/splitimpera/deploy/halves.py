@@ -15,7 +15,7 @@ import numpy as np
 from splitimpera.bundle.manifest import HopEntry, InputEntry, Manifest, PlanEntry
 from splitimpera.bundle.opened import Bundle
 from splitimpera.bundle.task_entry import Responding
-from splitimpera.codec.codecs import parsed
+from splitimpera.codec.codec_names import parsed
 from splitimpera.codec.given import array_dtype
 from splitimpera.core.array_types import Array, Row
 from splitimpera.core.errors import BundleError, CodecError, listed

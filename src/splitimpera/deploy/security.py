@@ -32,7 +32,8 @@ class ClientSecurity:
 
     Attributes:
         authority: Certificates of those whose servers it trusts, a PEM file.
-        certificate, key: What it shows to the server, PEM files; None: nothing.
+        certificate: What it shows to the server, a PEM file; None: nothing.
+        key: The certificate's private key, a PEM file.
         token: What it says in its hello instead.
         server_name: The name that the server's certificate has to bear; None: the host that is asked for.
     """
@@ -49,7 +50,8 @@ class ServerSecurity:
     """What a server shows, and wants to see.
 
     Attributes:
-        certificate, key: Its own, PEM files.
+        certificate: Its own, a PEM file.
+        key: The certificate's private key, a PEM file.
         authority: Clients must show a certificate of this authority, a PEM file; None: they need none.
         token: What their hello has to say; None: nothing. `same_token` compares.
     """

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from splitimpera.codec.codecs import parsed, takes_images
+from splitimpera.codec.codec_names import parsed
+from splitimpera.codec.codecs import takes_images
 from splitimpera.codec.elements import is_floating
 from splitimpera.codec.token_rows import are_tokens, check_tokens
-from splitimpera.core.errors import CutError
+from splitimpera.core.errors import CutError, shown
 from splitimpera.evaluation.token_blocks import TokenBlocks
 from splitimpera.graph.tracing import ModelGraph
 from splitimpera.partition.bottleneck import bottleneck_for, check_apart
@@ -103,6 +104,7 @@ def space_between(
 
     Raises:
         CodecError: one fills with the token before, and what crosses a cut has no tokens.
+        CutError: there is no such cut.
 
     Example:
         >>> from splitimpera.records.graph import TensorSpec
@@ -118,6 +120,9 @@ def space_between(
     """
     always = INPUT_CODECS if takes_images(cuts[0].tensors) else INPUT_CODECS[:1]
     split_at, bottlenecks = [*split_at], [*bottlenecks]
+    for cut in (*split_at, *(cut for cut, _ in bottlenecks)):
+        if not 0 <= cut < len(cuts):
+            raise CutError(f"there is no cut {shown(cut)}: the network has {len(cuts)}, from 0 to {len(cuts) - 1}")
 
     def over(way: Over) -> Iterator[Hop]:
         of_input = (*(codec for codec in way.codecs if _fits_input(codec, cuts[0])), *always, *input_codecs)

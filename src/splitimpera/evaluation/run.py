@@ -259,6 +259,7 @@ def summary(timeline: Timeline | TokenTimeline, worth: Worth | None, testbed: Te
         parts_s=timeline.parts_s,
         estimates=timeline.estimates,
         payload_bytes=timeline.payload_bytes,
+        crossing=tuple(timeline.crossing),
         lost_packet_rate=timeline.mean_lost_packet_rate,
         fps=float(timeline.sustained_fps.mean()),
         stable=timeline.stable,

@@ -63,6 +63,19 @@ def joined(parts: Sequence[Sent]) -> Sent:
     return Sent(np.concatenate([part.order for part in parts]), Deliveries(**joint, erased=erased, stable=stable))
 
 
+def crossing(sizes: IntArray, runs: Sequence[Sent]) -> tuple[float, float]:
+    """The mean payload of the frames that a hop carried, and in how many packets each of them went; 0 of none.
+
+    Args:
+        sizes: the payload's bytes of all frames, shape (replications, frames).
+        runs: one entry a replication.
+    """
+    carried = sum(len(sent.order) for sent in runs)
+    crossed = sum(int(of_run[sent.order].sum()) for of_run, sent in zip(sizes, runs, strict=True))
+    packets = sum(int(sent.deliveries.packets.sum()) for sent in runs)
+    return crossed / max(carried, 1), packets / max(carried, 1)
+
+
 def took(begun_s: FloatArray, done_s: FloatArray) -> FloatArray:
     """How long each frame took; NaN for one that had never begun."""
     with np.errstate(invalid="ignore"):

@@ -32,6 +32,7 @@ from splitimpera.evaluation.costing import heads_on
 from splitimpera.evaluation.heads import Places
 from splitimpera.evaluation.testbed import Testbed
 from splitimpera.models.threads import torch_threads
+from splitimpera.net.compilation import wait_until_compiled
 from splitimpera.partition.cutter import segment as segment_of
 from splitimpera.records.exits import confidences
 from splitimpera.records.measurements import CodingTime, Measurements, SegmentTime
@@ -149,15 +150,21 @@ def measure(
             waited=waited,
         )
 
-    return replace(kept_times(measured, take, fresh), values_threads=values_threads)
+    return replace(kept_times(measured, take, fresh, track), values_threads=values_threads)
 
 
-def kept_times(key: Sequence[object], take: Callable[[], Measurements], fresh: bool = False) -> Measurements:
+def kept_times(
+    key: Sequence[object],
+    take: Callable[[], Measurements],
+    fresh: bool = False,
+    track: Track[Any] = no_progress,
+) -> Measurements:
     """Times from the cache folder, taken anew where they are not there.
 
     Args:
         key: all that they depend on, as plain values.
         fresh: whether to take them anew all the same.
+        track: shows progress.
     """
     text = json.dumps([FORMAT, __version__, torch.__version__, *key])
     name = f"times-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
@@ -165,6 +172,7 @@ def kept_times(key: Sequence[object], take: Callable[[], Measurements], fresh: b
         known = None if fresh else _kept(name)
         if known is not None:
             return known
+        wait_until_compiled(track)  # the compiler would take the time of what is timed
         found = take()
         if usable_cache() is not None:
             write_cached(name, json.dumps(measurements_document(found)).encode())

@@ -138,6 +138,7 @@ class Testbed:
         self.heads.add(cut, head)
 
     def samples(self, part: Part) -> Samples:
+        """The samples of a part: "validation", or "test"."""
         return self.data.validation if part == "validation" else self.data.test
 
     def lost_counts(self, part: Part) -> FloatArray:

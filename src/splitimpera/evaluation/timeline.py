@@ -20,7 +20,7 @@ from splitimpera.evaluation.pipeline import serve
 from splitimpera.evaluation.remembered import Remembered
 from splitimpera.evaluation.service import Seconds, Service, service_of
 from splitimpera.evaluation.sharing import machines
-from splitimpera.evaluation.stages import NOTHING_SENT, Sent, Stage, joined, over_all, took
+from splitimpera.evaluation.stages import NOTHING_SENT, Sent, Stage, crossing, joined, over_all, took
 from splitimpera.evaluation.token_timeline import TokenTimeline
 from splitimpera.net.directions import mean_rate_bps
 from splitimpera.net.replication import mostly
@@ -122,6 +122,7 @@ class Timeline:
         self.stages: list[Stage] = []
         self.sent: list[tuple[Sent, ...]] = []  # of each hop, one entry a replication
         self.payload_bytes = 0.0
+        self.crossing: list[tuple[float, float]] = []  # of each hop, the payload and packets of a frame that it carries
         self.energy_j: float | None = 0.0
         self.cannot_run: list[str] = []
         self.services: dict[str, Service] = {}
@@ -237,6 +238,7 @@ class Timeline:
         wire_bytes = np.array([sent.deliveries.wire_bytes.mean() if len(sent.order) else 0.0 for sent in runs])
         self._sent(hop, wire_bytes, complete, np.array(counts) / sizes.shape[1])
         self.payload_bytes += float(np.where(self.gone, 0, sizes).mean())
+        self.crossing.append(crossing(sizes, runs))
         self.sent.append(tuple(runs))
         self.now_s = complete
         return self.sent[-1]

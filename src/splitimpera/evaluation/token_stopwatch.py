@@ -86,7 +86,7 @@ def measure_tokens(
 
     names = [(direction, coding[:4], tokens) for direction, coding, tokens in coded]
     key = [about.machine, about.fingerprint, THREADS, asked.context, blocks.window, budget_s, [*runs], names]
-    return replace(kept_times(key, take, fresh), values_threads=about.values_threads)
+    return replace(kept_times(key, take, fresh, track), values_threads=about.values_threads)
 
 
 def _coding_times(testbed: Testbed, coded: Iterable[Coded]) -> Iterator[CodingTime]:

@@ -189,6 +189,11 @@ class TokenTimeline:
         )
 
     @property
+    def crossing(self) -> list[tuple[float, float]]:
+        """Packets are not counted a token; see `tokens` for the bytes."""
+        return []
+
+    @property
     def payload_bytes(self) -> float:
         """What a request sends to the server, in the mean."""
         return float(np.mean([run.up_bytes.sum() for run in self.runs]) / len(self.due_s[0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from splitimpera.codec.codecs import extras_of
+from splitimpera.codec.codec_names import extras_of
 from splitimpera.core.errors import ModelError
 from splitimpera.cost.device_presets import DEVICES
 from splitimpera.deploy.messages import RESPONSE_BYTES

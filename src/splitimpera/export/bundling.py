@@ -25,7 +25,7 @@ from splitimpera.evaluation.testbed import Testbed
 from splitimpera.evaluation.truths import response_bytes
 from splitimpera.export.advice import check_machines, extras, left_out
 from splitimpera.export.designed import Designed, Say, load_again, read_designs
-from splitimpera.export.engine_files import ENGINE_NAMES, SUFFIX, CannotRunError, engines_called, file_of
+from splitimpera.export.engine_files import CannotRunError, engines_called, file_of, suffix_of, title_of_engine
 from splitimpera.export.int8 import quantised_files
 from splitimpera.export.joining import answers_of, check_memory, floor_of, machines_of
 from splitimpera.export.lacking import refusal
@@ -246,7 +246,7 @@ class _Export:
         """The programs of a machine."""
         own = [span for plan in plans for span in _spans_on(plan, machine, self.testbed.last)]
         spare = [span for plan in plans for span in _rests_on(plan, machine, self.testbed.last)]
-        graph, suffix = self.testbed.graph, SUFFIX[self.engines[machine]]
+        graph, suffix = self.testbed.graph, suffix_of(self.engines[machine])
         found = []
         for span in segments_of([*own, *spare], lambda cut: graph.stacks(graph.cuts[cut].tensors)):
             of_none = not any(_within(span, whole) for whole in own)
@@ -260,7 +260,7 @@ class _Export:
             _Stored(
                 machine := plan.machines[0],
                 Span(exit.cut, exit.cut),
-                f"{machine}/head-{exit.cut}.{SUFFIX[self.engines[machine]]}",
+                f"{machine}/head-{exit.cut}.{suffix_of(self.engines[machine])}",
                 head_of(self.testbed, exit.cut),
             )
             for plan in plans
@@ -276,7 +276,7 @@ class _Export:
             if stored.span.empty:
                 name, engine = self.testbed.graph.cuts[stored.span.start].name, self.engines[stored.machine]
                 raise ModelError(
-                    f"{ENGINE_NAMES[engine]} cannot run the head of the exit after {shown(name)}: {failure}",
+                    f"{title_of_engine(engine)} cannot run the head of the exit after {shown(name)}: {failure}",
                     where="--engine",
                     hint="take '--engine torch', or choose a plan without early exits",
                 ) from None

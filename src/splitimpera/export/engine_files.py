@@ -18,12 +18,22 @@ from splitimpera.export.part_modules import Part
 from splitimpera.models.imports import contained, where_it_failed
 
 OPSET = 20
-SUFFIX = {"onnx": "onnx", "torch": "pt2"}
-ENGINE_NAMES = {"onnx": "ONNX Runtime", "torch": "PyTorch"}
+_SUFFIX = {"onnx": "onnx", "torch": "pt2"}
+_TITLES = {"onnx": "ONNX Runtime", "torch": "PyTorch"}
 REASON_CHARACTERS = 300
 
 FILES: Registry[Callable[[Part], bytes]] = Registry("engine")
 """How a part becomes the content of an engine's file."""
+
+
+def suffix_of(engine: str) -> str:
+    """What the names of an engine's files end in; an engine of an extension's lends its own."""
+    return _SUFFIX.get(engine, engine)
+
+
+def title_of_engine(engine: str) -> str:
+    """What people call it."""
+    return _TITLES.get(engine, engine)
 
 
 class CannotRunError(Exception):

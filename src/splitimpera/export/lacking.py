@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from splitimpera.bundle.segments import Span
 from splitimpera.core.errors import ModelError, SplitImperaError, shown
 from splitimpera.evaluation.testbed import Testbed
-from splitimpera.export.engine_files import ENGINE_NAMES, CannotRunError, file_of
+from splitimpera.export.engine_files import CannotRunError, file_of, title_of_engine
 from splitimpera.export.part_modules import part_of
 
 CUTS_TRIED = 12
@@ -34,7 +34,7 @@ def refusal(testbed: Testbed, spans: Sequence[Span], engines: Sequence[str], pla
         hint = "take '--engine torch', or choose another plan" if engine == "onnx" else "choose another plan"
         if len(spans) < 3:
             hint = _advice(search, cut, [*engines, *engines][:2], engine, layer)
-    return ModelError(f"{ENGINE_NAMES[engine]} cannot run {what}: {why}", where="--engine", hint=hint)
+    return ModelError(f"{title_of_engine(engine)} cannot run {what}: {why}", where="--engine", hint=hint)
 
 
 def _advice(search: _Search, now: int, engines: Sequence[str], lacking: str, layer: int) -> str:

@@ -9,10 +9,10 @@ import numpy as np
 from safetensors.numpy import save
 
 from splitimpera.bundle.entries import tensor_entry
-from splitimpera.bundle.manifest import PlanEntry
+from splitimpera.bundle.manifest import SPOKEN, PlanEntry
 from splitimpera.bundle.opened import read_arrays
 from splitimpera.codec.constants import Constants
-from splitimpera.core.errors import BundleError
+from splitimpera.core.errors import BundleError, listed, shown
 from splitimpera.evaluation.testbed import Coding, Testbed, route_of
 from splitimpera.export.designed import Designed
 from splitimpera.records.plan import Hop
@@ -70,7 +70,12 @@ def _constants(testbed: Testbed, coding: Coding) -> tuple[Constants, bytes]:
 def _hop_entry(
     design: Designed, testbed: Testbed, hop: Hop, constants: Constants, file: bytes, names: Mapping[bytes, str]
 ) -> dict[str, Any]:
-    link = hop.link
+    link, transport = hop.link, "tcp" if hop.transport == "tcp-cubic" else hop.transport
+    if transport not in SPOKEN:
+        raise BundleError(
+            f"{shown(transport)} is simulated alone: no program speaks it",
+            hint=f"export a plan over one of {listed(SPOKEN)}",
+        )
     return {
         "cut": hop.cut,
         "layer": testbed.graph.cuts[hop.cut].name,
@@ -80,7 +85,7 @@ def _hop_entry(
         "constants": names[file] if file else None,
         "packet_bytes": constants.packet_bytes,
         "number": constants.plan_id,
-        "transport": hop.transport,
+        "transport": transport,
         "deadline_s": design.setting.workload.deadline_s,
         "link": {
             "name": link.name,

@@ -78,6 +78,11 @@ def run_factory(name: str, folder: Path, error: type[SplitImperaError], **option
                 public = [shown(key) for key, value in vars(module).items() if callable(value) and key[:1] != "_"]
                 hint = nearest(attribute, public)
                 raise error(f"'{shown(place)}' has no function '{shown(attribute)}'", hint=hint)
+            if isinstance(factory, torch.nn.Module):
+                raise error(
+                    f"'{shown(name)}' is a network, not a function that returns one",
+                    hint=f"write one: def make(): return {shown(attribute)}",
+                )
         with telling(error, f"calling '{shown(name)}' failed"):
             made: object = factory(**options)
             return made

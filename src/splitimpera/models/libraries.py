@@ -29,7 +29,7 @@ def load_from_library(name: str) -> nn.Module:
     """The network of a name such as "timm/resnet18" or "torchvision/vit_b_16@pretrained".
 
     Raises:
-        ModelError: the package is not installed, or has no such network.
+        ModelError: the package is not installed, does not go with PyTorch, or has no such network.
     """
     library, _, rest = name.partition("/")
     network, _, wish = rest.partition("@")
@@ -41,6 +41,11 @@ def load_from_library(name: str) -> nn.Module:
         except ImportError as failure:
             words = f"'{shown(name)}' needs the package {library}: {exception_text(failure)}"
             raise ModelError(words, hint=f"pip install {library}") from None
+        except RuntimeError as failure:
+            if "operator torchvision::" not in str(failure):
+                raise
+            words = f"'{shown(name)}': the installed torchvision was built for another torch"
+            raise ModelError(words, hint="pip install --force-reinstall torch torchvision, from one index") from None
 
 
 @LIBRARIES.register("torchvision")

@@ -46,6 +46,12 @@ def load_network(section: NetworkSection, folder: Path, track: Track[int] = no_p
         model = load_from_library(name)
     elif is_factory(name):
         model = run_factory(name, folder, ModelError)
+    elif name.endswith(".py"):
+        raise ModelError(
+            f"'{shown(name)}' does not say which of its functions returns the network",
+            where="network.model",
+            hint=f"write for example {shown(name)}:make",
+        )
     else:
         raise ModelError(
             f"no network is called '{shown(name)}'",

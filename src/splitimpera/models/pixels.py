@@ -23,6 +23,11 @@ class Pixels:
     """How inputs follow from images: input = (image / white - mean) / std, one value per channel.
 
     White is 255, or 65535 for images of 16 bits.
+
+    Example:
+        >>> pixels = Pixels(mean=(0.5,), std=(0.5,))
+        >>> pixels.inputs(np.full((1, 2, 2, 1), 255, np.uint8)).unique()
+        tensor([1.])
     """
 
     mean: tuple[float, ...]

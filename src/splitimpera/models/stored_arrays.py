@@ -33,7 +33,7 @@ from splitimpera.tasks.task import TargetKind
 
 MOST_INPUTS = 16
 """How many inputs a network may have whose arrays are known by their names: x0 to x15."""
-ROLES = {"x": "inputs", "inputs": "inputs", "y": "labels", "labels": "labels"}
+ROLES = {"x": "inputs", "inputs": "inputs", "y": "labels", "labels": "labels", "targets": "labels"}
 ROLES |= {f"{name}{place}": f"inputs {place}" for place in range(MOST_INPUTS) for name in ("x", "inputs")}
 PART_NAMES = {"": "", "train": "train", "validation": "validation", "val": "validation", "test": "test"}
 NAMES = {

@@ -41,7 +41,13 @@ class Tail(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """A network cut in two: `tail(head(x))` equals `model(x)`."""
+    """A network cut in two: `tail(head(x))` equals `model(x)`.
+
+    Attributes:
+        cut: Where.
+        head: The layers in front of the cut: inputs -> the tensors that cross.
+        tail: The layers behind it: these tensors -> the network's result.
+    """
 
     cut: Cut
     head: Head

@@ -184,6 +184,11 @@ class Device:
         batch: the most waiting frames that it runs together.
         count: How many of it there are side by side, each with a queue of its own; of the first device in a row there
             are as many as senders, whatever stands here.
+
+    Example:
+        >>> slow = Device("camera", slowdown=40.0, memory_bytes=512 * 2**20)
+        >>> slow.name, slow.queue
+        ('camera', 'wait')
     """
 
     name: str

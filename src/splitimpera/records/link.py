@@ -95,6 +95,11 @@ class Link:
             they take the place of `loss`.
         trace: Rate, delay and loss of the uplink over time; None: they stay the same.
         trace_start_s: Where in the trace time 0 lies; None: at a random place, each run at another one.
+
+    Example:
+        >>> link = Link("radio", rate_bps=1e6, delay_s=0.005, loss=0.01)
+        >>> link.rate_bps, link.downlink_rate_bps
+        (1000000.0, None)
     """
 
     name: str = "link"

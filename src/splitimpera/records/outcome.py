@@ -49,6 +49,8 @@ class Evaluation:
         parts_s: mean seconds of a frame on the device, in the codec, on the link, on the server, and in each queue.
         estimates: the names of those parts whose time was not measured on the machine that has it.
         payload_bytes: mean size of a frame's payload, without headers.
+        crossing: of each hop, the mean payload of a frame that it carries, and in how many packets it goes, those that
+            are sent again counted too; empty where that is not known.
         fps: responses a second that the pipeline sustains.
         stable: False where work arrives faster than some stage can do it, so that latency is unbounded.
         dropped_frames: share of frames that a full queue dropped.
@@ -83,6 +85,7 @@ class Evaluation:
     parts_s: dict[str, float] = field(default_factory=dict)
     estimates: tuple[str, ...] = ()
     payload_bytes: float = 0.0
+    crossing: tuple[tuple[float, float], ...] = ()
     lost_packet_rate: float = 0.0
     fps: float = 0.0
     stable: bool = True

@@ -19,7 +19,12 @@ Configuration = Literal["LC", "RC", "SC", "EE"]
 class Hop:
     """One crossing from a device to the next: at which cut, coded and sent how.
 
-    `bottleneck` is the compression ratio of the trained autoencoder at the cut; 0: the network's own tensors cross.
+    Attributes:
+        cut: Index of the cut; 0: the input crosses.
+        codec: Name of the codec, such as "uint8".
+        transport: "tcp", "udp" or another way of sending.
+        link: The link that it goes over.
+        bottleneck: Compression ratio of the trained autoencoder at the cut; 0: the network's own tensors cross.
     """
 
     cut: int
@@ -47,9 +52,21 @@ class Exit:
 class Plan:
     """One design: n devices and n - 1 hops. LC has no hop, RC hops at cut 0 alone, SC in between, EE early exits.
 
+    Attributes:
+        id: What it is called in results and messages.
+        devices: The machines, in the order in which data passes them.
+        hops: The crossings between them, one fewer.
+        exits: Where frames may leave early, in the order of their cuts.
+
     Raises:
         PlanError: another number of hops, a cut or exit in front of the one before it, two devices or links of one
             name, an exit that nothing can leave at, or one behind a bottleneck.
+
+    Example:
+        >>> hop = Hop(cut=3, codec="uint8", transport="udp", link=Link(rate_bps=1e6))
+        >>> plan = Plan("split", (Device("camera"), Device("server")), (hop,))
+        >>> plan.configuration
+        'SC'
     """
 
     id: str
@@ -91,6 +108,7 @@ class Plan:
 
     @property
     def configuration(self) -> Configuration:
+        """What kind of plan it is: "LC", "RC", "SC" or "EE"."""
         if self.exits:
             return "EE"
         if not self.hops:

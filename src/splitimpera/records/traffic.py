@@ -54,6 +54,10 @@ class Workload:
         response_bytes: Size of the response that goes back when a frame is complete; 0: none is simulated.
         direct: By which way answers of plans with devices in the middle come back; None: along the hops.
         tokens: What each frame asks of a language model, as a request; None: frames are samples, answered at once.
+
+    Example:
+        >>> Workload(fps=20, frames=3).due_s()
+        array([0.  , 0.05, 0.1 ])
     """
 
     fps: float
@@ -271,6 +275,7 @@ class Deliveries:
 
     @property
     def lost_packet_rate(self) -> float:
+        """Share of the data packets that the link dropped, 0 to 1."""
         packets = int(self.packets.sum())
         return float(self.lost_packets.sum()) / packets if packets else 0.0
 

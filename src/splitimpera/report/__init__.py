@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from splitimpera.report.building import results_of as results_of
     from splitimpera.report.comparison import compare as compare
+    from splitimpera.report.design_drawing import design_svg as design_svg
     from splitimpera.report.html.comparison_page import comparison_html as comparison_html
     from splitimpera.report.html.page import report_html as report_html
     from splitimpera.report.html.policy_page import policy_html as policy_html
     from splitimpera.report.html.run_page import run_html as run_html
     from splitimpera.report.html.study_page import study_html as study_html
     from splitimpera.report.interactive import figures as figures
+    from splitimpera.report.network_drawing import network_svg as network_svg
     from splitimpera.report.notebook import curve_frame as curve_frame
     from splitimpera.report.notebook import layers_frame as layers_frame
     from splitimpera.report.notebook import plans_frame as plans_frame
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "results_of": "building",
     "compare": "comparison",
+    "design_svg": "design_drawing",
+    "network_svg": "network_drawing",
     "comparison_html": "html.comparison_page",
     "report_html": "html.page",
     "policy_html": "html.policy_page",

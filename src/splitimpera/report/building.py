@@ -194,9 +194,18 @@ def _ties(decision: Recommendation) -> dict[str, TiesEntry]:
 def plan_entry(verdict: Verdict) -> PlanEntry:
     """One plan: what it is, what it does, how it is judged."""
     evaluation, plan = verdict.evaluation, verdict.evaluation.plan
+    crossing = evaluation.crossing or ((None, None),) * len(plan.hops)
     hops = [
-        HopEntry(cut=hop.cut, codec=hop.codec, bottleneck=hop.bottleneck, transport=hop.transport, link=hop.link.name)
-        for hop in plan.hops
+        HopEntry(
+            cut=hop.cut,
+            codec=hop.codec,
+            bottleneck=hop.bottleneck,
+            transport=hop.transport,
+            link=hop.link.name,
+            payload_bytes=payload_bytes,
+            packets=packets,
+        )
+        for hop, (payload_bytes, packets) in zip(plan.hops, crossing, strict=True)
     ]
     first = hops[0] if hops else None
     quantiles, low, high = _distribution(evaluation)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import plotly.graph_objects as go
 
 from splitimpera.report.exit_figures import answered_figure, exits_figure
-from splitimpera.report.network_figures import classes_figure, layers_figure, saliency_figure
+from splitimpera.report.network_figures import classes_figure, layers_figure
 from splitimpera.report.plan_figures import breakdown_figure, latency_figure, loss_figure, plans_figure
 from splitimpera.report.schema import PlanEntry, Results
 from splitimpera.report.selection import token_plans
@@ -27,7 +27,6 @@ def figures(results: Results, shown: Sequence[PlanEntry] | None = None) -> dict[
     curve = bool(results.curve.cuts)
     makers: dict[str, tuple[bool, Callable[[Results], go.Figure]]] = {
         "plans": (stable, plans_figure),
-        "saliency": (curve, saliency_figure),
         "cuts": (bool(cut_pairs(every)), lambda _: cuts_figure(every)),
         "classes": (curve and len(results.curve.per_class) > 1, classes_figure),
         "layers": (bool(results.layers), layers_figure),

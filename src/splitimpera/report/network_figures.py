@@ -1,4 +1,4 @@
-"""Interactive figures of the network: saliency over the cuts, of all and of each class, and what each layer costs."""
+"""Interactive figures of the network: saliency over the cuts of each class, and what each layer costs."""
 
 from __future__ import annotations
 
@@ -11,60 +11,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from splitimpera.report.layer_names import axis_words
-from splitimpera.report.palette import BAR_COLOUR, CURVE_COLOUR, STAR_COLOUR
+from splitimpera.report.palette import CURVE_COLOUR, STAR_COLOUR
 from splitimpera.report.schema import Results
 from splitimpera.report.selection import CurvePoint, curve_points, drawn_classes, log_cs
 from splitimpera.report.style import labels, plain, text
-from splitimpera.report.words import shape_words
 
 COSTS = {"macs": "MACs", "parameters": "parameters", "bytes": "output bytes"}
-
-
-def saliency_figure(results: Results) -> go.Figure:
-    """log10 CS over the cuts with the candidates starred, and the bytes that cross there."""
-    points = curve_points(results)
-    names = _labels(points)
-    full = [text(point.cut.name) for point in points]
-    values = [_gap(point.log_cs) for point in points]
-    figure = make_subplots(specs=[[{"secondary_y": True}]])
-    figure.add_bar(
-        x=names,
-        y=[point.cut.bytes for point in points],
-        name="bytes that cross",
-        marker_color=BAR_COLOUR,
-        customdata=full,
-        hovertemplate="%{customdata}: %{y:,} bytes<extra></extra>",
-    )
-    figure.add_scatter(
-        x=names,
-        y=values,
-        name="log10 CS",
-        mode="lines+markers",
-        line={"color": CURVE_COLOUR},
-        customdata=[
-            [point.cut.index, shape_words(point.cut.shapes[0]), name] for point, name in zip(points, full, strict=True)
-        ],
-        hovertemplate="cut %{customdata[0]}, after %{customdata[2]}<br>"
-        "log10 CS %{y:.2f}, sends %{customdata[1]}<extra></extra>",
-        secondary_y=True,
-    )
-    starred = [place for place, point in enumerate(points) if point.reasons]
-    figure.add_scatter(
-        x=[names[place] for place in starred],
-        y=[values[place] for place in starred],
-        name="candidate",
-        mode="markers",
-        marker={"symbol": "star", "size": 15, "color": STAR_COLOUR},
-        text=[f"{full[place]}: {text(', '.join(points[place].reasons))}" for place in starred],
-        hovertemplate="%{text}<extra></extra>",
-        secondary_y=True,
-    )
-    # the second axis is drawn above the first: the curve must not lie behind the bars
-    figure.update_yaxes(title_text="log10 CS", side="left", tickmode="auto", showgrid=True, secondary_y=True)
-    bytes_axis = {"type": "log", "dtick": 1, "tickformat": "~s", "ticksuffix": "B", "showgrid": False}
-    figure.update_yaxes(title_text="bytes", side="right", secondary_y=False, **bytes_axis)
-    figure.update_xaxes(title_text=_axis("cut after layer", points), tickangle=-45, automargin=True)
-    return plain(figure)
 
 
 def classes_figure(results: Results) -> go.Figure:

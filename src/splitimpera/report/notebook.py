@@ -1,4 +1,4 @@
-"""For notebooks: designs, recommendations and curves as HTML, tables as pandas frames."""
+"""For notebooks: networks, plans, designs, decisions, curves, studies and what a link did as HTML, tables as pandas."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from splitimpera.designs import Design
+    from splitimpera.graph.tracing import ModelGraph
     from splitimpera.qos.recommendation import Recommendation
+    from splitimpera.records.outcome import Evaluation
+    from splitimpera.records.plan import Plan
+    from splitimpera.records.policy import Policy
+    from splitimpera.records.traffic import Deliveries
     from splitimpera.report.schema import Results
     from splitimpera.saliency.curve import SaliencyCurve
+    from splitimpera.studies.study_results import StudyResults
 
-ROWS_SHOWN = 20
+ROWS_SHOWN = 10
 
 
 def register() -> None:
-    """Tell the running IPython how to show a `Design`, a `Recommendation` and a `SaliencyCurve`.
+    """Tell the running IPython how to show what `SHOWN` lists.
 
     `import splitimpera` does so in a notebook. By name, so that nothing is imported before it is shown.
     """
@@ -43,8 +49,8 @@ def html_of_design(design: Design) -> str:
 def html_of_results(results: Results) -> str:
     """The same from results."""
     from splitimpera.records.requirement import title_of
+    from splitimpera.report.design_drawing import design_html
     from splitimpera.report.selection import main_times
-    from splitimpera.report.tier_drawing import tiers_svg
     from splitimpera.report.words import change_words, choice_words, value_words, verdict_words
 
     decision = results.recommendation
@@ -53,7 +59,7 @@ def html_of_results(results: Results) -> str:
     rows = [[plan.id, *(value_words(plan, name) for name in metrics), verdict_words(plan)] for plan in results.plans]
     change = [f"The smallest change that helps: {change_words(decision.change)}."] if decision.change else []
     table = html_table(caption, ["plan", *map(title_of, metrics), "verdict"], rows, [*decision.reasons, *change])
-    return tiers_svg(results) + table
+    return design_html(results) + table
 
 
 def html_of_recommendation(recommendation: Recommendation) -> str:
@@ -80,13 +86,106 @@ def html_of_curve(curve: SaliencyCurve) -> str:
     return html_table(caption, ["cut", "after layer", "bytes", "CS", "candidate"], rows)
 
 
+def html_of_study(results: StudyResults) -> str:
+    """The study's own page, in a frame."""
+    from splitimpera.report.html.study_page import study_html
+
+    return html_frame(study_html(results), f"The study {results.name}: which designs win where")
+
+
+def html_of_policy(policy: Policy) -> str:
+    """The policy's own page, in a frame."""
+    from splitimpera.report.html.policy_page import policy_html
+
+    return html_frame(policy_html(policy), "The policy: which plan is used where")
+
+
+def html_of_graph(graph: ModelGraph) -> str:
+    """The layers, and what crosses where the network may be cut."""
+    from splitimpera.report.words import shape_words
+
+    crossing = {cut.index: cut.tensors for cut in graph.cuts}
+    whole = graph.cuts[0]
+    rows: list[list[object]] = []
+    for layer in graph.layers:
+        tensors = crossing.get(layer.index + 1, ())
+        size = units.format_bytes(sum(tensor.bytes for tensor in tensors)) if tensors else ""
+        number = f", {len(tensors)} tensors" if len(tensors) > 1 else ""
+        counts = units.format_count(layer.parameters), units.format_count(layer.macs)
+        rows.append(
+            [layer.index + 1, layer.name, layer.operation, shape_words(layer.output.shape), *counts, size + number]
+        )
+    caption = (
+        f"{len(graph.layers)} layers, {units.format_count(whole.parameters_tail)} parameters, "
+        f"{units.format_count(whole.macs_tail)} MACs; the input has {units.format_bytes(whole.bytes)}"
+    )
+    columns = ["cut", "after layer", "operation", "output", "parameters", "MACs", "crosses there"]
+    return html_table(caption, columns, rows)
+
+
+def html_of_plan(plan: Plan) -> str:
+    """The machines in their order, and how frames come to each."""
+    from splitimpera.report.words import codec_words, transport_words
+
+    rows: list[list[object]] = [[plan.devices[0].name, "", "", "", ""]]
+    for hop, device in zip(plan.hops, plan.devices[1:], strict=True):
+        cut = f"after {hop.cut} layers" if hop.cut else "the input"
+        rows.append(
+            [device.name, hop.link.name, cut, ", ".join(codec_words(hop.codec)), transport_words(hop.transport)]
+        )
+    return html_table(f"Plan {plan.id}", ["machine", "over", "what crosses", "as", "by"], rows)
+
+
+def html_of_evaluation(evaluation: Evaluation) -> str:
+    """What a plan does: its metrics with their intervals."""
+    from splitimpera.records.requirement import title_of
+    from splitimpera.report.words import format_metric
+
+    metrics = {evaluation.quality_metric: evaluation.quality} | evaluation.metrics()
+    rows = []
+    for name, value in metrics.items():
+        ends = evaluation.intervals.get(name)
+        said = [format_metric(name, end) for end in ends] if ends else ["", ""]
+        rows.append([title_of(name), format_metric(name, value), *said])
+    return html_table(f"Plan {evaluation.plan.id}", ["", "value", "95 % from", "to"], rows)
+
+
+def html_of_deliveries(deliveries: Deliveries) -> str:
+    """What a link did to the frames, in all."""
+    frames = len(deliveries.arrived)
+    whole = int((deliveries.arrived & (deliveries.missing_bytes == 0)).sum())
+    rows: list[list[object]] = [
+        ["frames", frames],
+        ["used whole", f"{whole} ({units.format_fraction(whole / frames)})"],
+        ["packets", int(deliveries.packets.sum())],
+        ["lost packets", f"{deliveries.lost_packets.sum()} ({units.format_fraction(deliveries.lost_packet_rate)})"],
+        ["sent again", int(deliveries.retransmissions.sum())],
+        ["on the wire", units.format_bytes(float(deliveries.wire_bytes.sum()))],
+    ]
+    caption = "Deliveries" if deliveries.stable else "Deliveries: frames come faster than the link carries them"
+    return html_table(caption, ["", "in all"], rows)
+
+
 SHOWN: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("designs", "Design", html_of_design),
     ("report.schema", "Results", html_of_results),
     ("qos.recommendation", "Recommendation", html_of_recommendation),
+    ("graph.tracing", "ModelGraph", html_of_graph),
     ("saliency.curve", "SaliencyCurve", html_of_curve),
+    ("studies.study_results", "StudyResults", html_of_study),
+    ("records.policy", "Policy", html_of_policy),
+    ("records.plan", "Plan", html_of_plan),
+    ("records.outcome", "Evaluation", html_of_evaluation),
+    ("records.traffic", "Deliveries", html_of_deliveries),
 )
 """Module, class, and what makes HTML of it."""
+
+
+def html_frame(page: str, title: str) -> str:
+    """A whole page within another one, with styles and scripts of its own."""
+    from splitimpera.report.html.rendering import render
+
+    return render("frame", page=page, title=title)
 
 
 def html_table(

@@ -26,13 +26,14 @@ AGAIN = "run 'splitimpera design' again"
 NEEDED_METRICS = ("latency_p95", "fps", "payload_bytes")
 
 
-def read(folder: Path) -> Results:
+def read(folder: str | Path) -> Results:
     """Read and check the `results.json` of a design.
 
     Raises:
         DataError: there is none, it cannot be read, is too large or no JSON, is of another schema version, or a value
             is missing or wrong.
     """
+    folder = Path(folder)
     path = folder / "results.json"
     if not os.path.lexists(path):
         if os.path.isfile(folder):  # noqa: PTH113 (Path.is_file raises where a name is too long)

@@ -139,13 +139,15 @@ class CurveEntry(Entry):
 
 
 class HopEntry(Entry):
-    """One crossing from a device to the next."""
+    """One crossing from a device to the next; what a frame that crosses takes, in the mean, is None where not known."""
 
     cut: Count
     codec: str
     bottleneck: Number
     transport: str
     link: str
+    payload_bytes: Maybe = None
+    packets: Maybe = None
 
 
 class ExitEntry(Entry):

@@ -20,6 +20,21 @@ BREAKDOWN_PLANS = 12
 CLASSES_DRAWN = 20
 
 
+def drawn_plan(results: Results) -> PlanEntry:
+    """The recommended plan; where none is feasible the nearest one."""
+    decision = results.recommendation
+    return results.by_id[str(decision.plan or decision.nearest)]
+
+
+def compared_plans(results: Results) -> list[PlanEntry]:
+    """What stands beside it: the best LC, the best RC, and the best that splits the network where it does not."""
+    chosen = drawn_plan(results)
+    kinds = [kind for kind in CONFIGURATIONS if kind != chosen.configuration]
+    best = [next((plan for plan in results.plans if plan.configuration == kind), None) for kind in kinds]
+    splits = chosen.configuration in ("SC", "EE")
+    return [plan for plan in best if plan is not None and not (splits and plan.configuration in ("SC", "EE"))]
+
+
 @dataclass(frozen=True)
 class CurvePoint:
     """A cut at which CS was taken: `log_cs`, NaN where it is none, and why it is a candidate."""

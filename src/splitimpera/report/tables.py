@@ -37,6 +37,7 @@ from splitimpera.report.words import (
 PLANS_SHOWN = 12
 CURVE_ROWS = 40
 PLAN_CHARACTERS = 20
+LAYER_CHARACTERS = 11
 CSV_UNITS = {"energy": "energy_j", "device_memory": "device_memory_bytes", "token_energy": "token_energy_j"}
 """Metrics whose column says the unit that their name leaves open; times get `_s`."""
 
@@ -138,20 +139,25 @@ def _curve(results: Results) -> RenderableType:
         return Text("Cumulative saliency is 0 at every cut.")
     line = Text.assemble("log10 CS  ", (sparkline(logs), "cyan"), f"  {np.nanmin(logs):.2f} to {np.nanmax(logs):.2f}")
     shown = points if len(points) <= CURVE_ROWS else [point for point in points if point.reasons]
-    table = Table(title="Cumulative saliency: where the network may be split", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("cut", justify="right")
-    table.add_column("after layer", overflow="fold")
+    table = Table(
+        title="Cumulative saliency: where the network may be split",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("cut", justify="right", no_wrap=True, min_width=3)
+    table.add_column("after layer", overflow="fold", min_width=LAYER_CHARACTERS)
     table.add_column("sends", no_wrap=True)
     for name in ("bytes", "log10 CS"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("peak", no_wrap=True)
+    table.add_column("peak")
     for point in shown:
         cut = point.cut
         peak = "* " + ", ".join(reason.partition(" ")[0] for reason in point.reasons) if point.reasons else ""
         table.add_row(
             str(cut.index),
             name_cell(cut.name),
-            shape_words(cut.shapes[0]),
+            shape_words(*cut.shapes),
             units.format_bytes(cut.bytes),
             f"{point.log_cs:.2f}",
             outside(peak),

@@ -10,8 +10,8 @@ from splitimpera.core import units
 from splitimpera.report.layer_names import axis_words
 from splitimpera.report.palette import STAR_COLOUR
 from splitimpera.report.schema import PlanEntry, Results
+from splitimpera.report.selection import drawn_plan
 from splitimpera.report.style import labels, plain, text
-from splitimpera.report.tier_drawing import drawn_plan
 from splitimpera.report.words import WORDS
 
 FEWEST_PAIRS = 4

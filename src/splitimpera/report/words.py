@@ -107,7 +107,7 @@ def _hop_words(hop: HopEntry, target: object, cut_names: Mapping[int, str], firs
     base, *more = codec_words(hop.codec)
     over = f"over {transport_words(hop.transport)}"
     if hop.cut == 0:
-        values = base.replace("-bit", "-bit values")
+        values = base if base.endswith("floats") else base.replace("-bit", "-bit values")
         return f"{'S' if first else 's'}end the input as {', '.join([values, *more])} {over} to {target}"
     parts = [f"{'S' if first else 's'}plit after {cut_names.get(hop.cut, f'cut {hop.cut}')}"]
     if hop.bottleneck:
@@ -351,9 +351,10 @@ def capacity_words(capacity: CapacityEntry, sender: str = "sensor") -> str:
     return f"Capacity: {sensors}" + (f"; with one more, {busiest} cannot keep up." if busiest else " or more.")
 
 
-def shape_words(shape: Sequence[int]) -> str:
-    """A tensor's shape: "8 x 7 x 7"."""
-    return " x ".join(map(str, shape))
+def shape_words(*shapes: Sequence[int]) -> str:
+    """Tensors' shapes: "8 x 7 x 7", "8 x 7 x 7 + 4 x 14 x 14", and of three "8 x 7 x 7 + 2 more"."""
+    first, *rest = (" x ".join(map(str, shape)) for shape in shapes)
+    return f"{first} + {len(rest)} more" if len(rest) > 1 else " + ".join([first, *rest])
 
 
 VIEWS = {

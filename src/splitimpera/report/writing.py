@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from splitimpera.core.files import check_writable, write_output
 from splitimpera.core.folders import write_together
+from splitimpera.report.design_drawing import design_svg
 from splitimpera.report.html.page import report_html
+from splitimpera.report.network_drawing import network_svg
 from splitimpera.report.schema import Results
 from splitimpera.report.static_figures import plans_png, saliency_png, samples_png
 from splitimpera.report.tables import csv_of, plans_csv
@@ -21,6 +23,8 @@ DRAWN: dict[str, Callable[[Results], bytes]] = {
     "saliency.png": saliency_png,
     "plans.png": plans_png,
     "samples.png": samples_png,
+    "design.svg": lambda results: design_svg(results).encode("utf-8", "backslashreplace"),
+    "network.svg": lambda results: network_svg(results).encode("utf-8", "backslashreplace"),
     "report.html": lambda results: report_html(results).encode("utf-8", "backslashreplace"),
     "plans.csv": lambda results: plans_csv(results).encode("utf-8", "backslashreplace"),
 }
@@ -31,6 +35,9 @@ FILES = ("results.json", *DRAWN)
 
 def save(design: Design, folder: str | Path) -> list[Path]:
     """Write results.json, plans.csv, report.html and the figures; each appears whole or not at all.
+
+    Returns:
+        The files that it has written.
 
     Raises:
         OutputError: the folder cannot be written; what was there is as it was.

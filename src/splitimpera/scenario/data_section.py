@@ -15,10 +15,15 @@ class AudioSection(Section):
     """How WAV files become log-mel spectrograms: sampling rate, length of a clip, bands, frames."""
 
     rate: Annotated[Frequency, Field(ge=1000, le=384_000)] = 16_000.0
+    """Sampling rate, a whole number of Hz; files of others are resampled."""
     seconds: Annotated[Seconds, Field(gt=0, le=3600)] = 1.0
+    """Length of a clip."""
     mels: Annotated[int, Field(ge=1, le=512)] = 40
+    """Number of mel bands."""
     window: Annotated[Seconds, Field(gt=0, le=1)] = 0.025
+    """Length of a frame."""
     hop: Annotated[Seconds, Field(gt=0, le=1)] = 0.01
+    """Distance of two frames."""
 
     @model_validator(mode="after")
     def _something_to_hear(self) -> AudioSection:
@@ -36,7 +41,9 @@ class TokensSection(Section):
     """How texts become samples: tokens of a window, and what makes them, "bytes" or a folder with a tokenizer."""
 
     window: Annotated[int, Field(ge=2, le=2**20)] = 256
+    """Tokens of a sample."""
     tokenizer: Text = "bytes"
+    """`bytes`, each byte a token from 0 to 255; or a local folder with a fast tokenizer's `tokenizer.json`."""
 
 
 class DataSection(Section):
@@ -48,19 +55,37 @@ class DataSection(Section):
     """
 
     source: Text
+    """`digits`, a folder, a file, or a factory."""
     validation: Annotated[Fraction, Field(gt=0, lt=1)] = 0.3
+    """Share of the samples on which plans are compared."""
     test: Annotated[Fraction, Field(gt=0, lt=1)] = 0.5
+    """Share on which the quality of the whole network and of the recommended plan is reported."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Random seed of `limit`, and of the one shuffle before the data is divided."""
     size: (
         Row[tuple[Annotated[int, Field(gt=0, le=MOST_PIXELS)], Annotated[int, Field(gt=0, le=MOST_PIXELS)]]] | None
     ) = None
+    """`[height, width]` to which image files are resized; boxes are scaled along, and masks take the class of the
+    nearest pixel.
+    Default: unchanged."""
     mean: Row[tuple[Annotated[float, Field(ge=-1000, le=1000)], ...]] | None = None
+    """One value a channel, for images: input = (image / 255 - `mean`) / `std`, with 65535 in place of 255 for 16 bits.
+    Default: 0."""
     std: Row[tuple[Annotated[float, Field(ge=1e-6, le=1000)], ...]] | None = None
+    """One value a channel, as for `mean`. Default: 1."""
     limit: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    """Number of samples to use: drawn at random from all, each part and each class in proportion. Default: all."""
     workers: Annotated[int, Field(ge=0, le=64)] = 2
+    """Threads that decode images and sounds, or processes that read a dataset's items; 0: everything is read where it
+    is used.
+    Default: 2, or a `DataLoader`'s `num_workers`."""
     skip_broken: bool = False
+    """Leave out image and WAV files that cannot be decoded, and boxes that no image can have, with a warning that
+    counts and names them; `false`: the first one ends the run."""
     audio: AudioSection = AudioSection()
+    """How WAV files become log-mel spectrograms."""
     tokens: TokensSection = TokensSection()
+    """How texts become windows of tokens; for a folder it says that there are texts in it."""
 
     @field_validator("size")
     @classmethod

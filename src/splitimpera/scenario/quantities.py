@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    TypeAdapter,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from splitimpera.core import units
@@ -38,8 +48,19 @@ def _parsed(value: object, dimension: units.Dimension) -> float:
     return units.parse(value, dimension)
 
 
+def _written(dimension: units.Dimension) -> Any:
+    """What a file has for a quantity, as JSON Schema."""
+    known = "|".join(re.escape(unit) for unit in dimension.units if unit)
+    pattern = rf"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*({known}){'?' if dimension.bare else ''}\s*$"
+    text = {"type": "string", "pattern": pattern}
+    number = {"type": "number"} if dimension.bare else {"const": 0}
+    return Annotated[
+        Any, WithJsonSchema({"anyOf": [text, number], "x-quantity": dimension.name, "examples": [dimension.example]})
+    ]
+
+
 def _quantity(dimension: units.Dimension) -> BeforeValidator:
-    return BeforeValidator(lambda value: _parsed(value, dimension))
+    return BeforeValidator(lambda value: _parsed(value, dimension), json_schema_input_type=_written(dimension))
 
 
 def whole_bytes(value: object) -> int:
@@ -56,7 +77,7 @@ Fraction = Annotated[float, _quantity(units.FRACTION)]
 Frequency = Annotated[float, _quantity(units.FREQUENCY)]
 Watts = Annotated[float, _quantity(units.POWER)]
 Factor = Annotated[float, _quantity(units.FACTOR)]
-Bytes = Annotated[int, BeforeValidator(whole_bytes)]
+Bytes = Annotated[int, BeforeValidator(whole_bytes, json_schema_input_type=_written(units.SIZE))]
 ResponseBytes = Annotated[
     Annotated[Literal["runtime"], Tag("runtime")]
     | Annotated[Bytes, Field(**BOUNDS["response_bytes"].limits()), Tag("size")],

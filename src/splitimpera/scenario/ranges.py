@@ -28,9 +28,13 @@ class RangeSection(Section):
     factors (`log`)."""
 
     values: Annotated[list[Any], Field(min_length=1, max_length=MOST_VALUES)] | None = None
+    """The values themselves; a list in place of the mapping says the same. Default: none."""
     linear: Ends | None = None
+    """Both ends of values that are spaced equally. Default: none."""
     log: Ends | None = None
+    """Both ends of values that are spaced by equal factors. Default: none."""
     count: Annotated[int, Field(ge=2, le=MOST_VALUES)] | None = None
+    """How many values `linear` and `log` have, both ends included. Default: none."""
 
     @model_validator(mode="before")
     @classmethod

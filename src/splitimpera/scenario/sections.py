@@ -1,7 +1,7 @@
 """What a scenario may say: its sections, their keys and bounds.
 
-The names of networks, data sets, codecs and transports are resolved by the stages that own them. Every key is described
-in docs/scenario.md.
+The names of networks, data sets, codecs and transports are resolved by the stages that own them. The text below a key
+says what it means; `file_schema` and docs/scenario.md have it from here.
 """
 
 from __future__ import annotations
@@ -19,14 +19,10 @@ from pydantic import (
     PlainSerializer,
     PrivateAttr,
     SerializerFunctionWrapHandler,
-    ValidationInfo,
-    field_validator,
     model_serializer,
     model_validator,
 )
-from pydantic_core import PydanticKnownError
 
-from splitimpera.core.bounds import BOUNDS
 from splitimpera.core.errors import listed, shown
 from splitimpera.records.requirement import (
     BALANCED,
@@ -38,36 +34,28 @@ from splitimpera.records.requirement import (
     check_objective,
     parse_requirement,
 )
-from splitimpera.records.traffic import DirectAnswers, Workload
 from splitimpera.scenario.base_section import Section as _Section
 from splitimpera.scenario.data_section import DataSection as DataSection
 from splitimpera.scenario.exit_section import ExitsSection
+from splitimpera.scenario.plans_section import BottlenecksSection as BottlenecksSection
+from splitimpera.scenario.plans_section import PlansSection as PlansSection
 from splitimpera.scenario.quantities import (
     MOST_ENTRIES,
-    Cuts,
     Factor,
     FilePath,
     Folder,
     Fraction,
-    Frequency,
     Name,
-    Names,
-    ResponseBytes,
-    Row,
-    Seconds,
     Text,
     can_be_kept,
     si_numbers,
 )
 from splitimpera.scenario.tier_sections import (
     MOST_DEVICES,
-    Answers,
-    AnswersSection,
     DeviceSection,
     LinkSection,
-    within,
 )
-from splitimpera.scenario.token_section import RequestsSection
+from splitimpera.scenario.workload_section import WorkloadSection as WorkloadSection
 
 
 class NetworkSection(_Section):
@@ -77,7 +65,10 @@ class NetworkSection(_Section):
     """
 
     model: Text
+    """A built-in network, another package's, or a factory of yours: `digits-vgg16`, `timm/resnet18`,
+    `package.module:factory`, `file.py:factory`."""
     weights: FilePath | None = None
+    """Its state dict: `.safetensors`, or `.pt` with tensors only. Default: what the factory returns."""
 
 
 class TaskSection(_Section):
@@ -86,6 +77,8 @@ class TaskSection(_Section):
     model_config = ConfigDict(extra="allow")
 
     kind: Text = "classification"
+    """A task's name, or a factory's, `file.py:factory`. The task's own keys stand beside it: `{kind: detection, format:
+    yolo}`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -104,88 +97,13 @@ class TaskSection(_Section):
         return dict(self.model_extra or {})
 
 
-LEAST_FRAMES, LEAST_REQUESTS = 1000, 100
-
-
-class WorkloadSection(_Section):
-    """Frame rate, number of simulated frames, how long a receiver waits for an incomplete one, and what comes back.
-
-    With `tokens` a frame is a request to a language model.
-    """
-
-    fps: Annotated[Frequency, within("fps")]
-    tokens: RequestsSection | None = None
-    frames: Annotated[int, Field(le=int(BOUNDS["frames"].high))] = 1000
-    deadline: Annotated[Seconds, within("deadline_s")] | None = None
-    senders: Annotated[int, within("senders")] = 1
-    response: ResponseBytes = 0
-    answers: Answers = "along"
-
-    @field_validator("frames")
-    @classmethod
-    def _enough(cls, frames: int, known: ValidationInfo) -> int:
-        """Requests of many tokens each say more than as many frames."""
-        least = LEAST_REQUESTS if known.data.get("tokens") else LEAST_FRAMES
-        if frames < least:
-            raise PydanticKnownError("greater_than_equal", {"ge": least})
-        return frames
-
-    @model_validator(mode="after")
-    def _bounded(self) -> WorkloadSection:
-        if self.answers != "along" and not self.response:
-            raise ValueError(
-                "answers says how responses come back, and response does not say that there are any; "
-                "write response: runtime, or their size"
-            )
-        if self.tokens is not None and (self.response or self.deadline is not None):
-            key = "response" if self.response else "deadline"
-            raise ValueError(f"with tokens the answer to a request is tokens, one by one; leave out {key}")
-        self.record()  # which knows what its values may come to together
-        return self
-
-    def record(self) -> Workload:
-        size = 0 if self.response == "runtime" else self.response
-        direct = None
-        if isinstance(self.answers, AnswersSection):
-            direct = DirectAnswers(self.answers.direct.rate, self.answers.direct.delay)
-        tokens = None if self.tokens is None else self.tokens.record()
-        return Workload(
-            self.fps,
-            self.frames,
-            self.deadline,
-            senders=self.senders,
-            response_bytes=size,
-            direct=direct,
-            tokens=tokens,
-        )
-
-
-class PlansSection(_Section):
-    """The plans to evaluate."""
-
-    cuts: Literal["candidates", "blocks", "single", "all"] | Cuts = "candidates"
-    codecs: Annotated[Names, Field(min_length=1)] = ["float32", "uint8"]
-    input_codecs: Names = []
-    transports: Annotated[Names, Field(min_length=1)] = ["tcp", "udp"]
-
-
-class BottlenecksSection(_Section):
-    """Trained autoencoders that shrink what crosses, and how they are trained."""
-
-    ratios: Annotated[list[Annotated[Factor, Field(gt=1, le=1e6)]], Field(max_length=MOST_ENTRIES)] = []
-    cuts: Cuts | None = None
-    codecs: Annotated[Names, Field(min_length=1)] = ["uint8"]
-    epochs: Row[tuple[Annotated[int, Field(ge=0, le=10_000)], Annotated[int, Field(ge=0, le=10_000)]]] = (20, 20)
-    bits: Annotated[int, Field(ge=1, le=16)] | None = 8
-    packet_loss: Annotated[Fraction, Field(ge=0, lt=1)] = 0.0
-    finetune_head: bool = False
-
-
 class SoftSection(_Section):
     """A soft requirement: a plan may violate it, and pays its margin times its weight."""
 
     prefer: Text
+    """A comparison, such as `latency_p95 <= 50 ms`."""
     weight: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
+    """What a plan that violates it pays: the margin by which it misses the limit, times this."""
 
 
 def _requirement(value: object) -> Requirement:
@@ -199,6 +117,13 @@ def _requirement(value: object) -> Requirement:
 
 def _as_written(requirement: Requirement) -> str | dict[str, Any]:
     return requirement.text if requirement.hard else {"prefer": requirement.text, "weight": requirement.weight}
+
+
+RequirementEntry = Annotated[
+    Requirement,
+    BeforeValidator(_requirement, json_schema_input_type=str | SoftSection),
+    PlainSerializer(_as_written),
+]
 
 
 def _consistent(requirements: list[Requirement]) -> list[Requirement]:
@@ -216,7 +141,9 @@ class _Origin(_Section):
     """Further keys of a dumped scenario: its numbers are in SI units, and its relative paths start from `folder`."""
 
     units: Literal["SI"]
+    """Numbers without a unit are in SI units: seconds, bits per second, bytes, watts, shares."""
     folder: Folder | None = None
+    """The folder that relative paths start from, as a full path. Default: the file's."""
 
 
 class Scenario(_Section):
@@ -226,23 +153,47 @@ class Scenario(_Section):
     """
 
     name: Name = "scenario"
+    """Results go to `runs/<name>`. Default: the file's name, or its folder's if the file is `scenario.yaml`."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Random seed of training and simulation; `--seed` overrides the latter."""
     network: NetworkSection
+    """The trained network."""
     data: DataSection
+    """The samples on which plans are compared."""
     task: TaskSection = TaskSection()
+    """What the network is for: `classification`, `multilabel`, `regression`, `segmentation`, `detection`, `language`,
+    `agreement` (without labels), or `file.py:factory`.
+    Default: classification."""
     devices: Annotated[list[DeviceSection], Field(min_length=2, max_length=MOST_DEVICES)]
+    """The machines in a row, in the order in which data passes them: the one with the sensor first, the server last."""
     links: Annotated[list[LinkSection], Field(min_length=1, max_length=MOST_DEVICES - 1)]
+    """The links between them, one from each device to the next."""
     workload: WorkloadSection
+    """The frames."""
     plans: PlansSection = PlansSection()
+    """Which plans are evaluated."""
     bottlenecks: BottlenecksSection = BottlenecksSection()
+    """Trained autoencoders that compress what crosses a cut."""
     exits: ExitsSection | None = None
+    """Early exits, at which frames leave whose class is certain enough. Default: none."""
     requirements: Annotated[
-        list[Annotated[Requirement, BeforeValidator(_requirement), PlainSerializer(_as_written)]],
+        list[
+            Annotated[
+                Requirement,
+                BeforeValidator(_requirement, json_schema_input_type=str | SoftSection),
+                PlainSerializer(_as_written),
+            ]
+        ],
         Field(min_length=1, max_length=MOST_ENTRIES),
         AfterValidator(_consistent),
     ]
+    """What a plan must meet, at least one: comparisons such as `latency_p95 <= 50 ms`, or soft ones."""
     objective: Annotated[Text, AfterValidator(known_objective)] = BALANCED
+    """What is optimised among the plans that meet the requirements: `balanced` (the largest smallest margin), or any
+    metric."""
     tolerance: Annotated[Fraction, Field(ge=0, le=1)] = TOLERANCE
+    """Values that differ by less than this share of the limit count as equal, if they are not random: 12.90 and 12.91
+    ms."""
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 

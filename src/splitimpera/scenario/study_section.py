@@ -31,10 +31,18 @@ class SearchSection(Section):
     objectives: Annotated[
         list[Annotated[Text, AfterValidator(known_objective)]], Field(default_factory=list, max_length=5)
     ]
+    """What it searches for: one metric, or several, whose Pareto front it keeps.
+    Default: the scenario's `objective`."""
     strategy: Text = "halving+on_time"
+    """The order of entry: `on_time`, `depth`, `bytes`, `cs`, `cs_maxima`, `random`, `exhaustive`; with `halving+`
+    before it by successive halving, without it each is trained fully."""
     rungs: Annotated[list[Annotated[int, Field(ge=1, le=10_000)]], Field(min_length=1, max_length=10)] | None = None
+    """Epochs of stage 2 at each rung, ascending; stage 1 has all of its epochs at the first.
+    Default: a quarter of `bottlenecks.epochs`, and all."""
     eta: Annotated[int, Field(ge=2, le=100)] = 2
+    """One in so many goes up to the next rung."""
     budget: Annotated[Fraction, Field(gt=0, le=1)] = 1.0
+    """The share of what training all of them would cost."""
 
 
 class StudySection(Section):
@@ -43,12 +51,21 @@ class StudySection(Section):
     SECTIONS: ClassVar = {"ranges": RangeSection, "search": SearchSection}
 
     name: Name = "study"
+    """Names the study; its journal belongs to this name. Default: the file's name."""
     scenario: str | dict[str, Any]
+    """A scenario's file, by its path from here, or its keys."""
     ranges: Annotated[dict[str, RangeSection], Field(default_factory=dict)]
+    """For each key, as messages write it (`links[0].rate`, `requirements[1]`, `workload.fps`), its values: a list, or a
+    range.
+    Default: none."""
     zip: Annotated[list[Annotated[list[str], Field(min_length=2)]], Field(default_factory=list)]
+    """Lists of keys that go through their values together; all others are crossed. Default: none."""
     goal: Literal["map", "search"] = "map"
+    """`map`: all plans of all cells are evaluated; `search`: not all bottlenecks are trained."""
     replications: Annotated[int, Field(ge=1, le=1000)] = 5
+    """How often each link is simulated."""
     search: Annotated[SearchSection, Field(default_factory=SearchSection)]
+    """How bottlenecks are searched for, where that is the goal. Default: by successive halving."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,9 @@ class RadioSection(_Section):
     """Energy and power of a transmitter."""
 
     joule_per_byte: Annotated[float, Field(ge=0, le=1)]
+    """Energy for a byte that is sent, in joule."""
     power: Annotated[Watts, Field(ge=0, le=1e6)] = 0.0
+    """Power while sending."""
 
 
 class DeviceSection(_Section):
@@ -49,16 +51,31 @@ class DeviceSection(_Section):
     """
 
     name: Name
+    """Name of the device."""
     preset: Text | None = None
+    """A machine that is not at hand, by its peak rates: its times are estimates. Default: none."""
     profile: FilePath | None = None
+    """A file that `splitimpera profile` wrote on the device, for this network and input size: its times are measured.
+    Default: none."""
     slowdown: Annotated[Factor, Field(gt=0, le=1e6)] = 1.0
+    """How many times slower it is than its preset or profile, or than the machine that runs the design if it has
+    neither."""
     memory: Annotated[Bytes, Field(gt=0, le=10**15)] | None = None
+    """Limit for weights and activations; a plan that needs more cannot run. Default: the preset's, or no limit."""
     power: Annotated[Watts, Field(gt=0, le=1e6)] | None = None
+    """Power while computing. Default: the preset's, or unknown."""
     radio: Text | RadioSection | None = None
+    """Energy of its transmitter: a name, or a mapping. Default: unknown."""
     queue: QueuePolicy = "wait"
+    """What happens to a frame that arrives while the device is busy: `wait`; `drop-newest`, that frame is dropped once
+    `queue_frames` are waiting; `drop-oldest`, the one that has waited longest is."""
     queue_frames: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Number of frames that may wait, if frames are dropped."""
     batch: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Largest number of waiting frames that are computed together; the device never waits for a batch to fill."""
     count: Annotated[int, within("senders")] = 1
+    """How many of this device there are side by side, each with its own queue: no more than of the device before it. Of
+    the first device this is the number of senders, the same as `workload.senders`."""
 
     @model_validator(mode="after")
     def _fits(self) -> DeviceSection:
@@ -101,28 +118,59 @@ class LinkSection(_Section):
     """
 
     name: Name = "link"
+    """Name of the link; no two links or devices have the same. Default: `link`, or the preset's."""
     preset: Text | None = None
+    """A link with known values; the other keys override these. Default: none."""
     trace: FilePath | None = None
+    """A file that says how the uplink changes over time; leave out the keys that it replaces. Default: none."""
     trace_start: Annotated[Seconds, within("trace_start_s")] | None = None
+    """Where in the trace the simulation starts, `0 s` to reproduce a recording exactly.
+    Default: each replication at a random place."""
     drops: FilePath | None = None
+    """A file that lists the data packets to drop, a JSON array of indices (from 0, retransmissions included); replaces
+    `loss`.
+    Default: none."""
     rate: Annotated[BitRate, within("rate_bps")] | None = Field(default=None, validate_default=True)
+    """Bits per second on the wire, headers included. Default: required without `preset` or `trace`."""
     delay: Annotated[Seconds, within("delay_s")] | None = Field(default=None, validate_default=True)
+    """One-way propagation delay. Default: required without `preset` or `trace`."""
     loss: Annotated[Fraction, within("loss")] = 0.0
+    """Probability that a data packet is lost, independently of all others."""
     loss_burst: Annotated[Factor, within("loss_burst")] | None = None
+    """Mean number of packets lost in a row (Gilbert-Elliott: everything is lost in the bad state, nothing in the good
+    one); 1 or more, and `loss` / (1 - `loss`) or more.
+    Default: packets are lost independently."""
     downlink_rate: Annotated[BitRate, within("downlink_rate_bps")] | None = None
+    """Rate of the downlink, which carries acknowledgements and responses. Default: the same as `rate`."""
     downlink_delay: Annotated[Seconds, within("downlink_delay_s")] | None = None
+    """Delay of the downlink. Default: the same as `delay`."""
     downlink_loss: Annotated[Fraction, within("downlink_loss")] = 0.0
+    """Probability that a packet on the downlink is lost."""
     jitter: Annotated[Seconds, within("jitter_s")] = 0.0
+    """Mean of a random delay of each data packet, on top of `delay`."""
     jitter_distribution: Jitter = "uniform"
+    """Its distribution: `uniform` (0 to twice the mean), `exponential`, `normal` (its positive half)."""
     reorder: bool = False
+    """`true`: a packet with a shorter delay may overtake others; `false`: packets stay in order."""
     queue: Annotated[Bytes, within("queue_bytes")] | None = None
+    """Size of the queue, link headers included, without the packet being sent; packets that do not fit are dropped.
+    Default: no limit."""
     queue_packets: Annotated[int, within("queue_packets")] | None = None
+    """Size of the queue in packets; both limits may be given. Default: no limit."""
     mtu: Annotated[Bytes, within("mtu_bytes")] = 1500
-    link_header: Annotated[int | Text, BeforeValidator(_header)] = 2
+    """Largest IP packet."""
+    link_header: Annotated[int | Text, BeforeValidator(_header, json_schema_input_type=str | int)] = 2
+    """What the link layer adds to every IP packet: a size, or `none` (0 B), `ppp` (2 B), `ethernet` (14 B),
+    `ethernet-fcs` (18 B), `ethernet-vlan` (22 B), `ethernet-wire` (38 B)."""
     framing: Literal["sei", "none"] = "sei"
+    """`sei`: the header of the wire protocol, 20 B in every UDP packet, once a frame over TCP; `none`: no header."""
     security: Literal["none", "tls", "dtls"] = "none"
+    """`tls`: TLS 1.3 over TCP, 22 B for each record of up to 16 KiB; `dtls`: DTLS 1.2 over UDP, 37 B in every packet;
+    `none`. Every transport of the link must fit."""
     codecs: Annotated[Names, Field(min_length=1)] | None = None
+    """Codecs for this link alone. Default: those of `plans`."""
     transports: Annotated[Names, Field(min_length=1)] | None = None
+    """Transports for this link alone. Default: those of `plans`."""
 
     @field_validator("rate", "delay", mode="before")
     @classmethod
@@ -162,13 +210,16 @@ class DirectSection(_Section):
     """The way of answers that pass no machine in the middle: nothing is lost on it."""
 
     rate: Annotated[BitRate, within("rate_bps")]
+    """Rate of the way back."""
     delay: Annotated[Seconds, within("delay_s")]
+    """Delay of the way back."""
 
 
 class AnswersSection(_Section):
     """How answers come back, where not along the way."""
 
     direct: DirectSection
+    """Past the devices in between, over a way of this rate and delay."""
 
 
 def _along_or_not(value: object) -> str:

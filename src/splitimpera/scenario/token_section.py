@@ -15,8 +15,11 @@ class LengthsSection(Section):
     """A number of tokens: one for all requests, or drawn anew for each."""
 
     mean: Annotated[Factor, Field(ge=1, le=MOST_TOKENS)]
+    """Mean number of tokens; a plain number in place of the mapping is the same for all requests."""
     shape: Literal["fixed", "geometric", "lognormal"] = "fixed"
+    """`fixed`: all have the mean; `geometric` or `lognormal`: drawn anew for each."""
     sigma: Annotated[Factor, Field(gt=0, le=3)] = 0.5
+    """Standard deviation of the logarithm, of a `lognormal` shape."""
 
     @model_validator(mode="before")
     @classmethod
@@ -43,10 +46,17 @@ class RequestsSection(Section):
     """
 
     prompt: LengthsSection
+    """Tokens of a request."""
     output: LengthsSection
+    """Tokens of its answer."""
     context: Annotated[int, Field(ge=2, le=MOST_TOKENS)]
+    """The most that both may come to; what is drawn beyond is cut short, the output first. The caches of keys and
+    values have room for so many."""
     together: Annotated[int, Field(ge=1, le=MOST_USERS_TOGETHER)] = 1
+    """For how many requests at most the server makes a token each in one step (continuous batching); 1: one request
+    after the other."""
     arrivals: Literal["regular", "poisson"] = "regular"
+    """`regular`: at the rate `fps`, the users evenly staggered; `poisson`: at random, as often."""
 
     @model_validator(mode="after")
     def _within(self) -> RequestsSection:

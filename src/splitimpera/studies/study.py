@@ -24,6 +24,7 @@ from splitimpera.evaluation.plan_space import plans_of
 from splitimpera.evaluation.stopwatch import busy_line, measure
 from splitimpera.evaluation.testbed import Coding, Testbed, coding_of
 from splitimpera.models.threads import torch_threads
+from splitimpera.net.compilation import wait_until_compiled
 from splitimpera.partition.bottleneck import bottleneck_for
 from splitimpera.records.measurements import Measurements
 from splitimpera.records.plan import Hop, Plan
@@ -80,6 +81,10 @@ def study(
     Raises:
         SplitImperaError: the study's file is wrong, or none of its cells can be evaluated; its folder cannot be
             written, holds another study, or has another writer. A cell or a plan that fails alone stops nothing.
+
+    Example:
+        found = sei.study("study.yaml", "runs/mine", workers=2)
+        found.frame().groupby("id")["latency_p95"].min()
     """
     if not isinstance(study, Study):
         study = load_study(study)
@@ -298,6 +303,7 @@ class _Run:
 
     def _searched(self, testbed: Testbed, ground: Ground, cells: Sequence[_Cell]) -> Ground:
         """The ground with the bottlenecks that a search over all cells has trained fully."""
+        wait_until_compiled(self.track)
         if not ground.places:
             raise ScenarioError(
                 "there are no bottlenecks to search for", where="bottlenecks.ratios", hint="give ratios"
@@ -367,6 +373,7 @@ class _Run:
         return {coding: digest(repr((base, coding, sorted(those)))) for coding, those in losing.items()}
 
     def _replay(self, ground: Ground, todo: Sequence[_Cell]) -> None:
+        wait_until_compiled(self.track)
         tasks = [cell.values for cell in todo]
         for done in self._done(replaying, ground, tasks, "Evaluating the cells"):
             key = self.keys[todo[done.place].index]

@@ -100,6 +100,9 @@ def read_facts(folder: Path) -> Facts:
 def read_study(folder: str | Path) -> StudyResults:
     """A study as far as it has come, also while it runs.
 
+    Args:
+        folder: Where `study` keeps it.
+
     Raises:
         OutputError: there is none in this folder, or it cannot be read.
     """

@@ -93,7 +93,8 @@ class Regression(Plain):
 
     def scalar(self, outputs: Sequence[Tensor], targets: Sequence[Row] | None, chosen: Chosen) -> Tensor:
         """The norm of the prediction."""
-        norm: Tensor = outputs[self.place].flatten(1).norm(dim=1)
+        rows = outputs[self.place]
+        norm: Tensor = rows.reshape(len(rows), -1).norm(dim=1)
         return norm
 
     def loss(

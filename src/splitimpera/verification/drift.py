@@ -220,10 +220,12 @@ def _link(found: Measured, of: slice, prediction: Prediction, link: Link, entry:
     said = f"A first packet and the response travel {_LONG}"
     yield _time("round_trip", trips_s, trip_s, said)
     size = payload_of_sent(entry) or 0.0
-    if size and _median(coming_s) >= COUNTED_S:
+    in_parts = assembled_s > 0  # what came in one piece says nothing of the rate
+    if size and _median(coming_s) >= COUNTED_S and in_parts.any():
         with np.errstate(divide="ignore", invalid="ignore"):
             rates = 8 * size / coming_s
-            measured = 8 * np.array([line.payload_bytes for line in lines]) / assembled_s
+        sent_bytes = np.array([line.payload_bytes for line in lines])
+        measured = 8 * sent_bytes / np.where(in_parts, assembled_s, np.nan)
         predicted = _median(rates)
         said = "Frames come in at {ratio} times the predicted rate, {measured} instead of {predicted}"
         yield _Thing("goodput", "bit rate", predicted, measured, _limits(predicted, rates, measured), rates, said)

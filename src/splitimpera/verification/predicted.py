@@ -15,7 +15,7 @@ from zlib import crc32
 
 import numpy as np
 
-from splitimpera.codec.codecs import parsed
+from splitimpera.codec.codec_names import parsed
 from splitimpera.codec.framing import IP_UDP_HEADER_BYTES, packet_count
 from splitimpera.core.array_types import FloatArray, IntArray
 from splitimpera.core.errors import DataError, SplitImperaError

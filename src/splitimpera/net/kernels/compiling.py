@@ -11,6 +11,7 @@ import hashlib
 import logging
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -132,9 +133,19 @@ def cache_folder() -> Path:
     raise OSError("no folder for compiled code can be written")
 
 
+def is_kept(kernel: str) -> bool:
+    """Whether no process of this Python need compile an `entry` again, or none could keep it."""
+    try:
+        files = cache_folder().rglob(f"*.{kernel}-*.py{sys.version_info.major}{sys.version_info.minor}*.nbc")
+    except OSError:
+        return True
+    return any(files)
+
+
 def source_digest() -> str:
-    """SHA-256 of the sources of all kernels and their names; half of it, as paths are short on Windows."""
-    sources = hashlib.sha256()
+    """SHA-256 of the sources of all kernels, their names and Numba's version; half of it, as paths are short on
+    Windows."""
+    sources = hashlib.sha256(numba.__version__.encode())
     for path in sorted(PACKAGE.rglob("*.py")):
         content = path.read_bytes()
         sources.update(f"{path.relative_to(PACKAGE).as_posix()} {len(content)}\n".encode() + content)

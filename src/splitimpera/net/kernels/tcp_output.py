@@ -160,10 +160,17 @@ def retransmit(w, tp, now, place):
 
 @compiled
 def retransmit_lost(w, tp, now, place):
-    """tcp_retransmit_skb."""
+    """tcp_retransmit_skb.
+
+    A packet may be retransmitted already, where an undo took back that it was lost, and then a timeout comes. The
+    kernel counts it twice there (its debugging says "retrans_out leaked"); here it counts once, so that `retrans_stamp`
+    can be cleared: otherwise a timeout long after would count as the end of as long a retransmission.
+    """
+    again = w.packets[tp.base + place].flags & SACKED_RETRANS
     retransmit(w, tp, now, place)
     w.packets[tp.base + place].flags |= SACKED_RETRANS
-    tp.retrans_out += 1
+    if not again:
+        tp.retrans_out += 1
     if tp.retrans_stamp == 0:
         tp.retrans_stamp = time_stamp_ms(tp, now)
     if tp.undo_retrans < 0:

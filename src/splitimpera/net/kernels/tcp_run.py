@@ -17,6 +17,8 @@ from splitimpera.net.kernels.wire import NEVER
 @compiled
 def on_arrival(w, now, flying):
     tp = w.socks[flying.sock]
+    if tp.dead:  # what it had not read is no longer waited for
+        return
     peer = w.socks[tp.peer]
     if flying.packet == NONE or flying.packet <= tp.rcv_wup:
         tp.ts_recent = max(tp.ts_recent, flying.tsval)

@@ -11,14 +11,16 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from splitimpera.core import units
+from splitimpera.report.design_drawing import design_html
+from splitimpera.report.design_words import responses_words, times_words
 from splitimpera.report.html import plan_table as table
 from splitimpera.report.html.rendering import as_data, asset, render
 from splitimpera.report.interactive import figures
+from splitimpera.report.network_drawing import network_html, network_words
 from splitimpera.report.palette import COLOURS
 from splitimpera.report.plan_figures import on_link
 from splitimpera.report.schema import Results, SectionEntry, SensitivityEntry
 from splitimpera.report.selection import breakdown_plans, drawn_classes, shown_plans
-from splitimpera.report.tier_drawing import tiers_svg, tiers_words
 from splitimpera.report.token_words import frame_word, sender_word, tokens_words, waits_words
 from splitimpera.report.words import (
     WORDS,
@@ -39,7 +41,6 @@ from splitimpera.report.words import (
 )
 
 CHAPTERS = {
-    "design": "The design",
     "what-if": "What if?",
     "samples": "Samples",
     "splits": "Where it may be split",
@@ -57,7 +58,6 @@ PNG = "iVBOR"
 """What PNG files in Base64 begin with."""
 FIGURES = {
     "plans": "each plan's quality against its 95th percentile of latency",
-    "saliency": "cumulative saliency and bytes at each cut",
     "cuts": "the lowest p95 latency at each pair of cuts of the three devices",
     "classes": "cumulative saliency of each class at each cut",
     "layers": "multiply-accumulates, parameters and output bytes of each layer",
@@ -118,8 +118,10 @@ def report_html(results: Results) -> str:
         samples=_samples(results),
         samples_said=samples_words(results),
         early=exits_words(results),
-        tiers=Markup(tiers_svg(results)),
-        tiers_said=tiers_words(results),
+        network=Markup(network_html(results)),
+        network_said=network_words(results),
+        design=Markup(design_html(results)),
+        design_said=f"{times_words(results)} {responses_words(results)}".strip(),
         columns=wanted,
         rows=table.rows(results, wanted),
         shown=len(shown),
@@ -181,7 +183,7 @@ def _candidates(results: Results) -> list[list[str]]:
     rows = []
     for candidate in results.candidates:
         cut = cuts[candidate.cut]
-        cells = [str(cut.index), candidate.name, shape_words(cut.shapes[0]), units.format_bytes(cut.bytes)]
+        cells = [str(cut.index), candidate.name, shape_words(*cut.shapes), units.format_bytes(cut.bytes)]
         cells += [units.format_count(cut.macs_head), units.format_count(cut.macs_tail)]
         rows.append([*cells, ", ".join(candidate.reasons)])
     return rows

@@ -27,6 +27,17 @@ def as_data(value: dict[str, Any]) -> Markup:
     return Markup(written.replace("<", "\\u003c"))
 
 
+def for_page(drawings: dict[int, str]) -> str:
+    """Drawings of one thing, the widest first, of which a page shows the one that it has room for.
+
+    Args:
+        drawings: SVG elements by the pixels that each needs, the last 0.
+    """
+    least = list(drawings)
+    shown = [(room, Markup(svg), below) for (room, svg), below in zip(drawings.items(), [0, *least], strict=False)]
+    return render("drawing", drawings=shown).strip()
+
+
 @cache
 def _environment() -> Environment:
     return Environment(
