@@ -164,7 +164,7 @@ def test_however_many_devices_each_has_its_box(count, narrow):
     boxes = [
         tuple(float(each.attrib[key]) for key in ("x", "y", "width", "height"))
         for each in drawn.iter(f"{SVG}rect")
-        if each.get("class") == "card"
+        if each.get("class") == "machine"
     ]
     assert len(boxes) == count
     for place, (x, y, wide, high) in enumerate(boxes):

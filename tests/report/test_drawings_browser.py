@@ -24,7 +24,7 @@ AMISS = """
   const sides = ({ x, y, width, height }) => ({ left: x, right: x + width, top: y, bottom: y + height });
   const [, , wide, high] = drawing.getAttribute("viewBox").split(" ").map(Number);
   const texts = [...drawing.querySelectorAll("text")].map((it) => ({ words: it.textContent, ...sides(it.getBBox()) }));
-  const cards = [...drawing.querySelectorAll(".card")].map((it) => sides(it.getBBox()));
+  const cards = [...drawing.querySelectorAll(".machine")].map((it) => sides(it.getBBox()));
   texts.forEach((one, i) => {
     if (one.left < -0.5 || one.right > wide + 0.5 || one.top < -3 || one.bottom > high + 3) {
       found.push(`${of}: "${one.words}" leaves the drawing`);

@@ -164,7 +164,7 @@ def _across(drawing: Drawing, y: float, words: PlanWords, columns: Columns, resu
     )
     middle = y + height / 2
     for x, box in zip(columns.at, boxes, strict=False):
-        drawing.rect(x, y, columns.device, height, "card", corner=8)
+        drawing.rect(x, y, columns.device, height, "machine", corner=8)
         _draw(drawing, x + PAD, y + PAD + (height - 2 * PAD - _height(box)) / 2, box)
     back = comes_back(results)
     starts = [0.0, *(columns.link_at(place) + GAP / 2 for place in range(len(words.links)))]
@@ -199,7 +199,7 @@ def _down(drawing: Drawing, y: float, words: PlanWords, results: Results) -> flo
         y += height
         if device is not None:
             box = _lines(_device(device), inside)
-            drawing.rect(0, y, drawing.width, _height(box) + 2 * PAD, "card", corner=8)
+            drawing.rect(0, y, drawing.width, _height(box) + 2 * PAD, "machine", corner=8)
             _draw(drawing, PAD, y + PAD, box)
             y += _height(box) + 2 * PAD
     drawing.arrow((PAD, y + 4), (PAD, y + 24))

@@ -187,12 +187,12 @@ def _style() -> str:
         "text.soft": "soft",
         "text.good": "feasible",
         "text.bad": "violates",
-        ".card": "raised",
+        ".machine": "raised",
         ".band": "soft",
     }
     rules += [_rule(f".sei-drawing {what}", "fill", colour) for what, colour in inks.items()]
     lines = {
-        ".card": "line",
+        ".machine": "line",
         ".rule": "line",
         ".way": "ink",
         ".back": "soft",
