@@ -1,10 +1,12 @@
 """What the kernel of an executed page does first: the examples lie beside it, and figures show themselves."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import plotly.io
+from IPython import get_ipython
 from plotly.io.base_renderers import MimetypeRenderer  # type: ignore[import-untyped]
 
 Path("examples").symlink_to(Path(os.environ["GALLERY_ROOT"]) / "examples")
@@ -30,3 +32,13 @@ class _OnPage(MimetypeRenderer):
 
 plotly.io.renderers["page"] = _OnPage()
 plotly.io.renderers.default = "page"
+
+
+def _sh(line, cell):
+    """`%%sh`, whose output is printed in one go: what comes in pieces would be broken where they end."""
+    done = subprocess.run(["sh", "-c", cell], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    sys.stdout.write(done.stdout)
+    done.check_returncode()
+
+
+get_ipython().register_magic_function(_sh, "cell", "sh")
