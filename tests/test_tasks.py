@@ -78,6 +78,7 @@ def test_without_labels_answers_are_held_to_those_of_the_network(name):
     design = designed(network, "alone", task, "agreement >= 50 %")
     found = qualities(design)
     assert found["LC"].quality == 1.0
+    assert found["LC"].intervals["agreement"] == (1.0, 1.0)  # it is the network: no sample could say otherwise
     assert design.base.value == 1.0
     for one in found.values():
         assert 0 <= one.quality <= 1

@@ -80,7 +80,7 @@ def replay(
         return alone
     alive, missing = _arrived(found, plan, testbed, known)
     quality = testbed.task.quality
-    return with_worth(alone, _worth(found, known, alive, missing, quality), quality, intervals)
+    return with_worth(alone, _worth(found, known, alive, missing, quality), testbed.task, intervals)
 
 
 def resimulated(
@@ -104,7 +104,7 @@ def resimulated(
         late = bool((alive & ~found.on_time).any() or (had & ~had_on_time & ~alive).any())
         on_time = worth.on_time if late else before.contributions
         worth = replace(worth, contributions=before.contributions, on_time=on_time, rounds=before.loss_patterns)
-    return with_worth(summary(found, None, testbed, intervals=False), worth, quality, intervals=True)
+    return with_worth(summary(found, None, testbed, intervals=False), worth, testbed.task, intervals=True)
 
 
 def _timeline(

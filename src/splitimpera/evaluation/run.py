@@ -30,7 +30,8 @@ from splitimpera.records.measurements import Measurements
 from splitimpera.records.outcome import ANSWERED_SHARES, Evaluation, ExitUse
 from splitimpera.records.plan import Plan
 from splitimpera.records.traffic import Workload
-from splitimpera.tasks.quality import Quality, value_of
+from splitimpera.tasks.quality import value_of
+from splitimpera.tasks.task import Task
 
 T = TypeVar("T")
 
@@ -285,11 +286,15 @@ def summary(timeline: Timeline | TokenTimeline, worth: Worth | None, testbed: Te
         went_on_latency_s=_answered_s(timeline, at == GOES_ON) if plan.exits else (),
         tokens=timeline.tokens if isinstance(timeline, TokenTimeline) else None,
     )
-    return with_worth(found, worth, quality, intervals)
+    return with_worth(found, worth, testbed.task, intervals)
 
 
-def with_worth(found: Evaluation, worth: Worth | None, quality: Quality, intervals: bool) -> Evaluation:
-    """An evaluation with what its predictions are worth."""
+def with_worth(found: Evaluation, worth: Worth | None, task: Task, intervals: bool) -> Evaluation:
+    """An evaluation with what its predictions are worth.
+
+    Where the network unsplit is taken for right and all of it runs on one machine, that is no matter of samples.
+    """
+    quality = task.quality
     if worth is not None:
         of_samples, on_time = mean_of(worth.contributions), mean_of(worth.on_time)
         found = replace(
@@ -313,6 +318,8 @@ def with_worth(found: Evaluation, worth: Worth | None, quality: Quality, interva
             if draws.outcomes(metric) is not None:
                 # a bootstrap of outcomes knows nothing of what no sample shows: 20 right ones of 20 would be certain
                 ends[metric] = quality.interval(contributions)
+        if task.targets == "none" and found.quality == 1 and not (found.plan.hops or found.plan.exits):
+            ends[quality.name] = (1.0, 1.0)
         found = replace(found, quality_ci=ends[quality.name])
     return replace(found, intervals=ends)
 
