@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,9 @@ from splitimpera.net.kernels.compiling import is_kept
 from splitimpera.net.transports import simulate
 from splitimpera.records.link import Link
 from splitimpera.records.traffic import Workload
-from splitimpera.scenario import Scenario
+
+if TYPE_CHECKING:
+    from splitimpera.scenario import Scenario
 
 KERNELS = {
     **dict.fromkeys(("tcp", "tcp-cubic", "tcp-reno"), "run_tcp"),

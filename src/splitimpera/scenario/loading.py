@@ -44,7 +44,7 @@ S = TypeVar("S", bound=BaseModel)
 log = logging.getLogger(__name__)
 
 LARGEST_BYTES = 1_000_000
-START = "the documentation's page 'The scenario file' has every key"
+START = "'splitimpera scenario init' writes one to start from"
 
 
 @dataclass(frozen=True)
