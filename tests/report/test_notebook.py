@@ -91,6 +91,7 @@ def find_curve():
     return SaliencyCurve((1, 2, 3), names, scores, sizes, (1, 2, 3), per_class, {0: 9}, (), (True,) * 3, 9, 512)
 
 
+@pytest.mark.slow
 def test_a_network_shows_its_layers_and_what_crosses_after_each():
     page = html_of_graph(trace(Residual().eval(), torch.zeros(1, 3, 8, 8)))
     rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in page.split("<tr>")[2:]]

@@ -37,6 +37,7 @@ def test_every_key_has_a_description(name):
 
 
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.slow
 def test_the_examples_are_valid(name):
     assert WRITTEN[name]
     for path in WRITTEN[name]:
