@@ -50,8 +50,10 @@ def _forget():
 @pytest.fixture
 def clean(monkeypatch):
     monkeypatch.setattr(extensions, "_imported", {})
+    extensions._named.cache_clear()
     yield
     _forget()
+    extensions._named.cache_clear()
 
 
 @pytest.fixture

@@ -38,9 +38,8 @@ def run(
     ],
 ) -> None:
     """Print the script by which a shell completes commands, options and their values (docs/install.md)."""
-    from typer._completion_shared import (
-        get_completion_script,
-    )  # there since long before the lowest version that is allowed
+    # private, and there since long before the lowest version that is allowed
+    from typer._completion_shared import get_completion_script
 
     if shell not in SHELLS:
         raise UnknownNameError(

@@ -7,7 +7,8 @@ command, a worker, a server that opens a bundle.
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 from splitimpera.core.errors import ExtensionError, SplitImperaError, shown
 
@@ -16,13 +17,18 @@ _imported: dict[str, str | None] = {}
 """What became of each module: None, or why it cannot be imported."""
 
 
+@cache  # some milliseconds each time
+def _named() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=GROUP))
+
+
 def import_extensions() -> None:
     """Import what installed packages bring, once.
 
     Raises:
         ExtensionError: one of them cannot be imported.
     """
-    for entry in entry_points(group=GROUP):
+    for entry in _named():
         module = entry.module
         if module not in _imported:
             _imported[module] = None  # before it is imported: it may ask for names itself

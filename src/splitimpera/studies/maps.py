@@ -124,9 +124,8 @@ class Pool:
         context = multiprocessing.get_context("spawn")
         begun = context.Event()
         pickled = pickle.dumps(work)
-        shared = context.RawArray(
-            "B", len(pickled)
-        )  # what goes through a process's pipe keeps the driver until it is read
+        # what goes through a process's pipe keeps the driver until it is read
+        shared = context.RawArray("B", len(pickled))
         memoryview(shared).cast("B")[:] = pickled
         pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(shared, begun))
         running: dict[Future[Done], Task] = {}
